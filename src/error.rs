@@ -1,0 +1,161 @@
+//! The one error of the core: what went wrong, in words for the caller, with the cause kept for the log.
+//!
+//! Knows nothing of HTTP. Each protocol maps every [`Kind`] to its own status and body in an exhaustive match, so
+//! a new kind is a compile error in each of them.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, as far as a program has to tell the cases apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// No such thing, or nothing that this caller may know of.
+    NotFound,
+    /// The request is malformed or breaks a rule about values.
+    Invalid,
+    /// The thing exists already.
+    AlreadyExists,
+    /// The thing is in a state in which this can't be done.
+    Conflict,
+    /// Somebody else changed it meanwhile, or the caller's own condition does not hold.
+    Precondition,
+    /// Who is asking is not known.
+    Unauthenticated,
+    /// Who is asking is known, and may not do this.
+    Forbidden,
+    /// More bytes than allowed.
+    TooLarge,
+    /// The range asked for lies outside the image.
+    BadRange,
+    /// The server is not able to do this (a store that is not configured, say).
+    Unsupported,
+    /// The bytes are not those that were announced.
+    DigestMismatch,
+    /// The body ended early.
+    Incomplete,
+    /// The body came too slowly.
+    TooSlow,
+    /// No room left for the bytes.
+    StoreFull,
+    /// Too much going on; the same request may work later.
+    Busy,
+    /// Another server that was needed does not answer as it should.
+    Upstream,
+    /// Our own fault.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind, for tests that must not forget one.
+    pub const ALL: [Kind; 17] = [
+        Kind::NotFound,
+        Kind::Invalid,
+        Kind::AlreadyExists,
+        Kind::Conflict,
+        Kind::Precondition,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::TooLarge,
+        Kind::BadRange,
+        Kind::Unsupported,
+        Kind::DigestMismatch,
+        Kind::Incomplete,
+        Kind::TooSlow,
+        Kind::StoreFull,
+        Kind::Busy,
+        Kind::Upstream,
+        Kind::Internal,
+    ];
+}
+
+/// An error with two audiences: [`Error::message`] is for the caller, the source is for the log.
+///
+/// `Display` shows only the public half, so the private one can't leak by accident.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The core's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with its words for the caller.
+    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A broken rule about values: [`Kind::Invalid`].
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// Our own fault. The caller is told nothing but that; the cause goes to the log.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Kind::Internal, "Something went wrong in the server; its log says what.").because(source)
+    }
+
+    /// The same error with its private cause.
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The words for the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The private causes, outermost first, for one log line.
+    pub fn causes(&self) -> String {
+        let mut text = String::new();
+        let mut next: Option<&(dyn StdError + 'static)> = self.source.as_deref().map(|s| s as _);
+        while let Some(cause) = next {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_never_shows_the_private_half() {
+        let error = Error::internal(std::io::Error::other("/srv/secret: EIO"));
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(error.causes(), "/srv/secret: EIO");
+    }
+
+    #[test]
+    fn all_lists_every_kind_once() {
+        let distinct: std::collections::HashSet<_> = Kind::ALL.iter().collect();
+        assert_eq!(distinct.len(), Kind::ALL.len());
+        assert_eq!(Kind::ALL.len(), Kind::Internal as usize + 1);
+    }
+}

@@ -1,0 +1,200 @@
+//! The attribute table: one row per attribute says what it is, who may set it, and whether it is indexed.
+//!
+//! What a protocol *calls* an attribute is that protocol's business, in an exhaustive match of its own. A new
+//! attribute is a variant and a row here, and a compile error in each protocol.
+
+use std::borrow::Cow;
+
+use super::{Architecture, Format, Image, ImageId, ImageKind, Location, StoreName, Timestamp, Visibility, Vocabulary};
+
+/// An attribute that every image may have. Free attributes are properties, and not in this table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Attr {
+    /// [`Image::id`]
+    Id,
+    /// [`Image::name`]
+    Name,
+    /// [`Image::architecture`]
+    Architecture,
+    /// [`Image::visibility`]
+    Visibility,
+    /// [`Image::kind`]
+    Kind,
+    /// [`Image::format`]
+    Format,
+    /// [`Image::store`]
+    Store,
+    /// Where the bytes are.
+    Location,
+    /// [`Image::kernel`]
+    Kernel,
+    /// [`Image::ramdisk`]
+    Ramdisk,
+    /// [`Image::owner`]
+    Owner,
+    /// [`Image::status`]
+    Status,
+    /// Size in bytes.
+    Size,
+    /// MD5 of the bytes in hexadecimal, or the entity tag of a URL.
+    Checksum,
+    /// [`Image::created_at`]
+    CreatedAt,
+    /// [`Image::uploaded_at`]
+    UploadedAt,
+    /// [`Image::updated_at`]
+    UpdatedAt,
+}
+
+/// A value of an attribute. Ordered as people would sort it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value<'a> {
+    /// Text, or a word of a vocabulary.
+    Text(Cow<'a, str>),
+    /// A number.
+    Int(u64),
+    /// A moment.
+    Time(Timestamp),
+    /// An image.
+    Id(ImageId),
+}
+
+/// What kind of value an attribute has.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueType {
+    /// Any text.
+    Text,
+    /// One of a closed set of words: the canonical name of a given spelling, and all names for messages.
+    Word(fn(&str) -> Option<&'static str>, fn() -> String),
+    /// A number of bytes.
+    Bytes,
+    /// A moment.
+    Time,
+    /// An image's id.
+    Id,
+}
+
+/// Who may set an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit {
+    /// Who may change the image.
+    Owner,
+    /// An administrator.
+    Admin,
+    /// Only the service itself.
+    Service,
+}
+
+/// A row of the table.
+pub struct Row {
+    /// Which attribute.
+    pub attr: Attr,
+    /// Kind of value.
+    pub value: ValueType,
+    /// Who may set it.
+    pub edit: Edit,
+    /// Whether it has a secondary index, so that lists can be sorted by it and filters on it are cheap.
+    pub indexed: bool,
+    /// Its value in an image, if it has one.
+    pub read: fn(&Image) -> Option<Value<'_>>,
+}
+
+fn word<V: Vocabulary>(text: &str) -> Option<&'static str> {
+    V::parse(text).map(V::name)
+}
+
+const fn words<V: Vocabulary>() -> ValueType {
+    ValueType::Word(word::<V>, V::names)
+}
+
+const fn row(attr: Attr, value: ValueType, edit: Edit, indexed: bool, read: fn(&Image) -> Option<Value<'_>>) -> Row {
+    Row { attr, value, edit, indexed, read }
+}
+
+fn text(value: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(value))
+}
+
+/// The table, in the order in which VISOR lists an image's attributes.
+pub static ATTRS: [Row; 17] = [
+    row(Attr::Id, ValueType::Id, Edit::Service, true, |i| Some(Value::Id(i.id))),
+    row(Attr::Name, ValueType::Text, Edit::Owner, true, |i| i.name.as_deref().map(text)),
+    row(Attr::Architecture, words::<Architecture>(), Edit::Owner, true, |i| i.architecture.map(|v| text(v.name()))),
+    row(Attr::Visibility, words::<Visibility>(), Edit::Owner, true, |i| Some(text(i.visibility.name()))),
+    row(Attr::Kind, words::<ImageKind>(), Edit::Owner, true, |i| i.kind.map(|v| text(v.name()))),
+    row(Attr::Format, words::<Format>(), Edit::Owner, true, |i| i.format.map(|v| text(v.name()))),
+    row(Attr::Store, words::<StoreName>(), Edit::Owner, true, |i| i.store.map(|v| text(v.name()))),
+    row(Attr::Location, ValueType::Text, Edit::Owner, false, location),
+    row(Attr::Kernel, ValueType::Id, Edit::Owner, true, |i| i.kernel.map(Value::Id)),
+    row(Attr::Ramdisk, ValueType::Id, Edit::Owner, true, |i| i.ramdisk.map(Value::Id)),
+    row(Attr::Owner, ValueType::Text, Edit::Admin, true, |i| i.owner.as_deref().map(text)),
+    row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(status_word(i)))),
+    row(Attr::Size, ValueType::Bytes, Edit::Service, true, |i| i.size().map(Value::Int)),
+    row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
+    row(Attr::CreatedAt, ValueType::Time, Edit::Service, true, |i| Some(Value::Time(i.created_at))),
+    row(Attr::UploadedAt, ValueType::Time, Edit::Service, true, |i| i.uploaded_at.map(Value::Time)),
+    row(Attr::UpdatedAt, ValueType::Time, Edit::Service, true, |i| i.updated_at.map(Value::Time)),
+];
+
+/// States have no shared spelling outside; inside, indexes need one.
+fn status_word(image: &Image) -> &'static str {
+    use super::Status;
+    match image.status {
+        Status::Queued => "queued",
+        Status::Saving => "saving",
+        Status::Available => "available",
+        Status::Deactivated => "deactivated",
+        Status::Failed => "failed",
+        Status::Deleting => "deleting",
+    }
+}
+
+fn location(image: &Image) -> Option<Value<'_>> {
+    image.whole().map(|part| match &part.location {
+        Location::Stored { key, .. } => text(key.as_str()),
+        Location::File { path } => text(path),
+        Location::Http { url } => text(url),
+    })
+}
+
+fn checksum(image: &Image) -> Option<Value<'_>> {
+    let part = image.whole()?;
+    match part.digests.md5_hex() {
+        Some(hex) => Some(Value::Text(Cow::Owned(hex))),
+        None => part.etag.as_deref().map(text),
+    }
+}
+
+impl Attr {
+    /// This attribute's row.
+    pub fn row(self) -> &'static Row {
+        &ATTRS[self as usize]
+    }
+
+    /// Its value in an image, if it has one.
+    pub fn read(self, image: &Image) -> Option<Value<'_>> {
+        (self.row().read)(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_variants() {
+        for (position, row) in ATTRS.iter().enumerate() {
+            assert_eq!(row.attr as usize, position, "{:?}", row.attr);
+        }
+    }
+
+    #[test]
+    fn what_an_owner_sets_is_never_the_services() {
+        for attr in
+            [Attr::Id, Attr::Size, Attr::Checksum, Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt, Attr::Status]
+        {
+            assert_eq!(attr.row().edit, Edit::Service, "{attr:?}");
+        }
+    }
+}

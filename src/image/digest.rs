@@ -1,0 +1,130 @@
+//! What bytes hash to: md5 because clients compare it, sha256 because it can be trusted.
+
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+/// The digests of some bytes, as far as they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digests {
+    /// For compatibility only: collisions are cheap to make.
+    pub md5: Option<[u8; 16]>,
+    /// The identity of the bytes.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// The md5 in lower-case hexadecimal.
+    pub fn md5_hex(&self) -> Option<String> {
+        self.md5.as_ref().map(|bytes| hex(bytes))
+    }
+
+    /// The sha256 in lower-case hexadecimal.
+    pub fn sha256_hex(&self) -> Option<String> {
+        self.sha256.as_ref().map(|bytes| hex(bytes))
+    }
+
+    /// These digests, and those of `other` where these are unknown.
+    pub fn or(self, other: Digests) -> Digests {
+        Digests { md5: self.md5.or(other.md5), sha256: self.sha256.or(other.sha256) }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// The bytes that `N * 2` hexadecimal digits stand for.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N * 2 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).ok().filter(|p| !p.starts_with('+'))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Which digest. Each can be computed on a thread of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// MD5.
+    Md5,
+    /// SHA-256.
+    Sha256,
+}
+
+/// One digest in the making.
+pub enum Hasher {
+    /// MD5.
+    Md5(Md5),
+    /// SHA-256.
+    Sha256(Sha256),
+}
+
+impl Hasher {
+    /// A fresh one.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Md5 => Self::Md5(Md5::new()),
+            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+        }
+    }
+
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(state) => state.update(bytes),
+            Self::Sha256(state) => state.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes taken in.
+    pub fn finish(self) -> Digests {
+        match self {
+            Self::Md5(state) => Digests { md5: Some(state.finalize().into()), ..Digests::default() },
+            Self::Sha256(state) => Digests { sha256: Some(state.finalize().into()), ..Digests::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digests(bytes: &[u8]) -> Digests {
+        [Algorithm::Md5, Algorithm::Sha256].into_iter().fold(Digests::default(), |all, algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            bytes.chunks(3).for_each(|chunk| hasher.update(chunk));
+            all.or(hasher.finish())
+        })
+    }
+
+    /// RFC 1321 A.5 and FIPS 180-2 B.1.
+    #[test]
+    fn published_vectors() {
+        let abc = digests(b"abc");
+        assert_eq!(abc.md5_hex().as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
+        assert_eq!(
+            abc.sha256_hex().as_deref(),
+            Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        );
+    }
+
+    #[test]
+    fn hexadecimal_goes_both_ways_and_refuses_the_rest() {
+        assert_eq!(from_hex::<3>("00fFa1"), Some([0, 255, 161]));
+        assert_eq!(hex(&[0, 255, 161]), "00ffa1");
+        for bad in ["", "00ff", "00ffa", "zzzzzz", "+1+2+3", "é0ffa", "00ffa1a1"] {
+            assert_eq!(from_hex::<3>(bad), None, "{bad}");
+        }
+    }
+}

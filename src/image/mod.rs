@@ -1,0 +1,274 @@
+//! The domain: what an image is. Pure values, no I/O, no async, no protocol.
+//!
+//! An image is one superset record; each protocol shows the part it knows under its own names.
+
+pub mod attr;
+pub mod change;
+pub mod digest;
+pub mod query;
+pub mod status;
+mod vocab;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+pub use self::attr::{Attr, Value, ValueType};
+pub use self::change::ImagePatch;
+pub use self::digest::Digests;
+pub use self::status::Status;
+pub use self::vocab::{Architecture, Format, ImageKind, StoreName, Visibility, Vocabulary};
+
+/// Names an image for ever: a UUID, in lower case and with hyphens wherever it is written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(Uuid);
+
+impl ImageId {
+    /// A new random (version 4) id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id with these sixteen bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The sixteen bytes, in the order in which ids sort.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = ();
+
+    /// Only the canonical spelling names an image: 36 characters, hyphens in their places. The other spellings of
+    /// a UUID (braces, no hyphens, `urn:`) would give one image many URLs.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text.len() != 36 {
+            return Err(());
+        }
+        Uuid::try_parse(text).map(Self).map_err(|_| ())
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z. Comes from the clock that `registry` holds, never from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Whole seconds since the epoch, as HTTP dates count.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+}
+
+/// Where the bytes of a part are. Never holds a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// In one of our stores, written by us and ours to delete.
+    Stored {
+        /// Which store.
+        store: StoreName,
+        /// Under which key.
+        key: BlobKey,
+    },
+    /// A file of the operator's, below a directory that the configuration opens for this. Read, never deleted.
+    File {
+        /// Absolute path.
+        path: String,
+    },
+    /// At somebody's URL. Read through the guarded fetcher, never deleted.
+    Http {
+        /// `http` or `https`, without user information.
+        url: String,
+    },
+}
+
+/// Names a blob within its store: `<image id>.<suffix>`, made by us out of an id and a closed set of suffixes.
+///
+/// Nothing from the network is ever part of it, so it is safe as a file name by construction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobKey(String);
+
+impl BlobKey {
+    /// The key of a whole image. The suffix is its format, as a person would name the file; `none` without one.
+    pub fn whole(id: ImageId, format: Option<Format>) -> Self {
+        Self(format!("{id}.{}", format.map_or("none", Format::name)))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Which image the blob belongs to.
+    pub fn image(&self) -> Option<ImageId> {
+        self.0.split_once('.').and_then(|(id, _)| id.parse().ok())
+    }
+}
+
+impl FromStr for BlobKey {
+    type Err = ();
+
+    /// Accepts exactly what [`BlobKey::whole`] makes: this is the gate for names read back from a disk.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (id, suffix) = text.split_once('.').ok_or(())?;
+        id.parse::<ImageId>()?;
+        let known = suffix == "none" || Format::parse(suffix).is_some_and(|f| f.name() == suffix);
+        if known { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for BlobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which part of an image some bytes are. LXD's split images have two; everything else has one whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PartKind {
+    /// All of it in one file.
+    Whole,
+}
+
+/// Bytes of an image, and what is known of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which part.
+    pub kind: PartKind,
+    /// Where the bytes are.
+    pub location: Location,
+    /// How many there are; unknown only for a URL whose server does not say.
+    pub size: Option<u64>,
+    /// What they hash to, as far as we computed it ourselves.
+    pub digests: Digests,
+    /// The entity tag that the owner of a URL gave, without quotes.
+    pub etag: Option<String>,
+}
+
+/// What happens to an image whose upload does not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// The image was made for this upload: it goes.
+    Discard,
+    /// The image was there before: it waits for another try.
+    Fail,
+}
+
+/// An upload in flight, noted in the row before its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which run of the server holds it. One of an earlier run is dead.
+    pub boot: Uuid,
+    /// What to do when it is dead.
+    pub fallback: Fallback,
+}
+
+/// The record. `revision` is the optimistic lock: it grows with every committed change of the whole catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its id.
+    pub id: ImageId,
+    /// Number of the committed change that made this version.
+    pub revision: u64,
+    /// Free text, not unique; may be absent.
+    pub name: Option<String>,
+    /// The account that made it; absent when there are no accounts.
+    pub owner: Option<String>,
+    /// Who sees it.
+    pub visibility: Visibility,
+    /// What state it is in.
+    pub status: Status,
+    /// Disk format.
+    pub format: Option<Format>,
+    /// What it is for.
+    pub kind: Option<ImageKind>,
+    /// The processor it is for.
+    pub architecture: Option<Architecture>,
+    /// The store asked for, and once there are bytes the one that has them.
+    pub store: Option<StoreName>,
+    /// The kernel that goes with it.
+    pub kernel: Option<ImageId>,
+    /// The initial ramdisk that goes with it.
+    pub ramdisk: Option<ImageId>,
+    /// The bytes; empty until there are any.
+    pub parts: Vec<Part>,
+    /// Free attributes.
+    pub properties: BTreeMap<String, String>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Option<Timestamp>,
+    /// When its bytes were complete.
+    pub uploaded_at: Option<Timestamp>,
+    /// The upload in flight, while the status is *saving*.
+    pub ticket: Option<Ticket>,
+}
+
+impl Image {
+    /// The part with all the bytes, if they are there.
+    pub fn whole(&self) -> Option<&Part> {
+        self.parts.iter().find(|part| part.kind == PartKind::Whole)
+    }
+
+    /// Size in bytes, if known.
+    pub fn size(&self) -> Option<u64> {
+        self.whole().and_then(|part| part.size)
+    }
+}
+
+/// How often an image was read. In a row of its own, so that a download does not rewrite the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access {
+    /// How many times.
+    pub count: u64,
+    /// When last.
+    pub last: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_spelling_is_an_id() {
+        let id = "edfa919a-0415-4d26-b54d-ae78ffc4dc79";
+        assert_eq!(id.parse::<ImageId>().map(|i| i.to_string()), Ok(id.to_owned()));
+        assert_eq!(id.to_uppercase().parse::<ImageId>().map(|i| i.to_string()), Ok(id.to_owned()));
+        for bad in
+            ["", "x", "{edfa919a-0415-4d26-b54d-ae78ffc4dc79}", "edfa919a04154d26b54dae78ffc4dc79", "../../etc/passwd"]
+        {
+            assert!(bad.parse::<ImageId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn blob_keys_read_back_only_what_we_write() {
+        let id = ImageId::random();
+        for key in [BlobKey::whole(id, None), BlobKey::whole(id, Some(Format::Qcow2))] {
+            assert_eq!(key.as_str().parse(), Ok(key.clone()));
+            assert_eq!(key.image(), Some(id));
+        }
+        for bad in [format!("{id}"), format!("{id}.exe"), format!("../{id}.iso"), format!("{id}.iso/x"), "x.iso".into()]
+        {
+            assert!(bad.parse::<BlobKey>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Closed sets of words: each value has one name, and the spellings that mean it.
+
+/// A closed set of words.
+pub trait Vocabulary: Copy + Sized + 'static {
+    /// Every value, in the order in which messages list them.
+    const ALL: &'static [Self];
+
+    /// The one name.
+    fn name(self) -> &'static str;
+
+    /// Other spellings that mean the same.
+    fn aliases(self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The value that a word names, if any. Case does not matter.
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| {
+            value.name().eq_ignore_ascii_case(word) || value.aliases().iter().any(|a| a.eq_ignore_ascii_case(word))
+        })
+    }
+
+    /// All names, comma separated, for messages.
+    fn names() -> String {
+        Self::ALL.iter().map(|value| value.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Makes an enum and its words in one table. `$name` is what is written, `| $alias` what is understood as well.
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal $(| $alias:literal)*,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type { $($(#[$vdoc])* $variant,)+ }
+
+        impl $type {
+            /// The one name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The value that a word names, if any. Case does not matter.
+            pub fn parse(word: &str) -> Option<Self> {
+                <Self as Vocabulary>::parse(word)
+            }
+        }
+
+        impl Vocabulary for $type {
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn name(self) -> &'static str {
+                $type::name(self)
+            }
+
+            fn aliases(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($alias),*],)+ }
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// The processor an image is for. The original knew the first two; the others are what people have.
+    Architecture {
+        /// 32-bit x86.
+        I386 = "i386" | "i686" | "x86",
+        /// 64-bit x86.
+        X86_64 = "x86_64" | "amd64" | "x86-64",
+        /// 64-bit Arm.
+        Aarch64 = "aarch64" | "arm64",
+        /// 32-bit Arm with hardware floating point.
+        Armv7l = "armv7l" | "armhf" | "armv7",
+        /// 64-bit POWER, little endian.
+        Ppc64le = "ppc64le" | "ppc64el",
+        /// 64-bit RISC-V.
+        Riscv64 = "riscv64",
+        /// IBM Z.
+        S390x = "s390x",
+    }
+}
+
+vocabulary! {
+    /// Disk format, and the suffix of the file on disk.
+    Format {
+        /// Optical disc.
+        Iso = "iso",
+        /// Virtual PC.
+        Vhd = "vhd" | "vpc",
+        /// VirtualBox.
+        Vdi = "vdi",
+        /// VMware.
+        Vmdk = "vmdk",
+        /// EC2-style machine image.
+        Ami = "ami",
+        /// EC2-style kernel.
+        Aki = "aki",
+        /// EC2-style ramdisk.
+        Ari = "ari",
+        /// QEMU copy on write.
+        Qcow2 = "qcow2",
+        /// Bytes of a disk as they are.
+        Raw = "raw" | "img",
+        /// Hyper-V.
+        Vhdx = "vhdx",
+        /// OpenVZ and Virtuozzo.
+        Ploop = "ploop",
+        /// Compressed read-only file system.
+        Squashfs = "squashfs",
+        /// An archive of files.
+        Tar = "tar",
+    }
+}
+
+vocabulary! {
+    /// What an image is for.
+    ImageKind {
+        /// A kernel.
+        Kernel = "kernel",
+        /// An initial ramdisk.
+        Ramdisk = "ramdisk",
+        /// A whole machine.
+        Machine = "machine",
+    }
+}
+
+vocabulary! {
+    /// Who sees an image.
+    Visibility {
+        /// Everyone.
+        Public = "public",
+        /// Its owner, and administrators.
+        Private = "private",
+    }
+}
+
+vocabulary! {
+    /// The stores that an image can ask for. Which of them work is a matter of configuration.
+    StoreName {
+        /// Amazon S3 and its like.
+        S3 = "s3",
+        /// Nimbus Cumulus.
+        Cumulus = "cumulus",
+        /// Eucalyptus Walrus.
+        Walrus = "walrus",
+        /// HDFS by WebHDFS.
+        Hdfs = "hdfs",
+        /// Lunacloud: its two names mean one store.
+        Lcs = "lcs" | "lunacloud",
+        /// Somebody's web server; read only.
+        Http = "http",
+        /// The local directory.
+        File = "file",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_spelling_names_one_value<V: Vocabulary + PartialEq + std::fmt::Debug>() {
+        let mut seen = std::collections::HashSet::new();
+        for value in V::ALL {
+            assert_eq!(V::parse(value.name()), Some(*value));
+            assert_eq!(V::parse(&value.name().to_uppercase()), Some(*value));
+            for word in std::iter::once(value.name()).chain(value.aliases().iter().copied()) {
+                assert!(seen.insert(word), "{word} stands twice");
+                assert_eq!(V::parse(word), Some(*value));
+            }
+        }
+        assert_eq!(V::parse("no such word"), None);
+    }
+
+    #[test]
+    fn words_are_unambiguous() {
+        every_spelling_names_one_value::<Architecture>();
+        every_spelling_names_one_value::<Format>();
+        every_spelling_names_one_value::<ImageKind>();
+        every_spelling_names_one_value::<Visibility>();
+        every_spelling_names_one_value::<StoreName>();
+    }
+
+    #[test]
+    fn spelling_variants_are_normalised() {
+        assert_eq!(Architecture::parse("amd64"), Some(Architecture::X86_64));
+        assert_eq!(Architecture::parse("arm64"), Some(Architecture::Aarch64));
+        assert_eq!(StoreName::parse("lunacloud"), Some(StoreName::Lcs));
+    }
+}

@@ -1,0 +1,3 @@
+//! lib
+pub mod error;
+pub mod image;
