@@ -1,3 +1,4 @@
 //! lib
+pub mod catalog;
 pub mod error;
 pub mod image;

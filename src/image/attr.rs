@@ -129,26 +129,13 @@ pub static ATTRS: [Row; 17] = [
     row(Attr::Kernel, ValueType::Id, Edit::Owner, true, |i| i.kernel.map(Value::Id)),
     row(Attr::Ramdisk, ValueType::Id, Edit::Owner, true, |i| i.ramdisk.map(Value::Id)),
     row(Attr::Owner, ValueType::Text, Edit::Admin, true, |i| i.owner.as_deref().map(text)),
-    row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(status_word(i)))),
+    row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(i.status.word()))),
     row(Attr::Size, ValueType::Bytes, Edit::Service, true, |i| i.size().map(Value::Int)),
     row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
     row(Attr::CreatedAt, ValueType::Time, Edit::Service, true, |i| Some(Value::Time(i.created_at))),
     row(Attr::UploadedAt, ValueType::Time, Edit::Service, true, |i| i.uploaded_at.map(Value::Time)),
     row(Attr::UpdatedAt, ValueType::Time, Edit::Service, true, |i| i.updated_at.map(Value::Time)),
 ];
-
-/// States have no shared spelling outside; inside, indexes need one.
-fn status_word(image: &Image) -> &'static str {
-    use super::Status;
-    match image.status {
-        Status::Queued => "queued",
-        Status::Saving => "saving",
-        Status::Available => "available",
-        Status::Deactivated => "deactivated",
-        Status::Failed => "failed",
-        Status::Deleting => "deleting",
-    }
-}
 
 fn location(image: &Image) -> Option<Value<'_>> {
     image.whole().map(|part| match &part.location {

@@ -22,6 +22,18 @@ impl Status {
     pub const ALL: [Status; 6] =
         [Status::Queued, Status::Saving, Status::Available, Status::Deactivated, Status::Failed, Status::Deleting];
 
+    /// The word for it on disk and in indexes. Protocols have their own words.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Saving => "saving",
+            Self::Available => "available",
+            Self::Deactivated => "deactivated",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+        }
+    }
+
     /// Whether an image may go from this state to `next`. Staying is no move.
     pub fn may_become(self, next: Status) -> bool {
         use Status::{Available, Deactivated, Deleting, Failed, Queued, Saving};

@@ -1,0 +1,140 @@
+//! Which index entries an image has. One function of the row, so that indexes can't drift from rows: a change
+//! commits the difference between the entries of the old row and those of the new one.
+
+use std::collections::BTreeSet;
+
+use super::engine::{Batch, KeyRange, Table};
+use super::keys::{TAIL_BYTES, put_tail, put_text, put_value};
+use crate::image::attr::ATTRS;
+use crate::image::{Attr, Image, Value};
+
+/// The tag of the index over free attributes; far from the tags of [`tag`].
+const PROPERTY_TAG: u8 = 0xf0;
+
+/// So much of a free attribute's value goes into its key. Longer values share a stretch of keys and are told apart
+/// by the row, which every answer is tested against anyway.
+const PROPERTY_KEY_BYTES: usize = 64;
+
+/// An index's tag on disk. Never reuse one; a change of this table is a migration.
+fn tag(attr: Attr) -> Option<u8> {
+    match attr {
+        // The image table itself is sorted by id.
+        Attr::Id => None,
+        // Not sortable: what is shown differs from what is kept.
+        Attr::Location => None,
+        Attr::Name => Some(1),
+        Attr::Architecture => Some(2),
+        Attr::Visibility => Some(3),
+        Attr::Kind => Some(4),
+        Attr::Format => Some(5),
+        Attr::Store => Some(6),
+        Attr::Kernel => Some(7),
+        Attr::Ramdisk => Some(8),
+        Attr::Owner => Some(9),
+        Attr::Status => Some(10),
+        Attr::Size => Some(11),
+        Attr::Checksum => Some(12),
+        Attr::CreatedAt => Some(13),
+        Attr::UploadedAt => Some(14),
+        Attr::UpdatedAt => Some(15),
+    }
+}
+
+/// Where an image stands in the order of an attribute: its entry's key, or for the id its row's.
+pub(crate) fn sort_key(attr: Attr, image: &Image) -> Vec<u8> {
+    let Some(tag) = tag(attr) else {
+        return image.id.as_bytes().to_vec();
+    };
+    let mut key = Vec::with_capacity(64);
+    key.push(tag);
+    put_value(&mut key, attr.read(image).as_ref());
+    put_tail(&mut key, image);
+    key
+}
+
+/// The end of a sort key, by which entries of one value are ordered.
+pub(crate) fn tail(sort_key: &[u8]) -> &[u8] {
+    &sort_key[sort_key.len().saturating_sub(TAIL_BYTES)..]
+}
+
+/// All keys of the order of an attribute.
+pub(crate) fn whole_order(attr: Attr) -> KeyRange {
+    match tag(attr) {
+        None => KeyRange::all(Table::Image),
+        Some(tag) => KeyRange::prefix(Table::Index, &[tag]),
+    }
+}
+
+/// What the entries of all images with this value begin with; `None` if the attribute has no index.
+pub(crate) fn value_prefix(attr: Attr, value: &Value<'_>) -> Option<Vec<u8>> {
+    let mut key = vec![tag(attr)?];
+    put_value(&mut key, Some(value));
+    Some(key)
+}
+
+/// What the entries of all images with this free attribute begin with.
+pub(crate) fn property_prefix(name: &str, value: &str) -> Vec<u8> {
+    let mut key = vec![PROPERTY_TAG];
+    put_text(&mut key, name);
+    put_text(&mut key, &value[..value.floor_char_boundary(PROPERTY_KEY_BYTES)]);
+    key
+}
+
+/// Every index entry of an image.
+pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
+    let attributes = ATTRS.iter().filter(|row| tag(row.attr).is_some()).map(|row| sort_key(row.attr, image));
+    let properties = image.properties.iter().map(|(name, value)| {
+        let mut key = property_prefix(name, value);
+        put_tail(&mut key, image);
+        key
+    });
+    attributes.chain(properties).collect()
+}
+
+/// Adds to a batch what turns the entries of `old` into those of `new`.
+pub(crate) fn update(batch: &mut Batch, old: Option<&Image>, new: Option<&Image>) {
+    let old = old.map(entries_of).unwrap_or_default();
+    let new = new.map(entries_of).unwrap_or_default();
+    for key in old.difference(&new) {
+        batch.delete(Table::Index, key.as_slice());
+    }
+    for key in new.difference(&old) {
+        batch.put(Table::Index, key.as_slice(), []);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::keys::id_of;
+    use crate::image::change::tests::sample;
+
+    #[test]
+    fn tags_are_unique_and_stand_where_the_attribute_table_says() {
+        let mut seen = BTreeSet::from([PROPERTY_TAG]);
+        for row in &ATTRS {
+            if let Some(tag) = tag(row.attr) {
+                assert!(seen.insert(tag), "tag {tag} stands twice");
+            }
+            assert_eq!(row.indexed, tag(row.attr).is_some() || row.attr == Attr::Id, "{:?}", row.attr);
+        }
+    }
+
+    #[test]
+    fn an_update_touches_only_what_differs() {
+        let old = sample("a");
+        let mut new = old.clone();
+        new.name = Some("b".into());
+        new.properties.insert("os".into(), "debian".into());
+        let mut batch = Batch::default();
+        update(&mut batch, Some(&old), Some(&new));
+        assert_eq!(batch.writes.len(), 3, "the old name goes, the new name and the property come");
+        assert!(batch.writes.iter().all(|write| id_of(&write.key) == Some(old.id)));
+    }
+
+    #[test]
+    fn long_values_share_a_prefix_and_split_no_character() {
+        let long = "ä".repeat(100);
+        assert_eq!(property_prefix("k", &long), property_prefix("k", &format!("{long}x")));
+    }
+}

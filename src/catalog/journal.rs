@@ -1,0 +1,352 @@
+//! The journal: the truth about metadata. Append-only, one committed change a line, readable with `jq`.
+//!
+//! A line is `{"crc":"…","seq":…,"op":…}`: the CRC-32 covers everything behind its own comma. A segment opens with a
+//! `begin` line that says at which sequence number it starts and how many images follow as its base; then come the
+//! changes. A torn tail is cut off; damage elsewhere is counted and reported, never passed over in silence.
+//!
+//! Knows rows, not index entries, and no engine.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::row::{RowError, RowV1, VERSION};
+use crate::image::{Image, ImageId};
+
+/// Longest line that is read. A record is at most about 150 KB (all texts at their limits, escaped).
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// `{"crc":"` + eight digits + `",`
+const CRC_HEAD_BYTES: usize = 18;
+
+/// A change, as the journal has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A segment begins: everything before is folded into the `images` lines that follow.
+    Begin { images: u64 },
+    /// An image was made or changed.
+    Put(Box<Image>),
+    /// An image was removed.
+    Delete(ImageId),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Outgoing<'a> {
+    Begin { seq: u64, images: u64 },
+    Put { seq: u64, v: u8, image: &'a RowV1 },
+    Delete { seq: u64, id: Uuid },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Incoming {
+    Begin { seq: u64, images: u64 },
+    Put { seq: u64, v: u8, image: Box<RowV1> },
+    Delete { seq: u64, id: Uuid },
+}
+
+/// A whole line, with its end.
+fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(body)?;
+    let rest = &json[1..];
+    let mut line = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest)).into_bytes();
+    line.extend(rest);
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The line that records an image.
+pub(crate) fn put_line(seq: u64, image: &Image) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Put { seq, v: VERSION, image: &RowV1::from(image) })
+}
+
+/// The line that records a removal.
+pub(crate) fn delete_line(seq: u64, id: ImageId) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Delete { seq, id: Uuid::from_bytes(*id.as_bytes()) })
+}
+
+/// What a line (without its end) says: its sequence number and the change.
+fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
+    let (head, rest) = line.split_at_checked(CRC_HEAD_BYTES).ok_or(RowError::Damaged)?;
+    let expected = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest));
+    if head != expected.as_bytes() {
+        return Err(RowError::Damaged);
+    }
+    let json = [b"{", rest].concat();
+    let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
+    Ok(match serde_json::from_slice(&json).map_err(malformed)? {
+        Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
+        Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
+        Incoming::Put { v, .. } if v != VERSION => return Err(RowError::Newer(v)),
+        Incoming::Put { seq, image, .. } => (seq, Entry::Put(Box::new((*image).try_into()?))),
+    })
+}
+
+/// A line found in the journal, and where.
+pub(crate) struct Found {
+    pub(crate) seq: u64,
+    pub(crate) entry: Entry,
+}
+
+/// An open journal, positioned at its end.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    dir: PathBuf,
+    file: File,
+    /// Length of what is committed. Anything behind it is the remains of a failed write.
+    bytes: u64,
+    /// How many lines that is.
+    lines: u64,
+}
+
+fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("journal-{segment}.jsonl"))
+}
+
+/// The numbers of the segments in `dir`, ascending. Half-written compactions (`.tmp`) do not count.
+fn segments(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix("journal-")?.strip_suffix(".jsonl"));
+        numbers.extend(number.and_then(|n| n.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+impl Journal {
+    /// Opens the newest segment in `dir`, if there is one.
+    pub(crate) fn open(dir: &Path) -> io::Result<Option<Self>> {
+        let Some(segment) = segments(dir)?.pop() else { return Ok(None) };
+        let file = OpenOptions::new().read(true).write(true).open(segment_path(dir, segment))?;
+        let bytes = file.metadata()?.len();
+        Ok(Some(Self { dir: dir.to_owned(), file, bytes, lines: 0 }))
+    }
+
+    /// Starts a new segment whose base is `images` images as of `seq`, and makes it the newest.
+    ///
+    /// Written aside, synced and renamed: a crash leaves the old segment the newest. The one before the old one
+    /// goes; the old one stays until the next time.
+    pub(crate) fn begin(
+        dir: &Path,
+        seq: u64,
+        count: u64,
+        images: impl Iterator<Item = io::Result<Image>>,
+    ) -> io::Result<Self> {
+        let old = segments(dir)?;
+        let segment = old.last().map_or(1, |last| last + 1);
+        let path = segment_path(dir, segment);
+        let aside = path.with_extension("tmp");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let mut out = BufWriter::new(file);
+        out.write_all(&line(&Outgoing::Begin { seq, images: count })?)?;
+        let mut written = 0;
+        for image in images {
+            out.write_all(&put_line(seq, &image?)?)?;
+            written += 1;
+        }
+        if written != count {
+            return Err(io::Error::other(format!("{count} images were announced for a segment, {written} came")));
+        }
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&aside, &path)?;
+        sync_dir(dir)?;
+        for number in old.iter().rev().skip(1) {
+            std::fs::remove_file(segment_path(dir, *number))?;
+        }
+        let bytes = file.metadata()?.len();
+        Ok(Self { dir: dir.to_owned(), file, bytes, lines: count + 1 })
+    }
+
+    /// Where it lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How long the newest segment is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// About how long it would be with one line for each of `images` images.
+    pub(crate) fn live_bytes_estimate(&self, images: u64) -> u64 {
+        (images + 1) * (self.bytes / self.lines.max(1))
+    }
+
+    /// Appends `count` whole lines and syncs them: when this returns, they are durable.
+    ///
+    /// # Errors
+    /// `Append`: nothing was added, the journal is as before. `Sync`: the disk did not keep its promise, and what
+    /// is in the file is unknown; no further write may be acknowledged.
+    pub(crate) fn append(&mut self, lines: &[u8], count: u64) -> Result<(), AppendError> {
+        if let Err(error) = self.file.write_all_at(lines, self.bytes) {
+            // A part of the lines may be there: cut it, so that a later, longer append can't leave half of it behind.
+            self.file.set_len(self.bytes).map_err(AppendError::Sync)?;
+            return Err(AppendError::Append(error));
+        }
+        self.file.sync_data().map_err(AppendError::Sync)?;
+        self.bytes += lines.len() as u64;
+        self.lines += count;
+        Ok(())
+    }
+
+    /// Reads the newest segment from its beginning and hands every good line to `each`. Cuts a torn tail.
+    ///
+    pub(crate) fn replay(&mut self, mut each: impl FnMut(Found) -> io::Result<()>) -> io::Result<Damage> {
+        // A second handle on the same file: the first stays free for cutting.
+        let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
+        reader.seek(SeekFrom::Start(0))?;
+        let (mut line, mut at, mut good_end, mut damaged_since_good, mut damaged) = (Vec::new(), 0, 0, 0, 0);
+        self.lines = 0;
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? as u64;
+            if read == 0 {
+                break;
+            }
+            at += read;
+            match line.strip_suffix(b"\n").ok_or(RowError::Damaged).and_then(parse) {
+                Ok((seq, entry)) => {
+                    damaged += damaged_since_good;
+                    damaged_since_good = 0;
+                    good_end = at;
+                    self.lines += 1;
+                    each(Found { seq, entry })?;
+                }
+                // A newer program's row is not damage: cutting or skipping it would lose data.
+                Err(error @ RowError::Newer(_)) => return Err(io::Error::other(error.to_string())),
+                Err(_) => damaged_since_good += 1,
+            }
+        }
+        if at > good_end {
+            log::warn!(
+                "cutting {} bytes off the end of the journal: a change that was never acknowledged",
+                at - good_end
+            );
+            self.file.set_len(good_end)?;
+            self.file.sync_all()?;
+        }
+        self.bytes = good_end;
+        Ok(Damage { lines: damaged, tail_cut: at > good_end })
+    }
+}
+
+/// What was found wrong with a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Damage {
+    /// Damaged lines with good ones behind them.
+    pub(crate) lines: u64,
+    /// Whether something was cut off the end.
+    pub(crate) tail_cut: bool,
+}
+
+/// Why lines could not be appended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    #[error("the journal can't be written: {0}")]
+    Append(io::Error),
+    #[error("the journal can't be synced: {0}")]
+    Sync(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::change::tests::sample;
+
+    fn replayed(journal: &mut Journal) -> (Vec<(u64, Entry)>, u64) {
+        let mut entries = Vec::new();
+        let damaged = journal
+            .replay(|found| {
+                entries.push((found.seq, found.entry));
+                Ok(())
+            })
+            .unwrap();
+        (entries, damaged.lines)
+    }
+
+    fn three_lines(dir: &Path) -> (Journal, Image, Image) {
+        let (a, b) = (sample("a"), sample("b\n\"\u{fffd}"));
+        let mut journal = Journal::begin(dir, 0, 0, std::iter::empty()).unwrap();
+        journal.append(&[put_line(1, &a).unwrap(), put_line(2, &b).unwrap()].concat(), 2).unwrap();
+        journal.append(&delete_line(3, a.id).unwrap(), 1).unwrap();
+        (journal, a, b)
+    }
+
+    #[test]
+    fn lines_come_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, a, b) = three_lines(dir.path());
+        drop(journal);
+        let mut journal = Journal::open(dir.path()).unwrap().unwrap();
+        let expected = vec![
+            (0, Entry::Begin { images: 0 }),
+            (1, Entry::Put(Box::new(a.clone()))),
+            (2, Entry::Put(Box::new(b))),
+            (3, Entry::Delete(a.id)),
+        ];
+        assert_eq!(replayed(&mut journal), (expected, 0));
+    }
+
+    /// Cut anywhere: every whole line survives, nothing else does, and appending goes on cleanly.
+    #[test]
+    fn a_torn_tail_is_cut_wherever_it_tears() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, ..) = three_lines(dir.path());
+        let path = segment_path(dir.path(), 1);
+        let whole = std::fs::read(&path).unwrap();
+        let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
+        drop(journal);
+        for cut in 0..=whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let mut journal = Journal::open(dir.path()).unwrap().unwrap();
+            let (entries, damaged) = replayed(&mut journal);
+            assert_eq!((entries.len(), damaged), (ends.iter().filter(|end| **end <= cut).count(), 0), "cut at {cut}");
+            journal.append(&delete_line(9, ImageId::random()).unwrap(), 1).unwrap();
+            assert_eq!(replayed(&mut journal).0.len(), entries.len() + 1, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_counted_and_the_rest_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, ..) = three_lines(dir.path());
+        let path = segment_path(dir.path(), 1);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let second = bytes.iter().position(|b| *b == b'\n').unwrap() + 40;
+        bytes[second] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let (entries, damaged) = replayed(&mut journal);
+        assert_eq!((entries.len(), damaged), (3, 1));
+    }
+
+    #[test]
+    fn a_new_segment_replaces_the_old_and_keeps_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, _, b) = three_lines(dir.path());
+        for seq in 3..6 {
+            let mut journal = Journal::begin(dir.path(), seq, 1, std::iter::once(Ok(b.clone()))).unwrap();
+            let expected = vec![(seq, Entry::Begin { images: 1 }), (seq, Entry::Put(Box::new(b.clone())))];
+            assert_eq!(replayed(&mut journal), (expected, 0));
+        }
+        assert_eq!(segments(dir.path()).unwrap(), [3, 4]);
+    }
+
+    #[test]
+    fn a_newer_row_is_refused_not_skipped() {
+        let row = RowV1::from(&sample("a"));
+        let newer = line(&Outgoing::Put { seq: 1, v: VERSION + 1, image: &row }).unwrap();
+        assert!(matches!(parse(&newer[..newer.len() - 1]), Err(RowError::Newer(_))));
+    }
+}

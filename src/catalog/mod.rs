@@ -1,0 +1,173 @@
+//! Metadata: rows and secondary indexes over an engine, with a journal as the truth.
+//!
+//! Knows images; knows nothing of bytes, access rules or protocols. Changes go through one writer (`commit`); reads
+//! go straight to the engine and never wait for a write.
+
+mod commit;
+pub mod engine;
+mod index;
+mod journal;
+mod keys;
+mod list;
+mod load;
+#[path = "../../migrations/mod.rs"]
+pub mod migrations;
+mod plan;
+mod row;
+mod state;
+mod verify;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use self::commit::{Change, Current, Writer, current};
+use self::engine::Table;
+use crate::error::{Error, Kind, Result};
+use crate::image::query::{Cursor, Page, Query, Sort};
+use crate::image::{Access, Image, ImageId, Timestamp};
+
+/// The catalogue.
+#[derive(Debug)]
+pub struct Catalog {
+    engine: Current,
+    writer: Writer,
+    /// Reads counted since they were last handed to the writer.
+    accesses: Mutex<HashMap<ImageId, Access>>,
+}
+
+impl Catalog {
+    /// Opens the catalogue in `dir`, makes it if there is none, heals what is damaged. `cache_bytes` bounds the page
+    /// cache of the database. Blocks while it reads and checks every row (about a second for 100,000).
+    ///
+    /// # Errors
+    /// The directory can't be used, or holds what a newer program wrote. The caller holds the lock of the data
+    /// directory.
+    pub fn open(dir: &Path, cache_bytes: u64) -> std::io::Result<Self> {
+        let (engine, journal, state) = load::open(dir, cache_bytes)?;
+        let engine: Current = Arc::new(RwLock::new(Arc::from(engine)));
+        let writer = Writer::start(Arc::clone(&engine), journal, state)?;
+        Ok(Self { engine, writer, accesses: Mutex::default() })
+    }
+
+    /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.
+    pub fn demand_rebuild(dir: &Path) -> std::io::Result<()> {
+        load::demand_rebuild(dir)
+    }
+
+    /// Adds an image. Durable when this returns; dropping the future does not undo it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the id is taken.
+    pub async fn insert(&self, image: Image) -> Result<Image> {
+        self.writer.change(Change::Insert(image)).await?.ok_or_else(|| Error::internal("an insert left nothing"))
+    }
+
+    /// Puts a new version in the place of the one with the same revision.
+    ///
+    /// # Errors
+    /// `Precondition` if the stored revision is another.
+    pub async fn replace(&self, image: Image) -> Result<Image> {
+        self.writer.change(Change::Replace(image)).await?.ok_or_else(|| Error::internal("a replacement left nothing"))
+    }
+
+    /// Like [`Catalog::replace`], without waiting or telling the outcome: for guards that are dropped.
+    pub fn replace_later(&self, image: Image) {
+        self.writer.change_later(Change::Replace(image));
+    }
+
+    /// Removes an image.
+    ///
+    /// # Errors
+    /// `Precondition` if the stored revision is another.
+    pub async fn remove(&self, image: &Image) -> Result<()> {
+        self.writer.change(Change::Remove(image.id, image.revision)).await.map(drop)
+    }
+
+    /// Like [`Catalog::remove`], without waiting or telling the outcome.
+    pub fn remove_later(&self, image: &Image) {
+        self.writer.change_later(Change::Remove(image.id, image.revision));
+    }
+
+    /// The image with an id.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Internal` when neither database nor journal can be read.
+    pub async fn get(&self, id: ImageId) -> Result<Image> {
+        let engine = current(&self.engine);
+        let found = match load::stored(&*engine, id) {
+            Ok(found) => found,
+            Err(why) => {
+                self.writer.distrust(why, engine).await;
+                load::stored(&*current(&self.engine), id).map_err(Error::internal)?
+            }
+        };
+        found.map(|(image, _)| image).ok_or_else(|| not_found(id))
+    }
+
+    /// A page of images.
+    ///
+    /// # Errors
+    /// `Internal` when neither database nor journal can be read.
+    pub async fn list(&self, query: &Query) -> Result<Page> {
+        let engine = current(&self.engine);
+        match list::list(&*engine, query).await {
+            Ok(page) => Ok(page),
+            Err(why) => {
+                self.writer.distrust(why, engine).await;
+                list::list(&*current(&self.engine), query).await.map_err(Error::internal)
+            }
+        }
+    }
+
+    /// The place just behind an image in an order.
+    pub fn cursor(image: &Image, sort: Sort) -> Cursor {
+        Cursor(index::sort_key(sort.by, image))
+    }
+
+    /// Counts a read. Kept in memory until [`Catalog::keep_accesses`].
+    pub fn touch(&self, id: ImageId, now: Timestamp) {
+        let mut accesses = self.accesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let access = accesses.entry(id).or_default();
+        access.count += 1;
+        access.last = Some(now);
+    }
+
+    /// How often an image was read. Counters are a convenience: a crash loses the newest.
+    pub fn access(&self, id: ImageId) -> Access {
+        let stored = current(&self.engine).get(Table::Access, id.as_bytes()).ok().flatten();
+        let stored = stored.and_then(|bytes| row::decode_access(&bytes).ok()).unwrap_or_default();
+        let new = self.accesses.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or_default();
+        Access { count: stored.count + new.count, last: stored.last.max(new.last) }
+    }
+
+    /// Hands the counted reads to the writer.
+    pub fn keep_accesses(&self) {
+        let accesses = std::mem::take(&mut *self.accesses.lock().unwrap_or_else(PoisonError::into_inner));
+        if !accesses.is_empty() {
+            self.writer.count(accesses);
+        }
+    }
+
+    /// Compares every index entry with the rows. Returns what is wrong, in words, and how many images there are.
+    pub fn verify(&self) -> (Vec<String>, u64) {
+        verify::verify(&*current(&self.engine))
+    }
+
+    /// Finishes what was asked for, and closes the database in good order. Later changes are refused.
+    pub fn close(&self) {
+        self.keep_accesses();
+        self.writer.stop();
+        if let Err(error) = current(&self.engine).close() {
+            log::warn!("the metadata database was not closed in good order, the journal makes up for it: {error}");
+        }
+    }
+}
+
+/// The error for an image that is not there, or not for the caller.
+pub fn not_found(id: ImageId) -> Error {
+    Error::new(Kind::NotFound, format!("No image found with id '{id}'."))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

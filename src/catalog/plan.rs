@@ -1,0 +1,179 @@
+//! How to answer a query: which keys to look at, and in what order. A plan is a value, so that tests and a debug
+//! log can look at it.
+//!
+//! A plan only decides what is *read*. Every image is tested against the whole filter afterwards, so a plan can
+//! be slow but never wrong.
+
+use super::engine::{EngineError, KeyRange, Table, after_prefix};
+use super::index::{property_prefix, value_prefix, whole_order};
+use crate::image::query::{Filter, Sort};
+use crate::image::{Attr, ImageId, Value};
+
+/// A condition with at most this many images is answered by reading just those and sorting them in memory.
+/// Above it, walking the order and skipping what does not match reads less to fill a page.
+pub(crate) const GATHER_MAX: usize = 512;
+
+/// A condition with at most this many images is always best read directly.
+const FEW: usize = 64;
+
+/// How to answer a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Nothing can pass.
+    Nothing,
+    /// Only this image can pass.
+    One(ImageId),
+    /// Read the images of these index entries, at most [`GATHER_MAX`] of them, and sort them in memory.
+    Gather(Vec<KeyRange>),
+    /// Walk entries that all have one value, which lie in the order asked for.
+    WalkValue {
+        /// What the entries begin with.
+        prefix: Vec<u8>,
+    },
+    /// Walk the order asked for from end to end.
+    WalkOrder(KeyRange),
+}
+
+/// Counts the keys of a range, up to a limit.
+pub(crate) type Probe<'a> = &'a dyn Fn(&KeyRange, usize) -> Result<usize, EngineError>;
+
+/// Chooses a plan.
+pub(crate) fn plan(filter: &Filter, sort: Sort, probe: Probe<'_>) -> Result<Plan, EngineError> {
+    let mut conditions = Vec::new();
+    flatten(filter, &mut conditions);
+
+    let mut in_order = None;
+    let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
+    for condition in conditions {
+        match condition {
+            Filter::Any(choices) if choices.is_empty() => return Ok(Plan::Nothing),
+            Filter::Equals(Attr::Id, Value::Id(id)) => return Ok(Plan::One(*id)),
+            Filter::Equals(attr, value) if in_order.is_none() && keeps_order(*attr, sort) => {
+                in_order = value_prefix(*attr, value);
+            }
+            _ => {}
+        }
+        let Some(ranges) = ranges_of(condition) else { continue };
+        // "Public, or mine" usually holds for most images: not worth a long count.
+        let most = if matches!(condition, Filter::Any(_)) { FEW } else { GATHER_MAX };
+        let best = smallest.as_ref().map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
+        if let Some(count) = count(&ranges, best, probe)? {
+            smallest = Some((count, ranges));
+        }
+    }
+    Ok(match (smallest, in_order) {
+        (Some((count, ranges)), None) if count <= GATHER_MAX => Plan::Gather(ranges),
+        (Some((count, ranges)), Some(_)) if count <= FEW => Plan::Gather(ranges),
+        (_, Some(prefix)) => Plan::WalkValue { prefix },
+        (_, None) => Plan::WalkOrder(whole_order(sort.by)),
+    })
+}
+
+/// Whether the entries of one value of `attr` lie in the order asked for: within a value they are ordered by
+/// creation, and sorting by the attribute itself leaves creation to break the ties.
+fn keeps_order(attr: Attr, sort: Sort) -> bool {
+    sort.by == Attr::CreatedAt || sort.by == attr
+}
+
+/// All conditions that have to hold.
+fn flatten<'a>(filter: &'a Filter, into: &mut Vec<&'a Filter>) {
+    match filter {
+        Filter::All(filters) => filters.iter().for_each(|f| flatten(f, into)),
+        other => into.push(other),
+    }
+}
+
+/// The index entries of all images that can pass a condition, if an index knows.
+fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
+    let prefix = |prefix: Vec<u8>| vec![KeyRange::prefix(Table::Index, &prefix)];
+    match condition {
+        Filter::Equals(attr, value) => value_prefix(*attr, value).map(prefix),
+        Filter::Property(name, value) => Some(prefix(property_prefix(name, value))),
+        Filter::Within(attr, low, high) => {
+            let start = KeyRange::prefix(Table::Index, &value_prefix(*attr, low)?).start;
+            let end = after_prefix(&value_prefix(*attr, high)?);
+            Some(vec![KeyRange { table: Table::Index, start, end }])
+        }
+        Filter::Any(choices) => {
+            let ranges: Option<Vec<_>> = choices.iter().map(ranges_of).collect();
+            ranges.map(|ranges| ranges.concat())
+        }
+        Filter::All(_) | Filter::Not(..) => None,
+    }
+}
+
+/// How many keys the ranges have together, if not more than `most`.
+fn count(ranges: &[KeyRange], most: usize, probe: Probe<'_>) -> Result<Option<usize>, EngineError> {
+    let mut total = 0;
+    for range in ranges {
+        total += probe(range, most + 1 - total)?;
+        if total > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::query::Direction;
+
+    fn by(attr: Attr) -> Sort {
+        Sort { by: attr, direction: Direction::Ascending }
+    }
+
+    fn plan_with(count: usize, filter: &Filter, sort: Sort) -> Plan {
+        plan(filter, sort, &|_, most| Ok(count.min(most))).unwrap()
+    }
+
+    fn machine() -> Filter {
+        Filter::spelled(Attr::Kind, "machine")
+    }
+
+    #[test]
+    fn no_filter_walks_the_order() {
+        assert_eq!(plan_with(0, &Filter::everything(), by(Attr::Name)), Plan::WalkOrder(whole_order(Attr::Name)));
+        assert_eq!(plan_with(0, &Filter::everything(), Sort::default()), Plan::WalkOrder(KeyRange::all(Table::Image)));
+    }
+
+    #[test]
+    fn an_id_is_looked_up_and_the_impossible_is_not_read() {
+        let id = ImageId::random();
+        assert_eq!(plan_with(9, &Filter::spelled(Attr::Id, &id.to_string()), by(Attr::Name)), Plan::One(id));
+        let impossible = machine().and(Filter::nothing());
+        assert_eq!(plan_with(9, &impossible, by(Attr::Name)), Plan::Nothing);
+    }
+
+    #[test]
+    fn few_are_gathered_many_are_walked() {
+        let prefix = value_prefix(Attr::Kind, &Value::Text("machine".into())).unwrap();
+        let gather = Plan::Gather(vec![KeyRange::prefix(Table::Index, &prefix)]);
+        assert_eq!(plan_with(GATHER_MAX, &machine(), by(Attr::Name)), gather);
+        assert_eq!(plan_with(GATHER_MAX + 1, &machine(), by(Attr::Name)), Plan::WalkOrder(whole_order(Attr::Name)));
+        assert_eq!(
+            plan_with(GATHER_MAX + 1, &machine(), by(Attr::CreatedAt)),
+            Plan::WalkValue { prefix: prefix.clone() }
+        );
+        assert_eq!(plan_with(FEW + 1, &machine(), by(Attr::CreatedAt)), Plan::WalkValue { prefix: prefix.clone() });
+        assert_eq!(plan_with(FEW, &machine(), by(Attr::CreatedAt)), gather);
+        assert_eq!(plan_with(GATHER_MAX + 1, &machine(), by(Attr::Kind)), Plan::WalkValue { prefix });
+    }
+
+    #[test]
+    fn the_rarest_condition_is_gathered() {
+        let rare = Filter::Property("os".into(), "plan9".into());
+        let rare_range = KeyRange::prefix(Table::Index, &property_prefix("os", "plan9"));
+        let probe = |range: &KeyRange, most: usize| Ok(if *range == rare_range { 3 } else { most.min(100) });
+        let filter = machine().and(rare);
+        assert_eq!(plan(&filter, by(Attr::Name), &probe).unwrap(), Plan::Gather(vec![rare_range.clone()]));
+    }
+
+    #[test]
+    fn choices_are_gathered_only_when_few() {
+        let visible =
+            Filter::Any(vec![Filter::spelled(Attr::Visibility, "public"), Filter::spelled(Attr::Owner, "me")]);
+        assert!(matches!(plan_with(FEW / 2, &visible, by(Attr::Name)), Plan::Gather(ranges) if ranges.len() == 2));
+        assert!(matches!(plan_with(FEW, &visible, by(Attr::Name)), Plan::WalkOrder(_)));
+    }
+}

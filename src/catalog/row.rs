@@ -1,0 +1,371 @@
+//! The stored form of an image: its own types, never the domain's and never a protocol's.
+//!
+//! One shape, two encodings: bincode behind a version byte and a checksum in the database, JSON in the journal.
+//! bincode can't evolve a struct, so a new field is a new `RowV2` with `From<RowV1>`, and the decoder keeps both.
+//! This is the only file that names bincode.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::image::digest::{from_hex, hex};
+use crate::image::{
+    Access, Digests, Fallback, Image, ImageId, Location, Part, PartKind, Status, Timestamp, Vocabulary,
+};
+
+/// Version of the newest row shape, in the database and in the journal.
+pub(crate) const VERSION: u8 = 1;
+
+/// Version byte and CRC-32.
+const HEAD_BYTES: usize = 5;
+
+/// Why stored bytes are not an image.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RowError {
+    #[error("a row fails its checksum")]
+    Damaged,
+    #[error("a row has version {0}; this program knows up to {VERSION}")]
+    Newer(u8),
+    #[error("a row can't be read: {0}")]
+    Malformed(String),
+}
+
+fn malformed(why: impl std::fmt::Display) -> RowError {
+    RowError::Malformed(why.to_string())
+}
+
+/// Version 1 of the shape. Frozen.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RowV1 {
+    id: Uuid,
+    revision: u64,
+    name: Option<String>,
+    owner: Option<String>,
+    visibility: String,
+    status: String,
+    format: Option<String>,
+    kind: Option<String>,
+    architecture: Option<String>,
+    store: Option<String>,
+    kernel: Option<Uuid>,
+    ramdisk: Option<Uuid>,
+    parts: Vec<PartV1>,
+    properties: BTreeMap<String, String>,
+    created_at_us: i64,
+    updated_at_us: Option<i64>,
+    uploaded_at_us: Option<i64>,
+    ticket: Option<TicketV1>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PartV1 {
+    kind: String,
+    location: LocationV1,
+    size_bytes: Option<u64>,
+    md5: Option<String>,
+    sha256: Option<String>,
+    etag: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LocationV1 {
+    Stored { store: String, key: String },
+    File { path: String },
+    Http { url: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TicketV1 {
+    boot: Uuid,
+    fallback: String,
+}
+
+fn uuid(id: ImageId) -> Uuid {
+    Uuid::from_bytes(*id.as_bytes())
+}
+
+fn id(uuid: Uuid) -> ImageId {
+    ImageId::from_bytes(uuid.into_bytes())
+}
+
+/// The value of a stored word. Only the one name is stored, so a spelling variant is as wrong as an unknown word.
+fn word<V: Vocabulary>(name: &str) -> Result<V, RowError> {
+    V::ALL.iter().copied().find(|value| value.name() == name).ok_or_else(|| malformed(format!("unknown word {name:?}")))
+}
+
+fn words<V: Vocabulary>(name: Option<&String>) -> Result<Option<V>, RowError> {
+    name.map(|name| word(name)).transpose()
+}
+
+impl From<&Image> for RowV1 {
+    fn from(image: &Image) -> Self {
+        fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
+            value.map(|v| v.name().to_owned())
+        }
+        Self {
+            id: uuid(image.id),
+            revision: image.revision,
+            name: image.name.clone(),
+            owner: image.owner.clone(),
+            visibility: image.visibility.name().to_owned(),
+            status: image.status.word().to_owned(),
+            format: name(image.format),
+            kind: name(image.kind),
+            architecture: name(image.architecture),
+            store: name(image.store),
+            kernel: image.kernel.map(uuid),
+            ramdisk: image.ramdisk.map(uuid),
+            parts: image.parts.iter().map(PartV1::from).collect(),
+            properties: image.properties.clone(),
+            created_at_us: image.created_at.0,
+            updated_at_us: image.updated_at.map(|t| t.0),
+            uploaded_at_us: image.uploaded_at.map(|t| t.0),
+            ticket: image
+                .ticket
+                .map(|ticket| TicketV1 { boot: ticket.boot, fallback: fallback_word(ticket.fallback).to_owned() }),
+        }
+    }
+}
+
+impl TryFrom<RowV1> for Image {
+    type Error = RowError;
+
+    fn try_from(row: RowV1) -> Result<Self, RowError> {
+        Ok(Image {
+            id: id(row.id),
+            revision: row.revision,
+            visibility: word(&row.visibility)?,
+            status: Status::ALL
+                .into_iter()
+                .find(|status| status.word() == row.status)
+                .ok_or_else(|| malformed(format!("unknown status {:?}", row.status)))?,
+            format: words(row.format.as_ref())?,
+            kind: words(row.kind.as_ref())?,
+            architecture: words(row.architecture.as_ref())?,
+            store: words(row.store.as_ref())?,
+            name: row.name,
+            owner: row.owner,
+            kernel: row.kernel.map(id),
+            ramdisk: row.ramdisk.map(id),
+            parts: row.parts.into_iter().map(Part::try_from).collect::<Result<_, _>>()?,
+            properties: row.properties,
+            created_at: Timestamp(row.created_at_us),
+            updated_at: row.updated_at_us.map(Timestamp),
+            uploaded_at: row.uploaded_at_us.map(Timestamp),
+            ticket: row.ticket.map(crate::image::Ticket::try_from).transpose()?,
+        })
+    }
+}
+
+impl From<&Part> for PartV1 {
+    fn from(part: &Part) -> Self {
+        Self {
+            kind: match part.kind {
+                PartKind::Whole => "whole".to_owned(),
+            },
+            location: match &part.location {
+                Location::Stored { store, key } => {
+                    LocationV1::Stored { store: store.name().to_owned(), key: key.to_string() }
+                }
+                Location::File { path } => LocationV1::File { path: path.clone() },
+                Location::Http { url } => LocationV1::Http { url: url.clone() },
+            },
+            size_bytes: part.size,
+            md5: part.digests.md5.map(|d| hex(&d)),
+            sha256: part.digests.sha256.map(|d| hex(&d)),
+            etag: part.etag.clone(),
+        }
+    }
+}
+
+impl TryFrom<PartV1> for Part {
+    type Error = RowError;
+
+    fn try_from(row: PartV1) -> Result<Self, RowError> {
+        fn digest<const N: usize>(text: Option<String>) -> Result<Option<[u8; N]>, RowError> {
+            text.map(|text| from_hex(&text).ok_or_else(|| malformed("a digest is no hexadecimal"))).transpose()
+        }
+        Ok(Part {
+            kind: match row.kind.as_str() {
+                "whole" => PartKind::Whole,
+                other => return Err(malformed(format!("unknown part {other:?}"))),
+            },
+            location: match row.location {
+                LocationV1::Stored { store, key } => Location::Stored {
+                    store: word(&store)?,
+                    key: key.parse().map_err(|()| malformed("a blob key is none of ours"))?,
+                },
+                LocationV1::File { path } => Location::File { path },
+                LocationV1::Http { url } => Location::Http { url },
+            },
+            size: row.size_bytes,
+            digests: Digests { md5: digest(row.md5)?, sha256: digest(row.sha256)? },
+            etag: row.etag,
+        })
+    }
+}
+
+fn fallback_word(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Discard => "discard",
+        Fallback::Fail => "fail",
+    }
+}
+
+impl TryFrom<TicketV1> for crate::image::Ticket {
+    type Error = RowError;
+
+    fn try_from(row: TicketV1) -> Result<Self, RowError> {
+        let fallback = match row.fallback.as_str() {
+            "discard" => Fallback::Discard,
+            "fail" => Fallback::Fail,
+            other => return Err(malformed(format!("unknown fallback {other:?}"))),
+        };
+        Ok(Self { boot: row.boot, fallback })
+    }
+}
+
+/// Bytes for the database: version, CRC-32 of the rest (little endian), bincode.
+pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, RowError> {
+    seal(&RowV1::from(image))
+}
+
+/// The image in some bytes of the database.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Image, RowError> {
+    unseal::<RowV1>(bytes)?.try_into()
+}
+
+/// Bytes for the counters of an image.
+pub(crate) fn encode_access(access: Access) -> Result<Vec<u8>, RowError> {
+    seal(&(access.count, access.last.map(|t| t.0)))
+}
+
+/// The counters in some bytes.
+pub(crate) fn decode_access(bytes: &[u8]) -> Result<Access, RowError> {
+    let (count, last): (u64, Option<i64>) = unseal(bytes)?;
+    Ok(Access { count, last: last.map(Timestamp) })
+}
+
+fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
+    let body = bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(malformed)?;
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
+    bytes.push(VERSION);
+    bytes.extend(crc32fast::hash(&body).to_le_bytes());
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+fn unseal<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, RowError> {
+    let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(RowError::Damaged)?;
+    let [version, crc @ ..] = *head;
+    // The checksum comes first: a damaged version byte must not look like a newer program's row.
+    if crc32fast::hash(body) != u32::from_le_bytes(crc) {
+        return Err(RowError::Damaged);
+    }
+    if version != VERSION {
+        return Err(RowError::Newer(version));
+    }
+    // The limit keeps a length prefix from asking for memory that the row can't fill.
+    let config = bincode::config::standard().with_limit::<{ 1 << 20 }>();
+    bincode::serde::decode_from_slice(body, config).map(|(value, _)| value).map_err(malformed)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::image::{Architecture, BlobKey, Format, ImageKind, StoreName, Ticket, Visibility};
+
+    fn part() -> impl Strategy<Value = Part> {
+        let location = prop_oneof![
+            (any::<[u8; 16]>(), proptest::option::of(proptest::sample::select(Format::ALL))).prop_map(
+                |(id, format)| {
+                    Location::Stored { store: StoreName::File, key: BlobKey::whole(ImageId::from_bytes(id), format) }
+                }
+            ),
+            "/[a-z/]{0,20}".prop_map(|path| Location::File { path }),
+            "https://[a-z]{1,9}/".prop_map(|url| Location::Http { url }),
+        ];
+        (location, any::<Option<u64>>(), any::<Option<[u8; 16]>>(), any::<Option<[u8; 32]>>(), any::<Option<String>>())
+            .prop_map(|(location, size, md5, sha256, etag)| Part {
+                kind: PartKind::Whole,
+                location,
+                size,
+                digests: Digests { md5, sha256 },
+                etag,
+            })
+    }
+
+    /// Any image at all, consistent or not: the codec must not care.
+    pub(crate) fn any_image() -> impl Strategy<Value = Image> {
+        let words = (
+            proptest::sample::select(Visibility::ALL),
+            proptest::sample::select(&Status::ALL[..]),
+            proptest::option::of(proptest::sample::select(Format::ALL)),
+            proptest::option::of(proptest::sample::select(ImageKind::ALL)),
+            proptest::option::of(proptest::sample::select(Architecture::ALL)),
+            proptest::option::of(proptest::sample::select(StoreName::ALL)),
+        );
+        let texts = (
+            any::<[u8; 16]>(),
+            proptest::option::of("[a-c]{0,3}"),
+            proptest::option::of("[a-b]"),
+            proptest::collection::btree_map("[a-b]", "[a-c\u{0}]{0,3}", 0..3),
+            proptest::collection::vec(part(), 0..2),
+        );
+        let rest = (0u64..1000, -5i64..5, any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<[u8; 16]>>());
+        (words, texts, rest).prop_map(|(words, texts, rest)| Image {
+            id: ImageId::from_bytes(texts.0),
+            revision: rest.0,
+            name: texts.1,
+            owner: texts.2,
+            visibility: words.0,
+            status: words.1,
+            format: words.2,
+            kind: words.3,
+            architecture: words.4,
+            store: words.5,
+            kernel: rest.4.map(ImageId::from_bytes),
+            ramdisk: None,
+            parts: texts.4,
+            properties: texts.3,
+            created_at: Timestamp(rest.1),
+            updated_at: rest.2.map(Timestamp),
+            uploaded_at: rest.3.map(Timestamp),
+            ticket: rest.4.map(|b| Ticket { boot: Uuid::from_bytes(b), fallback: Fallback::Discard }),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_as_they_went(image in any_image()) {
+            prop_assert_eq!(&decode(&encode(&image).unwrap()).unwrap(), &image);
+            let json = serde_json::to_vec(&RowV1::from(&image)).unwrap();
+            let back: RowV1 = serde_json::from_slice(&json).unwrap();
+            prop_assert_eq!(&Image::try_from(back).unwrap(), &image);
+        }
+
+        #[test]
+        fn no_bytes_at_all_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn one_flipped_bit_is_noticed(image in any_image(), at in any::<proptest::sample::Index>(), bit in 0u8..8) {
+            let mut bytes = encode(&image).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_row_says_so() {
+        let mut bytes = encode(&crate::image::change::tests::sample("a")).unwrap();
+        bytes[0] = VERSION + 1;
+        assert!(matches!(decode(&bytes), Err(RowError::Newer(v)) if v == VERSION + 1));
+    }
+}

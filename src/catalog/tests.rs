@@ -1,0 +1,371 @@
+//! The catalogue as a whole: against a naive model, and against everything that can befall its files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::engine::{Batch, Engine};
+use super::*;
+use crate::image::change::tests::sample;
+use crate::image::query::{Direction, Filter};
+use crate::image::{Attr, Value};
+
+const CACHE: u64 = 16 << 20;
+
+fn open(dir: &Path) -> Catalog {
+    Catalog::open(dir, CACHE).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// All images, by id.
+async fn all(catalog: &Catalog) -> Vec<Image> {
+    let query = Query { filter: Filter::everything(), sort: Sort::default(), limit: usize::MAX, after: None };
+    catalog.list(&query).await.unwrap().images
+}
+
+/// A catalogue with three images, of which the first has been changed and the second removed again.
+async fn three_changes(dir: &Path) -> (Catalog, Vec<Image>) {
+    let catalog = open(dir);
+    let mut a = catalog.insert(sample("a")).await.unwrap();
+    let b = catalog.insert(sample("b")).await.unwrap();
+    let c = catalog.insert(sample("c")).await.unwrap();
+    a.name = Some("a2".into());
+    let a = catalog.replace(a).await.unwrap();
+    catalog.remove(&b).await.unwrap();
+    let mut left = vec![a, c];
+    left.sort_by_key(|image| image.id);
+    (catalog, left)
+}
+
+fn whole(catalog: &Catalog, images: &[Image]) {
+    block_on(async { assert_eq!(all(catalog).await, images) });
+    assert_eq!(catalog.verify(), (Vec::new(), images.len() as u64));
+}
+
+#[test]
+fn guards_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let catalog = open(dir.path());
+        let first = catalog.insert(sample("a")).await.unwrap();
+        assert_eq!(catalog.insert(first.clone()).await.unwrap_err().kind(), Kind::AlreadyExists);
+        let second = catalog.replace(first.clone()).await.unwrap();
+        assert!(second.revision > first.revision);
+        assert_eq!(catalog.replace(first.clone()).await.unwrap_err().kind(), Kind::Precondition);
+        assert_eq!(catalog.remove(&first).await.unwrap_err().kind(), Kind::Precondition);
+        catalog.remove(&second).await.unwrap();
+        assert_eq!(catalog.get(second.id).await.unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(catalog.replace(second).await.unwrap_err().kind(), Kind::Precondition);
+    });
+}
+
+#[test]
+fn of_many_writers_each_version_has_one() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let catalog = open(dir.path());
+        let image = catalog.insert(sample("a")).await.unwrap();
+        let tries = (0..50).map(|_| catalog.replace(image.clone()));
+        let won = futures_util::future::join_all(tries).await.into_iter().filter(Result::is_ok).count();
+        assert_eq!(won, 1);
+    });
+}
+
+#[test]
+fn counters_are_kept_apart_and_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, images) = block_on(three_changes(dir.path()));
+    catalog.touch(images[0].id, Timestamp(5));
+    catalog.touch(images[0].id, Timestamp(9));
+    let expected = Access { count: 2, last: Some(Timestamp(9)) };
+    assert_eq!(catalog.access(images[0].id), expected);
+    catalog.close();
+    drop(catalog);
+    let catalog = open(dir.path());
+    assert_eq!(catalog.access(images[0].id), expected);
+    assert_eq!(catalog.access(images[1].id), Access::default());
+    whole(&catalog, &images);
+}
+
+/// What happens to the files while the catalogue is closed, and that nothing is lost by it.
+#[test]
+fn either_copy_heals_the_other() {
+    type Harm = fn(&Path);
+    let journal = |dir: &Path| dir.join("journal-1.jsonl");
+    let harms: [(&str, Harm); 7] = [
+        ("nothing", |_| {}),
+        ("database deleted", |dir| std::fs::remove_dir_all(dir.join("sled")).unwrap()),
+        ("database truncated", |dir| {
+            let file = std::fs::OpenOptions::new().write(true).open(dir.join("sled/db")).unwrap();
+            file.set_len(100).unwrap();
+        }),
+        ("database overwritten", |dir| std::fs::write(dir.join("sled/db"), vec![0xa5; 600_000]).unwrap()),
+        ("journal deleted", |dir| std::fs::remove_file(dir.join("journal-1.jsonl")).unwrap()),
+        ("journal's last line damaged", |dir| {
+            let path = dir.join("journal-1.jsonl");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes.len() - 10;
+            bytes[at] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+        ("a rebuild asked for", |dir| Catalog::demand_rebuild(dir).unwrap()),
+    ];
+    for (name, harm) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, images) = block_on(three_changes(dir.path()));
+        catalog.close();
+        drop(catalog);
+        assert!(journal(dir.path()).exists());
+        harm(dir.path());
+        for _ in 0..2 {
+            let catalog = open(dir.path());
+            block_on(async { assert_eq!(all(&catalog).await, images, "{name}") });
+            assert_eq!(catalog.verify(), (Vec::new(), 2), "{name}");
+            block_on(catalog.insert(sample("d"))).unwrap();
+            let d = block_on(all(&catalog)).into_iter().find(|i| i.name.as_deref() == Some("d")).unwrap();
+            block_on(catalog.remove(&d)).unwrap();
+            catalog.close();
+        }
+    }
+}
+
+#[test]
+fn a_damaged_line_in_the_middle_is_written_anew_from_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, images) = block_on(three_changes(dir.path()));
+    catalog.close();
+    drop(catalog);
+    let path = dir.path().join("journal-1.jsonl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    open(dir.path()).close();
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    whole(&open(dir.path()), &images);
+}
+
+/// A database from yesterday is brought forward; one from tomorrow (an older journal was put back) is rebuilt.
+#[test]
+fn the_journal_decides_how_far_the_catalogue_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, images) = block_on(three_changes(dir.path()));
+    catalog.close();
+    drop(catalog);
+    let copy = tempfile::tempdir().unwrap();
+    let cp = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    cp(&dir.path().join("sled"), copy.path());
+    cp(&dir.path().join("journal-1.jsonl"), copy.path());
+
+    let catalog = open(dir.path());
+    let late = block_on(catalog.insert(sample("late"))).unwrap();
+    catalog.close();
+    drop(catalog);
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    cp(&copy.path().join("sled"), dir.path());
+    let catalog = open(dir.path());
+    assert_eq!(block_on(catalog.get(late.id)).unwrap(), late);
+    assert_eq!(catalog.verify(), (Vec::new(), 3));
+    catalog.close();
+    drop(catalog);
+
+    cp(&copy.path().join("journal-1.jsonl"), dir.path());
+    whole(&open(dir.path()), &images);
+}
+
+#[test]
+fn a_database_that_fails_while_serving_is_replaced_by_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (catalog, images) = three_changes(dir.path()).await;
+        let mut batch = Batch::default();
+        batch.put(Table::Image, *images[0].id.as_bytes(), "not a row");
+        current(&catalog.engine).commit(&batch).unwrap();
+        assert_eq!(catalog.get(images[0].id).await.unwrap(), images[0]);
+        let added = catalog.insert(sample("d")).await.unwrap();
+        assert_eq!(catalog.verify(), (Vec::new(), 3));
+        catalog.close();
+        drop(catalog);
+        let catalog = open(dir.path());
+        assert_eq!(catalog.get(added.id).await.unwrap(), added);
+        assert_eq!(all(&catalog).await.len(), 3);
+    });
+}
+
+#[test]
+fn the_journal_is_folded_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut image = sample("a");
+    image.properties.insert("text".into(), "x".repeat(4000));
+    let image = block_on(async {
+        let catalog = open(dir.path());
+        let mut image = catalog.insert(image).await.unwrap();
+        for _ in 0..600 {
+            image = catalog.replace(image).await.unwrap();
+        }
+        catalog.close();
+        image
+    });
+    let bytes: u64 = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("journal-"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert!(bytes < 600 * 4000, "two segments of together {bytes} bytes");
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    whole(&open(dir.path()), &[image]);
+}
+
+#[test]
+fn the_database_of_a_newer_program_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, _) = block_on(three_changes(dir.path()));
+    let mut batch = Batch::default();
+    batch.put(Table::Meta, "layout", 99u32.to_be_bytes());
+    current(&catalog.engine).commit(&batch).unwrap();
+    catalog.close();
+    drop(catalog);
+    let error = Catalog::open(dir.path(), CACHE).unwrap_err().to_string();
+    assert!(error.contains("99"), "{error}");
+}
+
+/// What the fixture of layout 1 holds.
+pub(crate) fn fill_for_fixture(engine: &dyn Engine) {
+    let (mut state, mut batch) = (state::State::default(), Batch::default());
+    for (seq, mut image) in (1u64..).zip(fixture_images()) {
+        image.revision = seq;
+        let row = load::with_row(image.clone()).unwrap();
+        load::apply(&mut state, seq, image.id, None, Some(&row), &mut batch);
+    }
+    state.advance(None, &mut batch);
+    engine.commit(&batch).unwrap();
+}
+
+fn fixture_images() -> Vec<Image> {
+    use crate::image::{
+        Architecture, BlobKey, Digests, Format, ImageKind, Location, Part, PartKind, Status, StoreName,
+    };
+    let mut kernel = Image::blank(ImageId::from_bytes([1; 16]), Timestamp(1_000_000));
+    kernel.name = Some("kernel".into());
+    kernel.kind = Some(ImageKind::Kernel);
+    let mut machine = Image::blank(ImageId::from_bytes([2; 16]), Timestamp(2_000_000));
+    machine.name = Some("Fedora Desktop 17".into());
+    machine.architecture = Some(Architecture::X86_64);
+    machine.format = Some(Format::Iso);
+    machine.store = Some(StoreName::File);
+    machine.status = Status::Available;
+    machine.owner = Some("foo".into());
+    machine.kernel = Some(kernel.id);
+    machine.uploaded_at = Some(Timestamp(3_000_000));
+    machine.properties.insert("os".into(), "linux".into());
+    machine.parts.push(Part {
+        kind: PartKind::Whole,
+        location: Location::Stored { store: StoreName::File, key: BlobKey::whole(machine.id, machine.format) },
+        size: Some(676_331_520),
+        digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]) },
+        etag: None,
+    });
+    vec![kernel, machine]
+}
+
+pub(crate) fn check_fixture(engine: &dyn Engine) {
+    assert_eq!(verify::verify(engine), (Vec::new(), 2));
+    for mut image in fixture_images() {
+        let (found, _) = load::stored(engine, image.id).unwrap().unwrap();
+        image.revision = found.revision;
+        assert_eq!(found, image);
+    }
+}
+
+/// The naive answer: filter, sort, cut.
+fn naive(model: &BTreeMap<ImageId, Image>, query: &Query) -> Vec<ImageId> {
+    let mut images: Vec<_> = model.values().filter(|image| query.filter.passes(image)).collect();
+    images.sort_by(|a, b| {
+        let key = |i: &Image| (query.sort.by.read(i).map(|v| format!("{v:?}")), i.created_at, i.id);
+        let order = match query.sort.by {
+            Attr::Id => a.id.cmp(&b.id),
+            by => (by.read(a), a.created_at, a.id).cmp(&(by.read(b), b.created_at, b.id)),
+        };
+        debug_assert!(key(a) != key(b) || a.id == b.id);
+        if query.sort.direction == Direction::Ascending { order } else { order.reverse() }
+    });
+    images.into_iter().map(|image| image.id).collect()
+}
+
+fn any_filter() -> impl Strategy<Value = Filter> {
+    let leaf = prop_oneof![
+        "[a-c]{0,3}".prop_map(|t| Filter::spelled(Attr::Name, &t)),
+        "[a-b]".prop_map(|t| Filter::spelled(Attr::Owner, &t)),
+        Just(Filter::spelled(Attr::Visibility, "public")),
+        Just(Filter::spelled(Attr::Architecture, "x86_64")),
+        Just(Filter::Not(Attr::Status, Value::Text("available".into()))),
+        ("[a-b]", "[a-c]{0,2}").prop_map(|(n, v)| Filter::Property(n, v)),
+        (-5i64..5, -5i64..5).prop_map(|(a, b)| {
+            Filter::Within(Attr::CreatedAt, Value::Time(Timestamp(a)), Value::Time(Timestamp(b)))
+        }),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Filter::All),
+            proptest::collection::vec(inner, 0..3).prop_map(Filter::Any),
+        ]
+    })
+}
+
+fn any_sort() -> impl Strategy<Value = Sort> {
+    let sortable: Vec<Attr> = crate::image::attr::ATTRS.iter().filter(|row| row.indexed).map(|row| row.attr).collect();
+    (proptest::sample::select(sortable), any::<bool>())
+        .prop_map(|(by, down)| Sort { by, direction: if down { Direction::Descending } else { Direction::Ascending } })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// After any changes: rows are the model's, indexes fit the rows, every query in pages gives the naive answer.
+    #[test]
+    fn lists_are_what_a_naive_list_would_be(
+        images in proptest::collection::vec((row::tests::any_image(), 0u8..4), 1..40),
+        queries in proptest::collection::vec((any_filter(), any_sort(), 1usize..7), 1..12),
+    ) {
+        let engine = engine::memory::MemoryEngine::default();
+        let mut model: BTreeMap<ImageId, Image> = BTreeMap::new();
+        let mut state = state::State::default();
+        for (seq, (mut image, what)) in (1u64..).zip(images) {
+            // Some changes hit an image that is there, some remove one.
+            if what > 0 && let Some(id) = model.keys().nth(usize::from(what) - 1) {
+                image.id = *id;
+            }
+            let old = load::stored(&engine, image.id).unwrap();
+            let new = (what != 1).then(|| load::with_row(image.clone()).unwrap());
+            let before = (seq > 1).then_some(state);
+            let mut batch = Batch::default();
+            load::apply(&mut state, seq, image.id, old.as_ref(), new.as_ref(), &mut batch);
+            state.advance(before, &mut batch);
+            engine.commit(&batch).unwrap();
+            match new {
+                Some(_) => model.insert(image.id, image),
+                None => model.remove(&image.id),
+            };
+        }
+        prop_assert_eq!(verify::verify(&engine), (Vec::new(), model.len() as u64));
+        for (filter, sort, limit) in queries {
+            let mut query = Query { filter, sort, limit, after: None };
+            let expected = naive(&model, &query);
+            let mut found = Vec::new();
+            loop {
+                let page = block_on(list::list(&engine, &query)).unwrap();
+                prop_assert!(page.images.len() <= limit);
+                found.extend(page.images.iter().map(|image| image.id));
+                query.after = page.next;
+                if query.after.is_none() { break }
+            }
+            prop_assert_eq!(found, expected, "{:?}", query);
+        }
+    }
+}
