@@ -37,14 +37,14 @@ pub enum Attr {
     Status,
     /// Size in bytes.
     Size,
-    /// MD5 of the bytes in hexadecimal, or the entity tag of a URL.
-    Checksum,
     /// [`Image::created_at`]
     CreatedAt,
     /// [`Image::uploaded_at`]
     UploadedAt,
     /// [`Image::updated_at`]
     UpdatedAt,
+    /// MD5 of the bytes in hexadecimal, or the entity tag of a URL.
+    Checksum,
 }
 
 /// A value of an attribute. Ordered as people would sort it.
@@ -131,10 +131,10 @@ pub static ATTRS: [Row; 17] = [
     row(Attr::Owner, ValueType::Text, Edit::Admin, true, |i| i.owner.as_deref().map(text)),
     row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(i.status.word()))),
     row(Attr::Size, ValueType::Bytes, Edit::Service, true, |i| i.size().map(Value::Int)),
-    row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
     row(Attr::CreatedAt, ValueType::Time, Edit::Service, true, |i| Some(Value::Time(i.created_at))),
     row(Attr::UploadedAt, ValueType::Time, Edit::Service, true, |i| i.uploaded_at.map(Value::Time)),
     row(Attr::UpdatedAt, ValueType::Time, Edit::Service, true, |i| i.updated_at.map(Value::Time)),
+    row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
 ];
 
 fn location(image: &Image) -> Option<Value<'_>> {

@@ -1,0 +1,347 @@
+//! Who may use the service: accounts with their keys, in one file that only its owner may read.
+//!
+//! The secrets are kept as they are, because checking an HMAC signature needs them. The file is read again whenever
+//! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::Timestamp;
+
+/// Longest access key.
+const ACCESS_KEY_BYTES_MAX: usize = 64;
+
+/// Random bytes of a secret key: 40 characters of base64, as VISOR's have.
+const SECRET_BYTES: usize = 30;
+
+/// A text that never prints.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text. For checking and for the one time that it is shown.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// An account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, and what requests are signed as: letters, digits and `_`.
+    pub access_key: String,
+    /// What requests are signed with.
+    pub secret_key: Secret,
+    /// Where its holder can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether it may do everything to every image and account.
+    #[serde(default)]
+    pub admin: bool,
+    /// When it was made.
+    created_at_us: i64,
+    /// When it was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    updated_at_us: Option<i64>,
+}
+
+impl Account {
+    /// When it was made.
+    pub fn created_at(&self) -> Timestamp {
+        Timestamp(self.created_at_us)
+    }
+
+    /// When it was last changed.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        self.updated_at_us.map(Timestamp)
+    }
+}
+
+type Table = BTreeMap<String, Account>;
+
+/// What tells one state of the file from another: it is replaced, never written in place, so its inode changes.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+/// The accounts of a data directory.
+#[derive(Debug)]
+pub struct Accounts {
+    dir: PathBuf,
+    cached: RwLock<(Stamp, Arc<Table>)>,
+}
+
+fn stamp(path: &Path) -> Stamp {
+    std::fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len()))
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Error {
+    Error::internal(format!("the accounts can't be read: {error}"))
+}
+
+impl Accounts {
+    /// The accounts kept in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `Internal` when the directory or the file can't be used, or others may read the file.
+    pub fn open(dir: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unreadable(&e))?;
+        let accounts = Self { dir: dir.to_owned(), cached: RwLock::default() };
+        accounts.table()?;
+        Ok(accounts)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("accounts.json")
+    }
+
+    /// All accounts, read again if the file is another than before.
+    fn table(&self) -> Result<Arc<Table>> {
+        let now = stamp(&self.path());
+        {
+            let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+            if cached.0 == now {
+                return Ok(Arc::clone(&cached.1));
+            }
+        }
+        let table = Arc::new(read(&self.path())?);
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = (now, Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// Whether there are none: then everybody who can reach the server is its administrator.
+    ///
+    /// # Errors
+    /// `Internal` when the file can't be read, like every method here.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.table()?.is_empty())
+    }
+
+    /// All accounts, by access key.
+    pub fn list(&self) -> Result<Vec<Account>> {
+        Ok(self.table()?.values().cloned().collect())
+    }
+
+    /// The account with an access key.
+    pub fn get(&self, access_key: &str) -> Result<Option<Account>> {
+        Ok(self.table()?.get(access_key).cloned())
+    }
+
+    /// Makes an account with a new secret.
+    ///
+    /// # Errors
+    /// `Invalid` access key or address, `AlreadyExists`.
+    pub fn add(&self, access_key: &str, email: Option<String>, admin: bool, now: Timestamp) -> Result<Account> {
+        check_access_key(access_key)?;
+        email.as_deref().map_or(Ok(()), check_email)?;
+        let account = Account {
+            id: Uuid::new_v4(),
+            access_key: access_key.to_owned(),
+            secret_key: new_secret()?,
+            email,
+            admin,
+            created_at_us: now.0,
+            updated_at_us: None,
+        };
+        self.change(|table| {
+            if table.contains_key(access_key) {
+                return Err(taken(access_key));
+            }
+            table.insert(access_key.to_owned(), account.clone());
+            Ok(account.clone())
+        })
+    }
+
+    /// Changes name or address of an account.
+    ///
+    /// # Errors
+    /// `Invalid` values, `NotFound`, `AlreadyExists` when the new access key is taken.
+    pub fn update(
+        &self,
+        access_key: &str,
+        new_key: Option<String>,
+        email: Option<String>,
+        now: Timestamp,
+    ) -> Result<Account> {
+        new_key.as_deref().map_or(Ok(()), check_access_key)?;
+        email.as_deref().map_or(Ok(()), check_email)?;
+        self.change(|table| {
+            if new_key.as_deref().is_some_and(|key| key != access_key && table.contains_key(key)) {
+                return Err(taken(new_key.as_deref().unwrap_or_default()));
+            }
+            let mut account = table.remove(access_key).ok_or_else(|| unknown(access_key))?;
+            account.access_key = new_key.clone().unwrap_or(account.access_key);
+            account.email = email.clone().or(account.email);
+            account.updated_at_us = Some(now.0);
+            table.insert(account.access_key.clone(), account.clone());
+            Ok(account)
+        })
+    }
+
+    /// Removes an account. Its images stay.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn remove(&self, access_key: &str) -> Result<Account> {
+        self.change(|table| table.remove(access_key).ok_or_else(|| unknown(access_key)))
+    }
+
+    /// Reads, changes and replaces the file, alone among all processes.
+    fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
+        let lock = private().create(true).open(self.dir.join("accounts.lock")).map_err(|e| unreadable(&e))?;
+        lock.lock().map_err(|e| unreadable(&e))?;
+        let mut table = read(&self.path())?;
+        let outcome = change(&mut table)?;
+        replace(&self.dir, &self.path(), &table).map_err(|e| unreadable(&e))?;
+        Ok(outcome)
+    }
+}
+
+fn private() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    options.write(true).mode(0o600);
+    options
+}
+
+fn read(path: &Path) -> Result<Table> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Table::new()),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    let mode = std::fs::metadata(path).map_err(|e| unreadable(&e))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(unreadable(&format!("others may read {}; run chmod 600 on it", path.display())));
+    }
+    let accounts: Vec<Account> = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
+    Ok(accounts.into_iter().map(|account| (account.access_key.clone(), account)).collect())
+}
+
+fn replace(dir: &Path, path: &Path, table: &Table) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".accounts").tempfile_in(dir)?;
+    serde_json::to_writer_pretty(&mut file, &table.values().collect::<Vec<_>>())?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(dir)?.sync_all()
+}
+
+fn new_secret() -> Result<Secret> {
+    let mut bytes = [0; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Secret(base64::engine::general_purpose::STANDARD.encode(bytes)))
+}
+
+fn check_access_key(key: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if key.is_empty() || key.len() > ACCESS_KEY_BYTES_MAX || !key.chars().all(good) {
+        return Err(Error::invalid(format!(
+            "An access key has 1 to {ACCESS_KEY_BYTES_MAX} letters, digits and underscores."
+        )));
+    }
+    Ok(())
+}
+
+/// One `@` with something on both sides: anything stricter refuses addresses that work.
+fn check_email(email: &str) -> Result<()> {
+    let parts =
+        email.split_once('@').filter(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+    if parts.is_none() || email.len() > 255 || email.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(Error::invalid("The email address seems to be invalid."));
+    }
+    Ok(())
+}
+
+fn taken(key: &str) -> Error {
+    Error::new(Kind::AlreadyExists, format!("The access_key '{key}' was already taken."))
+}
+
+fn unknown(key: &str) -> Error {
+    Error::new(Kind::NotFound, format!("No user found with access_key '{key}'."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn accounts_are_made_changed_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        assert!(accounts.is_empty().unwrap());
+        let foo = accounts.add("foo", Some("foo@example.org".into()), true, Timestamp(7)).unwrap();
+        assert_eq!(foo.secret_key.reveal().len(), 40);
+        assert_eq!(accounts.add("foo", None, false, Timestamp(8)).unwrap_err().kind(), Kind::AlreadyExists);
+        let bar = accounts.update("foo", Some("bar".into()), None, Timestamp(9)).unwrap();
+        assert_eq!((bar.id, bar.updated_at()), (foo.id, Some(Timestamp(9))));
+        assert!(accounts.get("foo").unwrap().is_none());
+        assert_eq!(accounts.remove("bar").unwrap().id, foo.id);
+        assert_eq!(accounts.remove("bar").unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn what_another_process_adds_is_seen_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Accounts::open(dir.path()).unwrap();
+        assert!(server.is_empty().unwrap());
+        let other = Accounts::open(dir.path()).unwrap();
+        for n in 0..20 {
+            let added = other.add(&format!("user_{n}"), None, false, Timestamp(1)).unwrap();
+            assert_eq!(server.get(&added.access_key).unwrap().unwrap().secret_key, added.secret_key);
+        }
+    }
+
+    #[test]
+    fn names_and_addresses_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        for bad in ["", "a b", "a:b", "ä", &"x".repeat(65)] {
+            assert_eq!(accounts.add(bad, None, false, Timestamp(1)).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+        for bad in ["", "x", "@x", "x@", "a@b@c", "a b@c"] {
+            let error = accounts.add("ok", Some(bad.into()), false, Timestamp(1)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        accounts.add("foo", None, false, Timestamp(1)).unwrap();
+        let mode = std::fs::metadata(accounts.path()).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        std::fs::set_permissions(accounts.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Accounts::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let dir = tempfile::tempdir().unwrap();
+        let account = Accounts::open(dir.path()).unwrap().add("foo", None, false, Timestamp(1)).unwrap();
+        assert!(!format!("{account:?}").contains(account.secret_key.reveal()));
+    }
+}

@@ -1,0 +1,91 @@
+//! Who signed a request. What the caller may then do is the registry's business.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use actix_web::HttpRequest;
+use actix_web::http::{Method, header};
+
+use super::signature::{ContentType, parse_authorization, string_to_sign, verify};
+use crate::account::Accounts;
+use crate::error::{Error, Kind, Result};
+use crate::image::Timestamp;
+use crate::registry::Caller;
+
+/// Who may call without an account, and how fresh a signature has to be.
+#[derive(Debug, Clone)]
+pub struct AuthRules {
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// Whether everybody is an administrator as long as there are no accounts: so on loopback, never elsewhere.
+    pub open_without_accounts: bool,
+    /// Whether requests without a signature may read public images.
+    pub public_read: bool,
+    /// How far a signed date may be off.
+    pub date_window: Duration,
+}
+
+fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Kind::Unauthenticated, text)
+}
+
+/// The caller of a request. `has_body` decides whether a content type that a modern Ruby adds is overlooked.
+///
+/// # Errors
+/// `Unauthenticated`, in the original's words.
+pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, has_body: bool) -> Result<Caller> {
+    if rules.accounts.is_empty()? && rules.open_without_accounts {
+        return Ok(Caller::Admin(None));
+    }
+    let Some(authorization) = request.headers().get(header::AUTHORIZATION) else {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if reads && rules.public_read {
+            return Ok(Caller::Anonymous);
+        }
+        return Err(refuse("Authorization not provided."));
+    };
+    let (key, signature) = authorization
+        .to_str()
+        .ok()
+        .and_then(parse_authorization)
+        .ok_or_else(|| refuse("No access key found in Authorization."))?;
+    let account = rules.accounts.get(key)?;
+    // A wrong key takes as long as a wrong signature: the text is signed with something either way.
+    let secret = account.as_ref().map_or("no such account", |account| account.secret_key.reveal());
+    let signed = is_signed(request, secret, signature, has_body);
+    let Some(account) = account else { return Err(refuse(format!("No user found with access key '{key}'."))) };
+    if !signed {
+        return Err(refuse("Invalid authorization, signatures do not match."));
+    }
+    check_date(request, now, rules.date_window)?;
+    Ok(if account.admin { Caller::Admin(Some(account.access_key)) } else { Caller::User(account.access_key) })
+}
+
+fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: bool) -> bool {
+    let matches = |content_type| {
+        // A value that is not text was not signed by any client of ours; what stands here then fails to match.
+        let headers = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}")));
+        let text = string_to_sign(request.method().as_str(), request.uri().path(), headers, content_type);
+        verify(secret, &text, signature)
+    };
+    let as_sent = matches(ContentType::AsSent);
+    let added_by_ruby = !has_body
+        && request.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == "application/x-www-form-urlencoded");
+    as_sent || (added_by_ruby && matches(ContentType::Left))
+}
+
+/// A signature without a fresh date could be sent again for ever.
+fn check_date(request: &HttpRequest, now: Timestamp, window: Duration) -> Result<()> {
+    let date = request.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+    let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
+    let date = date.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let Some(date) = date else { return Err(refuse("A signed request needs a Date header.")) };
+    let off = i64::try_from(date.as_secs()).unwrap_or(i64::MAX).abs_diff(now.seconds());
+    if off > window.as_secs() {
+        return Err(refuse("The request's Date is too far from the server's clock; check the clocks."));
+    }
+    Ok(())
+}

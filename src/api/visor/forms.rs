@@ -1,0 +1,120 @@
+//! `multipart/form-data`, as a browser's form and `curl -F` send it: fields are metadata, one part `file` is the file.
+//!
+//! Fields may stand before and behind the file. The upload begins with those before it, and the others are put on
+//! the image when the form is complete; until then nothing is available.
+
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::HttpRequest;
+use actix_web::web::Payload;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::Visor;
+use super::images::{begin, save_meta};
+use super::meta::{Fields, With};
+use crate::error::{Error, Kind, Result};
+use crate::http::body::{Pace, too_slow};
+use crate::image::change::PROPERTY_BYTES_MAX;
+use crate::image::{Attr, Format, Image, ImageId};
+use crate::registry::{Caller, Upload};
+
+/// Most fields of a form: what an image can have, and its known attributes.
+const FIELDS_MAX: usize = 160;
+
+fn broken(error: MultipartError) -> Error {
+    Error::new(Kind::Incomplete, "The form is malformed or ended before it was complete.").because(error.to_string())
+}
+
+/// Makes or changes an image by a form.
+pub(super) async fn save(
+    request: &HttpRequest,
+    visor: &Visor,
+    who: &Caller,
+    payload: Payload,
+    id: Option<ImageId>,
+) -> Result<Image> {
+    let mut form = Multipart::new(request.headers(), payload);
+    let mut fields = Fields::of_headers(request.headers())?;
+    let mut upload: Option<Upload> = None;
+    let read = read_form(&mut form, visor, who, id, &mut fields, &mut upload).await;
+    let Some(mut upload) = upload else {
+        read?;
+        return save_meta(visor, who, id, &fields).await;
+    };
+    let with = With { new: id.is_none(), file: true, admin: who.is_admin() };
+    let meta = read.and_then(|()| fields.read(with));
+    let meta = match meta {
+        Ok(meta) => meta,
+        Err(error) => {
+            upload.abandon().await;
+            return Err(error);
+        }
+    };
+    upload.claim(meta.claim);
+    upload.finish(&meta.patch).await
+}
+
+/// Reads the form to its end. What was begun stands in `upload`, also after an error.
+async fn read_form(
+    form: &mut Multipart,
+    visor: &Visor,
+    who: &Caller,
+    id: Option<ImageId>,
+    fields: &mut Fields,
+    upload: &mut Option<Upload>,
+) -> Result<()> {
+    let idle = visor.patience.idle;
+    for _ in 0..FIELDS_MAX {
+        let Some(part) = timeout(idle, form.next()).await.map_err(|_| too_slow())? else { return Ok(()) };
+        let mut part = part.map_err(broken)?;
+        let name = part.name().unwrap_or_default().to_owned();
+        if name != "file" {
+            let value = text(&mut part, visor).await?;
+            fields.put(&name, &value)?;
+            continue;
+        }
+        if upload.is_some() {
+            return Err(Error::invalid("A form has one part 'file'."));
+        }
+        suggest(fields, &part);
+        // Everything that is known now is checked now: nobody should send a large file in vain. What is required
+        // may still come behind it.
+        let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
+        let begun = upload.insert(begin(visor, who, id, &meta, meta.claim.clone()).await?);
+        receive(&mut part, visor, begun).await?;
+    }
+    Err(Error::invalid("The form has too many fields."))
+}
+
+/// What the file's own name tells, as long as no field says otherwise.
+fn suggest(fields: &mut Fields, part: &Field) {
+    let file_name = part.content_disposition().and_then(|disposition| disposition.get_filename());
+    let suffix = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
+    if let Some(format) = suffix.and_then(Format::parse) {
+        fields.suggest(Attr::Format, format.name());
+    }
+}
+
+/// The value of a small field.
+async fn text(part: &mut Field, visor: &Visor) -> Result<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = timeout(visor.patience.idle, part.next()).await.map_err(|_| too_slow())? {
+        bytes.extend(chunk.map_err(broken)?);
+        if bytes.len() > PROPERTY_BYTES_MAX {
+            return Err(Error::invalid(format!("A field of the form is longer than {PROPERTY_BYTES_MAX} bytes.")));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid("A field of the form is not UTF-8."))
+}
+
+async fn receive(part: &mut Field, visor: &Visor, upload: &mut Upload) -> Result<()> {
+    let mut pace = Pace::new(visor.patience, std::time::Instant::now());
+    while let Some(chunk) = timeout(visor.patience.idle, part.next()).await.map_err(|_| too_slow())? {
+        let chunk = chunk.map_err(broken)?;
+        if !pace.keeps_up(chunk.len(), std::time::Instant::now()) {
+            return Err(too_slow());
+        }
+        upload.write(chunk).await?;
+    }
+    Ok(())
+}

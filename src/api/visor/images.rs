@@ -1,0 +1,225 @@
+//! The handlers of images: parse, call, render.
+
+use actix_web::http::header;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::error::{render, render_with};
+use super::lists::{Shape, list};
+use super::meta::{Fields, Meta, With, unknown_id};
+use super::wire::{self, Record, Surroundings, put_headers, respond};
+use super::{Visor, base_url, forms};
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+use crate::http::deliver::{deliver, unsatisfiable};
+use crate::image::{Image, ImageId};
+use crate::registry::{Caller, Claim, Upload};
+
+/// Guards `DELETE /all` against a slip of the hand.
+const CONFIRM: &str = "x-visor-confirm";
+
+impl Visor {
+    fn surroundings(&self, who: &Caller, image: &Image, request: &HttpRequest) -> Surroundings {
+        Surroundings { base: base_url(request), location: self.registry.location(who, image) }
+    }
+
+    fn record(&self, who: &Caller, image: &Image, request: &HttpRequest) -> Record {
+        wire::detail(image, &self.surroundings(who, image, request))
+    }
+
+    fn answer(&self, who: &Caller, image: &Image, request: &HttpRequest) -> HttpResponse {
+        respond(request, &mut HttpResponse::Ok(), Some("image"), &self.record(who, image, request))
+    }
+}
+
+/// The id in the path, taken undecoded: only the canonical spelling names an image.
+fn id_of(request: &HttpRequest) -> Result<ImageId> {
+    let path = request.uri().path().trim_end_matches('/');
+    let text = path.rsplit('/').next().unwrap_or_default();
+    text.parse().map_err(|()| unknown_id(text))
+}
+
+/// `GET /images`
+pub(super) async fn brief(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    list_as(&request, &visor, Shape::Brief).await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `GET /images/detail`
+pub(super) async fn detail(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    list_as(&request, &visor, Shape::Detail).await.unwrap_or_else(|error| render(&request, &error))
+}
+
+async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<HttpResponse> {
+    let who = visor.caller(request)?;
+    list(visor.registry.clone(), who, request, shape, base_url(request)).await
+}
+
+/// `GET` and `HEAD /images/:id`: the metadata in headers, the file in the body.
+pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let found = async {
+        let who = visor.caller(&request)?;
+        let image = visor.registry.get(&who, id_of(&request)?).await?;
+        Ok((who, image))
+    };
+    let (who, image) = match found.await {
+        Ok(found) => found,
+        Err(error) => return render(&request, &error),
+    };
+    visor.registry.touch(image.id);
+    let record = visor.record(&who, &image, &request);
+    if !image.status.gives_bytes() {
+        // As the original: an image without a file is its metadata and an empty body.
+        let mut response = HttpResponse::Ok();
+        put_headers(&mut response, &record);
+        return response.finish();
+    }
+    let headers = |response: &mut _| put_headers(response, &record);
+    match deliver(&visor.registry, &visor.buffers, &who, &image, &request, headers).await {
+        Ok(response) => response,
+        Err(error) if error.kind() == Kind::BadRange => render_with(&request, &error, |response| {
+            response.insert_header(unsatisfiable(&image));
+        }),
+        Err(error) => render(&request, &error),
+    }
+}
+
+/// `POST /images`
+pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    save(&request, &visor, payload, None).await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `PUT /images/:id`
+pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    let done = async { save(&request, &visor, payload, Some(id_of(&request)?)).await };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// Where an image is made or changed: from headers and a raw body, or from a form.
+async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option<ImageId>) -> Result<HttpResponse> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let (who, image) = if content_type.is_some_and(|t| t.starts_with("multipart/form-data")) {
+        let who = visor.caller_with(request, true)?;
+        let image = forms::save(request, visor, &who, payload, id).await?;
+        (who, image)
+    } else {
+        save_raw(request, visor, payload, id, content_type).await?
+    };
+    Ok(visor.answer(&who, &image, request))
+}
+
+async fn save_raw(
+    request: &HttpRequest,
+    visor: &Visor,
+    payload: Payload,
+    id: Option<ImageId>,
+    content_type: Option<&str>,
+) -> Result<(Caller, Image)> {
+    // Who has no business here is told so before a body is read, as far as headers can tell that there is one.
+    let announced = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let who = visor.caller_with(request, announced)?;
+    let fields = Fields::of_headers(request.headers())?;
+    let mut body = Body::new(payload, visor.patience);
+    let file = announced && !body.is_empty().await?;
+    if !file {
+        return Ok((who.clone(), save_meta(visor, &who, id, &fields).await?));
+    }
+    // `curl -T` sends none; any other type is a client that means something else.
+    if content_type.is_some_and(|t| !t.starts_with("application/octet-stream")) {
+        return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
+    }
+    let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
+    let claim = with_length(meta.claim.clone(), request)?;
+    let mut upload = begin(visor, &who, id, &meta, claim).await?;
+    loop {
+        match body.next().await {
+            Ok(Some(chunk)) => upload.write(chunk).await?,
+            Ok(None) => break,
+            Err(error) => {
+                upload.abandon().await;
+                return Err(error);
+            }
+        }
+    }
+    let image = upload.finish(&Default::default()).await?;
+    Ok((who, image))
+}
+
+/// Metadata alone.
+pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
+    let registry = &visor.registry;
+    let Some(id) = id else {
+        let meta = fields.read(With { new: true, file: false, admin: who.is_admin() })?;
+        return registry.create(who, &meta.patch, meta.source, &meta.claim).await;
+    };
+    if fields.is_empty() {
+        // An image that is not there is the better news.
+        registry.get(who, id).await?;
+        return Err(Error::invalid("No headers or body found for update"));
+    }
+    let meta = fields.read(With { new: false, file: false, admin: who.is_admin() })?;
+    if let Some(active) = meta.active {
+        registry.set_active(who, id, active).await?;
+    }
+    if meta.patch.is_empty() && meta.source.is_none() {
+        return registry.get(who, id).await;
+    }
+    registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
+}
+
+/// Begins an upload into a new image or one that is there.
+pub(super) async fn begin(
+    visor: &Visor,
+    who: &Caller,
+    id: Option<ImageId>,
+    meta: &Meta,
+    claim: Claim,
+) -> Result<Upload> {
+    match id {
+        None => visor.registry.begin_create(who, &meta.patch, claim).await,
+        Some(id) => visor.registry.begin_upload(who, id, &meta.patch, claim).await,
+    }
+}
+
+/// The length of the body is a claim too; two claims have to agree.
+fn with_length(claim: Claim, request: &HttpRequest) -> Result<Claim> {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    match (claim.size, length) {
+        (Some(claimed), Some(length)) if claimed != length => {
+            let text = format!("The file has {length} bytes, not {claimed} as announced.");
+            Err(Error::new(Kind::DigestMismatch, text))
+        }
+        (claimed, length) => Ok(Claim { size: claimed.or(length), ..claim }),
+    }
+}
+
+/// `DELETE /images/:id`
+pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let done = async {
+        let who = visor.caller(&request)?;
+        let id = id_of(&request)?;
+        let (image, access) = visor.registry.delete(&who, id).await?;
+        let record = wire::removed(&image, access, &visor.surroundings(&who, &image, &request));
+        Ok(respond(&request, &mut HttpResponse::Ok(), Some("image"), &record))
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `DELETE /all`
+pub(super) async fn delete_all(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let done = async {
+        let who = visor.caller(&request)?;
+        if request.headers().get(CONFIRM).is_none_or(|value| value != "all") {
+            return Err(Error::invalid(format!("This removes every image of yours. Send the header {CONFIRM}: all")));
+        }
+        let records: Vec<Record> = visor
+            .registry
+            .delete_all(&who)
+            .await?
+            .iter()
+            .map(|(image, access)| wire::removed(image, *access, &visor.surroundings(&who, image, &request)))
+            .collect();
+        Ok(wire::respond_list(&request, &mut HttpResponse::Ok(), "images", &records))
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}

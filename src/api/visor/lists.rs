@@ -1,0 +1,285 @@
+//! `GET /images` and `GET /images/detail`: the query string, and answers of any length in little memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::stream;
+use percent_encoding::percent_decode_str;
+
+use super::wire::{
+    Record, Surroundings, XML_FOOT, XML_HEAD, announce, attr_of, brief, detail, format_of, json, time_of, xml,
+};
+use crate::error::{Error, Kind, Result};
+use crate::http::accept::Format;
+use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
+use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value};
+use crate::registry::{Caller, Registry};
+
+/// Images are read and written in pages of this many, whatever the length of the list.
+const PAGE: usize = 500;
+
+/// A list as it was asked for.
+#[derive(Debug, PartialEq)]
+pub(super) struct ListQuery {
+    filter: Filter,
+    sort: Sort,
+    limit: usize,
+    marker: Option<ImageId>,
+}
+
+/// Name and value of each pair of a query string, decoded. Later ones come over earlier ones.
+pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
+        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
+    };
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decode(name)?, decode(value)?);
+        pairs.retain(|(earlier, _)| *earlier != name);
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+impl ListQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// `Invalid` sort, direction, limit, marker or bound. An unknown name is a free attribute's.
+    pub(super) fn parse(query: &str) -> Result<Self> {
+        let mut list = Self { filter: Filter::everything(), sort: Sort::default(), limit: usize::MAX, marker: None };
+        let (mut size_min, mut size_max) = (0, u64::MAX);
+        for (name, value) in pairs(query)? {
+            match name.as_str() {
+                "sort" => list.sort.by = sortable(&value)?,
+                "dir" => list.sort.direction = direction(&value)?,
+                "limit" => list.limit = number(&name, &value)?.clamp(0, usize::MAX as u64) as usize,
+                "marker" => list.marker = Some(value.parse().map_err(|()| no_marker(&value))?),
+                "size_min" => size_min = number(&name, &value)?,
+                "size_max" => size_max = number(&name, &value)?,
+                _ => list.filter = list.filter.and(condition(name, value)),
+            }
+        }
+        if list.limit == 0 {
+            return Err(Error::invalid("A limit is at least 1."));
+        }
+        if (size_min, size_max) != (0, u64::MAX) {
+            let within = Filter::Within(Attr::Size, Value::Int(size_min), Value::Int(size_max));
+            list.filter = list.filter.and(within);
+        }
+        Ok(list)
+    }
+}
+
+fn sortable(name: &str) -> Result<Attr> {
+    attr_of(name)
+        .filter(|attr| attr.row().indexed)
+        .ok_or_else(|| Error::invalid(format!("Images can't be sorted by '{}'.", name.escape_default())))
+}
+
+fn direction(text: &str) -> Result<Direction> {
+    if text.eq_ignore_ascii_case("asc") {
+        Ok(Direction::Ascending)
+    } else if text.eq_ignore_ascii_case("desc") {
+        Ok(Direction::Descending)
+    } else {
+        Err(Error::invalid(format!("The dir is 'asc' or 'desc', not '{}'.", text.escape_default())))
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| Error::invalid(format!("The {name} is a number, not '{}'.", value.escape_default())))
+}
+
+fn no_marker(text: &str) -> Error {
+    Error::invalid(format!("There is no image '{}' to begin behind.", text.escape_default()))
+}
+
+/// What a pair asks for.
+fn condition(name: String, value: String) -> Filter {
+    match attr_of(&name) {
+        Some(Attr::Status) => {
+            let meant = Status::ALL.into_iter().filter(|status| super::wire::status_word(*status) == value);
+            Filter::Any(meant.map(|s| Filter::Equals(Attr::Status, Value::Text(s.word().into()))).collect())
+        }
+        Some(attr @ (Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt)) => match time_of(&value) {
+            // Times are written to the second and kept to the microsecond.
+            Some(from) => Filter::Within(attr, Value::Time(from), Value::Time(Timestamp(from.0 + 999_999))),
+            None => Filter::nothing(),
+        },
+        Some(Attr::Location) => {
+            // Shown with the store's address before it; kept as the key alone.
+            let key = value.rsplit('/').next().filter(|last| last.parse::<BlobKey>().is_ok());
+            Filter::spelled(Attr::Location, key.unwrap_or(value.strip_prefix("file://").unwrap_or(&value)))
+        }
+        Some(attr) => Filter::spelled(attr, &value),
+        None if name == "uri" => Filter::spelled(Attr::Id, value.rsplit('/').next().unwrap_or_default()),
+        None => Filter::Property(name, value),
+    }
+}
+
+/// Which record a list shows of each image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Brief,
+    Detail,
+}
+
+/// What it takes to write one page after the other.
+struct Listing {
+    registry: Arc<Registry>,
+    who: Caller,
+    query: ListQuery,
+    shape: Shape,
+    format: Format,
+    base: String,
+    left: usize,
+    after: Option<Cursor>,
+    begun: bool,
+}
+
+impl Listing {
+    async fn page(&mut self) -> Result<Page> {
+        let query = Query {
+            filter: self.query.filter.clone(),
+            sort: self.query.sort,
+            limit: self.left.min(PAGE),
+            after: self.after.take(),
+        };
+        let page = self.registry.list(&self.who, query).await?;
+        self.left -= page.images.len();
+        self.after = page.next.clone().filter(|_| self.left > 0);
+        Ok(page)
+    }
+
+    fn record(&self, image: &Image) -> Record {
+        match self.shape {
+            Shape::Brief => brief(image),
+            Shape::Detail => {
+                let location = self.registry.location(&self.who, image);
+                detail(image, &Surroundings { base: self.base.clone(), location })
+            }
+        }
+    }
+
+    /// The text of a page, with what stands before the first and behind the last.
+    fn text(&mut self, images: &[Image]) -> Bytes {
+        let mut text = String::with_capacity(images.len() * 256);
+        if !std::mem::replace(&mut self.begun, true) {
+            text.push_str(&match self.format {
+                Format::Json => "{\"images\":[".to_owned(),
+                Format::Xml => format!("{XML_HEAD}<images>\n"),
+            });
+        } else if self.format == Format::Json && !images.is_empty() {
+            text.push(',');
+        }
+        let records: VecDeque<String> = images
+            .iter()
+            .map(|image| match self.format {
+                Format::Json => json(&self.record(image)),
+                Format::Xml => format!("<item>\n{}</item>\n", xml(&self.record(image))),
+            })
+            .collect();
+        let between = if self.format == Format::Json { "," } else { "" };
+        text.push_str(&Vec::from(records).join(between));
+        if self.after.is_none() {
+            text.push_str(&match self.format {
+                Format::Json => "]}".to_owned(),
+                Format::Xml => format!("</images>\n{XML_FOOT}"),
+            });
+        }
+        text.into()
+    }
+}
+
+/// Answers a list. One page goes out whole; a longer list is written page by page as the client reads.
+///
+/// # Errors
+/// `Invalid` query; `NotFound` when nothing matches, as the original's client expects.
+pub(super) async fn list(
+    registry: Arc<Registry>,
+    who: Caller,
+    request: &HttpRequest,
+    shape: Shape,
+    base: String,
+) -> Result<HttpResponse> {
+    let query = ListQuery::parse(request.query_string())?;
+    let after = match query.marker {
+        Some(id) => match registry.cursor(&who, id, query.sort).await {
+            Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
+            cursor => Some(cursor?),
+        },
+        None => None,
+    };
+    let (format, left) = (format_of(request), query.limit);
+    let mut listing = Listing { registry, who, query, shape, format, base, left, after, begun: false };
+    let first = listing.page().await?;
+    if first.images.is_empty() {
+        return Err(Error::new(Kind::NotFound, "No public images found with given parameters."));
+    }
+    let text = listing.text(&first.images);
+    let mut response = HttpResponse::Ok();
+    announce(&mut response, format);
+    if listing.after.is_none() {
+        return Ok(response.body(text));
+    }
+    Ok(response.streaming(stream::unfold((Some(text), listing), |(ready, mut listing)| async move {
+        if let Some(text) = ready {
+            return Some((Ok(text), (None, listing)));
+        }
+        listing.after.as_ref()?;
+        let text = match listing.page().await {
+            Ok(page) => Ok(listing.text(&page.images)),
+            // The list can't be finished: the connection breaks off, so that nobody takes a part for the whole.
+            Err(error) => Err(Box::new(error) as Box<dyn std::error::Error>),
+        };
+        Some((text, (None, listing)))
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(query: &str) -> Filter {
+        ListQuery::parse(query).unwrap().filter
+    }
+
+    #[test]
+    fn pairs_become_conditions() {
+        assert_eq!(filter(""), Filter::everything());
+        assert_eq!(filter("name=a&name=b+c%2F"), Filter::All(vec![Filter::spelled(Attr::Name, "b c/")]));
+        assert_eq!(filter("os=linux"), Filter::All(vec![Filter::Property("os".into(), "linux".into())]));
+        assert_eq!(filter("format=xml"), Filter::All(vec![Filter::nothing()]), "format is only ever a filter");
+        let bounds = Filter::Within(Attr::Size, Value::Int(5), Value::Int(u64::MAX));
+        assert_eq!(filter("size_min=5"), Filter::All(vec![bounds]));
+        let id = ImageId::random();
+        let key = Filter::spelled(Attr::Location, &format!("{id}.iso"));
+        assert_eq!(filter(&format!("location=file:///srv/images/{id}.iso")), Filter::All(vec![key]));
+    }
+
+    #[test]
+    fn order_and_pages() {
+        let list = ListQuery::parse("sort=size&dir=DESC&limit=20").unwrap();
+        assert_eq!((list.sort.by, list.sort.direction, list.limit), (Attr::Size, Direction::Descending, 20));
+        for bad in [
+            "sort=os",
+            "sort=location",
+            "sort=",
+            "dir=up",
+            "limit=0",
+            "limit=-1",
+            "limit=x",
+            "marker=x",
+            "size_min=a",
+            "name=%ff",
+        ] {
+            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Metadata as clients send it: `x-image-meta-*` headers, or the fields of a form. Parsed into what the core takes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use actix_web::http::header::HeaderMap;
+
+use super::wire::{META_PREFIX, attr_of, name_of};
+use crate::catalog::not_found;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::from_hex;
+use crate::image::{
+    Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
+};
+use crate::registry::{Claim, Source};
+
+/// Names and values as they came, later ones over earlier ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fields(BTreeMap<String, String>);
+
+/// What a sender wants, in the core's terms.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Meta {
+    pub(super) patch: ImagePatch,
+    pub(super) source: Option<Source>,
+    pub(super) claim: Claim,
+    /// An administrator's wish to withhold an image or to give it out again.
+    pub(super) active: Option<bool>,
+}
+
+/// What the metadata comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct With {
+    /// A new image, which needs a name and an architecture.
+    pub(super) new: bool,
+    /// A file.
+    pub(super) file: bool,
+    /// An administrator's rights.
+    pub(super) admin: bool,
+}
+
+/// Names that nobody sets, besides the attributes that only the service sets.
+const READ_ONLY: [&str; 3] = ["uri", "accessed_at", "access_count"];
+
+impl Fields {
+    /// The metadata among headers. `x_image_meta_` is the same prefix.
+    ///
+    /// # Errors
+    /// `Invalid` when a value is not UTF-8.
+    pub(super) fn of_headers(headers: &HeaderMap) -> Result<Self> {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let Some(name) = meta_name(name.as_str()) else { continue };
+            let value = std::str::from_utf8(value.as_bytes())
+                .map_err(|_| Error::invalid(format!("The value of {name} is not UTF-8.")))?;
+            fields.put(&name, value)?;
+        }
+        Ok(fields)
+    }
+
+    /// Adds a field of a form, whose name may have the headers' prefix.
+    ///
+    /// # Errors
+    /// `Invalid` when the name can't be an attribute's.
+    pub(super) fn put(&mut self, name: &str, value: &str) -> Result<()> {
+        let name = meta_name(name).unwrap_or_else(|| name.to_ascii_lowercase()).replace('-', "_");
+        // It has to come back as a header's name.
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b)) {
+            return Err(Error::invalid("The name of an attribute has letters, digits, '_', '-' and '.'."));
+        }
+        self.0.insert(name, value.trim().to_owned());
+        Ok(())
+    }
+
+    /// Adds a field if there is none of that name.
+    pub(super) fn suggest(&mut self, attr: Attr, value: &str) {
+        self.0.entry(name_of(attr).to_owned()).or_insert_with(|| value.to_owned());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the fields mean. Checked in the original's order: read-only names, missing names, values.
+    ///
+    /// # Errors
+    /// `Invalid` with the original's messages; `NotFound` for a kernel or ramdisk that is no id.
+    pub(super) fn read(&self, with: With) -> Result<Meta> {
+        let has_source = self.0.get("location").is_some_and(|location| !location.is_empty());
+        if with.file && has_source {
+            return Err(Error::invalid("When the location header is present no file content can be provided"));
+        }
+        self.check_read_only(with, has_source)?;
+        if with.new {
+            let wanted = [Attr::Name, Attr::Architecture].map(name_of);
+            let missing: Vec<_> =
+                wanted.into_iter().filter(|name| self.0.get(*name).is_none_or(String::is_empty)).collect();
+            if !missing.is_empty() {
+                return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
+            }
+        }
+        let mut meta = Meta::default();
+        for (name, value) in &self.0 {
+            meta.put(name, value)?;
+        }
+        if with.new && matches!(meta.patch.store, Some(Some(StoreName::Http))) && !has_source {
+            return Err(Error::invalid(match with.file {
+                true => "Cannot post an image file to a HTTP backend",
+                false => "An image of the http store needs a location.",
+            }));
+        }
+        Ok(meta)
+    }
+
+    fn check_read_only(&self, with: With, has_source: bool) -> Result<()> {
+        let fixed = |name: &str| match attr_of(name) {
+            // What is said of bytes that come along is a claim, and verified.
+            Some(Attr::Size | Attr::Checksum) => !(with.file || has_source),
+            Some(Attr::Owner) => !with.admin,
+            Some(Attr::Status) => !with.admin || with.new,
+            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt) => true,
+            Some(_) => false,
+            None => READ_ONLY.contains(&name),
+        };
+        let refused: Vec<_> = self.0.keys().map(String::as_str).filter(|name| fixed(name)).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("These fields are read-only: {}", refused.join(", "))))
+    }
+}
+
+/// The attribute that a header is about, if it is metadata.
+fn meta_name(header: &str) -> Option<String> {
+    let name = header.to_ascii_lowercase();
+    let dashed = name.replace('_', "-");
+    dashed.starts_with(META_PREFIX).then(|| name[META_PREFIX.len()..].replace('-', "_"))
+}
+
+impl Meta {
+    fn put(&mut self, name: &str, value: &str) -> Result<()> {
+        let patch = &mut self.patch;
+        match attr_of(name) {
+            None => drop(patch.properties.insert(name.to_owned(), Some(value.to_owned()).filter(|v| !v.is_empty()))),
+            Some(Attr::Name) => patch.name = Some(Some(value.to_owned())),
+            Some(Attr::Owner) => patch.owner = Some(Some(value.to_owned()).filter(|v| !v.is_empty())),
+            Some(Attr::Architecture) => patch.architecture = Some(word::<Architecture>(name, value)?),
+            Some(Attr::Format) => patch.format = Some(word::<Format>(name, value)?),
+            Some(Attr::Kind) => patch.kind = Some(word::<ImageKind>(name, value)?),
+            Some(Attr::Store) => patch.store = Some(word::<StoreName>(name, value)?),
+            Some(Attr::Visibility) => {
+                patch.visibility = Some(word::<Visibility>(name, value)?.unwrap_or(Visibility::Public));
+            }
+            Some(Attr::Kernel) => patch.kernel = Some(image_id(value)?),
+            Some(Attr::Ramdisk) => patch.ramdisk = Some(image_id(value)?),
+            Some(Attr::Location) => self.source = source(value)?,
+            Some(Attr::Size) => {
+                let size = value.parse().map_err(|_| Error::invalid(format!("Invalid size '{value}'")))?;
+                self.claim.size = Some(size);
+            }
+            Some(Attr::Checksum) => self.claim.digests = checksum(value)?,
+            Some(Attr::Status) => self.active = Some(active(value)?),
+            // Refused before.
+            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A word of a vocabulary; an empty value is none.
+fn word<V: Vocabulary>(name: &str, value: &str) -> Result<Option<V>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()));
+    V::parse(value).map(Some).ok_or_else(wrong)
+}
+
+fn image_id(value: &str) -> Result<Option<ImageId>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    value.parse().map(Some).map_err(|()| unknown_id(value))
+}
+
+/// What is no id names no image.
+pub(super) fn unknown_id(text: &str) -> Error {
+    match text.parse() {
+        Ok(id) => not_found(id),
+        Err(()) => Error::new(Kind::NotFound, format!("No image found with id '{}'.", text.escape_default())),
+    }
+}
+
+fn source(value: &str) -> Result<Option<Source>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let scheme = value.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    match (scheme.as_str(), value.get("file://".len()..)) {
+        ("file", Some(path)) if value[scheme.len()..].starts_with("://") => Ok(Some(Source::File(PathBuf::from(path)))),
+        ("http" | "https", _) => Ok(Some(Source::Http(value.to_owned()))),
+        // The value may carry credentials: only the scheme is repeated.
+        ("", _) => Err(Error::invalid("A location is a URL, like https://… or file:///….")),
+        (scheme, _) => Err(Error::invalid(format!("The store '{scheme}' is not supported"))),
+    }
+}
+
+fn checksum(value: &str) -> Result<Digests> {
+    let digests = Digests { md5: from_hex(value), sha256: from_hex(value) };
+    if digests == Digests::default() {
+        return Err(Error::invalid("A checksum is an md5 or a sha256 in hexadecimal."));
+    }
+    Ok(digests)
+}
+
+fn active(value: &str) -> Result<bool> {
+    match value {
+        "available" => Ok(true),
+        "locked" => Ok(false),
+        _ => Err(Error::invalid(format!("Invalid status '{value}', available options: available, locked"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const NEW: With = With { new: true, file: false, admin: false };
+    const NEW_FILE: With = With { new: true, file: true, admin: false };
+    const OLD: With = With { new: false, file: false, admin: false };
+    const ADMIN: With = With { new: false, file: false, admin: true };
+
+    fn read(with: With, pairs: &[(&str, &str)]) -> Result<Meta> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        Fields::of_headers(&headers)?.read(with)
+    }
+
+    fn message(with: With, pairs: &[(&str, &str)]) -> String {
+        read(with, pairs).unwrap_err().message().to_owned()
+    }
+
+    const NAME: (&str, &str) = ("X-Image-Meta-Name", "12.04");
+    const ARCH: (&str, &str) = ("x_image_meta_architecture", "amd64");
+
+    #[test]
+    fn headers_become_a_patch() {
+        let meta =
+            read(NEW, &[NAME, ARCH, ("x-image-meta-my-Attr", "010"), ("accept", "x"), ("x-image-meta-type", "")])
+                .unwrap();
+        assert_eq!(meta.patch.name, Some(Some("12.04".into())));
+        assert_eq!(meta.patch.architecture, Some(Some(Architecture::X86_64)));
+        assert_eq!(meta.patch.kind, Some(None));
+        assert_eq!(meta.patch.properties, [("my_attr".into(), Some("010".into()))].into());
+    }
+
+    #[test]
+    fn the_originals_messages_in_the_originals_order() {
+        let id = ("x-image-meta-_id", "x");
+        let uri = ("x-image-meta-uri", "x");
+        assert_eq!(message(NEW, &[uri, id]), "These fields are read-only: _id, uri");
+        assert_eq!(message(NEW, &[]), "These fields are required: name, architecture");
+        assert_eq!(message(NEW, &[NAME]), "These fields are required: architecture");
+        let arm = ("x-image-meta-architecture", "arm");
+        assert!(message(NEW, &[NAME, arm]).starts_with("Invalid architecture 'arm', available options: i386, x86_64"));
+        let format = ("x-image-meta-format", "../../x");
+        assert!(message(OLD, &[format]).starts_with("Invalid format '../../x', available options: iso, vhd"));
+        let location = ("x-image-meta-location", "http://h/");
+        assert_eq!(
+            message(NEW_FILE, &[NAME, ARCH, location]),
+            "When the location header is present no file content can be provided"
+        );
+        let http = ("x-image-meta-store", "http");
+        assert_eq!(message(NEW_FILE, &[NAME, ARCH, http]), "Cannot post an image file to a HTTP backend");
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_is_a_claim_and_else_read_only() {
+        let size = ("x-image-meta-size", "12");
+        let sum = ("x-image-meta-checksum", "900150983cd24fb0d6963f7d28e17f72");
+        let meta = read(NEW_FILE, &[NAME, ARCH, size, sum]).unwrap();
+        assert_eq!(meta.claim.size, Some(12));
+        assert_eq!(meta.claim.digests.md5_hex().as_deref(), Some(sum.1));
+        assert_eq!(message(OLD, &[size, sum]), "These fields are read-only: checksum, size");
+        assert!(message(NEW_FILE, &[NAME, ARCH, ("x-image-meta-checksum", "abc")]).contains("checksum"));
+        assert!(message(NEW_FILE, &[NAME, ARCH, ("x-image-meta-size", "-1")]).contains("-1"));
+    }
+
+    #[test]
+    fn owner_and_status_are_the_administrators() {
+        let (owner, status) = (("x-image-meta-owner", "me"), ("x-image-meta-status", "locked"));
+        assert_eq!(message(OLD, &[owner, status]), "These fields are read-only: owner, status");
+        let meta = read(ADMIN, &[owner, status]).unwrap();
+        assert_eq!((meta.patch.owner, meta.active), (Some(Some("me".into())), Some(false)));
+        assert!(message(ADMIN, &[("x-image-meta-status", "weird")]).contains("weird"));
+    }
+
+    #[test]
+    fn locations() {
+        let location = |value| read(OLD, &[("x-image-meta-location", value)]).map(|meta| meta.source);
+        assert_eq!(location("file:///srv/a.iso").unwrap(), Some(Source::File("/srv/a.iso".into())));
+        assert_eq!(location("HTTPS://h/a").unwrap(), Some(Source::Http("HTTPS://h/a".into())));
+        let text = location("s3://key:secret@host/b/f").unwrap_err().message().to_owned();
+        assert_eq!(text, "The store 's3' is not supported");
+        for bad in ["/etc/passwd", "file:/etc", "file:", "gopher://x"] {
+            assert!(location(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_values_that_could_not_come_back_are_refused() {
+        let mut fields = Fields::default();
+        for bad in ["", "a b", "ä", "a\r\nb", "a/b"] {
+            assert!(fields.put(bad, "x").is_err(), "{bad:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static("x-image-meta-name"), HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        assert!(Fields::of_headers(&headers).is_err());
+    }
+
+    #[test]
+    fn ids_that_are_none_are_not_found_and_not_echoed_raw() {
+        let error = unknown_id("a\r\nb");
+        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "No image found with id 'a\\r\\nb'."));
+    }
+}

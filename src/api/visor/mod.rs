@@ -1,0 +1,94 @@
+//! VISOR's own REST API, as its original clients speak it. Source: `docs/protocols/visor.md`.
+
+mod auth;
+mod error;
+mod forms;
+mod images;
+mod lists;
+mod meta;
+pub mod signature;
+mod users;
+mod wire;
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource};
+
+pub use self::auth::AuthRules;
+use crate::blob::Buffers;
+use crate::error::Result;
+use crate::http::body::Patience;
+use crate::registry::{Caller, Registry};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Visor {
+    /// The service.
+    pub registry: Arc<Registry>,
+    /// Who may call.
+    pub auth: AuthRules,
+    /// How patient to be with bodies.
+    pub patience: Patience,
+    /// Buffers to read files into.
+    pub buffers: Buffers,
+}
+
+impl Visor {
+    /// The caller of a request without a body.
+    fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+        self.caller_with(request, false)
+    }
+
+    fn caller_with(&self, request: &HttpRequest, has_body: bool) -> Result<Caller> {
+        auth::caller(request, &self.auth, self.registry.now(), has_body)
+    }
+}
+
+/// The server's address as the client called it. The name was checked before any handler ran.
+fn base_url(request: &HttpRequest) -> String {
+    let connection = request.app_config();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = if connection.secure() { "https" } else { "http" };
+    format!("{scheme}://{}", host.map_or_else(|| connection.local_addr().to_string(), ToOwned::to_owned))
+}
+
+/// A path, with and without a slash behind it. Methods it does not have are answered as the original does.
+fn resource(path: &'static str, allow: &'static str) -> Resource {
+    web::resource(vec![path.to_owned(), format!("{path}/")]).default_service(web::to(move || async move {
+        HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish()
+    }))
+}
+
+/// Adds the routes.
+pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
+    app.app_data(web::Data::new(visor.clone()))
+        .service(resource("/status", "GET").default_service(web::to(|| async { HttpResponse::Ok().body("OK") })))
+        .service(
+            resource("/images", "GET, POST").route(web::get().to(images::brief)).route(web::post().to(images::create)),
+        )
+        .service(resource("/images/detail", "GET").route(web::get().to(images::detail)))
+        .service(
+            resource("/images/{id}", "DELETE, GET, HEAD, PUT")
+                .route(web::get().to(images::read))
+                .route(web::head().to(images::read))
+                .route(web::put().to(images::update))
+                .route(web::delete().to(images::delete)),
+        )
+        .service(resource("/all", "DELETE").route(web::delete().to(images::delete_all)))
+        .service(resource("/users", "GET, POST").route(web::get().to(users::list)).route(web::post().to(users::create)))
+        .service(
+            resource("/users/{key}", "DELETE, GET, PUT")
+                .route(web::get().to(users::read))
+                .route(web::put().to(users::update))
+                .route(web::delete().to(users::delete)),
+        );
+}
+
+/// The answer to a path that no protocol has.
+pub async fn unknown_path() -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type("application/json; charset=utf-8")
+        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
+}

@@ -1,0 +1,173 @@
+//! `/users`: the accounts, for administrators. The original's account server, minus its open door: a secret is
+//! shown once, when it is made.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+
+use super::Visor;
+use super::error::render;
+use super::wire::{Field, Record, respond, respond_list, time_text};
+use crate::account::Account;
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+
+/// Largest body of a request about an account.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+#[derive(Deserialize)]
+struct Wrapped {
+    user: Wish,
+}
+
+/// What a client may send of an account.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    access_key: Option<String>,
+    email: Option<String>,
+    admin: bool,
+    #[serde(rename = "_id")]
+    id: serde_json::Value,
+    secret_key: serde_json::Value,
+    created_at: serde_json::Value,
+    updated_at: serde_json::Value,
+}
+
+impl Wish {
+    fn check(&self) -> Result<()> {
+        let fixed = [
+            ("_id", &self.id),
+            ("secret_key", &self.secret_key),
+            ("created_at", &self.created_at),
+            ("updated_at", &self.updated_at),
+        ];
+        let refused: Vec<_> = fixed.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| *name).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("These fields are read-only: {}", refused.join(", "))))
+    }
+}
+
+fn record(account: &Account) -> Record {
+    let mut record: Record = vec![
+        ("_id".into(), Field::Text(account.id.to_string())),
+        ("access_key".into(), Field::Text(account.access_key.clone())),
+    ];
+    if let Some(email) = &account.email {
+        record.push(("email".into(), Field::Text(email.clone())));
+    }
+    record.push(("admin".into(), Field::Text(account.admin.to_string())));
+    record.push(("created_at".into(), Field::Text(time_text(account.created_at()))));
+    if let Some(updated) = account.updated_at() {
+        record.push(("updated_at".into(), Field::Text(time_text(updated))));
+    }
+    record
+}
+
+/// The caller has to be an administrator.
+fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
+    if visor.caller_with(request, has_body)?.is_admin() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Forbidden, "Accounts are for administrators."))
+}
+
+fn key_of(request: &HttpRequest) -> String {
+    request.match_info().query("key").to_owned()
+}
+
+async fn wish(payload: Payload, visor: &Visor) -> Result<Wish> {
+    let mut body = Body::new(payload, visor.patience);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await? {
+        bytes.extend(chunk);
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(Error::new(Kind::TooLarge, format!("An account is at most {BODY_BYTES_MAX} bytes of JSON.")));
+        }
+    }
+    let malformed =
+        |_| Error::invalid("The body has to be JSON like {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
+    let Wrapped { user } = serde_json::from_slice(&bytes).map_err(malformed)?;
+    user.check()?;
+    Ok(user)
+}
+
+fn one(request: &HttpRequest, record: &Record) -> HttpResponse {
+    respond(request, &mut HttpResponse::Ok(), Some("user"), record)
+}
+
+/// `GET /users`, filtered by `access_key`, `email` or `_id`.
+pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let done = || {
+        admit(&request, &visor, false)?;
+        let wanted = super::lists::pairs(request.query_string())?;
+        let mut records: Vec<Record> = visor.auth.accounts.list()?.iter().map(record).collect();
+        for (name, value) in &wanted {
+            if !["access_key", "email", "_id", "admin"].contains(&name.as_str()) {
+                return Err(Error::invalid(format!("Unknown fields: {}", name.escape_default())));
+            }
+            records.retain(|record| record.iter().any(|(n, f)| n == name && *f == Field::Text(value.clone())));
+        }
+        match (records.is_empty(), wanted.is_empty()) {
+            (true, true) => Err(Error::new(Kind::NotFound, "No users found.")),
+            (true, false) => Err(Error::new(Kind::NotFound, "No users found with given parameters.")),
+            (false, _) => Ok(respond_list(&request, &mut HttpResponse::Ok(), "users", &records)),
+        }
+    };
+    done().unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `GET /users/:access_key`
+pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let done = || {
+        admit(&request, &visor, false)?;
+        let key = key_of(&request);
+        let missing =
+            || Error::new(Kind::NotFound, format!("No user found with access_key '{}'.", key.escape_default()));
+        let account = visor.auth.accounts.get(&key)?.ok_or_else(missing)?;
+        Ok(one(&request, &record(&account)))
+    };
+    done().unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `POST /users`
+pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    let done = async {
+        admit(&request, &visor, true)?;
+        let wish = wish(payload, &visor).await?;
+        let missing = [("access_key", &wish.access_key), ("email", &wish.email)];
+        let missing: Vec<_> = missing.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
+        if !missing.is_empty() {
+            return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
+        }
+        let key = wish.access_key.unwrap_or_default();
+        let account = visor.auth.accounts.add(&key, wish.email, wish.admin, visor.registry.now())?;
+        let mut record = record(&account);
+        record.insert(2, ("secret_key".into(), Field::Text(account.secret_key.reveal().to_owned())));
+        Ok(one(&request, &record))
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `PUT /users/:access_key`
+pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    let done = async {
+        admit(&request, &visor, true)?;
+        let wish = wish(payload, &visor).await?;
+        let accounts = &visor.auth.accounts;
+        let account = accounts.update(&key_of(&request), wish.access_key, wish.email, visor.registry.now())?;
+        Ok(one(&request, &record(&account)))
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `DELETE /users/:access_key`
+pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let done = || {
+        admit(&request, &visor, false)?;
+        Ok(one(&request, &record(&visor.auth.accounts.remove(&key_of(&request))?)))
+    };
+    done().unwrap_or_else(|error| render(&request, &error))
+}

@@ -1,0 +1,309 @@
+//! VISOR's words: what it calls attributes and states, and how records are written as JSON, XML and headers.
+
+use std::borrow::Cow;
+
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use jiff::fmt::strtime;
+
+use crate::http::accept::{Format, choose};
+use crate::image::attr::ATTRS;
+use crate::image::{Access, Attr, Image, Status, Timestamp, Value};
+
+/// What every metadata header begins with.
+pub(super) const META_PREFIX: &str = "x-image-meta-";
+
+/// How times are written. The original's `+0100` form, always in UTC.
+const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
+
+/// What VISOR calls an attribute.
+pub(super) fn name_of(attr: Attr) -> &'static str {
+    match attr {
+        Attr::Id => "_id",
+        Attr::Name => "name",
+        Attr::Architecture => "architecture",
+        Attr::Visibility => "access",
+        Attr::Kind => "type",
+        Attr::Format => "format",
+        Attr::Store => "store",
+        Attr::Location => "location",
+        Attr::Kernel => "kernel",
+        Attr::Ramdisk => "ramdisk",
+        Attr::Owner => "owner",
+        Attr::Status => "status",
+        Attr::Size => "size",
+        Attr::CreatedAt => "created_at",
+        Attr::UploadedAt => "uploaded_at",
+        Attr::UpdatedAt => "updated_at",
+        Attr::Checksum => "checksum",
+    }
+}
+
+/// The attribute that VISOR calls so.
+pub(super) fn attr_of(name: &str) -> Option<Attr> {
+    ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == name)
+}
+
+/// What VISOR calls a state. A deactivated image looks like one without a file; one that is being removed is never
+/// shown.
+pub(super) fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Queued | Status::Deactivated | Status::Deleting => "locked",
+        Status::Saving => "uploading",
+        Status::Available => "available",
+        Status::Failed => "error",
+    }
+}
+
+/// A moment as VISOR writes it.
+pub(super) fn time_text(time: Timestamp) -> String {
+    let zoned = jiff::Timestamp::from_microsecond(time.0).map(|t| t.to_zoned(jiff::tz::TimeZone::UTC));
+    // Out of jiff's range (year 9999) there is no better text than the number.
+    zoned.ok().and_then(|z| strtime::format(TIME_FORMAT, &z).ok()).unwrap_or_else(|| time.0.to_string())
+}
+
+/// The whole second that a text names, in either of the original's forms.
+pub(super) fn time_of(text: &str) -> Option<Timestamp> {
+    let text = text.strip_suffix(" UTC").map_or_else(|| text.to_owned(), |time| format!("{time} +0000"));
+    let parsed = strtime::parse(TIME_FORMAT, &text).ok()?.to_timestamp().ok()?;
+    Some(Timestamp(parsed.as_microsecond()))
+}
+
+/// A value of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Field {
+    /// Written as a string.
+    Text(String),
+    /// Written as a number.
+    Number(u64),
+}
+
+/// A record: names and values, in the order in which they are written.
+pub(super) type Record = Vec<(Cow<'static, str>, Field)>;
+
+/// What a record says that does not stand in the image.
+pub(super) struct Surroundings {
+    /// The server's address as the client called it, for `uri`.
+    pub(super) base: String,
+    /// Where the bytes are, if the caller may know.
+    pub(super) location: Option<String>,
+}
+
+/// The few attributes of a brief record.
+const BRIEF: [Attr; 7] = [Attr::Id, Attr::Name, Attr::Architecture, Attr::Kind, Attr::Format, Attr::Store, Attr::Size];
+
+fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
+    match attr {
+        Attr::Status => return Some(Field::Text(status_word(image.status).into())),
+        Attr::Location => return location.map(|location| Field::Text(location.to_owned())),
+        _ => {}
+    }
+    Some(match attr.read(image)? {
+        Value::Text(text) => Field::Text(text.into_owned()),
+        Value::Int(number) => Field::Number(number),
+        Value::Time(time) => Field::Text(time_text(time)),
+        Value::Id(id) => Field::Text(id.to_string()),
+    })
+}
+
+/// The brief record of an image.
+pub(super) fn brief(image: &Image) -> Record {
+    BRIEF.into_iter().filter_map(|attr| Some((name_of(attr).into(), field(attr, image, None)?))).collect()
+}
+
+/// The whole record of an image. Absent attributes are left out.
+pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
+    let mut record = Record::new();
+    for row in &ATTRS {
+        if let Some(field) = field(row.attr, image, around.location.as_deref()) {
+            record.push((name_of(row.attr).into(), field));
+        }
+        if row.attr == Attr::Id {
+            record.push(("uri".into(), Field::Text(format!("{}/images/{}", around.base, image.id))));
+        }
+    }
+    record.extend(image.properties.iter().map(|(name, value)| (name.clone().into(), Field::Text(value.clone()))));
+    record
+}
+
+/// The record of a removed image, which has its counters too.
+pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> Record {
+    let mut record = detail(image, around);
+    if let Some(last) = access.last {
+        record.push(("accessed_at".into(), Field::Text(time_text(last))));
+    }
+    record.push(("access_count".into(), Field::Number(access.count)));
+    record
+}
+
+/// Puts a record into metadata headers. What can't stand in a header is left out: control characters are refused
+/// when they are set, so that is nothing.
+pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
+    for (name, field) in record {
+        let text = match field {
+            Field::Text(text) => text.clone(),
+            Field::Number(number) => number.to_string(),
+        };
+        let name = HeaderName::try_from(format!("{META_PREFIX}{name}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
+            response.append_header((name, value));
+        }
+    }
+}
+
+fn json_fields(fields: &[(Cow<'static, str>, Field)]) -> serde_json::Map<String, serde_json::Value> {
+    let value = |field: &Field| match field {
+        Field::Text(text) => text.as_str().into(),
+        Field::Number(number) => (*number).into(),
+    };
+    fields.iter().map(|(name, field)| (name.clone().into_owned(), value(field))).collect()
+}
+
+/// A record as JSON.
+pub(super) fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
+    serde_json::Value::Object(json_fields(fields)).to_string()
+}
+
+/// The characters that Rack escapes, the slash among them: the original's answers are matched byte for byte.
+fn escape(text: &str, into: &mut String) {
+    for c in text.chars() {
+        match c {
+            '&' => into.push_str("&amp;"),
+            '<' => into.push_str("&lt;"),
+            '>' => into.push_str("&gt;"),
+            '\'' => into.push_str("&#x27;"),
+            '"' => into.push_str("&quot;"),
+            '/' => into.push_str("&#x2F;"),
+            // Not characters of XML 1.0.
+            '\u{fffe}' | '\u{ffff}' => into.push('\u{fffd}'),
+            c => into.push(c),
+        }
+    }
+}
+
+/// Whether a name can stand as an element's: free attributes may begin with a digit.
+fn element(name: &str) -> Cow<'_, str> {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if starts { name.into() } else { format!("_{name}").into() }
+}
+
+/// A record's elements, each on a line.
+pub(super) fn xml(fields: &[(Cow<'static, str>, Field)]) -> String {
+    let mut text = String::new();
+    for (name, field) in fields {
+        let name = element(name);
+        text.push_str(&format!("<{name}>"));
+        match field {
+            Field::Text(value) => escape(value, &mut text),
+            Field::Number(number) => text.push_str(&number.to_string()),
+        }
+        text.push_str(&format!("</{name}>\n"));
+    }
+    text
+}
+
+/// The first line and the root of every XML answer.
+pub(super) const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<results>\n";
+/// Closes what [`XML_HEAD`] opened.
+pub(super) const XML_FOOT: &str = "</results>";
+
+/// The format that a request asks for.
+pub(super) fn format_of(request: &HttpRequest) -> Format {
+    choose(request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()))
+}
+
+/// Says in which format the body is.
+pub(super) fn announce(response: &mut HttpResponseBuilder, format: Format) {
+    response.insert_header((header::VARY, "Accept"));
+    response.content_type(match format {
+        Format::Json => "application/json; charset=utf-8",
+        Format::Xml => "application/xml; charset=utf-8",
+    });
+}
+
+/// Answers with one record, under a name or bare.
+pub(super) fn respond(
+    request: &HttpRequest,
+    response: &mut HttpResponseBuilder,
+    name: Option<&'static str>,
+    fields: &[(Cow<'static, str>, Field)],
+) -> HttpResponse {
+    let format = format_of(request);
+    announce(response, format);
+    response.body(match (format, name) {
+        (Format::Json, None) => json(fields),
+        (Format::Json, Some(name)) => format!("{{\"{name}\":{}}}", json(fields)),
+        (Format::Xml, None) => format!("{XML_HEAD}{}{XML_FOOT}", xml(fields)),
+        (Format::Xml, Some(name)) => format!("{XML_HEAD}<{name}>\n{}</{name}>\n{XML_FOOT}", xml(fields)),
+    })
+}
+
+/// Answers with a list of records that is not long.
+pub(super) fn respond_list(
+    request: &HttpRequest,
+    response: &mut HttpResponseBuilder,
+    name: &'static str,
+    records: &[Record],
+) -> HttpResponse {
+    let format = format_of(request);
+    announce(response, format);
+    response.body(match format {
+        Format::Json => {
+            let items: Vec<String> = records.iter().map(|record| json(record)).collect();
+            format!("{{\"{name}\":[{}]}}", items.join(","))
+        }
+        Format::Xml => {
+            let items: String = records.iter().map(|record| format!("<item>\n{}</item>\n", xml(record))).collect();
+            format!("{XML_HEAD}<{name}>\n{items}</{name}>\n{XML_FOOT}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::change::tests::sample;
+    use crate::image::{Architecture, ImageId};
+
+    #[test]
+    fn names_are_unique_and_go_both_ways() {
+        for row in &ATTRS {
+            assert_eq!(attr_of(name_of(row.attr)), Some(row.attr));
+        }
+        assert_eq!(attr_of("os"), None);
+    }
+
+    #[test]
+    fn times_are_written_and_read_in_the_originals_forms() {
+        let time = Timestamp(1_339_794_320_123_456);
+        assert_eq!(time_text(time), "2012-06-15 21:05:20 +0000");
+        let second = Some(Timestamp(1_339_794_320_000_000));
+        for text in ["2012-06-15 21:05:20 +0000", "2012-06-15 22:05:20 +0100", "2012-06-15 21:05:20 UTC"] {
+            assert_eq!(time_of(text), second, "{text}");
+        }
+        assert_eq!(time_of("yesterday"), None);
+    }
+
+    #[test]
+    fn records_have_the_originals_order_and_no_empty_values() {
+        let mut image = sample("a/b<\"'&>");
+        image.id = ImageId::from_bytes([7; 16]);
+        image.architecture = Some(Architecture::X86_64);
+        image.properties.insert("os".into(), "linux".into());
+        let around = Surroundings { base: "http://h:1".into(), location: None };
+        let id = "07070707-0707-0707-0707-070707070707";
+        assert_eq!(
+            xml(&detail(&image, &around)),
+            format!(
+                "<_id>{id}</_id>\n<uri>http:&#x2F;&#x2F;h:1&#x2F;images&#x2F;{id}</uri>\n\
+                 <name>a&#x2F;b&lt;&quot;&#x27;&amp;&gt;</name>\n<architecture>x86_64</architecture>\n\
+                 <access>public</access>\n<status>locked</status>\n\
+                 <created_at>1970-01-12 13:46:40 +0000</created_at>\n<os>linux</os>\n"
+            )
+        );
+        assert_eq!(
+            brief(&image).iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(),
+            ["_id", "name", "architecture"]
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong with bytes: one error for all stores.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::error::{Error, Kind};
+
+/// What went wrong in a store. `Display` names no path and no key: the caller knows them and logs them.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such blob; or a file that may not be read, which must look the same.
+    #[error("there is no such blob")]
+    NotFound,
+    /// The range reaches beyond the end.
+    #[error("the range lies outside the blob")]
+    BadRange,
+    /// No room left: the disk, a quota, or the largest file of the file system.
+    #[error("the store is full")]
+    Full,
+    /// The store can't be written to at all.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// The operator has not opened any directory for such files.
+    #[error("no import directory is configured")]
+    NotAllowed,
+    /// Anything else; the bytes can't be relied on.
+    #[error("the store does not work")]
+    Broken(#[source] io::Error),
+}
+
+impl StoreError {
+    /// A fault without an error of the system behind it.
+    pub(super) fn broken(what: &'static str) -> Self {
+        Self::Broken(io::Error::other(what))
+    }
+}
+
+impl From<io::Error> for StoreError {
+    /// Tells apart what a caller can act on. That a name is missing is judged where it is looked up: anywhere else
+    /// it is a fault (the staging directory is gone, say) and must not read as "no such blob".
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::Full,
+            Some(Errno::ROFS) => Self::ReadOnly,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl From<Errno> for StoreError {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let (kind, message) = match &error {
+            StoreError::NotFound => (Kind::NotFound, "The image's bytes are not there."),
+            StoreError::BadRange => (Kind::BadRange, "The range lies outside the image."),
+            StoreError::Full => (Kind::StoreFull, "The store has no room left for these bytes."),
+            StoreError::ReadOnly => (Kind::Unsupported, "The store is read-only."),
+            StoreError::NotAllowed => {
+                (Kind::Forbidden, "This server does not import files: it has no import directory.")
+            }
+            StoreError::Broken(_) => return Error::internal(error),
+        };
+        Error::new(kind, message).because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_become_what_a_caller_can_act_on() {
+        for full in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(matches!(StoreError::from(full), StoreError::Full), "{full}");
+        }
+        assert!(matches!(StoreError::from(Errno::ROFS), StoreError::ReadOnly));
+        for broken in [Errno::IO, Errno::NOENT, Errno::ACCESS] {
+            assert!(matches!(StoreError::from(broken), StoreError::Broken(_)), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_system_is_only_in_the_log() {
+        let error = Error::from(StoreError::from(Errno::IO));
+        assert_eq!(error.kind(), Kind::Internal);
+        assert!(!error.message().contains("Input/output"));
+        assert!(error.causes().contains("nput/output"), "{}", error.causes());
+    }
+}

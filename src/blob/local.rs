@@ -1,0 +1,313 @@
+//! Blobs as files of a directory, `images/`, next to the area where they are written, `staging/`.
+//!
+//! Both directories are opened once and everything else is done relative to those handles, so nothing that is put in
+//! their place later (a symbolic link, say) leads anywhere. Names come from a [`BlobKey`] only.
+
+use std::ffi::CStr;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
+
+use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, regular, span};
+use crate::image::BlobKey;
+
+/// Directories of the store: nobody but the server's user gets at the bytes behind its back.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// What stays as it is in the path of a `file:` address.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The default store: files of a local file system.
+#[derive(Debug, Clone)]
+pub struct LocalStore(Arc<Rooms>);
+
+/// The two directories.
+#[derive(Debug)]
+struct Rooms {
+    images: OwnedFd,
+    staging: OwnedFd,
+    /// Absolute path of `images`, for people.
+    path: PathBuf,
+    /// Begins the names of everything that this run stages, which tells it from what earlier runs left.
+    boot: Uuid,
+    staged: AtomicU64,
+}
+
+impl LocalStore {
+    /// Opens the store below `data_dir` and creates what is missing. Blocks; meant for the start of the program.
+    ///
+    /// `images` and `staging` must be directories, not links to some, and on one file system: finishing an upload is
+    /// a rename.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(data_dir)?;
+        let data_dir = fs::canonicalize(data_dir)?;
+        let images = room(&data_dir, "images")?;
+        let staging = room(&data_dir, "staging")?;
+        if device(&images)? != device(&staging)? {
+            return Err(StoreError::broken("images and staging are not on the same file system"));
+        }
+        File::open(&data_dir)?.sync_all()?;
+        let path = data_dir.join("images");
+        Ok(Self(Arc::new(Rooms { images, staging, path, boot: Uuid::new_v4(), staged: AtomicU64::new(0) })))
+    }
+
+    /// Does `work` with the directories on the blocking pool.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Rooms>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let rooms = Arc::clone(&self.0);
+        landed(spawn_blocking(move || work(&rooms))).await
+    }
+}
+
+/// Creates (if need be) and opens one of the two directories.
+fn room(data_dir: &Path, name: &str) -> Result<OwnedFd, StoreError> {
+    let path = data_dir.join(name);
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(room) => Ok(room),
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            Err(StoreError::broken("images and staging must be directories, and not links to some"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn device(room: &OwnedFd) -> io::Result<u64> {
+    Ok(File::from(room.try_clone()?).metadata()?.dev())
+}
+
+/// The outcome of something done on the blocking pool.
+async fn landed<T>(flight: JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
+    flight.await.unwrap_or_else(|error| Err(StoreError::Broken(io::Error::other(error))))
+}
+
+impl Rooms {
+    fn stage(self: &Arc<Self>) -> Result<Staged, StoreError> {
+        let name = format!("{}.{}", self.boot, self.staged.fetch_add(1, Ordering::Relaxed));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Staged { rooms: Arc::clone(self), name, file: Arc::new(File::from(file)), published: false })
+    }
+
+    fn free(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstatvfs(&self.images)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn delete(&self, key: &BlobKey) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.images, key.as_str(), AtFlags::empty()) {
+            // Absent, but perhaps only just and not yet on the disk: synced all the same.
+            Ok(()) | Err(Errno::NOENT) => self.sync_images(),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// After a sync that failed nothing is known any more, whatever its error was.
+    fn sync_images(&self) -> Result<(), StoreError> {
+        rustix::fs::fsync(&self.images).map_err(|error| StoreError::Broken(error.into()))
+    }
+
+    fn sweep(&self) -> Result<usize, StoreError> {
+        let mut swept = 0;
+        for name in files_of(&self.staging)? {
+            match name.split_once('.').and_then(|(boot, _)| Uuid::try_parse(boot).ok()) {
+                Some(boot) if boot == self.boot => {}
+                Some(_) => {
+                    rustix::fs::unlinkat(&self.staging, &name, AtFlags::empty())?;
+                    swept += 1;
+                }
+                None => log::warn!("{name:?} in the staging directory is not from this program and stays"),
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Names of the regular files in a directory, as far as they are text; ours are.
+fn files_of(room: impl AsFd) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(room)? {
+        let entry = entry?;
+        // Some file systems do not say what an entry is before it is opened.
+        if matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown) {
+            names.extend(CStr::to_str(entry.file_name()).map(str::to_owned));
+        }
+    }
+    Ok(names)
+}
+
+#[async_trait]
+impl BlobStore for LocalStore {
+    async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let staged = self
+            .blocking(move |rooms| match size_hint {
+                Some(hint) if hint > rooms.free()? => Err(StoreError::Full),
+                _ => rooms.stage(),
+            })
+            .await?;
+        Ok(Box::new(LocalWriter { key: key.clone(), staged: Some(staged), flight: None, size: 0, sound: true }))
+    }
+
+    async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
+        let key = key.clone();
+        self.blocking(move |rooms| {
+            let (file, stat) = regular::open(&rooms.images, key.as_str())?;
+            let (offset, length) = span(range, stat.size)?;
+            Ok(BlobBody::File(BlobFile { file, offset, length }))
+        })
+        .await
+    }
+
+    async fn stat(&self, key: &BlobKey) -> Result<BlobStat, StoreError> {
+        let key = key.clone();
+        self.blocking(move |rooms| Ok(regular::open(&rooms.images, key.as_str())?.1)).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<(), StoreError> {
+        let key = key.clone();
+        self.blocking(move |rooms| rooms.delete(&key)).await
+    }
+
+    async fn list(&self) -> Result<Vec<BlobKey>, StoreError> {
+        let names = self.blocking(|rooms| files_of(&rooms.images)).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    async fn sweep(&self) -> Result<usize, StoreError> {
+        self.blocking(|rooms| rooms.sweep()).await
+    }
+
+    fn uri(&self, key: &BlobKey) -> String {
+        let path = percent_encode(self.0.path.as_os_str().as_encoded_bytes(), PATH);
+        format!("file://{path}/{key}")
+    }
+
+    async fn free(&self) -> Option<u64> {
+        self.blocking(|rooms| rooms.free()).await.ok()
+    }
+}
+
+/// A file in the staging area. Dropping it removes it, unless it was published; that blocks.
+#[derive(Debug)]
+struct Staged {
+    rooms: Arc<Rooms>,
+    name: String,
+    file: Arc<File>,
+    published: bool,
+}
+
+impl Staged {
+    /// Makes the file durable, then visible, then its name durable.
+    fn publish(mut self, key: &BlobKey) -> Result<(), StoreError> {
+        // The kernel reports a failed write-back once and then forgets it: no second try, and no reading "full" out
+        // of it, can make the bytes good.
+        self.file.sync_all().map_err(StoreError::Broken)?;
+        let Rooms { images, staging, .. } = &*self.rooms;
+        rustix::fs::renameat(staging, &self.name, images, key.as_str())?;
+        self.published = true;
+        self.rooms.sync_images()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = rustix::fs::unlinkat(&self.rooms.staging, &self.name, AtFlags::empty())
+        {
+            log::warn!("a staged file could not be removed, the next start will try again: {error}");
+        }
+    }
+}
+
+/// Writes one blob, with at most one write in flight: the network fills the next chunk meanwhile.
+struct LocalWriter {
+    key: BlobKey,
+    /// There until the writer is finished or given up.
+    staged: Option<Staged>,
+    flight: Option<JoinHandle<Result<(), StoreError>>>,
+    size: u64,
+    /// False after an error, and while a call has not come to its end: bytes may be missing.
+    sound: bool,
+}
+
+impl LocalWriter {
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut self.sound, false) {
+            return Err(StoreError::broken("an earlier write of this blob did not succeed"));
+        }
+        if let Some(flight) = self.flight.take() {
+            landed(flight).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BlobWriter for LocalWriter {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        self.settle().await?;
+        if let Some(staged) = &self.staged
+            && !chunk.is_empty()
+        {
+            let (file, offset) = (Arc::clone(&staged.file), self.size);
+            self.size += chunk.len() as u64;
+            self.flight = Some(spawn_blocking(move || Ok(file.write_all_at(&chunk, offset)?)));
+        }
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
+        self.settle().await?;
+        let Some(staged) = self.staged.take() else {
+            return Err(StoreError::broken("this blob is finished"));
+        };
+        // One task for all the steps: a caller that goes away can't stop it between two of them.
+        let key = self.key.clone();
+        landed(spawn_blocking(move || staged.publish(&key))).await?;
+        Ok(self.size)
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        let flight = self.flight.take();
+        if let Some(flight) = flight {
+            // Whatever came of it, it must not write to the disk any more when this returns.
+            let _ = flight.await;
+        }
+        if let Some(staged) = self.staged.take() {
+            let _ = spawn_blocking(move || drop(staged)).await;
+        }
+    }
+}
+
+impl Drop for LocalWriter {
+    fn drop(&mut self) {
+        let Some(staged) = self.staged.take() else { return };
+        // Freeing the blocks of a large file takes its time, so not on the thread of a server.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(staged));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

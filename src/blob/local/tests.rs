@@ -1,0 +1,228 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+use super::*;
+use crate::blob::suite;
+use crate::image::{Format, ImageId};
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: LocalStore,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&dir.path().join("data")).unwrap();
+        Self { dir, store }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn blob(&self, key: &BlobKey) -> PathBuf {
+        self.data().join("images").join(key.as_str())
+    }
+
+    fn staged(&self) -> usize {
+        fs::read_dir(self.data().join("staging")).unwrap().count()
+    }
+
+    /// Dropped writers clean up in the background.
+    async fn nothing_staged(&self) {
+        for _ in 0..500 {
+            if self.staged() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} files are left in the staging area", self.staged());
+    }
+}
+
+fn key() -> BlobKey {
+    BlobKey::whole(ImageId::random(), Some(Format::Raw))
+}
+
+fn broken<T>(result: Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Broken(_)))
+}
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    let place = Place::new();
+    suite::run(&place.store).await;
+    place.nothing_staged().await;
+}
+
+#[tokio::test]
+async fn only_the_user_of_the_server_gets_at_the_bytes() {
+    let place = Place::new();
+    let key = key();
+    suite::put(&place.store, &key, b"secret").await;
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.data()), 0o700);
+    assert_eq!(mode(place.data().join("images")), 0o700);
+    assert_eq!(mode(place.data().join("staging")), 0o700);
+    assert_eq!(mode(place.blob(&key)), 0o600);
+}
+
+#[tokio::test]
+async fn the_address_is_a_url_of_an_absolute_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(&dir.path().join("a b%?#é")).unwrap();
+    let (key, root) = (key(), fs::canonicalize(dir.path()).unwrap());
+    let want = format!("file://{}/a%20b%25%3F%23%C3%A9/images/{key}", root.display());
+    assert_eq!(store.uri(&key), want);
+}
+
+#[tokio::test]
+async fn what_lies_in_place_of_a_blob_is_refused() {
+    let place = Place::new();
+    let canary = place.dir.path().join("canary");
+    fs::write(&canary, "outside").unwrap();
+    let (link, dangling, directory, fifo) = (key(), key(), key(), key());
+    symlink(&canary, place.blob(&link)).unwrap();
+    symlink("nowhere", place.blob(&dangling)).unwrap();
+    fs::create_dir(place.blob(&directory)).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.blob(&fifo), Mode::RWXU).unwrap();
+
+    for key in [&link, &dangling, &directory, &fifo] {
+        let opened = tokio::time::timeout(Duration::from_secs(5), place.store.open(key, None)).await.unwrap();
+        assert!(broken(opened), "{key}");
+        assert!(broken(place.store.stat(key).await), "{key}");
+    }
+    assert_eq!(place.store.list().await.unwrap(), []);
+
+    suite::put(&place.store, &link, b"inside").await;
+    assert!(!place.blob(&link).is_symlink());
+    place.store.delete(&dangling).await.unwrap();
+    assert_eq!(fs::read_to_string(canary).unwrap(), "outside");
+}
+
+#[tokio::test]
+async fn directories_that_are_links_are_refused_at_the_start() {
+    for name in ["images", "staging"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", dir.path().join(name)).unwrap();
+        assert!(broken(LocalStore::open(dir.path())), "{name}");
+        fs::remove_file(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name), "").unwrap();
+        assert!(broken(LocalStore::open(dir.path())), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn directories_swapped_for_links_lead_nowhere() {
+    let place = Place::new();
+    let outside = place.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    for name in ["images", "staging"] {
+        fs::rename(place.data().join(name), place.data().join(format!("old-{name}"))).unwrap();
+        symlink(&outside, place.data().join(name)).unwrap();
+    }
+    let key = key();
+    suite::put(&place.store, &key, b"bytes").await;
+    place.store.delete(&key).await.unwrap();
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn the_sweep_takes_what_earlier_runs_left_and_nothing_else() {
+    let place = Place::new();
+    let mut lost = place.store.begin(&key(), None).await.unwrap();
+    lost.write(Bytes::from_static(b"half")).await.unwrap();
+    std::mem::forget(lost);
+    fs::write(place.data().join("staging/notes.txt"), "mine").unwrap();
+    assert_eq!(place.store.sweep().await.unwrap(), 0);
+
+    let next = LocalStore::open(&place.data()).unwrap();
+    let live = next.begin(&key(), None).await.unwrap();
+    assert_eq!(next.sweep().await.unwrap(), 1);
+    assert_eq!(place.staged(), 2, "the notes and the live writer");
+    live.finish().await.unwrap();
+    assert!(place.data().join("staging/notes.txt").exists());
+}
+
+#[tokio::test]
+async fn foreign_names_are_not_blobs() {
+    let place = Place::new();
+    let key = key();
+    suite::put(&place.store, &key, b"x").await;
+    for name in ["README", ".hidden", "x.iso", "lost+found"] {
+        fs::write(place.data().join("images").join(name), "").unwrap();
+    }
+    fs::write(place.blob(&key).with_extension("exe"), "").unwrap();
+    assert_eq!(place.store.list().await.unwrap(), [key]);
+}
+
+#[tokio::test]
+async fn aborted_and_dropped_writers_leave_no_file() {
+    let place = Place::new();
+    let mut writer = place.store.begin(&key(), None).await.unwrap();
+    writer.write(vec![1; 3_000_000].into()).await.unwrap();
+    assert_eq!(place.staged(), 1);
+    writer.abort().await;
+    assert_eq!(place.staged(), 0, "abort waits");
+
+    let mut writer = place.store.begin(&key(), None).await.unwrap();
+    writer.write(vec![1; 3_000_000].into()).await.unwrap();
+    drop(writer);
+    place.nothing_staged().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_file_half_way() {
+    let place = Place::new();
+    let key = key();
+    // Dropped at its first wait: the file is made on the blocking pool all the same, and removed there.
+    assert!(futures_util::FutureExt::now_or_never(place.store.begin(&key, None)).is_none());
+    place.nothing_staged().await;
+
+    let mut writer = place.store.begin(&key, None).await.unwrap();
+    writer.write(vec![1; 1_000_000].into()).await.unwrap();
+    let _ = futures_util::FutureExt::now_or_never(writer.finish());
+    place.nothing_staged().await;
+    match place.store.stat(&key).await {
+        Ok(stat) => assert_eq!(stat.size, 1_000_000),
+        Err(error) => assert!(matches!(error, StoreError::NotFound)),
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_fails_everything_after_it() {
+    let place = Place::new();
+    let key = key();
+    let mut staged = place.store.0.stage().unwrap();
+    // A file that can't be written to stands for a disk that fails.
+    staged.file = Arc::new(File::open("/dev/null").unwrap());
+    let mut writer =
+        Box::new(LocalWriter { key: key.clone(), staged: Some(staged), flight: None, size: 0, sound: true });
+    writer.write(Bytes::from_static(b"lost")).await.unwrap();
+    assert!(broken(writer.write(Bytes::from_static(b"more")).await));
+    assert!(broken(writer.write(Bytes::new()).await));
+    assert!(broken(writer.finish().await));
+    place.nothing_staged().await;
+    assert!(matches!(place.store.stat(&key).await, Err(StoreError::NotFound)));
+}
+
+#[tokio::test]
+async fn an_upload_that_can_not_fit_is_refused_before_its_first_byte() {
+    let place = Place::new();
+    assert!(place.store.free().await.is_some_and(|free| free > 0));
+    assert!(matches!(place.store.begin(&key(), Some(u64::MAX)).await.err(), Some(StoreError::Full)));
+    assert_eq!(place.staged(), 0);
+}
+
+#[tokio::test]
+async fn a_full_device_is_full_and_not_broken() {
+    let place = Place::new();
+    let mut staged = place.store.0.stage().unwrap();
+    staged.file = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+    let mut writer = Box::new(LocalWriter { key: key(), staged: Some(staged), flight: None, size: 0, sound: true });
+    writer.write(Bytes::from_static(b"x")).await.unwrap();
+    assert!(matches!(writer.finish().await, Err(StoreError::Full)));
+    place.nothing_staged().await;
+}

@@ -1,0 +1,156 @@
+//! The bytes of images: the seam that every store implements, and what goes with it.
+//!
+//! A store keeps bytes under a [`BlobKey`] and knows nothing else: no images, digests, limits, callers or protocols.
+//! Whoever writes counts and hashes the bytes on their way in.
+
+mod buffers;
+mod error;
+mod linked;
+mod local;
+mod memory;
+mod read;
+mod regular;
+#[cfg(test)]
+mod suite;
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+pub use self::buffers::{Buffer, Buffers};
+pub use self::error::StoreError;
+pub use self::linked::{Linked, LinkedFile};
+pub use self::local::LocalStore;
+pub use self::memory::MemoryStore;
+pub use self::read::stream;
+use crate::image::BlobKey;
+
+/// A place for bytes. `suite::run` is this contract as a test, and every implementation passes it.
+///
+/// - A blob is there completely or not at all: no reader ever sees one that is being written, and writing over one
+///   replaces it in a single step.
+/// - What was acknowledged survives a power cut: after `finish` the blob is there, after `delete` it is not.
+/// - Any method may be called at any time by any number of tasks. Of several writers of one key the last to finish
+///   wins; each has an area of its own until then.
+/// - No method blocks the thread it is polled on.
+#[async_trait]
+pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
+    /// Begins a blob. Nothing is visible under `key` until [`BlobWriter::finish`].
+    ///
+    /// `size_hint` is what the sender announced: a store that already knows that it has no room for so much says
+    /// [`StoreError::Full`] at once. It promises nothing, and nothing is set aside for it.
+    async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// Opens a blob, or the part `range` of it (the end is exclusive). What was opened stays readable when the blob
+    /// is deleted or replaced.
+    ///
+    /// The caller has cut the range to the blob's size; one that reaches beyond the end, or runs backwards, is
+    /// [`StoreError::BadRange`]. An empty range within the blob is an empty body.
+    async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError>;
+
+    /// Size and age of a blob.
+    async fn stat(&self, key: &BlobKey) -> Result<BlobStat, StoreError>;
+
+    /// Removes a blob, durably. One that is not there is a success, and so is deleting it twice.
+    async fn delete(&self, key: &BlobKey) -> Result<(), StoreError>;
+
+    /// Every blob, in no order. Names that are not ours are skipped; unfinished blobs are not listed.
+    async fn list(&self) -> Result<Vec<BlobKey>, StoreError>;
+
+    /// Removes what the unfinished writers of earlier runs left, and says how many there were. Called once at the
+    /// start; writers of this run are never touched.
+    async fn sweep(&self) -> Result<usize, StoreError>;
+
+    /// The blob's address, as the operator would write it. It need not be readable by anybody else.
+    fn uri(&self, key: &BlobKey) -> String;
+
+    /// Bytes that are left, if the store has such a limit and knows it.
+    async fn free(&self) -> Option<u64>;
+}
+
+/// A blob on its way in. Dropping it does what [`BlobWriter::abort`] does, without waiting for it.
+///
+/// After an error (or when the future of a call was dropped half way) the writer is good for nothing but `abort`:
+/// every later `write` and `finish` fails.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// Appends a chunk. It may return before the chunk is written; an error then comes from the next call.
+    ///
+    /// At most one chunk waits at a time, which is the back-pressure. Large chunks are cheaper: see [`Buffers`].
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError>;
+
+    /// Makes the blob durable and then visible, and says how large it is.
+    ///
+    /// An error here leaves the key in doubt (the last step may have happened): the caller deletes it. If the future
+    /// is dropped, the blob may appear all the same.
+    async fn finish(self: Box<Self>) -> Result<u64, StoreError>;
+
+    /// Gives up: what was written is gone when this returns.
+    async fn abort(self: Box<Self>);
+}
+
+/// What a store hands out for reading: a file where there is one, so that it can be sent the fast way.
+pub enum BlobBody {
+    /// A span of an open file.
+    File(BlobFile),
+    /// Bytes from elsewhere.
+    Stream {
+        /// The bytes.
+        stream: BoxStream<'static, Result<Bytes, StoreError>>,
+        /// How many there will be, if that is known.
+        length: Option<u64>,
+    },
+}
+
+impl BlobBody {
+    /// How many bytes there will be, if that is known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => Some(file.length),
+            Self::Stream { length, .. } => *length,
+        }
+    }
+}
+
+impl fmt::Debug for BlobBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.fmt(f),
+            Self::Stream { length, .. } => f.debug_struct("Stream").field("length", length).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// A span of an open regular file.
+#[derive(Debug)]
+pub struct BlobFile {
+    /// The file; its cursor means nothing, read at offsets.
+    pub file: File,
+    /// Where the span begins.
+    pub offset: u64,
+    /// How long it is. The file had at least so many bytes when it was opened.
+    pub length: u64,
+}
+
+/// What a store knows about a blob without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobStat {
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
+/// Cuts `range` out of a blob of `size` bytes: offset and length.
+fn span(range: Option<Range<u64>>, size: u64) -> Result<(u64, u64), StoreError> {
+    let Range { start, end } = range.unwrap_or(0..size);
+    if start > end || end > size {
+        return Err(StoreError::BadRange);
+    }
+    Ok((start, end - start))
+}

@@ -1,0 +1,228 @@
+//! The configuration: defaults < file < environment < flags.
+//!
+//! The shipped `visor.toml` *is* the built-in default, so the two can't differ, and the keys in it are the keys
+//! there are. The environment is read here and nowhere else.
+
+mod overlay;
+mod words;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use self::words::{Size, Span};
+use crate::account::Secret;
+
+/// The shipped file.
+pub const SHIPPED: &str = include_str!("../../visor.toml");
+
+/// Everything that can be set. The comments are in `visor.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub server: Server,
+    pub catalog: Catalog,
+    pub upload: Upload,
+    pub stores: Stores,
+    pub fetch: Fetch,
+    pub auth: Auth,
+    pub log: Log,
+    pub client: Client,
+}
+
+macro_rules! section {
+    ($name:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        /// A section of `visor.toml`, where its keys are explained.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
+        pub struct $name { $(pub $field: $type),+ }
+    };
+}
+
+section!(Server {
+    listen: Vec<SocketAddr>,
+    listen_tls: Vec<SocketAddr>,
+    names: Vec<String>,
+    workers: usize,
+    connections_max: usize,
+    drain: Span,
+});
+section!(Catalog { cache: Size });
+section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Span, rate_min: Size });
+section!(Stores { file: FileStore });
+section!(FileStore { import_dirs: Vec<PathBuf>, });
+section!(Fetch { allow: Vec<IpNet>, });
+section!(Auth { public_read: bool, date_window: Span });
+section!(Log { level: log::LevelFilter, access: bool });
+section!(Client { address: String, port: u16, access_key: String, secret_key: Secret, secret_key_file: PathBuf });
+
+/// What is wrong with a configuration, for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// The configuration in force: the shipped defaults, `file`, and the process's environment.
+    ///
+    /// # Errors
+    /// The file can't be read, a key is unknown, a value is none. The text says which, and what is near.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::from_parts(
+            file,
+            std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into(), v.to_string_lossy().into())),
+        )
+    }
+
+    fn from_parts(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = overlay::parse(SHIPPED, "the built-in configuration")?;
+        if let Some(path) = file {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
+            overlay::put_file(&mut table, &text, &path.display().to_string())?;
+        }
+        overlay::put_environment(&mut table, environment)?;
+        let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
+            ConfigError(format!("the configuration has a wrong value: {}", error.message()))
+        })?;
+        config.client.read_secret()?;
+        Ok(config)
+    }
+
+    /// The data directory in force.
+    ///
+    /// # Errors
+    /// None is configured, and the user has no home.
+    pub fn data_dir(&self) -> Result<PathBuf, ConfigError> {
+        if !self.data_dir.as_os_str().is_empty() {
+            return Ok(self.data_dir.clone());
+        }
+        dirs::data_dir()
+            .map(|dir| dir.join("visor"))
+            .ok_or_else(|| ConfigError("this user has no home directory: give --data-dir".into()))
+    }
+
+    /// What is in force, as a file. Secrets are left out.
+    ///
+    /// # Errors
+    /// Never, for a configuration that was loaded.
+    pub fn show(&self) -> Result<String, ConfigError> {
+        let mut shown = self.clone();
+        if !shown.client.secret_key.reveal().is_empty() {
+            shown.client.secret_key = Secret::new("(set, not shown)".into());
+        }
+        toml::to_string(&shown).map_err(|error| ConfigError(error.to_string()))
+    }
+}
+
+impl Client {
+    /// Takes the secret out of its file, if it stands in one.
+    fn read_secret(&mut self) -> Result<(), ConfigError> {
+        use std::os::unix::fs::PermissionsExt;
+        if self.secret_key_file.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let path = &self.secret_key_file;
+        let named = |error: std::io::Error| ConfigError(format!("client.secret_key_file {}: {error}", path.display()));
+        let mode = std::fs::metadata(path).map_err(named)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(ConfigError(format!("others may read {}: run chmod 600 on it", path.display())));
+        }
+        let text = std::fs::read_to_string(path).map_err(named)?;
+        self.secret_key = Secret::new(text.trim().to_owned());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let written = file.map(|text| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        });
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::from_parts(written.as_ref().map(|file| file.path()), environment)
+    }
+
+    fn refusal(file: Option<&str>, environment: &[(&str, &str)]) -> String {
+        with(file, environment).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_shipped_file_gives_the_documented_defaults() {
+        let config = with(None, &[]).unwrap();
+        assert_eq!(config.server.listen, ["127.0.0.1:4568".parse().unwrap(), "[::1]:4568".parse().unwrap()]);
+        assert_eq!(config.catalog.cache.bytes(), 64 << 20);
+        assert_eq!(config.upload.image_max.bytes(), 1 << 40);
+        assert_eq!(config.auth.date_window.duration().as_secs(), 900);
+        assert!(config.stores.file.import_dirs.is_empty() && config.fetch.allow.is_empty());
+    }
+
+    #[test]
+    fn what_is_shown_can_be_loaded_and_says_the_same() {
+        let config = with(None, &[("VISOR__UPLOAD__IMAGE_MAX", "3 GiB")]).unwrap();
+        let again = with(Some(&config.show().unwrap()), &[]).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn the_file_goes_over_the_default_and_the_environment_over_the_file() {
+        let file = "[upload]\nuploads_max = 3\n[catalog]\ncache = \"1 MiB\"";
+        let environment =
+            [("VISOR__UPLOAD__UPLOADS_MAX", "5"), ("VISOR__SERVER__LISTEN", "127.0.0.1:1, [::1]:2"), ("HOME", "/")];
+        let config = with(Some(file), &environment).unwrap();
+        assert_eq!((config.upload.uploads_max, config.catalog.cache.bytes()), (5, 1 << 20));
+        assert_eq!(config.server.listen.len(), 2);
+        assert_eq!(config.upload.free_min.bytes(), 256 << 20);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_known_one() {
+        let text = refusal(Some("[server]\nlisen = []"), &[]);
+        assert!(text.contains("server.lisen") && text.contains("server.listen"), "{text}");
+        let text = refusal(Some("[sever]\n"), &[]);
+        assert!(text.contains("sever") && text.contains("server"), "{text}");
+        let text = refusal(None, &[("VISOR__CATALOG__CASHE", "1")]);
+        assert!(text.contains("VISOR__CATALOG__CASHE") && text.contains("VISOR__CATALOG__CACHE"), "{text}");
+        assert!(refusal(Some("server = 3"), &[]).contains("server"));
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (file, word) in [
+            ("[catalog]\ncache = \"much\"", "much"),
+            ("[server]\ndrain = \"soon\"", "soon"),
+            ("[server]\nlisten = [\"here\"]", "socket address"),
+            ("[upload]\nuploads_max = \"x\"", "integer"),
+            ("not toml at all", "line 1"),
+        ] {
+            let text = refusal(Some(file), &[]);
+            assert!(text.contains(word), "{text}");
+        }
+        assert!(refusal(None, &[("VISOR__CLIENT__PORT", "http")]).contains("VISOR__CLIENT__PORT"));
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_a_file_of_its_own() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = with(None, &[("VISOR__CLIENT__SECRET_KEY_FILE", path)]).unwrap();
+        assert_eq!(config.client.secret_key.reveal(), "s3cret");
+        assert!(!config.show().unwrap().contains("s3cret"));
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(refusal(None, &[("VISOR__CLIENT__SECRET_KEY_FILE", path)]).contains("chmod 600"));
+    }
+}

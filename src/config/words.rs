@@ -1,0 +1,82 @@
+//! Sizes and durations as people write them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A number of bytes, written like `64 MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(u64);
+
+impl Size {
+    /// How many bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Size {
+    /// Exact: in the largest unit that leaves no rest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let (mut number, mut unit) = (self.0, 0);
+        while number != 0 && number.is_multiple_of(1024) && unit + 1 < UNITS.len() {
+            number /= 1024;
+            unit += 1;
+        }
+        write!(f, "{number} {}", UNITS[unit])
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let size: bytesize::ByteSize =
+            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no size like \"64 MiB\"")))?;
+        Ok(Self(size.as_u64()))
+    }
+}
+
+/// A duration, written like `30s` or `15m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(Duration);
+
+impl Span {
+    /// How long.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = |_| serde::de::Error::custom(format!("{text:?} is no duration like \"30s\""));
+        humantime::parse_duration(&text).map(Self).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_shown_exactly() {
+        for (bytes, text) in [(0, "0 B"), (1, "1 B"), (1536, "1536 B"), (64 << 20, "64 MiB"), (1 << 50, "1024 TiB")] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What may be fetched: judged on the URL first, then on every address that its host has.
+//!
+//! The addresses are judged where the client library resolves the name, so those that were judged are those that are
+//! connected to; there is no second look-up in between that could answer something else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::address::is_public;
+use super::error::{FetchError, Refusal, redacted};
+
+/// Which addresses the host of a URL may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Public ones, and those that the operator listed.
+    Public,
+    /// Only those that the operator listed: the URL names an unusual port.
+    Listed,
+}
+
+/// The operator's rules about addresses and ports.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    allow: Arc<[IpNet]>,
+    ports: Arc<[u16]>,
+    resolve_timeout: Duration,
+}
+
+impl Guard {
+    pub(super) fn new(allow: Vec<IpNet>, ports: Vec<u16>, resolve_timeout: Duration) -> Self {
+        Self { allow: allow.into(), ports: ports.into(), resolve_timeout }
+    }
+
+    /// Parses and judges what a caller gave us.
+    pub(super) fn parse(&self, text: &str) -> Result<(Url, Reach), FetchError> {
+        let Ok(url) = Url::parse(text) else {
+            log::info!("a fetch is refused: its URL is malformed");
+            return Err(FetchError::Refused);
+        };
+        let reach = self.judge(&url)?;
+        Ok((url, reach))
+    }
+
+    /// Judges a URL by itself. Odd spellings of addresses (decimal, octal, hexadecimal, short) are no longer odd
+    /// here: parsing made the address of them that they mean. A name is judged when it is resolved.
+    pub(super) fn judge(&self, url: &Url) -> Result<Reach, FetchError> {
+        self.reason_against(url).map_err(|reason| {
+            log::info!("a fetch of {} is refused: {reason}", redacted(url));
+            FetchError::Refused
+        })
+    }
+
+    fn reason_against(&self, url: &Url) -> Result<Reach, &'static str> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("only http and https are fetched");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it holds user information");
+        }
+        let port = url.port_or_known_default().ok_or("it has no port")?;
+        let reach = if self.ports.contains(&port) { Reach::Public } else { Reach::Listed };
+        // The brackets around an IPv6 address are not part of it.
+        let host = url.host_str().ok_or("it has no host")?.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(ip) if !self.may_reach(ip, reach) => Err("its address, with this port, is not allowed"),
+            _ => Ok(reach),
+        }
+    }
+
+    fn may_reach(&self, ip: IpAddr, reach: Reach) -> bool {
+        let ip = ip.to_canonical();
+        self.allow.iter().any(|net| net.contains(&ip)) || (reach == Reach::Public && is_public(ip))
+    }
+
+    /// The addresses of a host, if every single one may be reached. With port 0: the URL's own is put in later.
+    async fn resolve(&self, host: &str, reach: Reach) -> Result<Vec<SocketAddr>, Refusal> {
+        let looked_up = tokio::time::timeout(self.resolve_timeout, tokio::net::lookup_host((host, 0))).await;
+        let addresses: Vec<SocketAddr> = match looked_up {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(error)) => return Err(Refusal(format!("{host} has no address: {error}"))),
+            Err(_) => return Err(Refusal(format!("{host} has no address: the name service takes too long"))),
+        };
+        if addresses.is_empty() {
+            return Err(Refusal(format!("{host} has no address")));
+        }
+        match addresses.iter().find(|address| !self.may_reach(address.ip(), reach)) {
+            None => Ok(addresses),
+            Some(address) => Err(Refusal(format!("{host} is {}, which with this port is not allowed", address.ip()))),
+        }
+    }
+}
+
+/// Resolves names for a client, under one reach. All that such a client connects to has passed it.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    pub(super) guard: Guard,
+    pub(super) reach: Reach,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (guard, reach) = (self.guard.clone(), self.reach);
+        Box::pin(async move {
+            let addresses = guard.resolve(name.as_str(), reach).await.inspect_err(|refusal| {
+                log::info!("a fetch is refused: {refusal}");
+            })?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(allow: &[&str]) -> Guard {
+        let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
+        Guard::new(allow, vec![80, 443], Duration::from_secs(5))
+    }
+
+    fn reach(guard: &Guard, url: &str) -> Option<Reach> {
+        guard.parse(url).ok().map(|(_, reach)| reach)
+    }
+
+    #[test]
+    fn urls_are_judged_before_anything_is_sent() {
+        let guard = guard(&[]);
+        for url in [
+            "",
+            "example.org",
+            "//example.org/",
+            "http://",
+            "file:///etc/passwd",
+            "gopher://example.org/",
+            "ftp://example.org/",
+            "data:,x",
+            "javascript:1",
+            "unix:/run/x.sock",
+            "http://user@example.org/",
+            "http://user:pass@example.org/",
+            "http://:pass@example.org/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://127.1/",
+            "http://127.0.0.1./",
+            "http://0/",
+            "http://[::]/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://[::127.0.0.1]/",
+            "http://[64:ff9b::7f00:1]/",
+            "http://169.254.169.254/latest/meta-data/",
+            "http://①②⑦.0.0.1/",
+            "http://10.0.0.1:22/",
+            "http://8.8.8.8:22/",
+            "https://8.8.8.8:8443/",
+            "http://1.2.3.4.5/",
+            "http://[fe80::1%25eth0]/",
+            "http://256.256.256.256/",
+        ] {
+            assert_eq!(reach(&guard, url), None, "{url}");
+        }
+        for url in ["http://example.org/", "https://example.org:80/a?b", "http://8.8.8.8/", "https://[2606:4700::1]/"] {
+            assert_eq!(reach(&guard, url), Some(Reach::Public), "{url}");
+        }
+        assert_eq!(reach(&guard, "http://example.org:22/"), Some(Reach::Listed));
+    }
+
+    #[test]
+    fn listed_addresses_are_allowed_with_any_port_and_in_any_spelling() {
+        let guard = guard(&["127.0.0.0/8", "fd00::/8"]);
+        for url in
+            ["http://127.0.0.1:5000/", "http://2130706433:22/", "http://[::ffff:127.0.0.1]/", "http://[fd00::1]:81/"]
+        {
+            assert!(reach(&guard, url).is_some(), "{url}");
+        }
+        for url in ["http://10.0.0.1/", "http://[::1]/", "http://[fc00::1]/", "http://8.8.8.8:22/"] {
+            assert_eq!(reach(&guard, url), None, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_judged_by_every_address_they_have() {
+        assert!(guard(&[]).resolve("localhost", Reach::Public).await.is_err());
+        assert!(guard(&[]).resolve("localhost", Reach::Listed).await.is_err());
+        let listed = guard(&["127.0.0.0/8", "::1/128"]);
+        for reach in [Reach::Public, Reach::Listed] {
+            let addresses = listed.resolve("localhost", reach).await.unwrap();
+            assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+        }
+        assert!(listed.resolve("no-such-name.invalid", Reach::Public).await.is_err());
+    }
+}

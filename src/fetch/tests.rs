@@ -1,0 +1,291 @@
+//! The fetcher against servers that misbehave, all of them on 127.0.0.1.
+
+use tokio::net::TcpListener;
+
+use super::fake::{Fake, HOLD};
+use super::*;
+
+fn rules(allow: &[&str]) -> FetchRules {
+    FetchRules { allow: allow.iter().map(|net| net.parse().unwrap()).collect(), ..FetchRules::default() }
+}
+
+/// The rules of `open`, with little patience.
+fn hasty() -> Fetcher {
+    let (connect_timeout, idle_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    Fetcher::new(FetchRules { connect_timeout, idle_timeout, ..open().0.rules.clone() })
+}
+
+/// One that may reach the fakes.
+fn open() -> Fetcher {
+    Fetcher::new(rules(&["127.0.0.0/8", "::1/128"]))
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, FetchError> {
+    let mut stream = body.stream;
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(error) => {
+                assert!(stream.next().await.is_none(), "an error is the last thing");
+                return Err(error);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+async fn fetch(url: &str, range: Option<Range<u64>>) -> Result<Vec<u8>, FetchError> {
+    read(open().get(url, range).await?).await
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"abc\"\r\n\r\nhello";
+
+#[tokio::test]
+async fn an_allowed_address_is_fetched() {
+    let fake = Fake::fixed(HELLO).await;
+    let body = open().get(&fake.url("a?x=1"), None).await.unwrap();
+    assert_eq!((body.status, body.length, body.etag.as_deref()), (200, Some(5), Some("abc")));
+    assert_eq!(read(body).await.unwrap(), b"hello");
+
+    let head = fake.heads().remove(0).to_ascii_lowercase();
+    assert!(head.starts_with("get /a?x=1 http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\naccept-encoding: identity\r\n"), "{head}");
+    for never in ["cookie", "authorization", "referer", "range:"] {
+        assert!(!head.contains(never), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_fetched_when_all_their_addresses_are_allowed() {
+    let fake = Fake::fixed(HELLO).await;
+    let url = format!("http://localhost:{}/", fake.port());
+    assert_eq!(fetch(&url, None).await.unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_never_connected_to() {
+    let fake = Fake::fixed(HELLO).await;
+    let port = fake.port();
+    // The port is a usual one here, so that only the address can be what is wrong.
+    let usual = FetchRules { ports: vec![port], ..rules(&[]) };
+    let elsewhere = rules(&["10.0.0.0/8"]);
+    for fetcher in [Fetcher::new(rules(&[])), Fetcher::new(usual), Fetcher::new(elsewhere)] {
+        for host in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.1",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "localhost",
+            "localhost.",
+        ] {
+            let url = format!("http://{host}:{port}/");
+            assert!(matches!(fetcher.get(&url, None).await, Err(FetchError::Refused)), "{url}");
+            assert!(matches!(fetcher.head(&url).await, Err(FetchError::Refused)), "{url}");
+        }
+    }
+    for url in ["http://u:p@127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1/", "https://127.0.0.1.invalid/"] {
+        assert!(matches!(open().get(url, None).await, Err(FetchError::Refused)), "{url}");
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(fake.connections(), 0);
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_each_is_judged() {
+    let target = Fake::fixed(HELLO).await;
+    let (good, port) = (target.url("b"), target.port());
+    let fake = Fake::new(move |head| {
+        let location = match head.split(' ').nth(1)? {
+            "/good" => good.clone(),
+            "/relative" => "/good".to_owned(),
+            "/port" => format!("http://[::ffff:127.0.0.2]:{port}/"),
+            "/metadata" => "http://169.254.169.254/latest/".to_owned(),
+            "/file" => "file:///etc/passwd".to_owned(),
+            "/user" => good.replace("http://", "http://u:p@"),
+            "/nowhere" => return Some("HTTP/1.1 302 F\r\nContent-Length: 0\r\n\r\n".to_owned()),
+            "/malformed" => "http://[".to_owned(),
+            _ => "/loop".to_owned(),
+        };
+        Some(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"))
+    })
+    .await;
+    for rest in ["good", "relative"] {
+        assert_eq!(fetch(&fake.url(rest), None).await.unwrap(), b"hello", "{rest}");
+        assert_eq!(open().head(&fake.url(rest)).await.unwrap().size, Some(5), "{rest}");
+    }
+    let before = target.connections();
+    let narrow = Fetcher::new(rules(&["127.0.0.1/32"]));
+    for rest in ["port", "metadata", "file", "user"] {
+        assert!(matches!(narrow.get(&fake.url(rest), None).await, Err(FetchError::Refused)), "{rest}");
+    }
+    assert_eq!(target.connections(), before);
+    for rest in ["nowhere", "malformed"] {
+        assert!(matches!(fetch(&fake.url(rest), None).await, Err(FetchError::Upstream(_))), "{rest}");
+    }
+    let before = fake.connections();
+    assert!(matches!(fetch(&fake.url("loop"), None).await, Err(FetchError::Upstream(_))));
+    assert_eq!(fake.connections() - before, REDIRECTS_MAX + 1);
+}
+
+#[test]
+fn https_is_not_left_for_http() {
+    let hop = |location: &str| {
+        let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+        next_hop(&Url::parse("https://a.example/x").unwrap(), &headers)
+    };
+    assert!(matches!(hop("http://a.example/y"), Err(FetchError::Upstream(_))));
+    assert_eq!(hop("//b.example/y").unwrap().as_str(), "https://b.example/y");
+}
+
+#[tokio::test]
+async fn ranges_are_exact_or_an_error() {
+    let fake = Fake::new(|head| {
+        let (status, part, body) = match head.split(' ').nth(1)? {
+            "/right" => ("206 P", "bytes 2-4/9", "cde"),
+            "/unknown-total" => ("206 P", "bytes 2-4/*", "cde"),
+            "/other" => ("206 P", "bytes 0-2/9", "abc"),
+            "/less" => ("206 P", "bytes 2-3/9", "cd"),
+            "/lies" => ("206 P", "bytes 2-4/9", "cd"),
+            "/whole" => ("200 OK", "", "abcdefghi"),
+            "/beyond" => ("416 R", "bytes */2", ""),
+            _ => ("404 N", "", ""),
+        };
+        Some(format!("HTTP/1.1 {status}\r\nContent-Range: {part}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    })
+    .await;
+    for rest in ["right", "unknown-total"] {
+        assert_eq!(fetch(&fake.url(rest), Some(2..5)).await.unwrap(), b"cde", "{rest}");
+    }
+    assert!(fake.heads()[0].to_ascii_lowercase().contains("\r\nrange: bytes=2-4\r\n"));
+    for rest in ["other", "less", "lies", "whole"] {
+        assert!(matches!(fetch(&fake.url(rest), Some(2..5)).await, Err(FetchError::Upstream(_))), "{rest}");
+    }
+    assert!(matches!(fetch(&fake.url("beyond"), Some(2..5)).await, Err(FetchError::BadRange)));
+    assert!(matches!(fetch(&fake.url("none"), Some(2..5)).await, Err(FetchError::NotFound)));
+    assert!(matches!(fetch(&fake.url("right"), None).await, Err(FetchError::Upstream(_))), "206 without a range");
+    let before = fake.connections();
+    assert!(matches!(fetch(&fake.url("right"), Some(3..3)).await, Err(FetchError::BadRange)));
+    assert_eq!(fake.connections(), before);
+}
+
+#[tokio::test]
+async fn bodies_of_the_wrong_length_are_errors() {
+    for short in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
+        let fake = Fake::fixed(short).await;
+        assert!(matches!(fetch(&fake.url(""), None).await, Err(FetchError::WrongLength(_))), "{short}");
+    }
+    for part in ["8\r\ncdefghij", "2\r\ncd"] {
+        let fake = Fake::new(move |_| {
+            let head = "HTTP/1.1 206 P\r\nContent-Range: bytes 2-4/99\r\nTransfer-Encoding: chunked\r\n\r\n";
+            Some(format!("{head}{part}\r\n0\r\n\r\n"))
+        })
+        .await;
+        assert!(matches!(fetch(&fake.url(""), Some(2..5)).await, Err(FetchError::WrongLength(_))), "{part}");
+    }
+    let fake = Fake::fixed("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello").await;
+    let body = open().get(&fake.url(""), None).await.unwrap();
+    assert_eq!(body.length, None);
+    assert_eq!(read(body).await.unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn servers_that_hang_are_given_up() {
+    let mute = Fake::new(|_| None).await;
+    for result in [hasty().get(&mute.url("?sig=s3cret"), None).await.err(), hasty().head(&mute.url("")).await.err()] {
+        assert!(matches!(result, Some(FetchError::TimedOut(_))), "{result:?}");
+        assert!(!format!("{result:?}").contains("s3cret"));
+    }
+    let fake = Fake::new(|_| Some(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{HOLD}hello"))).await;
+    let result = read(hasty().get(&fake.url("?sig=s3cret"), None).await.unwrap()).await;
+    assert!(matches!(result, Err(FetchError::TimedOut(_))), "{result:?}");
+    assert!(!format!("{result:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_ours_is_not_the_fault_of_the_server() {
+    let size = 8 * 1024 * 1024;
+    let fake =
+        Fake::new(move |_| Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n{}", "x".repeat(size))))
+            .await;
+    let fetcher = hasty();
+    let mut body = fetcher.get(&fake.url(""), None).await.unwrap();
+    let first = body.stream.next().await.unwrap().unwrap().len();
+    tokio::time::sleep(fetcher.0.rules.idle_timeout * 2).await;
+    assert_eq!(first + read(body).await.unwrap().len(), size);
+}
+
+#[tokio::test]
+async fn other_misbehaviour_is_named_without_secrets() {
+    for text in [
+        "HTTP/1.1 500 E\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 304 N\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+        "SSH-2.0-OpenSSH_9.9\r\n",
+        "",
+    ] {
+        let fake = Fake::fixed(text).await;
+        let error = fetch(&fake.url("path?sig=s3cret"), None).await.unwrap_err();
+        assert!(matches!(error, FetchError::Upstream(_)), "{text:?}: {error:?}");
+        assert!(error.to_string().contains("/path?…") && !format!("{error:?}").contains("s3cret"), "{error:?}");
+    }
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(matches!(fetch(&format!("http://{closed}/"), None).await, Err(FetchError::Upstream(_))));
+}
+
+#[tokio::test]
+async fn head_says_what_is_there() {
+    let fake = Fake::new(|head| {
+        let get = head.starts_with("GET ");
+        Some(match head.split(' ').nth(1)? {
+            "/there" => "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nETag: \"t\"\r\n\r\n".to_owned(),
+            "/unsized" => "HTTP/1.1 200 OK\r\nETag: W/\"t\"\r\n\r\n".to_owned(),
+            "/get-only" if get => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+            "/get-only" => "HTTP/1.1 405 M\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/not-even" if get => "HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/not-even" => "HTTP/1.1 501 N\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/partial" => "HTTP/1.1 206 P\r\nContent-Length: 7\r\n\r\n".to_owned(),
+            "/forbidden" => "HTTP/1.1 403 F\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            _ => "HTTP/1.1 503 U\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        })
+    })
+    .await;
+    let found = |size, etag: Option<&str>| Found { size, etag: etag.map(str::to_owned) };
+    assert_eq!(open().head(&fake.url("there")).await.unwrap(), found(Some(7), Some("t")));
+    assert_eq!(open().head(&fake.url("unsized")).await.unwrap(), found(None, None));
+    assert_eq!(open().head(&fake.url("get-only")).await.unwrap(), found(Some(5), None));
+    for rest in ["not-even", "partial", "forbidden", "down"] {
+        assert!(matches!(open().head(&fake.url(rest)).await, Err(FetchError::NotFound)), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        std::io::Result::Ok(())
+    });
+    let error = open().get(&url, None).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Upstream(text) if text.contains("certificate")), "{error:?}");
+    assert!(server.join().unwrap().is_err(), "the handshake must not succeed");
+}

@@ -1,0 +1,206 @@
+//! Conditional requests and ranges (RFC 9110, sections 13 and 14), as pure functions of headers and facts.
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::{
+    self, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
+
+/// What is known of the thing that is asked for.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its strong entity tag with quotes, if it has one.
+    pub etag: Option<String>,
+    /// When it was last changed, in whole seconds since 1970.
+    pub modified_s: Option<i64>,
+    /// Its size in bytes, if known.
+    pub size: Option<u64>,
+}
+
+/// What to do with a GET or HEAD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send all of it.
+    Whole,
+    /// Send this part.
+    Part(Range<u64>),
+    /// The client has it: 304.
+    NotModified,
+    /// The client's condition does not hold: 412.
+    Failed,
+    /// The range lies outside: 416.
+    OutOfRange,
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn seconds(date: &str) -> Option<i64> {
+    let time = httpdate::parse_http_date(date).ok()?;
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+}
+
+/// A moment as HTTP writes it.
+pub fn http_date(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
+}
+
+/// Whether a list of entity tags has ours in it. Weakly, `W/` is overlooked (for `If-None-Match`).
+fn lists(header: &str, etag: Option<&str>, weakly: bool) -> bool {
+    let Some(etag) = etag else { return false };
+    header.trim() == "*"
+        || header.split(',').map(str::trim).any(|tag| tag == etag || (weakly && tag.strip_prefix("W/") == Some(etag)))
+}
+
+/// Decides, in the order of RFC 9110, section 13.2.2.
+pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
+    let etag = facts.etag.as_deref();
+    if let Some(tags) = text(headers, &IF_MATCH) {
+        if !lists(tags, etag, false) {
+            return Verdict::Failed;
+        }
+    } else if let (Some(date), Some(modified)) =
+        (text(headers, &IF_UNMODIFIED_SINCE).and_then(seconds), facts.modified_s)
+        && modified > date
+    {
+        return Verdict::Failed;
+    }
+    if let Some(tags) = text(headers, &IF_NONE_MATCH) {
+        if lists(tags, etag, true) {
+            return Verdict::NotModified;
+        }
+    } else if let (Some(date), Some(modified)) = (text(headers, &IF_MODIFIED_SINCE).and_then(seconds), facts.modified_s)
+        && modified <= date
+    {
+        return Verdict::NotModified;
+    }
+    match (text(headers, &RANGE), facts.size) {
+        (Some(range), Some(size)) if range_applies(headers, facts) => part(range, size),
+        _ => Verdict::Whole,
+    }
+}
+
+/// `If-Range`: a part only helps a client that has the other parts of the very same bytes.
+fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
+    match headers.get(header::IF_RANGE).map(|_| text(headers, &IF_RANGE)) {
+        None => true,
+        Some(Some(tag)) if tag.starts_with('"') => facts.etag.as_deref() == Some(tag),
+        Some(Some(date)) => seconds(date).is_some_and(|date| facts.modified_s == Some(date)),
+        Some(None) => false,
+    }
+}
+
+/// One range of bytes. Anything that is not one well-formed range is ignored, as the RFC allows: the client gets
+/// the whole.
+fn part(range: &str, size: u64) -> Verdict {
+    let Some(spec) = range.trim().strip_prefix("bytes=") else { return Verdict::Whole };
+    let Some((first, last)) = spec.split_once('-').map(|(a, b)| (a.trim(), b.trim())) else { return Verdict::Whole };
+    let number = |text: &str| {
+        // More digits than a u64 has is still a number, and beyond every end.
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    match (first, number(first), number(last)) {
+        ("", _, Some(0)) => Verdict::OutOfRange,
+        ("", _, Some(_)) if size == 0 => Verdict::OutOfRange,
+        ("", _, Some(suffix)) => Verdict::Part(size.saturating_sub(suffix)..size),
+        (_, Some(first), _) if first >= size => Verdict::OutOfRange,
+        (_, Some(first), None) if last.is_empty() => Verdict::Part(first..size),
+        (_, Some(first), Some(last)) if first <= last => Verdict::Part(first..last.saturating_add(1).min(size)),
+        _ => Verdict::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Fri, 15 Jun 2012 20:05:20 GMT";
+    const DATE_S: i64 = 1_339_790_720;
+
+    fn judged(pairs: &[(HeaderName, &str)]) -> Verdict {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(name.clone(), value.parse().unwrap());
+        }
+        judge(&headers, &Facts { etag: Some("\"a\"".into()), modified_s: Some(DATE_S), size: Some(100) })
+    }
+
+    #[test]
+    fn ranges() {
+        for (range, expected) in [
+            ("bytes=0-9", Verdict::Part(0..10)),
+            ("bytes=0-0", Verdict::Part(0..1)),
+            ("bytes=90-", Verdict::Part(90..100)),
+            ("bytes=90-1000", Verdict::Part(90..100)),
+            ("bytes=-10", Verdict::Part(90..100)),
+            ("bytes=-1000", Verdict::Part(0..100)),
+            ("bytes=0-99999999999999999999999", Verdict::Part(0..100)),
+            ("bytes=100-", Verdict::OutOfRange),
+            ("bytes=99999999999999999999999-", Verdict::OutOfRange),
+            ("bytes=-0", Verdict::OutOfRange),
+            ("bytes=9-1", Verdict::Whole),
+            ("bytes=", Verdict::Whole),
+            ("bytes=-", Verdict::Whole),
+            ("bytes=a-b", Verdict::Whole),
+            ("bytes=+1-2", Verdict::Whole),
+            ("bytes=0-1,3-4", Verdict::Whole),
+            ("lines=0-1", Verdict::Whole),
+        ] {
+            assert_eq!(judged(&[(RANGE, range)]), expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn an_empty_image_has_no_part() {
+        assert_eq!(part("bytes=0-", 0), Verdict::OutOfRange);
+        assert_eq!(part("bytes=-1", 0), Verdict::OutOfRange);
+    }
+
+    #[test]
+    fn conditions() {
+        let later = "Sat, 16 Jun 2012 20:05:20 GMT";
+        let earlier = "Thu, 14 Jun 2012 20:05:20 GMT";
+        for (name, value, expected) in [
+            (IF_MATCH, "\"a\"", Verdict::Whole),
+            (IF_MATCH, "\"b\", \"a\"", Verdict::Whole),
+            (IF_MATCH, "*", Verdict::Whole),
+            (IF_MATCH, "W/\"a\"", Verdict::Failed),
+            (IF_MATCH, "\"b\"", Verdict::Failed),
+            (IF_NONE_MATCH, "\"a\"", Verdict::NotModified),
+            (IF_NONE_MATCH, "W/\"a\"", Verdict::NotModified),
+            (IF_NONE_MATCH, "*", Verdict::NotModified),
+            (IF_NONE_MATCH, "\"b\"", Verdict::Whole),
+            (IF_MODIFIED_SINCE, DATE, Verdict::NotModified),
+            (IF_MODIFIED_SINCE, later, Verdict::NotModified),
+            (IF_MODIFIED_SINCE, earlier, Verdict::Whole),
+            (IF_MODIFIED_SINCE, "yesterday", Verdict::Whole),
+            (IF_UNMODIFIED_SINCE, DATE, Verdict::Whole),
+            (IF_UNMODIFIED_SINCE, earlier, Verdict::Failed),
+        ] {
+            assert_eq!(judged(&[(name.clone(), value)]), expected, "{name}: {value}");
+        }
+        assert_eq!(judged(&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, DATE)]), Verdict::Whole);
+    }
+
+    #[test]
+    fn a_part_only_of_the_same_bytes() {
+        for (tag, expected) in [
+            ("\"a\"", Verdict::Part(5..100)),
+            (DATE, Verdict::Part(5..100)),
+            ("\"b\"", Verdict::Whole),
+            ("W/\"a\"", Verdict::Whole),
+            ("Thu, 14 Jun 2012 20:05:20 GMT", Verdict::Whole),
+        ] {
+            assert_eq!(judged(&[(RANGE, "bytes=5-"), (IF_RANGE, tag)]), expected, "{tag}");
+        }
+    }
+
+    #[test]
+    fn dates_go_both_ways() {
+        assert_eq!(http_date(DATE_S), DATE);
+        assert_eq!(seconds(DATE), Some(DATE_S));
+    }
+}

@@ -1,0 +1,143 @@
+//! Keeps web pages out. A page in the user's browser can send requests to this machine; without accounts they would
+//! be taken for the user's own. A page can't hide its origin, and can't make its own name look like ours.
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+
+use crate::error::{Error, Kind, Result};
+
+/// By which names this server may be called.
+#[derive(Debug, Clone, Default)]
+pub struct Names(Vec<String>);
+
+impl Names {
+    /// `localhost`, this machine's own name, and what the configuration adds.
+    pub fn new(configured: &[String]) -> Self {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let names = ["localhost".to_owned(), machine].into_iter().chain(configured.iter().cloned());
+        Self(names.map(|name| name.to_ascii_lowercase()).filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Whether an authority (`host` or `host:port`) is one of ours. An address always is when the connection came
+    /// from elsewhere: nobody can point an address at us that is not ours. On a loopback connection it has to be a
+    /// loopback address.
+    fn covers(&self, authority: &str, loopback: bool) -> bool {
+        let Some(host) = host_of(authority) else { return false };
+        match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+            Ok(address) => !loopback || address.is_loopback(),
+            Err(_) => self.0.iter().any(|name| *name == host.trim_end_matches('.').to_ascii_lowercase()),
+        }
+    }
+}
+
+/// The host of an authority, without the port.
+fn host_of(authority: &str) -> Option<&str> {
+    let end = match authority.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(end);
+    let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
+    (port_is_fine && !host.is_empty()).then_some(host)
+}
+
+fn text<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Option<Option<&'a str>> {
+    request.headers().get(name).map(|value| value.to_str().ok())
+}
+
+/// Lets requests through that no foreign web page can have made.
+///
+/// # Errors
+/// `Forbidden`, in words for the person who has to add a name to the configuration.
+pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
+    let loopback = request.peer_addr().is_none_or(|peer| peer.ip().is_loopback());
+    let refuse = |text: &'static str| Err(Error::new(Kind::Forbidden, text));
+    let absolute = request.uri().authority().map(|authority| Some(authority.as_str()));
+    if let Some(host) = absolute.or_else(|| text(request, &header::HOST))
+        && !host.is_some_and(|host| names.covers(host, loopback))
+    {
+        return refuse("This server is not called by that name. Names of its own are listed in server.names.");
+    }
+    if let Some(site) = text(request, &header::HeaderName::from_static("sec-fetch-site"))
+        && matches!(site, Some("cross-site" | "same-site") | None)
+    {
+        return refuse("Requests of foreign web pages are refused.");
+    }
+    if let Some(origin) = text(request, &header::ORIGIN) {
+        let authority = origin.and_then(|o| o.strip_prefix("http://").or_else(|| o.strip_prefix("https://")));
+        if !authority.is_some_and(|authority| names.covers(authority, loopback)) {
+            return refuse("Requests of foreign web pages are refused.");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn passes(peer: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = TestRequest::get().peer_addr(peer.parse().unwrap());
+        for (name, value) in headers {
+            request = request.insert_header((*name, *value));
+        }
+        check(&request.to_http_request(), &Names::new(&["visor.lab".into()])).is_ok()
+    }
+
+    #[test]
+    fn only_our_own_names_pass_on_loopback() {
+        for host in [
+            "localhost",
+            "localhost:4568",
+            "LOCALHOST",
+            "127.0.0.1:4568",
+            "127.9.9.9",
+            "[::1]:4568",
+            "[::1]",
+            "visor.lab",
+            "visor.lab.:80",
+        ] {
+            assert!(passes("127.0.0.1:9", &[("host", host)]), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "127.0.0.1.evil.example",
+            "[::1",
+            "localhost:x",
+            "",
+            "[2001:db8::1]",
+        ] {
+            assert!(!passes("127.0.0.1:9", &[("host", host)]), "{host}");
+        }
+        assert!(passes("127.0.0.1:9", &[]), "HTTP/1.0 has no Host");
+    }
+
+    #[test]
+    fn from_elsewhere_any_address_is_ours_and_names_are_not() {
+        assert!(passes("10.0.0.7:9", &[("host", "10.0.0.1:4568")]));
+        assert!(!passes("10.0.0.7:9", &[("host", "evil.example")]));
+    }
+
+    #[test]
+    fn foreign_pages_are_refused() {
+        for (name, value) in [
+            ("origin", "http://evil.example"),
+            ("origin", "null"),
+            ("origin", "http://localhost.evil.example"),
+            ("origin", "file://"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert!(!passes("127.0.0.1:9", &[("host", "localhost"), (name, value)]), "{name}: {value}");
+        }
+        for (name, value) in
+            [("origin", "http://localhost:4568"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")]
+        {
+            assert!(passes("127.0.0.1:9", &[("host", "localhost"), (name, value)]), "{name}: {value}");
+        }
+    }
+}

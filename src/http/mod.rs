@@ -1,0 +1,11 @@
+//! What all protocols share on actix-web: listeners, limits, conditions and ranges, request ids. A toolbox: it calls
+//! the service, and knows no protocol.
+
+pub mod accept;
+pub mod body;
+pub mod conditional;
+pub mod deliver;
+pub mod guard;
+pub mod observe;
+pub mod server;
+pub mod tls;

@@ -1,0 +1,64 @@
+//! What the operator sees of requests: an id for each, and a line in the log. No header, query or body value is
+//! ever logged: they carry signatures and names.
+
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+use uuid::Uuid;
+
+/// Under which header the id stands.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, for whoever logs about it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// The sender's id if it is one that is safe to log, else a new one.
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let safe = |id: &&str| {
+        (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    given.filter(safe).map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned)
+}
+
+/// Middleware: gives each request its id, answers with it, and logs a line when the answer begins.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let began = Instant::now();
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.call(request).await?;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    log::info!(
+        target: "visor::access",
+        request_id = id.as_str(),
+        peer = response.request().peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default().as_str(),
+        took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        "{} {} {}",
+        response.request().method(),
+        response.request().path().escape_default(),
+        response.status().as_u16()
+    );
+    Ok(response)
+}
+
+/// Logs an error once, at the boundary: our own faults with their causes, everything else for the curious.
+pub fn report(id: Option<&RequestId>, error: &crate::error::Error) {
+    use crate::error::Kind;
+    let id = id.map_or("", |id| id.0.as_str());
+    match error.kind() {
+        Kind::Internal | Kind::StoreFull | Kind::Upstream => {
+            log::error!(request_id = id; "{}: {}", error.message(), error.causes());
+        }
+        _ => log::debug!(request_id = id; "{:?}: {}: {}", error.kind(), error.message(), error.causes()),
+    }
+}

@@ -1,0 +1,81 @@
+//! The data directory: made, checked and locked, so that two servers never share one.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a process that is just ending: a supervisor starts the next one at once.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A data directory that is ours until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes a data directory, makes it if it is missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has it; otherwise whatever the system says. The text names the directory.
+    pub fn take(path: &Path) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
+        let lock = File::options().write(true).create(true).mode(0o600).open(path.join("lock")).map_err(named)?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                Err(TryLockError::Error(error)) => return Err(named(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let text = format!("{} is in use by another visor; stop it first", path.display());
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+                }
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the catalogue of a data directory is.
+    pub fn catalog(path: &Path) -> PathBuf {
+        path.join("catalog")
+    }
+
+    /// Where accounts and other secrets of a data directory are.
+    pub fn keys(path: &Path) -> PathBuf {
+        path.join("keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::take(dir.path()).unwrap();
+        assert_eq!(DataDir::take(dir.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        DataDir::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_can_not_be_a_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = DataDir::take(&file).unwrap_err().to_string();
+        assert!(error.contains("file"), "{error}");
+    }
+}

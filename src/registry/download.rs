@@ -1,0 +1,68 @@
+//! Giving bytes out.
+
+use std::ops::Range;
+use std::path::Path;
+
+use futures_util::StreamExt;
+
+use super::{Caller, Registry};
+use crate::blob::{BlobBody, StoreError};
+use crate::catalog::not_found;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Image, Location};
+
+impl Registry {
+    /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image).
+    ///
+    /// # Errors
+    /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
+    /// are withheld, or changed behind our back; `Upstream`.
+    pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
+        if !who.sees(image) {
+            return Err(not_found(image.id));
+        }
+        let Some(part) = image.whole().filter(|_| image.status.gives_bytes()) else {
+            return Err(Error::new(Kind::Conflict, format!("The image '{}' has no file to give out now.", image.id)));
+        };
+        match &part.location {
+            Location::Stored { key, .. } => self.store.open(key, range).await.map_err(|error| match error {
+                StoreError::NotFound => {
+                    log::error!("the bytes of {} are gone from the store; run `visor verify`", image.id);
+                    Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id))
+                }
+                other => other.into(),
+            }),
+            Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
+            Location::Http { url } => {
+                let body = self.fetcher.get(url, range).await?;
+                let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
+                let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
+                Ok(BlobBody::Stream { stream, length: body.length })
+            }
+        }
+    }
+
+    /// A file of the operator's may have changed since it was hashed; its size tells the usual ways.
+    async fn open_linked(
+        &self,
+        image: &Image,
+        path: &Path,
+        size: Option<u64>,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
+        let found = self.linked.open(path).await.map_err(|error| match error {
+            StoreError::Broken(_) => error.into(),
+            _ => Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id)).because(error),
+        })?;
+        if Some(found.stat.size) != size {
+            let text = format!("The file of image '{}' was changed after it was registered.", image.id);
+            return Err(Error::new(Kind::Conflict, text));
+        }
+        let mut file = found.file;
+        if let Some(range) = range {
+            file.offset = range.start;
+            file.length = range.end.saturating_sub(range.start);
+        }
+        Ok(BlobBody::File(file))
+    }
+}

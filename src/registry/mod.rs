@@ -1,0 +1,114 @@
+//! The service: what can be done with images, and who may do it. Protocols call this, and nothing below it.
+//!
+//! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
+
+mod access;
+mod data_dir;
+mod download;
+mod images;
+mod lanes;
+mod source;
+mod sweep;
+mod upload;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub use self::access::Caller;
+pub use self::data_dir::DataDir;
+pub use self::source::Source;
+pub use self::sweep::Swept;
+pub use self::upload::{Claim, Upload};
+use crate::blob::{BlobStore, Buffers, Linked};
+use crate::catalog::Catalog;
+use crate::fetch::Fetcher;
+use crate::image::{StoreName, Timestamp};
+
+/// What the time is. Tests bring their own.
+pub type Clock = fn() -> Timestamp;
+
+/// The time of the machine.
+pub fn system_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 is a clock that was never set; nothing here depends on it being right.
+    Timestamp(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// Bounds on what one caller, or all together, can ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest image.
+    pub image_bytes_max: u64,
+    /// Uploads at the same time; each holds a few buffers of 1 MiB.
+    pub uploads_max: usize,
+    /// So much of the store's space stays free.
+    pub free_bytes_min: u64,
+}
+
+/// The service.
+pub struct Registry {
+    catalog: Catalog,
+    /// The one store that takes bytes.
+    store: Box<dyn BlobStore>,
+    linked: Linked,
+    fetcher: Fetcher,
+    clock: Clock,
+    limits: Limits,
+    /// Names this run: an upload's ticket of another run is dead.
+    boot: Uuid,
+    uploads: Arc<Semaphore>,
+    buffers: Buffers,
+}
+
+impl Registry {
+    /// Puts the service together.
+    pub fn new(
+        catalog: Catalog,
+        store: Box<dyn BlobStore>,
+        linked: Linked,
+        fetcher: Fetcher,
+        clock: Clock,
+        limits: Limits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            catalog,
+            store,
+            linked,
+            fetcher,
+            clock,
+            limits,
+            boot: Uuid::new_v4(),
+            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            buffers: Buffers::for_uploads(),
+        })
+    }
+
+    /// What the time is for this service.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The name of the store that takes bytes.
+    fn store_name(&self) -> StoreName {
+        StoreName::File
+    }
+
+    /// Bytes left in the store, if it knows.
+    pub async fn free_bytes(&self) -> Option<u64> {
+        self.store.free().await
+    }
+
+    /// Ends in good order: what was acknowledged is kept, the database is closed. Blocks.
+    pub fn close(&self) {
+        self.catalog.close();
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("boot", &self.boot).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! Bytes that are somewhere already: a file of the operator's, or a URL. Looked at once, when they are registered.
+
+use std::path::PathBuf;
+
+use futures_util::StreamExt;
+
+use super::Registry;
+use super::lanes::Lanes;
+use crate::blob::{BlobBody, stream};
+use crate::error::Result;
+use crate::image::{Digests, Location, Part, PartKind};
+
+/// Where bytes already are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file below one of the import directories.
+    File(PathBuf),
+    /// An `http` or `https` URL.
+    Http(String),
+}
+
+impl Registry {
+    /// Looks at a source: a file is read and hashed, a URL is asked for its size and entity tag.
+    pub(super) async fn inspect(&self, source: Source) -> Result<Part> {
+        match source {
+            Source::Http(url) => {
+                let found = self.fetcher.head(&url).await?;
+                Ok(Part {
+                    kind: PartKind::Whole,
+                    location: Location::Http { url },
+                    size: found.size,
+                    digests: Digests::default(),
+                    etag: found.etag,
+                })
+            }
+            Source::File(path) => {
+                let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
+                let size = found.stat.size;
+                let lanes = Lanes::start();
+                let mut bytes = stream(BlobBody::File(found.file), &self.buffers);
+                while let Some(chunk) = bytes.next().await {
+                    lanes.update(&chunk?).await?;
+                }
+                Ok(Part {
+                    kind: PartKind::Whole,
+                    location: Location::File { path: found.path.to_string_lossy().into_owned() },
+                    size: Some(size),
+                    digests: lanes.finish().await?,
+                    etag: None,
+                })
+            }
+        }
+    }
+}
+
+/// The caller named the path, so naming it back tells nothing new.
+fn missing(error: crate::blob::StoreError, path: &std::path::Path) -> crate::error::Error {
+    use crate::blob::StoreError;
+    use crate::error::{Error, Kind};
+    match error {
+        StoreError::NotFound => Error::new(Kind::NotFound, format!("No image file found at file://{}", path.display())),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Bringing every image back to a state that has a name: at the start, and from time to time.
+
+use super::Registry;
+use super::upload::{FallBack, fallen_back};
+use crate::error::Result;
+use crate::image::query::Filter;
+use crate::image::{Attr, BlobKey, Image, Status};
+
+/// What a sweep found to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Uploads of an earlier run that were ended.
+    pub uploads: usize,
+    /// Removals that were brought to their end.
+    pub removals: usize,
+    /// Staged files of an earlier run.
+    pub staged: usize,
+}
+
+impl Registry {
+    /// Ends what an earlier run left half done. Called once, before the first request.
+    ///
+    /// Only files that a record names are ever removed: a catalogue that was lost must not take the images with it.
+    ///
+    /// # Errors
+    /// `Internal` when catalogue or store do not work.
+    pub async fn sweep_at_start(&self) -> Result<Swept> {
+        let staged = self.store.sweep().await?;
+        let mut uploads = 0;
+        for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
+            if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) {
+                self.end_dead_upload(image).await?;
+                uploads += 1;
+            }
+        }
+        let removals = self.sweep().await?;
+        Ok(Swept { uploads, removals, staged })
+    }
+
+    /// The file may have been put in place just before the process died; it was never announced to anybody.
+    async fn end_dead_upload(&self, image: Image) -> Result<()> {
+        self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
+        match fallen_back(image) {
+            FallBack::Remove(image) => self.catalog.remove(&image).await,
+            FallBack::Replace(image) => self.catalog.replace(image).await.map(drop),
+        }
+    }
+
+    /// Tries removals again that could not be finished, and keeps the counters of reads. Called by a timer.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub async fn sweep(&self) -> Result<usize> {
+        let gone = self.all(Filter::spelled(Attr::Status, Status::Deleting.word())).await?;
+        let count = gone.len();
+        for image in gone {
+            self.remove_deleted(image).await;
+        }
+        self.catalog.keep_accesses();
+        Ok(count)
+    }
+}

@@ -1,0 +1,369 @@
+//! Uploads: state before bytes, flip after durable and verified bytes, a guard in between.
+//!
+//! An [`Upload`] is pushed chunks, because an HTTP body can't be handed to another thread. It gathers them into
+//! buffers of 1 MiB and hands each to the store's writer and to the digest lanes, which work beside each other. When
+//! it is dropped before its end, the image falls back to what it was; when the process dies, the sweep at the next
+//! start does that.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::images::not_for_bytes;
+use super::lanes::Lanes;
+use super::{Caller, Registry};
+use crate::blob::{BlobWriter, Buffer};
+use crate::error::{Error, Kind, Result};
+use crate::image::{
+    BlobKey, Digests, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Status, StoreName, Ticket,
+};
+
+/// What a sender says of its bytes beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// How many there are.
+    pub size: Option<u64>,
+    /// What they hash to.
+    pub digests: Digests,
+}
+
+impl Claim {
+    /// Compares what was claimed with what came.
+    ///
+    /// # Errors
+    /// `DigestMismatch`, in words that say which and how. Nothing is wrong about what neither side knows.
+    pub(super) fn check(&self, size: Option<u64>, digests: &Digests) -> Result<()> {
+        let wrong = |text: String| Err(Error::new(Kind::DigestMismatch, text));
+        if let (Some(claimed), Some(size)) = (self.size, size)
+            && claimed != size
+        {
+            return wrong(format!("The file has {size} bytes, not {claimed} as announced."));
+        }
+        if let (Some(claimed), Some(found)) = (self.digests.md5_hex(), digests.md5_hex())
+            && claimed != found
+        {
+            return wrong(format!("The file's md5 is {found}, not {claimed} as announced."));
+        }
+        if let (Some(claimed), Some(found)) = (self.digests.sha256_hex(), digests.sha256_hex())
+            && claimed != found
+        {
+            return wrong(format!("The file's sha256 is {found}, not {claimed} as announced."));
+        }
+        Ok(())
+    }
+}
+
+/// Puts the image back when it is dropped before the upload came to its end.
+struct Guard {
+    registry: Arc<Registry>,
+    /// The row as it is while saving; `None` when there is nothing to put back.
+    saving: Option<Image>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // No await here: the writer takes the change over, in order with everything else that it was asked for.
+        if let Some(image) = self.saving.take() {
+            match fallen_back(image) {
+                FallBack::Remove(image) => self.registry.catalog.remove_later(&image),
+                FallBack::Replace(image) => self.registry.catalog.replace_later(image),
+            }
+        }
+    }
+}
+
+/// What becomes of an image whose upload did not come to its end.
+pub(super) enum FallBack {
+    Remove(Image),
+    Replace(Image),
+}
+
+pub(super) fn fallen_back(mut image: Image) -> FallBack {
+    match image.ticket.take().map(|ticket| ticket.fallback) {
+        Some(Fallback::Discard) => FallBack::Remove(image),
+        Some(Fallback::Fail) | None => FallBack::Replace(Image { status: Status::Failed, ..image }),
+    }
+}
+
+/// Bytes on their way into an image.
+pub struct Upload {
+    // Dropped in this order: the staged file goes first, then the image falls back.
+    writer: Option<Box<dyn BlobWriter>>,
+    lanes: Option<Lanes>,
+    buffer: Buffer,
+    guard: Guard,
+    key: BlobKey,
+    claim: Claim,
+    received: u64,
+    who: Caller,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Registry {
+    /// Begins the upload of a new image. If it does not come to its end, nothing is left of the image.
+    ///
+    /// # Errors
+    /// As [`Registry::create`]; `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
+    pub async fn begin_create(self: &Arc<Self>, who: &Caller, patch: &ImagePatch, claim: Claim) -> Result<Upload> {
+        let slot = self.admit(&claim).await?;
+        let mut image = self.draft(who, patch).await?;
+        self.prepare(&mut image, Fallback::Discard)?;
+        let image = self.catalog.insert(image).await?;
+        self.start(who, image, claim, slot).await
+    }
+
+    /// Begins the upload into an image that takes bytes. If it does not come to its end, the image has failed and
+    /// may be tried again.
+    ///
+    /// # Errors
+    /// As [`Registry::begin_create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now.
+    pub async fn begin_upload(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        patch: &ImagePatch,
+        claim: Claim,
+    ) -> Result<Upload> {
+        let mut image = self.get(who, id).await?;
+        who.may_change(&image)?;
+        if !image.status.takes_bytes() {
+            return Err(not_for_bytes());
+        }
+        let slot = self.admit(&claim).await?;
+        self.change(who, &mut image, patch).await?;
+        self.prepare(&mut image, Fallback::Fail)?;
+        image.updated_at = Some(self.now());
+        let image = self.catalog.replace(image).await.map_err(|error| match error.kind() {
+            Kind::Precondition => not_for_bytes().because(error),
+            _ => error,
+        })?;
+        self.start(who, image, claim, slot).await
+    }
+
+    /// Whether there is room for another upload of this size.
+    async fn admit(&self, claim: &Claim) -> Result<OwnedSemaphorePermit> {
+        let size = claim.size.unwrap_or(0);
+        if size > self.limits.image_bytes_max {
+            return Err(too_large(self.limits.image_bytes_max));
+        }
+        if let Some(free) = self.store.free().await {
+            let room = free.saturating_sub(self.limits.free_bytes_min);
+            if size > room {
+                let text =
+                    format!("The file needs {size} bytes and there is room for {room}: {} too few.", size - room);
+                return Err(Error::new(Kind::StoreFull, text));
+            }
+        }
+        Arc::clone(&self.uploads)
+            .try_acquire_owned()
+            .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
+    }
+
+    fn prepare(&self, image: &mut Image, fallback: Fallback) -> Result<()> {
+        match image.store {
+            None | Some(StoreName::File) => {}
+            Some(StoreName::Http) => return Err(Error::invalid("Cannot post an image file to a HTTP backend")),
+            Some(other) => {
+                return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
+            }
+        }
+        image.status = Status::Saving;
+        image.ticket = Some(Ticket { boot: self.boot, fallback });
+        Ok(())
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        who: &Caller,
+        image: Image,
+        claim: Claim,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Upload> {
+        let key = BlobKey::whole(image.id, image.format);
+        // From here on every way out puts the image back.
+        let guard = Guard { registry: Arc::clone(self), saving: Some(image) };
+        let writer = self.store.begin(&key, claim.size).await?;
+        Ok(Upload {
+            writer: Some(writer),
+            lanes: Some(Lanes::start()),
+            buffer: self.buffers.take(),
+            guard,
+            key,
+            claim,
+            received: 0,
+            who: who.clone(),
+            _slot: slot,
+        })
+    }
+}
+
+impl Upload {
+    /// How many bytes came so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Adds to what the sender says of its bytes: a form may say it behind them.
+    pub fn claim(&mut self, more: Claim) {
+        let Claim { size, digests } = std::mem::take(&mut self.claim);
+        self.claim = Claim { size: more.size.or(size), digests: more.digests.or(digests) };
+    }
+
+    /// Takes a chunk. After an error the upload is over, and the image is as if it had not been tried.
+    ///
+    /// # Errors
+    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        let outcome = self.take(chunk).await;
+        if outcome.is_err() {
+            self.give_up().await;
+        }
+        outcome
+    }
+
+    async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
+        self.received += chunk.len() as u64;
+        let max = self.guard.registry.limits.image_bytes_max;
+        if self.received > max {
+            return Err(too_large(max));
+        }
+        if let Some(claimed) = self.claim.size
+            && self.received > claimed
+        {
+            let text = format!("The file is longer than the {claimed} bytes that were announced.");
+            return Err(Error::new(Kind::DigestMismatch, text));
+        }
+        while !chunk.is_empty() {
+            let fits = chunk.split_to(chunk.len().min(self.buffer.room()));
+            self.buffer.extend_from_slice(&fits);
+            if self.buffer.room() == 0 {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the gathered bytes on. The digest lanes first: they are the slowest.
+    async fn flush(&mut self) -> Result<()> {
+        let next = self.guard.registry.buffers.take();
+        let bytes = std::mem::replace(&mut self.buffer, next).freeze();
+        let (Some(lanes), Some(writer)) = (&self.lanes, &mut self.writer) else {
+            return Err(Error::internal("the upload is over"));
+        };
+        lanes.update(&bytes).await?;
+        writer.write(bytes).await?;
+        Ok(())
+    }
+
+    /// Ends the upload: verifies the claim, makes the bytes durable, puts `patch` on the image and makes it available.
+    ///
+    /// # Errors
+    /// `DigestMismatch`, `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile. The image is
+    /// then as if the upload had not been tried.
+    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
+        match self.verified(patch).await {
+            Ok((image, writer)) => self.publish(image, writer).await,
+            Err(error) => {
+                self.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The image as it will be, and the writer with all its bytes.
+    async fn verified(&mut self, patch: &ImagePatch) -> Result<(Image, Box<dyn BlobWriter>)> {
+        if !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        let lanes = self.lanes.take().ok_or_else(|| Error::internal("the upload is over"))?;
+        let digests = lanes.finish().await?;
+        self.claim.check(Some(self.received), &digests)?;
+
+        let registry = &self.guard.registry;
+        let mut image = self.guard.saving.clone().ok_or_else(|| Error::internal("the upload is over"))?;
+        registry.change(&self.who, &mut image, patch).await?;
+        let store = registry.store_name();
+        image.store = Some(store);
+        image.parts = vec![Part {
+            kind: PartKind::Whole,
+            location: Location::Stored { store, key: self.key.clone() },
+            size: Some(self.received),
+            digests,
+            etag: None,
+        }];
+        image.status = Status::Available;
+        image.ticket = None;
+        image.uploaded_at = Some(registry.now());
+        let writer = self.writer.take().ok_or_else(|| Error::internal("the upload is over"))?;
+        Ok((image, writer))
+    }
+
+    /// The point of no return runs as a task of its own: a client that leaves now must not leave a file without a
+    /// record, or a record that falls back after the file appeared.
+    async fn publish(mut self, image: Image, writer: Box<dyn BlobWriter>) -> Result<Image> {
+        let saving = self.guard.saving.take();
+        let registry = Arc::clone(&self.guard.registry);
+        let key = self.key.clone();
+        let done = tokio::spawn(async move {
+            // Whatever goes wrong below, this puts the image back, after the bytes are gone.
+            let mut guard = Guard { registry: Arc::clone(&registry), saving };
+            let id = image.id;
+            let outcome = match writer.finish().await {
+                Ok(_) => registry.catalog.replace(image).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Ok(image) => {
+                    guard.saving = None;
+                    Ok(image)
+                }
+                Err(error) => {
+                    if let Err(error) = registry.store.delete(&key).await {
+                        log::error!("the bytes of a failed upload of {id} could not be removed: {error}");
+                    }
+                    guard.put_back().await;
+                    Err(match error.kind() {
+                        Kind::Precondition => crate::catalog::not_found(id).because(error),
+                        _ => error,
+                    })
+                }
+            }
+        });
+        done.await.map_err(Error::internal)?
+    }
+
+    /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.
+    pub async fn abandon(mut self) {
+        self.give_up().await;
+    }
+
+    async fn give_up(&mut self) {
+        self.lanes = None;
+        if let Some(writer) = self.writer.take() {
+            writer.abort().await;
+        }
+        self.guard.put_back().await;
+    }
+}
+
+impl Guard {
+    /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
+    async fn put_back(&mut self) {
+        let Some(image) = self.saving.take() else { return };
+        let outcome = match fallen_back(image) {
+            FallBack::Remove(image) => self.registry.catalog.remove(&image).await,
+            FallBack::Replace(image) => self.registry.catalog.replace(image).await.map(drop),
+        };
+        // Somebody removed the image meanwhile: nothing is left to put back.
+        if let Err(error) = outcome
+            && error.kind() != Kind::Precondition
+        {
+            log::error!("an image could not be put back after a failed upload: {error}");
+        }
+    }
+}
+
+fn too_large(max: u64) -> Error {
+    Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))
+}
