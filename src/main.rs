@@ -1,1 +1,16 @@
-fn main() {}
+//! The program: arguments, the logger, an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use visor::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli, |level| {
+        let mut builder = env_logger::Builder::new();
+        builder.filter_level(level).parse_default_env().format_target(false);
+        // A second logger can't be set; only this one is.
+        let _ = builder.try_init();
+    })
+}

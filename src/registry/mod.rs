@@ -10,6 +10,7 @@ mod lanes;
 mod source;
 mod sweep;
 mod upload;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,102 @@
+//! Commands on a data directory: accounts, configuration, rebuilding, verifying.
+
+use super::failure::{Exit, Failure};
+use super::{AccountCommand, ConfigCommand, Globals, print, runtime, serve};
+use crate::account::{Account, Accounts};
+use crate::catalog::Catalog;
+use crate::registry::{DataDir, system_clock};
+
+fn as_json(account: &Account) -> serde_json::Value {
+    serde_json::json!({ "access_key": account.access_key, "admin": account.admin, "email": account.email })
+}
+
+/// `visor account`
+pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), Failure> {
+    let accounts = Accounts::open(&DataDir::keys(&globals.load()?.data_dir()?))?;
+    match command {
+        AccountCommand::Add { name, admin, email } => {
+            let account = accounts.add(&name, email, admin, system_clock())?;
+            let (key, secret) = (&account.access_key, account.secret_key.reveal());
+            if globals.json {
+                return print::line(serde_json::json!({ "access_key": key, "secret_key": secret }));
+            }
+            print::line(format!("access_key = \"{key}\"\nsecret_key = \"{secret}\""))?;
+            eprintln!("The secret is not shown again. Put both lines under [client] in a visor.toml of mode 0600.");
+        }
+        AccountCommand::List => {
+            for account in accounts.list()? {
+                let role = if account.admin { "admin" } else { "user" };
+                match globals.json {
+                    true => print::line(as_json(&account))?,
+                    false => print::line(format!(
+                        "{:<24} {role:<6} {}",
+                        account.access_key,
+                        account.email.as_deref().unwrap_or("-")
+                    ))?,
+                }
+            }
+        }
+        AccountCommand::Remove { name } => {
+            let account = accounts.remove(&name)?;
+            match globals.json {
+                true => print::line(as_json(&account))?,
+                false => print::line(format!("Removed account {name}; its images stay."))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `visor config`
+pub(super) fn config(globals: &Globals, command: &ConfigCommand) -> Result<(), Failure> {
+    let config = globals.load()?;
+    match command {
+        ConfigCommand::Check => print::line("The configuration is right."),
+        ConfigCommand::Show => print::line(config.show()?.trim_end()),
+    }
+}
+
+/// `visor rebuild`
+pub(super) fn rebuild(globals: &Globals) -> Result<(), Failure> {
+    let config = globals.load()?;
+    let data_dir = serve::take(&config)?;
+    let dir = DataDir::catalog(data_dir.path());
+    if !dir.exists() {
+        return Err(Failure::new(Exit::NotFound, format!("there is no catalogue in {}", data_dir.path().display())));
+    }
+    Catalog::demand_rebuild(&dir).map_err(Failure::general)?;
+    let catalog = Catalog::open(&dir, config.catalog.cache.bytes()).map_err(Failure::general)?;
+    let (problems, images) = catalog.verify();
+    catalog.close();
+    report(globals, "rebuilt", images, &problems)
+}
+
+/// `visor verify`
+pub(super) fn verify(globals: &Globals, ids: &[String]) -> Result<(), Failure> {
+    let config = globals.load()?;
+    let data_dir = serve::take(&config)?;
+    let ids = ids
+        .iter()
+        .map(|id| id.parse().map_err(|()| Failure::new(Exit::NotFound, format!("'{id}' is no image's id"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    let registry = serve::registry(&config, data_dir.path())?;
+    let verified = runtime()?.block_on(registry.verify(&ids, |id| eprintln!("verifying {id}")));
+    registry.close();
+    let (problems, images) = verified?;
+    report(globals, "verified", images, &problems)
+}
+
+fn report(globals: &Globals, what: &str, images: u64, problems: &[String]) -> Result<(), Failure> {
+    if globals.json {
+        print::line(serde_json::json!({ what: images, "problems": problems }))?;
+    } else {
+        for problem in problems {
+            print::line(problem)?;
+        }
+        print::line(format!("{what}: {images} images, {} problems", problems.len()))?;
+    }
+    match problems.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(Exit::Mismatch, format!("{count} problems found"))),
+    }
+}

@@ -1,0 +1,409 @@
+//! The commands that talk to a server: `brief detail head get add update delete`, as the original's.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use futures_util::stream;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::failure::{Exit, Failure};
+use super::progress::Bar;
+use super::{Globals, print, runtime};
+use crate::client::{Client, ClientError, Credentials, Downloaded, Progress, Record, Target, Upload};
+
+/// Files are read in pieces of this size.
+const PIECE: usize = 256 * 1024;
+
+/// Which server.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// The server's address
+    #[arg(short, long)]
+    address: Option<String>,
+    /// The server's port
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// Say more, and how long it took
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Which images.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Only images with these attributes: 'k=v&k=v'
+    #[arg(short, long)]
+    query: Option<String>,
+    /// Order by this attribute
+    #[arg(short, long)]
+    sort: Option<String>,
+    /// asc or desc
+    #[arg(short, long)]
+    dir: Option<String>,
+    /// At most so many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImageCommand {
+    /// List images, a line each
+    Brief {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List images with all their attributes
+    Detail {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show one image
+    Head {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Download an image's file, or what is left of it
+    Get {
+        /// Its id
+        id: String,
+        /// Directory to save it in; - is standard output
+        #[arg(short = 'S', long, default_value = ".")]
+        save: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Register an image, and upload its file
+    Add {
+        /// Attributes: name=… architecture=… [k=v …]
+        #[arg(required = true)]
+        attributes: Vec<String>,
+        /// The file; - is standard input
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change an image, and upload its file
+    Update {
+        /// Its id
+        id: String,
+        /// Attributes: k=v …
+        attributes: Vec<String>,
+        /// The file; - is standard input
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Remove images and their files
+    Delete {
+        /// Their ids
+        ids: Vec<String>,
+        /// Or all with these attributes: 'k=v&k=v'
+        #[arg(short, long, conflicts_with = "ids")]
+        query: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::NotFound(_) => Exit::NotFound,
+            ClientError::Invalid(_) | ClientError::Server(_) | ClientError::File(_) => Exit::General,
+            ClientError::Forbidden(_) => Exit::Auth,
+            ClientError::Conflict(_) => Exit::Conflict,
+            ClientError::NoRoom(_) => Exit::Full,
+            ClientError::Unreachable(_) | ClientError::Interrupted(_) => Exit::Network,
+            ClientError::Mismatch(_) => Exit::Mismatch,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+/// Carries a command out; Ctrl-C ends it cleanly.
+pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        tokio::select! {
+            done = carry_out(globals, command) => done,
+            _ = tokio::signal::ctrl_c() => {
+                Err(Failure::new(Exit::Interrupted, "interrupted; a download goes on where it was when you call it again"))
+            }
+        }
+    })
+}
+
+fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
+    let config = globals.load()?.client;
+    let address = server.address.clone().unwrap_or(config.address);
+    let port = server.port.unwrap_or(config.port);
+    let host = if address.contains(':') { format!("[{address}]") } else { address };
+    let credentials = (!config.access_key.is_empty())
+        .then(|| Credentials { access_key: config.access_key, secret_key: config.secret_key.reveal().to_owned() });
+    Ok(Client::new(&format!("http://{host}:{port}"), credentials)?)
+}
+
+async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
+    let began = Instant::now();
+    let json = globals.json;
+    let verbose = match command {
+        ImageCommand::Brief { which, server } => {
+            let records = connect(globals, &server)?.brief(&pairs(&which)?).await?;
+            list(json, &records, |records| print::line(print::table(records)))?;
+            server.verbose
+        }
+        ImageCommand::Detail { which, server } => {
+            let records = connect(globals, &server)?.detail(&pairs(&which)?).await?;
+            list(json, &records, |records| {
+                records.iter().try_for_each(|record| {
+                    print::line("-".repeat(80))?;
+                    print::line(print::record(record))
+                })
+            })?;
+            server.verbose
+        }
+        ImageCommand::Head { id, server } => {
+            let record = connect(globals, &server)?.head(&id).await?;
+            show(json, &record)?;
+            server.verbose
+        }
+        ImageCommand::Get { id, save, server } => {
+            get(json, &connect(globals, &server)?, &id, &save).await?;
+            server.verbose
+        }
+        ImageCommand::Add { attributes, file, server } => {
+            let client = connect(globals, &server)?;
+            add(json, &client, &meta(&attributes)?, file.as_deref()).await?;
+            server.verbose
+        }
+        ImageCommand::Update { id, attributes, file, server } => {
+            let client = connect(globals, &server)?;
+            update(json, server.verbose, &client, &id, &meta(&attributes)?, file.as_deref()).await?;
+            server.verbose
+        }
+        ImageCommand::Delete { ids, query, server } => {
+            delete(json, server.verbose, &connect(globals, &server)?, &ids, query.as_deref()).await?;
+            server.verbose
+        }
+    };
+    if verbose && !json {
+        print::line(format!("Done in {:.4} seconds", began.elapsed().as_secs_f64()))?;
+    }
+    Ok(())
+}
+
+/// `k=v` arguments. A value may have a `=` of its own; a `-` in a name means `_`.
+fn meta(attributes: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let wrong = |text: &String| Failure::new(Exit::Usage, format!("'{text}' is no attribute like name=value"));
+    attributes
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.replace('-', "_"), value.to_owned())),
+            _ => Err(wrong(text)),
+        })
+        .collect()
+}
+
+/// The pairs of `k=v&k=v`.
+fn query_pairs(query: &str) -> Result<Vec<(String, String)>, Failure> {
+    meta(&query.split('&').filter(|pair| !pair.is_empty()).map(ToOwned::to_owned).collect::<Vec<_>>())
+}
+
+fn pairs(which: &Which) -> Result<Vec<(String, String)>, Failure> {
+    let mut pairs = query_pairs(which.query.as_deref().unwrap_or_default())?;
+    let limit = which.limit.map(|limit| limit.to_string());
+    for (name, value) in [("sort", &which.sort), ("dir", &which.dir), ("limit", &limit)] {
+        pairs.extend(value.clone().map(|value| (name.to_owned(), value)));
+    }
+    Ok(pairs)
+}
+
+fn list(
+    json: bool,
+    records: &[Record],
+    print_all: impl FnOnce(&[Record]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if json {
+        return records.iter().try_for_each(|record| print::line(serde_json::Value::Object(record.clone())));
+    }
+    print::line(format!("Found {} images records...", records.len()))?;
+    print_all(records)
+}
+
+fn show(json: bool, record: &Record) -> Result<(), Failure> {
+    match json {
+        true => print::line(serde_json::Value::Object(record.clone())),
+        false => print::line(format!("\n{}\n", print::record(record))),
+    }
+}
+
+fn id_of(record: &Record) -> &str {
+    record.get("_id").and_then(|id| id.as_str()).unwrap_or("-")
+}
+
+async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), Failure> {
+    let to_stdout = save == Path::new("-");
+    if !to_stdout && !save.is_dir() {
+        return Err(Failure::general(format!("{} is no directory", save.display())));
+    }
+    let target = match to_stdout {
+        true => Target::Writer(Box::new(std::io::stdout())),
+        false => Target::Directory(save.to_owned()),
+    };
+    let bar = Bar::new();
+    let begin = |record: &Record, length: Option<u64>| {
+        if !json && !to_stdout {
+            // Whoever closed standard output still gets the file.
+            let _ = print::line(format!("\n{}\n\nDownloading image {id}...", print::record(record)));
+        }
+        bar.length(length);
+    };
+    let done = client.download(id, target, begin, bar.progress()).await;
+    bar.done();
+    let Downloaded { path, bytes, verified } = done?;
+    if let Some(path) = path {
+        return match json {
+            true => print::line(serde_json::json!({ "path": path, "size": bytes, "verified": verified })),
+            false => print::line(format!("Saved {} ({}, {verified} verified).", path.display(), print::size(bytes))),
+        };
+    }
+    Ok(())
+}
+
+async fn add(json: bool, client: &Client, meta: &[(String, String)], file: Option<&Path>) -> Result<(), Failure> {
+    let record = match file {
+        Some(file) => {
+            say(json, "Adding new metadata and uploading file...");
+            let bar = Bar::new();
+            let record = client.add(meta, Some(upload(file, &bar).await?)).await;
+            bar.done();
+            let record = record?;
+            say(json, &format!("Successfully added new metadata and image with ID {}.", id_of(&record)));
+            record
+        }
+        None => {
+            let record = client.add(meta, None).await?;
+            say(json, &format!("Successfully added new metadata with ID {}.", id_of(&record)));
+            record
+        }
+    };
+    show(json, &record)
+}
+
+async fn update(
+    json: bool,
+    verbose: bool,
+    client: &Client,
+    id: &str,
+    meta: &[(String, String)],
+    file: Option<&Path>,
+) -> Result<(), Failure> {
+    let record = match file {
+        Some(file) => {
+            say(json, "Updating metadata and uploading file...");
+            let bar = Bar::new();
+            let record = client.update(id, meta, Some(upload(file, &bar).await?)).await;
+            bar.done();
+            let record = record?;
+            say(json, &format!("Successfully updated and uploaded image {id}."));
+            record
+        }
+        None => {
+            let record = client.update(id, meta, None).await?;
+            say(json, &format!("Successfully updated image {id}."));
+            record
+        }
+    };
+    if json || verbose { show(json, &record) } else { Ok(()) }
+}
+
+async fn delete(
+    json: bool,
+    verbose: bool,
+    client: &Client,
+    ids: &[String],
+    query: Option<&str>,
+) -> Result<(), Failure> {
+    let said = |record: &Record| -> Result<(), Failure> {
+        say(json, &format!("Successfully deleted image {}.", id_of(record)));
+        if json || verbose { show(json, record) } else { Ok(()) }
+    };
+    if let Some(query) = query {
+        return client.delete_by_query(&query_pairs(query)?).await?.iter().try_for_each(said);
+    }
+    if ids.is_empty() {
+        return Err(Failure::new(Exit::Usage, "which images? give their ids, or --query"));
+    }
+    for id in ids {
+        said(&client.delete(id).await?)?;
+    }
+    Ok(())
+}
+
+/// What the original says on standard output; with `--json` only data goes there.
+fn say(json: bool, text: &str) {
+    if !json {
+        // A closed standard output must not stop a transfer.
+        let _ = print::line(text);
+    }
+}
+
+/// A file, or standard input, as something to send.
+async fn upload(file: &Path, bar: &Bar) -> Result<Upload, Failure> {
+    if file == Path::new("-") {
+        bar.length(None);
+        return Ok(Upload { stream: Box::pin(pieces(tokio::io::stdin(), bar.progress())), length: None });
+    }
+    let named = |error: std::io::Error| Failure::general(format!("{}: {error}", file.display()));
+    let opened = tokio::fs::File::open(file).await.map_err(named)?;
+    let about = opened.metadata().await.map_err(named)?;
+    if about.is_dir() {
+        return Err(Failure::general(format!("{} is a directory", file.display())));
+    }
+    let length = about.is_file().then_some(about.len());
+    bar.length(length);
+    Ok(Upload { stream: Box::pin(pieces(opened, bar.progress())), length })
+}
+
+fn pieces(
+    from: impl AsyncRead + Unpin + Send + Sync,
+    progress: Progress,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + Sync {
+    stream::try_unfold((from, 0), move |(mut from, sent)| {
+        let progress = progress.clone();
+        async move {
+            let mut piece = bytes::BytesMut::with_capacity(PIECE);
+            let read = from.read_buf(&mut piece).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let sent = sent + read as u64;
+            progress(sent);
+            Ok(Some((piece.freeze(), (from, sent))))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_names_and_values() {
+        let pairs = meta(&["my-attr=a=b".into(), "empty=".into()]).unwrap();
+        assert_eq!(pairs, [("my_attr".into(), "a=b".into()), ("empty".into(), String::new())]);
+        for bad in ["name", "=x", ""] {
+            assert_eq!(meta(&[bad.into()]).unwrap_err().exit, Exit::Usage, "{bad}");
+        }
+        assert_eq!(query_pairs("a=1&b=2&").unwrap().len(), 2);
+    }
+}

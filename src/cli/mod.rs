@@ -1,0 +1,197 @@
+//! The command line: one program, which serves, administers a data directory, and talks to a server.
+
+mod admin;
+mod failure;
+mod image;
+mod print;
+mod progress;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use ipnet::IpNet;
+use log::LevelFilter;
+
+pub use self::failure::{Exit, Failure};
+use self::image::ImageCommand;
+use crate::config::Config;
+
+/// Keeps virtual-machine and container images and serves them to every tool in the language it already speaks.
+#[derive(Debug, Parser)]
+#[command(name = "visor", version, subcommand_negates_reqs = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Configuration file [default: the shipped visor.toml, built in]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where images, catalogue and keys are kept
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Globals {
+    /// The configuration in force for this command.
+    fn load(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        Ok(config)
+    }
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Serve plain HTTP here; port 0 takes any free one (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Serve HTTPS here (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_tls: Vec<SocketAddr>,
+    /// Serve no HTTPS, whatever the configuration says
+    #[arg(long, conflicts_with = "listen_tls")]
+    no_tls: bool,
+    /// A network that images may be fetched from besides public addresses (repeatable)
+    #[arg(long, value_name = "CIDR")]
+    allow_fetch: Vec<IpNet>,
+    /// Write the URLs here, one a line, when the server answers
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (what plain `visor` does)
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Image(ImageCommand),
+    /// Accounts of a data directory; works beside a running server
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make the metadata database anew out of the journal
+    Rebuild,
+    /// Compare every image with its record: size, digests, index entries
+    Verify {
+        /// Only these images
+        ids: Vec<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account and show its secret, this once
+    Add {
+        /// Its access key: letters, digits and underscores
+        name: String,
+        /// May do everything to every image and account
+        #[arg(long)]
+        admin: bool,
+        /// Where its holder can be reached
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// List accounts
+    List,
+    /// Remove an account; its images stay
+    Remove {
+        /// Its access key
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration is right
+    Check,
+    /// Print what is in force
+    Show,
+}
+
+/// Runs the program. `logger` sets the logger up, once the level is known.
+pub fn run(cli: Cli, logger: impl FnOnce(LevelFilter)) -> ExitCode {
+    let json = cli.globals.json;
+    match dispatch(cli, logger) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.exit as u8;
+            if json {
+                let error = serde_json::json!({ "error": { "code": code, "message": failure.message } });
+                eprintln!("{error}");
+            } else {
+                eprintln!("error: {}", failure.message);
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
+    let globals = cli.globals;
+    match cli.command {
+        None => serve::run(&globals, &cli.serve, logger),
+        Some(Command::Serve(args)) => serve::run(&globals, &args, logger),
+        Some(other) => {
+            logger(LevelFilter::Warn);
+            match other {
+                Command::Serve(_) => Ok(()),
+                Command::Image(command) => image::run(&globals, command),
+                Command::Account(command) => admin::account(&globals, command),
+                Command::Config(command) => admin::config(&globals, &command),
+                Command::Rebuild => admin::rebuild(&globals),
+                Command::Verify { ids } => admin::verify(&globals, &ids),
+                Command::Completions { shell } => {
+                    clap_complete::generate(shell, &mut Cli::command(), "visor", &mut std::io::stdout());
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// A runtime for commands that wait for something.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::general)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn plain_visor_takes_the_flags_of_serve() {
+        let cli = Cli::parse_from(["visor", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--no-tls"]);
+        assert_eq!((cli.serve.listen.len(), cli.command.is_none()), (2, true));
+        let cli = Cli::parse_from(["visor", "--json", "account", "add", "foo", "--admin", "--data-dir", "/d"]);
+        assert!(cli.globals.json && cli.globals.data_dir.is_some());
+    }
+}

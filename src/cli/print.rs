@@ -1,0 +1,112 @@
+//! What goes to standard output: data only. A reader that has seen enough is no failure.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::client::Record;
+
+/// Columns of the brief table: title, attribute, width, length of the rule below. As the original prints them.
+const COLUMNS: [(&str, &str, usize, usize); 7] = [
+    ("ID", "_id", 37, 36),
+    ("NAME", "name", 22, 21),
+    ("ARCHITECTURE", "architecture", 13, 12),
+    ("TYPE", "type", 10, 9),
+    ("FORMAT", "format", 8, 6),
+    ("STORE", "store", 10, 10),
+    ("SIZE", "size", 10, 10),
+];
+
+/// The order of a record's lines; others follow as they came.
+const ORDER: [&str; 16] = [
+    "_id",
+    "uri",
+    "name",
+    "architecture",
+    "access",
+    "status",
+    "type",
+    "format",
+    "size",
+    "store",
+    "location",
+    "kernel",
+    "ramdisk",
+    "created_at",
+    "updated_at",
+    "checksum",
+];
+
+/// Prints a line.
+pub(super) fn line(text: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        // `visor brief | head` has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::general(format!("standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A size for people.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The table of brief records.
+pub(super) fn table(records: &[Record]) -> String {
+    let titles: String = COLUMNS.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
+    let rules: Vec<String> = COLUMNS.iter().map(|(_, _, _, rule)| "-".repeat(*rule)).collect();
+    let mut lines = vec![titles.trim_end().to_owned(), rules.join("  ")];
+    for record in records {
+        let cells = COLUMNS.iter().map(|(_, name, width, _)| format!("{:<width$}", text(record.get(*name))));
+        lines.push(cells.collect::<String>().trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+/// A record, a line an attribute.
+pub(super) fn record(record: &Record) -> String {
+    let known = ORDER.iter().map(|name| (*name, record.get(*name)));
+    let others = record.iter().filter(|(name, _)| !ORDER.contains(&name.as_str()));
+    let all = known.chain(others.map(|(name, value)| (name.as_str(), Some(value))));
+    let lines: Vec<String> = all.map(|(name, value)| format!("{:>12}: {}", name.to_uppercase(), text(value))).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Record {
+        let json = serde_json::json!({ "_id": "x", "name": "a", "size": 12, "os": "linux" });
+        json.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_table_has_the_originals_columns() {
+        let table = table(&[sample()]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("ID                                   NAME                  ARCHITECTURE TYPE"));
+        assert!(lines[1].starts_with("------------------------------------  ---------------------  ------------  "));
+        assert!(lines[2].ends_with("12"));
+    }
+
+    #[test]
+    fn records_have_the_originals_order() {
+        let text = record(&sample());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "         _ID: x");
+        assert_eq!(lines[3], "ARCHITECTURE: -");
+        assert_eq!(lines[lines.len() - 1], "          OS: linux");
+    }
+}

@@ -1,0 +1,235 @@
+//! `visor serve`: puts the parts together, says where it serves, and ends in good order.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use log::LevelFilter;
+
+use super::failure::{Exit, Failure};
+use super::{Globals, ServeArgs};
+use crate::account::Accounts;
+use crate::api::visor::{self as visor_api, AuthRules, Visor};
+use crate::blob::{Buffers, Linked, LocalStore};
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::fetch::{FetchRules, Fetcher};
+use crate::http::body::Patience;
+use crate::http::guard::Names;
+use crate::http::server::{self, Settings};
+use crate::http::tls;
+use crate::registry::{DataDir, Limits, Registry, system_clock};
+
+/// How often removals are tried again and counters kept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves until it is told to stop.
+pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
+    let config = effective(globals.load()?, args);
+    logger(config.log.level);
+    let data_dir = take(&config)?;
+    let accounts = Arc::new(Accounts::open(&DataDir::keys(data_dir.path()))?);
+    let local = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
+    let made = first_account(&accounts, local, data_dir.path())?;
+    let registry = registry(&config, data_dir.path())?;
+    let served = actix_web::rt::System::new().block_on(async {
+        let swept = registry.sweep_at_start().await?;
+        log::debug!("swept: {swept:?}");
+        let visor = Visor {
+            registry: Arc::clone(&registry),
+            auth: AuthRules {
+                accounts: Arc::clone(&accounts),
+                open_without_accounts: local,
+                public_read: config.auth.public_read,
+                date_window: config.auth.date_window.duration(),
+            },
+            patience: Patience {
+                idle: config.upload.idle.duration(),
+                bytes_per_second_min: config.upload.rate_min.bytes(),
+            },
+            buffers: Buffers::for_reads(),
+        };
+        serve(&config, args, data_dir.path(), visor, made).await
+    });
+    registry.close();
+    served
+}
+
+/// Flags go over everything.
+fn effective(mut config: Config, args: &ServeArgs) -> Config {
+    if !args.listen.is_empty() {
+        config.server.listen.clone_from(&args.listen);
+    }
+    if args.no_tls {
+        config.server.listen_tls.clear();
+    } else if !args.listen_tls.is_empty() {
+        config.server.listen_tls.clone_from(&args.listen_tls);
+    }
+    config.fetch.allow.extend(&args.allow_fetch);
+    config
+}
+
+/// The data directory of a configuration, locked.
+pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
+    DataDir::take(&config.data_dir()?).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::new(Exit::Conflict, error),
+        _ => Failure::general(format!("the data directory can't be used: {error}")),
+    })
+}
+
+/// The service over a data directory.
+pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
+    let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
+        .map_err(|error| Failure::general(format!("the catalogue can't be opened: {error}")))?;
+    let store = LocalStore::open(data_dir).map_err(crate::error::Error::from)?;
+    let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), ..FetchRules::default() });
+    let limits = Limits {
+        image_bytes_max: config.upload.image_max.bytes(),
+        uploads_max: config.upload.uploads_max,
+        free_bytes_min: config.upload.free_min.bytes(),
+    };
+    let linked = Linked::new(config.stores.file.import_dirs.clone());
+    Ok(Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits))
+}
+
+/// Off loopback nobody writes without an account, so the first start makes one. Says where its secret lies.
+fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Option<String>, Failure> {
+    if local || !accounts.is_empty()? {
+        return Ok(None);
+    }
+    accounts.add("admin", None, true, system_clock())?;
+    Ok(Some(format!(
+        "account admin was made; its secret is in {}",
+        DataDir::keys(data_dir).join("accounts.json").display()
+    )))
+}
+
+async fn serve(
+    config: &Config,
+    args: &ServeArgs,
+    data_dir: &Path,
+    visor: Visor,
+    made: Option<String>,
+) -> Result<(), Failure> {
+    let bind = |addresses: &[SocketAddr]| {
+        server::bind(addresses).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Failure::new(Exit::Conflict, format!("{error}; is visor running already?")),
+            _ => Failure::general(error),
+        })
+    };
+    let (plain, tls_listeners) = (bind(&config.server.listen)?, bind(&config.server.listen_tls)?);
+    let certificate = match tls_listeners.is_empty() {
+        true => None,
+        false => Some(
+            tls::open(&DataDir::keys(data_dir), &config.server.names, &config.server.listen_tls)
+                .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?,
+        ),
+    };
+    let url = |scheme: &str, listener: &std::net::TcpListener| {
+        listener.local_addr().map(|address| format!("{scheme}://{address}")).map_err(Failure::general)
+    };
+    let mut urls = plain.iter().map(|l| url("http", l)).collect::<Result<Vec<_>, _>>()?;
+    urls.extend(tls_listeners.iter().map(|l| url("https", l)).collect::<Result<Vec<_>, _>>()?);
+
+    banner(data_dir, &visor, &urls, certificate.as_ref().map(|c| c.fingerprint.as_str()), made).await?;
+    let registry = Arc::clone(&visor.registry);
+    let settings = Settings {
+        plain,
+        tls: tls_listeners,
+        certificate,
+        names: Names::new(&config.server.names),
+        workers: config.server.workers,
+        connections_max: config.server.connections_max,
+        drain: config.server.drain.duration(),
+        access_log: config.log.access,
+    };
+    let running = server::start(settings, move |app| {
+        visor_api::mount(app, &visor);
+        app.default_service(web::to(visor_api::unknown_path));
+    })
+    .map_err(Failure::general)?;
+    let handle = running.handle();
+    actix_web::rt::spawn(stop_on_signal(handle));
+    actix_web::rt::spawn(sweep_from_time_to_time(registry));
+    if let Some(file) = &args.ready_file {
+        write_ready(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
+    }
+    running.await.map_err(Failure::general)
+}
+
+/// The first signal lets transfers end, the second does not.
+async fn stop_on_signal(handle: actix_web::dev::ServerHandle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        log::error!("signals can't be handled; the server ends only by being killed");
+        return;
+    };
+    let mut graceful = true;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        log::info!("stopping{}", if graceful { ", running transfers may end first" } else { " now" });
+        actix_web::rt::spawn(handle.stop(graceful));
+        graceful = false;
+    }
+}
+
+async fn sweep_from_time_to_time(registry: Arc<Registry>) {
+    let mut timer = tokio::time::interval(SWEEP_EVERY);
+    timer.tick().await;
+    loop {
+        timer.tick().await;
+        if let Err(error) = registry.sweep().await {
+            log::error!("the sweep failed: {error}: {}", error.causes());
+        }
+    }
+}
+
+/// Written aside and renamed, so that whoever waits for it never reads half of it.
+fn write_ready(file: &Path, urls: &[String]) -> io::Result<()> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut aside = tempfile::NamedTempFile::new_in(dir)?;
+    for url in urls {
+        writeln!(aside, "{url}")?;
+    }
+    aside.persist(file)?;
+    Ok(())
+}
+
+async fn banner(
+    data_dir: &Path,
+    visor: &Visor,
+    urls: &[String],
+    fingerprint: Option<&str>,
+    made: Option<String>,
+) -> Result<(), Failure> {
+    let free = visor.registry.free_bytes().await;
+    let free = free.map_or_else(|| "unknown".to_owned(), |bytes| super::print::size(bytes));
+    let auth = match (visor.auth.accounts.is_empty()?, visor.auth.public_read) {
+        (true, _) => "everybody on this machine reads and writes; no web page does".to_owned(),
+        (false, true) => "public images are open to read; everything else needs a signature".to_owned(),
+        (false, false) => "every request needs a signature of an account".to_owned(),
+    };
+    eprintln!("visor {}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  data    {} ({free} free)", data_dir.display());
+    eprintln!("  access  {auth}");
+    if let Some(made) = made {
+        eprintln!("          {made}");
+    }
+    for url in urls {
+        eprintln!("  serving {url}");
+    }
+    if let Some(fingerprint) = fingerprint {
+        eprintln!("  tls     sha256 {fingerprint}");
+    }
+    if let Some(url) = urls.first() {
+        eprintln!("  try     curl -F name=hello -F architecture=x86_64 -F file=@some.iso {url}/images");
+    }
+    Ok(())
+}
