@@ -185,6 +185,12 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
             add(json, &client, &meta(&attributes)?, file.as_deref()).await?;
             server.verbose
         }
+        ImageCommand::Update { attributes, file: None, .. } if attributes.is_empty() => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "what is to change? give attributes (name=value …), --file, or both",
+            ));
+        }
         ImageCommand::Update { id, attributes, file, server } => {
             let client = connect(globals, &server)?;
             update(json, server.verbose, &client, &id, &meta(&attributes)?, file.as_deref()).await?;

@@ -210,7 +210,7 @@ async fn banner(
     made: Option<String>,
 ) -> Result<(), Failure> {
     let free = visor.registry.free_bytes().await;
-    let free = free.map_or_else(|| "unknown".to_owned(), |bytes| super::print::size(bytes));
+    let free = free.map_or_else(|| "unknown".to_owned(), super::print::size);
     let auth = match (visor.auth.accounts.is_empty()?, visor.auth.public_read) {
         (true, _) => "everybody on this machine reads and writes; no web page does".to_owned(),
         (false, true) => "public images are open to read; everything else needs a signature".to_owned(),

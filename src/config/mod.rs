@@ -90,7 +90,8 @@ impl Config {
         }
         overlay::put_environment(&mut table, environment)?;
         let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
-            ConfigError(format!("the configuration has a wrong value: {}", error.message()))
+            let text = error.to_string();
+            ConfigError(format!("the configuration has a wrong value: {}", text.trim().replace('\n', " ")))
         })?;
         config.client.read_secret()?;
         Ok(config)
@@ -204,7 +205,7 @@ mod tests {
             ("[catalog]\ncache = \"much\"", "much"),
             ("[server]\ndrain = \"soon\"", "soon"),
             ("[server]\nlisten = [\"here\"]", "socket address"),
-            ("[upload]\nuploads_max = \"x\"", "integer"),
+            ("[upload]\nuploads_max = \"x\"", "uploads_max"),
             ("not toml at all", "line 1"),
         ] {
             let text = refusal(Some(file), &[]);

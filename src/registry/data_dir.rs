@@ -24,7 +24,7 @@ impl DataDir {
     pub fn take(path: &Path) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
-        let lock = File::options().write(true).create(true).mode(0o600).open(path.join("lock")).map_err(named)?;
+        let lock = File::options().append(true).create(true).mode(0o600).open(path.join("lock")).map_err(named)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             match lock.try_lock() {

@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 
 use super::Registry;
 use super::lanes::Lanes;
-use crate::blob::{BlobBody, stream};
-use crate::error::Result;
+use crate::blob::{BlobBody, StoreError, stream};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::FetchError;
 use crate::image::{Digests, Location, Part, PartKind};
 
 /// Where bytes already are.
@@ -24,7 +25,7 @@ impl Registry {
     pub(super) async fn inspect(&self, source: Source) -> Result<Part> {
         match source {
             Source::Http(url) => {
-                let found = self.fetcher.head(&url).await?;
+                let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
                 Ok(Part {
                     kind: PartKind::Whole,
                     location: Location::Http { url },
@@ -53,10 +54,19 @@ impl Registry {
     }
 }
 
+/// The caller named the URL; what stands behind its `?` may be a secret, and is not repeated.
+fn nothing_at(error: FetchError, url: &str) -> Error {
+    match error {
+        FetchError::NotFound => {
+            let url = url.split(['?', '#']).next().unwrap_or_default();
+            Error::new(Kind::NotFound, format!("No image file found at {url}"))
+        }
+        other => other.into(),
+    }
+}
+
 /// The caller named the path, so naming it back tells nothing new.
-fn missing(error: crate::blob::StoreError, path: &std::path::Path) -> crate::error::Error {
-    use crate::blob::StoreError;
-    use crate::error::{Error, Kind};
+fn missing(error: StoreError, path: &std::path::Path) -> Error {
     match error {
         StoreError::NotFound => Error::new(Kind::NotFound, format!("No image file found at file://{}", path.display())),
         other => other.into(),

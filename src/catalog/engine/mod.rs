@@ -6,7 +6,7 @@
 //! - keys are ordered bytewise;
 //! - a batch is applied completely or not at all, also across a crash, and only if all of its guards hold;
 //! - a scan is a page, not a snapshot: at most `limit` entries, and a concurrent commit may show in it;
-//! - an engine need not be durable. The journal is (see [`super::journal`]); an engine that comes back older is
+//! - an engine need not be durable. The journal above it is; an engine that comes back older is
 //!   brought forward, one that comes back damaged is rebuilt;
 //! - calls are synchronous: both engines answer from memory in microseconds, which is less than a thread hop.
 
