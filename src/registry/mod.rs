@@ -14,6 +14,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -33,7 +34,7 @@ pub type Clock = fn() -> Timestamp;
 
 /// The time of the machine.
 pub fn system_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     // A clock before 1970 is a clock that was never set; nothing here depends on it being right.
     Timestamp(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
 }

@@ -81,7 +81,9 @@ def visor(*arguments, stdin=None, env=None, port=PORT, expect=OK):
     allowed = expect if isinstance(expect, tuple) else (expect,)
     assert result.exit in allowed, f"{' '.join(arguments)}: exit {result.exit}, not {expect}: {result.err or result.out[-500:]}"
     if result.exit:
-        assert re.search(r"^(error|usage)", result.err, re.I | re.M), f"no message: {result.err!r}"
+        # A line for people, or with --json an object for scripts.
+        pattern = r'^\{"error":\{.*\}\}$' if "--json" in arguments else r"^(error|usage)"
+        assert re.search(pattern, result.err, re.I | re.M), f"no message: {result.err!r}"
         assert "panicked" not in result.err, result.err
     return result
 
