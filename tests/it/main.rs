@@ -1,5 +1,13 @@
-//! One test binary: one link instead of a dozen, and modules share the harness.
+//! One test binary: one link instead of a dozen, and modules share the harness. Each module is named by what it is
+//! about; those that speak HTTP write raw requests, so that a client library can't hide what is on the wire.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod architecture;
+mod auth;
+mod crash;
+mod errors;
+mod harness;
+mod images;
+mod program;
+mod uploads;

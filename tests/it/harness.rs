@@ -1,0 +1,286 @@
+//! The real program on a free port, and a raw HTTP client that sends exactly what it is told.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a server may take to answer, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test.
+pub(crate) fn visor() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_visor"));
+    command.env_clear().env("HOME", "/nonexistent").env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// A running server. Killed by its own process id when dropped.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+    pub(crate) dir: PathBuf,
+    /// Dropped last.
+    _temp: Option<TempDir>,
+}
+
+impl Server {
+    /// A server on a directory of its own.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut server = Self::on(temp.path(), arguments);
+        server._temp = Some(temp);
+        server
+    }
+
+    /// A server on this directory.
+    pub(crate) fn on(dir: &Path, arguments: &[&str]) -> Self {
+        let ready = dir.with_extension(format!("ready-{}", uuid::Uuid::new_v4()));
+        let log = std::fs::File::options().create(true).append(true).open(dir.with_extension("log")).unwrap();
+        let mut child = visor()
+            .args(["serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file"])
+            .arg(&ready)
+            .arg("--data-dir")
+            .arg(dir)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while !ready.exists() {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}: {}", log_of(dir));
+            }
+            assert!(began.elapsed() < PATIENCE, "no ready file: {}", log_of(dir));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let url = std::fs::read_to_string(&ready).unwrap();
+        std::fs::remove_file(ready).unwrap();
+        let address = url.lines().next().unwrap().strip_prefix("http://").unwrap().to_owned();
+        Self { child, address, dir: dir.to_owned(), _temp: None }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What the server said so far.
+    pub(crate) fn log(&self) -> String {
+        log_of(&self.dir)
+    }
+
+    /// `kill -9`, at once.
+    pub(crate) fn kill(mut self) -> Option<TempDir> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self._temp.take()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> (Option<TempDir>, bool) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let clean = self.child.wait().unwrap().success();
+        (self._temp.take(), clean)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends these bytes and nothing else, and reads until the server closes.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // The server may answer and close before it has read everything.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    /// A request, with `Host`, `Connection: close` and the length of a body added.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request.push_str(&format!("Host: {}\r\n", self.address));
+        }
+        let framed = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
+        if !body.is_empty() && !headers.iter().any(|(name, _)| framed(name)) {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        let mut bytes = request.into_bytes();
+        for (name, value) in headers {
+            bytes.extend(format!("{name}: {value}\r\n").bytes());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body);
+        Answer::parse(&self.raw(&bytes), method == "HEAD")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+
+    /// Registers an image, with a file unless it is empty, and returns its record.
+    pub(crate) fn add(&self, name: &str, more: &[(&str, &str)], file: &[u8]) -> Value {
+        let mut headers = vec![("x-image-meta-name", name), ("x-image-meta-architecture", "x86_64")];
+        headers.extend(more);
+        if !file.is_empty() {
+            headers.push(("Content-Type", "application/octet-stream"));
+        }
+        let answer = self.send("POST", "/images", &headers, file);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["image"].clone()
+    }
+
+    /// The names of the images that a list has, in its order.
+    pub(crate) fn names(&self, query: &str) -> Vec<String> {
+        let answer = self.get(&format!("/images{query}"));
+        if answer.status == 404 {
+            return Vec::new();
+        }
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let images = answer.json()["images"].as_array().unwrap().clone();
+        images.iter().map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The files that uploads leave, finished and not.
+    pub(crate) fn files(&self) -> (Vec<String>, Vec<String>) {
+        let names = |dir: &str| {
+            let entries = std::fs::read_dir(self.dir.join(dir)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+        };
+        (names("images"), names("staging"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let log = self.log();
+            assert!(!log.contains("panicked"), "{log}");
+        }
+        let _ = std::fs::remove_file(self.dir.with_extension("log"));
+    }
+}
+
+fn log_of(dir: &Path) -> String {
+    std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default()
+}
+
+/// Waits for something that happens soon.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(500)]);
+        write!(f, "{} {:?} {body}", self.status, self.headers)
+    }
+}
+
+impl Answer {
+    pub(crate) fn parse(bytes: &[u8], head: bool) -> Self {
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(bytes)));
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        let mut lines = text.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        if status == 100 {
+            return Self::parse(&bytes[end + 4..], head);
+        }
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut answer = Self { status, headers, body: bytes[end + 4..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") && !head {
+            answer.body = unchunk(&answer.body);
+        }
+        answer
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The content of a chunked body; panics unless it ends as it should.
+fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|w| w == b"\r\n").expect("a chunked body breaks off");
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        whole.extend(&bytes[end + 2..end + 2 + size]);
+        bytes = &bytes[end + 4 + size..];
+    }
+}
+
+/// Sends a part of a request and then goes away.
+pub(crate) fn send_and_leave(server: &Server, bytes: &[u8]) {
+    let mut stream = server.connect();
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+}
+
+/// Bytes that look like nothing in particular, the same for the same seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    // An odd multiplier keeps neighbouring seeds apart and the state from being zero.
+    let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    visor::image::digest::hex(&sha2::Sha256::digest(bytes))
+}
+
+pub(crate) fn md5(bytes: &[u8]) -> String {
+    use md5::Digest;
+    visor::image::digest::hex(&md5::Md5::digest(bytes))
+}

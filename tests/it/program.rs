@@ -1,0 +1,194 @@
+//! The program itself: what scripts rely on.
+
+use serde_json::Value;
+
+use crate::harness::{Server, noise, visor};
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let done = visor().args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn the_configuration_is_checked_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("visor.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "[server]\nlisten = [\"127.0.0.1:1\"]\n").unwrap();
+    assert_eq!(run(&["config", "check", "--config", path]).0, 0);
+    let (code, shown, _) = run(&["config", "show", "--config", path]);
+    assert!(code == 0 && shown.contains("127.0.0.1:1"), "{shown}");
+    std::fs::write(&file, "[server]\nlisten_lts = []\n").unwrap();
+    for command in [vec!["config", "check", "--config", path], vec!["serve", "--config", path]] {
+        let (code, _, error) = run(&command);
+        assert!(code == 2 && error.contains("server.listen_lts") && error.contains("server.listen_tls"), "{error}");
+    }
+    let done = visor().args(["config", "check"]).env("VISOR__SERVER__LISTENS", "x").output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("VISOR__SERVER__LISTEN"));
+    assert_eq!(run(&["config", "check", "--config", "/nowhere.toml"]).0, 2);
+}
+
+#[test]
+fn accounts_are_kept_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let account = |arguments: &[&str]| run(&[&["account"], arguments, &["--data-dir", data]].concat());
+    let (code, made, _) = account(&["--json", "add", "foo", "--admin"]);
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!((code, made["access_key"].as_str(), made["secret_key"].as_str().unwrap().len()), (0, Some("foo"), 40));
+    let (code, _, error) = account(&["add", "foo"]);
+    assert!(code == 8 && error.contains("already taken"), "{error}");
+    assert_eq!(account(&["add", "a b"]).0, 1);
+    let (_, listed, _) = account(&["list"]);
+    assert!(
+        listed.contains("foo") && listed.contains("admin") && !listed.contains(made["secret_key"].as_str().unwrap())
+    );
+    assert_eq!(account(&["remove", "foo"]).0, 0);
+    let (code, _, error) = account(&["--json", "remove", "foo"]);
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!((code, &error["error"]["code"]), (3, &3.into()));
+}
+
+#[test]
+fn listeners_and_the_ready_file() {
+    let server = Server::with(&["--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
+    let log = server.log();
+    assert_eq!(log.matches("serving http://").count(), 3, "{log}");
+    assert!(log.contains("serving http://[::1]:"));
+    for word in ["visor 0.1.0", "free)", "everybody on this machine", "try     curl"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+}
+
+#[test]
+fn off_loopback_the_first_start_makes_an_account() {
+    let server = Server::with(&["--listen", "0.0.0.0:0"]);
+    assert!(server.log().contains("account admin was made"), "{}", server.log());
+    let answer = server.get("/images");
+    assert_eq!(answer.status, 403);
+    let accounts = std::fs::read_to_string(server.dir.join("keys/accounts.json")).unwrap();
+    let secret = serde_json::from_str::<Value>(&accounts).unwrap()[0]["secret_key"].as_str().unwrap().to_owned();
+    assert!(!server.log().contains(&secret));
+}
+
+#[test]
+fn tls_serves_the_same_with_a_certificate_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let start = || {
+        let ready = dir.path().join("ready");
+        let child = visor()
+            .args(["serve", "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--data-dir"])
+            .arg(&data)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        crate::harness::eventually("ready", || ready.exists());
+        let urls = std::fs::read_to_string(&ready).unwrap();
+        std::fs::remove_file(ready).unwrap();
+        (child, urls.lines().nth(1).unwrap().to_owned())
+    };
+    let certificate = || std::fs::read(data.join("keys/tls.crt")).unwrap();
+    let mut first = None;
+    for _ in 0..2 {
+        let (mut child, url) = start();
+        assert!(url.starts_with("https://127.0.0.1:"));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let pem = certificate();
+        let status = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let root = reqwest::Certificate::from_pem(&pem).unwrap();
+            let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
+            client.get(format!("{url}/status")).send().await.unwrap().text().await.unwrap()
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(status, "OK");
+        assert_eq!(*first.get_or_insert_with(certificate), certificate());
+    }
+}
+
+#[test]
+fn verify_finds_what_rots_and_rebuild_mends_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let at = data.to_str().unwrap();
+    let server = Server::on(&data, &[]);
+    let image = server.add("a", &[], &noise(1, 100_000));
+    server.add("b", &[], b"abc");
+    let (code, _, error) = run(&["verify", "--data-dir", at]);
+    assert!(code == 8 && error.contains("in use"), "{error}");
+    server.stop();
+    assert_eq!(run(&["verify", "--data-dir", at]).0, 0);
+    assert_eq!(run(&["verify", "--data-dir", at, "11111111-2222-4333-8444-555555555555"]).0, 3);
+    assert_eq!(run(&["verify", "--data-dir", at, "nonsense"]).0, 3);
+
+    let id = image["_id"].as_str().unwrap();
+    let file = data.join(format!("images/{id}.none"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[50_000] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::write(data.join("images/11111111-2222-4333-8444-555555555555.iso"), "stranger").unwrap();
+    let (code, found, _) = run(&["verify", "--data-dir", at]);
+    assert_eq!(code, 4);
+    assert!(
+        found.contains(&format!("image {id}: its bytes are not those")) && found.contains("no image has it"),
+        "{found}"
+    );
+    assert!(file.exists(), "what is damaged is reported, not removed");
+
+    std::fs::remove_dir_all(data.join("catalog/sled")).unwrap();
+    let (code, done, _) = run(&["--json", "rebuild", "--data-dir", at]);
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&done).unwrap()),
+        (0, serde_json::json!({"rebuilt": 2, "problems": []}))
+    );
+    assert_eq!(run(&["rebuild", "--data-dir", dir.path().join("empty").to_str().unwrap()]).0, 3);
+}
+
+#[test]
+fn an_interrupted_download_is_resumed_and_a_wrong_one_is_not_kept() {
+    let server = Server::start();
+    let body = noise(4, 900_000);
+    let id = server.add("a", &[("x-image-meta-format", "raw")], &body)["_id"].as_str().unwrap().to_owned();
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let save = dir.path().to_str().unwrap();
+    let file = dir.path().join(format!("{id}.raw"));
+    let part = dir.path().join(format!("{id}.raw.part"));
+    let etag = dir.path().join(format!("{id}.raw.part.etag"));
+    let tag = format!("\"{}\"", crate::harness::sha256(&body));
+    let get = || run(&["get", &id, "-p", &port, "-S", save]);
+
+    std::fs::write(&part, &body[..500_000]).unwrap();
+    std::fs::write(&etag, &tag).unwrap();
+    let (code, _, error) = get();
+    assert_eq!(code, 0, "{error}");
+    assert!(std::fs::read(&file).unwrap() == body && !part.exists() && !etag.exists());
+    let ranged = server.log().contains("206");
+    assert!(ranged, "only what was missing was sent");
+    let (code, _, error) = get();
+    assert!(code == 8 && error.contains("is there already"), "{error}");
+
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&part, noise(5, 500_000)).unwrap();
+    std::fs::write(&etag, &tag).unwrap();
+    let (code, _, error) = get();
+    assert!(code == 4 && error.contains("sha256 mismatch"), "{error}");
+    assert!(!part.exists() && !file.exists());
+    assert_eq!(get().0, 0, "and the next try starts afresh");
+    let (code, _, error) = run(&["brief", "-p", "1"]);
+    assert!(code == 5 && error.contains("Is it running?"), "{error}");
+}
+
+#[test]
+fn completions_and_help() {
+    let (code, script, _) = run(&["completions", "bash"]);
+    assert!(code == 0 && script.contains("visor"));
+    assert_eq!(run(&["--version"]).1.trim(), "visor 0.1.0");
+    assert!(run(&["help", "add"]).1.contains("--file"));
+    assert_eq!(run(&["frobnicate"]).0, 2);
+}
