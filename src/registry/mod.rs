@@ -3,10 +3,12 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
+mod claim;
 mod data_dir;
 mod download;
 mod images;
 mod lanes;
+mod saving;
 mod source;
 mod sweep;
 mod upload;
@@ -20,10 +22,11 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::Caller;
+pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 pub use self::source::Source;
 pub use self::sweep::Swept;
-pub use self::upload::{Claim, Upload};
+pub use self::upload::Upload;
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
@@ -114,3 +117,6 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry").field("boot", &self.boot).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

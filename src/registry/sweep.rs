@@ -1,7 +1,7 @@
 //! Bringing every image back to a state that has a name: at the start, and from time to time.
 
 use super::Registry;
-use super::upload::{FallBack, fallen_back};
+use super::saving::{FallBack, fallen_back};
 use crate::error::Result;
 use crate::image::query::Filter;
 use crate::image::{Attr, BlobKey, Image, Status};

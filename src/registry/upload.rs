@@ -1,9 +1,7 @@
 //! Uploads: state before bytes, flip after durable and verified bytes, a guard in between.
 //!
 //! An [`Upload`] is pushed chunks, because an HTTP body can't be handed to another thread. It gathers them into
-//! buffers of 1 MiB and hands each to the store's writer and to the digest lanes, which work beside each other. When
-//! it is dropped before its end, the image falls back to what it was; when the process dies, the sweep at the next
-//! start does that.
+//! buffers of 1 MiB and hands each to the store's writer and to the digest lanes, which work beside each other.
 
 use std::sync::Arc;
 
@@ -12,79 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
 use super::lanes::Lanes;
-use super::{Caller, Registry};
+use super::saving::Saving;
+use super::{Caller, Claim, Registry};
 use crate::blob::{BlobWriter, Buffer};
 use crate::error::{Error, Kind, Result};
 use crate::image::{
-    BlobKey, Digests, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Status, StoreName, Ticket,
+    BlobKey, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Status, StoreName, Ticket,
 };
-
-/// What a sender says of its bytes beforehand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// How many there are.
-    pub size: Option<u64>,
-    /// What they hash to.
-    pub digests: Digests,
-}
-
-impl Claim {
-    /// Compares what was claimed with what came.
-    ///
-    /// # Errors
-    /// `DigestMismatch`, in words that say which and how. Nothing is wrong about what neither side knows.
-    pub(super) fn check(&self, size: Option<u64>, digests: &Digests) -> Result<()> {
-        let wrong = |text: String| Err(Error::new(Kind::DigestMismatch, text));
-        if let (Some(claimed), Some(size)) = (self.size, size)
-            && claimed != size
-        {
-            return wrong(format!("The file has {size} bytes, not {claimed} as announced."));
-        }
-        if let (Some(claimed), Some(found)) = (self.digests.md5_hex(), digests.md5_hex())
-            && claimed != found
-        {
-            return wrong(format!("The file's md5 is {found}, not {claimed} as announced."));
-        }
-        if let (Some(claimed), Some(found)) = (self.digests.sha256_hex(), digests.sha256_hex())
-            && claimed != found
-        {
-            return wrong(format!("The file's sha256 is {found}, not {claimed} as announced."));
-        }
-        Ok(())
-    }
-}
-
-/// Puts the image back when it is dropped before the upload came to its end.
-struct Guard {
-    registry: Arc<Registry>,
-    /// The row as it is while saving; `None` when there is nothing to put back.
-    saving: Option<Image>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // No await here: the writer takes the change over, in order with everything else that it was asked for.
-        if let Some(image) = self.saving.take() {
-            match fallen_back(image) {
-                FallBack::Remove(image) => self.registry.catalog.remove_later(&image),
-                FallBack::Replace(image) => self.registry.catalog.replace_later(image),
-            }
-        }
-    }
-}
-
-/// What becomes of an image whose upload did not come to its end.
-pub(super) enum FallBack {
-    Remove(Image),
-    Replace(Image),
-}
-
-pub(super) fn fallen_back(mut image: Image) -> FallBack {
-    match image.ticket.take().map(|ticket| ticket.fallback) {
-        Some(Fallback::Discard) => FallBack::Remove(image),
-        Some(Fallback::Fail) | None => FallBack::Replace(Image { status: Status::Failed, ..image }),
-    }
-}
 
 /// Bytes on their way into an image.
 pub struct Upload {
@@ -92,7 +24,7 @@ pub struct Upload {
     writer: Option<Box<dyn BlobWriter>>,
     lanes: Option<Lanes>,
     buffer: Buffer,
-    guard: Guard,
+    saving: Saving,
     key: BlobKey,
     claim: Claim,
     received: u64,
@@ -109,8 +41,8 @@ impl Registry {
         let slot = self.admit(&claim).await?;
         let mut image = self.draft(who, patch).await?;
         self.prepare(&mut image, Fallback::Discard)?;
-        let image = self.catalog.insert(image).await?;
-        self.start(who, image, claim, slot).await
+        let saving = Saving::begin(self, image, true).await?;
+        self.start(who, saving, claim, slot).await
     }
 
     /// Begins the upload into an image that takes bytes. If it does not come to its end, the image has failed and
@@ -134,11 +66,11 @@ impl Registry {
         self.change(who, &mut image, patch).await?;
         self.prepare(&mut image, Fallback::Fail)?;
         image.updated_at = Some(self.now());
-        let image = self.catalog.replace(image).await.map_err(|error| match error.kind() {
+        let saving = Saving::begin(self, image, false).await.map_err(|error| match error.kind() {
             Kind::Precondition => not_for_bytes().because(error),
             _ => error,
         })?;
-        self.start(who, image, claim, slot).await
+        self.start(who, saving, claim, slot).await
     }
 
     /// Whether there is room for another upload of this size.
@@ -173,22 +105,15 @@ impl Registry {
         Ok(())
     }
 
-    async fn start(
-        self: &Arc<Self>,
-        who: &Caller,
-        image: Image,
-        claim: Claim,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<Upload> {
+    async fn start(&self, who: &Caller, saving: Saving, claim: Claim, slot: OwnedSemaphorePermit) -> Result<Upload> {
+        let image = saving.image()?;
         let key = BlobKey::whole(image.id, image.format);
-        // From here on every way out puts the image back.
-        let guard = Guard { registry: Arc::clone(self), saving: Some(image) };
         let writer = self.store.begin(&key, claim.size).await?;
         Ok(Upload {
             writer: Some(writer),
             lanes: Some(Lanes::start()),
             buffer: self.buffers.take(),
-            guard,
+            saving,
             key,
             claim,
             received: 0,
@@ -224,7 +149,7 @@ impl Upload {
 
     async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
         self.received += chunk.len() as u64;
-        let max = self.guard.registry.limits.image_bytes_max;
+        let max = self.saving.registry().limits.image_bytes_max;
         if self.received > max {
             return Err(too_large(max));
         }
@@ -246,7 +171,7 @@ impl Upload {
 
     /// Hands the gathered bytes on. The digest lanes first: they are the slowest.
     async fn flush(&mut self) -> Result<()> {
-        let next = self.guard.registry.buffers.take();
+        let next = self.saving.registry().buffers.take();
         let bytes = std::mem::replace(&mut self.buffer, next).freeze();
         let (Some(lanes), Some(writer)) = (&self.lanes, &mut self.writer) else {
             return Err(Error::internal("the upload is over"));
@@ -280,8 +205,8 @@ impl Upload {
         let digests = lanes.finish().await?;
         self.claim.check(Some(self.received), &digests)?;
 
-        let registry = &self.guard.registry;
-        let mut image = self.guard.saving.clone().ok_or_else(|| Error::internal("the upload is over"))?;
+        let registry = self.saving.registry();
+        let mut image = self.saving.image()?.clone();
         registry.change(&self.who, &mut image, patch).await?;
         let store = registry.store_name();
         image.store = Some(store);
@@ -302,12 +227,10 @@ impl Upload {
     /// The point of no return runs as a task of its own: a client that leaves now must not leave a file without a
     /// record, or a record that falls back after the file appeared.
     async fn publish(mut self, image: Image, writer: Box<dyn BlobWriter>) -> Result<Image> {
-        let saving = self.guard.saving.take();
-        let registry = Arc::clone(&self.guard.registry);
+        let mut saving = self.saving.take();
+        let registry = Arc::clone(self.saving.registry());
         let key = self.key.clone();
         let done = tokio::spawn(async move {
-            // Whatever goes wrong below, this puts the image back, after the bytes are gone.
-            let mut guard = Guard { registry: Arc::clone(&registry), saving };
             let id = image.id;
             let outcome = match writer.finish().await {
                 Ok(_) => registry.catalog.replace(image).await,
@@ -315,14 +238,14 @@ impl Upload {
             };
             match outcome {
                 Ok(image) => {
-                    guard.saving = None;
+                    saving.done();
                     Ok(image)
                 }
                 Err(error) => {
                     if let Err(error) = registry.store.delete(&key).await {
                         log::error!("the bytes of a failed upload of {id} could not be removed: {error}");
                     }
-                    guard.put_back().await;
+                    saving.put_back().await;
                     Err(match error.kind() {
                         Kind::Precondition => crate::catalog::not_found(id).because(error),
                         _ => error,
@@ -343,24 +266,7 @@ impl Upload {
         if let Some(writer) = self.writer.take() {
             writer.abort().await;
         }
-        self.guard.put_back().await;
-    }
-}
-
-impl Guard {
-    /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
-    async fn put_back(&mut self) {
-        let Some(image) = self.saving.take() else { return };
-        let outcome = match fallen_back(image) {
-            FallBack::Remove(image) => self.registry.catalog.remove(&image).await,
-            FallBack::Replace(image) => self.registry.catalog.replace(image).await.map(drop),
-        };
-        // Somebody removed the image meanwhile: nothing is left to put back.
-        if let Err(error) = outcome
-            && error.kind() != Kind::Precondition
-        {
-            log::error!("an image could not be put back after a failed upload: {error}");
-        }
+        self.saving.put_back().await;
     }
 }
 

@@ -1,0 +1,325 @@
+//! The service over a real catalogue and a store in memory: what holds whichever protocol asks.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::blob::{MemoryStore, stream};
+use crate::error::{Kind, Result};
+use crate::fetch::FetchRules;
+use crate::image::query::{Filter, Query, Sort};
+use crate::image::{Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Status, Ticket, Visibility};
+
+/// A service whose directory outlives it, so that another one can follow it.
+struct Bench {
+    dir: tempfile::TempDir,
+    store: MemoryStore,
+    registry: Arc<Registry>,
+}
+
+fn limits() -> Limits {
+    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0 }
+}
+
+fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
+    let catalog = Catalog::open(dir, 1 << 20).unwrap();
+    let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+    Registry::new(catalog, Box::new(store.clone()), linked, fetcher, system_clock, limits())
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
+        let registry = service(dir.path(), &store);
+        Self { dir, store, registry }
+    }
+
+    /// Ends the service and starts the next one.
+    async fn restart(self) -> (Self, Swept) {
+        let Self { dir, store, registry } = self;
+        registry.close();
+        drop(registry);
+        let registry = service(dir.path(), &store);
+        let swept = registry.sweep_at_start().await.unwrap();
+        (Self { dir, store, registry }, swept)
+    }
+
+    async fn images(&self) -> Vec<Image> {
+        let query = Query { filter: Filter::everything(), sort: Sort::default(), limit: 1000, after: None };
+        self.registry.catalog.list(&query).await.unwrap().images
+    }
+
+    async fn blobs(&self) -> usize {
+        self.store.list().await.unwrap().len()
+    }
+
+    /// Waits until nothing is in the state between, then says what there is.
+    async fn settled(&self) -> Vec<Image> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let images = self.images().await;
+            if images.iter().all(|image| image.status != Status::Saving) {
+                return images;
+            }
+            assert!(Instant::now() < deadline, "still saving: {images:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn queued(&self, name: &str) -> Image {
+        self.registry.create(&ROOT, &named(name), None, &Claim::default()).await.unwrap()
+    }
+
+    async fn bytes(&self, image: &Image) -> Vec<u8> {
+        let body = self.registry.open(&ROOT, image, None).await.unwrap();
+        let mut pieces = stream(body, &Buffers::for_reads());
+        let mut bytes = Vec::new();
+        while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
+            bytes.extend_from_slice(&piece.unwrap());
+        }
+        bytes
+    }
+}
+
+const ROOT: Caller = Caller::Admin(None);
+
+fn named(name: &str) -> ImagePatch {
+    ImagePatch { name: Some(Some(name.into())), ..ImagePatch::default() }
+}
+
+fn content() -> Bytes {
+    // More than two buffers, and no multiple of one.
+    (0..2_500_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>().into()
+}
+
+async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim) -> Result<Upload> {
+    match into {
+        None => registry.begin_create(&ROOT, &named("new"), claim).await,
+        Some(id) => registry.begin_upload(&ROOT, id, &ImagePatch::default(), claim).await,
+    }
+}
+
+async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim, bytes: Bytes) -> Result<Image> {
+    let mut upload = begin(registry, into, claim).await?;
+    for start in (0..bytes.len()).step_by(700_000) {
+        upload.write(bytes.slice(start..bytes.len().min(start + 700_000))).await?;
+    }
+    upload.finish(&ImagePatch::default()).await
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_were_sent() {
+    let bench = Bench::new();
+    for into in [None, Some(bench.queued("old").await.id)] {
+        let image = send(&bench.registry, into, Claim::default(), content()).await.unwrap();
+        assert_eq!(image.status, Status::Available);
+        assert_eq!(image.whole().unwrap().size, Some(2_500_000));
+        assert!(bench.bytes(&image).await == content());
+        assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap(), image);
+    }
+}
+
+/// What is wrong, and how the image with it looks afterwards, whether it was new or there before.
+#[tokio::test]
+async fn an_upload_that_fails_leaves_what_was_there() {
+    let zeros = Digests { md5: Some([0; 16]), ..Digests::default() };
+    let sized = |size| Claim { size: Some(size), ..Claim::default() };
+    for (claim, room, kind) in [
+        (Claim::default(), Some(2_000_000), Kind::StoreFull),
+        (Claim::default(), Some(0), Kind::StoreFull),
+        (sized(2_500_000), Some(2_499_999), Kind::StoreFull),
+        (sized(2_500_001), None, Kind::DigestMismatch),
+        (sized(2_499_999), None, Kind::DigestMismatch),
+        (Claim { size: None, digests: zeros.clone() }, None, Kind::DigestMismatch),
+        (sized(u64::MAX), None, Kind::TooLarge),
+    ] {
+        let bench = Bench::new();
+        let old = bench.queued("old").await;
+        if let Some(room) = room {
+            bench.store.fail_after(room);
+        }
+        for into in [None, Some(old.id)] {
+            let error = send(&bench.registry, into, claim.clone(), content()).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{claim:?} {room:?}: {error}");
+            let images = bench.images().await;
+            assert_eq!(images.len(), 1, "put back before the error is told: {images:?}");
+            assert!(matches!(images[0].status, Status::Queued | Status::Failed), "{images:?}");
+            assert_eq!((bench.blobs().await, bench.registry.free_bytes().await), (0, room));
+        }
+        bench.store.fail_after(10_000_000);
+        send(&bench.registry, Some(old.id), Claim::default(), content()).await.unwrap();
+    }
+}
+
+/// Polls a future so often, with time between for the threads that it waits for. Dropped if it is not done then.
+async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..times {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(value);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn an_upload_may_be_dropped_at_every_await() {
+    let mut finished = 0;
+    for new in [true, false] {
+        for polls in 0..10_000 {
+            let bench = Bench::new();
+            let old = bench.queued("old").await;
+            let into = (!new).then_some(old.id);
+            let done = poll_times(polls, send(&bench.registry, into, Claim::default(), content())).await;
+            // What was spawned may still be on its way.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let images = bench.settled().await;
+            for image in &images {
+                match image.status {
+                    Status::Available => assert!(bench.bytes(image).await == content()),
+                    Status::Queued => assert_eq!(image.id, old.id),
+                    Status::Failed => assert!(image.id == old.id && !new),
+                    other => panic!("{other:?} after {polls} polls"),
+                }
+            }
+            let available = images.iter().filter(|image| image.status == Status::Available).count();
+            assert_eq!(bench.blobs().await, available, "after {polls} polls");
+            if let Some(image) = done {
+                assert_eq!((image.unwrap().status, available), (Status::Available, 1));
+                finished += 1;
+                break;
+            }
+        }
+    }
+    assert_eq!(finished, 2);
+}
+
+#[tokio::test]
+async fn an_image_removed_during_its_upload_stays_removed() {
+    let bench = Bench::new();
+    for new in [true, false] {
+        let into = if new { None } else { Some(bench.queued("old").await.id) };
+        let mut upload = begin(&bench.registry, into, Claim::default()).await.unwrap();
+        upload.write(content()).await.unwrap();
+        let [image] = &bench.images().await[..] else { panic!("one image") };
+        bench.registry.delete(&ROOT, image.id).await.unwrap();
+        let error = upload.finish(&ImagePatch::default()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound, "{error}");
+        assert_eq!((bench.images().await.len(), bench.blobs().await), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn the_next_start_ends_what_a_crash_left() {
+    let bench = Bench::new();
+    let (old, whole) = (bench.queued("old").await, bench.queued("whole").await);
+    send(&bench.registry, Some(whole.id), Claim::default(), content()).await.unwrap();
+    // As the rows look when the process dies in the middle.
+    let dead = |fallback| Some(Ticket { boot: Uuid::new_v4(), fallback });
+    let saving = Image { status: Status::Saving, ..old.clone() };
+    let new = Image { id: ImageId::random(), ticket: dead(Fallback::Discard), ..saving.clone() };
+    bench.registry.catalog.insert(new).await.unwrap();
+    bench.registry.catalog.replace(Image { ticket: dead(Fallback::Fail), ..saving }).await.unwrap();
+    assert_eq!(bench.images().await.iter().filter(|image| image.status == Status::Saving).count(), 2);
+    let (bench, swept) = bench.restart().await;
+    assert_eq!(swept, Swept { uploads: 2, removals: 0, staged: 0 });
+    let mut states: Vec<_> = bench.images().await.iter().map(|image| (image.id, image.status)).collect();
+    states.sort_by_key(|(_, status)| *status == Status::Available);
+    assert_eq!(states, [(old.id, Status::Failed), (whole.id, Status::Available)]);
+    assert_eq!(bench.restart().await.1, Swept::default(), "once is enough");
+}
+
+#[tokio::test]
+async fn a_sweep_finishes_removals_and_touches_no_upload_of_this_run() {
+    let bench = Bench::new();
+    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
+    let running = begin(&bench.registry, None, Claim::default()).await.unwrap();
+    // As a removal looks whose second half never came.
+    bench.registry.catalog.replace(Image { status: Status::Deleting, ..image.clone() }).await.unwrap();
+    assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(bench.registry.sweep().await.unwrap(), 1);
+    assert_eq!(bench.blobs().await, 0);
+    assert_eq!(bench.registry.sweep_at_start().await.unwrap(), Swept::default());
+    assert_eq!(running.finish(&ImagePatch::default()).await.unwrap().status, Status::Available);
+}
+
+#[tokio::test]
+async fn only_so_many_uploads_at_a_time() {
+    let bench = Bench::new();
+    let (_first, second) = (
+        begin(&bench.registry, None, Claim::default()).await.unwrap(),
+        begin(&bench.registry, None, Claim::default()).await.unwrap(),
+    );
+    let refused = begin(&bench.registry, None, Claim::default()).await.err().unwrap();
+    assert_eq!((refused.kind(), bench.images().await.len()), (Kind::Busy, 2));
+    second.abandon().await;
+    begin(&bench.registry, None, Claim::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_that_meet_are_all_made() {
+    let bench = Bench::new();
+    let id = bench.queued("a").await.id;
+    let changes = (0..8).map(|n| {
+        let registry = Arc::clone(&bench.registry);
+        let mut patch = ImagePatch::default();
+        patch.properties.insert(format!("key{n}"), Some("value".into()));
+        tokio::spawn(async move { registry.update(&ROOT, id, &patch, None, &Claim::default()).await })
+    });
+    for change in changes.collect::<Vec<_>>() {
+        change.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.registry.get(&ROOT, id).await.unwrap().properties.len(), 8);
+}
+
+#[tokio::test]
+async fn rights_hold_for_every_verb() {
+    let bench = Bench::new();
+    let (me, you) = (Caller::User("me".into()), Caller::User("you".into()));
+    let private = ImagePatch { visibility: Some(Visibility::Private), ..named("mine") };
+    let mine = bench.registry.create(&me, &private, None, &Claim::default()).await.unwrap();
+    let shown = bench.registry.create(&me, &named("shown"), None, &Claim::default()).await.unwrap();
+    for (who, id, kind) in [
+        (&you, mine.id, Kind::NotFound),
+        (&Caller::Anonymous, mine.id, Kind::NotFound),
+        (&you, shown.id, Kind::Forbidden),
+        (&Caller::Anonymous, shown.id, Kind::Unauthenticated),
+    ] {
+        let (patch, claim) = (named("yours"), Claim::default());
+        assert_eq!(bench.registry.update(who, id, &patch, None, &claim).await.unwrap_err().kind(), kind);
+        assert_eq!(bench.registry.delete(who, id).await.unwrap_err().kind(), kind);
+        assert_eq!(bench.registry.begin_upload(who, id, &patch, claim).await.err().unwrap().kind(), kind);
+    }
+    assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
+    assert!(bench.registry.delete_all(&you).await.unwrap().is_empty());
+    assert_eq!(bench.registry.delete_all(&me).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_kernel_has_to_be_one() {
+    let bench = Bench::new();
+    let disk = bench.queued("disk").await;
+    let patch = ImagePatch { kind: Some(Some(ImageKind::Kernel)), ..named("vmlinuz") };
+    let kernel = bench.registry.create(&ROOT, &patch, None, &Claim::default()).await.unwrap();
+    for (id, fits) in [(kernel.id, true), (disk.id, false), (ImageId::random(), false)] {
+        let patch = ImagePatch { kernel: Some(Some(id)), ..named("machine") };
+        assert_eq!(bench.registry.create(&ROOT, &patch, None, &Claim::default()).await.is_ok(), fits);
+    }
+}
+
+#[tokio::test]
+async fn withheld_bytes_are_given_to_nobody() {
+    let bench = Bench::new();
+    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
+    let withheld = bench.registry.set_active(&ROOT, image.id, false).await.unwrap();
+    assert_eq!(bench.registry.open(&ROOT, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
+    let error = send(&bench.registry, Some(image.id), Claim::default(), content()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict, "what is withheld is not up for replacement");
+    let again = bench.registry.set_active(&ROOT, image.id, true).await.unwrap();
+    assert!(bench.bytes(&again).await == content());
+}
