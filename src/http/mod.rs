@@ -6,6 +6,7 @@ pub mod body;
 pub mod conditional;
 pub mod deliver;
 pub mod guard;
+mod leftover;
 pub mod observe;
 pub mod server;
 pub mod tls;

@@ -11,6 +11,7 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error, HttpResponse, HttpServer};
 
 use super::guard::{self, Names};
+use super::leftover::end_cleanly;
 use super::observe::observe;
 use super::tls::Tls;
 
@@ -19,6 +20,10 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An idle connection is kept so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// So long a connection is read on after an answer that came before the end of its request: what is still on its way
+/// must not reset the connection before the sender has seen the answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How to serve.
 pub struct Settings {
@@ -82,11 +87,13 @@ where
             .app_data(names.clone())
             .wrap(from_fn(gate))
             .wrap(Condition::new(access_log, from_fn(observe)))
+            .wrap(from_fn(end_cleanly))
             .configure(&mount)
     };
     let mut server = HttpServer::new(app)
         .client_request_timeout(HEAD_PATIENCE)
         .keep_alive(KEEP_ALIVE)
+        .client_disconnect_timeout(LINGER)
         .shutdown_timeout(drain.as_secs())
         .disable_signals();
     if workers > 0 {

@@ -134,7 +134,7 @@ async fn an_upload_that_fails_leaves_what_was_there() {
         (sized(2_500_000), Some(2_499_999), Kind::StoreFull),
         (sized(2_500_001), None, Kind::DigestMismatch),
         (sized(2_499_999), None, Kind::DigestMismatch),
-        (Claim { size: None, digests: zeros.clone() }, None, Kind::DigestMismatch),
+        (Claim { size: None, digests: zeros }, None, Kind::DigestMismatch),
         (sized(u64::MAX), None, Kind::TooLarge),
     ] {
         let bench = Bench::new();

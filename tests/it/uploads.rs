@@ -1,6 +1,6 @@
 //! Bytes on their way in: every way to send them, and every way for them not to arrive.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -213,6 +213,37 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
     assert_eq!(answer.status, 507, "{answer:?}");
     assert!(answer.json()["message"].as_str().unwrap().contains("too few"));
     nothing_left(&server);
+}
+
+/// The sender is told, is not reset before it can have read so, and is not listened to for ever.
+#[test]
+fn an_endless_body_that_is_refused_is_answered_and_ended() {
+    let server = Server::start();
+    let head = format!(
+        "PUT /images/{} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "0".repeat(36),
+        server.address()
+    );
+    let mut stream = server.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    let piece = chunked(&noise(1, 50_000), 50_000);
+    let piece = &piece[..piece.len() - 5];
+    let began = std::time::Instant::now();
+    while stream.write_all(piece).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(30), "still listened to");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(began.elapsed() > Duration::from_millis(500), "the answer had no time to arrive");
+
+    // What is small and here already costs nobody a connection.
+    let mut stream = server.connect();
+    for _ in 0..2 {
+        stream.write_all(format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes()).unwrap();
+        let mut bytes = vec![0; 4096];
+        let length = stream.read(&mut bytes).unwrap();
+        let answer = Answer::parse(&bytes[..length], false);
+        assert_eq!((answer.status, answer.header("connection")), (404, None), "{answer:?}");
+    }
 }
 
 fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {

@@ -1,0 +1,85 @@
+//! What a handler leaves unread of a request: an upload that was refused while its sender is still sending.
+//!
+//! actix-http 3 drains a chunked body whose reader is gone without an end, however much comes and however long it
+//! takes, and closes a connection whose body still has a reader: after an answer that says `Connection: close`, and
+//! after reading on for a moment, so that the sender sees the answer and not a reset. That is what is wanted for every
+//! body, so an unread one is kept until its answer is out.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::middleware::Next;
+use actix_web::web::Bytes;
+use actix_web::{Error, HttpMessage};
+use futures_util::{FutureExt, Stream, StreamExt};
+
+/// Chunks that are read away before an answer: a small body is here already, and its connection may live on.
+const CHUNKS_MAX: usize = 16;
+
+/// A body that two hold: the handler, and whoever waits for the answer to be out.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Option<Payload>>>);
+
+impl Stream for Shared {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut payload = self.0.borrow_mut();
+        let Some(open) = payload.as_mut() else { return Poll::Ready(None) };
+        let polled = open.poll_next_unpin(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            *payload = None;
+        }
+        polled
+    }
+}
+
+/// An answer, and what is unread of its request.
+struct Answer<B> {
+    body: B,
+    _unread: Option<Payload>,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+/// Middleware: ends connections whose request was not read to its end.
+pub(super) async fn end_cleanly(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let payload = request.take_payload();
+    // Other kinds are no body at all, or HTTP/2, where a stream ends by itself.
+    if !matches!(payload, Payload::H1 { .. }) {
+        request.set_payload(payload);
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let mut shared = Shared(Rc::new(RefCell::new(Some(payload))));
+    request.set_payload(Payload::Stream { payload: Box::pin(shared.clone()) });
+    let response = next.call(request).await?.map_into_boxed_body();
+    if shared.0.borrow().is_some() {
+        // An answer that took no time comes before the connection's reader looked at what follows the head.
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..CHUNKS_MAX {
+        if !matches!(shared.next().now_or_never(), Some(Some(Ok(_)))) {
+            break;
+        }
+    }
+    let unread = shared.0.take();
+    Ok(response.map_body(|_, body| Answer { body, _unread: unread }).map_into_boxed_body())
+}
