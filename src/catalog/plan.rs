@@ -42,30 +42,35 @@ pub(crate) fn plan(filter: &Filter, sort: Sort, probe: Probe<'_>) -> Result<Plan
     let mut conditions = Vec::new();
     flatten(filter, &mut conditions);
 
+    if conditions.iter().any(|condition| matches!(condition, Filter::Any(choices) if choices.is_empty())) {
+        return Ok(Plan::Nothing);
+    }
     let mut in_order = None;
-    let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
-    for condition in conditions {
+    for condition in &conditions {
         match condition {
-            Filter::Any(choices) if choices.is_empty() => return Ok(Plan::Nothing),
             Filter::Equals(Attr::Id, Value::Id(id)) => return Ok(Plan::One(*id)),
             Filter::Equals(attr, value) if in_order.is_none() && keeps_order(*attr, sort) => {
                 in_order = value_prefix(*attr, value);
             }
             _ => {}
         }
+    }
+    // Counting reads keys: no more of them than could change the plan. "Public, or mine" usually holds for most
+    // images, and is not worth a long count either.
+    let gather_max = if in_order.is_some() { FEW } else { GATHER_MAX };
+    let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
+    for condition in conditions {
         let Some(ranges) = ranges_of(condition) else { continue };
-        // "Public, or mine" usually holds for most images: not worth a long count.
-        let most = if matches!(condition, Filter::Any(_)) { FEW } else { GATHER_MAX };
+        let most = if matches!(condition, Filter::Any(_)) { FEW } else { gather_max };
         let best = smallest.as_ref().map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
         if let Some(count) = count(&ranges, best, probe)? {
             smallest = Some((count, ranges));
         }
     }
     Ok(match (smallest, in_order) {
-        (Some((count, ranges)), None) if count <= GATHER_MAX => Plan::Gather(ranges),
-        (Some((count, ranges)), Some(_)) if count <= FEW => Plan::Gather(ranges),
-        (_, Some(prefix)) => Plan::WalkValue { prefix },
-        (_, None) => Plan::WalkOrder(whole_order(sort.by)),
+        (Some((_, ranges)), _) => Plan::Gather(ranges),
+        (None, Some(prefix)) => Plan::WalkValue { prefix },
+        (None, None) => Plan::WalkOrder(whole_order(sort.by)),
     })
 }
 

@@ -1,0 +1,290 @@
+//! What the benchmark programs share: servers as processes of their own, what they cost, and tables of medians.
+//!
+//! Everything is on loopback and below the build directory. Peers are run in the same round as Visor, in turn, because
+//! a machine's speed drifts more than the differences that matter.
+#![allow(dead_code, reason = "each program uses its part")]
+#![allow(missing_docs, unreachable_pub, reason = "a module of a program")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub const MIB: usize = 1 << 20;
+
+/// A command line argument `--name value` (behind `--` of `cargo bench`).
+pub fn argument(name: &str, default: usize) -> usize {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1).map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// A directory of our own on the disk that holds the build directory. Removed when dropped.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Bytes that do not compress and do not repeat within a page.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A server as a process. Ended by its own id when dropped.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Visor on this data directory.
+    pub fn visor(data: &Path) -> Self {
+        let ready = data.with_extension("ready");
+        let child = Command::new(env!("CARGO_BIN_EXE_visor"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--no-tls", "--data-dir"])
+            .args([data, Path::new("--ready-file"), &ready])
+            .env("VISOR__LOG__ACCESS", "false")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while !ready.exists() {
+            assert!(began.elapsed() < Duration::from_secs(120), "the server does not start");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let url = std::fs::read_to_string(&ready).unwrap();
+        std::fs::remove_file(ready).unwrap();
+        let address = url.lines().next().unwrap().trim_start_matches("http://").parse().unwrap();
+        Self { child, address }
+    }
+
+    /// nginx with two workers, tuned for large files, serving and taking (`PUT`) what is in `root`. `None` if there is
+    /// no nginx here.
+    pub fn nginx(root: &Path) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let scratch = root.join("nginx");
+        std::fs::create_dir_all(&scratch).unwrap();
+        let dir = scratch.display();
+        let text = format!(
+            "daemon off; user root; worker_processes 2; pid {dir}/pid; error_log {dir}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 0;\n\
+             client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
+             uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
+             server {{ listen 127.0.0.1:{port}; root {}; dav_methods PUT; }} }}\n",
+            root.display()
+        );
+        let config = scratch.join("conf");
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new("nginx")
+            .args([Path::new("-p"), &scratch, Path::new("-c"), &config])
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(10), "nginx does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(Self { child, address })
+    }
+
+    /// The process and its children.
+    fn family(&self) -> Vec<u32> {
+        let own = self.child.id();
+        let parent_is_own = |pid: &u32| stat(*pid).is_some_and(|fields| fields[1] == u64::from(own));
+        let all =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        all.filter(parent_is_own).chain([own]).collect()
+    }
+
+    /// Processor seconds used so far.
+    pub fn cpu(&self) -> f64 {
+        let ticks: u64 = self.family().into_iter().filter_map(stat).map(|fields| fields[11] + fields[12]).sum();
+        ticks as f64 / 100.0
+    }
+
+    /// Largest resident memory so far, in MiB, of the process alone.
+    pub fn peak_mib(&self) -> f64 {
+        peak_mib(&self.child.id().to_string())
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::new(self.address)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Asked first: a killed nginx leaves its workers behind.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// The numbers of `/proc/PID/stat` behind the name: [1] is the parent, [11] and [12] are user and system ticks, of
+/// which Linux shows 100 a second everywhere.
+fn stat(pid: u32) -> Option<Vec<u64>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = text.rsplit_once(')')?.1;
+    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+/// Processor seconds of all children that have ended.
+pub fn cpu_of_children() -> f64 {
+    let fields = stat(std::process::id()).unwrap();
+    (fields[13] + fields[14]) as f64 / 100.0
+}
+
+/// Largest resident memory of a process (`self` or an id), in MiB.
+pub fn peak_mib(pid: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// A kept connection, for clients that should cost as little as possible.
+pub struct Connection {
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { reader: BufReader::with_capacity(64 * 1024, stream) }
+    }
+
+    /// Sends a request with an empty body, reads the whole answer, and returns its body. It has to be a success.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Vec<u8> {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        self.reader.get_mut().write_all(head.as_bytes()).unwrap();
+        self.answer()
+    }
+
+    /// Sends a head and gives the socket, to send a body.
+    pub fn send_head(&mut self, head: &str) -> &mut TcpStream {
+        self.reader.get_mut().write_all(head.as_bytes()).unwrap();
+        self.reader.get_mut()
+    }
+
+    /// Reads an answer's head: its length, or `None` when it is chunked.
+    fn head(&mut self) -> Option<usize> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        assert!(line.contains(" 20"), "{line}");
+        let mut length = Some(0);
+        loop {
+            line.clear();
+            self.reader.read_line(&mut line).unwrap();
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.split_once(": ") {
+                Some(("content-length", value)) => length = Some(value.parse().unwrap()),
+                Some(("transfer-encoding", _)) => length = None,
+                _ if line.is_empty() => return length,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads an answer.
+    pub fn answer(&mut self) -> Vec<u8> {
+        let Some(length) = self.head() else { return self.chunks() };
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body).unwrap();
+        body
+    }
+
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line).unwrap();
+            let length = usize::from_str_radix(line.trim(), 16).unwrap();
+            let begin = body.len();
+            body.resize(begin + length + 2, 0);
+            self.reader.read_exact(&mut body[begin..]).unwrap();
+            body.truncate(begin + length);
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    /// Downloads and forgets. A discarding client lets the kernel drop the bytes, so that only the server works; a
+    /// copying one reads them into its memory, as real clients do. Returns how many there were.
+    pub fn download(&mut self, path: &str, copying: bool) -> usize {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.reader.get_mut().write_all(head.as_bytes()).unwrap();
+        let length = self.head().expect("a download says its length");
+        let mut buffer = vec![0; 256 * 1024];
+        let there = self.reader.buffer().len().min(length);
+        self.reader.consume(there);
+        let mut left = length - there;
+        while left > 0 {
+            let wanted = left.min(buffer.len());
+            let got = if copying {
+                self.reader.get_mut().read(&mut buffer[..wanted]).unwrap()
+            } else {
+                let flags = rustix::net::RecvFlags::TRUNC;
+                rustix::net::recv(self.reader.get_ref(), &mut buffer[..wanted], flags).unwrap().1
+            };
+            assert!(got > 0, "the server closed {left} bytes early");
+            left -= got;
+        }
+        length
+    }
+}
+
+/// What a round measured.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    pub seconds: f64,
+    pub cpu: f64,
+}
+
+/// Runs a piece of work and says what it took of the clock and of a server's processor time.
+pub fn measure(server: &Process, work: impl FnOnce()) -> Sample {
+    let (began, cpu) = (Instant::now(), server.cpu());
+    work();
+    Sample { seconds: began.elapsed().as_secs_f64(), cpu: server.cpu() - cpu }
+}
+
+/// Median and range.
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Self { median: values[values.len() / 2], low: values[0], high: values[values.len() - 1] }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.median >= 100.0 { 0 } else { 2 };
+        write!(f, "{:.digits$} [{:.digits$}–{:.digits$}]", self.median, self.low, self.high)
+    }
+}
+
+/// The value below which a share of the values lies.
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share) as usize]
+}

@@ -1,0 +1,114 @@
+//! Uploads beside a plain copy of the same bytes on the same disk, and beside nginx's `PUT`, which neither hashes nor
+//! syncs; and the memory of many uploads at once. `cargo bench --bench upload -- --rounds 5 --mib 512`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark that fails has no result")]
+
+mod common;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::{MIB, Process, Sample, Spread, argument, cpu_of_children, directory, measure, noise};
+
+/// A piece of work to be measured each round.
+type Work<'a> = Box<dyn Fn() -> Sample + 'a>;
+
+fn main() {
+    let (rounds, mib) = (argument("--rounds", 5), argument("--mib", 512));
+    let dir = directory();
+    let block = noise(64 * MIB);
+    let source = dir.path().join("source");
+    {
+        let mut file = File::create(&source).unwrap();
+        (0..mib / 64).for_each(|_| file.write_all(&block).unwrap());
+        file.sync_all().unwrap();
+    }
+    let visor = Process::visor(&dir.path().join("data"));
+    let nginx = Process::nginx(dir.path());
+    let copy = dir.path().join("copy");
+    let mut works: Vec<(&str, Work<'_>)> = vec![
+        ("Visor, 1 upload", Box::new(|| uploads(&visor, &block, mib, 1))),
+        ("Visor, 8 uploads", Box::new(|| uploads(&visor, &block, mib / 8, 8))),
+        ("cp + fsync", Box::new(|| copied(&source, &copy, &[]))),
+        ("cp + fsync, md5sum, sha256sum beside", Box::new(|| copied(&source, &copy, &["md5sum", "sha256sum"]))),
+    ];
+    if let Some(nginx) = &nginx {
+        works.push(("nginx PUT, 1 upload", Box::new(|| put(nginx, &block, mib, dir.path()))));
+    }
+    let mut samples = vec![Vec::new(); works.len()];
+    for _ in 0..rounds {
+        for ((_, work), samples) in works.iter().zip(&mut samples) {
+            samples.push(work());
+        }
+    }
+    let gigabytes = (mib * MIB) as f64 / 1e9;
+    println!("| work, {mib} MiB | MB/s | CPU-s/GB | Visor's (1 upload) speed to it, by rounds |\n|---|---|---|---|");
+    for ((name, _), theirs) in works.iter().zip(&samples) {
+        let speed = Spread::of(theirs.iter().map(|sample| gigabytes * 1000.0 / sample.seconds));
+        let cpu = Spread::of(theirs.iter().map(|sample| sample.cpu / gigabytes));
+        let ratio = Spread::of(samples[0].iter().zip(theirs).map(|(ours, theirs)| theirs.seconds / ours.seconds));
+        println!("| {name} | {speed} | {cpu} | {ratio} |");
+    }
+    drop(works);
+    drop(visor);
+
+    let fresh = Process::visor(&dir.path().join("fresh"));
+    let idle = fresh.peak_mib();
+    uploads(&fresh, &block, 1024, 8);
+    println!("\nPeak memory: {:.0} MiB after 8 uploads of 1 GiB at once, {idle:.0} MiB before", fresh.peak_mib());
+}
+
+/// Sends so many MiB as each of several new images at the same time, then removes them.
+fn uploads(visor: &Process, block: &[u8], mib: usize, clients: usize) -> Sample {
+    let sample = measure(visor, || {
+        std::thread::scope(|scope| {
+            for _ in 0..clients {
+                scope.spawn(|| {
+                    let head = "POST /images HTTP/1.1\r\nx-image-meta-name: image\r\nx-image-meta-architecture: i386\r\n\
+                                Content-Type: application/octet-stream\r\n";
+                    send(visor, head, block, mib);
+                });
+            }
+        });
+    });
+    visor.connect().request("DELETE", "/all", "x-visor-confirm: all\r\n");
+    sample
+}
+
+fn put(nginx: &Process, block: &[u8], mib: usize, root: &Path) -> Sample {
+    let sample = measure(nginx, || send(nginx, "PUT /put HTTP/1.1\r\n", block, mib));
+    std::fs::remove_file(root.join("put")).unwrap();
+    sample
+}
+
+fn send(server: &Process, head: &str, block: &[u8], mib: usize) {
+    let mut connection = server.connect();
+    let length = mib * MIB;
+    let socket = connection.send_head(&format!("{head}Host: localhost\r\nContent-Length: {length}\r\n\r\n"));
+    let mut left = length;
+    while left > 0 {
+        let piece = left.min(block.len());
+        socket.write_all(&block[..piece]).unwrap();
+        left -= piece;
+    }
+    connection.answer();
+}
+
+/// Copies a file and makes it durable, with programs that read it at the same time.
+fn copied(source: &Path, copy: &Path, beside: &[&str]) -> Sample {
+    let (began, cpu) = (Instant::now(), cpu_of_children());
+    let others: Vec<_> =
+        beside.iter().map(|name| Command::new(name).arg(source).stdout(Stdio::null()).spawn().unwrap()).collect();
+    let done = Command::new("cp").args([Path::new("--reflink=never"), source, copy]).status().unwrap();
+    assert!(done.success());
+    File::open(copy).unwrap().sync_all().unwrap();
+    for mut other in others {
+        assert!(other.wait().unwrap().success());
+    }
+    let sample = Sample { seconds: began.elapsed().as_secs_f64(), cpu: cpu_of_children() - cpu };
+    std::fs::remove_file(copy).unwrap();
+    sample
+}
