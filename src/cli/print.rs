@@ -57,7 +57,8 @@ pub(super) fn size(bytes: u64) -> String {
 fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
+        // What a server sends must not move the cursor of whoever reads it.
+        Some(Value::String(text)) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
         Some(other) => other.to_string(),
     }
 }
@@ -99,6 +100,11 @@ mod tests {
         assert!(lines[0].starts_with("ID                                   NAME                  ARCHITECTURE TYPE"));
         assert!(lines[1].starts_with("------------------------------------  ---------------------  ------------  "));
         assert!(lines[2].ends_with("12"));
+    }
+
+    #[test]
+    fn terminals_are_not_controlled_by_servers() {
+        assert_eq!(text(Some(&"a\u{1b}[2Jb\u{9b}\nü".into())), "a\u{fffd}[2Jb\u{fffd}\u{fffd}ü");
     }
 
     #[test]

@@ -261,8 +261,15 @@ impl Part {
 
     /// Gives the file its name, unless something has it by now.
     fn publish(&self, path: &Path) -> std::io::Result<()> {
-        std::fs::hard_link(&self.file, path)?;
-        self.remove();
+        match std::fs::hard_link(&self.file, path) {
+            Ok(()) => self.remove(),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(error),
+            // A file system without links, such as a memory stick's.
+            Err(_) => {
+                std::fs::rename(&self.file, path)?;
+                std::fs::remove_file(&self.etag)?;
+            }
+        }
         Ok(())
     }
 

@@ -19,6 +19,18 @@ pub(crate) fn visor() -> Command {
     command
 }
 
+/// Runs a command to its end: exit code, standard output, standard error.
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
+    run_with(arguments, Stdio::null())
+}
+
+/// The same, with something to read.
+pub(crate) fn run_with(arguments: &[&str], input: impl Into<Stdio>) -> (i32, String, String) {
+    let done = visor().args(arguments).stdin(input).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+}
+
 /// A running server. Killed by its own process id when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -73,6 +85,10 @@ impl Server {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn port(&self) -> &str {
+        self.address.rsplit(':').next().unwrap()
     }
 
     /// What the server said so far.

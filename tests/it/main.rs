@@ -5,6 +5,7 @@
 
 mod architecture;
 mod auth;
+mod client;
 mod crash;
 mod errors;
 mod harness;

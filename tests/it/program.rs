@@ -2,13 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Server, noise, visor};
-
-fn run(arguments: &[&str]) -> (i32, String, String) {
-    let done = visor().args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
-}
+use crate::harness::{Server, noise, run, visor};
 
 #[test]
 fn the_configuration_is_checked_and_shown() {
