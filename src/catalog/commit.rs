@@ -331,7 +331,7 @@ impl Worker {
     fn fall_back(&mut self, why: &str) {
         let memory = MemoryEngine::default();
         match load::into_engine(&mut self.journal, &memory) {
-            Ok(state) => {
+            Ok((state, _)) => {
                 self.state = state;
                 log::error!(
                     "the metadata database can't be trusted ({why}); serving {} images from memory, out of the \

@@ -2,7 +2,8 @@
 //!
 //! A line is `{"crc":"…","seq":…,"op":…}`: the CRC-32 covers everything behind its own comma. A segment opens with a
 //! `begin` line that says at which sequence number it starts and how many images follow as its base; then come the
-//! changes. A torn tail is cut off; damage elsewhere is counted and reported, never passed over in silence.
+//! changes. Damage is counted and reported, never passed over in silence; a line that is whole and can't be understood
+//! is a newer program's, and stops everything.
 //!
 //! Knows rows, not index entries, and no engine.
 
@@ -46,8 +47,14 @@ enum Outgoing<'a> {
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
     Begin { seq: u64, images: u64 },
-    Put { seq: u64, v: u8, image: Box<RowV1> },
+    Put { seq: u64, image: Box<RowV1> },
     Delete { seq: u64, id: Uuid },
+}
+
+/// The version of a line's row, where it has one.
+#[derive(Deserialize)]
+struct Version {
+    v: Option<u8>,
 }
 
 /// A whole line, with its end.
@@ -79,11 +86,15 @@ fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
     }
     let json = [b"{", rest].concat();
     let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
+    // Before the row itself, whose shape belongs to its version.
+    let Version { v } = serde_json::from_slice(&json).map_err(malformed)?;
+    if v.is_some_and(|v| v != VERSION) {
+        return Err(RowError::Newer(v.unwrap_or_default()));
+    }
     Ok(match serde_json::from_slice(&json).map_err(malformed)? {
         Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
         Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
-        Incoming::Put { v, .. } if v != VERSION => return Err(RowError::Newer(v)),
-        Incoming::Put { seq, image, .. } => (seq, Entry::Put(Box::new((*image).try_into()?))),
+        Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),
     })
 }
 
@@ -102,6 +113,8 @@ pub(crate) struct Journal {
     bytes: u64,
     /// How many lines that is.
     lines: u64,
+    /// Why nothing may be acknowledged any more.
+    doubt: Option<String>,
 }
 
 fn segment_path(dir: &Path, segment: u64) -> PathBuf {
@@ -120,17 +133,21 @@ fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 impl Journal {
     /// Opens the newest segment in `dir`, if there is one.
     pub(crate) fn open(dir: &Path) -> io::Result<Option<Self>> {
-        let Some(segment) = segments(dir)?.pop() else { return Ok(None) };
+        segments(dir)?.pop().map(|segment| Self::open_segment(dir, segment)).transpose()
+    }
+
+    /// Opens the segment before the newest, for reading: it has what the newest begins with, and how that came about.
+    pub(crate) fn open_older(dir: &Path) -> io::Result<Option<Self>> {
+        segments(dir)?.into_iter().rev().nth(1).map(|segment| Self::open_segment(dir, segment)).transpose()
+    }
+
+    fn open_segment(dir: &Path, segment: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(segment_path(dir, segment))?;
         let bytes = file.metadata()?.len();
-        Ok(Some(Self { dir: dir.to_owned(), file, bytes, lines: 0 }))
+        Ok(Self { dir: dir.to_owned(), file, bytes, lines: 0, doubt: None })
     }
 
     /// Starts a new segment whose base is `images` images as of `seq`, and makes it the newest.
@@ -160,13 +177,16 @@ impl Journal {
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
+        let (bytes, directory) = (file.metadata()?.len(), File::open(dir)?);
         std::fs::rename(&aside, &path)?;
-        sync_dir(dir)?;
+        // It is the newest now: an error from here on would leave the caller writing to the old one.
+        let doubt = directory.sync_all().err().map(|error| error.to_string());
         for number in old.iter().rev().skip(1) {
-            std::fs::remove_file(segment_path(dir, *number))?;
+            if let Err(error) = std::fs::remove_file(segment_path(dir, *number)) {
+                log::warn!("an old segment of the journal could not be removed: {error}");
+            }
         }
-        let bytes = file.metadata()?.len();
-        Ok(Self { dir: dir.to_owned(), file, bytes, lines: count + 1 })
+        Ok(Self { dir: dir.to_owned(), file, bytes, lines: count + 1, doubt })
     }
 
     /// Where it lies.
@@ -190,6 +210,9 @@ impl Journal {
     /// `Append`: nothing was added, the journal is as before. `Sync`: the disk did not keep its promise, and what
     /// is in the file is unknown; no further write may be acknowledged.
     pub(crate) fn append(&mut self, lines: &[u8], count: u64) -> Result<(), AppendError> {
+        if let Some(doubt) = &self.doubt {
+            return Err(AppendError::Sync(io::Error::other(doubt.clone())));
+        }
         if let Err(error) = self.file.write_all_at(lines, self.bytes) {
             // A part of the lines may be there: cut it, so that a later, longer append can't leave half of it behind.
             self.file.set_len(self.bytes).map_err(AppendError::Sync)?;
@@ -201,13 +224,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Reads the newest segment from its beginning and hands every good line to `each`. Cuts a torn tail.
+    /// Reads the segment from its beginning and hands every good line to `each`. Changes nothing: what is behind the
+    /// last good line is cut by [`Journal::cut`], when it is decided that it is not needed.
     ///
+    /// # Errors
+    /// It can't be read, `each` failed, or a line is whole and yet not understood.
     pub(crate) fn replay(&mut self, mut each: impl FnMut(Found) -> io::Result<()>) -> io::Result<Damage> {
         // A second handle on the same file: the first stays free for cutting.
         let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
         reader.seek(SeekFrom::Start(0))?;
-        let (mut line, mut at, mut good_end, mut damaged_since_good, mut damaged) = (Vec::new(), 0, 0, 0, 0);
+        let (mut line, mut at, mut good_end, mut damage) = (Vec::new(), 0, 0, Damage::default());
+        // What the segment's first line promises of those behind it.
+        let mut base: Option<(u64, u64)> = None;
         self.lines = 0;
         loop {
             line.clear();
@@ -216,29 +244,45 @@ impl Journal {
                 break;
             }
             at += read;
-            match line.strip_suffix(b"\n").ok_or(RowError::Damaged).and_then(parse) {
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                damage.torn = true;
+                continue;
+            };
+            match parse(whole) {
                 Ok((seq, entry)) => {
-                    damaged += damaged_since_good;
-                    damaged_since_good = 0;
+                    damage.lines += std::mem::take(&mut damage.tail_lines);
+                    // What looked torn was too long a line.
+                    damage.lines += u64::from(std::mem::take(&mut damage.torn));
                     good_end = at;
                     self.lines += 1;
+                    match (&entry, &mut base) {
+                        (Entry::Begin { images }, _) => base = Some((seq, *images)),
+                        (Entry::Put(_), Some((began, left))) if *began == seq => *left = left.saturating_sub(1),
+                        _ => {}
+                    }
                     each(Found { seq, entry })?;
                 }
-                // A newer program's row is not damage: cutting or skipping it would lose data.
-                Err(error @ RowError::Newer(_)) => return Err(io::Error::other(error.to_string())),
-                Err(_) => damaged_since_good += 1,
+                Err(RowError::Damaged) => damage.tail_lines += 1,
+                // Whole, as its checksum says, and not ours to cut or skip.
+                Err(error) => {
+                    return Err(io::Error::other(format!("the journal was written by a newer visor: {error}")));
+                }
             }
         }
-        if at > good_end {
-            log::warn!(
-                "cutting {} bytes off the end of the journal: a change that was never acknowledged",
-                at - good_end
-            );
-            self.file.set_len(good_end)?;
+        damage.base = base.is_none_or(|(_, left)| left > 0);
+        self.bytes = good_end;
+        Ok(damage)
+    }
+
+    /// Cuts what is behind the last good line of the last [`Journal::replay`].
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
+        let behind = self.file.metadata()?.len().saturating_sub(self.bytes);
+        if behind > 0 {
+            log::warn!("cutting {behind} bytes off the end of the journal, which are no whole change");
+            self.file.set_len(self.bytes)?;
             self.file.sync_all()?;
         }
-        self.bytes = good_end;
-        Ok(Damage { lines: damaged, tail_cut: at > good_end })
+        Ok(())
     }
 }
 
@@ -247,8 +291,24 @@ impl Journal {
 pub(crate) struct Damage {
     /// Damaged lines with good ones behind them.
     pub(crate) lines: u64,
-    /// Whether something was cut off the end.
-    pub(crate) tail_cut: bool,
+    /// Damaged lines at the end.
+    pub(crate) tail_lines: u64,
+    /// Whether the last line has no end: a write that was cut short, and never acknowledged.
+    pub(crate) torn: bool,
+    /// Whether the lines are missing that it begins with.
+    pub(crate) base: bool,
+}
+
+impl Damage {
+    /// Whether nothing is missing.
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether something may be missing that was acknowledged.
+    pub(crate) fn loses(self) -> bool {
+        self.lines > 0 || self.tail_lines > 0 || self.base
+    }
 }
 
 /// Why lines could not be appended.
@@ -313,6 +373,8 @@ mod tests {
             let mut journal = Journal::open(dir.path()).unwrap().unwrap();
             let (entries, damaged) = replayed(&mut journal);
             assert_eq!((entries.len(), damaged), (ends.iter().filter(|end| **end <= cut).count(), 0), "cut at {cut}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), cut as u64, "reading changes nothing");
+            journal.cut().unwrap();
             journal.append(&delete_line(9, ImageId::random()).unwrap(), 1).unwrap();
             assert_eq!(replayed(&mut journal).0.len(), entries.len() + 1, "cut at {cut}");
         }
@@ -344,9 +406,49 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_row_is_refused_not_skipped() {
-        let row = RowV1::from(&sample("a"));
-        let newer = line(&Outgoing::Put { seq: 1, v: VERSION + 1, image: &row }).unwrap();
-        assert!(matches!(parse(&newer[..newer.len() - 1]), Err(RowError::Newer(_))));
+    fn a_segment_without_its_beginning_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let images: Vec<_> = ["a", "b"].map(|name| Ok(sample(name))).into();
+        let mut journal = Journal::begin(dir.path(), 7, 2, images.into_iter()).unwrap();
+        journal.append(&delete_line(8, ImageId::random()).unwrap(), 1).unwrap();
+        let whole = std::fs::read(segment_path(dir.path(), 1)).unwrap();
+        let lines: Vec<&[u8]> = whole.split_inclusive(|b| *b == b'\n').collect();
+        for (keep, base) in [(0..4, false), (0..3, false), (0..2, true), (0..1, true), (0..0, true), (1..4, true)] {
+            std::fs::write(segment_path(dir.path(), 1), lines[keep.clone()].concat()).unwrap();
+            let damage = Journal::open(dir.path()).unwrap().unwrap().replay(|_| Ok(())).unwrap();
+            assert_eq!((damage.base, damage.loses()), (base, base), "{keep:?}");
+        }
+    }
+
+    /// What can't be understood although it is whole belongs to a newer program: never cut, never skipped.
+    #[test]
+    fn what_is_newer_is_refused() {
+        let put = put_line(1, &sample("a")).unwrap();
+        let put = std::str::from_utf8(&put[CRC_HEAD_BYTES..put.len() - 1]).unwrap();
+        for (from, to) in [
+            ("\"v\":1", "\"v\":2"),
+            ("\"v\":1,\"image\":{\"id\"", "\"v\":2,\"image\":{\"key\""),
+            ("\"public\"", "\"secret\""),
+            ("\"op\":\"put\"", "\"op\":\"merge\""),
+        ] {
+            assert!(put.contains(from), "{from}: {put}");
+            let newer = put.replace(from, to);
+            let line = format!("{{\"crc\":\"{:08x}\",{newer}", crc32fast::hash(newer.as_bytes()));
+            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(2) | RowError::Malformed(_))), "{to}");
+            let dir = tempfile::tempdir().unwrap();
+            let (mut journal, ..) = three_lines(dir.path());
+            journal.append(format!("{line}\n").as_bytes(), 1).unwrap();
+            let refused = journal.replay(|_| Ok(())).unwrap_err().to_string();
+            assert!(refused.contains("newer"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_synced_seals_the_new_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, ..) = three_lines(dir.path());
+        journal.doubt = Some("lost power".into());
+        let error = journal.append(&delete_line(9, ImageId::random()).unwrap(), 1).unwrap_err();
+        assert!(matches!(error, AppendError::Sync(_)));
     }
 }

@@ -25,7 +25,13 @@ const LOAD_BATCH: usize = 128;
 const BEHIND_MAX: usize = 10_000;
 
 /// An opened catalogue's parts.
-pub(crate) type Opened = (Box<dyn Engine>, Journal, State);
+pub(crate) struct Opened {
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) journal: Journal,
+    pub(crate) state: State,
+    /// Whether changes may be missing that were acknowledged.
+    pub(crate) lost: bool,
+}
 
 fn engine_dir(dir: &Path) -> PathBuf {
     dir.join("sled")
@@ -58,25 +64,30 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
         Err(why) => return rebuild(dir, journal, cache_bytes, &why),
     };
     let tail = read_tail(&mut journal, state.seq)?;
-    if state.seq < tail.base || tail.ahead.len() > BEHIND_MAX {
+    let behind = state.seq < tail.last;
+    if state.seq < tail.base || tail.ahead.len() > BEHIND_MAX || (behind && tail.damage.base) {
         return rebuild(dir, journal, cache_bytes, "it is too far behind the journal");
     }
-    if state.seq > tail.last && tail.damage == Damage::default() {
+    if state.seq > tail.last && tail.damage.is_none() {
         return rebuild(dir, journal, cache_bytes, "it is ahead of the journal");
     }
-    let behind = tail.ahead.len();
+    // A database that is ahead of a damaged journal has what that lost.
+    let lost = state.seq <= tail.last && (tail.damage.tail_lines > 0 || behind && tail.damage.lines > 0);
+    let count = tail.ahead.len();
     let state = match replay(&engine, state, tail.ahead) {
         Ok(state) => state,
         Err(why) => return rebuild(dir, journal, cache_bytes, &why),
     };
-    if behind > 0 {
-        log::info!("metadata database brought forward by {behind} changes from the journal");
+    if count > 0 {
+        log::info!("metadata database brought forward by {count} changes from the journal");
     }
-    if state.seq > tail.last || tail.damage.lines > 0 {
+    if state.seq > tail.last || tail.damage.loses() {
         log::warn!("the journal is damaged; writing it anew from the database, which is whole");
         journal = fold(dir, &engine, state)?;
+    } else {
+        journal.cut()?;
     }
-    Ok((Box::new(engine), journal, state))
+    Ok(Opened { engine: Box::new(engine), journal, state, lost })
 }
 
 /// The database, if it can be opened and is what it says it is; or why not.
@@ -108,7 +119,7 @@ fn without_journal(dir: &Path, database: Result<(SledEngine, State), String>, ca
                 log::warn!("the journal is missing; writing it anew from the database: {} images", state.images);
             }
             let journal = fold(dir, &engine, state)?;
-            Ok((Box::new(engine), journal, state))
+            Ok(Opened { engine: Box::new(engine), journal, state, lost: false })
         }
         Err(why) if engine_dir(dir).exists() => Err(io::Error::other(format!(
             "the catalogue has no journal, and its database can't be read ({why}): restore {} from a backup",
@@ -118,7 +129,7 @@ fn without_journal(dir: &Path, database: Result<(SledEngine, State), String>, ca
             let journal = Journal::begin(dir, 0, 0, std::iter::empty())?;
             let engine = SledEngine::open(&engine_dir(dir), cache_bytes).map_err(io::Error::other)?;
             migrations::run(&engine, migrations::STEPS).map_err(io::Error::other)?;
-            Ok((Box::new(engine), journal, State::default()))
+            Ok(Opened { engine: Box::new(engine), journal, state: State::default(), lost: false })
         }
     }
 }
@@ -168,31 +179,37 @@ fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, Entry)>) -> Resu
 
 /// Makes the database anew out of the journal. If even that fails (a full disk), memory has to do for this run.
 fn rebuild(dir: &Path, mut journal: Journal, cache_bytes: u64, why: &str) -> io::Result<Opened> {
-    match rebuild_on_disk(dir, &mut journal, cache_bytes) {
-        Ok((engine, state)) => {
+    let (engine, state, lost): (Box<dyn Engine>, _, _) = match rebuild_on_disk(dir, &mut journal, cache_bytes) {
+        Ok((engine, state, lost)) => {
             log::warn!("metadata database rebuilt from the journal ({why}): {} images", state.images);
-            Ok((Box::new(engine), journal, state))
+            (Box::new(engine), state, lost)
         }
         Err(error) => {
             let memory = MemoryEngine::default();
-            let state = into_engine(&mut journal, &memory)?;
+            let (state, lost) = into_engine(&mut journal, &memory)?;
             log::error!(
                 "the metadata database can't be rebuilt on disk ({error}); serving {} images from memory",
                 state.images
             );
             demand_rebuild(dir).or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })?;
-            Ok((Box::new(memory), journal, state))
+            (Box::new(memory), state, lost)
         }
+    };
+    if lost && state.images > 0 {
+        journal = fold(dir, &*engine, state)?;
+    } else {
+        journal.cut()?;
     }
+    Ok(Opened { engine, journal, state, lost })
 }
 
 /// Built aside and renamed, so that a crash half way leaves no half database under the right name.
-fn rebuild_on_disk(dir: &Path, journal: &mut Journal, cache_bytes: u64) -> io::Result<(SledEngine, State)> {
+fn rebuild_on_disk(dir: &Path, journal: &mut Journal, cache_bytes: u64) -> io::Result<(SledEngine, State, bool)> {
     let (place, aside) = (engine_dir(dir), dir.join("sled.new"));
     remove_dir(&aside)?;
     let engine = SledEngine::open(&aside, cache_bytes).map_err(io::Error::other)?;
     migrations::run(&engine, migrations::STEPS).map_err(io::Error::other)?;
-    let state = into_engine(journal, &engine)?;
+    let (state, lost) = into_engine(journal, &engine)?;
     engine.close().map_err(io::Error::other)?;
     drop(engine);
     remove_dir(&place)?;
@@ -200,7 +217,7 @@ fn rebuild_on_disk(dir: &Path, journal: &mut Journal, cache_bytes: u64) -> io::R
     let engine = SledEngine::open(&place, cache_bytes).map_err(io::Error::other)?;
     match std::fs::remove_file(rebuild_note(dir)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok((engine, state)),
+        _ => Ok((engine, state, lost)),
     }
 }
 
@@ -211,64 +228,103 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Fills an empty engine from the journal: two passes, so that only ids and line numbers are held in memory.
-pub(crate) fn into_engine(journal: &mut Journal, engine: &dyn Engine) -> io::Result<State> {
-    let mut newest: HashMap<ImageId, u64> = HashMap::new();
-    let (mut line, mut last) = (0u64, 0);
-    let damage = journal.replay(|found| {
-        line += 1;
-        last = last.max(found.seq);
-        match found.entry {
-            Entry::Put(image) => drop(newest.insert(image.id, line)),
-            Entry::Delete(id) => drop(newest.remove(&id)),
-            Entry::Begin { .. } => {}
-        }
-        Ok(())
-    })?;
-    if damage.lines > 0 {
-        log::error!("{} lines of the journal are damaged and their changes lost", damage.lines);
+/// The newest line of each image that is there, by segment and position; and what is to be known of the whole.
+struct Survey {
+    newest: HashMap<ImageId, (usize, u64)>,
+    last: u64,
+    lines: u64,
+    /// Of each segment.
+    damage: Vec<Damage>,
+}
+
+fn survey(segments: &mut [&mut Journal]) -> io::Result<Survey> {
+    let mut survey = Survey { newest: HashMap::new(), last: 0, lines: 0, damage: Vec::new() };
+    for (segment, journal) in segments.iter_mut().enumerate() {
+        let mut line = 0u64;
+        let damage = journal.replay(|found| {
+            line += 1;
+            survey.last = survey.last.max(found.seq);
+            match found.entry {
+                Entry::Put(image) => drop(survey.newest.insert(image.id, (segment, line))),
+                Entry::Delete(id) => drop(survey.newest.remove(&id)),
+                Entry::Begin { .. } => {}
+            }
+            Ok(())
+        })?;
+        survey.lines += line;
+        survey.damage.push(damage);
+    }
+    Ok(survey)
+}
+
+/// Fills an empty engine from the journal: two passes, so that only ids and line numbers are held in memory. Says
+/// whether changes may be missing.
+///
+/// # Errors
+/// The journal can't be read, has not one good line, or the engine does not take what it says.
+pub(crate) fn into_engine(journal: &mut Journal, engine: &dyn Engine) -> io::Result<(State, bool)> {
+    let mut found = survey(&mut [&mut *journal])?;
+    // What the newest segment should begin with came out of the one before.
+    let mut older = if found.damage[0].base { Journal::open_older(journal.dir())? } else { None };
+    let mut segments: Vec<&mut Journal> = older.iter_mut().chain([journal]).collect();
+    if segments.len() > 1 {
+        found = survey(&mut segments)?;
+    }
+    if found.lines == 0 {
+        let text = "the journal has not one whole line, and there is no database: restore them from a backup";
+        return Err(io::Error::other(text));
+    }
+    let lost = match &found.damage[..] {
+        [older, newest] => older.loses() || newest.lines > 0 || newest.tail_lines > 0,
+        damage => damage.iter().any(|damage| damage.loses()),
+    };
+    if lost {
+        log::error!("the journal is damaged ({:?}): changes may be lost", found.damage);
     }
     let (mut state, mut before) = (State::default(), None);
-    let (mut batch, mut waiting, mut line) = (Batch::default(), 0, 0);
+    let (mut batch, mut waiting) = (Batch::default(), 0);
     let mut flush = |state: State, batch: &mut Batch| -> io::Result<()> {
         state.advance(before, batch);
         engine.commit(&std::mem::take(batch)).map_err(io::Error::other)?;
         before = Some(state);
         Ok(())
     };
-    journal.replay(|found| {
-        line += 1;
-        let Entry::Put(image) = found.entry else { return Ok(()) };
-        if newest.get(&image.id) != Some(&line) {
-            return Ok(());
-        }
-        let new = with_row(*image).map_err(io::Error::other)?;
-        apply(&mut state, found.seq, new.0.id, None, Some(&new), &mut batch);
-        waiting += 1;
-        if waiting % LOAD_BATCH == 0 {
-            flush(state, &mut batch)?;
-        }
-        Ok(())
-    })?;
-    state.seq = last;
+    for (segment, journal) in segments.into_iter().enumerate() {
+        let mut line = 0u64;
+        journal.replay(|entry| {
+            line += 1;
+            let Entry::Put(image) = entry.entry else { return Ok(()) };
+            if found.newest.get(&image.id) != Some(&(segment, line)) {
+                return Ok(());
+            }
+            let new = with_row(*image).map_err(io::Error::other)?;
+            apply(&mut state, entry.seq, new.0.id, None, Some(&new), &mut batch);
+            waiting += 1;
+            if waiting % LOAD_BATCH == 0 {
+                flush(state, &mut batch)?;
+            }
+            Ok(())
+        })?;
+    }
+    state.seq = found.last;
     flush(state, &mut batch)?;
-    Ok(state)
+    Ok((state, lost))
 }
 
 /// Starts a new segment with what the engine holds.
 pub(crate) fn fold(dir: &Path, engine: &dyn Engine, state: State) -> io::Result<Journal> {
-    // `each_row` pushes and `begin` pulls; a small channel between two threads joins them.
+    // `each_row` pushes and `begin` pulls; a small channel between two threads joins them. Reading errors go the same
+    // way, so that `begin` meets them before it makes the segment the newest.
     let (rows, images) = std::sync::mpsc::sync_channel(256);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            each_row(engine, |_, image| rows.send(image).map_err(|_| "the segment can't be written".to_owned()))
+        scope.spawn(move || {
+            let gone = |_| "the segment can't be written".to_owned();
+            if let Err(why) = each_row(engine, |_, image| rows.send(Ok(image)).map_err(gone)) {
+                // Nobody listens: the writer failed first, and its error is the one to tell.
+                let _ = rows.send(Err(io::Error::other(why)));
+            }
         });
-        let journal = Journal::begin(dir, state.seq, state.images, images.into_iter().map(Ok));
-        match reader.join() {
-            Ok(Ok(())) => journal,
-            Ok(Err(why)) => Err(journal.err().unwrap_or_else(|| io::Error::other(why))),
-            Err(_) => Err(io::Error::other("reading the database panicked")),
-        }
+        Journal::begin(dir, state.seq, state.images, images.into_iter())
     })
 }
 

@@ -34,6 +34,7 @@ pub struct Catalog {
     writer: Writer,
     /// Reads counted since they were last handed to the writer.
     accesses: Mutex<HashMap<ImageId, Access>>,
+    lost: bool,
 }
 
 impl Catalog {
@@ -44,10 +45,15 @@ impl Catalog {
     /// The directory can't be used, or holds what a newer program wrote. The caller holds the lock of the data
     /// directory.
     pub fn open(dir: &Path, cache_bytes: u64) -> std::io::Result<Self> {
-        let (engine, journal, state) = load::open(dir, cache_bytes)?;
+        let load::Opened { engine, journal, state, lost } = load::open(dir, cache_bytes)?;
         let engine: Current = Arc::new(RwLock::new(Arc::from(engine)));
         let writer = Writer::start(Arc::clone(&engine), journal, state)?;
-        Ok(Self { engine, writer, accesses: Mutex::default() })
+        Ok(Self { engine, writer, accesses: Mutex::default(), lost })
+    }
+
+    /// Whether damage may have cost changes that were acknowledged: records are then no reason to remove bytes.
+    pub fn may_have_lost_changes(&self) -> bool {
+        self.lost
     }
 
     /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.

@@ -148,6 +148,89 @@ fn a_damaged_line_in_the_middle_is_written_anew_from_the_database() {
     whole(&open(dir.path()), &images);
 }
 
+/// The newest segment lost its beginning or everything: what is whole elsewhere is not thrown away for it.
+#[test]
+fn a_segment_that_lost_its_beginning_takes_nothing_with_it() {
+    type Harm = fn(&Path);
+    let first_line = |dir: &Path| {
+        let path = dir.join("journal-2.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text.split_once('\n').unwrap().1).unwrap();
+    };
+    let harms: [(&str, Harm, Option<usize>); 4] = [
+        ("emptied", |dir| std::fs::write(dir.join("journal-2.jsonl"), "").unwrap(), Some(2)),
+        ("first line gone", first_line, Some(2)),
+        // The segment before has what this one begins with.
+        (
+            "and no database",
+            |dir| {
+                let path = dir.join("journal-2.jsonl");
+                let text = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(path, text.splitn(3, '\n').last().unwrap()).unwrap();
+                std::fs::remove_dir_all(dir.join("sled")).unwrap();
+            },
+            Some(2),
+        ),
+        (
+            "nothing is left",
+            |dir| {
+                std::fs::write(dir.join("journal-2.jsonl"), "").unwrap();
+                std::fs::remove_file(dir.join("journal-1.jsonl")).unwrap();
+                std::fs::remove_dir_all(dir.join("sled")).unwrap();
+            },
+            None,
+        ),
+    ];
+    for (name, harm, expected) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, images) = block_on(three_changes(dir.path()));
+        catalog.close();
+        let state = state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
+        load::fold(dir.path(), &*current(&catalog.engine), state).unwrap();
+        drop(catalog);
+        harm(dir.path());
+        match (Catalog::open(dir.path(), CACHE), expected) {
+            (Ok(catalog), Some(_)) => whole(&catalog, &images),
+            (Err(error), None) => assert!(error.to_string().contains("backup"), "{error}"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+/// The journal's last line rots, the database has the change, and writing the journal anew fails: the next start finds
+/// everything as it was.
+#[test]
+fn nothing_is_cut_before_the_other_copy_is_safe() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, images) = block_on(three_changes(dir.path()));
+    catalog.close();
+    drop(catalog);
+    let path = dir.path().join("journal-1.jsonl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 10;
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    std::fs::create_dir(dir.path().join("journal-2.tmp")).unwrap();
+    Catalog::open(dir.path(), CACHE).unwrap_err();
+    std::fs::remove_dir(dir.path().join("journal-2.tmp")).unwrap();
+    let catalog = open(dir.path());
+    assert!(!catalog.may_have_lost_changes());
+    whole(&catalog, &images);
+}
+
+/// A compaction whose database can't be read to its end does not become the newest segment.
+#[test]
+fn a_segment_that_could_not_be_filled_is_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, _) = block_on(three_changes(dir.path()));
+    let mut batch = Batch::default();
+    batch.put(Table::Image, [0xff; 16], "not a row");
+    current(&catalog.engine).commit(&batch).unwrap();
+    let state = state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
+    load::fold(dir.path(), &*current(&catalog.engine), state).unwrap_err();
+    assert!(!dir.path().join("journal-2.jsonl").exists());
+}
+
 /// A database from yesterday is brought forward; one from tomorrow (an older journal was put back) is rebuilt.
 #[test]
 fn the_journal_decides_how_far_the_catalogue_is() {
