@@ -83,17 +83,23 @@ impl Account {
 type Table = BTreeMap<String, Account>;
 
 /// What tells one state of the file from another: it is replaced, never written in place, so its inode changes.
+/// `None`: there is no file.
 type Stamp = Option<(u64, i64, i64, u64)>;
 
 /// The accounts of a data directory.
 #[derive(Debug)]
 pub struct Accounts {
     dir: PathBuf,
-    cached: RwLock<(Stamp, Arc<Table>)>,
+    cached: RwLock<Option<(Stamp, Arc<Table>)>>,
 }
 
-fn stamp(path: &Path) -> Stamp {
-    std::fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len()))
+/// A file that can't be looked at is not one that is missing: without accounts everybody is an administrator.
+fn stamp(path: &Path) -> Result<Stamp> {
+    match std::fs::metadata(path) {
+        Ok(m) => Ok(Some((m.ino(), m.mtime(), m.mtime_nsec(), m.len()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&error)),
+    }
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Error {
@@ -118,15 +124,17 @@ impl Accounts {
 
     /// All accounts, read again if the file is another than before.
     fn table(&self) -> Result<Arc<Table>> {
-        let now = stamp(&self.path());
+        let now = stamp(&self.path())?;
+        if let Some((then, table)) = &*self.cached.read().unwrap_or_else(PoisonError::into_inner)
+            && *then == now
         {
-            let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
-            if cached.0 == now {
-                return Ok(Arc::clone(&cached.1));
-            }
+            return Ok(Arc::clone(table));
         }
         let table = Arc::new(read(&self.path())?);
-        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = (now, Arc::clone(&table));
+        let before = self.cached.write().unwrap_or_else(PoisonError::into_inner).replace((now, Arc::clone(&table)));
+        if table.is_empty() && before.is_some_and(|(_, before)| !before.is_empty()) {
+            log::warn!("there are no accounts any more: whoever reaches this server may do everything");
+        }
         Ok(table)
     }
 
@@ -205,6 +213,22 @@ impl Accounts {
     /// `NotFound`.
     pub fn remove(&self, access_key: &str) -> Result<Account> {
         self.change(|table| table.remove(access_key).ok_or_else(|| unknown(access_key)))
+    }
+
+    /// The same, but the last administrator stays: without accounts the server is open to everybody who reaches it,
+    /// which is for the operator at the machine to decide and not for a request.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` for the last administrator.
+    pub fn remove_unless_last(&self, access_key: &str) -> Result<Account> {
+        self.change(|table| {
+            let account = table.remove(access_key).ok_or_else(|| unknown(access_key))?;
+            if account.admin && !table.values().any(|other| other.admin) {
+                let text = "The last administrator can only be removed on the server itself.";
+                return Err(Error::new(Kind::Conflict, text));
+            }
+            Ok(account)
+        })
     }
 
     /// Reads, changes and replaces the file, alone among all processes.

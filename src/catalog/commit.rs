@@ -34,8 +34,10 @@ pub(crate) fn current(engine: &Current) -> Arc<dyn Engine> {
     Arc::clone(&engine.read().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// What becomes of the stored version of an image: a new one, none, or a refusal.
+pub(crate) type Amend = Box<dyn Fn(&Image) -> Result<Option<Image>> + Send>;
+
 /// A change to one image.
-#[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// A new image. `AlreadyExists` if its id is taken.
     Insert(Image),
@@ -43,13 +45,15 @@ pub(crate) enum Change {
     Replace(Image),
     /// No image any more. `Precondition` unless the stored revision is this.
     Remove(ImageId, u64),
+    /// Whatever this makes of the stored version, whichever it is. `NotFound` if there is none. May be called again.
+    Amend(ImageId, Amend),
 }
 
 impl Change {
     fn id(&self) -> ImageId {
         match self {
             Change::Insert(image) | Change::Replace(image) => image.id,
-            Change::Remove(id, _) => *id,
+            Change::Remove(id, _) | Change::Amend(id, _) => *id,
         }
     }
 }
@@ -269,9 +273,17 @@ impl Worker {
             }
             Change::Replace(image) if old_revision != Some(image.revision) => return Ok(Err(stale(id))),
             Change::Remove(_, revision) if old_revision != Some(*revision) => return Ok(Err(stale(id))),
-            Change::Insert(image) | Change::Replace(image) => Some(Image { revision: seq, ..image.clone() }),
+            Change::Insert(image) | Change::Replace(image) => Some(image.clone()),
             Change::Remove(..) => None,
+            Change::Amend(_, amend) => {
+                let Some((image, _)) = &old else { return Ok(Err(super::not_found(id))) };
+                match amend(image) {
+                    Ok(new) => new,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
         };
+        let new = new.map(|image| Image { revision: seq, ..image });
         let line = match &new {
             Some(image) => put_line(seq, image),
             None => delete_line(seq, id),

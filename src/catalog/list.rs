@@ -46,13 +46,14 @@ pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, Str
                 let place = if by_creation { [&prefix, tail(after)].concat() } else { after.clone() };
                 resume(&mut range, query.sort.direction, place);
             }
-            walk(engine, range, query).await
+            // Of one value by creation, the key is not the one that is sorted by; and creation does not change.
+            walk(engine, range, query, query.sort.by != Attr::CreatedAt).await
         }
         Plan::WalkOrder(mut range) => {
             if let Some(Cursor(after)) = &query.after {
                 resume(&mut range, query.sort.direction, after.clone());
             }
-            walk(engine, range, query).await
+            walk(engine, range, query, true).await
         }
     }
 }
@@ -65,7 +66,8 @@ fn resume(range: &mut KeyRange, direction: Direction, place: Vec<u8>) {
     }
 }
 
-async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
+/// Walks entries. `in_key_order`: their keys are the images' sort keys.
+async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query, in_key_order: bool) -> Result<Page, String> {
     let backwards = query.sort.direction == Direction::Descending;
     let mut images = Vec::new();
     while images.len() < query.limit {
@@ -76,8 +78,12 @@ async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result
             resume(&mut range, query.sort.direction, last.clone());
         }
         for entry in entries {
+            let key = entry.0.clone();
             let Some(image) = image_of(engine, range.table, entry)? else { continue };
-            if query.filter.passes(&image) {
+            // The row may have changed since the entry was read: it is met, or was, where it stands now. To go on from
+            // its new place would skip what lies between.
+            let moved = in_key_order && sort_key(query.sort.by, &image) != key;
+            if !moved && query.filter.passes(&image) {
                 images.push(image);
             }
             if images.len() == query.limit {

@@ -77,9 +77,22 @@ impl Catalog {
         self.writer.change(Change::Replace(image)).await?.ok_or_else(|| Error::internal("a replacement left nothing"))
     }
 
-    /// Like [`Catalog::replace`], without waiting or telling the outcome: for guards that are dropped.
-    pub fn replace_later(&self, image: Image) {
-        self.writer.change_later(Change::Replace(image));
+    /// Changes an image whatever its revision: `amend` makes the new version out of the stored one, `None` removes it.
+    /// It runs in the writer, maybe more than once, and has to be quick.
+    ///
+    /// # Errors
+    /// `NotFound`, or what `amend` says.
+    pub async fn amend(
+        &self,
+        id: ImageId,
+        amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static,
+    ) -> Result<Option<Image>> {
+        self.writer.change(Change::Amend(id, Box::new(amend))).await
+    }
+
+    /// Like [`Catalog::amend`], without waiting or telling the outcome: for guards that are dropped.
+    pub fn amend_later(&self, id: ImageId, amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static) {
+        self.writer.change_later(Change::Amend(id, Box::new(amend)));
     }
 
     /// Removes an image.
@@ -88,11 +101,6 @@ impl Catalog {
     /// `Precondition` if the stored revision is another.
     pub async fn remove(&self, image: &Image) -> Result<()> {
         self.writer.change(Change::Remove(image.id, image.revision)).await.map(drop)
-    }
-
-    /// Like [`Catalog::remove`], without waiting or telling the outcome.
-    pub fn remove_later(&self, image: &Image) {
-        self.writer.change_later(Change::Remove(image.id, image.revision));
     }
 
     /// The image with an id.

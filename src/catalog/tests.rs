@@ -281,6 +281,18 @@ fn a_database_that_fails_while_serving_is_replaced_by_memory() {
 }
 
 #[test]
+fn a_lost_index_entry_is_noticed_when_the_catalogue_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, images) = block_on(three_changes(dir.path()));
+    let mut batch = Batch::default();
+    batch.delete(Table::Index, index::entries_of(&images[0]).into_iter().next().unwrap());
+    current(&catalog.engine).commit(&batch).unwrap();
+    catalog.close();
+    drop(catalog);
+    whole(&open(dir.path()), &images);
+}
+
+#[test]
 fn the_journal_is_folded_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut image = sample("a");
@@ -364,6 +376,68 @@ pub(crate) fn check_fixture(engine: &dyn Engine) {
         image.revision = found.revision;
         assert_eq!(found, image);
     }
+}
+
+/// Commits something between the reading of index entries and the reading of their rows.
+#[derive(Debug)]
+struct Racing(engine::memory::MemoryEngine, Mutex<Option<Batch>>);
+
+impl Engine for Racing {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, engine::EngineError> {
+        self.0.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        range: &engine::KeyRange,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<engine::Entry>, engine::EngineError> {
+        let found = self.0.scan(range, backwards, limit);
+        if let Some(batch) = self.1.lock().unwrap().take() {
+            self.0.commit(&batch).unwrap();
+        }
+        found
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), engine::EngineError> {
+        self.0.commit(batch)
+    }
+
+    fn close(&self) -> Result<(), engine::EngineError> {
+        Ok(())
+    }
+}
+
+/// The last image of a page moves to the end while the page is read: the next page begins where this one ended.
+#[test]
+fn an_image_that_moves_takes_no_others_with_it() {
+    let memory = engine::memory::MemoryEngine::default();
+    let mut state = state::State::default();
+    let mut rows = Vec::new();
+    for n in 0..100i64 {
+        let row = load::with_row(Image { updated_at: Some(Timestamp(n)), ..sample("a") }).unwrap();
+        let mut batch = Batch::default();
+        load::apply(&mut state, n as u64 + 1, row.0.id, None, Some(&row), &mut batch);
+        memory.commit(&batch).unwrap();
+        rows.push(row);
+    }
+    let new = load::with_row(Image { updated_at: Some(Timestamp(1_000)), ..rows[9].0.clone() }).unwrap();
+    let mut batch = Batch::default();
+    load::apply(&mut state, 200, new.0.id, Some(&rows[9]), Some(&new), &mut batch);
+    let racing = Racing(memory, Mutex::new(Some(batch)));
+    let sort = Sort { by: Attr::UpdatedAt, direction: Direction::Ascending };
+    let mut query = Query { filter: Filter::everything(), sort, limit: 10, after: None };
+    let mut found = std::collections::BTreeSet::new();
+    loop {
+        let page = block_on(list::list(&racing, &query)).unwrap();
+        found.extend(page.images.iter().map(|image| image.id));
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 100);
 }
 
 /// The naive answer: filter, sort, cut.

@@ -34,7 +34,15 @@ impl Registry {
             }),
             Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
             Location::Http { url } => {
+                let whole = range.is_none();
                 let body = self.fetcher.get(url, range).await?;
+                let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
+                if other(part.etag.as_deref(), body.etag.as_deref())
+                    || (whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
+                {
+                    let text = format!("The file of image '{}' was changed after it was registered.", image.id);
+                    return Err(Error::new(Kind::Conflict, text));
+                }
                 let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
                 let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
                 Ok(BlobBody::Stream { stream, length: body.length })

@@ -5,7 +5,9 @@ use super::{Caller, Claim, Registry};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
-use crate::image::{Access, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName};
+use crate::image::{
+    Access, BlobKey, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName,
+};
 
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
 /// that many others were faster.
@@ -107,7 +109,9 @@ impl Registry {
     /// Where a reader finds the bytes, for those who may change the image: it tells of the server's directories.
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
         Some(match &image.whole()?.location {
-            Location::Http { url } => url.clone(),
+            Location::Http { url } if who.changes(image) => url.clone(),
+            // A query may be a signature or a token.
+            Location::Http { url } => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
             Location::File { path } if who.changes(image) => format!("file://{path}"),
             Location::Stored { key, .. } if who.changes(image) => self.store.uri(key),
             Location::File { .. } | Location::Stored { .. } => return None,
@@ -129,6 +133,13 @@ impl Registry {
         for _ in 0..RETRIES_MAX {
             let mut image = self.catalog.get(id).await?;
             who.may_change(&image)?;
+            // The file that is on its way has its name already.
+            if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    "The format can't be changed while the file is being uploaded.",
+                ));
+            }
             self.change(who, &mut image, patch).await?;
             if let Some(source) = source.clone() {
                 self.attach(&mut image, source, claim).await?;
@@ -172,7 +183,8 @@ impl Registry {
             let image = self.catalog.get(id).await?;
             who.may_change(&image)?;
             let access = self.catalog.access(id);
-            let gone = Image { status: Status::Deleting, ticket: None, ..image.clone() };
+            // With the ticket of an upload, if one is running: it tells whose file to look for.
+            let gone = Image { status: Status::Deleting, ..image.clone() };
             match self.catalog.replace(gone).await {
                 Ok(gone) => {
                     self.remove_deleted(gone).await;
@@ -187,10 +199,13 @@ impl Registry {
 
     /// The second half of a removal. What fails here is tried again by the sweep.
     pub(super) async fn remove_deleted(&self, image: Image) {
-        for part in &image.parts {
-            if let Location::Stored { key, .. } = &part.location
-                && let Err(error) = self.store.delete(key).await
-            {
+        let stored = image.parts.iter().filter_map(|part| match &part.location {
+            Location::Stored { key, .. } => Some(key.clone()),
+            Location::File { .. } | Location::Http { .. } => None,
+        });
+        let arriving = image.ticket.map(|_| BlobKey::whole(image.id, image.format));
+        for key in stored.chain(arriving) {
+            if let Err(error) = self.store.delete(&key).await {
                 log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
                 return;
             }
@@ -240,6 +255,9 @@ impl Registry {
         };
         if image.store.is_some_and(|wish| wish != store) {
             return Err(Error::invalid("The location is not one of the store that the image asks for."));
+        }
+        if store == StoreName::Http && claim.digests != Digests::default() {
+            return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
         }
         let part = self.inspect(source).await?;
         claim.check(part.size, &part.digests)?;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{Sender, channel};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::image::Digests;
@@ -17,27 +17,15 @@ const DEPTH: usize = 3;
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Md5, Algorithm::Sha256];
 
 /// Digests in the making.
-pub(super) struct Lanes(Vec<(Sender<Bytes>, JoinHandle<Digests>)>);
+pub(super) struct Lanes(Vec<(Sender<Bytes>, oneshot::Receiver<Digests>)>);
 
 impl Lanes {
     /// Starts one thread a digest. They end when this is dropped.
-    pub(super) fn start() -> Self {
-        Self(
-            ALGORITHMS
-                .into_iter()
-                .map(|algorithm| {
-                    let (sender, mut chunks) = channel::<Bytes>(DEPTH);
-                    let lane = spawn_blocking(move || {
-                        let mut hasher = Hasher::new(algorithm);
-                        while let Some(chunk) = chunks.blocking_recv() {
-                            hasher.update(&chunk);
-                        }
-                        hasher.finish()
-                    });
-                    (sender, lane)
-                })
-                .collect(),
-        )
+    ///
+    /// Threads of their own, not of the blocking pool: they wait for bytes for as long as a client takes, and would
+    /// leave no thread there for those who write the bytes that others wait for.
+    pub(super) fn start() -> Result<Self> {
+        ALGORITHMS.into_iter().map(start_lane).collect::<Result<_>>().map(Self)
     }
 
     /// Hands a chunk to every lane; waits for the slowest to have room.
@@ -51,12 +39,27 @@ impl Lanes {
     /// The digests of all chunks.
     pub(super) async fn finish(self) -> Result<Digests> {
         let mut digests = Digests::default();
-        for (sender, lane) in self.0 {
+        for (sender, digest) in self.0 {
             drop(sender);
-            digests = digests.or(lane.await.map_err(Error::internal)?);
+            digests = digests.or(digest.await.map_err(Error::internal)?);
         }
         Ok(digests)
     }
+}
+
+fn start_lane(algorithm: Algorithm) -> Result<(Sender<Bytes>, oneshot::Receiver<Digests>)> {
+    let (sender, mut chunks) = channel::<Bytes>(DEPTH);
+    let (reply, digest) = oneshot::channel();
+    let lane = std::thread::Builder::new().name("digest".into()).spawn(move || {
+        let mut hasher = Hasher::new(algorithm);
+        while let Some(chunk) = chunks.blocking_recv() {
+            hasher.update(&chunk);
+        }
+        // Nobody waits any more when an upload was given up.
+        let _ = reply.send(hasher.finish());
+    });
+    lane.map_err(Error::internal)?;
+    Ok((sender, digest))
 }
 
 #[cfg(test)]
@@ -65,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn lanes_agree_with_the_published_vectors() {
-        let lanes = Lanes::start();
+        let lanes = Lanes::start().unwrap();
         for part in ["a", "", "bc"] {
             lanes.update(&Bytes::from_static(part.as_bytes())).await.unwrap();
         }

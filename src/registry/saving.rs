@@ -5,15 +5,22 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::Registry;
+use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Fallback, Image, Status};
+use crate::image::{Fallback, Image, ImageId, Status};
 
 /// An image in the state *saving*. Put back when this is dropped.
+///
+/// Its metadata may be changed meanwhile. While it is in this state with a ticket of this run the row is this
+/// upload's and nobody else's: another one begins only after this has put it back.
 pub(super) struct Saving {
     registry: Arc<Registry>,
-    /// The row as it is now; `None` when there is nothing to put back.
-    image: Option<Image>,
+    id: ImageId,
+    /// Whether there is something to put back.
+    armed: bool,
 }
 
 impl Saving {
@@ -25,47 +32,53 @@ impl Saving {
     /// # Errors
     /// As [`crate::catalog::Catalog::insert`] and [`crate::catalog::Catalog::replace`].
     pub(super) async fn begin(registry: &Arc<Registry>, image: Image, new: bool) -> Result<Self> {
-        let registry = Arc::clone(registry);
+        let (registry, id) = (Arc::clone(registry), image.id);
         let task = tokio::spawn(async move {
             let catalog = &registry.catalog;
-            let image = if new { catalog.insert(image).await? } else { catalog.replace(image).await? };
-            Ok(Self { registry, image: Some(image) })
+            if new {
+                catalog.insert(image).await?
+            } else {
+                catalog.replace(image).await?
+            };
+            Ok(Self { registry, id, armed: true })
         });
         task.await.map_err(Error::internal)?
     }
 
-    /// The image as it is stored.
-    ///
-    /// # Errors
-    /// `Internal` when this is over.
-    pub(super) fn image(&self) -> Result<&Image> {
-        self.image.as_ref().ok_or_else(|| Error::internal("the upload is over"))
+    pub(super) fn id(&self) -> ImageId {
+        self.id
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
-    /// Hands the responsibility on; dropping what is left does nothing.
-    pub(super) fn take(&mut self) -> Self {
-        Self { registry: Arc::clone(&self.registry), image: self.image.take() }
+    /// Hands the responsibility on, to be taken up by hand: dropping what this returns does nothing, and leaves the
+    /// row to the next start.
+    pub(super) fn disarm(&mut self) -> Self {
+        self.armed = false;
+        Self { registry: Arc::clone(&self.registry), id: self.id, armed: false }
     }
 
-    /// The upload came to its end: nothing is put back.
-    pub(super) fn done(mut self) {
-        self.image = None;
+    /// Makes the row what the upload made of it.
+    ///
+    /// # Errors
+    /// `NotFound` when the image was removed meanwhile; what `make` and the catalogue say.
+    pub(super) async fn settle(&self, make: impl Fn(Image) -> Result<Image> + Send + 'static) -> Result<Image> {
+        let (id, boot) = (self.id, self.registry.boot);
+        let settled = self.registry.catalog.amend(id, move |row| match is_saving(row, boot) {
+            true => make(row.clone()).map(Some),
+            false => Err(not_found(id)),
+        });
+        settled.await?.ok_or_else(|| Error::internal("an upload left no image"))
     }
 
     /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
     pub(super) async fn put_back(&mut self) {
-        let Some(image) = self.image.take() else { return };
-        let outcome = match fallen_back(image) {
-            FallBack::Remove(image) => self.registry.catalog.remove(&image).await,
-            FallBack::Replace(image) => self.registry.catalog.replace(image).await.map(drop),
-        };
-        // Somebody removed the image meanwhile: nothing is left to put back.
-        if let Err(error) = outcome
-            && error.kind() != Kind::Precondition
+        self.armed = false;
+        // `NotFound`: somebody removed the image meanwhile, and nothing is left to put back.
+        if let Err(error) = self.registry.catalog.amend(self.id, back(self.registry.boot)).await
+            && error.kind() != Kind::NotFound
         {
             log::error!("an image could not be put back after a failed upload: {error}");
         }
@@ -75,24 +88,28 @@ impl Saving {
 impl Drop for Saving {
     fn drop(&mut self) {
         // No await here: the writer takes the change over, in order with everything else that it was asked for.
-        if let Some(image) = self.image.take() {
-            match fallen_back(image) {
-                FallBack::Remove(image) => self.registry.catalog.remove_later(&image),
-                FallBack::Replace(image) => self.registry.catalog.replace_later(image),
-            }
+        if self.armed {
+            self.registry.catalog.amend_later(self.id, back(self.registry.boot));
         }
     }
 }
 
-/// What becomes of an image whose upload did not come to its end.
-pub(super) enum FallBack {
-    Remove(Image),
-    Replace(Image),
+/// Whether a row waits for an upload of this run.
+fn is_saving(row: &Image, boot: Uuid) -> bool {
+    row.status == Status::Saving && row.ticket.is_some_and(|ticket| ticket.boot == boot)
 }
 
-pub(super) fn fallen_back(mut image: Image) -> FallBack {
+fn back(boot: Uuid) -> impl Fn(&Image) -> Result<Option<Image>> {
+    move |row| match is_saving(row, boot) {
+        true => Ok(fallen_back(row.clone())),
+        false => Err(not_found(row.id)),
+    }
+}
+
+/// What becomes of an image whose upload did not come to its end; `None`: nothing is left of it.
+pub(super) fn fallen_back(mut image: Image) -> Option<Image> {
     match image.ticket.take().map(|ticket| ticket.fallback) {
-        Some(Fallback::Discard) => FallBack::Remove(image),
-        Some(Fallback::Fail) | None => FallBack::Replace(Image { status: Status::Failed, ..image }),
+        Some(Fallback::Discard) => None,
+        Some(Fallback::Fail) | None => Some(Image { status: Status::Failed, ..image }),
     }
 }

@@ -35,9 +35,11 @@ impl Registry {
                 })
             }
             Source::File(path) => {
+                // It costs what an upload costs.
+                let _slot = self.upload_slot()?;
                 let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
                 let size = found.stat.size;
-                let lanes = Lanes::start();
+                let lanes = Lanes::start()?;
                 let mut bytes = stream(BlobBody::File(found.file), &self.buffers);
                 while let Some(chunk) = bytes.next().await {
                     lanes.update(&chunk?).await?;

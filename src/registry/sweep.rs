@@ -1,7 +1,7 @@
 //! Bringing every image back to a state that has a name: at the start, and from time to time.
 
 use super::Registry;
-use super::saving::{FallBack, fallen_back};
+use super::saving::fallen_back;
 use crate::error::Result;
 use crate::image::query::Filter;
 use crate::image::{Attr, BlobKey, Image, Status};
@@ -29,21 +29,27 @@ impl Registry {
         let mut uploads = 0;
         for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
             if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) {
-                self.end_dead_upload(image).await?;
-                uploads += 1;
+                match self.end_dead_upload(&image).await {
+                    Ok(()) => uploads += 1,
+                    // It stays as it is, and the next start tries again: no reason not to serve the others.
+                    Err(error) => log::error!("the upload of {} could not be ended: {error}", image.id),
+                }
             }
         }
         let removals = self.sweep().await?;
         Ok(Swept { uploads, removals, staged })
     }
 
-    /// The file may have been put in place just before the process died; it was never announced to anybody.
-    async fn end_dead_upload(&self, image: Image) -> Result<()> {
-        self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
-        match fallen_back(image) {
-            FallBack::Remove(image) => self.catalog.remove(&image).await,
-            FallBack::Replace(image) => self.catalog.replace(image).await.map(drop),
+    /// The file may have been put in place just before the process died; it was never announced to anybody. Unless
+    /// changes were lost, for then this may be an old version of an image whose bytes were: they stay, and `visor
+    /// verify` shows them.
+    async fn end_dead_upload(&self, image: &Image) -> Result<()> {
+        if self.catalog.may_have_lost_changes() {
+            let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };
+            return self.catalog.replace(failed).await.map(drop);
         }
+        self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
+        self.catalog.amend(image.id, |row| Ok(fallen_back(row.clone()))).await.map(drop)
     }
 
     /// Tries removals again that could not be finished, and keeps the counters of reads. Called by a timer.

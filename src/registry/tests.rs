@@ -199,6 +199,95 @@ async fn an_upload_may_be_dropped_at_every_await() {
     assert_eq!(finished, 2);
 }
 
+/// Metadata may change while the file comes; the file's name may not.
+#[tokio::test]
+async fn metadata_changes_during_an_upload_and_both_count() {
+    let bench = Bench::new();
+    let old = bench.queued("old").await;
+    for ends_well in [false, true] {
+        let mut upload = begin(&bench.registry, Some(old.id), Claim::default()).await.unwrap();
+        upload.write(content()).await.unwrap();
+        let update = |patch| {
+            let registry = Arc::clone(&bench.registry);
+            async move { registry.update(&ROOT, old.id, &patch, None, &Claim::default()).await }
+        };
+        update(named("renamed")).await.unwrap();
+        let format = ImagePatch { format: Some(Some(crate::image::Format::Iso)), ..ImagePatch::default() };
+        assert_eq!(update(format).await.unwrap_err().kind(), Kind::Conflict);
+        if ends_well {
+            let image = upload.finish(&ImagePatch::default()).await.unwrap();
+            assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("renamed")));
+        } else {
+            drop(upload);
+            let [image] = &bench.settled().await[..] else { panic!("one image") };
+            assert_eq!((image.status, image.name.as_deref()), (Status::Failed, Some("renamed")));
+        }
+    }
+}
+
+/// The line that made an image available rotted away, and the database with it: what is left looks like an upload that
+/// never ended, and its bytes are the last that there is of the image.
+#[tokio::test]
+async fn bytes_are_not_removed_on_the_word_of_a_damaged_journal() {
+    let bench = Bench::new();
+    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
+    bench.queued("later").await;
+    let Bench { dir, store, registry } = bench;
+    registry.close();
+    drop(registry);
+    let path = dir.path().join("journal-1.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"available\"", "\"avialable\"")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    let registry = service(dir.path(), &store);
+    assert_eq!(registry.sweep_at_start().await.unwrap().uploads, 1);
+    assert_eq!(registry.get(&ROOT, image.id).await.unwrap().status, Status::Failed);
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    let (problems, _) = registry.verify(&[], |_| {}).await.unwrap();
+    assert!(problems.iter().any(|problem| problem.contains("no image has it")), "{problems:?}");
+}
+
+#[tokio::test]
+async fn some_space_stays_free_whatever_senders_say() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
+    let catalog = Catalog::open(dir.path(), 1 << 20).unwrap();
+    let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+    let limits = Limits { free_bytes_min: 100_000_000, ..limits() };
+    let registry = Registry::new(catalog, Box::new(store.clone()), linked, fetcher, system_clock, limits);
+    store.fail_after(140_000_000);
+    let mut upload = begin(&registry, None, Claim::default()).await.unwrap();
+    let chunk = Bytes::from(vec![0; 1 << 20]);
+    let mut sent = 0;
+    let error = loop {
+        match upload.write(chunk.clone()).await {
+            Ok(()) => sent += chunk.len(),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.kind() == Kind::StoreFull && sent < 70_000_000, "{sent}: {error}");
+    store.fail_after(99_999_999);
+    assert_eq!(begin(&registry, None, Claim::default()).await.err().unwrap().kind(), Kind::StoreFull);
+}
+
+/// Waiting for bytes takes no thread of the pool that writes them.
+#[test]
+fn uploads_do_not_starve_each_other() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&dir.path().join("catalog"), 1 << 20).unwrap();
+        let store = crate::blob::LocalStore::open(dir.path()).unwrap();
+        let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+        let registry = Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits());
+        let work = futures_util::future::join(
+            send(&registry, None, Claim::default(), content()),
+            send(&registry, None, Claim::default(), content()),
+        );
+        let (a, b) = tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+        assert!(a.is_ok() && b.is_ok());
+    });
+}
+
 #[tokio::test]
 async fn an_image_removed_during_its_upload_stays_removed() {
     let bench = Bench::new();

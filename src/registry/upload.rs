@@ -18,6 +18,10 @@ use crate::image::{
     BlobKey, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Status, StoreName, Ticket,
 };
 
+/// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
+/// that say it may together be too many.
+const SPACE_CHECK_BYTES: u64 = 64 << 20;
+
 /// Bytes on their way into an image.
 pub struct Upload {
     // Dropped in this order: the staged file goes first, then the image falls back.
@@ -28,6 +32,8 @@ pub struct Upload {
     key: BlobKey,
     claim: Claim,
     received: u64,
+    /// Bytes since the store was last asked how much is free.
+    unchecked: u64,
     who: Caller,
     _slot: OwnedSemaphorePermit,
 }
@@ -41,8 +47,9 @@ impl Registry {
         let slot = self.admit(&claim).await?;
         let mut image = self.draft(who, patch).await?;
         self.prepare(&mut image, Fallback::Discard)?;
+        let key = BlobKey::whole(image.id, image.format);
         let saving = Saving::begin(self, image, true).await?;
-        self.start(who, saving, claim, slot).await
+        self.start(who, saving, key, claim, slot).await
     }
 
     /// Begins the upload into an image that takes bytes. If it does not come to its end, the image has failed and
@@ -66,11 +73,12 @@ impl Registry {
         self.change(who, &mut image, patch).await?;
         self.prepare(&mut image, Fallback::Fail)?;
         image.updated_at = Some(self.now());
+        let key = BlobKey::whole(image.id, image.format);
         let saving = Saving::begin(self, image, false).await.map_err(|error| match error.kind() {
             Kind::Precondition => not_for_bytes().because(error),
             _ => error,
         })?;
-        self.start(who, saving, claim, slot).await
+        self.start(who, saving, key, claim, slot).await
     }
 
     /// Whether there is room for another upload of this size.
@@ -81,12 +89,15 @@ impl Registry {
         }
         if let Some(free) = self.store.free().await {
             let room = free.saturating_sub(self.limits.free_bytes_min);
-            if size > room {
-                let text =
-                    format!("The file needs {size} bytes and there is room for {room}: {} too few.", size - room);
-                return Err(Error::new(Kind::StoreFull, text));
+            if size.max(1) > room {
+                return Err(no_room(size, room));
             }
         }
+        self.upload_slot()
+    }
+
+    /// The right to read and hash a file, of which there are only so many.
+    pub(super) fn upload_slot(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.uploads)
             .try_acquire_owned()
             .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
@@ -105,18 +116,24 @@ impl Registry {
         Ok(())
     }
 
-    async fn start(&self, who: &Caller, saving: Saving, claim: Claim, slot: OwnedSemaphorePermit) -> Result<Upload> {
-        let image = saving.image()?;
-        let key = BlobKey::whole(image.id, image.format);
+    async fn start(
+        &self,
+        who: &Caller,
+        saving: Saving,
+        key: BlobKey,
+        claim: Claim,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Upload> {
         let writer = self.store.begin(&key, claim.size).await?;
         Ok(Upload {
             writer: Some(writer),
-            lanes: Some(Lanes::start()),
+            lanes: Some(Lanes::start()?),
             buffer: self.buffers.take(),
             saving,
             key,
             claim,
             received: 0,
+            unchecked: 0,
             who: who.clone(),
             _slot: slot,
         })
@@ -176,8 +193,19 @@ impl Upload {
         let (Some(lanes), Some(writer)) = (&self.lanes, &mut self.writer) else {
             return Err(Error::internal("the upload is over"));
         };
+        self.unchecked += bytes.len() as u64;
         lanes.update(&bytes).await?;
         writer.write(bytes).await?;
+        if self.unchecked >= SPACE_CHECK_BYTES {
+            self.unchecked = 0;
+            let registry = self.saving.registry();
+            if let Some(free) = registry.store.free().await
+                && free < registry.limits.free_bytes_min
+            {
+                let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
+                return Err(Error::new(Kind::StoreFull, text));
+            }
+        }
         Ok(())
     }
 
@@ -185,10 +213,10 @@ impl Upload {
     ///
     /// # Errors
     /// `DigestMismatch`, `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile. The image is
-    /// then as if the upload had not been tried.
+    /// then as if the upload had not been tried. After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok((image, writer)) => self.publish(image, writer).await,
+            Ok((part, writer)) => self.publish(part, patch.clone(), writer).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -196,8 +224,8 @@ impl Upload {
         }
     }
 
-    /// The image as it will be, and the writer with all its bytes.
-    async fn verified(&mut self, patch: &ImagePatch) -> Result<(Image, Box<dyn BlobWriter>)> {
+    /// What the image gets, and the writer with all its bytes.
+    async fn verified(&mut self, patch: &ImagePatch) -> Result<(Part, Box<dyn BlobWriter>)> {
         if !self.buffer.is_empty() {
             self.flush().await?;
         }
@@ -206,52 +234,58 @@ impl Upload {
         self.claim.check(Some(self.received), &digests)?;
 
         let registry = self.saving.registry();
-        let mut image = self.saving.image()?.clone();
+        // Whether the patch may be put on the image; it is put on whatever the row is in the end.
+        let mut image = registry.catalog.get(self.saving.id()).await?;
         registry.change(&self.who, &mut image, patch).await?;
-        let store = registry.store_name();
-        image.store = Some(store);
-        image.parts = vec![Part {
+        let part = Part {
             kind: PartKind::Whole,
-            location: Location::Stored { store, key: self.key.clone() },
+            location: Location::Stored { store: registry.store_name(), key: self.key.clone() },
             size: Some(self.received),
             digests,
             etag: None,
-        }];
-        image.status = Status::Available;
-        image.ticket = None;
-        image.uploaded_at = Some(registry.now());
+        };
         let writer = self.writer.take().ok_or_else(|| Error::internal("the upload is over"))?;
-        Ok((image, writer))
+        Ok((part, writer))
     }
 
     /// The point of no return runs as a task of its own: a client that leaves now must not leave a file without a
-    /// record, or a record that falls back after the file appeared.
-    async fn publish(mut self, image: Image, writer: Box<dyn BlobWriter>) -> Result<Image> {
-        let mut saving = self.saving.take();
-        let registry = Arc::clone(self.saving.registry());
+    /// record, or a record that falls back after the file appeared. When even the task is dropped, by a server that
+    /// ends, the row stays as it is, and the next start removes both.
+    async fn publish(mut self, part: Part, patch: ImagePatch, writer: Box<dyn BlobWriter>) -> Result<Image> {
+        let mut saving = self.saving.disarm();
         let key = self.key.clone();
         let done = tokio::spawn(async move {
-            let id = image.id;
+            let registry = Arc::clone(saving.registry());
+            let (store, now) = (registry.store_name(), registry.now());
             let outcome = match writer.finish().await {
-                Ok(_) => registry.catalog.replace(image).await,
-                Err(error) => Err(error.into()),
-            };
-            match outcome {
-                Ok(image) => {
-                    saving.done();
-                    Ok(image)
-                }
-                Err(error) => {
-                    if let Err(error) = registry.store.delete(&key).await {
-                        log::error!("the bytes of a failed upload of {id} could not be removed: {error}");
+                Err(error) => Err(Error::from(error)),
+                Ok(_) => {
+                    let published = saving.settle(move |row| {
+                        let mut image = Image {
+                            store: Some(store),
+                            parts: vec![part.clone()],
+                            status: Status::Available,
+                            ticket: None,
+                            uploaded_at: Some(now),
+                            ..row
+                        };
+                        patch.apply(&mut image)?;
+                        Ok(image)
+                    });
+                    match published.await {
+                        // It may be in the journal all the same: neither bytes nor row are touched any more.
+                        Err(error) if !was_refused(&error) => return Err(error),
+                        done => done,
                     }
-                    saving.put_back().await;
-                    Err(match error.kind() {
-                        Kind::Precondition => crate::catalog::not_found(id).because(error),
-                        _ => error,
-                    })
                 }
+            };
+            if outcome.is_err() {
+                if let Err(error) = registry.store.delete(&key).await {
+                    log::error!("the bytes of a failed upload could not be removed: {error}");
+                }
+                saving.put_back().await;
             }
+            outcome
         });
         done.await.map_err(Error::internal)?
     }
@@ -268,6 +302,17 @@ impl Upload {
         }
         self.saving.put_back().await;
     }
+}
+
+fn no_room(size: u64, room: u64) -> Error {
+    let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
+    let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
+    Error::new(Kind::StoreFull, text)
+}
+
+/// Whether a change was certainly not made.
+fn was_refused(error: &Error) -> bool {
+    !matches!(error.kind(), Kind::Internal | Kind::Busy)
 }
 
 fn too_large(max: u64) -> Error {

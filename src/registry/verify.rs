@@ -79,7 +79,7 @@ impl Registry {
 }
 
 async fn read(body: BlobBody, buffers: &Buffers) -> Result<(u64, Digests)> {
-    let lanes = Lanes::start();
+    let lanes = Lanes::start()?;
     let mut size = 0;
     let mut bytes = stream(body, buffers);
     while let Some(chunk) = bytes.next().await {
