@@ -42,6 +42,9 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
                 true => print::line(as_json(&account))?,
                 false => print::line(format!("Removed account {name}; its images stay."))?,
             }
+            if accounts.is_empty()? {
+                eprintln!("warning: there are no accounts any more: everybody on this machine may do everything");
+            }
         }
     }
     Ok(())
@@ -51,7 +54,11 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
 pub(super) fn config(globals: &Globals, command: &ConfigCommand) -> Result<(), Failure> {
     let config = globals.load()?;
     match command {
+        ConfigCommand::Check if globals.json => print::line(serde_json::json!({ "right": true })),
         ConfigCommand::Check => print::line("The configuration is right."),
+        ConfigCommand::Show if globals.json => {
+            print::line(serde_json::to_string(&config.shown()).map_err(Failure::general)?)
+        }
         ConfigCommand::Show => print::line(config.show()?.trim_end()),
     }
 }

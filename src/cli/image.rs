@@ -36,14 +36,20 @@ impl From<ClientError> for Failure {
 
 /// Carries a command out; Ctrl-C ends it cleanly.
 pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
-    runtime()?.block_on(async {
+    let words = match command {
+        ImageCommand::Get { .. } => "interrupted; call it again and it goes on where it was",
+        _ => "interrupted",
+    };
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         tokio::select! {
             done = carry_out(globals, command) => done,
-            _ = tokio::signal::ctrl_c() => {
-                Err(Failure::new(Exit::Interrupted, "interrupted; a download goes on where it was when you call it again"))
-            }
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
         }
-    })
+    });
+    // Not to wait for a thread that waits for standard input.
+    runtime.shutdown_background();
+    done
 }
 
 fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {

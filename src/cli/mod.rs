@@ -76,6 +76,13 @@ pub struct ServeArgs {
     ready_file: Option<PathBuf>,
 }
 
+impl ServeArgs {
+    fn is_empty(&self) -> bool {
+        let Self { listen, listen_tls, no_tls, allow_fetch, ready_file } = self;
+        listen.is_empty() && listen_tls.is_empty() && !no_tls && allow_fetch.is_empty() && ready_file.is_none()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve (what plain `visor` does)
@@ -154,6 +161,9 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
     let globals = cli.globals;
     match cli.command {
         None => serve::run(&globals, &cli.serve, logger),
+        Some(_) if !cli.serve.is_empty() => {
+            Err(Failure::new(Exit::Usage, "flags of serve stand behind the command: visor serve --listen …"))
+        }
         Some(Command::Serve(args)) => serve::run(&globals, &args, logger),
         Some(other) => {
             logger(LevelFilter::Warn);

@@ -28,7 +28,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves until it is told to stop.
 pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
-    let config = effective(globals.load()?, args);
+    if let Some(file) = &args.ready_file {
+        remove_ready(file)?;
+    }
+    let config = effective(globals.load()?, args)?;
     logger(config.log.level);
     let data_dir = take(&config)?;
     let accounts = Arc::new(Accounts::open(&DataDir::keys(data_dir.path()))?);
@@ -55,11 +58,14 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
         serve(&config, args, data_dir.path(), visor, made).await
     });
     registry.close();
+    if let Some(file) = &args.ready_file {
+        remove_ready(file)?;
+    }
     served
 }
 
 /// Flags go over everything.
-fn effective(mut config: Config, args: &ServeArgs) -> Config {
+fn effective(mut config: Config, args: &ServeArgs) -> Result<Config, Failure> {
     if !args.listen.is_empty() {
         config.server.listen.clone_from(&args.listen);
     }
@@ -69,7 +75,18 @@ fn effective(mut config: Config, args: &ServeArgs) -> Config {
         config.server.listen_tls.clone_from(&args.listen_tls);
     }
     config.fetch.allow.extend(&args.allow_fetch);
-    config
+    config.check()?;
+    Ok(config)
+}
+
+/// Whoever waits for the file must not find that of an earlier run.
+fn remove_ready(file: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::general(format!("{}: {error}", file.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The data directory of a configuration, locked.
@@ -115,7 +132,8 @@ async fn serve(
     made: Option<String>,
 ) -> Result<(), Failure> {
     let bind = |addresses: &[SocketAddr]| {
-        server::bind(addresses).map_err(|error| match error.kind() {
+        let chosen = !args.listen.is_empty() || !args.listen_tls.is_empty();
+        server::bind(addresses, !chosen).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Failure::new(Exit::Conflict, format!("{error}; is visor running already?")),
             _ => Failure::general(error),
         })
@@ -145,6 +163,7 @@ async fn serve(
         connections_max: config.server.connections_max,
         drain: config.server.drain.duration(),
         access_log: config.log.access,
+        refuse: visor_api::refuse,
     };
     let running = server::start(settings, move |app| {
         visor_api::mount(app, &visor);

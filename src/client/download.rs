@@ -83,8 +83,11 @@ impl Announced {
         let digits = |text: &String, count| text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit());
         let headers = answer.headers();
         let etag = text(headers, ETAG);
-        let sha256 = etag.as_ref().map(|tag| tag.trim_matches('"').to_owned()).filter(|tag| digits(tag, 64));
-        let md5 = text(headers, "x-image-meta-checksum").filter(|sum| digits(sum, 32));
+        // What stands for an image at a URL was chosen by that server, and says nothing about the bytes.
+        let ours = headers.get("x-image-meta-store").is_none_or(|store| store != "http");
+        let sha256 = etag.as_ref().map(|tag| tag.trim_matches('"').to_owned());
+        let sha256 = sha256.filter(|tag| ours && digits(tag, 64));
+        let md5 = text(headers, "x-image-meta-checksum").filter(|sum| ours && digits(sum, 32));
         let whole = text(headers, CONTENT_RANGE).and_then(|range| range.rsplit('/').next()?.parse().ok());
         let length = text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let size = if answer.status() == StatusCode::PARTIAL_CONTENT { whole } else { length };

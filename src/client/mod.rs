@@ -232,7 +232,10 @@ impl Client {
 fn record_of(answer: &Response) -> Record {
     let fields = answer.headers().iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix("x-image-meta-")?;
-        Some((name.to_owned(), Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned())))
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        // As the same record has it in JSON.
+        let number = if name == "size" { text.parse::<u64>().ok() } else { None };
+        Some((name.to_owned(), number.map_or(Value::String(text), Value::from)))
     });
     fields.collect()
 }
@@ -258,6 +261,7 @@ async fn checked(answer: Response) -> Result<Response> {
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ClientError::Forbidden(message),
         StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => ClientError::Conflict(message),
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::INSUFFICIENT_STORAGE => ClientError::NoRoom(message),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => ClientError::Interrupted(message),
         status if status.is_client_error() => ClientError::Invalid(message),
         _ => ClientError::Server(message),
     })

@@ -87,6 +87,13 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
             overlay::put_file(&mut table, &text, &path.display().to_string())?;
+            if at_secret(&table).is_some_and(|secret| !secret.is_str()) {
+                // Not to repeat it in an error about its type.
+                return Err(ConfigError(format!("{}: client.secret_key is a text in quotes", path.display())));
+            }
+            if at_secret(&table).is_some_and(|secret| secret.as_str() != Some("")) {
+                check_private(path)?;
+            }
         }
         overlay::put_environment(&mut table, environment)?;
         let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
@@ -94,6 +101,7 @@ impl Config {
             ConfigError(format!("the configuration has a wrong value: {}", text.trim().replace('\n', " ")))
         })?;
         config.client.read_secret()?;
+        config.check()?;
         Ok(config)
     }
 
@@ -115,31 +123,59 @@ impl Config {
     /// # Errors
     /// Never, for a configuration that was loaded.
     pub fn show(&self) -> Result<String, ConfigError> {
+        toml::to_string(&self.shown()).map_err(|error| ConfigError(error.to_string()))
+    }
+
+    /// The same without its secrets.
+    pub fn shown(&self) -> Self {
         let mut shown = self.clone();
         if !shown.client.secret_key.reveal().is_empty() {
             shown.client.secret_key = Secret::new("(set, not shown)".into());
         }
-        toml::to_string(&shown).map_err(|error| ConfigError(error.to_string()))
+        shown
+    }
+
+    /// What no single value shows to be wrong.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.server.listen.is_empty() && self.server.listen_tls.is_empty() {
+            return Err(ConfigError(
+                "server.listen and server.listen_tls are both empty: nobody could reach it".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
 impl Client {
     /// Takes the secret out of its file, if it stands in one.
     fn read_secret(&mut self) -> Result<(), ConfigError> {
-        use std::os::unix::fs::PermissionsExt;
         if self.secret_key_file.as_os_str().is_empty() {
             return Ok(());
         }
         let path = &self.secret_key_file;
         let named = |error: std::io::Error| ConfigError(format!("client.secret_key_file {}: {error}", path.display()));
-        let mode = std::fs::metadata(path).map_err(named)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(ConfigError(format!("others may read {}: run chmod 600 on it", path.display())));
-        }
+        check_private(path)?;
         let text = std::fs::read_to_string(path).map_err(named)?;
         self.secret_key = Secret::new(text.trim().to_owned());
         Ok(())
     }
+}
+
+fn at_secret(table: &toml::Table) -> Option<&toml::Value> {
+    table.get("client")?.get("secret_key")
+}
+
+/// A file with a secret is its owner's alone.
+fn check_private(path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::PermissionsExt;
+    let about = std::fs::metadata(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
+    if about.permissions().mode() & 0o077 != 0 {
+        return Err(ConfigError(format!("others may read the secret in {}: run chmod 600 on it", path.display())));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -212,6 +248,26 @@ mod tests {
             assert!(text.contains(word), "{text}");
         }
         assert!(refusal(None, &[("VISOR__CLIENT__PORT", "http")]).contains("VISOR__CLIENT__PORT"));
+    }
+
+    #[test]
+    fn a_file_with_a_secret_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let load = |text: &str, mode| {
+            std::fs::write(file.path(), text).unwrap();
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            Config::from_parts(Some(file.path()), std::iter::empty()).map_err(|error| error.to_string())
+        };
+        assert!(load("[client]\nsecret_key = \"s3cret\"", 0o600).is_ok());
+        assert!(load("[client]\nsecret_key = \"s3cret\"", 0o644).unwrap_err().contains("chmod 600"));
+        assert!(load("[client]\naccess_key = \"me\"", 0o644).is_ok());
+        assert!(!load("[client]\nsecret_key = 12345", 0o600).unwrap_err().contains("12345"));
+    }
+
+    #[test]
+    fn somebody_has_to_be_able_to_reach_it() {
+        assert!(refusal(Some("[server]\nlisten = []"), &[]).contains("server.listen"));
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Pace {
         Self { patience, window_began: now, window_bytes: 0 }
     }
 
+    /// Longest silence.
+    pub fn idle(&self) -> Duration {
+        self.patience.idle
+    }
+
     /// Counts bytes that came. False when the last window was too slow.
     pub fn keeps_up(&mut self, bytes: usize, now: Instant) -> bool {
         self.window_bytes += bytes as u64;

@@ -8,7 +8,9 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::web::ServiceConfig;
-use actix_web::{App, Error, HttpResponse, HttpServer};
+use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_user_timeout;
 
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
@@ -24,6 +26,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// So long a connection is read on after an answer that came before the end of its request: what is still on its way
 /// must not reset the connection before the sender has seen the answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// A client may read nothing for so long while there is something for it.
+const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// How to serve.
 pub struct Settings {
@@ -43,19 +48,46 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// Writes the answer to a request that is refused before a protocol sees it.
+    pub refuse: Refuse,
 }
 
 /// Binds addresses. Several at once, because port 0 means another port for each.
 ///
+/// With `lenient` an IPv6 address that this machine does not have is left out, as long as another is left: the default
+/// names both loopback addresses, and many containers have one.
+///
 /// # Errors
 /// The text names the address.
-pub fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    addresses
-        .iter()
-        .map(|address| {
-            TcpListener::bind(address).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
-        })
-        .collect()
+pub fn bind(addresses: &[SocketAddr], lenient: bool) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                // Connections have what their listener has. Only the kernel can end those that are never read from:
+                // nothing of ours is called as long as nothing can be written.
+                let stall = u32::try_from(WRITE_STALL.as_millis()).unwrap_or(u32::MAX);
+                set_tcp_user_timeout(&listener, stall)?;
+                listeners.push(listener);
+            }
+            Err(error) if lenient && address.is_ipv6() && !listeners.is_empty() && has_no_ipv6(&error) => {
+                log::info!("not serving on {address}: this machine has no IPv6");
+            }
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{address}: {error}"))),
+        }
+    }
+    Ok(listeners)
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+type Refuse = fn(&HttpRequest, &crate::error::Error) -> HttpResponse;
+
+fn plainly(_: &HttpRequest, error: &crate::error::Error) -> HttpResponse {
+    HttpResponse::Forbidden().body(error.message().to_owned())
 }
 
 /// Refuses what no client of ours sends, before any protocol sees it.
@@ -65,9 +97,8 @@ async fn gate(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let names = request.app_data::<Names>().cloned().unwrap_or_default();
     if let Err(error) = guard::check(request.request(), &names) {
-        // No protocol was chosen yet, so this is everybody's form: VISOR's, which is plain JSON.
-        let body = format!("{{\"code\":403,\"message\":\"{}\"}}", error.message());
-        let response = HttpResponse::Forbidden().content_type("application/json; charset=utf-8").body(body);
+        let refuse = request.app_data::<Refuse>().map_or(plainly as Refuse, |refuse| *refuse);
+        let response = refuse(request.request(), &error);
         return Ok(request.into_response(response).map_into_boxed_body());
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
@@ -81,11 +112,13 @@ pub fn start<M>(settings: Settings, mount: M) -> io::Result<Server>
 where
     M: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
-    let Settings { plain, tls, certificate, names, workers, connections_max, drain, access_log } = settings;
+    let Settings { plain, tls, certificate, names, workers, connections_max, drain, access_log, refuse } = settings;
     let app = move || {
         App::new()
             .app_data(names.clone())
+            .app_data(refuse)
             .wrap(from_fn(gate))
+            // Outside the gate, so that what it refuses has an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))
             .configure(&mount)
@@ -110,4 +143,17 @@ where
         server = server.listen_rustls_0_23(listener, certificate.config.clone())?;
     }
     Ok(server.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_a_machine_does_not_have_is_left_out_only_of_the_default() {
+        let pair: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "[2001:db8::1]:0".parse().unwrap()];
+        assert_eq!(bind(&pair, true).unwrap().len(), 1);
+        assert!(bind(&pair, false).unwrap_err().to_string().contains("2001:db8::1"));
+        assert!(bind(&pair[1..], true).is_err(), "somebody has to be able to reach it");
+    }
 }

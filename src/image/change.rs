@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 
 /// Longest name, in bytes: what Glance allows, and more than a file name may have.
 pub const NAME_BYTES_MAX: usize = 255;
-/// Most free attributes of one image.
-pub const PROPERTIES_MAX: usize = 128;
+/// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
+pub const PROPERTIES_MAX: usize = 64;
 /// Longest value of a free attribute, in bytes.
 pub const PROPERTY_BYTES_MAX: usize = 4096;
 /// All free attributes of one image together, in bytes.

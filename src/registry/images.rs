@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{
-    Access, BlobKey, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName,
+    Access, Attr, BlobKey, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName,
 };
 
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
@@ -242,6 +242,16 @@ impl Registry {
                 return Ok(removed);
             }
         }
+    }
+
+    /// Whether any image belongs to an account.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub async fn owns_any(&self, account: &str) -> Result<bool> {
+        let query =
+            Query { filter: Filter::spelled(Attr::Owner, account), sort: Sort::default(), limit: 1, after: None };
+        Ok(!self.catalog.list(&query).await?.images.is_empty())
     }
 
     /// Gives an image the bytes at a source.

@@ -12,7 +12,9 @@ use crate::blob::{MemoryStore, stream};
 use crate::error::{Kind, Result};
 use crate::fetch::FetchRules;
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Status, Ticket, Visibility};
+use crate::image::{
+    Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Location, Part, PartKind, Status, Ticket, Visibility,
+};
 
 /// A service whose directory outlives it, so that another one can follow it.
 struct Bench {
@@ -387,6 +389,24 @@ async fn rights_hold_for_every_verb() {
     assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
     assert!(bench.registry.delete_all(&you).await.unwrap().is_empty());
     assert_eq!(bench.registry.delete_all(&me).await.unwrap().len(), 2);
+}
+
+/// A URL may carry a token: only who may change the image sees that part.
+#[test]
+fn locations_tell_others_no_secrets() {
+    let bench = Bench::new();
+    let mut image = Image::blank(ImageId::random(), system_clock());
+    image.owner = Some("me".into());
+    image.parts = vec![Part {
+        kind: PartKind::Whole,
+        location: Location::Http { url: "https://example.org/a?X-Amz-Signature=abc#x".into() },
+        size: None,
+        digests: Digests::default(),
+        etag: None,
+    }];
+    let shown = |who: &str| bench.registry.location(&Caller::User(who.into()), &image).unwrap();
+    assert_eq!(shown("you"), "https://example.org/a");
+    assert!(shown("me").contains("X-Amz-Signature"));
 }
 
 #[tokio::test]

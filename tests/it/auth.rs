@@ -112,6 +112,21 @@ fn wrong_signatures_in_the_originals_words() {
 }
 
 /// A modern Ruby adds a content type that the original's client did not sign, to requests without a body only.
+/// The signature covers one of two dates, and the clock is compared with one of two: never with another.
+#[test]
+fn a_second_date_does_not_make_an_old_request_fresh() {
+    let server = Server::start();
+    let alice = account(&server, "alice", &[]);
+    let old = date(-86_400);
+    for fresh in [vec![("Date", date(0))], vec![("Content-Type", "a/b".to_owned()), ("Content-Type", "c/d".to_owned())]]
+    {
+        let mut headers: Vec<(&str, &str)> = fresh.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.insert(0, NAME);
+        let answer = alice.send_at(&server, &old, "GET", "/images", &headers, b"");
+        assert!(message(&answer).contains("once at the most"), "{answer:?}");
+    }
+}
+
 #[test]
 fn what_a_modern_ruby_adds_is_overlooked() {
     let server = Server::start();
@@ -231,6 +246,12 @@ fn accounts_over_http_are_the_administrators() {
     assert_eq!(send("GET", "/users?email=carol@example.org", "").json()["users"].as_array().unwrap().len(), 1);
     let moved = send("PUT", "/users/carol", r#"{"user":{"email":"c@example.org"}}"#);
     assert_eq!(moved.json()["user"]["email"], "c@example.org");
+    assert_eq!(send("POST", "/users", r#"{"user":{"access_key":"d","email":"d@e","admin":"x","zz":1}}"#).status, 400);
+    assert_eq!(send("PUT", "/users/carol", r#"{"user":{"admin":true}}"#).status, 400, "not quietly overlooked");
+    assert_eq!(carol.send(&server, "POST", "/images", &[NAME, ARCH], b"").status, 200);
+    let renamed = send("PUT", "/users/carol", r#"{"user":{"access_key":"dave"}}"#);
+    assert_eq!(renamed.status, 409, "her images would be nobody's: {renamed:?}");
+    assert_eq!(send("DELETE", "/users/root", "").status, 409, "a request never opens the server to everybody");
     assert_eq!(send("DELETE", "/users/carol", "").status, 200);
     assert_eq!(send("DELETE", "/users/carol", "").json()["message"], "No user found with access_key 'carol'.");
     assert_eq!(carol.send(&server, "GET", "/images", &[], b"").status, 403);

@@ -161,9 +161,10 @@ fn an_interrupted_upload_says_so_and_leaves_nothing() {
     eventually("the upload has begun", || !server.names("").is_empty());
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    // A command that reads standard input may wait for its end.
-    drop(child.stdin.take());
+    // Standard input stays open: nobody has to press Enter.
+    let input = child.stdin.take();
     let done = child.wait_with_output().unwrap();
+    drop(input);
     assert_eq!(done.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&done.stderr).contains("interrupted"));
     eventually("nothing is left", || server.names("").is_empty() && server.files() == (vec![], vec![]));

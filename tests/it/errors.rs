@@ -147,6 +147,9 @@ fn updates_that_can_not_be() {
         "These fields are read-only: created_at",
     );
     refused(&server, "PUT", &path, &[("x-image-meta-status", "weird")], b"", 400, "Invalid status 'weird'");
+    let kernel = ("x-image-meta-kernel", "00000000-0000-4000-8000-000000000000");
+    refused(&server, "PUT", &path, &[("x-image-meta-status", "locked"), kernel], b"", 400, "changed alone");
+    refused(&server, "PUT", &path, &[("x-image-meta-architecture", "")], b"", 400, "Invalid architecture ''");
     assert_eq!(server.names(""), ["full"], "a refused update changes no metadata either");
     assert_eq!(server.get(&path).body, b"bytes");
 }
@@ -262,6 +265,13 @@ fn web_pages_do_not_get_in() {
             assert_eq!((answer.status, &answer.json()["code"]), (403, &403.into()), "{header:?} {method} {path}");
         }
     }
+    let foreign = [("Host", "evil.example"), ("Accept", "application/xml")];
+    check_xml(
+        &server.send("GET", "/images", &foreign, b""),
+        403,
+        "This server is not called by that name. Names of its own are listed in server.names.",
+    );
+    assert!(server.send("HEAD", "/images/x", &foreign, b"").header("x-error-message").is_some());
     let own = format!("http://{}", server.address());
     assert_eq!(server.send("GET", "/status", &[("Origin", &own)], b"").status, 200);
     assert!(server.names("").is_empty());

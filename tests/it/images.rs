@@ -277,6 +277,13 @@ fn urls_are_registered_and_given_out_through_the_guarded_fetcher() {
     assert!(open.get(&path).body == body);
     let part = open.send("GET", &path, &[("Range", "bytes=10-19")], b"");
     assert!(part.status == 206 && part.body == body[10..20]);
+    let claim = [
+        ("x-image-meta-name", "a"),
+        ("x-image-meta-architecture", "i386"),
+        ("x-image-meta-location", url.as_str()),
+        ("x-image-meta-checksum", "00000000000000000000000000000000"),
+    ];
+    assert_eq!(open.send("POST", "/images", &claim, b"").status, 400, "a claim that is not verified is not taken");
     let missing = register(&open, &format!("http://{}/fake", origin.address()));
     assert_eq!(missing.status, 404);
     assert!(missing.json()["message"].as_str().unwrap().starts_with("No image file found at http://"));

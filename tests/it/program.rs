@@ -179,6 +179,25 @@ fn an_interrupted_download_is_resumed_and_a_wrong_one_is_not_kept() {
 }
 
 #[test]
+fn a_ready_file_is_of_the_server_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ready, data) = (dir.path().join("ready"), dir.path().join("data"));
+    std::fs::write(&ready, "http://stale:1\n").unwrap();
+    let arguments = ["serve", "--listen", "192.0.2.1:1", "--data-dir"];
+    let failed =
+        visor().args(arguments).arg(&data).arg("--ready-file").arg(&ready).stderr(std::process::Stdio::null()).status();
+    assert!(!failed.unwrap().success() && !ready.exists());
+}
+
+#[test]
+fn flags_that_would_be_overlooked_are_refused() {
+    let (code, _, error) = run(&["--listen", "127.0.0.1:0", "brief"]);
+    assert!(code == 2 && error.contains("visor serve --listen"), "{error}");
+    let (code, _, error) = run(&["serve", "--no-tls", "--config", "/nonexistent"]);
+    assert!(code == 2 && error.contains("/nonexistent"), "{error}");
+}
+
+#[test]
 fn completions_and_help() {
     let (code, script, _) = run(&["completions", "bash"]);
     assert!(code == 0 && script.contains("visor"));

@@ -282,6 +282,15 @@ fn forms_with_the_fields_on_either_side_of_the_file() {
     assert_eq!(updated.json()["image"]["status"], "available", "{updated:?}");
 }
 
+/// What a browser sends when no file was chosen; and a type in capitals.
+#[test]
+fn a_form_without_a_file_is_metadata() {
+    let server = Server::start();
+    let body = form(&[("name", None, b"a"), ("architecture", None, b"amd64"), ("file", Some(""), b"")]);
+    let answer = server.send("POST", "/images", &[("Content-Type", "Multipart/Form-Data; boundary=XX")], &body);
+    assert_eq!(answer.json()["image"]["status"], "locked", "{answer:?}");
+}
+
 #[test]
 fn forms_that_can_not_be_leave_nothing() {
     let server = Server::start();
@@ -297,6 +306,8 @@ fn forms_that_can_not_be_leave_nothing() {
         (form(&[part, name, arch, ("size", None, b"6")]), "5 bytes, not 6"),
         (form(&[name, arch, ("location", None, b"http://127.0.0.1/"), part]), "location"),
         (form(&[name, arch, ("a b", None, b"x"), part]), "name of an attribute"),
+        (form(&[name, arch, ("image", Some("a.iso"), b"bytes")]), "is called 'file'"),
+        (form(&[name, arch, ("file", Some("a.iso"), b"")]), "is empty"),
         (form(&[name, arch, ("note", None, &[0xff]), part]), "UTF-8"),
         (form(&[name, arch, ("note", None, &[b'x'; 5000]), part]), "longer"),
         (whole[..whole.len() - 20].to_vec(), "malformed or ended"),

@@ -44,6 +44,16 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         }
         return Err(refuse("Authorization not provided."));
     };
+    // Which of two the signature covers and which of two is checked must never be a question.
+    for name in
+        [header::AUTHORIZATION, header::DATE, header::CONTENT_TYPE, header::HeaderName::from_static("content-md5")]
+    {
+        if request.headers().get_all(&name).nth(1).is_some() {
+            return Err(refuse(
+                "A signed request has Authorization, Date, Content-Type and Content-MD5 once at the most.",
+            ));
+        }
+    }
     let (key, signature) = authorization
         .to_str()
         .ok()

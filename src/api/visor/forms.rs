@@ -3,9 +3,11 @@
 //! Fields may stand before and behind the file. The upload begins with those before it, and the others are put on
 //! the image when the form is complete; until then nothing is available.
 
+use std::time::Instant;
+
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::HttpRequest;
-use actix_web::web::Payload;
+use actix_web::web::{Bytes, Payload};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
@@ -64,24 +66,41 @@ async fn read_form(
     upload: &mut Option<Upload>,
 ) -> Result<()> {
     let idle = visor.patience.idle;
+    let mut pace = Pace::new(visor.patience, Instant::now());
     for _ in 0..FIELDS_MAX {
         let Some(part) = timeout(idle, form.next()).await.map_err(|_| too_slow())? else { return Ok(()) };
         let mut part = part.map_err(broken)?;
         let name = part.name().unwrap_or_default().to_owned();
+        let file_name = part.content_disposition().and_then(|disposition| disposition.get_filename());
+        let (named, unnamed) = (file_name.is_some_and(|n| !n.is_empty()), file_name.is_some_and(str::is_empty));
         if name != "file" {
-            let value = text(&mut part, visor).await?;
+            if named {
+                return Err(Error::invalid("The part of a form that has the file is called 'file'."));
+            }
+            let value = text(&mut part, &mut pace).await?;
             fields.put(&name, &value)?;
             continue;
         }
         if upload.is_some() {
             return Err(Error::invalid("A form has one part 'file'."));
         }
+        // A form with a file field in which nothing was chosen has an empty part without a name.
+        let Some(first) = next(&mut part, &mut pace).await? else {
+            if unnamed {
+                continue;
+            }
+            return Err(Error::invalid("The file of the form is empty."));
+        };
         suggest(fields, &part);
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
         let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
         let begun = upload.insert(begin(visor, who, id, &meta, meta.claim.clone()).await?);
-        receive(&mut part, visor, begun).await?;
+        let mut chunk = Some(first);
+        while let Some(bytes) = chunk {
+            begun.write(bytes).await?;
+            chunk = next(&mut part, &mut pace).await?;
+        }
     }
     Err(Error::invalid("The form has too many fields."))
 }
@@ -96,10 +115,10 @@ fn suggest(fields: &mut Fields, part: &Field) {
 }
 
 /// The value of a small field.
-async fn text(part: &mut Field, visor: &Visor) -> Result<String> {
+async fn text(part: &mut Field, pace: &mut Pace) -> Result<String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = timeout(visor.patience.idle, part.next()).await.map_err(|_| too_slow())? {
-        bytes.extend(chunk.map_err(broken)?);
+    while let Some(chunk) = next(part, pace).await? {
+        bytes.extend(chunk);
         if bytes.len() > PROPERTY_BYTES_MAX {
             return Err(Error::invalid(format!("A field of the form is longer than {PROPERTY_BYTES_MAX} bytes.")));
         }
@@ -107,14 +126,16 @@ async fn text(part: &mut Field, visor: &Visor) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::invalid("A field of the form is not UTF-8."))
 }
 
-async fn receive(part: &mut Field, visor: &Visor, upload: &mut Upload) -> Result<()> {
-    let mut pace = Pace::new(visor.patience, std::time::Instant::now());
-    while let Some(chunk) = timeout(visor.patience.idle, part.next()).await.map_err(|_| too_slow())? {
+/// The next bytes of a part that has some; `None` at its end.
+async fn next(part: &mut Field, pace: &mut Pace) -> Result<Option<Bytes>> {
+    loop {
+        let Some(chunk) = timeout(pace.idle(), part.next()).await.map_err(|_| too_slow())? else { return Ok(None) };
         let chunk = chunk.map_err(broken)?;
-        if !pace.keeps_up(chunk.len(), std::time::Instant::now()) {
+        if !pace.keeps_up(chunk.len(), Instant::now()) {
             return Err(too_slow());
         }
-        upload.write(chunk).await?;
+        if !chunk.is_empty() {
+            return Ok(Some(chunk));
+        }
     }
-    Ok(())
 }

@@ -97,7 +97,7 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
 /// Where an image is made or changed: from headers and a raw body, or from a form.
 async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option<ImageId>) -> Result<HttpResponse> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let (who, image) = if content_type.is_some_and(|t| t.starts_with("multipart/form-data")) {
+    let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
         let image = forms::save(request, visor, &who, payload, id).await?;
         (who, image)
@@ -125,7 +125,7 @@ async fn save_raw(
         return Ok((who.clone(), save_meta(visor, &who, id, &fields).await?));
     }
     // `curl -T` sends none; any other type is a client that means something else.
-    if content_type.is_some_and(|t| !t.starts_with("application/octet-stream")) {
+    if content_type.is_some_and(|t| !is_type(t, "application/octet-stream")) {
         return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
     }
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
@@ -159,7 +159,7 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
     }
     let meta = fields.read(With { new: false, file: false, admin: who.is_admin() })?;
     if let Some(active) = meta.active {
-        registry.set_active(who, id, active).await?;
+        return registry.set_active(who, id, active).await;
     }
     if meta.patch.is_empty() && meta.source.is_none() {
         return registry.get(who, id).await;
@@ -179,6 +179,11 @@ pub(super) async fn begin(
         None => visor.registry.begin_create(who, &meta.patch, claim).await,
         Some(id) => visor.registry.begin_upload(who, id, &meta.patch, claim).await,
     }
+}
+
+/// Whether a content type is this one: names of types have no case (RFC 9110, section 8.3.1).
+fn is_type(content_type: &str, name: &str) -> bool {
+    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
 }
 
 /// The length of the body is a claim too; two claims have to agree.

@@ -103,6 +103,10 @@ impl Fields {
         for (name, value) in &self.0 {
             meta.put(name, value)?;
         }
+        // One change, made whole or not at all.
+        if meta.active.is_some() && (with.file || self.0.len() > 1) {
+            return Err(Error::invalid("The status is changed alone, without other fields or a file."));
+        }
         if with.new && matches!(meta.patch.store, Some(Some(StoreName::Http))) && !has_source {
             return Err(Error::invalid(match with.file {
                 true => "Cannot post an image file to a HTTP backend",
@@ -144,7 +148,10 @@ impl Meta {
             None => drop(patch.properties.insert(name.to_owned(), Some(value.to_owned()).filter(|v| !v.is_empty()))),
             Some(Attr::Name) => patch.name = Some(Some(value.to_owned())),
             Some(Attr::Owner) => patch.owner = Some(Some(value.to_owned()).filter(|v| !v.is_empty())),
-            Some(Attr::Architecture) => patch.architecture = Some(word::<Architecture>(name, value)?),
+            Some(Attr::Architecture) => {
+                let architecture = word::<Architecture>(name, value)?;
+                patch.architecture = Some(Some(architecture.ok_or_else(|| unknown_word::<Architecture>(name, value))?));
+            }
             Some(Attr::Format) => patch.format = Some(word::<Format>(name, value)?),
             Some(Attr::Kind) => patch.kind = Some(word::<ImageKind>(name, value)?),
             Some(Attr::Store) => patch.store = Some(word::<StoreName>(name, value)?),
@@ -172,8 +179,11 @@ fn word<V: Vocabulary>(name: &str, value: &str) -> Result<Option<V>> {
     if value.is_empty() {
         return Ok(None);
     }
-    let wrong = || Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()));
-    V::parse(value).map(Some).ok_or_else(wrong)
+    V::parse(value).map(Some).ok_or_else(|| unknown_word::<V>(name, value))
+}
+
+fn unknown_word<V: Vocabulary>(name: &str, value: &str) -> Error {
+    Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()))
 }
 
 fn image_id(value: &str) -> Result<Option<ImageId>> {
@@ -294,8 +304,10 @@ mod tests {
     fn owner_and_status_are_the_administrators() {
         let (owner, status) = (("x-image-meta-owner", "me"), ("x-image-meta-status", "locked"));
         assert_eq!(message(OLD, &[owner, status]), "These fields are read-only: owner, status");
-        let meta = read(ADMIN, &[owner, status]).unwrap();
-        assert_eq!((meta.patch.owner, meta.active), (Some(Some("me".into())), Some(false)));
+        assert_eq!(read(ADMIN, &[owner]).unwrap().patch.owner, Some(Some("me".into())));
+        assert_eq!(read(ADMIN, &[status]).unwrap().active, Some(false));
+        assert!(message(ADMIN, &[owner, status]).contains("changed alone"));
+        assert!(message(With { file: true, ..ADMIN }, &[status]).contains("changed alone"));
         assert!(message(ADMIN, &[("x-image-meta-status", "weird")]).contains("weird"));
     }
 

@@ -22,11 +22,11 @@ struct Wrapped {
 
 /// What a client may send of an account.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Wish {
     access_key: Option<String>,
     email: Option<String>,
-    admin: bool,
+    admin: Option<bool>,
     #[serde(rename = "_id")]
     id: serde_json::Value,
     secret_key: serde_json::Value,
@@ -143,7 +143,7 @@ pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Pa
             return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
         }
         let key = wish.access_key.unwrap_or_default();
-        let account = visor.auth.accounts.add(&key, wish.email, wish.admin, visor.registry.now())?;
+        let account = visor.auth.accounts.add(&key, wish.email, wish.admin.unwrap_or(false), visor.registry.now())?;
         let mut record = record(&account);
         record.insert(2, ("secret_key".into(), Field::Text(account.secret_key.reveal().to_owned())));
         Ok(one(&request, &record))
@@ -156,8 +156,15 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
     let done = async {
         admit(&request, &visor, true)?;
         let wish = wish(payload, &visor).await?;
-        let accounts = &visor.auth.accounts;
-        let account = accounts.update(&key_of(&request), wish.access_key, wish.email, visor.registry.now())?;
+        let (accounts, key) = (&visor.auth.accounts, key_of(&request));
+        if wish.admin.is_some() {
+            return Err(Error::invalid("Whether an account is an administrator's is decided when it is made."));
+        }
+        // Images name their owner: with another name it would lose them, to whoever takes the old one.
+        if wish.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
+            return Err(Error::new(Kind::Conflict, format!("Images belong to '{key}': it can't be renamed.")));
+        }
+        let account = accounts.update(&key, wish.access_key, wish.email, visor.registry.now())?;
         Ok(one(&request, &record(&account)))
     };
     done.await.unwrap_or_else(|error| render(&request, &error))
@@ -167,7 +174,7 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
 pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let done = || {
         admit(&request, &visor, false)?;
-        Ok(one(&request, &record(&visor.auth.accounts.remove(&key_of(&request))?)))
+        Ok(one(&request, &record(&visor.auth.accounts.remove_unless_last(&key_of(&request))?)))
     };
     done().unwrap_or_else(|error| render(&request, &error))
 }
