@@ -10,7 +10,7 @@ use futures_util::stream;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(super) use self::args::ImageCommand;
-use self::args::{Server, meta, pairs, query_pairs};
+use self::args::{Server, base_url, meta, pairs, query_pairs};
 use super::failure::{Exit, Failure};
 use super::progress::Bar;
 use super::{Globals, print, runtime};
@@ -54,12 +54,17 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
 
 fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
     let config = globals.load()?.client;
-    let address = server.address.clone().unwrap_or(config.address);
-    let port = server.port.unwrap_or(config.port);
-    let host = if address.contains(':') { format!("[{address}]") } else { address };
+    let address = server.address.as_deref().unwrap_or(&config.address);
+    let base = base_url(address, server.port, config.port)?;
+    let ca = match config.ca_file.as_os_str().is_empty() {
+        true => None,
+        false => Some(std::fs::read(&config.ca_file).map_err(|error| {
+            Failure::new(Exit::Usage, format!("client.ca_file {}: {error}", config.ca_file.display()))
+        })?),
+    };
     let credentials = (!config.access_key.is_empty())
         .then(|| Credentials { access_key: config.access_key, secret_key: config.secret_key.reveal().to_owned() });
-    Ok(Client::new(&format!("http://{host}:{port}"), credentials)?)
+    Ok(Client::new(&base, credentials, ca.as_deref())?)
 }
 
 async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {

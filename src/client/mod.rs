@@ -62,22 +62,28 @@ pub struct Client {
 type Result<T, E = ClientError> = std::result::Result<T, E>;
 
 impl Client {
-    /// A client of the server at `base`, such as `http://127.0.0.1:4568`.
+    /// A client of the server at `base`, such as `http://127.0.0.1:4568`. With `ca`, certificates in PEM, those alone
+    /// are trusted; without, the system's.
     ///
     /// # Errors
-    /// `Invalid` when `base` is no URL.
-    pub fn new(base: &str, credentials: Option<Credentials>) -> Result<Self> {
+    /// `Invalid` when `base` is no URL or `ca` is no certificate.
+    pub fn new(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
         // Several clients in one process: the first installs it, the others find it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(base).map_err(|error| ClientError::Invalid(format!("{base}: {error}")))?;
-        let http = reqwest::Client::builder()
+        let invalid = |error: reqwest::Error| ClientError::Invalid(error.to_string());
+        let mut http = reqwest::Client::builder();
+        if let Some(ca) = ca {
+            http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).map_err(invalid)?);
+        }
+        let http = http
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
             .build()
-            .map_err(|error| ClientError::Invalid(error.to_string()))?;
+            .map_err(invalid)?;
         Ok(Self { http, base, credentials })
     }
 

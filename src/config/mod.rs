@@ -59,7 +59,14 @@ section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });
 section!(Auth { public_read: bool, date_window: Span });
 section!(Log { level: log::LevelFilter, access: bool });
-section!(Client { address: String, port: u16, access_key: String, secret_key: Secret, secret_key_file: PathBuf });
+section!(Client {
+    address: String,
+    port: u16,
+    access_key: String,
+    secret_key: Secret,
+    secret_key_file: PathBuf,
+    ca_file: PathBuf
+});
 
 /// What is wrong with a configuration, for the person who wrote it.
 #[derive(Debug, thiserror::Error)]

@@ -91,16 +91,14 @@ fn tls_serves_the_same_with_a_certificate_that_stays() {
     for _ in 0..2 {
         let (mut child, url) = start();
         assert!(url.starts_with("https://127.0.0.1:"));
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let pem = certificate();
-        let status = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let root = reqwest::Certificate::from_pem(&pem).unwrap();
-            let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
-            client.get(format!("{url}/status")).send().await.unwrap().text().await.unwrap()
-        });
+        let mut brief = visor();
+        brief.args(["brief", "-a", &url]);
+        let untrusted = brief.output().unwrap();
+        let trusted = brief.env("VISOR__CLIENT__CA_FILE", data.join("keys/tls.crt")).output().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(status, "OK");
+        assert_eq!(untrusted.status.code(), Some(5), "{untrusted:?}");
+        assert_eq!(trusted.status.code(), Some(3), "an empty list, and no error of TLS: {trusted:?}");
         assert_eq!(*first.get_or_insert_with(certificate), certificate());
     }
 }

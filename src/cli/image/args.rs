@@ -9,7 +9,7 @@ use super::super::failure::{Exit, Failure};
 /// Which server.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Server {
-    /// The server's address
+    /// The server's address, or its URL
     #[arg(short, long)]
     pub(super) address: Option<String>,
     /// The server's port
@@ -105,6 +105,27 @@ pub(in crate::cli) enum ImageCommand {
     },
 }
 
+/// Where a server is: an address, `host:port`, or a URL for one behind TLS.
+pub(super) fn base_url(address: &str, port: Option<u16>, default: u16) -> Result<String, Failure> {
+    if let Some((scheme, rest)) = address.split_once("://") {
+        let host = rest.trim_end_matches('/');
+        return match (scheme, port) {
+            ("http" | "https", None) => Ok(format!("{scheme}://{host}")),
+            ("http" | "https", Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
+            _ => Err(Failure::new(Exit::Usage, format!("'{address}' is no address: http:// or https://"))),
+        };
+    }
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(format!("http://[{bare}]:{}", port.unwrap_or(default)));
+    }
+    match (address.rsplit_once(':'), port) {
+        (Some((host, named)), None) if named.parse::<u16>().is_ok() => Ok(format!("http://{host}:{named}")),
+        (Some(_), _) => Err(Failure::new(Exit::Usage, format!("'{address}' is no address, or has a port already"))),
+        (None, port) => Ok(format!("http://{address}:{}", port.unwrap_or(default))),
+    }
+}
+
 /// `k=v` arguments. A value may have a `=` of its own; a `-` in a name means `_`.
 pub(super) fn meta(attributes: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let wrong = |text: &String| Failure::new(Exit::Usage, format!("'{text}' is no attribute like name=value"));
@@ -134,6 +155,25 @@ pub(super) fn pairs(which: &Which) -> Result<Vec<(String, String)>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_are_named_in_every_usual_way() {
+        for (address, port, expected) in [
+            ("127.0.0.1", None, Some("http://127.0.0.1:4568")),
+            ("lab", Some(80), Some("http://lab:80")),
+            ("lab:81", None, Some("http://lab:81")),
+            ("::1", None, Some("http://[::1]:4568")),
+            ("[::1]", Some(9), Some("http://[::1]:9")),
+            ("[::1]:9", None, Some("http://[::1]:9")),
+            ("https://lab:8443/", None, Some("https://lab:8443")),
+            ("https://lab", Some(8443), Some("https://lab:8443")),
+            ("lab:81", Some(80), None),
+            ("ftp://lab", None, None),
+            ("lab:x", None, None),
+        ] {
+            assert_eq!(base_url(address, port, 4568).ok().as_deref(), expected, "{address} {port:?}");
+        }
+    }
 
     #[test]
     fn attributes_are_names_and_values() {
