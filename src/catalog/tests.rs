@@ -281,7 +281,7 @@ fn a_database_that_fails_while_serving_is_replaced_by_memory() {
 }
 
 #[test]
-fn a_lost_index_entry_is_noticed_when_the_catalogue_is_opened() {
+fn a_lost_index_entry_is_noticed_after_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, images) = block_on(three_changes(dir.path()));
     let mut batch = Batch::default();
@@ -289,7 +289,13 @@ fn a_lost_index_entry_is_noticed_when_the_catalogue_is_opened() {
     current(&catalog.engine).commit(&batch).unwrap();
     catalog.close();
     drop(catalog);
-    whole(&open(dir.path()), &images);
+    let catalog = open(dir.path());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while catalog.verify().0 != Vec::<String>::new() {
+        assert!(std::time::Instant::now() < deadline, "not noticed: {:?}", catalog.verify());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    whole(&catalog, &images);
 }
 
 #[test]
