@@ -110,16 +110,6 @@ impl Writer {
         let _ = answer.await;
     }
 
-    /// What [`Writer::distrust`] does, for a thread that does not wait for it.
-    pub(crate) fn distruster(&self) -> impl FnOnce(String, Arc<dyn Engine>) + Send + 'static {
-        let requests = self.requests.clone();
-        move |why, engine| {
-            let (reply, _) = oneshot::channel();
-            // After `stop` nobody is served from it any more.
-            let _ = requests.send(Request::Distrust(why, engine, reply));
-        }
-    }
-
     fn send(&self, request: Request) {
         // The other end is gone only after `stop`; whoever waits sees its reply dropped.
         let _ = self.requests.send(request);

@@ -3,7 +3,6 @@
 //! Knows images; knows nothing of bytes, access rules or protocols. Changes go through one writer (`commit`); reads
 //! go straight to the engine and never wait for a write.
 
-mod audit;
 mod commit;
 pub mod engine;
 mod index;
@@ -22,7 +21,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use self::audit::Audit;
 use self::commit::{Change, Current, Writer, current};
 use self::engine::Table;
 use crate::error::{Error, Kind, Result};
@@ -33,7 +31,6 @@ use crate::image::{Access, Image, ImageId, Timestamp};
 #[derive(Debug)]
 pub struct Catalog {
     engine: Current,
-    audit: Audit,
     writer: Writer,
     /// Reads counted since they were last handed to the writer.
     accesses: Mutex<HashMap<ImageId, Access>>,
@@ -51,8 +48,7 @@ impl Catalog {
         let load::Opened { engine, journal, state, lost } = load::open(dir, cache_bytes)?;
         let engine: Current = Arc::new(RwLock::new(Arc::from(engine)));
         let writer = Writer::start(Arc::clone(&engine), journal, state)?;
-        let audit = Audit::start(&engine, writer.distruster())?;
-        Ok(Self { engine, audit, writer, accesses: Mutex::default(), lost })
+        Ok(Self { engine, writer, accesses: Mutex::default(), lost })
     }
 
     /// Whether damage may have cost changes that were acknowledged: records are then no reason to remove bytes.
@@ -175,7 +171,6 @@ impl Catalog {
     /// Finishes what was asked for, and closes the database in good order. Later changes are refused.
     pub fn close(&self) {
         self.keep_accesses();
-        self.audit.stop();
         self.writer.stop();
         if let Err(error) = current(&self.engine).close() {
             log::warn!("the metadata database was not closed in good order, the journal makes up for it: {error}");

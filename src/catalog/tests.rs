@@ -281,24 +281,6 @@ fn a_database_that_fails_while_serving_is_replaced_by_memory() {
 }
 
 #[test]
-fn a_lost_index_entry_is_noticed_after_the_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let (catalog, images) = block_on(three_changes(dir.path()));
-    let mut batch = Batch::default();
-    batch.delete(Table::Index, index::entries_of(&images[0]).into_iter().next().unwrap());
-    current(&catalog.engine).commit(&batch).unwrap();
-    catalog.close();
-    drop(catalog);
-    let catalog = open(dir.path());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while catalog.verify().0 != Vec::<String>::new() {
-        assert!(std::time::Instant::now() < deadline, "not noticed: {:?}", catalog.verify());
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    whole(&catalog, &images);
-}
-
-#[test]
 fn the_journal_is_folded_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut image = sample("a");
