@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &str, usize, usize); 7] = [
     ("NAME", "name", 22, 21),
     ("ARCHITECTURE", "architecture", 13, 12),
     ("TYPE", "type", 10, 9),
-    ("FORMAT", "format", 8, 6),
+    ("FORMAT", "format", 8, 7),
     ("STORE", "store", 10, 10),
     ("SIZE", "size", 10, 10),
 ];
@@ -65,12 +65,12 @@ fn text(value: Option<&Value>) -> String {
 
 /// The table of brief records.
 pub(super) fn table(records: &[Record]) -> String {
-    let titles: String = COLUMNS.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
+    let titles: Vec<String> = COLUMNS.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
     let rules: Vec<String> = COLUMNS.iter().map(|(_, _, _, rule)| "-".repeat(*rule)).collect();
-    let mut lines = vec![titles.trim_end().to_owned(), rules.join("  ")];
+    let mut lines = vec![titles.join(" ").trim_end().to_owned(), rules.join("  ")];
     for record in records {
         let cells = COLUMNS.iter().map(|(_, name, width, _)| format!("{:<width$}", text(record.get(*name))));
-        lines.push(cells.collect::<String>().trim_end().to_owned());
+        lines.push(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
     }
     lines.join("\n")
 }
@@ -97,8 +97,13 @@ mod tests {
     fn the_table_has_the_originals_columns() {
         let table = table(&[sample()]);
         let lines: Vec<&str> = table.lines().collect();
-        assert!(lines[0].starts_with("ID                                   NAME                  ARCHITECTURE TYPE"));
-        assert!(lines[1].starts_with("------------------------------------  ---------------------  ------------  "));
+        assert!(
+            lines[0].starts_with("ID                                    NAME                   ARCHITECTURE  TYPE")
+        );
+        let rules: Vec<usize> = lines[1].match_indices("  -").map(|(at, _)| at + 2).collect();
+        let titles: Vec<usize> =
+            COLUMNS[1..].iter().map(|(title, ..)| lines[0].find(&format!(" {title}")).unwrap() + 1).collect();
+        assert_eq!(rules, titles, "each title stands over its rule");
         assert!(lines[2].ends_with("12"));
     }
 
