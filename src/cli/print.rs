@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::failure::Failure;
 use crate::client::Record;
 
-/// Columns of the brief table: title, attribute, width, length of the rule below. As the original prints them.
-const COLUMNS: [(&str, &str, usize, usize); 7] = [
-    ("ID", "_id", 37, 36),
-    ("NAME", "name", 22, 21),
-    ("ARCHITECTURE", "architecture", 13, 12),
-    ("TYPE", "type", 10, 9),
-    ("FORMAT", "format", 8, 7),
-    ("STORE", "store", 10, 10),
-    ("SIZE", "size", 10, 10),
+/// Columns of the brief table: title, attribute, width. As the original prints them, with a blank between.
+const COLUMNS: [(&str, &str, usize); 7] = [
+    ("ID", "_id", 37),
+    ("NAME", "name", 22),
+    ("ARCHITECTURE", "architecture", 13),
+    ("TYPE", "type", 10),
+    ("FORMAT", "format", 8),
+    ("STORE", "store", 10),
+    ("SIZE", "size", 10),
 ];
 
 /// The order of a record's lines; others follow as they came.
@@ -65,11 +65,11 @@ fn text(value: Option<&Value>) -> String {
 
 /// The table of brief records.
 pub(super) fn table(records: &[Record]) -> String {
-    let titles: Vec<String> = COLUMNS.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
-    let rules: Vec<String> = COLUMNS.iter().map(|(_, _, _, rule)| "-".repeat(*rule)).collect();
+    let titles: Vec<String> = COLUMNS.iter().map(|(title, _, width)| format!("{title:<width$}")).collect();
+    let rules: Vec<String> = COLUMNS.iter().map(|(_, _, width)| "-".repeat(width - 1)).collect();
     let mut lines = vec![titles.join(" ").trim_end().to_owned(), rules.join("  ")];
     for record in records {
-        let cells = COLUMNS.iter().map(|(_, name, width, _)| format!("{:<width$}", text(record.get(*name))));
+        let cells = COLUMNS.iter().map(|(_, name, width)| format!("{:<width$}", text(record.get(*name))));
         lines.push(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
     }
     lines.join("\n")
