@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
+use crate::api::visor::error::{MISMATCH, REASON};
 use crate::api::visor::signature::{ContentType, authorization, sign, string_to_sign};
 
 /// Lists are read in pages of this many.
@@ -252,6 +253,7 @@ async fn checked(answer: Response) -> Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
+    let mismatch = answer.headers().get(REASON).is_some_and(|reason| reason == MISMATCH);
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {
         Some(message) => message,
@@ -263,6 +265,7 @@ async fn checked(answer: Response) -> Result<Response> {
         }
     };
     Err(match status {
+        _ if mismatch => ClientError::Mismatch(message),
         StatusCode::NOT_FOUND => ClientError::NotFound(message),
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ClientError::Forbidden(message),
         StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => ClientError::Conflict(message),

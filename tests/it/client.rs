@@ -106,7 +106,9 @@ fn exit_codes_tell_what_is_wrong() {
     let p = server.port();
     let file = dir.path().join("file");
     std::fs::write(&file, noise(1, 2000)).unwrap();
-    let file = file.to_str().unwrap();
+    let few = dir.path().join("few");
+    std::fs::write(&few, "abc").unwrap();
+    let (file, few) = (file.to_str().unwrap(), few.to_str().unwrap());
     let id = server.add("a", &[], b"bytes")["_id"].as_str().unwrap().to_owned();
     let nobody = "11111111-2222-4333-8444-555555555555";
     for (arguments, code, words) in [
@@ -122,6 +124,7 @@ fn exit_codes_tell_what_is_wrong() {
         (vec!["update", &id], 2, "what is to change"),
         (vec!["update", &id, "--file", file], 8, "locked or error"),
         (vec!["add", "name=a", "architecture=i386", "--file", file], 6, "at most 1024 bytes"),
+        (vec!["add", "name=a", "architecture=i386", "size=5", "--file", few], 4, "3 bytes, not 5"),
         (vec!["add", "name=a", "architecture=i386", "--file", "/nonexistent"], 1, "/nonexistent"),
         (vec!["add", "name=a", "architecture=i386", "--file", "/"], 1, "is a directory"),
         (vec!["get", &id, "-S", "/nonexistent"], 1, "no directory"),

@@ -7,6 +7,11 @@ use super::wire::{Field, respond};
 use crate::error::{Error, Kind};
 use crate::http::observe::{RequestId, report};
 
+/// A header that tells apart what has one status.
+pub const REASON: &str = "x-visor-error";
+/// Bytes are not those that were announced.
+pub const MISMATCH: &str = "mismatch";
+
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
 /// for success, so others stand only where no request of its can lead.
 pub(super) fn status(kind: Kind) -> StatusCode {
@@ -43,6 +48,10 @@ pub(super) fn render_with(
     if matches!(error.kind(), Kind::TooSlow | Kind::Incomplete) {
         // What is left of the body can't be told from the next request.
         response.force_close();
+    }
+    if error.kind() == Kind::DigestMismatch {
+        // For whoever sent the bytes: to be sent again, and not to be asked for differently.
+        response.insert_header((REASON, MISMATCH));
     }
     if error.kind() == Kind::Busy {
         response.insert_header(("Retry-After", "1"));
