@@ -25,6 +25,8 @@ pub enum Verdict {
     Whole,
     /// Send this part.
     Part(Range<u64>),
+    /// Send these parts, two or more of them.
+    Parts(Vec<Range<u64>>),
     /// The client has it: 304.
     NotModified,
     /// The client's condition does not hold: 412.
@@ -41,6 +43,9 @@ fn seconds(date: &str) -> Option<i64> {
     let time = httpdate::parse_http_date(date).ok()?;
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
+
+/// Most parts of one answer.
+const PARTS_MAX: usize = 32;
 
 /// A moment as HTTP writes it.
 pub fn http_date(seconds: i64) -> String {
@@ -78,7 +83,7 @@ pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
         return Verdict::NotModified;
     }
     match (text(headers, &RANGE), facts.size) {
-        (Some(range), Some(size)) if range_applies(headers, facts) => part(range, size),
+        (Some(range), Some(size)) if range_applies(headers, facts) => parts(range, size),
         _ => Verdict::Whole,
     }
 }
@@ -93,10 +98,38 @@ fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
     }
 }
 
-/// One range of bytes. Anything that is not one well-formed range is ignored, as the RFC allows: the client gets
-/// the whole.
-fn part(range: &str, size: u64) -> Verdict {
-    let Some(spec) = range.trim().strip_prefix("bytes=") else { return Verdict::Whole };
+/// Ranges of bytes. What is not well-formed is ignored as a whole, as the RFC allows: the client gets everything. So it
+/// is with more parts than anybody needs, and with parts that together are more than the whole (RFC 9110, section
+/// 14.2: they cost the server more than they spare the client).
+fn parts(range: &str, size: u64) -> Verdict {
+    let Some(specs) = range.trim().strip_prefix("bytes=") else { return Verdict::Whole };
+    let specs: Vec<&str> = specs.split(',').map(str::trim).filter(|spec| !spec.is_empty()).collect();
+    if specs.is_empty() || specs.len() > PARTS_MAX {
+        return Verdict::Whole;
+    }
+    let mut found = Vec::new();
+    for spec in specs {
+        match part(spec, size) {
+            Verdict::Part(range) => found.push(range),
+            // One that lies outside is left out, as long as another does not.
+            Verdict::OutOfRange => {}
+            _ => return Verdict::Whole,
+        }
+    }
+    let together = found.iter().fold(0u64, |sum, range| sum.saturating_add(range.end - range.start));
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Verdict::OutOfRange,
+        (Some(one), true) => Verdict::Part(one),
+        (Some(_), false) if together > size => Verdict::Whole,
+        (Some(last), false) => {
+            found.push(last);
+            Verdict::Parts(found)
+        }
+    }
+}
+
+/// One range of bytes; `Whole` when it is not well-formed.
+fn part(spec: &str, size: u64) -> Verdict {
     let Some((first, last)) = spec.split_once('-').map(|(a, b)| (a.trim(), b.trim())) else { return Verdict::Whole };
     let number = |text: &str| {
         // More digits than a u64 has is still a number, and beyond every end.
@@ -146,7 +179,13 @@ mod tests {
             ("bytes=-", Verdict::Whole),
             ("bytes=a-b", Verdict::Whole),
             ("bytes=+1-2", Verdict::Whole),
-            ("bytes=0-1,3-4", Verdict::Whole),
+            ("bytes=0-1,3-4", Verdict::Parts(vec![0..2, 3..5])),
+            ("bytes=-1, ,0-0", Verdict::Parts(vec![99..100, 0..1])),
+            ("bytes=0-1,100-", Verdict::Part(0..2)),
+            ("bytes=200-,100-", Verdict::OutOfRange),
+            ("bytes=0-1,x", Verdict::Whole),
+            ("bytes=0-98,1-", Verdict::Whole),
+            ("bytes=,", Verdict::Whole),
             ("lines=0-1", Verdict::Whole),
         ] {
             assert_eq!(judged(&[(RANGE, range)]), expected, "{range}");
@@ -155,8 +194,15 @@ mod tests {
 
     #[test]
     fn an_empty_image_has_no_part() {
-        assert_eq!(part("bytes=0-", 0), Verdict::OutOfRange);
-        assert_eq!(part("bytes=-1", 0), Verdict::OutOfRange);
+        assert_eq!(parts("bytes=0-", 0), Verdict::OutOfRange);
+        assert_eq!(parts("bytes=-1", 0), Verdict::OutOfRange);
+    }
+
+    #[test]
+    fn parts_are_bounded() {
+        let many = |count: usize| (0..count).map(|n| format!("{n}-{n}")).collect::<Vec<_>>().join(",");
+        assert!(matches!(parts(&format!("bytes={}", many(PARTS_MAX)), 100), Verdict::Parts(p) if p.len() == PARTS_MAX));
+        assert_eq!(parts(&format!("bytes={}", many(PARTS_MAX + 1)), 100), Verdict::Whole);
     }
 
     #[test]

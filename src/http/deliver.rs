@@ -1,18 +1,27 @@
 //! One path for the bytes of an image, whatever the protocol and the store: conditions, ranges, then the stream.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody, SizedStream};
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 
 use super::conditional::{Facts, Verdict, http_date, judge};
-use crate::blob::{BlobBody, Buffers, stream};
+use super::disposition::attachment;
+use super::parts::Parts;
+use crate::blob::{Buffers, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
 use crate::registry::{Caller, Registry};
+
+/// Of every image: what it is stands in its record.
+const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// What is said about the bytes of an image in every answer that is about them.
 pub fn facts(image: &Image) -> Facts {
@@ -40,6 +49,18 @@ fn describe(response: &mut HttpResponseBuilder, facts: &Facts) {
     response.insert_header((header::ACCEPT_RANGES, "bytes"));
 }
 
+/// What is said only with the bytes: under which name to save them, and how to see that they are right (RFC 9530, and
+/// RFC 3230 for those who know only that).
+fn introduce(response: &mut HttpResponseBuilder, image: &Image) {
+    let name = attachment(image.name.as_deref(), image.format.map(|format| format.name()), &image.id.to_string());
+    response.insert_header((header::CONTENT_DISPOSITION, name));
+    if let Some(sha256) = image.whole().and_then(|part| part.digests.sha256) {
+        let digest = STANDARD.encode(sha256);
+        response.insert_header(("repr-digest", format!("sha-256=:{digest}:")));
+        response.insert_header(("digest", format!("sha-256={digest}")));
+    }
+}
+
 /// The body of an answer to HEAD: nothing, with the length that GET would have.
 struct HeadBody(Option<u64>);
 
@@ -65,7 +86,7 @@ impl MessageBody for HeadBody {
 /// `Precondition` and `BadRange` (with the size in a header that the caller adds, see [`unsatisfiable`]), and those
 /// of [`Registry::open`].
 pub async fn deliver(
-    registry: &Registry,
+    registry: &Arc<Registry>,
     buffers: &Buffers,
     who: &Caller,
     image: &Image,
@@ -83,11 +104,25 @@ pub async fn deliver(
         }
         Verdict::Whole => (StatusCode::OK, None),
         Verdict::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Verdict::Parts(ranges) => {
+            let parts = Parts::new(ranges, facts.size.unwrap_or(0), CONTENT_TYPE);
+            let mut response = HttpResponse::PartialContent();
+            headers(&mut response);
+            describe(&mut response, &facts);
+            introduce(&mut response, image);
+            response.content_type(parts.content_type());
+            let length = parts.length();
+            if request.method() == actix_web::http::Method::HEAD {
+                return Ok(response.body(HeadBody(Some(length))));
+            }
+            return Ok(send(response, Some(length), parts.stream(registry, buffers, who, image)));
+        }
     };
     let mut response = HttpResponse::build(status);
     headers(&mut response);
     describe(&mut response, &facts);
-    response.content_type("application/octet-stream");
+    introduce(&mut response, image);
+    response.content_type(CONTENT_TYPE);
     if let (Some(Range { start, end }), Some(size)) = (&range, facts.size) {
         response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
     }
@@ -96,13 +131,16 @@ pub async fn deliver(
         return Ok(response.body(HeadBody(length)));
     }
     let body = registry.open(who, image, range).await?;
-    Ok(send(response, body, buffers))
+    Ok(send(response, body.length(), stream(body, buffers)))
 }
 
 /// The stream itself. An error in it ends the connection: the client must not take a part for the whole.
-fn send(mut response: HttpResponseBuilder, body: BlobBody, buffers: &Buffers) -> HttpResponse {
-    let length = body.length();
-    let stream = stream(body, buffers)
+fn send(
+    mut response: HttpResponseBuilder,
+    length: Option<u64>,
+    bytes: BoxStream<'static, Result<Bytes, StoreError>>,
+) -> HttpResponse {
+    let stream = bytes
         .inspect(|chunk| {
             if let Err(error) = chunk {
                 log::error!("a download was cut short: {error}");

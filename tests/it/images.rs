@@ -1,6 +1,8 @@
 //! Records: what comes back, in what form, and in what order.
 
+use base64::Engine as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::harness::{Server, noise, sha256};
 
@@ -190,6 +192,31 @@ fn ranges_and_conditions() {
     let beyond = get(&[("Range", "bytes=700000-")]);
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */700000")));
     assert_eq!(beyond.json()["code"], 416);
+
+    let several = [("Range", "bytes=0-9, 699990-,900000-, 500-599")];
+    let parts = get(&several);
+    let boundary = parts.header("content-type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let mut expected = Vec::new();
+    for range in [0..10, 699_990..700_000, 500..600] {
+        let (start, last) = (range.start, range.end - 1);
+        let head =
+            format!("--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {start}-{last}");
+        expected.extend(format!("\r\n{head}/700000\r\n\r\n").bytes());
+        expected.extend(&body[range]);
+    }
+    expected.extend(format!("\r\n--{boundary}--\r\n").bytes());
+    assert!(parts.status == 206 && parts.body == expected, "{parts:?}");
+    let length = expected.len().to_string();
+    assert_eq!(parts.header("content-length"), Some(length.as_str()));
+    let head = server.send("HEAD", &path, &several, b"");
+    assert_eq!((head.status, head.header("content-length")), (206, Some(length.as_str())));
+
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&body));
+    for answer in [get(&[]), get(&[("Range", "bytes=0-9")]), server.send("HEAD", &path, &[], b"")] {
+        assert_eq!(answer.header("repr-digest"), Some(format!("sha-256=:{digest}:").as_str()));
+        assert_eq!(answer.header("digest"), Some(format!("sha-256={digest}").as_str()));
+        assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"a\""));
+    }
 
     let same = get(&[("If-None-Match", &etag)]);
     assert_eq!((same.status, same.body.len(), same.header("etag")), (304, 0, Some(etag.as_str())));

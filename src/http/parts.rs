@@ -1,0 +1,81 @@
+//! `multipart/byteranges` (RFC 9110, section 14.6): several parts of one image in one answer, and how long that is
+//! before the first byte of it is read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream as streams};
+
+use crate::blob::{Buffers, StoreError, stream};
+use crate::error::Error;
+use crate::image::Image;
+use crate::registry::{Caller, Registry};
+
+/// An answer of several parts.
+pub(super) struct Parts {
+    boundary: String,
+    /// What stands before each part, and the part.
+    parts: Vec<(String, Range<u64>)>,
+}
+
+impl Parts {
+    /// Plans an answer.
+    pub(super) fn new(ranges: Vec<Range<u64>>, size: u64, content_type: &str) -> Self {
+        // Random, so that no image has it in its bytes on purpose.
+        let boundary = uuid::Uuid::new_v4().simple().to_string();
+        let head = |range: Range<u64>| {
+            let (start, last) = (range.start, range.end - 1);
+            let text = format!(
+                "\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: bytes {start}-{last}/{size}\r\n\r\n"
+            );
+            (text, range)
+        };
+        let parts = ranges.into_iter().map(head).collect();
+        Self { boundary, parts }
+    }
+
+    /// The answer's `Content-Type`.
+    pub(super) fn content_type(&self) -> String {
+        format!("multipart/byteranges; boundary={}", self.boundary)
+    }
+
+    fn end(&self) -> String {
+        format!("\r\n--{}--\r\n", self.boundary)
+    }
+
+    /// The answer's length.
+    pub(super) fn length(&self) -> u64 {
+        let parts: u64 = self.parts.iter().map(|(head, range)| head.len() as u64 + (range.end - range.start)).sum();
+        parts + self.end().len() as u64
+    }
+
+    /// The answer's bytes. Each part is opened when its turn comes; what was deleted meanwhile ends the answer early.
+    pub(super) fn stream(
+        self,
+        registry: &Arc<Registry>,
+        buffers: &Buffers,
+        who: &Caller,
+        image: &Image,
+    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let end = self.end();
+        let (registry, buffers) = (Arc::clone(registry), buffers.clone());
+        let (who, image) = (who.clone(), image.clone());
+        let opened = streams::iter(self.parts).then(move |(head, range)| {
+            let (registry, buffers, who, image) = (Arc::clone(&registry), buffers.clone(), who.clone(), image.clone());
+            async move {
+                let head = streams::iter([Ok(Bytes::from(head))]);
+                match registry.open(&who, &image, Some(range)).await {
+                    Ok(body) => head.chain(stream(body, &buffers)).boxed(),
+                    Err(error) => streams::iter([Err(failed(error))]).boxed(),
+                }
+            }
+        });
+        opened.flatten().chain(streams::iter([Ok(Bytes::from(end))])).boxed()
+    }
+}
+
+fn failed(error: Error) -> StoreError {
+    StoreError::Broken(std::io::Error::other(error))
+}
