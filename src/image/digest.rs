@@ -3,6 +3,8 @@
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use super::stitched::Stitched;
+
 /// The digests of some bytes, as far as they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Digests {
@@ -60,14 +62,28 @@ pub enum Algorithm {
     Md5,
     /// SHA-256.
     Sha256,
+    /// Both in one pass over the bytes, where this processor can; see [`Algorithm::for_images`].
+    Both,
 }
 
-/// One digest in the making.
+impl Algorithm {
+    /// What to run, each on a thread of its own, for the digests that every image gets: md5 because clients compare it,
+    /// sha256 because it is the identity of the bytes.
+    pub fn for_images() -> &'static [Self] {
+        if Stitched::new().is_some() { &[Self::Both] } else { &[Self::Md5, Self::Sha256] }
+    }
+}
+
+/// Digests in the making.
 pub enum Hasher {
     /// MD5.
     Md5(Md5),
     /// SHA-256.
     Sha256(Sha256),
+    /// Both, one after the other.
+    Both(Md5, Sha256),
+    /// Both at once.
+    Stitched(Box<Stitched>),
 }
 
 impl Hasher {
@@ -76,6 +92,10 @@ impl Hasher {
         match algorithm {
             Algorithm::Md5 => Self::Md5(Md5::new()),
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Both => match Stitched::new() {
+                Some(both) => Self::Stitched(Box::new(both)),
+                None => Self::Both(Md5::new(), Sha256::new()),
+            },
         }
     }
 
@@ -84,6 +104,11 @@ impl Hasher {
         match self {
             Self::Md5(state) => state.update(bytes),
             Self::Sha256(state) => state.update(bytes),
+            Self::Both(md5, sha256) => {
+                md5.update(bytes);
+                sha256.update(bytes);
+            }
+            Self::Stitched(both) => both.update(bytes),
         }
     }
 
@@ -92,6 +117,10 @@ impl Hasher {
         match self {
             Self::Md5(state) => Digests { md5: Some(state.finalize().into()), ..Digests::default() },
             Self::Sha256(state) => Digests { sha256: Some(state.finalize().into()), ..Digests::default() },
+            Self::Both(md5, sha256) => {
+                Digests { md5: Some(md5.finalize().into()), sha256: Some(sha256.finalize().into()) }
+            }
+            Self::Stitched(both) => both.finish(),
         }
     }
 }
@@ -101,11 +130,18 @@ mod tests {
     use super::*;
 
     fn digests(bytes: &[u8]) -> Digests {
-        [Algorithm::Md5, Algorithm::Sha256].into_iter().fold(Digests::default(), |all, algorithm| {
+        Algorithm::for_images().iter().copied().fold(Digests::default(), |all, algorithm| {
             let mut hasher = Hasher::new(algorithm);
             bytes.chunks(3).for_each(|chunk| hasher.update(chunk));
             all.or(hasher.finish())
         })
+    }
+
+    #[test]
+    fn without_the_instructions_the_digests_are_the_same() {
+        let mut hasher = Hasher::Both(Md5::new(), Sha256::new());
+        [b"ab".as_slice(), b"c"].iter().for_each(|piece| hasher.update(piece));
+        assert_eq!(hasher.finish(), digests(b"abc"));
     }
 
     /// RFC 1321 A.5 and FIPS 180-2 B.1.

@@ -7,6 +7,8 @@ pub mod change;
 pub mod digest;
 pub mod query;
 pub mod status;
+#[cfg_attr(not(target_arch = "x86_64"), path = "unstitched.rs")]
+pub mod stitched;
 mod vocab;
 
 use std::collections::BTreeMap;

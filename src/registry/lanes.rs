@@ -1,5 +1,6 @@
-//! Digest lanes: each digest is computed on a thread of its own, beside the writing and beside the others, never
-//! after them. One MD5 is the slowest thing in an upload; everything else has to fit next to it.
+//! Digest lanes: digests are computed on threads of their own, beside the writing and never after it. MD5 is the
+//! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
+//! digests, elsewhere one for each.
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{Sender, channel};
@@ -13,19 +14,16 @@ use crate::image::digest::{Algorithm, Hasher};
 /// only hide that the slowest lane sets the pace.
 const DEPTH: usize = 3;
 
-/// The digests that every image gets: md5 because clients compare it, sha256 because it is the identity of the bytes.
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Md5, Algorithm::Sha256];
-
 /// Digests in the making.
 pub(super) struct Lanes(Vec<(Sender<Bytes>, oneshot::Receiver<Digests>)>);
 
 impl Lanes {
-    /// Starts one thread a digest. They end when this is dropped.
+    /// Starts their threads. They end when this is dropped.
     ///
     /// Threads of their own, not of the blocking pool: they wait for bytes for as long as a client takes, and would
     /// leave no thread there for those who write the bytes that others wait for.
     pub(super) fn start() -> Result<Self> {
-        ALGORITHMS.into_iter().map(start_lane).collect::<Result<_>>().map(Self)
+        Algorithm::for_images().iter().copied().map(start_lane).collect::<Result<_>>().map(Self)
     }
 
     /// Hands a chunk to every lane; waits for the slowest to have room.
