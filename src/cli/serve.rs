@@ -163,7 +163,8 @@ async fn serve(
         connections_max: config.server.connections_max,
         drain: config.server.drain.duration(),
         access_log: config.log.access,
-        refuse: visor_api::refuse,
+        // No protocol was chosen yet, but it has to look like somebody's.
+        refuse: visor_api::error::render,
     };
     let running = server::start(settings, move |app| {
         visor_api::mount(app, &visor);

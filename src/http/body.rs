@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Payload};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 
@@ -31,11 +33,6 @@ impl Pace {
         Self { patience, window_began: now, window_bytes: 0 }
     }
 
-    /// Longest silence.
-    pub fn idle(&self) -> Duration {
-        self.patience.idle
-    }
-
     /// Counts bytes that came. False when the last window was too slow.
     pub fn keeps_up(&mut self, bytes: usize, now: Instant) -> bool {
         self.window_bytes += bytes as u64;
@@ -49,6 +46,29 @@ impl Pace {
         self.window_bytes = 0;
         enough
     }
+
+    /// The next chunk of a stream that has bytes; `None` at its clean end.
+    ///
+    /// # Errors
+    /// `TooSlow`, and what `broken` makes of the stream's own.
+    pub async fn next<E>(
+        &mut self,
+        stream: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
+        broken: impl Fn(E) -> Error,
+    ) -> Result<Option<Bytes>> {
+        loop {
+            let Some(chunk) = timeout(self.patience.idle, stream.next()).await.map_err(|_| too_slow())? else {
+                return Ok(None);
+            };
+            let chunk = chunk.map_err(&broken)?;
+            if !self.keeps_up(chunk.len(), Instant::now()) {
+                return Err(too_slow());
+            }
+            if !chunk.is_empty() {
+                return Ok(Some(chunk));
+            }
+        }
+    }
 }
 
 /// A request's body, chunk by chunk.
@@ -57,13 +77,12 @@ pub struct Body {
     /// A chunk that was looked at already.
     first: Option<Bytes>,
     pace: Pace,
-    patience: Patience,
 }
 
 impl Body {
     /// Wraps a payload.
     pub fn new(payload: Payload, patience: Patience) -> Self {
-        Self { payload, first: None, pace: Pace::new(patience, Instant::now()), patience }
+        Self { payload, first: None, pace: Pace::new(patience, Instant::now()) }
     }
 
     /// Whether there is anything in it. Waits for the first byte.
@@ -85,24 +104,10 @@ impl Body {
         if let Some(chunk) = self.first.take() {
             return Ok(Some(chunk));
         }
-        loop {
-            match tokio::time::timeout(self.patience.idle, self.payload.next()).await {
-                Err(_) => return Err(too_slow()),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => {
-                    let text = "The body ended before it was complete.";
-                    return Err(Error::new(Kind::Incomplete, text).because(error.to_string()));
-                }
-                Ok(Some(Ok(chunk))) => {
-                    if !self.pace.keeps_up(chunk.len(), Instant::now()) {
-                        return Err(too_slow());
-                    }
-                    if !chunk.is_empty() {
-                        return Ok(Some(chunk));
-                    }
-                }
-            }
-        }
+        let broken = |error: PayloadError| {
+            Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
+        };
+        self.pace.next(&mut self.payload, broken).await
     }
 }
 

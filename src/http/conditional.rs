@@ -117,14 +117,11 @@ fn parts(range: &str, size: u64) -> Verdict {
         }
     }
     let together = found.iter().fold(0u64, |sum, range| sum.saturating_add(range.end - range.start));
-    match (found.pop(), found.is_empty()) {
-        (None, _) => Verdict::OutOfRange,
-        (Some(one), true) => Verdict::Part(one),
-        (Some(_), false) if together > size => Verdict::Whole,
-        (Some(last), false) => {
-            found.push(last);
-            Verdict::Parts(found)
-        }
+    match found.len() {
+        0 => Verdict::OutOfRange,
+        1 => Verdict::Part(found.remove(0)),
+        _ if together > size => Verdict::Whole,
+        _ => Verdict::Parts(found),
     }
 }
 

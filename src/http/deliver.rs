@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody, SizedStream};
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
@@ -94,7 +94,8 @@ pub async fn deliver(
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
     let facts = facts(image);
-    let (status, range) = match judge(request.headers(), &facts) {
+    let verdict = judge(request.headers(), &facts);
+    let status = match &verdict {
         Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),
         Verdict::OutOfRange => return Err(Error::new(Kind::BadRange, "The range lies outside the image.")),
         Verdict::NotModified => {
@@ -102,33 +103,34 @@ pub async fn deliver(
             describe(&mut response, &facts);
             return Ok(response.finish());
         }
-        Verdict::Whole => (StatusCode::OK, None),
-        Verdict::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-        Verdict::Parts(ranges) => {
-            let parts = Parts::new(ranges, facts.size.unwrap_or(0), CONTENT_TYPE);
-            let mut response = HttpResponse::PartialContent();
-            headers(&mut response);
-            describe(&mut response, &facts);
-            introduce(&mut response, image);
-            response.content_type(parts.content_type());
-            let length = parts.length();
-            if request.method() == actix_web::http::Method::HEAD {
-                return Ok(response.body(HeadBody(Some(length))));
-            }
-            return Ok(send(response, Some(length), parts.stream(registry, buffers, who, image)));
-        }
+        Verdict::Whole => StatusCode::OK,
+        Verdict::Part(_) | Verdict::Parts(_) => StatusCode::PARTIAL_CONTENT,
     };
     let mut response = HttpResponse::build(status);
     headers(&mut response);
     describe(&mut response, &facts);
     introduce(&mut response, image);
+    let head = request.method() == Method::HEAD;
+    let size = facts.size;
+    let range = match verdict {
+        Verdict::Parts(ranges) => {
+            let parts = Parts::new(ranges, size.unwrap_or(0), CONTENT_TYPE);
+            response.content_type(parts.content_type());
+            let length = Some(parts.length());
+            return Ok(match head {
+                true => response.body(HeadBody(length)),
+                false => send(response, length, parts.stream(registry, buffers, who, image)),
+            });
+        }
+        Verdict::Part(range) => Some(range),
+        _ => None,
+    };
     response.content_type(CONTENT_TYPE);
-    if let (Some(Range { start, end }), Some(size)) = (&range, facts.size) {
+    if let (Some(Range { start, end }), Some(size)) = (&range, size) {
         response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
     }
-    if request.method() == actix_web::http::Method::HEAD {
-        let length = range.map(|range| range.end - range.start).or(facts.size);
-        return Ok(response.body(HeadBody(length)));
+    if head {
+        return Ok(response.body(HeadBody(range.map_or(size, |range| Some(range.end - range.start)))));
     }
     let body = registry.open(who, image, range).await?;
     Ok(send(response, body.length(), stream(body, buffers)))

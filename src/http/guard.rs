@@ -1,20 +1,26 @@
 //! Keeps web pages out. A page in the user's browser can send requests to this machine; without accounts they would
 //! be taken for the user's own. A page can't hide its origin, and can't make its own name look like ours.
 
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
 use actix_web::http::header;
 
 use crate::error::{Error, Kind, Result};
 
-/// By which names this server may be called.
-#[derive(Debug, Clone, Default)]
-pub struct Names(Vec<String>);
+/// By which names this server may be called. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Names(Arc<[String]>);
+
+/// What this machine calls itself; empty if nothing.
+pub(super) fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 impl Names {
     /// `localhost`, this machine's own name, and what the configuration adds.
     pub fn new(configured: &[String]) -> Self {
-        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let names = ["localhost".to_owned(), machine].into_iter().chain(configured.iter().cloned());
+        let names = ["localhost".to_owned(), machine_name()].into_iter().chain(configured.iter().cloned());
         Self(names.map(|name| name.to_ascii_lowercase()).filter(|name| !name.is_empty()).collect())
     }
 

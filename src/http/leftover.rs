@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::middleware::Next;
@@ -40,13 +40,13 @@ impl Stream for Shared {
 }
 
 /// An answer, and what is unread of its request.
-struct Answer<B> {
-    body: B,
+struct Answer {
+    body: BoxBody,
     _unread: Option<Payload>,
 }
 
-impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
-    type Error = B::Error;
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
         self.body.size()

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::BoxBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::web::ServiceConfig;
@@ -48,7 +48,7 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether each request is logged.
     pub access_log: bool,
-    /// Writes the answer to a request that is refused before a protocol sees it.
+    /// How what is refused before a protocol sees it is answered.
     pub refuse: Refuse,
 }
 
@@ -84,24 +84,23 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-type Refuse = fn(&HttpRequest, &crate::error::Error) -> HttpResponse;
-
-fn plainly(_: &HttpRequest, error: &crate::error::Error) -> HttpResponse {
-    HttpResponse::Forbidden().body(error.message().to_owned())
-}
+/// Writes the answer to a request that no protocol has seen.
+pub type Refuse = fn(&HttpRequest, &crate::error::Error) -> HttpResponse;
 
 /// Refuses what no client of ours sends, before any protocol sees it.
 async fn gate(
+    names: Names,
+    refuse: Refuse,
     request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let names = request.app_data::<Names>().cloned().unwrap_or_default();
-    if let Err(error) = guard::check(request.request(), &names) {
-        let refuse = request.app_data::<Refuse>().map_or(plainly as Refuse, |refuse| *refuse);
-        let response = refuse(request.request(), &error);
-        return Ok(request.into_response(response).map_into_boxed_body());
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse, Error> {
+    match guard::check(request.request(), &names) {
+        Ok(()) => next.call(request).await,
+        Err(error) => {
+            let response = refuse(request.request(), &error);
+            Ok(request.into_response(response))
+        }
     }
-    next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }
 
 /// Starts serving `mount`'s routes. The server runs when it is awaited.
@@ -114,10 +113,9 @@ where
 {
     let Settings { plain, tls, certificate, names, workers, connections_max, drain, access_log, refuse } = settings;
     let app = move || {
+        let names = names.clone();
         App::new()
-            .app_data(names.clone())
-            .app_data(refuse)
-            .wrap(from_fn(gate))
+            .wrap(from_fn(move |request, next| gate(names.clone(), refuse, request, next)))
             // Outside the gate, so that what it refuses has an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
+use super::guard::machine_name;
 use crate::image::digest::hex;
 
 /// TLS settings, and the certificate's fingerprint for people to compare.
@@ -48,8 +49,7 @@ pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr]) -> io::Resu
 }
 
 fn make(keys: &Path, certificate: &Path, key: &Path, names: &[String], addresses: &[SocketAddr]) -> io::Result<()> {
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut subjects = vec!["localhost".to_owned(), machine, "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut subjects = vec!["localhost".to_owned(), machine_name(), "127.0.0.1".to_owned(), "::1".to_owned()];
     subjects.extend(names.iter().cloned());
     subjects.extend(addresses.iter().map(|a| a.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
     subjects.retain(|name| !name.is_empty());

@@ -31,7 +31,7 @@ pub(super) fn status(kind: Kind) -> StatusCode {
 }
 
 /// The answer to a request that failed.
-pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::HttpRequest;
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::Payload;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
 use crate::registry::{Caller, Upload};
 
-/// Most fields of a form: what an image can have, and its known attributes.
+/// Most fields of a form: more than an image can have of known and free attributes together.
 const FIELDS_MAX: usize = 160;
 
 fn broken(error: MultipartError) -> Error {
@@ -72,9 +72,9 @@ async fn read_form(
         let mut part = part.map_err(broken)?;
         let name = part.name().unwrap_or_default().to_owned();
         let file_name = part.content_disposition().and_then(|disposition| disposition.get_filename());
-        let (named, unnamed) = (file_name.is_some_and(|n| !n.is_empty()), file_name.is_some_and(str::is_empty));
+        let file_name = file_name.map(ToOwned::to_owned);
         if name != "file" {
-            if named {
+            if file_name.is_some_and(|file_name| !file_name.is_empty()) {
                 return Err(Error::invalid("The part of a form that has the file is called 'file'."));
             }
             let value = text(&mut part, &mut pace).await?;
@@ -85,13 +85,13 @@ async fn read_form(
             return Err(Error::invalid("A form has one part 'file'."));
         }
         // A form with a file field in which nothing was chosen has an empty part without a name.
-        let Some(first) = next(&mut part, &mut pace).await? else {
-            if unnamed {
+        let Some(first) = pace.next(&mut part, broken).await? else {
+            if file_name.as_deref() == Some("") {
                 continue;
             }
             return Err(Error::invalid("The file of the form is empty."));
         };
-        suggest(fields, &part);
+        suggest(fields, file_name.as_deref());
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
         let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
@@ -99,15 +99,14 @@ async fn read_form(
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;
-            chunk = next(&mut part, &mut pace).await?;
+            chunk = pace.next(&mut part, broken).await?;
         }
     }
     Err(Error::invalid("The form has too many fields."))
 }
 
 /// What the file's own name tells, as long as no field says otherwise.
-fn suggest(fields: &mut Fields, part: &Field) {
-    let file_name = part.content_disposition().and_then(|disposition| disposition.get_filename());
+fn suggest(fields: &mut Fields, file_name: Option<&str>) {
     let suffix = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
     if let Some(format) = suffix.and_then(Format::parse) {
         fields.suggest(Attr::Format, format.name());
@@ -117,25 +116,11 @@ fn suggest(fields: &mut Fields, part: &Field) {
 /// The value of a small field.
 async fn text(part: &mut Field, pace: &mut Pace) -> Result<String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = next(part, pace).await? {
+    while let Some(chunk) = pace.next(part, broken).await? {
         bytes.extend(chunk);
         if bytes.len() > PROPERTY_BYTES_MAX {
             return Err(Error::invalid(format!("A field of the form is longer than {PROPERTY_BYTES_MAX} bytes.")));
         }
     }
     String::from_utf8(bytes).map_err(|_| Error::invalid("A field of the form is not UTF-8."))
-}
-
-/// The next bytes of a part that has some; `None` at its end.
-async fn next(part: &mut Field, pace: &mut Pace) -> Result<Option<Bytes>> {
-    loop {
-        let Some(chunk) = timeout(pace.idle(), part.next()).await.map_err(|_| too_slow())? else { return Ok(None) };
-        let chunk = chunk.map_err(broken)?;
-        if !pace.keeps_up(chunk.len(), Instant::now()) {
-            return Err(too_slow());
-        }
-        if !chunk.is_empty() {
-            return Ok(Some(chunk));
-        }
-    }
 }

@@ -46,11 +46,6 @@ impl Visor {
     }
 }
 
-/// The answer to a request that was refused before any route was chosen: it has to look like somebody's.
-pub fn refuse(request: &HttpRequest, error: &crate::error::Error) -> HttpResponse {
-    error::render(request, error)
-}
-
 /// The server's address as the client called it. The name was checked before any handler ran.
 fn base_url(request: &HttpRequest) -> String {
     let connection = request.app_config();
