@@ -46,14 +46,13 @@ pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, Str
                 let place = if by_creation { [&prefix, tail(after)].concat() } else { after.clone() };
                 resume(&mut range, query.sort.direction, place);
             }
-            // Of one value by creation, the key is not the one that is sorted by; and creation does not change.
-            walk(engine, range, query, query.sort.by != Attr::CreatedAt).await
+            walk(engine, range, query).await
         }
         Plan::WalkOrder(mut range) => {
             if let Some(Cursor(after)) = &query.after {
                 resume(&mut range, query.sort.direction, after.clone());
             }
-            walk(engine, range, query, true).await
+            walk(engine, range, query).await
         }
     }
 }
@@ -66,8 +65,10 @@ fn resume(range: &mut KeyRange, direction: Direction, place: Vec<u8>) {
     }
 }
 
-/// Walks entries. `in_key_order`: their keys are the images' sort keys.
-async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query, in_key_order: bool) -> Result<Page, String> {
+/// Walks entries that lie in the order asked for.
+async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
+    // By id or creation an image never moves. By anything else its entry's key is its place in the order.
+    let may_move = !matches!(query.sort.by, Attr::Id | Attr::CreatedAt);
     let backwards = query.sort.direction == Direction::Descending;
     let mut images = Vec::new();
     while images.len() < query.limit {
@@ -78,11 +79,10 @@ async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query, in_key_or
             resume(&mut range, query.sort.direction, last.clone());
         }
         for entry in entries {
-            let key = entry.0.clone();
-            let Some(image) = image_of(engine, range.table, entry)? else { continue };
+            let Some(image) = image_of(engine, range.table, &entry)? else { continue };
             // The row may have changed since the entry was read: it is met, or was, where it stands now. To go on from
             // its new place would skip what lies between.
-            let moved = in_key_order && sort_key(query.sort.by, &image) != key;
+            let moved = may_move && sort_key(query.sort.by, &image) != entry.0;
             if !moved && query.filter.passes(&image) {
                 images.push(image);
             }
@@ -99,11 +99,11 @@ async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query, in_key_or
 }
 
 /// The image that an entry leads to; `None` if it was removed since the entry was read.
-fn image_of(engine: &dyn Engine, table: Table, (key, value): Entry) -> Result<Option<Image>, String> {
+fn image_of(engine: &dyn Engine, table: Table, (key, value): &Entry) -> Result<Option<Image>, String> {
     if table == Table::Image {
-        return row::decode(&value).map(Some).map_err(|error| error.to_string());
+        return row::decode(value).map(Some).map_err(|error| error.to_string());
     }
-    let id = id_of(&key).ok_or("an index entry has no id")?;
+    let id = id_of(key).ok_or("an index entry has no id")?;
     Ok(stored(engine, id)?.map(|(image, _)| image))
 }
 

@@ -195,7 +195,7 @@ fn rebuild(dir: &Path, mut journal: Journal, cache_bytes: u64, why: &str) -> io:
             (Box::new(memory), state, lost)
         }
     };
-    if lost && state.images > 0 {
+    if lost {
         journal = fold(dir, &*engine, state)?;
     } else {
         journal.cut()?;

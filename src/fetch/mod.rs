@@ -113,11 +113,6 @@ impl Fetcher {
         Self(Arc::new(Inner { guard, rules, public: OnceLock::new(), listed: OnceLock::new() }))
     }
 
-    /// Whether `url` may be fetched, as far as that can be told without resolving its host. Sends nothing.
-    pub fn check(&self, url: &str) -> Result<(), FetchError> {
-        self.0.guard.parse(url).map(|_| ())
-    }
-
     /// What is under a URL. Anything but a plain yes is [`FetchError::NotFound`].
     ///
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.

@@ -28,7 +28,7 @@ impl Registry {
             Location::Stored { key, .. } => self.store.open(key, range).await.map_err(|error| match error {
                 StoreError::NotFound => {
                     log::error!("the bytes of {} are gone from the store; run `visor verify`", image.id);
-                    Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id))
+                    gone(image)
                 }
                 other => other.into(),
             }),
@@ -40,8 +40,7 @@ impl Registry {
                 if other(part.etag.as_deref(), body.etag.as_deref())
                     || (whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
                 {
-                    let text = format!("The file of image '{}' was changed after it was registered.", image.id);
-                    return Err(Error::new(Kind::Conflict, text));
+                    return Err(changed(image));
                 }
                 let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
                 let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
@@ -60,11 +59,10 @@ impl Registry {
     ) -> Result<BlobBody> {
         let found = self.linked.open(path).await.map_err(|error| match error {
             StoreError::Broken(_) => error.into(),
-            _ => Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id)).because(error),
+            _ => gone(image).because(error),
         })?;
         if Some(found.stat.size) != size {
-            let text = format!("The file of image '{}' was changed after it was registered.", image.id);
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(changed(image));
         }
         let mut file = found.file;
         if let Some(range) = range {
@@ -73,4 +71,12 @@ impl Registry {
         }
         Ok(BlobBody::File(file))
     }
+}
+
+fn gone(image: &Image) -> Error {
+    Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id))
+}
+
+fn changed(image: &Image) -> Error {
+    Error::new(Kind::Conflict, format!("The file of image '{}' was changed after it was registered.", image.id))
 }

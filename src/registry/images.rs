@@ -1,6 +1,6 @@
 //! Records: make, read, list, change, remove.
 
-use super::source::Source;
+use super::source::{Source, without_query};
 use super::{Caller, Claim, Registry};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
@@ -110,8 +110,7 @@ impl Registry {
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
         Some(match &image.whole()?.location {
             Location::Http { url } if who.changes(image) => url.clone(),
-            // A query may be a signature or a token.
-            Location::Http { url } => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            Location::Http { url } => without_query(url).to_owned(),
             Location::File { path } if who.changes(image) => format!("file://{path}"),
             Location::Stored { key, .. } if who.changes(image) => self.store.uri(key),
             Location::File { .. } | Location::Stored { .. } => return None,
@@ -150,7 +149,7 @@ impl Registry {
                 done => return done,
             }
         }
-        Err(Error::new(Kind::Busy, "The image is being changed by others all the time; try again."))
+        Err(outrun())
     }
 
     /// Withholds the bytes of an image, or gives them out again.
@@ -158,20 +157,22 @@ impl Registry {
     /// # Errors
     /// `NotFound`; `Forbidden` for everybody but administrators; `Conflict` if it has no bytes.
     pub async fn set_active(&self, who: &Caller, id: ImageId, active: bool) -> Result<Image> {
-        let mut image = self.get(who, id).await?;
+        let image = self.get(who, id).await?;
         if !who.is_admin() {
             return Err(Error::new(Kind::Forbidden, "Only an administrator may withhold an image."));
         }
         let next = if active { Status::Available } else { Status::Deactivated };
-        if image.status != next {
-            if image.parts.is_empty() || !image.status.may_become(next) {
+        if image.status == next {
+            return Ok(image);
+        }
+        let now = self.now();
+        let amended = self.catalog.amend(id, move |row| {
+            if row.parts.is_empty() || !row.status.may_become(next) {
                 return Err(Error::new(Kind::Conflict, "An image without a file can't be made available or withheld."));
             }
-            image.status = next;
-            image.updated_at = Some(self.now());
-            image = self.catalog.replace(image).await?;
-        }
-        Ok(image)
+            Ok(Some(Image { status: next, updated_at: Some(now), ..row.clone() }))
+        });
+        amended.await?.ok_or_else(|| not_found(id))
     }
 
     /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
@@ -194,7 +195,7 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(Kind::Busy, "The image is being changed by others all the time; try again."))
+        Err(outrun())
     }
 
     /// The second half of a removal. What fails here is tried again by the sweep.
@@ -282,6 +283,11 @@ impl Registry {
         let query = Query { filter, sort: Sort::default(), limit: usize::MAX, after: None };
         Ok(self.catalog.list(&query).await?.images)
     }
+}
+
+/// The answer to a change that always met another one.
+fn outrun() -> Error {
+    Error::new(Kind::Busy, "The image is being changed by others all the time; try again.")
 }
 
 /// The answer to bytes for an image that takes none.

@@ -3,9 +3,11 @@
 //! digests, elsewhere one for each.
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
+use crate::blob::{BlobBody, Buffers, stream};
 use crate::error::{Error, Result};
 use crate::image::Digests;
 use crate::image::digest::{Algorithm, Hasher};
@@ -43,6 +45,19 @@ impl Lanes {
         }
         Ok(digests)
     }
+}
+
+/// Size and digests of a body, read to its end.
+pub(super) async fn digests_of(body: BlobBody, buffers: &Buffers) -> Result<(u64, Digests)> {
+    let lanes = Lanes::start()?;
+    let mut size = 0;
+    let mut bytes = stream(body, buffers);
+    while let Some(chunk) = bytes.next().await {
+        let chunk = chunk?;
+        size += chunk.len() as u64;
+        lanes.update(&chunk).await?;
+    }
+    Ok((size, lanes.finish().await?))
 }
 
 fn start_lane(algorithm: Algorithm) -> Result<(Sender<Bytes>, oneshot::Receiver<Digests>)> {

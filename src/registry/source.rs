@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use futures_util::StreamExt;
-
 use super::Registry;
-use super::lanes::Lanes;
-use crate::blob::{BlobBody, StoreError, stream};
+use super::lanes::digests_of;
+use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::FetchError;
 use crate::image::{Digests, Location, Part, PartKind};
@@ -38,17 +36,12 @@ impl Registry {
                 // It costs what an upload costs.
                 let _slot = self.upload_slot()?;
                 let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
-                let size = found.stat.size;
-                let lanes = Lanes::start()?;
-                let mut bytes = stream(BlobBody::File(found.file), &self.buffers);
-                while let Some(chunk) = bytes.next().await {
-                    lanes.update(&chunk?).await?;
-                }
+                let (size, digests) = digests_of(BlobBody::File(found.file), &self.buffers).await?;
                 Ok(Part {
                     kind: PartKind::Whole,
                     location: Location::File { path: found.path.to_string_lossy().into_owned() },
                     size: Some(size),
-                    digests: lanes.finish().await?,
+                    digests,
                     etag: None,
                 })
             }
@@ -56,13 +49,15 @@ impl Registry {
     }
 }
 
-/// The caller named the URL; what stands behind its `?` may be a secret, and is not repeated.
+/// A URL without what stands behind its `?`, which may be a signature or a token.
+pub(super) fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// The caller named the URL, so naming it back tells nothing new.
 fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
-        FetchError::NotFound => {
-            let url = url.split(['?', '#']).next().unwrap_or_default();
-            Error::new(Kind::NotFound, format!("No image file found at {url}"))
-        }
+        FetchError::NotFound => Error::new(Kind::NotFound, format!("No image file found at {}", without_query(url))),
         other => other.into(),
     }
 }

@@ -141,11 +141,6 @@ impl Registry {
 }
 
 impl Upload {
-    /// How many bytes came so far.
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
     /// Adds to what the sender says of its bytes: a form may say it behind them.
     pub fn claim(&mut self, more: Claim) {
         let Claim { size, digests } = std::mem::take(&mut self.claim);

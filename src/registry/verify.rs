@@ -1,13 +1,11 @@
 //! Comparing every image with its record.
 
-use futures_util::StreamExt;
-
-use super::lanes::Lanes;
+use super::lanes::digests_of;
 use super::{Caller, Registry};
-use crate::blob::{BlobBody, Buffers, stream};
+use crate::blob::Buffers;
 use crate::error::Result;
 use crate::image::query::Filter;
-use crate::image::{Attr, Digests, Image, ImageId, Location, Status};
+use crate::image::{Attr, Image, ImageId, Location, Status};
 
 impl Registry {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
@@ -46,7 +44,7 @@ impl Registry {
         let image = Image { status: Status::Available, ..image.clone() };
         let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
         let Some(part) = image.whole() else { return Ok(()) };
-        let (size, digests) = read(body, buffers).await.map_err(|error| error.to_string())?;
+        let (size, digests) = digests_of(body, buffers).await.map_err(|error| error.to_string())?;
         if part.size.is_some_and(|expected| expected != size) {
             return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
         }
@@ -76,16 +74,4 @@ impl Registry {
         let strangers = strangers.filter(|key| key.image().is_none_or(|id| !saving.contains(&id)));
         Ok(strangers.map(|key| format!("file {key}: no image has it")).collect())
     }
-}
-
-async fn read(body: BlobBody, buffers: &Buffers) -> Result<(u64, Digests)> {
-    let lanes = Lanes::start()?;
-    let mut size = 0;
-    let mut bytes = stream(body, buffers);
-    while let Some(chunk) = bytes.next().await {
-        let chunk = chunk?;
-        size += chunk.len() as u64;
-        lanes.update(&chunk).await?;
-    }
-    Ok((size, lanes.finish().await?))
 }
