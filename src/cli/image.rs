@@ -175,22 +175,15 @@ async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), F
 }
 
 async fn add(json: bool, client: &Client, meta: &[(String, String)], file: Option<&Path>) -> Result<(), Failure> {
-    let record = match file {
-        Some(file) => {
+    let what = match file {
+        Some(_) => {
             say(json, "Adding new metadata and uploading file...");
-            let bar = Bar::new();
-            let record = client.add(meta, Some(upload(file, &bar).await?)).await;
-            bar.done();
-            let record = record?;
-            say(json, &format!("Successfully added new metadata and image with ID {}.", id_of(&record)));
-            record
+            "metadata and image"
         }
-        None => {
-            let record = client.add(meta, None).await?;
-            say(json, &format!("Successfully added new metadata with ID {}.", id_of(&record)));
-            record
-        }
+        None => "metadata",
     };
+    let record = sending(file, |upload| client.add(meta, upload)).await?;
+    say(json, &format!("Successfully added new {what} with ID {}.", id_of(&record)));
     show(json, &record)
 }
 
@@ -202,23 +195,28 @@ async fn update(
     meta: &[(String, String)],
     file: Option<&Path>,
 ) -> Result<(), Failure> {
-    let record = match file {
-        Some(file) => {
+    let what = match file {
+        Some(_) => {
             say(json, "Updating metadata and uploading file...");
-            let bar = Bar::new();
-            let record = client.update(id, meta, Some(upload(file, &bar).await?)).await;
-            bar.done();
-            let record = record?;
-            say(json, &format!("Successfully updated and uploaded image {id}."));
-            record
+            "updated and uploaded"
         }
-        None => {
-            let record = client.update(id, meta, None).await?;
-            say(json, &format!("Successfully updated image {id}."));
-            record
-        }
+        None => "updated",
     };
+    let record = sending(file, |upload| client.update(id, meta, upload)).await?;
+    say(json, &format!("Successfully {what} image {id}."));
     if json || verbose { show(json, &record) } else { Ok(()) }
+}
+
+/// Does a request, with a bar while its file goes out if it has one.
+async fn sending<F>(file: Option<&Path>, send: impl FnOnce(Option<Upload>) -> F) -> Result<Record, Failure>
+where
+    F: Future<Output = Result<Record, ClientError>>,
+{
+    let Some(file) = file else { return Ok(send(None).await?) };
+    let bar = Bar::new();
+    let record = send(Some(upload(file, &bar).await?)).await;
+    bar.done();
+    Ok(record?)
 }
 
 async fn delete(

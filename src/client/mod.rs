@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
 use crate::api::visor::error::{MISMATCH, REASON};
-use crate::api::visor::signature::{ContentType, authorization, sign, string_to_sign};
+use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
@@ -165,7 +165,7 @@ impl Client {
     async fn save(&self, method: Method, url: Url, meta: &[(String, String)], file: Option<Upload>) -> Result<Record> {
         let mut request = Request::new(method, url);
         for (name, value) in meta {
-            let name = HeaderName::try_from(format!("x-image-meta-{name}"))
+            let name = HeaderName::try_from(format!("{META_PREFIX}{name}"))
                 .map_err(|_| ClientError::Invalid(format!("{name} can't be an attribute's name")))?;
             let value = HeaderValue::from_bytes(value.as_bytes())
                 .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character in it")))?;
@@ -238,7 +238,7 @@ impl Client {
 /// The record in the metadata headers of an answer.
 fn record_of(answer: &Response) -> Record {
     let fields = answer.headers().iter().filter_map(|(name, value)| {
-        let name = name.as_str().strip_prefix("x-image-meta-")?;
+        let name = name.as_str().strip_prefix(META_PREFIX)?;
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
         // As the same record has it in JSON.
         let number = if name == "size" { text.parse::<u64>().ok() } else { None };

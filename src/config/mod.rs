@@ -94,12 +94,13 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
             overlay::put_file(&mut table, &text, &path.display().to_string())?;
-            if at_secret(&table).is_some_and(|secret| !secret.is_str()) {
-                // Not to repeat it in an error about its type.
-                return Err(ConfigError(format!("{}: client.secret_key is a text in quotes", path.display())));
-            }
-            if at_secret(&table).is_some_and(|secret| secret.as_str() != Some("")) {
-                check_private(path)?;
+            match table.get("client").and_then(|client| client.get("secret_key")).map(toml::Value::as_str) {
+                None | Some(Some("")) => {}
+                Some(Some(_)) => check_private(path)?,
+                // Said here, so that no error about its type repeats it.
+                Some(None) => {
+                    return Err(ConfigError(format!("{}: client.secret_key is a text in quotes", path.display())));
+                }
             }
         }
         overlay::put_environment(&mut table, environment)?;
@@ -169,10 +170,6 @@ impl Client {
         self.secret_key = Secret::new(text.trim().to_owned());
         Ok(())
     }
-}
-
-fn at_secret(table: &toml::Table) -> Option<&toml::Value> {
-    table.get("client")?.get("secret_key")
 }
 
 /// A file with a secret is its owner's alone.

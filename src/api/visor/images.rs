@@ -217,14 +217,11 @@ pub(super) async fn delete_all(request: HttpRequest, visor: Data<Visor>) -> Http
         if request.headers().get(CONFIRM).is_none_or(|value| value != "all") {
             return Err(Error::invalid(format!("This removes every image of yours. Send the header {CONFIRM}: all")));
         }
-        let records: Vec<Record> = visor
-            .registry
-            .delete_all(&who)
-            .await?
+        let removed = visor.registry.delete_all(&who).await?;
+        let records = removed
             .iter()
-            .map(|(image, access)| wire::removed(image, *access, &visor.surroundings(&who, image, &request)))
-            .collect();
-        Ok(wire::respond_list(&request, &mut HttpResponse::Ok(), "images", &records))
+            .map(|(image, access)| wire::removed(image, *access, &visor.surroundings(&who, image, &request)));
+        Ok(wire::respond_list(&request, &mut HttpResponse::Ok(), "images", records))
     };
     done.await.unwrap_or_else(|error| render(&request, &error))
 }

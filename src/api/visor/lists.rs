@@ -1,6 +1,5 @@
 //! `GET /images` and `GET /images/detail`: the query string, and answers of any length in little memory.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
@@ -9,7 +8,7 @@ use futures_util::stream;
 use percent_encoding::percent_decode_str;
 
 use super::wire::{
-    Record, Surroundings, XML_FOOT, XML_HEAD, announce, attr_of, brief, detail, format_of, json, time_of, xml,
+    Record, Surroundings, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items, time_of,
 };
 use crate::error::{Error, Kind, Result};
 use crate::http::accept::Format;
@@ -19,6 +18,9 @@ use crate::registry::{Caller, Registry};
 
 /// Images are read and written in pages of this many, whatever the length of the list.
 const PAGE: usize = 500;
+
+/// What the list is called.
+const NAME: &str = "images";
 
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
@@ -169,29 +171,15 @@ impl Listing {
 
     /// The text of a page, with what stands before the first and behind the last.
     fn text(&mut self, images: &[Image]) -> Bytes {
-        let mut text = String::with_capacity(images.len() * 256);
+        let mut text = String::new();
         if !std::mem::replace(&mut self.begun, true) {
-            text.push_str(&match self.format {
-                Format::Json => "{\"images\":[".to_owned(),
-                Format::Xml => format!("{XML_HEAD}<images>\n"),
-            });
+            text.push_str(&list_head(self.format, NAME));
         } else if self.format == Format::Json && !images.is_empty() {
             text.push(',');
         }
-        let records: VecDeque<String> = images
-            .iter()
-            .map(|image| match self.format {
-                Format::Json => json(&self.record(image)),
-                Format::Xml => format!("<item>\n{}</item>\n", xml(&self.record(image))),
-            })
-            .collect();
-        let between = if self.format == Format::Json { "," } else { "" };
-        text.push_str(&Vec::from(records).join(between));
+        text.push_str(&list_items(self.format, images.iter().map(|image| self.record(image))));
         if self.after.is_none() {
-            text.push_str(&match self.format {
-                Format::Json => "]}".to_owned(),
-                Format::Xml => format!("</images>\n{XML_FOOT}"),
-            });
+            text.push_str(&list_foot(self.format, NAME));
         }
         text.into()
     }

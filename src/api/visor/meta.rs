@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use actix_web::http::header::HeaderMap;
 
-use super::wire::{META_PREFIX, attr_of, name_of};
+use super::signature::META_PREFIX;
+use super::wire::{attr_of, name_of};
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::from_hex;

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-const META_PREFIX: &str = "x-image-meta-";
+/// What every metadata header begins with.
+pub const META_PREFIX: &str = "x-image-meta-";
 
 /// Which content type goes into the signed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

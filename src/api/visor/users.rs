@@ -113,7 +113,7 @@ pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
         match (records.is_empty(), wanted.is_empty()) {
             (true, true) => Err(Error::new(Kind::NotFound, "No users found.")),
             (true, false) => Err(Error::new(Kind::NotFound, "No users found with given parameters.")),
-            (false, _) => Ok(respond_list(&request, &mut HttpResponse::Ok(), "users", &records)),
+            (false, _) => Ok(respond_list(&request, &mut HttpResponse::Ok(), "users", records)),
         }
     };
     done().unwrap_or_else(|error| render(&request, &error))

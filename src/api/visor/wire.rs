@@ -6,12 +6,10 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use jiff::fmt::strtime;
 
+use super::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, Status, Timestamp, Value};
-
-/// What every metadata header begins with.
-pub(super) const META_PREFIX: &str = "x-image-meta-";
 
 /// How times are written. The original's `+0100` form, always in UTC.
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
@@ -160,7 +158,7 @@ fn json_fields(fields: &[(Cow<'static, str>, Field)]) -> serde_json::Map<String,
 }
 
 /// A record as JSON.
-pub(super) fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
+fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
     serde_json::Value::Object(json_fields(fields)).to_string()
 }
 
@@ -188,7 +186,7 @@ fn element(name: &str) -> Cow<'_, str> {
 }
 
 /// A record's elements, each on a line.
-pub(super) fn xml(fields: &[(Cow<'static, str>, Field)]) -> String {
+fn xml(fields: &[(Cow<'static, str>, Field)]) -> String {
     let mut text = String::new();
     for (name, field) in fields {
         let name = element(name);
@@ -203,9 +201,9 @@ pub(super) fn xml(fields: &[(Cow<'static, str>, Field)]) -> String {
 }
 
 /// The first line and the root of every XML answer.
-pub(super) const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<results>\n";
+const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<results>\n";
 /// Closes what [`XML_HEAD`] opened.
-pub(super) const XML_FOOT: &str = "</results>";
+const XML_FOOT: &str = "</results>";
 
 /// The format that a request asks for.
 pub(super) fn format_of(request: &HttpRequest) -> Format {
@@ -238,25 +236,41 @@ pub(super) fn respond(
     })
 }
 
+/// What stands before a list's items.
+pub(super) fn list_head(format: Format, name: &str) -> String {
+    match format {
+        Format::Json => format!("{{\"{name}\":["),
+        Format::Xml => format!("{XML_HEAD}<{name}>\n"),
+    }
+}
+
+/// What stands behind them.
+pub(super) fn list_foot(format: Format, name: &str) -> String {
+    match format {
+        Format::Json => "]}".to_owned(),
+        Format::Xml => format!("</{name}>\n{XML_FOOT}"),
+    }
+}
+
+/// A list's items, or some of them in a row; in JSON a comma belongs between one row and the next.
+pub(super) fn list_items(format: Format, records: impl Iterator<Item = Record>) -> String {
+    match format {
+        Format::Json => records.map(|record| json(&record)).collect::<Vec<_>>().join(","),
+        Format::Xml => records.map(|record| format!("<item>\n{}</item>\n", xml(&record))).collect(),
+    }
+}
+
 /// Answers with a list of records that is not long.
 pub(super) fn respond_list(
     request: &HttpRequest,
     response: &mut HttpResponseBuilder,
     name: &'static str,
-    records: &[Record],
+    records: impl IntoIterator<Item = Record>,
 ) -> HttpResponse {
     let format = format_of(request);
     announce(response, format);
-    response.body(match format {
-        Format::Json => {
-            let items: Vec<String> = records.iter().map(|record| json(record)).collect();
-            format!("{{\"{name}\":[{}]}}", items.join(","))
-        }
-        Format::Xml => {
-            let items: String = records.iter().map(|record| format!("<item>\n{}</item>\n", xml(record))).collect();
-            format!("{XML_HEAD}<{name}>\n{items}</{name}>\n{XML_FOOT}")
-        }
-    })
+    let items = list_items(format, records.into_iter());
+    response.body(list_head(format, name) + &items + &list_foot(format, name))
 }
 
 #[cfg(test)]
