@@ -41,6 +41,15 @@ async fn three_changes(dir: &Path) -> (Catalog, Vec<Image>) {
     (catalog, left)
 }
 
+/// Flips a bit of the first segment, at a place that depends on its length.
+fn rot(dir: &Path, at: impl FnOnce(usize) -> usize) {
+    let path = dir.join("journal-1.jsonl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = at(bytes.len());
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
 fn whole(catalog: &Catalog, images: &[Image]) {
     block_on(async { assert_eq!(all(catalog).await, images) });
     assert_eq!(catalog.verify(), (Vec::new(), images.len() as u64));
@@ -105,13 +114,7 @@ fn either_copy_heals_the_other() {
         }),
         ("database overwritten", |dir| std::fs::write(dir.join("sled/db"), vec![0xa5; 600_000]).unwrap()),
         ("journal deleted", |dir| std::fs::remove_file(dir.join("journal-1.jsonl")).unwrap()),
-        ("journal's last line damaged", |dir| {
-            let path = dir.join("journal-1.jsonl");
-            let mut bytes = std::fs::read(&path).unwrap();
-            let at = bytes.len() - 10;
-            bytes[at] ^= 1;
-            std::fs::write(path, bytes).unwrap();
-        }),
+        ("journal's last line damaged", |dir| rot(dir, |length| length - 10)),
         ("a rebuild asked for", |dir| Catalog::demand_rebuild(dir).unwrap()),
     ];
     for (name, harm) in harms {
@@ -139,10 +142,7 @@ fn a_damaged_line_in_the_middle_is_written_anew_from_the_database() {
     let (catalog, images) = block_on(three_changes(dir.path()));
     catalog.close();
     drop(catalog);
-    let path = dir.path().join("journal-1.jsonl");
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[200] ^= 1;
-    std::fs::write(path, bytes).unwrap();
+    rot(dir.path(), |_| 200);
     open(dir.path()).close();
     std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
     whole(&open(dir.path()), &images);
@@ -205,11 +205,7 @@ fn nothing_is_cut_before_the_other_copy_is_safe() {
     let (catalog, images) = block_on(three_changes(dir.path()));
     catalog.close();
     drop(catalog);
-    let path = dir.path().join("journal-1.jsonl");
-    let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.len() - 10;
-    bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
+    rot(dir.path(), |length| length - 10);
     std::fs::create_dir(dir.path().join("journal-2.tmp")).unwrap();
     Catalog::open(dir.path(), CACHE).unwrap_err();
     std::fs::remove_dir(dir.path().join("journal-2.tmp")).unwrap();

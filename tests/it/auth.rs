@@ -200,10 +200,7 @@ fn an_administrator_withholds_and_gives_out_again() {
 
 #[test]
 fn public_images_may_be_opened_to_readers() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("visor.toml");
-    std::fs::write(&config, "[auth]\npublic_read = true\n").unwrap();
-    let server = Server::with(&["--config", config.to_str().unwrap()]);
+    let server = Server::configured("[auth]\npublic_read = true\n");
     let alice = account(&server, "alice", &[]);
     alice.send(&server, "POST", "/images", &[NAME, ARCH], b"");
     alice.send(&server, "POST", "/images", &[NAME, ARCH, PRIVATE], b"");

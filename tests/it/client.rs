@@ -100,9 +100,7 @@ fn dashes_are_standard_input_and_output() {
 #[test]
 fn exit_codes_tell_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("visor.toml");
-    std::fs::write(&config, "[upload]\nimage_max = \"1 KiB\"\n").unwrap();
-    let server = Server::with(&["--config", config.to_str().unwrap()]);
+    let server = Server::configured("[upload]\nimage_max = \"1 KiB\"\n");
     let p = server.port();
     let file = dir.path().join("file");
     std::fs::write(&file, noise(1, 2000)).unwrap();

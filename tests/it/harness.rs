@@ -54,6 +54,13 @@ impl Server {
         server
     }
 
+    /// A server on a directory of its own, with this in its `visor.toml`.
+    pub(crate) fn configured(text: &str) -> Self {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), text).unwrap();
+        Self::with(&["--config", config.path().to_str().unwrap()])
+    }
+
     /// A server on this directory.
     pub(crate) fn on(dir: &Path, arguments: &[&str]) -> Self {
         let ready = dir.with_extension(format!("ready-{}", uuid::Uuid::new_v4()));

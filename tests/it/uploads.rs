@@ -169,10 +169,7 @@ fn deleting_ends_an_upload_and_leaves_nothing() {
 
 #[test]
 fn a_silent_or_dripping_body_is_given_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("visor.toml");
-    std::fs::write(&config, "[upload]\nidle = \"1s\"\nrate_min = \"1 KiB\"\n").unwrap();
-    let server = Server::with(&["--config", config.to_str().unwrap()]);
+    let server = Server::configured("[upload]\nidle = \"1s\"\nrate_min = \"1 KiB\"\n");
     let head = format!(
         "POST /images HTTP/1.1\r\nHost: {}\r\nx-image-meta-name: a\r\nx-image-meta-architecture: i386\r\n\
          Content-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\nx",
@@ -196,10 +193,7 @@ fn a_silent_or_dripping_body_is_given_up() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_it_is_sent() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("visor.toml");
-    std::fs::write(&config, "[upload]\nimage_max = \"1 MiB\"\nfree_min = \"1 MiB\"\n").unwrap();
-    let server = Server::with(&["--config", config.to_str().unwrap()]);
+    let server = Server::configured("[upload]\nimage_max = \"1 MiB\"\nfree_min = \"1 MiB\"\n");
     let announced = [NAME, ARCH, OCTETS, ("Content-Length", "2000000")];
     assert_eq!(server.send("POST", "/images", &announced, b"x").status, 413);
     let wire = chunked(&noise(3, 2_000_000), 50_000);
@@ -207,8 +201,7 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
     assert_eq!((answer.status, &answer.json()["code"]), (413, &413.into()));
     nothing_left(&server);
 
-    std::fs::write(&config, "[upload]\nfree_min = \"1000 TiB\"\n").unwrap();
-    let server = Server::with(&["--config", config.to_str().unwrap()]);
+    let server = Server::configured("[upload]\nfree_min = \"1000 TiB\"\n");
     let answer = server.send("POST", "/images", &[NAME, ARCH, OCTETS], b"x");
     assert_eq!(answer.status, 507, "{answer:?}");
     assert!(answer.json()["message"].as_str().unwrap().contains("too few"));
