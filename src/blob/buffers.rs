@@ -12,8 +12,8 @@ use bytes::Bytes;
 /// Size of a buffer for uploads: 1 MiB was the fastest chunk to write, 64 KiB costs 1.6 times the processor time.
 const UPLOAD_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Size of a piece that is read ahead: as fast as 1 MiB within the noise, and a slow reader holds a quarter of it.
-const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// Size of a piece that is read for a client: what a connection holds for one that does not read on.
+const READ_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Idle buffers that a pool keeps: enough for a dozen transfers, and 32 MiB at the most between them.
 const IDLE_MAX: usize = 32;
@@ -35,7 +35,7 @@ impl Buffers {
         Self::of_size(UPLOAD_BUFFER_BYTES)
     }
 
-    /// Buffers to read files into, see [`super::stream`]: 256 KiB each.
+    /// Buffers to read files into, see [`super::stream`]: 32 KiB each.
     pub fn for_reads() -> Self {
         Self::of_size(READ_BUFFER_BYTES)
     }

@@ -71,7 +71,7 @@ fn open(directories: &[PathBuf], path: &Path) -> Result<LinkedFile, StoreError> 
         return Err(StoreError::NotFound);
     };
     let (file, stat) = descend(root, below)?;
-    Ok(LinkedFile { file: BlobFile { file, offset: 0, length: stat.size }, stat, path })
+    Ok(LinkedFile { file: BlobFile { file: Arc::new(file), offset: 0, length: stat.size }, stat, path })
 }
 
 /// Opens `below` step by step without following a link anywhere: a directory that somebody swaps for a link after the
@@ -119,7 +119,7 @@ mod tests {
         let (_tmp, root, linked) = place();
         let opened = linked.open(&root.join("in/a.img")).await.unwrap();
         assert_eq!((opened.file.offset, opened.file.length, opened.stat.size), (0, 3, 3));
-        assert_eq!(std::io::read_to_string(opened.file.file).unwrap(), "aaa");
+        assert_eq!(std::io::read_to_string(&*opened.file.file).unwrap(), "aaa");
 
         symlink("sub/b.img", root.join("in/link")).unwrap();
         for name in ["in/sub/b.img", "in/link"] {

@@ -3,6 +3,7 @@
 //! A store keeps bytes under a [`BlobKey`] and knows nothing else: no images, digests, limits, callers or protocols.
 //! Whoever writes counts and hashes the bytes on their way in.
 
+mod ahead;
 mod buffers;
 mod error;
 mod linked;
@@ -16,12 +17,14 @@ mod suite;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+pub use self::ahead::Ahead;
 pub use self::buffers::{Buffer, Buffers};
 pub use self::error::StoreError;
 pub use self::linked::{Linked, LinkedFile};
@@ -130,7 +133,7 @@ impl fmt::Debug for BlobBody {
 #[derive(Debug)]
 pub struct BlobFile {
     /// The file; its cursor means nothing, read at offsets.
-    pub file: File,
+    pub file: Arc<File>,
     /// Where the span begins.
     pub offset: u64,
     /// How long it is. The file had at least so many bytes when it was opened.

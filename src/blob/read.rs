@@ -1,20 +1,18 @@
 //! Reading a blob as a stream, for whoever can't hand the open file to the kernel.
 //!
-//! Files are read in pieces on the blocking pool, one piece ahead of the consumer, so that the disk and the network
-//! work at the same time. A consumer that stops costs two pieces of memory.
+//! What is in memory is copied on the caller's thread, which is cheaper than a hop to another; a disk is waited for
+//! elsewhere (see [`Ahead`]). A consumer that stops costs one piece.
 
-use std::fs::File;
-use std::io;
+use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::ahead::Ahead;
 use super::buffers::Buffers;
-use super::{BlobBody, BlobFile, StoreError};
+use super::{BlobBody, StoreError};
 
 /// The bytes of `body`, in order. Pieces of a file come out of `buffers` (see [`Buffers::for_reads`]).
 ///
@@ -22,67 +20,37 @@ use super::{BlobBody, BlobFile, StoreError};
 pub fn stream(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
     match body {
         BlobBody::Stream { stream, .. } => stream,
-        BlobBody::File(file) => stream::unfold(Ahead::new(file, buffers), Ahead::next).boxed(),
+        BlobBody::File(file) => {
+            let state = (Some(Ahead::new(file)), buffers.clone());
+            stream::unfold(state, async |(ahead, buffers)| {
+                let mut ahead = ahead.filter(|ahead| ahead.left() > 0)?;
+                let piece = next(&mut ahead, &buffers).await;
+                // Nothing that follows a gap is worth having.
+                let rest = piece.is_ok().then_some(ahead);
+                Some((piece, (rest, buffers)))
+            })
+            .boxed()
+        }
     }
 }
 
-type Flight = JoinHandle<Result<Bytes, StoreError>>;
-
-/// A file that is read one piece ahead.
-struct Ahead {
-    file: Arc<File>,
-    offset: u64,
-    left: u64,
-    buffers: Buffers,
-    flight: Option<Flight>,
-}
-
-impl Ahead {
-    fn new(BlobFile { file, offset, length }: BlobFile, buffers: &Buffers) -> Self {
-        Self { file: Arc::new(file), offset, left: length, buffers: buffers.clone(), flight: None }
-    }
-
-    /// Waits for the piece in flight, having sent the one after it on its way.
-    async fn next(mut self) -> Option<(Result<Bytes, StoreError>, Self)> {
-        let flight = match self.flight.take() {
-            Some(flight) => flight,
-            None => self.start()?,
-        };
-        let piece = match flight.await {
-            Ok(piece) => piece,
-            Err(error) => Err(StoreError::Broken(io::Error::other(error))),
-        };
-        if piece.is_ok() {
-            self.flight = self.start();
-        } else {
-            // Nothing that follows a gap is worth having.
-            self.left = 0;
-        }
-        Some((piece, self))
-    }
-
-    fn start(&mut self) -> Option<Flight> {
-        let length = self.left.min(self.buffers.size() as u64);
-        if length == 0 {
-            return None;
-        }
-        let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let buffers = self.buffers.clone();
-        self.offset += length;
-        self.left -= length;
-        Some(spawn_blocking(move || {
-            let mut buffer = buffers.take_used(length as usize);
-            file.read_exact_at(&mut buffer, offset)?;
-            Ok(buffer.freeze())
-        }))
-    }
+async fn next(ahead: &mut Ahead, buffers: &Buffers) -> Result<Bytes, StoreError> {
+    let ready = poll_fn(|cx| ahead.poll_ready(cx)).await?;
+    let length = ready.min(buffers.size() as u64);
+    let mut buffer = buffers.take_used(length as usize);
+    ahead.file().read_exact_at(&mut buffer, ahead.offset())?;
+    ahead.advance(length);
+    Ok(buffer.freeze())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::blob::BlobFile;
 
     fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -91,7 +59,7 @@ mod tests {
     }
 
     fn read(file: File, offset: u64, length: u64) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        stream(BlobBody::File(BlobFile { file, offset, length }), &Buffers::of_size(8))
+        stream(BlobBody::File(BlobFile { file: Arc::new(file), offset, length }), &Buffers::of_size(8))
     }
 
     async fn all(mut from: BoxStream<'static, Result<Bytes, StoreError>>) -> Result<Vec<u8>, StoreError> {
@@ -125,8 +93,13 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_was_cut_is_an_error_and_then_the_end() {
         let mut pieces = read(file_of(&[7; 20]), 0, 30);
+        assert!(matches!(pieces.next().await, Some(Err(StoreError::Broken(_)))));
+        assert!(pieces.next().await.is_none());
+        let file = file_of(&[7; 20]);
+        let handle = file.try_clone().unwrap();
+        let mut pieces = read(file, 0, 20);
         assert_eq!(pieces.next().await.unwrap().unwrap(), [7; 8].as_slice());
-        assert_eq!(pieces.next().await.unwrap().unwrap(), [7; 8].as_slice());
+        handle.set_len(12).unwrap();
         assert!(matches!(pieces.next().await, Some(Err(StoreError::Broken(_)))));
         assert!(pieces.next().await.is_none());
     }

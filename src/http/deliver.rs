@@ -15,7 +15,8 @@ use futures_util::stream::BoxStream;
 use super::conditional::{Facts, Verdict, http_date, judge};
 use super::disposition::attachment;
 use super::parts::Parts;
-use crate::blob::{Buffers, StoreError, stream};
+use super::socket::{FileBody, Outlet};
+use crate::blob::{BlobBody, Buffers, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
 use crate::registry::{Caller, Registry};
@@ -133,7 +134,13 @@ pub async fn deliver(
         return Ok(response.body(HeadBody(range.map_or(size, |range| Some(range.end - range.start)))));
     }
     let body = registry.open(who, image, range).await?;
-    Ok(send(response, body.length(), stream(body, buffers)))
+    Ok(match (body, request.conn_data::<Outlet>()) {
+        // The length is in the head and not in the body, which actix-http never sees.
+        (BlobBody::File(file), Some(outlet)) => {
+            response.no_chunking(file.length).body(FileBody::new(outlet.clone(), file))
+        }
+        (body, _) => send(response, body.length(), stream(body, buffers)),
+    })
 }
 
 /// The stream itself. An error in it ends the connection: the client must not take a part for the whole.

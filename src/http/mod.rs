@@ -11,4 +11,5 @@ mod leftover;
 pub mod observe;
 mod parts;
 pub mod server;
+mod socket;
 pub mod tls;

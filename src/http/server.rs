@@ -4,17 +4,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use actix_http::{Extensions, HttpServiceBuilder, Request, Response};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::BoxBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::web::ServiceConfig;
-use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, Error, HttpRequest, HttpResponse};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_user_timeout;
+use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
+use tokio::net::TcpStream;
 
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
 use super::observe::observe;
+use super::socket::Socket;
 use super::tls::Tls;
 
 /// A client has so long for its request line and headers.
@@ -68,6 +73,8 @@ pub fn bind(addresses: &[SocketAddr], lenient: bool) -> io::Result<Vec<TcpListen
                 // nothing of ours is called as long as nothing can be written.
                 let stall = u32::try_from(WRITE_STALL.as_millis()).unwrap_or(u32::MAX);
                 set_tcp_user_timeout(&listener, stall)?;
+                // Whatever is written is meant to go out: answers are written whole, and files are corked.
+                set_tcp_nodelay(&listener, true)?;
                 listeners.push(listener);
             }
             Err(error) if lenient && address.is_ipv6() && !listeners.is_empty() && has_no_ipv6(&error) => {
@@ -103,7 +110,19 @@ async fn gate(
     }
 }
 
+/// What a handler may know of the connection that a request came on.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Whether it is TLS.
+    pub secure: bool,
+    /// The address of the listener.
+    pub local: SocketAddr,
+}
+
 /// Starts serving `mount`'s routes. The server runs when it is awaited.
+///
+/// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP ([`Socket`]); `HttpServer`
+/// has no place for one.
 ///
 /// # Errors
 /// A listener can't be used.
@@ -114,33 +133,71 @@ where
     let Settings { plain, tls, certificate, names, workers, connections_max, drain, access_log, refuse } = settings;
     let app = move || {
         let names = names.clone();
-        App::new()
+        let app = App::new()
             .wrap(from_fn(move |request, next| gate(names.clone(), refuse, request, next)))
             // Outside the gate, so that what it refuses has an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))
-            .configure(&mount)
+            .configure(&mount);
+        map_config(app, |()| AppConfig::default())
     };
-    let mut server = HttpServer::new(app)
-        .client_request_timeout(HEAD_PATIENCE)
-        .keep_alive(KEEP_ALIVE)
-        .client_disconnect_timeout(LINGER)
+    let workers = match workers {
+        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        some => some,
+    };
+    let mut server = Server::build()
+        .workers(workers)
+        // Counted by each worker for itself.
+        .max_concurrent_connections(connections_max.div_ceil(workers))
         .shutdown_timeout(drain.as_secs())
         .disable_signals();
-    if workers > 0 {
-        server = server.workers(workers);
-    }
-    // actix counts connections a worker.
-    let workers = if workers > 0 { workers } else { std::thread::available_parallelism().map_or(1, Into::into) };
-    server = server.max_connections(connections_max.div_ceil(workers));
     for listener in plain {
-        server = server.listen(listener)?;
+        let arrival = Arrival { secure: false, local: listener.local_addr()? };
+        let (app, ending) = (app.clone(), server.graceful_shutdown_signal());
+        server = server.listen("http", listener, move || {
+            let http = patient(ending.clone())
+                .on_connect_ext(move |socket: &Socket, data: &mut Extensions| {
+                    data.insert(arrival);
+                    data.insert(socket.outlet());
+                })
+                .h1(app());
+            let connected = async |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                Ok((Socket::new(stream), peer))
+            };
+            fn_service(connected).and_then(http)
+        })?;
     }
     for listener in tls {
         let certificate = certificate.as_ref().ok_or_else(|| io::Error::other("TLS without a certificate"))?;
-        server = server.listen_rustls_0_23(listener, certificate.config.clone())?;
+        let arrival = Arrival { secure: true, local: listener.local_addr()? };
+        let (app, ending, config) = (app.clone(), server.graceful_shutdown_signal(), certificate.config.clone());
+        server = server.listen("https", listener, move || {
+            patient(ending.clone())
+                .on_connect_ext(move |_, data: &mut Extensions| _ = data.insert(arrival))
+                .finish(app())
+                .rustls_0_23(config.clone())
+        })?;
     }
     Ok(server.run())
+}
+
+/// How connections are treated, of whatever kind.
+fn patient<IO, S>(ending: GracefulShutdownSignal) -> HttpServiceBuilder<IO, S>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: std::fmt::Debug,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    HttpServiceBuilder::default()
+        .graceful_shutdown_signal(move || {
+            let ending = ending.clone();
+            async move { ending.notified().await }
+        })
+        .client_request_timeout(HEAD_PATIENCE)
+        .keep_alive(KEEP_ALIVE)
+        .client_disconnect_timeout(LINGER)
 }
 
 #[cfg(test)]

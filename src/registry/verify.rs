@@ -2,7 +2,6 @@
 
 use super::lanes::digests_of;
 use super::{Caller, Registry};
-use crate::blob::Buffers;
 use crate::error::Result;
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, ImageId, Location, Status};
@@ -26,10 +25,9 @@ impl Registry {
                 images
             }
         };
-        let buffers = Buffers::for_reads();
         for image in images.iter().filter(|image| !image.parts.is_empty()) {
             each(image.id);
-            if let Err(problem) = self.verify_bytes(image, &buffers).await {
+            if let Err(problem) = self.verify_bytes(image).await {
                 problems.push(format!("image {}: {problem}", image.id));
             }
         }
@@ -39,12 +37,12 @@ impl Registry {
         Ok((problems, images.len() as u64))
     }
 
-    async fn verify_bytes(&self, image: &Image, buffers: &Buffers) -> Result<(), String> {
+    async fn verify_bytes(&self, image: &Image) -> Result<(), String> {
         // A withheld image is verified like any other.
         let image = Image { status: Status::Available, ..image.clone() };
         let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
         let Some(part) = image.whole() else { return Ok(()) };
-        let (size, digests) = digests_of(body, buffers).await.map_err(|error| error.to_string())?;
+        let (size, digests) = digests_of(body, &self.buffers).await.map_err(|error| error.to_string())?;
         if part.size.is_some_and(|expected| expected != size) {
             return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
         }

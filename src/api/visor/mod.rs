@@ -20,6 +20,7 @@ pub use self::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
 use crate::http::body::Patience;
+use crate::http::server::Arrival;
 use crate::registry::{Caller, Registry};
 
 /// What the handlers need.
@@ -48,10 +49,12 @@ impl Visor {
 
 /// The server's address as the client called it. The name was checked before any handler ran.
 fn base_url(request: &HttpRequest) -> String {
-    let connection = request.app_config();
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let scheme = if connection.secure() { "https" } else { "http" };
-    format!("{scheme}://{}", host.map_or_else(|| connection.local_addr().to_string(), ToOwned::to_owned))
+    let arrival = request.conn_data::<Arrival>();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
+    let scheme = if arrival.is_some_and(|arrival| arrival.secure) { "https" } else { "http" };
+    // HTTP/1.0 knows no Host.
+    let host = host.or_else(|| arrival.map(|arrival| arrival.local.to_string())).unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// A path, with and without a slash behind it. Methods it does not have are answered as the original does.

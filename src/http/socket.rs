@@ -1,0 +1,182 @@
+//! A plain TCP connection on which files leave through the kernel: the bytes of an image never enter this process.
+//!
+//! actix-http writes the head of an answer, asks the body for bytes, and flushes its connection only when everything
+//! before has been written. A [`FileBody`] has no bytes to give: it lays its file into the [`Outlet`] of its connection
+//! and waits, and the flush sends the file. Keep-alive, pipelining, time-outs and shutdown stay actix-http's.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::Bytes;
+use rustix::fs::sendfile;
+use rustix::net::sockopt::set_tcp_cork;
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::blob::{Ahead, BlobFile};
+
+/// So much goes out before other connections of the same thread have their turn.
+const TURN_BYTES: u64 = 4 << 20;
+
+/// A longer file goes out corked: only full packets, whatever room the receiver leaves at a time. A shorter one is out
+/// in one piece, and two system calls are saved.
+const CORKED_FROM_BYTES: u64 = 256 << 10;
+
+/// Where the file to be sent on a connection is laid down. Clones are the same place.
+#[derive(Clone, Default)]
+pub(super) struct Outlet(Rc<RefCell<Option<Ahead>>>);
+
+impl Outlet {
+    /// Bytes that are still to be sent.
+    fn left(&self) -> u64 {
+        self.0.borrow().as_ref().map_or(0, Ahead::left)
+    }
+}
+
+/// A connection.
+pub(super) struct Socket {
+    stream: TcpStream,
+    outlet: Outlet,
+    corked: bool,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, outlet: Outlet::default(), corked: false }
+    }
+
+    /// Where to lay files that are to be sent on this connection.
+    pub(super) fn outlet(&self) -> Outlet {
+        self.outlet.clone()
+    }
+
+    /// Does something with the stream as soon as that takes bytes.
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_io(Interest::WRITABLE, || write(&self.stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn cork(&mut self, corked: bool) -> io::Result<()> {
+        if self.corked != corked {
+            set_tcp_cork(&self.stream, corked)?;
+            self.corked = corked;
+        }
+        Ok(())
+    }
+
+    /// Sends what is in the outlet.
+    fn poll_send_file(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outlet = self.outlet.clone();
+        let mut outlet = outlet.0.borrow_mut();
+        let Some(file) = &mut *outlet else { return Poll::Ready(Ok(())) };
+        let mut turn = TURN_BYTES;
+        while file.left() > 0 {
+            if turn == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let ready = ready!(file.poll_ready(cx))?.min(turn);
+            let mut offset = file.offset();
+            let sent = ready!(self.poll_write_with(cx, |stream| {
+                Ok(sendfile(stream, file.file(), Some(&mut offset), usize::try_from(ready).unwrap_or(usize::MAX))?)
+            }))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            file.advance(sent as u64);
+            turn = turn.saturating_sub(sent as u64);
+        }
+        self.cork(false)?;
+        // The body is asked again, and says that this was its end.
+        cx.waker().wake_by_ref();
+        *outlet = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // A head waits for the first bytes of its file, so that both are in one packet.
+        let flags = match self.outlet.left() {
+            0 => SendFlags::empty(),
+            left => {
+                self.cork(left >= CORKED_FROM_BYTES)?;
+                SendFlags::MORE
+            }
+        };
+        self.poll_write_with(cx, |stream| Ok(send(stream, bytes, SendFlags::NOSIGNAL | flags)?))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send_file(cx)
+            .map_err(|error| {
+                log::error!("a download was cut short: {error}");
+                error
+            })
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A body that its connection sends.
+pub(super) struct FileBody {
+    outlet: Outlet,
+    /// There until the connection has it.
+    file: Option<BlobFile>,
+}
+
+impl FileBody {
+    pub(super) fn new(outlet: Outlet, file: BlobFile) -> Self {
+        Self { outlet, file: Some(file) }
+    }
+}
+
+impl MessageBody for FileBody {
+    type Error = std::convert::Infallible;
+
+    /// None that actix-http could count: the head says the length by itself.
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        if let Some(file) = self.file.take() {
+            *self.outlet.0.borrow_mut() = Some(Ahead::new(file));
+        }
+        match self.outlet.left() {
+            0 => Poll::Ready(None),
+            // The connection wakes this task, which is its own too.
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for FileBody {
+    fn drop(&mut self) {
+        // Given up: nothing of it may be sent as if it were part of another answer.
+        self.outlet.0.take();
+    }
+}
