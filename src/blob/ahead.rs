@@ -98,8 +98,7 @@ impl Ahead {
 /// Whether a part can be expected to be in memory: its first and last bytes are. What is missing between them is waited
 /// for by whoever reads it. Where a file system can't tell it is not.
 fn holds(file: &File, start: u64, end: u64) -> bool {
-    let there =
-        |at| matches!(preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT), Ok(read) if read > 0);
+    let there = |at| matches!(preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT), Ok(read) if read > 0);
     there(end - 1) && (end - start == 1 || there(start))
 }
 

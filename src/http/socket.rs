@@ -90,13 +90,13 @@ impl Socket {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let ready = ready!(file.poll_ready(cx))?.min(turn);
+            let ready = ready!(file.poll_ready(cx)).map_err(cut_short)?.min(turn);
             let mut offset = file.offset();
             let sent = ready!(self.poll_write_with(cx, |stream| {
                 Ok(sendfile(stream, file.file(), Some(&mut offset), usize::try_from(ready).unwrap_or(usize::MAX))?)
             }))?;
             if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                return Poll::Ready(Err(cut_short(io::ErrorKind::UnexpectedEof.into())));
             }
             file.advance(sent as u64);
             turn = turn.saturating_sub(sent as u64);
@@ -130,15 +130,17 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_send_file(cx)
-            .map_err(|error| {
-                log::error!("a download was cut short: {error}");
-                error
-            })
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// The file could not be read. The connection ends: the client must not take a part for the whole.
+fn cut_short(error: io::Error) -> io::Error {
+    log::error!("a download was cut short: {error}");
+    error
 }
 
 /// A body that its connection sends.

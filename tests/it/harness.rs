@@ -103,6 +103,13 @@ impl Server {
         log_of(&self.dir)
     }
 
+    /// Memory that it has now.
+    pub(crate) fn resident_kib(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// `kill -9`, at once.
     pub(crate) fn kill(mut self) -> Option<TempDir> {
         self.child.kill().unwrap();

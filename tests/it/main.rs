@@ -7,6 +7,7 @@ mod architecture;
 mod auth;
 mod client;
 mod crash;
+mod downloads;
 mod errors;
 mod harness;
 mod images;
