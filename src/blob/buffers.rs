@@ -15,6 +15,9 @@ const UPLOAD_BUFFER_BYTES: usize = 1024 * 1024;
 /// Size of a piece that is read for a client: what a connection holds for one that does not read on.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Every buffer begins at a multiple of this, so that a disk can take it as it is: see [`super::LocalStore`].
+pub(super) const ALIGNMENT: usize = 4096;
+
 /// Idle buffers that a pool keeps: enough for a dozen transfers, and 32 MiB at the most between them.
 const IDLE_MAX: usize = 32;
 
@@ -52,7 +55,7 @@ impl Buffers {
     /// An empty buffer with its full capacity.
     pub fn take(&self) -> Buffer {
         let mut buffer = self.take_any();
-        buffer.bytes.clear();
+        buffer.bytes.truncate(buffer.begin);
         buffer
     }
 
@@ -60,13 +63,18 @@ impl Buffers {
     /// user left. Saves clearing what is about to be read into.
     pub(super) fn take_used(&self, length: usize) -> Buffer {
         let mut buffer = self.take_any();
-        buffer.bytes.resize(length.min(self.0.size), 0);
+        buffer.bytes.resize(buffer.begin + length.min(self.0.size), 0);
         buffer
     }
 
     fn take_any(&self) -> Buffer {
-        let bytes = self.0.idle().pop().unwrap_or_else(|| Vec::with_capacity(self.0.size));
-        Buffer { bytes, home: Arc::clone(&self.0) }
+        let mut bytes = self.0.idle().pop().unwrap_or_else(|| Vec::with_capacity(self.0.size + ALIGNMENT));
+        // It is never grown, so it stays where it is.
+        let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        if bytes.len() < begin {
+            bytes.resize(begin, 0);
+        }
+        Buffer { bytes, begin, home: Arc::clone(&self.0) }
     }
 
     #[cfg(test)]
@@ -88,10 +96,11 @@ impl fmt::Debug for Buffers {
     }
 }
 
-/// A buffer that goes back to its pool. It is a `Vec<u8>`; growing one beyond its capacity works, but costs its
-/// place in the pool.
+/// A buffer that goes back to its pool. Its bytes begin at a multiple of [`ALIGNMENT`].
 pub struct Buffer {
+    /// What stands before `begin` only moves the rest into place.
     bytes: Vec<u8>,
+    begin: usize,
     home: Arc<Pool>,
 }
 
@@ -103,33 +112,39 @@ impl Buffer {
 
     /// Bytes that still fit.
     pub fn room(&self) -> usize {
-        self.bytes.capacity() - self.bytes.len()
+        self.home.size - self.len()
+    }
+
+    /// Moves as much out of `from` as fits.
+    pub fn fill(&mut self, from: &mut Bytes) {
+        let fits = from.split_to(from.len().min(self.room()));
+        self.bytes.extend_from_slice(&fits);
     }
 }
 
 impl Deref for Buffer {
-    type Target = Vec<u8>;
+    type Target = [u8];
 
-    fn deref(&self) -> &Vec<u8> {
-        &self.bytes
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.begin..]
     }
 }
 
 impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.begin..]
     }
 }
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self
     }
 }
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} bytes)", self.bytes.len())
+        write!(f, "Buffer({} bytes)", self.len())
     }
 }
 
@@ -137,7 +152,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut idle = self.home.idle();
-        if bytes.capacity() == self.home.size && idle.len() < IDLE_MAX {
+        if idle.len() < IDLE_MAX {
             idle.push(bytes);
         }
     }
@@ -152,8 +167,9 @@ mod tests {
         let pool = Buffers::of_size(4096);
         let mut buffer = pool.take();
         assert_eq!((buffer.len(), buffer.room()), (0, 4096));
-        buffer.extend_from_slice(b"hello");
+        buffer.fill(&mut Bytes::from_static(b"hello"));
         let address = buffer.as_ptr();
+        assert_eq!(address.align_offset(ALIGNMENT), 0);
         let whole = buffer.freeze();
         let part = whole.slice(1..3);
         drop(whole);
@@ -166,16 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_a_bounded_number_of_buffers_of_its_own_size() {
+    fn the_pool_keeps_a_bounded_number_of_buffers() {
         let pool = Buffers::of_size(16);
         let taken: Vec<_> = (0..IDLE_MAX + 5).map(|_| pool.take()).collect();
         drop(taken);
         assert_eq!(pool.idle(), IDLE_MAX);
+    }
 
-        let mut grown = pool.take();
-        grown.extend_from_slice(&[0; 17]);
-        drop(grown);
-        assert_eq!(pool.idle(), IDLE_MAX - 1);
+    #[test]
+    fn a_buffer_takes_no_more_than_fits() {
+        let mut buffer = Buffers::of_size(4).take();
+        let mut bytes = Bytes::from_static(b"abcdef");
+        buffer.fill(&mut bytes);
+        buffer.fill(&mut bytes);
+        assert_eq!((&*buffer, &*bytes, buffer.room()), (b"abcd".as_slice(), b"ef".as_slice(), 0));
     }
 
     #[test]

@@ -3,24 +3,28 @@
 //! Both directories are opened once and everything else is done relative to those handles, so nothing that is put in
 //! their place later (a symbolic link, say) leads anywhere. Names come from a [`BlobKey`] only.
 
+mod staged;
+mod writer;
+
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
+use self::staged::{Staged, kept_key, kept_name};
+use self::writer::LocalWriter;
 use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, ahead, regular, span};
 use crate::image::BlobKey;
 
@@ -101,11 +105,9 @@ async fn landed<T>(flight: JoinHandle<Result<T, StoreError>>) -> Result<T, Store
 }
 
 impl Rooms {
-    fn stage(self: &Arc<Self>) -> Result<Staged, StoreError> {
-        let name = format!("{}.{}", self.boot, self.staged.fetch_add(1, Ordering::Relaxed));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Staged { rooms: Arc::clone(self), name, file: Arc::new(File::from(file)), published: false })
+    /// A name that no other staged file has.
+    fn staged_name(&self) -> String {
+        format!("{}.{}", self.boot, self.staged.fetch_add(1, Ordering::Relaxed))
     }
 
     fn free(&self) -> Result<u64, StoreError> {
@@ -114,6 +116,10 @@ impl Rooms {
     }
 
     fn delete(&self, key: &BlobKey) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.staging, kept_name(key), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
         match rustix::fs::unlinkat(&self.images, key.as_str(), AtFlags::empty()) {
             // Absent, but perhaps only just and not yet on the disk: synced all the same.
             Ok(()) | Err(Errno::NOENT) => self.sync_images(),
@@ -121,21 +127,51 @@ impl Rooms {
         }
     }
 
+    /// Makes `key` another name of the file of `twin`. False when that can't be: the twin went, it is not what it is
+    /// said to be, it has as many names as a file can have, or the file system knows only one.
+    fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
+        let name = self.staged_name();
+        let (images, staging) = (&self.images, &self.staging);
+        match rustix::fs::linkat(images, twin.as_str(), staging, &name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOENT | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let same = regular::open(staging, name.as_str()).is_ok_and(|(_, stat)| stat.size == size);
+        let linked = match same {
+            true => rustix::fs::renameat(staging, &name, images, key.as_str()),
+            false => Ok(()),
+        };
+        // A rename between two names of one file leaves both.
+        let _ = rustix::fs::unlinkat(staging, &name, AtFlags::empty());
+        linked?;
+        if same {
+            self.sync_images()?;
+        }
+        Ok(same)
+    }
+
     /// After a sync that failed nothing is known any more, whatever its error was.
     fn sync_images(&self) -> Result<(), StoreError> {
         rustix::fs::fsync(&self.images).map_err(|error| StoreError::Broken(error.into()))
     }
 
-    fn sweep(&self) -> Result<usize, StoreError> {
+    fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
         let mut swept = 0;
         for name in files_of(&self.staging)? {
-            match name.split_once('.').and_then(|(boot, _)| Uuid::try_parse(boot).ok()) {
-                Some(boot) if boot == self.boot => {}
-                Some(_) => {
-                    rustix::fs::unlinkat(&self.staging, &name, AtFlags::empty())?;
-                    swept += 1;
-                }
-                None => log::warn!("{name:?} in the staging directory is not from this program and stays"),
+            let ours = match kept_key(&name) {
+                Some(key) => !kept.contains(&key),
+                None => match name.split_once('.').and_then(|(boot, _)| Uuid::try_parse(boot).ok()) {
+                    Some(boot) => boot != self.boot,
+                    None => {
+                        log::warn!("{name:?} in the staging directory is not from this program and stays");
+                        false
+                    }
+                },
+            };
+            if ours {
+                rustix::fs::unlinkat(&self.staging, &name, AtFlags::empty())?;
+                swept += 1;
             }
         }
         Ok(swept)
@@ -161,10 +197,21 @@ impl BlobStore for LocalStore {
         let staged = self
             .blocking(move |rooms| match size_hint {
                 Some(hint) if hint > rooms.free()? => Err(StoreError::Full),
-                _ => rooms.stage(),
+                _ => Staged::create(rooms, size_hint),
             })
             .await?;
-        Ok(Box::new(LocalWriter { key: key.clone(), staged: Some(staged), flight: None, size: 0, sound: true }))
+        Ok(Box::new(LocalWriter::new(key.clone(), staged, 0)))
+    }
+
+    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let owned = key.clone();
+        let staged = self.blocking(move |rooms| Staged::resume(rooms, &owned, length)).await?;
+        Ok(Box::new(LocalWriter::new(key.clone(), staged, length)))
+    }
+
+    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
+        let (twin, key) = (twin.clone(), key.clone());
+        self.blocking(move |rooms| rooms.link(&twin, size, &key)).await
     }
 
     async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
@@ -195,8 +242,9 @@ impl BlobStore for LocalStore {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    async fn sweep(&self) -> Result<usize, StoreError> {
-        self.blocking(|rooms| rooms.sweep()).await
+    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
+        let kept = kept.to_vec();
+        self.blocking(move |rooms| rooms.sweep(&kept)).await
     }
 
     fn uri(&self, key: &BlobKey) -> String {
@@ -206,109 +254,6 @@ impl BlobStore for LocalStore {
 
     async fn free(&self) -> Option<u64> {
         self.blocking(|rooms| rooms.free()).await.ok()
-    }
-}
-
-/// A file in the staging area. Dropping it removes it, unless it was published; that blocks.
-#[derive(Debug)]
-struct Staged {
-    rooms: Arc<Rooms>,
-    name: String,
-    file: Arc<File>,
-    published: bool,
-}
-
-impl Staged {
-    /// Makes the file durable, then visible, then its name durable.
-    fn publish(mut self, key: &BlobKey) -> Result<(), StoreError> {
-        // The kernel reports a failed write-back once and then forgets it: no second try, and no reading "full" out
-        // of it, can make the bytes good.
-        self.file.sync_all().map_err(StoreError::Broken)?;
-        let Rooms { images, staging, .. } = &*self.rooms;
-        rustix::fs::renameat(staging, &self.name, images, key.as_str())?;
-        self.published = true;
-        self.rooms.sync_images()
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.published
-            && let Err(error) = rustix::fs::unlinkat(&self.rooms.staging, &self.name, AtFlags::empty())
-        {
-            log::warn!("a staged file could not be removed, the next start will try again: {error}");
-        }
-    }
-}
-
-/// Writes one blob, with at most one write in flight: the network fills the next chunk meanwhile.
-struct LocalWriter {
-    key: BlobKey,
-    /// There until the writer is finished or given up.
-    staged: Option<Staged>,
-    flight: Option<JoinHandle<Result<(), StoreError>>>,
-    size: u64,
-    /// False after an error, and while a call has not come to its end: bytes may be missing.
-    sound: bool,
-}
-
-impl LocalWriter {
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        if !std::mem::replace(&mut self.sound, false) {
-            return Err(StoreError::broken("an earlier write of this blob did not succeed"));
-        }
-        if let Some(flight) = self.flight.take() {
-            landed(flight).await?;
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl BlobWriter for LocalWriter {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        self.settle().await?;
-        if let Some(staged) = &self.staged
-            && !chunk.is_empty()
-        {
-            let (file, offset) = (Arc::clone(&staged.file), self.size);
-            self.size += chunk.len() as u64;
-            self.flight = Some(spawn_blocking(move || Ok(file.write_all_at(&chunk, offset)?)));
-        }
-        self.sound = true;
-        Ok(())
-    }
-
-    async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
-        self.settle().await?;
-        let Some(staged) = self.staged.take() else {
-            return Err(StoreError::broken("this blob is finished"));
-        };
-        // One task for all the steps: a caller that goes away can't stop it between two of them.
-        let key = self.key.clone();
-        landed(spawn_blocking(move || staged.publish(&key))).await?;
-        Ok(self.size)
-    }
-
-    async fn abort(mut self: Box<Self>) {
-        let flight = self.flight.take();
-        if let Some(flight) = flight {
-            // Whatever came of it, it must not write to the disk any more when this returns.
-            let _ = flight.await;
-        }
-        if let Some(staged) = self.staged.take() {
-            let _ = spawn_blocking(move || drop(staged)).await;
-        }
-    }
-}
-
-impl Drop for LocalWriter {
-    fn drop(&mut self) {
-        let Some(staged) = self.staged.take() else { return };
-        // Freeing the blocks of a large file takes its time, so not on the thread of a server.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(staged));
-        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct MemoryStore(Arc<Mutex<Content>>);
 #[derive(Debug, Default)]
 struct Content {
     blobs: HashMap<BlobKey, (Bytes, BlobStat)>,
+    /// What unfinished writers have kept.
+    kept: HashMap<BlobKey, BytesMut>,
     /// Bytes that may still be written, if there is a limit.
     room: Option<u64>,
     /// How many blobs were finished so far. Stands in for a clock: each is a second younger than the one before.
@@ -71,9 +73,29 @@ impl BlobStore for MemoryStore {
                 store: self.clone(),
                 key: key.clone(),
                 bytes: BytesMut::new(),
+                kept: 0,
                 sound: true,
             })),
         }
+    }
+
+    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let mut content = self.content();
+        let mut bytes = content.kept.remove(key).ok_or(StoreError::NotFound)?;
+        if (bytes.len() as u64) < length {
+            return Err(StoreError::broken("less was kept of a blob than was acknowledged"));
+        }
+        content.give_back(bytes.len() - length as usize);
+        bytes.truncate(length as usize);
+        content.kept.insert(key.clone(), bytes.clone());
+        drop(content);
+        Ok(Box::new(MemoryWriter { store: self.clone(), key: key.clone(), kept: bytes.len(), bytes, sound: true }))
+    }
+
+    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
+        let mut content = self.content();
+        let bytes = content.blobs.get(twin).filter(|(_, stat)| stat.size == size).map(|(bytes, _)| bytes.clone());
+        Ok(bytes.map(|bytes| content.put(key.clone(), bytes)).is_some())
     }
 
     async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
@@ -96,6 +118,9 @@ impl BlobStore for MemoryStore {
         if let Some((bytes, _)) = content.blobs.remove(key) {
             content.give_back(bytes.len());
         }
+        if let Some(bytes) = content.kept.remove(key) {
+            content.give_back(bytes.len());
+        }
         Ok(())
     }
 
@@ -103,8 +128,11 @@ impl BlobStore for MemoryStore {
         Ok(self.content().blobs.keys().cloned().collect())
     }
 
-    async fn sweep(&self) -> Result<usize, StoreError> {
-        Ok(0)
+    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
+        let mut content = self.content();
+        let before = content.kept.len();
+        content.kept.retain(|key, _| kept.contains(key));
+        Ok(before - content.kept.len())
     }
 
     fn uri(&self, key: &BlobKey) -> String {
@@ -120,6 +148,8 @@ struct MemoryWriter {
     store: MemoryStore,
     key: BlobKey,
     bytes: BytesMut,
+    /// How many of them stay when the writer goes.
+    kept: usize,
     sound: bool,
 }
 
@@ -144,21 +174,41 @@ impl BlobWriter for MemoryWriter {
         Ok(())
     }
 
+    async fn keep(&mut self) -> Result<u64, StoreError> {
+        self.check()?;
+        self.kept = self.bytes.len();
+        self.store.content().kept.insert(self.key.clone(), self.bytes.clone());
+        Ok(self.kept as u64)
+    }
+
+    async fn reread(&mut self) -> Result<BlobBody, StoreError> {
+        self.check()?;
+        let bytes = Ok(self.bytes.clone().freeze());
+        let length = Some(self.bytes.len() as u64);
+        Ok(BlobBody::Stream { stream: stream::iter([bytes]).boxed(), length })
+    }
+
     async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
         self.check()?;
         let bytes = std::mem::take(&mut self.bytes).freeze();
         let size = bytes.len() as u64;
-        self.store.content().put(self.key.clone(), bytes);
+        self.kept = 0;
+        let mut content = self.store.content();
+        content.kept.remove(&self.key);
+        content.put(self.key.clone(), bytes);
         Ok(size)
     }
 
-    async fn abort(self: Box<Self>) {}
+    async fn abort(mut self: Box<Self>) {
+        self.kept = 0;
+        self.store.content().kept.remove(&self.key);
+    }
 }
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
-        // After `finish` the bytes are the store's, and there is nothing here to give back.
-        self.store.content().give_back(self.bytes.len());
+        // What was kept or finished is the store's.
+        self.store.content().give_back(self.bytes.len() - self.kept);
     }
 }
 

@@ -11,6 +11,7 @@ mod local;
 mod memory;
 mod read;
 mod regular;
+mod sparse;
 #[cfg(test)]
 mod suite;
 
@@ -45,9 +46,19 @@ use crate::image::BlobKey;
 pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// Begins a blob. Nothing is visible under `key` until [`BlobWriter::finish`].
     ///
-    /// `size_hint` is what the sender announced: a store that already knows that it has no room for so much says
-    /// [`StoreError::Full`] at once. It promises nothing, and nothing is set aside for it.
+    /// `size_hint` is what the sender announced: a store that has no room for so much says [`StoreError::Full`] at
+    /// once, and one that can sets the room aside. Another number of bytes may come all the same.
     async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// Goes on with a blob of which a writer has kept at least `length` bytes (see [`BlobWriter::keep`]), behind those;
+    /// what it wrote after them is gone. There is one writer of a kept blob at a time; the caller sees to that.
+    ///
+    /// [`StoreError::NotFound`] when nothing was kept.
+    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// Makes a blob of the bytes of another, `twin` of `size` bytes, without copying them: durable and visible when
+    /// this returns true. False when the store can't, or `twin` is not there or not of that size.
+    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError>;
 
     /// Opens a blob, or the part `range` of it (the end is exclusive). What was opened stays readable when the blob
     /// is deleted or replaced.
@@ -59,15 +70,16 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// Size and age of a blob.
     async fn stat(&self, key: &BlobKey) -> Result<BlobStat, StoreError>;
 
-    /// Removes a blob, durably. One that is not there is a success, and so is deleting it twice.
+    /// Removes a blob, and what was kept of one, durably. One that is not there is a success, and so is deleting it
+    /// twice.
     async fn delete(&self, key: &BlobKey) -> Result<(), StoreError>;
 
     /// Every blob, in no order. Names that are not ours are skipped; unfinished blobs are not listed.
     async fn list(&self) -> Result<Vec<BlobKey>, StoreError>;
 
-    /// Removes what the unfinished writers of earlier runs left, and says how many there were. Called once at the
-    /// start; writers of this run are never touched.
-    async fn sweep(&self) -> Result<usize, StoreError>;
+    /// Removes what the unfinished writers of earlier runs left, except what was kept of `kept`, and says how many there
+    /// were. Called once at the start; writers of this run are never touched.
+    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError>;
 
     /// The blob's address, as the operator would write it. It need not be readable by anybody else.
     fn uri(&self, key: &BlobKey) -> String;
@@ -76,7 +88,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     async fn free(&self) -> Option<u64>;
 }
 
-/// A blob on its way in. Dropping it does what [`BlobWriter::abort`] does, without waiting for it.
+/// A blob on its way in. Dropping it does what [`BlobWriter::abort`] does, without waiting for it; unless it was kept.
 ///
 /// After an error (or when the future of a call was dropped half way) the writer is good for nothing but `abort`:
 /// every later `write` and `finish` fails.
@@ -87,13 +99,20 @@ pub trait BlobWriter: Send {
     /// At most one chunk waits at a time, which is the back-pressure. Large chunks are cheaper: see [`Buffers`].
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError>;
 
+    /// Makes what was written so far durable, and says how much it is. From now on it stays when the writer goes, for
+    /// [`BlobStore::resume`], in this run or another, until `finish` or `abort`.
+    async fn keep(&mut self) -> Result<u64, StoreError>;
+
+    /// What was written so far, for reading.
+    async fn reread(&mut self) -> Result<BlobBody, StoreError>;
+
     /// Makes the blob durable and then visible, and says how large it is.
     ///
     /// An error here leaves the key in doubt (the last step may have happened): the caller deletes it. If the future
     /// is dropped, the blob may appear all the same.
     async fn finish(self: Box<Self>) -> Result<u64, StoreError>;
 
-    /// Gives up: what was written is gone when this returns.
+    /// Gives up: what was written is gone when this returns, kept or not.
     async fn abort(self: Box<Self>);
 }
 

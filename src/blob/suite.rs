@@ -11,7 +11,7 @@ use crate::image::{BlobKey, Format, ImageId};
 
 /// Runs the whole contract against an empty store.
 pub(crate) async fn run(store: &dyn BlobStore) {
-    assert_eq!(store.sweep().await.unwrap(), 0);
+    assert_eq!(store.sweep(&[]).await.unwrap(), 0);
     assert_eq!(store.list().await.unwrap(), []);
     what_was_put_is_there(store).await;
     ranges(store).await;
@@ -21,6 +21,9 @@ pub(crate) async fn run(store: &dyn BlobStore) {
     open_bodies_survive_delete_and_overwrite(store).await;
     many_writers(store).await;
     writers_of_one_key(store).await;
+    what_was_kept_is_gone_on_with(store).await;
+    zeros_are_bytes(store).await;
+    links(store).await;
     assert_eq!(store.list().await.unwrap(), []);
 }
 
@@ -126,7 +129,7 @@ async fn nothing_shows_before_finish(store: &dyn BlobStore) {
         writer.write(sample(100_000, 3).into()).await.unwrap();
         absent(store, &key).await;
     }
-    assert_eq!(store.sweep().await.unwrap(), 0, "a writer of this run is not swept");
+    assert_eq!(store.sweep(&[]).await.unwrap(), 0, "a writer of this run is not swept");
     store.delete(&key).await.unwrap();
     assert_eq!(writer.finish().await.unwrap(), 300_000);
     assert_eq!(store.stat(&key).await.unwrap().size, 300_000);
@@ -199,4 +202,87 @@ async fn writers_of_one_key(store: &dyn BlobStore) {
     let got = get(store, &key, None).await.unwrap();
     assert!(versions.contains(&got), "one of the versions, and all of it");
     store.delete(&key).await.unwrap();
+}
+
+async fn what_was_kept_is_gone_on_with(store: &dyn BlobStore) {
+    let (key, bytes) = (key(), sample(2_500_000, 9));
+    assert!(matches!(store.resume(&key, 0).await.err(), Some(StoreError::NotFound)));
+    let mut writer = store.begin(&key, Some(bytes.len() as u64)).await.unwrap();
+    assert_eq!(writer.keep().await.unwrap(), 0);
+    write(&mut *writer, &bytes[..1_000_000]).await;
+    assert_eq!(writer.keep().await.unwrap(), 1_000_000);
+    // What comes after that is lost with the writer.
+    write(&mut *writer, &bytes[..500_000]).await;
+    drop(writer);
+    absent(store, &key).await;
+    assert_eq!(store.sweep(std::slice::from_ref(&key)).await.unwrap(), 0);
+
+    let mut writer = store.resume(&key, 1_000_000).await.unwrap();
+    assert!(read(writer.reread().await.unwrap()).await.unwrap() == bytes[..1_000_000]);
+    write(&mut *writer, &bytes[1_000_000..]).await;
+    assert_eq!(writer.keep().await.unwrap(), bytes.len() as u64);
+    drop(writer);
+    // Back to a place before its end.
+    let mut writer = store.resume(&key, 7).await.unwrap();
+    write(&mut *writer, &bytes[7..]).await;
+    assert_eq!(writer.finish().await.unwrap(), bytes.len() as u64);
+    assert!(get(store, &key, None).await.unwrap() == bytes);
+    assert!(matches!(store.resume(&key, 0).await.err(), Some(StoreError::NotFound)));
+    store.delete(&key).await.unwrap();
+
+    // Every way to be rid of it.
+    for way in 0..3 {
+        let mut writer = store.begin(&key, None).await.unwrap();
+        write(&mut *writer, &bytes[..10]).await;
+        writer.keep().await.unwrap();
+        if way == 0 {
+            writer.abort().await;
+        } else {
+            drop(writer);
+        }
+        match way {
+            1 => store.delete(&key).await.unwrap(),
+            2 => assert_eq!(store.sweep(&[]).await.unwrap(), 1),
+            _ => {}
+        }
+        assert!(matches!(store.resume(&key, 0).await.err(), Some(StoreError::NotFound)), "{way}");
+    }
+}
+
+async fn zeros_are_bytes(store: &dyn BlobStore) {
+    const BLOCK: usize = 1 << 16;
+    let key = key();
+    let mut bytes = sample(BLOCK * 20, 10);
+    for range in [0..BLOCK * 3, BLOCK * 5 + 1..BLOCK * 8, BLOCK * 17 + 9..BLOCK * 20] {
+        bytes[range].fill(0);
+    }
+    for (size, hint) in [(bytes.len(), true), (bytes.len(), false), (bytes.len() - 5, true), (BLOCK * 3, false)] {
+        let mut writer = store.begin(&key, hint.then_some(size as u64)).await.unwrap();
+        for chunk in bytes[..size].chunks(BLOCK * 4) {
+            writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        }
+        assert_eq!(writer.finish().await.unwrap(), size as u64);
+        assert!(get(store, &key, None).await.unwrap() == bytes[..size], "{size} {hint}");
+        store.delete(&key).await.unwrap();
+    }
+}
+
+async fn links(store: &dyn BlobStore) {
+    let (first, second, bytes) = (key(), key(), sample(100_000, 11));
+    assert!(!store.link(&first, 100_000, &second).await.unwrap(), "there is nothing to link to");
+    put(store, &first, &bytes).await;
+    assert!(!store.link(&first, 99_999, &second).await.unwrap(), "that is another blob");
+    absent(store, &second).await;
+    // A store may say no.
+    for _ in 0..2 {
+        if store.link(&first, 100_000, &second).await.unwrap() {
+            assert!(get(store, &second, None).await.unwrap() == bytes);
+        }
+    }
+    store.delete(&first).await.unwrap();
+    absent(store, &first).await;
+    if store.stat(&second).await.is_ok() {
+        assert!(get(store, &second, None).await.unwrap() == bytes, "each name stands for itself");
+    }
+    store.delete(&second).await.unwrap();
 }

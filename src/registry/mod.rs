@@ -8,6 +8,7 @@ mod data_dir;
 mod download;
 mod images;
 mod lanes;
+mod publish;
 mod saving;
 mod source;
 mod sweep;

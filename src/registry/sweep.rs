@@ -25,7 +25,7 @@ impl Registry {
     /// # Errors
     /// `Internal` when catalogue or store do not work.
     pub async fn sweep_at_start(&self) -> Result<Swept> {
-        let staged = self.store.sweep().await?;
+        let staged = self.store.sweep(&[]).await?;
         let mut uploads = 0;
         for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
             if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) {

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
 use super::lanes::Lanes;
+use super::publish::publish;
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
 use crate::blob::{BlobWriter, Buffer};
@@ -172,8 +173,7 @@ impl Upload {
             return Err(Error::new(Kind::DigestMismatch, text));
         }
         while !chunk.is_empty() {
-            let fits = chunk.split_to(chunk.len().min(self.buffer.room()));
-            self.buffer.extend_from_slice(&fits);
+            self.buffer.fill(&mut chunk);
             if self.buffer.room() == 0 {
                 self.flush().await?;
             }
@@ -211,7 +211,7 @@ impl Upload {
     /// then as if the upload had not been tried. After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok((part, writer)) => self.publish(part, patch.clone(), writer).await,
+            Ok((part, writer)) => publish(self.saving.disarm(), self.key.clone(), part, patch.clone(), writer).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -243,48 +243,6 @@ impl Upload {
         Ok((part, writer))
     }
 
-    /// The point of no return runs as a task of its own: a client that leaves now must not leave a file without a
-    /// record, or a record that falls back after the file appeared. When even the task is dropped, by a server that
-    /// ends, the row stays as it is, and the next start removes both.
-    async fn publish(mut self, part: Part, patch: ImagePatch, writer: Box<dyn BlobWriter>) -> Result<Image> {
-        let mut saving = self.saving.disarm();
-        let key = self.key.clone();
-        let done = tokio::spawn(async move {
-            let registry = Arc::clone(saving.registry());
-            let (store, now) = (registry.store_name(), registry.now());
-            let outcome = match writer.finish().await {
-                Err(error) => Err(Error::from(error)),
-                Ok(_) => {
-                    let published = saving.settle(move |row| {
-                        let mut image = Image {
-                            store: Some(store),
-                            parts: vec![part.clone()],
-                            status: Status::Available,
-                            ticket: None,
-                            uploaded_at: Some(now),
-                            ..row
-                        };
-                        patch.apply(&mut image)?;
-                        Ok(image)
-                    });
-                    match published.await {
-                        // It may be in the journal all the same: neither bytes nor row are touched any more.
-                        Err(error) if !was_refused(&error) => return Err(error),
-                        done => done,
-                    }
-                }
-            };
-            if outcome.is_err() {
-                if let Err(error) = registry.store.delete(&key).await {
-                    log::error!("the bytes of a failed upload could not be removed: {error}");
-                }
-                saving.put_back().await;
-            }
-            outcome
-        });
-        done.await.map_err(Error::internal)?
-    }
-
     /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.
     pub async fn abandon(mut self) {
         self.give_up().await;
@@ -303,11 +261,6 @@ fn no_room(size: u64, room: u64) -> Error {
     let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
     let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
     Error::new(Kind::StoreFull, text)
-}
-
-/// Whether a change was certainly not made.
-fn was_refused(error: &Error) -> bool {
-    !matches!(error.kind(), Kind::Internal | Kind::Busy)
 }
 
 fn too_large(max: u64) -> Error {

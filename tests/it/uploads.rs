@@ -312,3 +312,18 @@ fn forms_that_can_not_be_leave_nothing() {
         nothing_left(&server);
     }
 }
+
+#[test]
+fn bytes_that_are_there_already_are_stored_once() {
+    use std::os::unix::fs::MetadataExt;
+    let server = Server::start();
+    let bytes = noise(20, 3_000_000);
+    let [first, second, other] = [&bytes[..], &bytes, &bytes[1..]]
+        .map(|bytes| server.add("twin", &[], bytes)["_id"].as_str().unwrap().to_owned());
+    let inode = |id: &str| std::fs::metadata(server.dir.join(format!("images/{id}.none"))).unwrap().ino();
+    assert_eq!(inode(&first), inode(&second));
+    assert_ne!(inode(&first), inode(&other));
+    assert!(server.files().1.is_empty(), "what was staged is gone");
+    assert_eq!(server.send("DELETE", &format!("/images/{first}"), &[], b"").status, 200);
+    assert!(server.get(&format!("/images/{second}")).body == bytes);
+}

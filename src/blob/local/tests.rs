@@ -1,6 +1,9 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::staged::Sink;
 use super::*;
 use crate::blob::suite;
 use crate::image::{Format, ImageId};
@@ -27,6 +30,13 @@ impl Place {
 
     fn staged(&self) -> usize {
         fs::read_dir(self.data().join("staging")).unwrap().count()
+    }
+
+    /// A writer whose bytes go into another file.
+    fn writer_to(&self, key: &BlobKey, file: File) -> Box<LocalWriter> {
+        let mut staged = Staged::create(&self.store.0, None).unwrap();
+        staged.sink = Arc::new(Sink::of(file));
+        Box::new(LocalWriter::new(key.clone(), staged, 0))
     }
 
     /// Dropped writers clean up in the background.
@@ -136,11 +146,11 @@ async fn the_sweep_takes_what_earlier_runs_left_and_nothing_else() {
     lost.write(Bytes::from_static(b"half")).await.unwrap();
     std::mem::forget(lost);
     fs::write(place.data().join("staging/notes.txt"), "mine").unwrap();
-    assert_eq!(place.store.sweep().await.unwrap(), 0);
+    assert_eq!(place.store.sweep(&[]).await.unwrap(), 0);
 
     let next = LocalStore::open(&place.data()).unwrap();
     let live = next.begin(&key(), None).await.unwrap();
-    assert_eq!(next.sweep().await.unwrap(), 1);
+    assert_eq!(next.sweep(&[]).await.unwrap(), 1);
     assert_eq!(place.staged(), 2, "the notes and the live writer");
     live.finish().await.unwrap();
     assert!(place.data().join("staging/notes.txt").exists());
@@ -195,11 +205,8 @@ async fn a_caller_that_goes_away_leaves_no_file_half_way() {
 async fn a_failed_write_fails_everything_after_it() {
     let place = Place::new();
     let key = key();
-    let mut staged = place.store.0.stage().unwrap();
     // A file that can't be written to stands for a disk that fails.
-    staged.file = Arc::new(File::open("/dev/null").unwrap());
-    let mut writer =
-        Box::new(LocalWriter { key: key.clone(), staged: Some(staged), flight: None, size: 0, sound: true });
+    let mut writer = place.writer_to(&key, File::open("/dev/null").unwrap());
     writer.write(Bytes::from_static(b"lost")).await.unwrap();
     assert!(broken(writer.write(Bytes::from_static(b"more")).await));
     assert!(broken(writer.write(Bytes::new()).await));
@@ -219,10 +226,63 @@ async fn an_upload_that_can_not_fit_is_refused_before_its_first_byte() {
 #[tokio::test]
 async fn a_full_device_is_full_and_not_broken() {
     let place = Place::new();
-    let mut staged = place.store.0.stage().unwrap();
-    staged.file = Arc::new(File::options().write(true).open("/dev/full").unwrap());
-    let mut writer = Box::new(LocalWriter { key: key(), staged: Some(staged), flight: None, size: 0, sound: true });
+    let mut writer = place.writer_to(&key(), File::options().write(true).open("/dev/full").unwrap());
     writer.write(Bytes::from_static(b"x")).await.unwrap();
     assert!(matches!(writer.finish().await, Err(StoreError::Full)));
     place.nothing_staged().await;
+}
+
+#[tokio::test]
+async fn whole_buffers_and_odd_ones_arrive_in_their_places() {
+    let place = Place::new();
+    let (key, pool) = (key(), crate::blob::Buffers::for_uploads());
+    let bytes: Vec<u8> = (0..pool.size() * 5 / 2).map(|n| (n / 3 + n / 70_000) as u8).collect();
+    let mut writer = place.store.begin(&key, None).await.unwrap();
+    let mut rest = Bytes::copy_from_slice(&bytes);
+    // The odd piece in the middle puts what follows out of step with the disk's blocks; the next is back in it.
+    for size in [pool.size(), 5, pool.size() - 5, pool.size() / 2] {
+        let mut buffer = pool.take();
+        buffer.fill(&mut rest.split_to(size));
+        writer.write(buffer.freeze()).await.unwrap();
+    }
+    assert_eq!(writer.finish().await.unwrap(), bytes.len() as u64);
+    assert!(fs::read(place.blob(&key)).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn zeros_take_no_space_and_twins_share_theirs() {
+    const SIZE: usize = 4 << 20;
+    let place = Place::new();
+    for hint in [None, Some(SIZE as u64)] {
+        let key = key();
+        let mut writer = place.store.begin(&key, hint).await.unwrap();
+        let mut bytes = vec![0; SIZE];
+        bytes[SIZE / 2] = 1;
+        writer.write(bytes.into()).await.unwrap();
+        writer.finish().await.unwrap();
+        let stat = fs::metadata(place.blob(&key)).unwrap();
+        assert_eq!(stat.len(), SIZE as u64);
+        assert!(stat.blocks() * 512 <= 256 << 10, "{hint:?}: {} bytes", stat.blocks() * 512);
+    }
+    let (first, second) = (key(), key());
+    suite::put(&place.store, &first, &[7; 1000]).await;
+    assert!(place.store.link(&first, 1000, &second).await.unwrap());
+    let inode = |key| fs::metadata(place.blob(key)).unwrap().ino();
+    assert_eq!(inode(&first), inode(&second));
+    assert_eq!(place.staged(), 0);
+}
+
+#[tokio::test]
+async fn room_is_set_aside_before_the_first_byte() {
+    let place = Place::new();
+    let before = place.store.free().await.unwrap();
+    let writer = place.store.begin(&key(), Some(64 << 20)).await.unwrap();
+    let staged = fs::read_dir(place.data().join("staging")).unwrap().next().unwrap().unwrap().metadata().unwrap();
+    // Not every file system can.
+    if staged.blocks() > 0 {
+        assert!(staged.blocks() * 512 >= 64 << 20);
+        assert!(place.store.free().await.unwrap() < before);
+    }
+    writer.abort().await;
+    assert_eq!(place.staged(), 0);
 }

@@ -1,0 +1,209 @@
+//! A file in the staging area: how its bytes get to the disk, and how it becomes a blob.
+//!
+//! Whole buffers go around the page cache: they have to be on the disk before the upload is acknowledged anyway, and
+//! copying them into memory first costs processor time and throws out of memory what others read. What is not a whole
+//! number of blocks goes through it, and so does everything where the file system knows no other way.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate};
+use rustix::io::Errno;
+
+use super::Rooms;
+use crate::blob::buffers::ALIGNMENT;
+use crate::blob::sparse::{Stretch, stretches};
+use crate::blob::{StoreError, regular};
+use crate::image::BlobKey;
+
+/// What happens to a staged file that nobody finishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Remove,
+    /// Somebody may go on with it.
+    Keep,
+    /// It is not in the staging area any more.
+    Published,
+}
+
+/// A file in the staging area. Dropping it removes it, unless it is kept or published; that blocks.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) rooms: Arc<Rooms>,
+    name: String,
+    pub(super) sink: Arc<Sink>,
+    fate: Fate,
+}
+
+/// The name under which a file is kept for a later writer. No [`BlobKey`] and no name of a run looks like it.
+pub(super) fn kept_name(key: &BlobKey) -> String {
+    format!("{key}.kept")
+}
+
+/// Whose file has this name.
+pub(super) fn kept_key(name: &str) -> Option<BlobKey> {
+    name.strip_suffix(".kept")?.parse().ok()
+}
+
+impl Staged {
+    /// A new file, with room for `size` bytes set aside if it is known how many come.
+    pub(super) fn create(rooms: &Arc<Rooms>, size: Option<u64>) -> Result<Self, StoreError> {
+        let name = rooms.staged_name();
+        let file = open(rooms, &name, OFlags::CREATE | OFlags::EXCL)?;
+        let direct = open(rooms, &name, OFlags::DIRECT).ok();
+        let sink = Arc::new(Sink { direct, ..Sink::of(file) });
+        let staged = Self { rooms: Arc::clone(rooms), name, sink, fate: Fate::Remove };
+        if let Some(size) = size {
+            staged.sink.reserve(size)?;
+        }
+        Ok(staged)
+    }
+
+    /// What an earlier writer has kept, of which `length` bytes count.
+    pub(super) fn resume(rooms: &Arc<Rooms>, key: &BlobKey, length: u64) -> Result<Self, StoreError> {
+        let name = kept_name(key);
+        let (_, stat) = regular::open(&rooms.staging, name.as_str())?;
+        if stat.size < length {
+            return Err(StoreError::broken("less was kept of a blob than was acknowledged"));
+        }
+        let file = open(rooms, &name, OFlags::empty())?;
+        let direct = open(rooms, &name, OFlags::DIRECT).ok();
+        // Behind the bytes that count there may be others: a place for zeros has to be emptied first.
+        let sink = Arc::new(Sink { direct, blank: AtomicBool::new(false), ..Sink::of(file) });
+        Ok(Self { rooms: Arc::clone(rooms), name, sink, fate: Fate::Keep })
+    }
+
+    /// Makes what was written durable, and the file one that stays when this is dropped.
+    pub(super) fn keep(&mut self, key: &BlobKey, size: u64) -> Result<(), StoreError> {
+        self.sink.settle(size, false)?;
+        if self.fate == Fate::Remove {
+            let (staging, name) = (&self.rooms.staging, kept_name(key));
+            rustix::fs::renameat(staging, &self.name, staging, &name)?;
+            self.name = name;
+            self.fate = Fate::Keep;
+            rustix::fs::fsync(staging).map_err(|error| StoreError::Broken(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// What was written so far, to be read.
+    pub(super) fn reread(&self) -> Result<File, StoreError> {
+        Ok(regular::open(&self.rooms.staging, self.name.as_str())?.0)
+    }
+
+    /// Makes the file durable, then visible, then its name durable.
+    pub(super) fn publish(mut self, key: &BlobKey, size: u64) -> Result<(), StoreError> {
+        self.sink.settle(size, true)?;
+        let Rooms { images, staging, .. } = &*self.rooms;
+        rustix::fs::renameat(staging, &self.name, images, key.as_str())?;
+        self.fate = Fate::Published;
+        self.rooms.sync_images()
+    }
+
+    /// The file is not wanted: dropping this removes it, kept or not.
+    pub(super) fn discard(&mut self) {
+        self.fate = Fate::Remove;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.fate == Fate::Remove
+            && let Err(error) = rustix::fs::unlinkat(&self.rooms.staging, &self.name, AtFlags::empty())
+        {
+            log::warn!("a staged file could not be removed, the next start will try again: {error}");
+        }
+    }
+}
+
+fn open(rooms: &Rooms, name: &str, how: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+    rustix::fs::openat(&rooms.staging, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// Where bytes are written.
+#[derive(Debug)]
+pub(super) struct Sink {
+    file: File,
+    /// The same file around the page cache; absent where there is no such thing.
+    direct: Option<File>,
+    /// Whether there is nothing where nothing was written: no blocks that were set aside, no bytes of an earlier writer.
+    blank: AtomicBool,
+}
+
+impl Sink {
+    /// Through the page cache.
+    pub(super) fn of(file: File) -> Self {
+        Self { file, direct: None, blank: AtomicBool::new(true) }
+    }
+
+    /// Sets room aside, so that a disk is found too full before the first byte and not behind the last.
+    fn reserve(&self, size: u64) -> Result<(), StoreError> {
+        match size {
+            0 => Ok(()),
+            size => match fallocate(&self.file, FallocateFlags::empty(), 0, size) {
+                Ok(()) => {
+                    self.blank.store(false, Ordering::Relaxed);
+                    Ok(())
+                }
+                // Not every file system can; it is found out while writing then.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Writes a chunk; zeros are left out.
+    pub(super) fn write_at(&self, chunk: &[u8], offset: u64) -> io::Result<()> {
+        for stretch in stretches(chunk, offset) {
+            match stretch {
+                Stretch::Data(range) => self.put(&chunk[range.clone()], offset + range.start as u64)?,
+                Stretch::Zeros(range) => {
+                    let (start, length) = (offset + range.start as u64, range.len() as u64);
+                    self.leave_out(&chunk[range], start, length)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let aligned = |number: u64| number.is_multiple_of(ALIGNMENT as u64);
+        let fits = aligned(offset) && aligned(bytes.len() as u64) && bytes.as_ptr().align_offset(ALIGNMENT) == 0;
+        if let Some(direct) = self.direct.as_ref().filter(|_| fits) {
+            match direct.write_all_at(bytes, offset) {
+                // A file system, or a disk, that wants it otherwise.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {}
+                done => return done,
+            }
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// What is not there reads as zeros.
+    fn leave_out(&self, zeros: &[u8], offset: u64, length: u64) -> io::Result<()> {
+        if self.blank.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, offset, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => self.file.write_all_at(zeros, offset),
+            done => Ok(done?),
+        }
+    }
+
+    /// Makes all of it durable. What was left out at the end of its `size` is there then, and at the end of a `whole` file
+    /// nothing else.
+    fn settle(&self, size: u64, whole: bool) -> Result<(), StoreError> {
+        let length = self.file.metadata()?.len();
+        if length < size || (whole && length > size) {
+            self.file.set_len(size)?;
+        }
+        // The kernel reports a failed write-back once and then forgets it: no second try, and no reading "full" out
+        // of it, can make the bytes good.
+        self.file.sync_all().map_err(StoreError::Broken)
+    }
+}

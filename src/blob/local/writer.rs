@@ -1,0 +1,109 @@
+//! The writer of the local store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::landed;
+use super::staged::Staged;
+use crate::blob::{BlobBody, BlobFile, BlobWriter, StoreError};
+use crate::image::BlobKey;
+
+/// Writes one blob, with at most one write in flight: the network fills the next chunk meanwhile.
+pub(super) struct LocalWriter {
+    key: BlobKey,
+    /// There until the writer is finished or given up.
+    staged: Option<Staged>,
+    flight: Option<JoinHandle<Result<(), StoreError>>>,
+    size: u64,
+    /// False after an error, and while a call has not come to its end: bytes may be missing.
+    sound: bool,
+}
+
+impl LocalWriter {
+    /// A writer that goes on behind the first `size` bytes.
+    pub(super) fn new(key: BlobKey, staged: Staged, size: u64) -> Self {
+        Self { key, staged: Some(staged), flight: None, size, sound: true }
+    }
+
+    /// Waits for the write in flight. The writer is unsound until the caller says that it has come to its end.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut self.sound, false) {
+            return Err(StoreError::broken("an earlier write of this blob did not succeed"));
+        }
+        if let Some(flight) = self.flight.take() {
+            landed(flight).await?;
+        }
+        Ok(())
+    }
+
+    fn staged(&mut self) -> Result<Staged, StoreError> {
+        self.staged.take().ok_or_else(|| StoreError::broken("this blob is finished"))
+    }
+}
+
+#[async_trait]
+impl BlobWriter for LocalWriter {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        self.settle().await?;
+        if let Some(staged) = &self.staged
+            && !chunk.is_empty()
+        {
+            let (sink, offset) = (Arc::clone(&staged.sink), self.size);
+            self.size += chunk.len() as u64;
+            self.flight = Some(spawn_blocking(move || Ok(sink.write_at(&chunk, offset)?)));
+        }
+        self.sound = true;
+        Ok(())
+    }
+
+    async fn keep(&mut self) -> Result<u64, StoreError> {
+        self.settle().await?;
+        let (mut staged, key, size) = (self.staged()?, self.key.clone(), self.size);
+        let kept = spawn_blocking(move || staged.keep(&key, size).map(|()| staged));
+        self.staged = Some(landed(kept).await?);
+        self.sound = true;
+        Ok(self.size)
+    }
+
+    async fn reread(&mut self) -> Result<BlobBody, StoreError> {
+        self.settle().await?;
+        let staged = self.staged()?;
+        let (staged, file) = landed(spawn_blocking(move || staged.reread().map(|file| (staged, file)))).await?;
+        self.staged = Some(staged);
+        self.sound = true;
+        Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset: 0, length: self.size }))
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
+        self.settle().await?;
+        // One task for all the steps: a caller that goes away can't stop it between two of them.
+        let (staged, key, size) = (self.staged()?, self.key.clone(), self.size);
+        landed(spawn_blocking(move || staged.publish(&key, size))).await?;
+        Ok(self.size)
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        let flight = self.flight.take();
+        if let Some(flight) = flight {
+            // Whatever came of it, it must not write to the disk any more when this returns.
+            let _ = flight.await;
+        }
+        if let Some(mut staged) = self.staged.take() {
+            staged.discard();
+            let _ = spawn_blocking(move || drop(staged)).await;
+        }
+    }
+}
+
+impl Drop for LocalWriter {
+    fn drop(&mut self) {
+        let Some(staged) = self.staged.take() else { return };
+        // Freeing the blocks of a large file takes its time, so not on the thread of a server.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(staged));
+        }
+    }
+}
