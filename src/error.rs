@@ -28,6 +28,8 @@ pub enum Kind {
     TooLarge,
     /// The range asked for lies outside the image.
     BadRange,
+    /// The body is of a type that does not belong here.
+    MediaType,
     /// The server is not able to do this (a store that is not configured, say).
     Unsupported,
     /// The bytes are not those that were announced.
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::NotFound,
         Kind::Invalid,
         Kind::AlreadyExists,
@@ -58,6 +60,7 @@ impl Kind {
         Kind::Forbidden,
         Kind::TooLarge,
         Kind::BadRange,
+        Kind::MediaType,
         Kind::Unsupported,
         Kind::DigestMismatch,
         Kind::Incomplete,

@@ -203,6 +203,8 @@ impl BlobWriter for MemoryWriter {
         self.kept = 0;
         self.store.content().kept.remove(&self.key);
     }
+
+    async fn leave(self: Box<Self>) {}
 }
 
 impl Drop for MemoryWriter {

@@ -114,6 +114,9 @@ pub trait BlobWriter: Send {
 
     /// Gives up: what was written is gone when this returns, kept or not.
     async fn abort(self: Box<Self>);
+
+    /// Goes as if dropped, but nothing of it is on its way any more when this returns: another one may resume.
+    async fn leave(self: Box<Self>);
 }
 
 /// What a store hands out for reading: a file where there is one, so that it can be sent the fast way.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::row::{RowError, RowV1, VERSION};
+use super::row::{ResumableV2, RowError, RowV1, RowV2, VERSION, check_version};
 use crate::image::{Image, ImageId};
 
 /// Longest line that is read. A record is at most about 150 KB (all texts at their limits, escaped).
@@ -38,16 +38,28 @@ pub(crate) enum Entry {
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Outgoing<'a> {
-    Begin { seq: u64, images: u64 },
-    Put { seq: u64, v: u8, image: &'a RowV1 },
-    Delete { seq: u64, id: Uuid },
+    Begin {
+        seq: u64,
+        images: u64,
+    },
+    Put {
+        seq: u64,
+        v: u8,
+        image: &'a RowV1,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resumable: Option<&'a ResumableV2>,
+    },
+    Delete {
+        seq: u64,
+        id: Uuid,
+    },
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
     Begin { seq: u64, images: u64 },
-    Put { seq: u64, image: Box<RowV1> },
+    Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
     Delete { seq: u64, id: Uuid },
 }
 
@@ -69,7 +81,8 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
 
 /// The line that records an image.
 pub(crate) fn put_line(seq: u64, image: &Image) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Put { seq, v: VERSION, image: &RowV1::from(image) })
+    let RowV2 { image, resumable } = image.into();
+    line(&Outgoing::Put { seq, v: VERSION, image: &image, resumable: resumable.as_ref() })
 }
 
 /// The line that records a removal.
@@ -88,13 +101,13 @@ fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
     let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
     // Before the row itself, whose shape belongs to its version.
     let Version { v } = serde_json::from_slice(&json).map_err(malformed)?;
-    if v.is_some_and(|v| v != VERSION) {
-        return Err(RowError::Newer(v.unwrap_or_default()));
-    }
+    v.map_or(Ok(()), check_version)?;
     Ok(match serde_json::from_slice(&json).map_err(malformed)? {
         Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
         Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
-        Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),
+        Incoming::Put { seq, image, resumable } => {
+            (seq, Entry::Put(Box::new(RowV2 { image: *image, resumable }.try_into()?)))
+        }
     })
 }
 
@@ -426,15 +439,15 @@ mod tests {
         let put = put_line(1, &sample("a")).unwrap();
         let put = std::str::from_utf8(&put[CRC_HEAD_BYTES..put.len() - 1]).unwrap();
         for (from, to) in [
-            ("\"v\":1", "\"v\":2"),
-            ("\"v\":1,\"image\":{\"id\"", "\"v\":2,\"image\":{\"key\""),
+            ("\"v\":2", "\"v\":3"),
+            ("\"v\":2,\"image\":{\"id\"", "\"v\":3,\"image\":{\"key\""),
             ("\"public\"", "\"secret\""),
             ("\"op\":\"put\"", "\"op\":\"merge\""),
         ] {
             assert!(put.contains(from), "{from}: {put}");
             let newer = put.replace(from, to);
             let line = format!("{{\"crc\":\"{:08x}\",{newer}", crc32fast::hash(newer.as_bytes()));
-            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(2) | RowError::Malformed(_))), "{to}");
+            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(3) | RowError::Malformed(_))), "{to}");
             let dir = tempfile::tempdir().unwrap();
             let (mut journal, ..) = three_lines(dir.path());
             journal.append(format!("{line}\n").as_bytes(), 1).unwrap();

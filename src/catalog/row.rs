@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use crate::image::digest::{from_hex, hex};
 use crate::image::{
-    Access, Digests, Fallback, Image, ImageId, Location, Part, PartKind, Status, Timestamp, Vocabulary,
+    Access, Digests, Fallback, Image, ImageId, Location, Part, PartKind, Resumable, Status, Timestamp, Vocabulary,
 };
 
 /// Version of the newest row shape, in the database and in the journal.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Version byte and CRC-32.
 const HEAD_BYTES: usize = 5;
@@ -80,6 +80,58 @@ enum LocationV1 {
 struct TicketV1 {
     boot: Uuid,
     fallback: String,
+}
+
+/// Version 2 of the shape: what version 1 has, and how far a resumable upload is. Frozen.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RowV2 {
+    pub(crate) image: RowV1,
+    pub(crate) resumable: Option<ResumableV2>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ResumableV2 {
+    offset: u64,
+    size_bytes: Option<u64>,
+    md5: Option<String>,
+    sha256: Option<String>,
+    expires_at_us: i64,
+}
+
+impl From<RowV1> for RowV2 {
+    fn from(image: RowV1) -> Self {
+        Self { image, resumable: None }
+    }
+}
+
+impl From<&Image> for RowV2 {
+    fn from(image: &Image) -> Self {
+        let resumable = image.ticket.and_then(|ticket| ticket.resumable).map(|resumable| ResumableV2 {
+            offset: resumable.offset,
+            size_bytes: resumable.size,
+            md5: resumable.digests.md5_hex(),
+            sha256: resumable.digests.sha256_hex(),
+            expires_at_us: resumable.expires_at.0,
+        });
+        Self { image: image.into(), resumable }
+    }
+}
+
+impl TryFrom<RowV2> for Image {
+    type Error = RowError;
+
+    fn try_from(row: RowV2) -> Result<Self, RowError> {
+        let mut image = Image::try_from(row.image)?;
+        if let (Some(ticket), Some(row)) = (&mut image.ticket, row.resumable) {
+            ticket.resumable = Some(Resumable {
+                offset: row.offset,
+                size: row.size_bytes,
+                digests: Digests { md5: digest(row.md5)?, sha256: digest(row.sha256)? },
+                expires_at: Timestamp(row.expires_at_us),
+            });
+        }
+        Ok(image)
+    }
 }
 
 fn uuid(id: ImageId) -> Uuid {
@@ -180,13 +232,14 @@ impl From<&Part> for PartV1 {
     }
 }
 
+fn digest<const N: usize>(text: Option<String>) -> Result<Option<[u8; N]>, RowError> {
+    text.map(|text| from_hex(&text).ok_or_else(|| malformed("a digest is no hexadecimal"))).transpose()
+}
+
 impl TryFrom<PartV1> for Part {
     type Error = RowError;
 
     fn try_from(row: PartV1) -> Result<Self, RowError> {
-        fn digest<const N: usize>(text: Option<String>) -> Result<Option<[u8; N]>, RowError> {
-            text.map(|text| from_hex(&text).ok_or_else(|| malformed("a digest is no hexadecimal"))).transpose()
-        }
         Ok(Part {
             kind: match row.kind.as_str() {
                 "whole" => PartKind::Whole,
@@ -223,18 +276,21 @@ impl TryFrom<TicketV1> for crate::image::Ticket {
             "fail" => Fallback::Fail,
             other => return Err(malformed(format!("unknown fallback {other:?}"))),
         };
-        Ok(Self { boot: row.boot, fallback })
+        Ok(Self { boot: row.boot, fallback, resumable: None })
     }
 }
 
 /// Bytes for the database: version, CRC-32 of the rest (little endian), bincode.
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, RowError> {
-    seal(&RowV1::from(image))
+    seal(&RowV2::from(image))
 }
 
 /// The image in some bytes of the database.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, RowError> {
-    unseal::<RowV1>(bytes)?.try_into()
+    match unseal(bytes)? {
+        (1, body) => RowV2::from(read::<RowV1>(body)?).try_into(),
+        (_, body) => read::<RowV2>(body)?.try_into(),
+    }
 }
 
 /// Bytes for the counters of an image.
@@ -244,7 +300,7 @@ pub(crate) fn encode_access(access: Access) -> Result<Vec<u8>, RowError> {
 
 /// The counters in some bytes.
 pub(crate) fn decode_access(bytes: &[u8]) -> Result<Access, RowError> {
-    let (count, last): (u64, Option<i64>) = unseal(bytes)?;
+    let (count, last): (u64, Option<i64>) = read(unseal(bytes)?.1)?;
     Ok(Access { count, last: last.map(Timestamp) })
 }
 
@@ -257,16 +313,28 @@ fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
     Ok(bytes)
 }
 
-fn unseal<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, RowError> {
+/// The version of some bytes, and what stands behind it.
+fn unseal(bytes: &[u8]) -> Result<(u8, &[u8]), RowError> {
     let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(RowError::Damaged)?;
     let [version, crc @ ..] = *head;
     // The checksum comes first: a damaged version byte must not look like a newer program's row.
     if crc32fast::hash(body) != u32::from_le_bytes(crc) {
         return Err(RowError::Damaged);
     }
-    if version != VERSION {
-        return Err(RowError::Newer(version));
+    check_version(version)?;
+    Ok((version, body))
+}
+
+/// Whether this program knows a version of the shape.
+pub(crate) fn check_version(version: u8) -> Result<(), RowError> {
+    match version {
+        0 => Err(RowError::Damaged),
+        1..=VERSION => Ok(()),
+        newer => Err(RowError::Newer(newer)),
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, RowError> {
     // The limit keeps a length prefix from asking for memory that the row can't fill.
     let config = bincode::config::standard().with_limit::<{ 1 << 20 }>();
     bincode::serde::decode_from_slice(body, config).map(|(value, _)| value).map_err(malformed)
@@ -335,7 +403,16 @@ pub(crate) mod tests {
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),
             uploaded_at: rest.3.map(Timestamp),
-            ticket: rest.4.map(|b| Ticket { boot: Uuid::from_bytes(b), fallback: Fallback::Discard }),
+            ticket: rest.4.map(|b| Ticket {
+                boot: Uuid::from_bytes(b),
+                fallback: Fallback::Discard,
+                resumable: rest.2.map(|at| Resumable {
+                    offset: u64::from(b[0]),
+                    size: rest.3.map(i64::unsigned_abs),
+                    digests: Digests { md5: Some(b), sha256: None },
+                    expires_at: Timestamp(at),
+                }),
+            }),
         })
     }
 
@@ -343,8 +420,8 @@ pub(crate) mod tests {
         #[test]
         fn rows_come_back_as_they_went(image in any_image()) {
             prop_assert_eq!(&decode(&encode(&image).unwrap()).unwrap(), &image);
-            let json = serde_json::to_vec(&RowV1::from(&image)).unwrap();
-            let back: RowV1 = serde_json::from_slice(&json).unwrap();
+            let json = serde_json::to_vec(&RowV2::from(&image)).unwrap();
+            let back: RowV2 = serde_json::from_slice(&json).unwrap();
             prop_assert_eq!(&Image::try_from(back).unwrap(), &image);
         }
 
@@ -360,6 +437,14 @@ pub(crate) mod tests {
             bytes[at] ^= 1 << bit;
             prop_assert!(decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn rows_of_the_first_version_are_read() {
+        let image = crate::image::change::tests::sample("a");
+        let mut bytes = seal(&RowV1::from(&image)).unwrap();
+        bytes[0] = 1;
+        assert_eq!(decode(&bytes).unwrap(), image);
     }
 
     #[test]

@@ -181,6 +181,21 @@ pub struct Ticket {
     pub boot: Uuid,
     /// What to do when it is dead.
     pub fallback: Fallback,
+    /// How far it is, if it may be interrupted: then the end of a run does not end it.
+    pub resumable: Option<Resumable>,
+}
+
+/// How far an upload is that comes in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumable {
+    /// So many bytes are durable.
+    pub offset: u64,
+    /// How many there will be, once that is known.
+    pub size: Option<u64>,
+    /// What the sender says they hash to.
+    pub digests: Digests,
+    /// When it is given up.
+    pub expires_at: Timestamp,
 }
 
 /// The record. `revision` is the optimistic lock: it grows with every committed change of the whole catalogue.

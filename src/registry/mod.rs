@@ -5,10 +5,13 @@
 mod access;
 mod claim;
 mod data_dir;
+mod desk;
 mod download;
 mod images;
+mod intake;
 mod lanes;
 mod publish;
+mod resumable;
 mod saving;
 mod source;
 mod sweep;
@@ -25,6 +28,8 @@ use uuid::Uuid;
 pub use self::access::Caller;
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
+use self::desk::Desks;
+pub use self::resumable::{Append, Progress};
 pub use self::source::Source;
 pub use self::sweep::Swept;
 pub use self::upload::Upload;
@@ -66,6 +71,7 @@ pub struct Registry {
     /// Names this run: an upload's ticket of another run is dead.
     boot: Uuid,
     uploads: Arc<Semaphore>,
+    desks: Desks,
     buffers: Buffers,
 }
 
@@ -88,6 +94,7 @@ impl Registry {
             limits,
             boot: Uuid::new_v4(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            desks: Desks::default(),
             buffers: Buffers::for_uploads(),
         })
     }
@@ -100,6 +107,11 @@ impl Registry {
     /// The name of the store that takes bytes.
     fn store_name(&self) -> StoreName {
         StoreName::File
+    }
+
+    /// How large an image may be.
+    pub fn image_bytes_max(&self) -> u64 {
+        self.limits.image_bytes_max
     }
 
     /// Bytes left in the store, if it knows.

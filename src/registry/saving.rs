@@ -45,6 +45,11 @@ impl Saving {
         task.await.map_err(Error::internal)?
     }
 
+    /// An image that is in this state already, with nobody else's responsibility for it. As after [`Saving::disarm`].
+    pub(super) fn adopt(registry: &Arc<Registry>, id: ImageId) -> Self {
+        Self { registry: Arc::clone(registry), id, armed: false }
+    }
+
     pub(super) fn id(&self) -> ImageId {
         self.id
     }
@@ -57,7 +62,7 @@ impl Saving {
     /// row to the next start.
     pub(super) fn disarm(&mut self) -> Self {
         self.armed = false;
-        Self { registry: Arc::clone(&self.registry), id: self.id, armed: false }
+        Self::adopt(&self.registry, self.id)
     }
 
     /// Makes the row what the upload made of it.
@@ -76,8 +81,15 @@ impl Saving {
     /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
     pub(super) async fn put_back(&mut self) {
         self.armed = false;
+        self.registry.put_back(self.id).await;
+    }
+}
+
+impl Registry {
+    /// Makes an image that waits for an upload of this run what it was before.
+    pub(super) async fn put_back(&self, id: ImageId) {
         // `NotFound`: somebody removed the image meanwhile, and nothing is left to put back.
-        if let Err(error) = self.registry.catalog.amend(self.id, back(self.registry.boot)).await
+        if let Err(error) = self.catalog.amend(id, back(self.boot)).await
             && error.kind() != Kind::NotFound
         {
             log::error!("an image could not be put back after a failed upload: {error}");
@@ -95,7 +107,7 @@ impl Drop for Saving {
 }
 
 /// Whether a row waits for an upload of this run.
-fn is_saving(row: &Image, boot: Uuid) -> bool {
+pub(super) fn is_saving(row: &Image, boot: Uuid) -> bool {
     row.status == Status::Saving && row.ticket.is_some_and(|ticket| ticket.boot == boot)
 }
 

@@ -25,7 +25,14 @@ impl Registry {
     /// # Errors
     /// `Internal` when catalogue or store do not work.
     pub async fn sweep_at_start(&self) -> Result<Swept> {
-        let staged = self.store.sweep(&[]).await?;
+        let resumables = self.resumables().await?;
+        let keys: Vec<_> = resumables.iter().map(|(image, _)| BlobKey::whole(image.id, image.format)).collect();
+        let staged = self.store.sweep(&keys).await?;
+        for (image, resumable) in resumables {
+            if self.adopt(&image, resumable).await? {
+                log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset);
+            }
+        }
         let mut uploads = 0;
         for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
             if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) {
@@ -62,6 +69,7 @@ impl Registry {
         for image in gone {
             self.remove_deleted(image).await;
         }
+        self.expire_resumables().await?;
         self.catalog.keep_accesses();
         Ok(count)
     }

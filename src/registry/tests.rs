@@ -99,10 +99,8 @@ fn content() -> Bytes {
 }
 
 async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim) -> Result<Upload> {
-    match into {
-        None => registry.begin_create(&ROOT, &named("new"), claim).await,
-        Some(id) => registry.begin_upload(&ROOT, id, &ImagePatch::default(), claim).await,
-    }
+    let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
+    registry.upload(&ROOT, into, &patch, claim).await
 }
 
 async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim, bytes: Bytes) -> Result<Image> {
@@ -311,7 +309,7 @@ async fn the_next_start_ends_what_a_crash_left() {
     let (old, whole) = (bench.queued("old").await, bench.queued("whole").await);
     send(&bench.registry, Some(whole.id), Claim::default(), content()).await.unwrap();
     // As the rows look when the process dies in the middle.
-    let dead = |fallback| Some(Ticket { boot: Uuid::new_v4(), fallback });
+    let dead = |fallback| Some(Ticket { boot: Uuid::new_v4(), fallback, resumable: None });
     let saving = Image { status: Status::Saving, ..old.clone() };
     let new = Image { id: ImageId::random(), ticket: dead(Fallback::Discard), ..saving.clone() };
     bench.registry.catalog.insert(new).await.unwrap();
@@ -384,7 +382,7 @@ async fn rights_hold_for_every_verb() {
         let (patch, claim) = (named("yours"), Claim::default());
         assert_eq!(bench.registry.update(who, id, &patch, None, &claim).await.unwrap_err().kind(), kind);
         assert_eq!(bench.registry.delete(who, id).await.unwrap_err().kind(), kind);
-        assert_eq!(bench.registry.begin_upload(who, id, &patch, claim).await.err().unwrap().kind(), kind);
+        assert_eq!(bench.registry.upload(who, Some(id), &patch, claim).await.err().unwrap().kind(), kind);
     }
     assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
     assert!(bench.registry.delete_all(&you).await.unwrap().is_empty());
@@ -431,4 +429,113 @@ async fn withheld_bytes_are_given_to_nobody() {
     assert_eq!(error.kind(), Kind::Conflict, "what is withheld is not up for replacement");
     let again = bench.registry.set_active(&ROOT, image.id, true).await.unwrap();
     assert!(bench.bytes(&again).await == content());
+}
+
+async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
+    let mut append = bench.registry.append(&ROOT, id, from, None).await.unwrap();
+    append.write(content().slice(from as usize..to as usize)).await.unwrap();
+    append.pause().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
+    let mut bench = Bench::new();
+    let (all, claim) = (content().len() as u64, Claim { size: Some(content().len() as u64), ..Claim::default() });
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("in pieces"), claim).await.unwrap();
+    let id = begun.image.id;
+    assert_eq!((begun.offset, begun.size, begun.image.status), (0, Some(all), Status::Saving));
+    assert_eq!(pieces(&bench, id, 0, 1_200_000).await.offset, 1_200_000);
+    let error = bench.registry.append(&ROOT, id, 5, None).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.message().contains("1200000"), "{error}");
+
+    // Once with the digests remembered, once found out again.
+    assert_eq!(pieces(&bench, id, 1_200_000, 1_500_000).await.offset, 1_500_000);
+    let swept;
+    (bench, swept) = bench.restart().await;
+    assert_eq!(swept, Swept::default());
+    assert_eq!(bench.registry.progress(&ROOT, id).await.unwrap().offset, 1_500_000);
+
+    // Whoever goes away leaves what was taken.
+    let mut append = bench.registry.append(&ROOT, id, 1_500_000, None).await.unwrap();
+    append.write(content().slice(1_500_000..1_500_010)).await.unwrap();
+    drop(append);
+    assert_eq!(bench.registry.progress(&ROOT, id).await.unwrap().offset, 1_500_010);
+
+    // Too early, then with a patch that can't be, then right.
+    let append = bench.registry.append(&ROOT, id, 1_500_010, None).await.unwrap();
+    assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::Incomplete);
+    assert_eq!(pieces(&bench, id, 1_500_010, all).await.offset, all);
+    let append = bench.registry.append(&ROOT, id, all, None).await.unwrap();
+    let kernel = ImagePatch { kernel: Some(Some(ImageId::random())), ..ImagePatch::default() };
+    assert_eq!(append.finish(&kernel).await.unwrap_err().kind(), Kind::NotFound);
+    let append = bench.registry.append(&ROOT, id, all, None).await.unwrap();
+    let image = append.finish(&named("whole")).await.unwrap();
+    assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("whole")));
+    assert!(bench.bytes(&image).await == content());
+    assert_eq!(image.whole().unwrap().digests, digests_of_content());
+    assert!(bench.registry.progress(&ROOT, id).await.unwrap().is_complete());
+    let swept;
+    (bench, swept) = bench.restart().await;
+    assert_eq!((swept, bench.images().await.len(), bench.blobs().await), (Swept::default(), 1, 1));
+}
+
+fn digests_of_content() -> Digests {
+    let mut hasher = crate::image::digest::Hasher::new(crate::image::digest::Algorithm::Both);
+    hasher.update(&content());
+    hasher.finish()
+}
+
+#[tokio::test]
+async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_bytes() {
+    let bench = Bench::new();
+    let begin = async |into| {
+        let begun = bench.registry.begin_resumable(&ROOT, into, &named("x"), Claim::default()).await.unwrap();
+        pieces(&bench, begun.image.id, 0, 100_000).await.image.id
+    };
+    let cancelled = begin(None).await;
+    bench.registry.cancel(&ROOT, cancelled).await.unwrap();
+    assert_eq!(bench.registry.progress(&ROOT, cancelled).await.unwrap_err().kind(), Kind::NotFound);
+    let removed = begin(None).await;
+    bench.registry.delete(&ROOT, removed).await.unwrap();
+    assert!(bench.images().await.is_empty());
+
+    // An image that was there before stays.
+    let queued = bench.queued("was there").await.id;
+    begin(Some(queued)).await;
+    bench.registry.cancel(&ROOT, queued).await.unwrap();
+    assert_eq!(bench.images().await[0].status, Status::Failed);
+
+    begin(Some(queued)).await;
+    let age = |row: &Image| {
+        let ticket = row.ticket.map(|ticket| Ticket {
+            resumable: ticket.resumable.map(|r| crate::image::Resumable { expires_at: Timestamp(1), ..r }),
+            ..ticket
+        });
+        Ok(Some(Image { ticket, ..row.clone() }))
+    };
+    bench.registry.catalog.amend(queued, age).await.unwrap();
+    bench.registry.sweep().await.unwrap();
+    assert_eq!(bench.images().await[0].status, Status::Failed);
+
+    let claim = Claim { size: None, digests: Digests { md5: Some([1; 16]), sha256: None } };
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("wrong"), claim).await.unwrap();
+    let append = bench.registry.append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
+    assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::DigestMismatch);
+    assert_eq!((bench.images().await.len(), bench.blobs().await), (1, 0));
+    assert_eq!(bench.store.sweep(&[]).await.unwrap(), 0, "nothing is kept of what ended");
+}
+
+#[tokio::test]
+async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
+    let bench = Bench::new();
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Claim::default()).await.unwrap();
+    let id = begun.image.id;
+    let mut old = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
+    old.write(content().slice(..10)).await.unwrap();
+    let registry = Arc::clone(&bench.registry);
+    let asks = tokio::spawn(async move { registry.progress(&ROOT, id).await.unwrap().offset });
+    old.wanted().await;
+    old.pause().await.unwrap();
+    assert_eq!(asks.await.unwrap(), 10);
 }

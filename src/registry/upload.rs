@@ -1,7 +1,4 @@
 //! Uploads: state before bytes, flip after durable and verified bytes, a guard in between.
-//!
-//! An [`Upload`] is pushed chunks, because an HTTP body can't be handed to another thread. It gathers them into
-//! buffers of 1 MiB and hands each to the store's writer and to the digest lanes, which work beside each other.
 
 use std::sync::Arc;
 
@@ -9,81 +6,94 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
-use super::lanes::Lanes;
+use super::intake::{Intake, too_large};
+use super::lanes::Digesting;
 use super::publish::publish;
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
-use crate::blob::{BlobWriter, Buffer};
+use crate::blob::BlobWriter;
 use crate::error::{Error, Kind, Result};
 use crate::image::{
-    BlobKey, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Status, StoreName, Ticket,
+    BlobKey, Digests, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Resumable, Status, StoreName,
+    Ticket,
 };
-
-/// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
-/// that say it may together be too many.
-const SPACE_CHECK_BYTES: u64 = 64 << 20;
 
 /// Bytes on their way into an image.
 pub struct Upload {
     // Dropped in this order: the staged file goes first, then the image falls back.
-    writer: Option<Box<dyn BlobWriter>>,
-    lanes: Option<Lanes>,
-    buffer: Buffer,
+    intake: Option<Intake>,
     saving: Saving,
     key: BlobKey,
-    claim: Claim,
-    received: u64,
-    /// Bytes since the store was last asked how much is free.
-    unchecked: u64,
     who: Caller,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Registry {
-    /// Begins the upload of a new image. If it does not come to its end, nothing is left of the image.
+    /// Begins the upload of a new image, or into one that takes bytes. If it does not come to its end nothing is left of
+    /// the new one; the other has failed and may be tried again.
     ///
     /// # Errors
-    /// As [`Registry::create`]; `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
-    pub async fn begin_create(self: &Arc<Self>, who: &Caller, patch: &ImagePatch, claim: Claim) -> Result<Upload> {
-        let slot = self.admit(&claim).await?;
-        let mut image = self.draft(who, patch).await?;
-        self.prepare(&mut image, Fallback::Discard)?;
-        let key = BlobKey::whole(image.id, image.format);
-        let saving = Saving::begin(self, image, true).await?;
-        self.start(who, saving, key, claim, slot).await
-    }
-
-    /// Begins the upload into an image that takes bytes. If it does not come to its end, the image has failed and
-    /// may be tried again.
-    ///
-    /// # Errors
-    /// As [`Registry::begin_create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now.
-    pub async fn begin_upload(
+    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
+    /// `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
+    pub async fn upload(
         self: &Arc<Self>,
         who: &Caller,
-        id: ImageId,
+        into: Option<ImageId>,
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
-        let mut image = self.get(who, id).await?;
-        who.may_change(&image)?;
-        if !image.status.takes_bytes() {
-            return Err(not_for_bytes());
+        let slot = self.upload_slot()?;
+        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let writer = self.store.begin(&key, claim.size).await?;
+        let intake = Intake::start(self, writer, 0, Digesting::new(), claim, slot)?;
+        Ok(Upload { intake: Some(intake), saving, key, who: who.clone() })
+    }
+
+    /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
+    pub(super) async fn expect_bytes(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Option<ImageId>,
+        patch: &ImagePatch,
+        claim: &Claim,
+        resumable: Option<Resumable>,
+    ) -> Result<(Saving, BlobKey)> {
+        let mut image = match into {
+            None => {
+                self.check_room(claim).await?;
+                self.draft(who, patch).await?
+            }
+            Some(id) => {
+                let mut image = self.get(who, id).await?;
+                who.may_change(&image)?;
+                if !image.status.takes_bytes() {
+                    return Err(not_for_bytes());
+                }
+                self.check_room(claim).await?;
+                self.change(who, &mut image, patch).await?;
+                image.updated_at = Some(self.now());
+                image
+            }
+        };
+        match image.store {
+            None | Some(StoreName::File) => {}
+            Some(StoreName::Http) => return Err(Error::invalid("Cannot post an image file to a HTTP backend")),
+            Some(other) => {
+                return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
+            }
         }
-        let slot = self.admit(&claim).await?;
-        self.change(who, &mut image, patch).await?;
-        self.prepare(&mut image, Fallback::Fail)?;
-        image.updated_at = Some(self.now());
+        let fallback = if into.is_none() { Fallback::Discard } else { Fallback::Fail };
+        image.status = Status::Saving;
+        image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
         let key = BlobKey::whole(image.id, image.format);
-        let saving = Saving::begin(self, image, false).await.map_err(|error| match error.kind() {
+        let saving = Saving::begin(self, image, into.is_none()).await.map_err(|error| match error.kind() {
             Kind::Precondition => not_for_bytes().because(error),
             _ => error,
         })?;
-        self.start(who, saving, key, claim, slot).await
+        Ok((saving, key))
     }
 
     /// Whether there is room for another upload of this size.
-    async fn admit(&self, claim: &Claim) -> Result<OwnedSemaphorePermit> {
+    async fn check_room(&self, claim: &Claim) -> Result<()> {
         let size = claim.size.unwrap_or(0);
         if size > self.limits.image_bytes_max {
             return Err(too_large(self.limits.image_bytes_max));
@@ -94,7 +104,7 @@ impl Registry {
                 return Err(no_room(size, room));
             }
         }
-        self.upload_slot()
+        Ok(())
     }
 
     /// The right to read and hash a file, of which there are only so many.
@@ -104,48 +114,25 @@ impl Registry {
             .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
     }
 
-    fn prepare(&self, image: &mut Image, fallback: Fallback) -> Result<()> {
-        match image.store {
-            None | Some(StoreName::File) => {}
-            Some(StoreName::Http) => return Err(Error::invalid("Cannot post an image file to a HTTP backend")),
-            Some(other) => {
-                return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
-            }
-        }
-        image.status = Status::Saving;
-        image.ticket = Some(Ticket { boot: self.boot, fallback });
-        Ok(())
+    /// What an image gets that has received all its bytes.
+    pub(super) fn received_part(&self, key: &BlobKey, size: u64, digests: Digests) -> Part {
+        let location = Location::Stored { store: self.store_name(), key: key.clone() };
+        Part { kind: PartKind::Whole, location, size: Some(size), digests, etag: None }
     }
 
-    async fn start(
-        &self,
-        who: &Caller,
-        saving: Saving,
-        key: BlobKey,
-        claim: Claim,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<Upload> {
-        let writer = self.store.begin(&key, claim.size).await?;
-        Ok(Upload {
-            writer: Some(writer),
-            lanes: Some(Lanes::start()?),
-            buffer: self.buffers.take(),
-            saving,
-            key,
-            claim,
-            received: 0,
-            unchecked: 0,
-            who: who.clone(),
-            _slot: slot,
-        })
+    /// Whether a patch may be put on an image; it is put on whatever the row is in the end.
+    pub(super) async fn check_patch(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<()> {
+        let mut image = self.catalog.get(id).await?;
+        self.change(who, &mut image, patch).await
     }
 }
 
 impl Upload {
     /// Adds to what the sender says of its bytes: a form may say it behind them.
     pub fn claim(&mut self, more: Claim) {
-        let Claim { size, digests } = std::mem::take(&mut self.claim);
-        self.claim = Claim { size: more.size.or(size), digests: more.digests.or(digests) };
+        if let Some(intake) = &mut self.intake {
+            intake.claim(more);
+        }
     }
 
     /// Takes a chunk. After an error the upload is over, and the image is as if it had not been tried.
@@ -153,55 +140,12 @@ impl Upload {
     /// # Errors
     /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`.
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        let outcome = self.take(chunk).await;
+        let Some(intake) = &mut self.intake else { return Err(over()) };
+        let outcome = intake.take(chunk).await;
         if outcome.is_err() {
             self.give_up().await;
         }
         outcome
-    }
-
-    async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
-        self.received += chunk.len() as u64;
-        let max = self.saving.registry().limits.image_bytes_max;
-        if self.received > max {
-            return Err(too_large(max));
-        }
-        if let Some(claimed) = self.claim.size
-            && self.received > claimed
-        {
-            let text = format!("The file is longer than the {claimed} bytes that were announced.");
-            return Err(Error::new(Kind::DigestMismatch, text));
-        }
-        while !chunk.is_empty() {
-            self.buffer.fill(&mut chunk);
-            if self.buffer.room() == 0 {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands the gathered bytes on. The digest lanes first: they are the slowest.
-    async fn flush(&mut self) -> Result<()> {
-        let next = self.saving.registry().buffers.take();
-        let bytes = std::mem::replace(&mut self.buffer, next).freeze();
-        let (Some(lanes), Some(writer)) = (&self.lanes, &mut self.writer) else {
-            return Err(Error::internal("the upload is over"));
-        };
-        self.unchecked += bytes.len() as u64;
-        lanes.update(&bytes).await?;
-        writer.write(bytes).await?;
-        if self.unchecked >= SPACE_CHECK_BYTES {
-            self.unchecked = 0;
-            let registry = self.saving.registry();
-            if let Some(free) = registry.store.free().await
-                && free < registry.limits.free_bytes_min
-            {
-                let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
-                return Err(Error::new(Kind::StoreFull, text));
-            }
-        }
-        Ok(())
     }
 
     /// Ends the upload: verifies the claim, makes the bytes durable, puts `patch` on the image and makes it available.
@@ -221,26 +165,11 @@ impl Upload {
 
     /// What the image gets, and the writer with all its bytes.
     async fn verified(&mut self, patch: &ImagePatch) -> Result<(Part, Box<dyn BlobWriter>)> {
-        if !self.buffer.is_empty() {
-            self.flush().await?;
-        }
-        let lanes = self.lanes.take().ok_or_else(|| Error::internal("the upload is over"))?;
-        let digests = lanes.finish().await?;
-        self.claim.check(Some(self.received), &digests)?;
-
         let registry = self.saving.registry();
-        // Whether the patch may be put on the image; it is put on whatever the row is in the end.
-        let mut image = registry.catalog.get(self.saving.id()).await?;
-        registry.change(&self.who, &mut image, patch).await?;
-        let part = Part {
-            kind: PartKind::Whole,
-            location: Location::Stored { store: registry.store_name(), key: self.key.clone() },
-            size: Some(self.received),
-            digests,
-            etag: None,
-        };
-        let writer = self.writer.take().ok_or_else(|| Error::internal("the upload is over"))?;
-        Ok((part, writer))
+        registry.check_patch(&self.who, self.saving.id(), patch).await?;
+        let intake = self.intake.take().ok_or_else(over)?;
+        let (size, digests, writer) = intake.finish().await?;
+        Ok((registry.received_part(&self.key, size, digests), writer))
     }
 
     /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.
@@ -249,20 +178,19 @@ impl Upload {
     }
 
     async fn give_up(&mut self) {
-        self.lanes = None;
-        if let Some(writer) = self.writer.take() {
-            writer.abort().await;
+        if let Some(intake) = self.intake.take() {
+            intake.abort().await;
         }
         self.saving.put_back().await;
     }
+}
+
+fn over() -> Error {
+    Error::internal("the upload is over")
 }
 
 fn no_room(size: u64, room: u64) -> Error {
     let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
     let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
     Error::new(Kind::StoreFull, text)
-}
-
-fn too_large(max: u64) -> Error {
-    Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))
 }

@@ -12,4 +12,5 @@ mod errors;
 mod harness;
 mod images;
 mod program;
+mod resumable;
 mod uploads;

@@ -22,6 +22,7 @@ pub(super) fn status(kind: Kind) -> StatusCode {
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated | Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::Visor;
-use super::images::{begin, save_meta};
+use super::images::save_meta;
 use super::meta::{Fields, With};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::{Pace, too_slow};
@@ -95,7 +95,7 @@ async fn read_form(
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
         let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
-        let begun = upload.insert(begin(visor, who, id, &meta, meta.claim.clone()).await?);
+        let begun = upload.insert(visor.registry.upload(who, id, &meta.patch, meta.claim.clone()).await?);
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;

@@ -6,14 +6,14 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::{render, render_with};
 use super::lists::{Shape, list};
-use super::meta::{Fields, Meta, With, unknown_id};
+use super::meta::{Fields, With, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
 use super::{Visor, base_url, forms};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::deliver::{deliver, unsatisfiable};
 use crate::image::{Image, ImageId};
-use crate::registry::{Caller, Claim, Upload};
+use crate::registry::{Caller, Claim};
 
 /// Guards `DELETE /all` against a slip of the hand.
 const CONFIRM: &str = "x-visor-confirm";
@@ -23,7 +23,7 @@ impl Visor {
         Surroundings { base: base_url(request), location: self.registry.location(who, image) }
     }
 
-    fn record(&self, who: &Caller, image: &Image, request: &HttpRequest) -> Record {
+    pub(super) fn record(&self, who: &Caller, image: &Image, request: &HttpRequest) -> Record {
         wire::detail(image, &self.surroundings(who, image, request))
     }
 
@@ -33,7 +33,7 @@ impl Visor {
 }
 
 /// The id in the path, taken undecoded: only the canonical spelling names an image.
-fn id_of(request: &HttpRequest) -> Result<ImageId> {
+pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let path = request.uri().path().trim_end_matches('/');
     let text = path.rsplit('/').next().unwrap_or_default();
     text.parse().map_err(|()| unknown_id(text))
@@ -130,7 +130,7 @@ async fn save_raw(
     }
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
     let claim = with_length(meta.claim.clone(), request)?;
-    let mut upload = begin(visor, &who, id, &meta, claim).await?;
+    let mut upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
     loop {
         match body.next().await {
             Ok(Some(chunk)) => upload.write(chunk).await?,
@@ -167,22 +167,8 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
 }
 
-/// Begins an upload into a new image or one that is there.
-pub(super) async fn begin(
-    visor: &Visor,
-    who: &Caller,
-    id: Option<ImageId>,
-    meta: &Meta,
-    claim: Claim,
-) -> Result<Upload> {
-    match id {
-        None => visor.registry.begin_create(who, &meta.patch, claim).await,
-        Some(id) => visor.registry.begin_upload(who, id, &meta.patch, claim).await,
-    }
-}
-
 /// Whether a content type is this one: names of types have no case (RFC 9110, section 8.3.1).
-fn is_type(content_type: &str, name: &str) -> bool {
+pub(super) fn is_type(content_type: &str, name: &str) -> bool {
     content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
 }
 

@@ -7,6 +7,7 @@ mod images;
 mod lists;
 mod meta;
 pub mod signature;
+mod uploads;
 mod users;
 mod wire;
 
@@ -79,6 +80,7 @@ pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
                 .route(web::put().to(images::update))
                 .route(web::delete().to(images::delete)),
         )
+        .service(uploads::resources())
         .service(resource("/all", "DELETE").route(web::delete().to(images::delete_all)))
         .service(resource("/users", "GET, POST").route(web::get().to(users::list)).route(web::post().to(users::create)))
         .service(

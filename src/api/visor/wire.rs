@@ -76,6 +76,16 @@ pub(super) enum Field {
     Number(u64),
 }
 
+impl Field {
+    /// The value as text.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Number(number) => number.to_string().into(),
+        }
+    }
+}
+
 /// A record: names and values, in the order in which they are written.
 pub(super) type Record = Vec<(Cow<'static, str>, Field)>;
 
@@ -138,10 +148,7 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
 /// when they are set, so that is nothing.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     for (name, field) in record {
-        let text = match field {
-            Field::Text(text) => text.clone(),
-            Field::Number(number) => number.to_string(),
-        };
+        let text = field.text();
         let name = HeaderName::try_from(format!("{META_PREFIX}{name}"));
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
             response.append_header((name, value));

@@ -86,13 +86,19 @@ impl BlobWriter for LocalWriter {
     }
 
     async fn abort(mut self: Box<Self>) {
+        if let Some(staged) = &mut self.staged {
+            staged.discard();
+        }
+        self.leave().await;
+    }
+
+    async fn leave(mut self: Box<Self>) {
         let flight = self.flight.take();
         if let Some(flight) = flight {
             // Whatever came of it, it must not write to the disk any more when this returns.
             let _ = flight.await;
         }
-        if let Some(mut staged) = self.staged.take() {
-            staged.discard();
+        if let Some(staged) = self.staged.take() {
             let _ = spawn_blocking(move || drop(staged)).await;
         }
     }

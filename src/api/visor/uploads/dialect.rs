@@ -1,0 +1,179 @@
+//! The two ways in which clients speak of resumable uploads, read and written: tus 1.0 (<https://tus.io>) and the IETF's
+//! draft (`draft-ietf-httpbis-resumable-upload`). They differ in headers only.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::meta::Fields;
+use super::super::wire::Record;
+use crate::error::{Error, Kind, Result};
+use crate::http::conditional::http_date;
+use crate::image::Attr;
+use crate::registry::{Append, Progress};
+
+const TUS_VERSION: &str = "1.0.0";
+const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
+
+/// Which way a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Tus,
+    Draft,
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A header that is a number of bytes.
+fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let number = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    number
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(|| Error::invalid(format!("The header {name} is a number of bytes.")))
+}
+
+impl Dialect {
+    /// The way of a request. What says nothing is the draft's: there the headers are optional.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        if request.headers().contains_key("tus-resumable") { Self::Tus } else { Self::Draft }
+    }
+
+    /// Refuses another version of tus, as tus wants it.
+    pub(super) fn refused(self, request: &HttpRequest) -> Option<HttpResponse> {
+        (self == Self::Tus && text(request.headers(), "tus-resumable") != Some(TUS_VERSION))
+            .then(|| HttpResponse::PreconditionFailed().insert_header(("Tus-Version", TUS_VERSION)).finish())
+    }
+
+    /// The type of the body of a request that appends.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Tus => "application/offset+octet-stream",
+            Self::Draft => "application/partial-upload",
+        }
+    }
+
+    /// How many bytes there will be in all, as far as the request says.
+    ///
+    /// # Errors
+    /// `Invalid` header.
+    pub(super) fn size(headers: &HeaderMap) -> Result<Option<u64>> {
+        bytes(headers, "upload-length")
+    }
+
+    /// Behind how many bytes a request goes on.
+    ///
+    /// # Errors
+    /// `Invalid` or missing header.
+    pub(super) fn offset(headers: &HeaderMap) -> Result<u64> {
+        bytes(headers, "upload-offset")?.ok_or_else(|| Error::invalid("The header Upload-Offset is missing."))
+    }
+
+    /// Whether the draft's request says that its end is the end of the upload.
+    fn says_complete(headers: &HeaderMap) -> Option<bool> {
+        match text(headers, "upload-complete")? {
+            "?1" => Some(true),
+            "?0" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether an upload is complete behind a request's body. tus tells by the length alone.
+    pub(super) fn completes(self, headers: &HeaderMap, append: &Append) -> bool {
+        match self {
+            Self::Tus => append.size() == Some(append.received()),
+            Self::Draft => Self::says_complete(headers).unwrap_or(false),
+        }
+    }
+
+    /// How many bytes there will be, when the body of the request that creates an upload is all of it.
+    pub(super) fn whole(self, headers: &HeaderMap) -> Option<u64> {
+        let all = self == Self::Draft && Self::says_complete(headers) == Some(true);
+        text(headers, header::CONTENT_LENGTH.as_str()).filter(|_| all)?.parse().ok()
+    }
+
+    /// The metadata that only tus has a header of its own for.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no list of keys and base64.
+    pub(super) fn add_metadata(self, headers: &HeaderMap, fields: &mut Fields) -> Result<()> {
+        let Some(list) = text(headers, "upload-metadata").filter(|_| self == Self::Tus) else { return Ok(()) };
+        for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+            let value = STANDARD.decode(value.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let value = value.ok_or_else(|| Error::invalid(format!("The value of {key} is not UTF-8 in base64.")))?;
+            match key {
+                // What browsers say of a file.
+                "filename" => fields.suggest(Attr::Name, &value),
+                "filetype" | "relativePath" => {}
+                "type" if value.contains('/') => {}
+                _ => fields.put(key, &value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said of an upload in every answer.
+    pub(super) fn describe(self, response: &mut HttpResponseBuilder, progress: &Progress) {
+        response.insert_header(("Upload-Offset", progress.offset.to_string()));
+        if let Some(expires_at) = progress.expires_at {
+            response.insert_header(("Upload-Expires", http_date(expires_at.seconds())));
+        }
+        if self == Self::Draft {
+            response.insert_header(("Upload-Complete", if progress.is_complete() { "?1" } else { "?0" }));
+        }
+    }
+
+    /// The answer to HEAD. `record` is the image's.
+    pub(super) fn status(self, progress: &Progress, record: &Record) -> HttpResponse {
+        let mut response = HttpResponse::build(match self {
+            Self::Tus => StatusCode::OK,
+            Self::Draft => StatusCode::NO_CONTENT,
+        });
+        self.describe(&mut response, progress);
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        match (progress.size, self) {
+            (Some(size), _) => _ = response.insert_header(("Upload-Length", size.to_string())),
+            (None, Self::Tus) => _ = response.insert_header(("Upload-Defer-Length", "1")),
+            (None, Self::Draft) => {}
+        }
+        if self == Self::Tus {
+            let pairs: Vec<_> = record
+                .iter()
+                .map(|(key, value)| format!("{key} {}", STANDARD.encode(value.text().as_bytes())))
+                .collect();
+            response.insert_header(("Upload-Metadata", pairs.join(",")));
+        }
+        response.finish()
+    }
+
+    /// What stands in every answer, of whatever kind.
+    pub(super) fn sign(self, response: &mut HttpResponse) {
+        if self == Self::Tus {
+            let version = header::HeaderValue::from_static(TUS_VERSION);
+            response.headers_mut().insert(header::HeaderName::from_static("tus-resumable"), version);
+        }
+    }
+
+    /// The answer to OPTIONS, for both.
+    pub(super) fn options(allow: &'static str, max: u64) -> HttpResponse {
+        HttpResponse::NoContent()
+            .insert_header((header::ALLOW, allow))
+            .insert_header(("Tus-Resumable", TUS_VERSION))
+            .insert_header(("Tus-Version", TUS_VERSION))
+            .insert_header(("Tus-Extension", TUS_EXTENSIONS))
+            .insert_header(("Tus-Max-Size", max.to_string()))
+            .insert_header(("Upload-Limit", format!("max-size={max}")))
+            .finish()
+    }
+}
+
+/// The answer to a body of the wrong type.
+pub(super) fn wrong_type(dialect: Dialect) -> Error {
+    Error::new(Kind::MediaType, format!("Request Content-Type must be {}", dialect.content_type()))
+}

@@ -1,0 +1,249 @@
+//! `/uploads`: images in pieces, for clients whose connection may break. An upload has the id of its image.
+
+mod dialect;
+
+use actix_web::http::header;
+use actix_web::web::{Data, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use serde::Deserialize;
+
+use self::dialect::{Dialect, wrong_type};
+use super::error::{render, render_with};
+use super::images::{id_of, is_type};
+use super::meta::{Fields, With};
+use super::wire::{self, Record, attr_of};
+use super::{Visor, base_url, resource};
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+use crate::image::{Attr, Image, ImageId};
+use crate::registry::{Append, Caller, Claim, Progress};
+
+const ALLOW_ALL: &str = "OPTIONS, POST";
+const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
+
+/// The routes.
+pub(super) fn resources() -> (Resource, Resource) {
+    (
+        resource("/uploads", ALLOW_ALL)
+            .route(web::method(actix_web::http::Method::OPTIONS).to(|visor| options(visor, ALLOW_ALL)))
+            .route(web::post().to(create)),
+        resource("/uploads/{id}", ALLOW_ONE)
+            .route(web::method(actix_web::http::Method::OPTIONS).to(|visor| options(visor, ALLOW_ONE)))
+            .route(web::head().to(read))
+            .route(web::patch().to(append))
+            .route(web::delete().to(cancel))
+            // tus: for clients behind something that knows GET and POST only.
+            .route(web::post().guard(actix_web::guard::Header("x-http-method-override", "PATCH")).to(append))
+            .route(web::post().guard(actix_web::guard::Header("x-http-method-override", "DELETE")).to(cancel)),
+    )
+}
+
+async fn options(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
+    Dialect::options(allow, visor.registry.image_bytes_max())
+}
+
+/// What every handler does around its own work.
+async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result<HttpResponse>) -> HttpResponse {
+    let dialect = Dialect::of(request);
+    let mut response = match dialect.refused(request) {
+        Some(refused) => refused,
+        None => work(dialect).await.unwrap_or_else(|error| render(request, &error)),
+    };
+    dialect.sign(&mut response);
+    response
+}
+
+/// What may stand behind `?`.
+#[derive(Deserialize)]
+struct Into {
+    /// The image that gets the bytes; without it a new one is made.
+    image: Option<String>,
+}
+
+fn has_body(request: &HttpRequest) -> bool {
+    request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// `POST /uploads`: with the metadata of the image, and with the first bytes if there are any.
+async fn create(request: HttpRequest, visor: Data<Visor>, into: Query<Into>, payload: Payload) -> HttpResponse {
+    answer(&request, async |dialect| {
+        let who = visor.caller_with(&request, has_body(&request))?;
+        let headers = request.headers();
+        let into = into.image.as_deref().map(|id| id.parse().map_err(|()| super::meta::unknown_id(id))).transpose()?;
+        let mut fields = Fields::of_headers(headers)?;
+        dialect.add_metadata(headers, &mut fields)?;
+        let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
+        let size = Dialect::size(headers)?.or_else(|| dialect.whole(headers));
+        if meta.claim.size.is_some() && size.is_some() && meta.claim.size != size {
+            return Err(Error::invalid("The two lengths that are announced differ."));
+        }
+        let claim = Claim { size: size.or(meta.claim.size), ..meta.claim };
+        let begun = visor.registry.begin_resumable(&who, into, &meta.patch, claim).await?;
+        let id = begun.image.id;
+        let mut response = HttpResponse::Created();
+        response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(&request))));
+        // An upload of no bytes is complete at once, for those who can't say so.
+        if !has_body(&request) && !(dialect == Dialect::Tus && begun.size == Some(0)) {
+            dialect.describe(&mut response, &begun);
+            return Ok(response.finish());
+        }
+        let append = visor.registry.append(&who, id, 0, None).await?;
+        match feed(&visor, &request, dialect, payload, append, None).await {
+            Ok(fed) => Ok(show(&visor, &request, &who, dialect, response, fed)),
+            Err(error) => {
+                // Its address was never told, so nobody could go on with it.
+                if let Err(error) = visor.registry.cancel(&who, id).await
+                    && error.kind() != Kind::NotFound
+                {
+                    log::warn!("an upload of which nobody knows stays for a day: {error}");
+                }
+                Err(error)
+            }
+        }
+    })
+    .await
+}
+
+/// `PATCH /uploads/:id`
+async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    answer(&request, async |dialect| {
+        let who = visor.caller_with(&request, true)?;
+        let (id, headers) = (id_of(&request)?, request.headers());
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|t| is_type(t, dialect.content_type())) {
+            return Err(wrong_type(dialect));
+        }
+        let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
+        let last = Fields::of_headers(headers)?;
+        let append = match visor.registry.append(&who, id, offset, size).await {
+            Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
+            append => append?,
+        };
+        let fed = feed(&visor, &request, dialect, payload, append, Some((&who, last))).await?;
+        let response = match &fed {
+            Fed::Complete(_) if dialect == Dialect::Draft => HttpResponse::Ok(),
+            _ => HttpResponse::NoContent(),
+        };
+        Ok(show(&visor, &request, &who, dialect, response, fed))
+    })
+    .await
+}
+
+/// The answer to bytes that belong elsewhere: where.
+async fn misplaced(
+    visor: &Visor,
+    request: &HttpRequest,
+    who: &Caller,
+    id: ImageId,
+    error: &Error,
+) -> Result<HttpResponse> {
+    let progress = visor.registry.progress(who, id).await?;
+    Ok(render_with(request, error, |response| {
+        response.insert_header(("Upload-Offset", progress.offset.to_string()));
+    }))
+}
+
+/// What came of a request with bytes.
+enum Fed {
+    Paused(Progress),
+    Complete(Image),
+}
+
+/// Feeds a body into an upload, and completes that if it was the end. Whatever goes wrong on the way, what came stays.
+async fn feed(
+    visor: &Visor,
+    request: &HttpRequest,
+    dialect: Dialect,
+    payload: Payload,
+    mut append: Append,
+    last: Option<(&Caller, Fields)>,
+) -> Result<Fed> {
+    let mut body = Body::new(payload, visor.patience);
+    loop {
+        let chunk = tokio::select! {
+            chunk = body.next() => chunk,
+            () = append.wanted() => Err(Error::new(Kind::Conflict, "Another request goes on with this upload.")),
+        };
+        match chunk {
+            Ok(Some(chunk)) => append.write(chunk).await?,
+            Ok(None) => break,
+            Err(error) => {
+                append.pause().await?;
+                return Err(error);
+            }
+        }
+    }
+    if !dialect.completes(request.headers(), &append) {
+        return append.pause().await.map(Fed::Paused);
+    }
+    let last = match last {
+        Some((who, fields)) => fields.read(With { new: false, file: true, admin: who.is_admin() }),
+        None => Ok(Default::default()),
+    };
+    match last {
+        Ok(meta) => {
+            append.claim(meta.claim);
+            append.finish(&meta.patch).await.map(Fed::Complete)
+        }
+        Err(error) => {
+            append.pause().await?;
+            Err(error)
+        }
+    }
+}
+
+/// The answer to a request with bytes.
+fn show(
+    visor: &Visor,
+    request: &HttpRequest,
+    who: &Caller,
+    dialect: Dialect,
+    mut response: actix_web::HttpResponseBuilder,
+    fed: Fed,
+) -> HttpResponse {
+    let (progress, image) = match fed {
+        Fed::Paused(progress) => (progress, None),
+        Fed::Complete(image) => (
+            Progress { offset: image.size().unwrap_or(0), size: image.size(), expires_at: None, image: image.clone() },
+            Some(image),
+        ),
+    };
+    dialect.describe(&mut response, &progress);
+    let Some(image) = image else { return response.finish() };
+    response.insert_header((header::CONTENT_LOCATION, format!("{}/images/{}", base_url(request), image.id)));
+    match dialect {
+        // As the answer to an upload in one piece.
+        Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, &image, request)),
+        Dialect::Tus => response.finish(),
+    }
+}
+
+/// `HEAD /uploads/:id`
+async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    answer(&request, async |dialect| {
+        let who = visor.caller(&request)?;
+        let progress = visor.registry.progress(&who, id_of(&request)?).await?;
+        let given: Record =
+            visor.record(&who, &progress.image, &request).into_iter().filter(|(name, _)| is_given(name)).collect();
+        Ok(dialect.status(&progress, &given))
+    })
+    .await
+}
+
+/// Whether an attribute is one that the sender gave.
+fn is_given(name: &str) -> bool {
+    let ours = [Attr::Id, Attr::Owner, Attr::Status, Attr::Size, Attr::Checksum, Attr::Location];
+    let times = [Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt];
+    name != "uri" && attr_of(name).is_none_or(|attr| !ours.contains(&attr) && !times.contains(&attr))
+}
+
+/// `DELETE /uploads/:id`
+async fn cancel(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    answer(&request, async |_| {
+        let who = visor.caller(&request)?;
+        visor.registry.cancel(&who, id_of(&request)?).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
+}

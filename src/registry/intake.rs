@@ -1,0 +1,169 @@
+//! Bytes on their way in: counted, hashed and written beside each other.
+//!
+//! Chunks are pushed, because an HTTP body can't be handed to another thread. They are gathered into buffers of 1 MiB,
+//! and each goes to the digest lanes and to the store's writer. Knows nothing of images.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::lanes::{Digesting, Lanes};
+use super::{Claim, Registry};
+use crate::blob::{BlobWriter, Buffer};
+use crate::error::{Error, Kind, Result};
+use crate::image::Digests;
+
+/// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
+/// that say it may together be too many.
+const SPACE_CHECK_BYTES: u64 = 64 << 20;
+
+/// A store's writer, and what happens to its bytes beside the writing.
+pub(super) struct Intake {
+    registry: Arc<Registry>,
+    writer: Box<dyn BlobWriter>,
+    lanes: Lanes,
+    buffer: Buffer,
+    claim: Claim,
+    received: u64,
+    /// Bytes since the store was last asked how much is free.
+    unchecked: u64,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Intake {
+    /// Begins behind the first `received` bytes, which `digesting` has taken in.
+    pub(super) fn start(
+        registry: &Arc<Registry>,
+        writer: Box<dyn BlobWriter>,
+        received: u64,
+        digesting: Digesting,
+        claim: Claim,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Self> {
+        let (lanes, buffer) = (Lanes::resume(digesting)?, registry.buffers.take());
+        let registry = Arc::clone(registry);
+        Ok(Self { registry, writer, lanes, buffer, claim, received, unchecked: 0, _slot: slot })
+    }
+
+    /// How many bytes there are.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Adds to what the sender says of its bytes: a form may say it behind them.
+    pub(super) fn claim(&mut self, more: Claim) {
+        let Claim { size, digests } = std::mem::take(&mut self.claim);
+        self.claim = Claim { size: more.size.or(size), digests: more.digests.or(digests) };
+    }
+
+    /// Takes a chunk. After an error it is good for nothing but [`Intake::abort`].
+    pub(super) async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
+        let received = self.received + chunk.len() as u64;
+        let max = self.registry.limits.image_bytes_max;
+        if received > max {
+            return Err(too_large(max));
+        }
+        if let Some(claimed) = self.claim.size
+            && received > claimed
+        {
+            let text = format!("The file is longer than the {claimed} bytes that were announced.");
+            return Err(Error::new(Kind::DigestMismatch, text));
+        }
+        while !chunk.is_empty() {
+            // Each buffer ends at a multiple of its size: the disk takes those as they are.
+            let size = self.registry.buffers.size();
+            let into = (self.received % size as u64) as usize;
+            let mut piece = chunk.split_to(chunk.len().min(size - into));
+            self.received += piece.len() as u64;
+            let full = into + piece.len() == size;
+            self.buffer.fill(&mut piece);
+            if full {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the gathered bytes on. The digest lanes first: they are the slowest.
+    async fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let next = self.registry.buffers.take();
+        let bytes = std::mem::replace(&mut self.buffer, next).freeze();
+        self.unchecked += bytes.len() as u64;
+        self.lanes.update(&bytes).await?;
+        self.writer.write(bytes).await?;
+        if self.unchecked >= SPACE_CHECK_BYTES {
+            self.unchecked = 0;
+            if let Some(free) = self.registry.store.free().await
+                && free < self.registry.limits.free_bytes_min
+            {
+                let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
+                return Err(Error::new(Kind::StoreFull, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all bytes so far durable, so that another one can go on behind them.
+    pub(super) async fn keep(&mut self) -> Result<u64> {
+        self.flush().await?;
+        let kept = self.writer.keep().await?;
+        if kept != self.received {
+            // A call of `take` was dropped half way.
+            return Err(Error::internal("bytes of an upload went missing on their way to the store"));
+        }
+        Ok(kept)
+    }
+
+    /// The same, and ends: where the digests stand is for the next one.
+    pub(super) async fn pause(mut self) -> Result<(u64, Digesting)> {
+        if let Err(error) = self.keep().await {
+            self.leave().await;
+            return Err(error);
+        }
+        Ok((self.received, self.lanes.pause().await?))
+    }
+
+    /// Ends without the bytes that were not kept.
+    pub(super) async fn leave(self) {
+        self.writer.leave().await;
+    }
+
+    /// Ends: what all bytes hash to, verified, and the writer that has them.
+    ///
+    /// # Errors
+    /// `DigestMismatch`; what the writer says. The bytes are gone then.
+    pub(super) async fn finish(mut self) -> Result<(u64, Digests, Box<dyn BlobWriter>)> {
+        if let Err(error) = self.flush().await {
+            self.abort().await;
+            return Err(error);
+        }
+        let Self { writer, lanes, claim, received, .. } = self;
+        let verified = async {
+            let digests = lanes.pause().await?.finish();
+            claim.check(Some(received), &digests)?;
+            Ok(digests)
+        };
+        match verified.await {
+            Ok(digests) => Ok((received, digests, writer)),
+            Err(error) => {
+                writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up: the bytes are gone when this returns.
+    pub(super) async fn abort(self) {
+        drop(self.lanes);
+        self.writer.abort().await;
+    }
+}
+
+/// The answer to more bytes than an image may have.
+pub(super) fn too_large(max: u64) -> Error {
+    Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))
+}
