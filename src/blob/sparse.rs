@@ -6,7 +6,7 @@ use std::ops::Range;
 /// they save.
 const BLOCK: usize = 64 * 1024;
 
-const ZEROS: [u8; BLOCK] = [0; BLOCK];
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// A stretch of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,23 +1,19 @@
 //! The commands that talk to a server: `brief detail head get add update delete`, as the original's.
 
 mod args;
+mod send;
+mod unfinished;
 
 use std::path::Path;
 use std::time::Instant;
 
-use bytes::Bytes;
-use futures_util::stream;
-use tokio::io::{AsyncRead, AsyncReadExt};
-
 pub(super) use self::args::ImageCommand;
 use self::args::{Server, base_url, meta, pairs, query_pairs};
+use self::send::Sending;
 use super::failure::{Exit, Failure};
 use super::progress::Bar;
 use super::{Globals, print, runtime};
-use crate::client::{Client, ClientError, Credentials, Downloaded, Progress, Record, Target, Upload};
-
-/// Files are read in pieces of this size.
-const PIECE: usize = 256 * 1024;
+use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Target};
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -38,6 +34,9 @@ impl From<ClientError> for Failure {
 pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
     let words = match command {
         ImageCommand::Get { .. } => "interrupted; call it again and it goes on where it was",
+        ImageCommand::Add { file: Some(_), .. } | ImageCommand::Update { file: Some(_), .. } => {
+            "interrupted; call it again, and a large file goes on where it was"
+        }
         _ => "interrupted",
     };
     let runtime = runtime()?;
@@ -182,7 +181,7 @@ async fn add(json: bool, client: &Client, meta: &[(String, String)], file: Optio
         }
         None => "metadata",
     };
-    let record = sending(file, |upload| client.add(meta, upload)).await?;
+    let record = Sending { client, into: None, meta, file }.send().await?;
     say(json, &format!("Successfully added new {what} with ID {}.", id_of(&record)));
     show(json, &record)
 }
@@ -202,21 +201,9 @@ async fn update(
         }
         None => "updated",
     };
-    let record = sending(file, |upload| client.update(id, meta, upload)).await?;
+    let record = Sending { client, into: Some(id), meta, file }.send().await?;
     say(json, &format!("Successfully {what} image {id}."));
     if json || verbose { show(json, &record) } else { Ok(()) }
-}
-
-/// Does a request, with a bar while its file goes out if it has one.
-async fn sending<F>(file: Option<&Path>, send: impl FnOnce(Option<Upload>) -> F) -> Result<Record, Failure>
-where
-    F: Future<Output = Result<Record, ClientError>>,
-{
-    let Some(file) = file else { return Ok(send(None).await?) };
-    let bar = Bar::new();
-    let record = send(Some(upload(file, &bar).await?)).await;
-    bar.done();
-    Ok(record?)
 }
 
 async fn delete(
@@ -248,40 +235,4 @@ fn say(json: bool, text: &str) {
         // A closed standard output must not stop a transfer.
         let _ = print::line(text);
     }
-}
-
-/// A file, or standard input, as something to send.
-async fn upload(file: &Path, bar: &Bar) -> Result<Upload, Failure> {
-    if file == Path::new("-") {
-        bar.length(None);
-        return Ok(Upload { stream: Box::pin(pieces(tokio::io::stdin(), bar.progress())), length: None });
-    }
-    let named = |error: std::io::Error| Failure::general(format!("{}: {error}", file.display()));
-    let opened = tokio::fs::File::open(file).await.map_err(named)?;
-    let about = opened.metadata().await.map_err(named)?;
-    if about.is_dir() {
-        return Err(Failure::general(format!("{} is a directory", file.display())));
-    }
-    let length = about.is_file().then_some(about.len());
-    bar.length(length);
-    Ok(Upload { stream: Box::pin(pieces(opened, bar.progress())), length })
-}
-
-fn pieces(
-    from: impl AsyncRead + Unpin + Send + Sync,
-    progress: Progress,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + Sync {
-    stream::try_unfold((from, 0), move |(mut from, sent)| {
-        let progress = progress.clone();
-        async move {
-            let mut piece = bytes::BytesMut::with_capacity(PIECE);
-            let read = from.read_buf(&mut piece).await?;
-            if read == 0 {
-                return Ok(None);
-            }
-            let sent = sent + read as u64;
-            progress(sent);
-            Ok(Some((piece.freeze(), (from, sent))))
-        }
-    })
 }

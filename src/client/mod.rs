@@ -4,19 +4,18 @@
 
 mod download;
 mod error;
+mod upload;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use futures_util::Stream;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde_json::Value;
 
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
+pub use self::upload::{Pieces, Upload};
 use crate::api::visor::error::{MISMATCH, REASON};
 use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 
@@ -40,14 +39,6 @@ pub struct Credentials {
 
 /// A record: attribute names and values, in the server's order.
 pub type Record = serde_json::Map<String, Value>;
-
-/// A file on its way to the server.
-pub struct Upload {
-    /// Its bytes.
-    pub stream: Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send + Sync>>,
-    /// How many there are, if that is known.
-    pub length: Option<u64>,
-}
 
 /// Is told how many bytes have passed so far.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
@@ -146,6 +137,11 @@ impl Client {
         Ok(record_of(&answer))
     }
 
+    /// The server's address, and who calls it.
+    pub fn identity(&self) -> (&str, &str) {
+        (self.base.as_str(), self.credentials.as_ref().map_or("", |credentials| &credentials.access_key))
+    }
+
     /// Registers an image, with its file if there is one.
     ///
     /// # Errors
@@ -164,19 +160,9 @@ impl Client {
 
     async fn save(&self, method: Method, url: Url, meta: &[(String, String)], file: Option<Upload>) -> Result<Record> {
         let mut request = Request::new(method, url);
-        for (name, value) in meta {
-            let name = HeaderName::try_from(format!("{META_PREFIX}{name}"))
-                .map_err(|_| ClientError::Invalid(format!("{name} can't be an attribute's name")))?;
-            let value = HeaderValue::from_bytes(value.as_bytes())
-                .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character in it")))?;
-            request.headers_mut().append(name, value);
-        }
+        put_meta(request.headers_mut(), meta)?;
         if let Some(file) = file {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            if let Some(length) = file.length {
-                request.headers_mut().insert(CONTENT_LENGTH, length.into());
-            }
-            *request.body_mut() = Some(reqwest::Body::wrap_stream(file.stream));
+            file.send_with(&mut request, "application/octet-stream");
         }
         let answer = checked(self.send(request).await?).await?;
         record(json(answer, "image").await?)
@@ -209,9 +195,13 @@ impl Client {
     }
 
     fn image(&self, id: &str) -> Result<Url> {
+        self.named("images", id)
+    }
+
+    fn named(&self, what: &str, id: &str) -> Result<Url> {
         let safe = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if safe {
-            self.url(&format!("/images/{id}"))
+            self.url(&format!("/{what}/{id}"))
         } else {
             Err(ClientError::Invalid(format!("'{id}' is no image's id")))
         }
@@ -233,6 +223,18 @@ impl Client {
         }
         self.http.execute(request).await.map_err(|error| ClientError::from_transport(&self.base, &error))
     }
+}
+
+/// Attributes as headers.
+fn put_meta(headers: &mut HeaderMap, meta: &[(String, String)]) -> Result<()> {
+    for (name, value) in meta {
+        let name = HeaderName::try_from(format!("{META_PREFIX}{name}"))
+            .map_err(|_| ClientError::Invalid(format!("{name} can't be an attribute's name")))?;
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character in it")))?;
+        headers.append(name, value);
+    }
+    Ok(())
 }
 
 /// The record in the metadata headers of an answer.

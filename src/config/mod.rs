@@ -182,6 +182,11 @@ fn check_private(path: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Where this user's programs keep what they can do without.
+pub fn cache_dir() -> Option<PathBuf> {
+    dirs::cache_dir().map(|dir| dir.join("visor"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -221,3 +221,64 @@ fn a_server_that_lies_is_found_out() {
     let (code, _, error) = run(&["brief", "-p", &liar(String::new(), page)]);
     assert!(code == 1 && error.contains("not VISOR's"), "{error}");
 }
+
+/// The id of the only image, once it is being uploaded, and how much of it is there. Asking takes the upload from whoever
+/// writes to it, as another client would.
+fn taken_over(server: &Server) -> (String, u64) {
+    let mut id = String::new();
+    eventually("an upload has begun", || {
+        let list = server.get("/images");
+        id = if list.status == 200 {
+            list.json()["images"][0]["_id"].as_str().unwrap().to_owned()
+        } else {
+            String::new()
+        };
+        !id.is_empty()
+    });
+    let head = server.send("HEAD", &format!("/uploads/{id}"), &[], b"");
+    assert_eq!(head.header("upload-complete"), Some("?0"), "{head:?}");
+    (id, head.header("upload-offset").unwrap().parse().unwrap())
+}
+
+#[test]
+fn large_files_go_on_where_they_were() {
+    let server = Server::start();
+    let place = tempfile::tempdir().unwrap();
+    let (file, cache) = (place.path().join("large"), place.path().join("cache"));
+    let mut bytes = noise(9, 1 << 20).repeat(66);
+    bytes.extend(noise(10, 12_345));
+    std::fs::write(&file, &bytes).unwrap();
+    let add = || {
+        let mut command = visor();
+        command.env("XDG_CACHE_HOME", &cache).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(["--json", "add", "name=large", "architecture=i386", "-p", server.port(), "--file"]).arg(&file);
+        command.spawn().unwrap()
+    };
+    // Taken from it, it waits a moment and goes on; until it is interrupted.
+    let child = add();
+    let (id, _) = taken_over(&server);
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("goes on where it was"));
+    assert_eq!(std::fs::read_dir(cache.join("visor/uploads")).unwrap().count(), 1);
+
+    // Called again it goes on with the same upload, and once more after that was taken from it.
+    let child = add();
+    let (same, _) = taken_over(&server);
+    assert_eq!(same, id);
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let record: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((record["_id"].as_str(), record["size"].as_u64()), (Some(&*id), Some(bytes.len() as u64)));
+    assert_eq!(record["checksum"].as_str(), Some(&*crate::harness::md5(&bytes)));
+    assert_eq!(server.names(""), ["large"]);
+    assert_eq!(std::fs::read_dir(cache.join("visor/uploads")).unwrap().count(), 0, "nothing is left to be remembered");
+
+    // And the same for an image that is there, without a cache.
+    let there = server.add("there", &[], b"")["_id"].as_str().unwrap().to_owned();
+    let (code, _, error) = run(&["update", &there, "--file", file.to_str().unwrap(), "-p", server.port()]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(server.get(&format!("/images/{there}")).body.len(), bytes.len());
+}

@@ -84,7 +84,8 @@ async fn create(request: HttpRequest, visor: Data<Visor>, into: Query<Into>, pay
         let mut response = HttpResponse::Created();
         response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(&request))));
         // An upload of no bytes is complete at once, for those who can't say so.
-        if !has_body(&request) && !(dialect == Dialect::Tus && begun.size == Some(0)) {
+        let empty = dialect == Dialect::Tus && begun.size == Some(0);
+        if !has_body(&request) && !empty {
             dialect.describe(&mut response, &begun);
             return Ok(response.finish());
         }

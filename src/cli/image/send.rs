@@ -1,0 +1,81 @@
+//! Sending files: small ones in one request, large ones in pieces that the next call can go on with.
+
+use std::fs::Metadata;
+use std::path::Path;
+
+use super::super::failure::Failure;
+use super::super::progress::Bar;
+use super::unfinished::Unfinished;
+use crate::client::{Client, ClientError, Pieces, Record, Upload};
+
+/// Larger files are sent in pieces: what a broken connection costs is worth remembering.
+const IN_PIECES_FROM: u64 = 64 << 20;
+
+/// What is sent where.
+pub(super) struct Sending<'a> {
+    pub(super) client: &'a Client,
+    /// The image that is changed; without one a new one is made.
+    pub(super) into: Option<&'a str>,
+    pub(super) meta: &'a [(String, String)],
+    pub(super) file: Option<&'a Path>,
+}
+
+impl Sending<'_> {
+    /// Sends it, with a bar if there is a file.
+    pub(super) async fn send(self) -> Result<Record, Failure> {
+        let Some(file) = self.file else { return Ok(self.at_once(None).await?) };
+        let bar = Bar::new();
+        let sent = self.send_file(file, &bar).await;
+        bar.done();
+        sent
+    }
+
+    async fn at_once(&self, file: Option<Upload>) -> Result<Record, ClientError> {
+        match self.into {
+            None => self.client.add(self.meta, file).await,
+            Some(id) => self.client.update(id, self.meta, file).await,
+        }
+    }
+
+    async fn send_file(&self, file: &Path, bar: &Bar) -> Result<Record, Failure> {
+        if file == Path::new("-") {
+            bar.length(None);
+            return Ok(self.at_once(Some(Upload::of(tokio::io::stdin(), None, 0, bar.progress()))).await?);
+        }
+        let named = |error: std::io::Error| Failure::general(format!("{}: {error}", file.display()));
+        let opened = tokio::fs::File::open(file).await.map_err(named)?;
+        let about = opened.metadata().await.map_err(named)?;
+        if about.is_dir() {
+            return Err(Failure::general(format!("{} is a directory", file.display())));
+        }
+        let length = about.is_file().then_some(about.len());
+        bar.length(length);
+        if let Some(length) = length.filter(|length| *length > IN_PIECES_FROM)
+            && let Some(record) = self.in_pieces(file, &about, length, bar).await?
+        {
+            return Ok(record);
+        }
+        Ok(self.at_once(Some(Upload::of(opened, length, 0, bar.progress()))).await?)
+    }
+
+    async fn in_pieces(
+        &self,
+        file: &Path,
+        about: &Metadata,
+        length: u64,
+        bar: &Bar,
+    ) -> Result<Option<Record>, ClientError> {
+        let (server, account) = self.client.identity();
+        let mut what = vec![server, account, self.into.unwrap_or_default()];
+        what.extend(self.meta.iter().flat_map(|(name, value)| [name.as_str(), value]));
+        let memory = Unfinished::of(file, about, &what);
+        let pieces = Pieces { into: self.into, meta: self.meta, file, length, begun: memory.id() };
+        let sent = self.client.send_in_pieces(pieces, |id| memory.remember(id), bar.progress()).await;
+        match &sent {
+            // The server keeps what came for a day.
+            Err(ClientError::Interrupted(_) | ClientError::Unreachable(_)) => {}
+            _ => memory.forget(),
+        }
+        sent
+    }
+}
