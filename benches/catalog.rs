@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::time::Instant;
 
-use common::{Process, Spread, argument, directory, peak_mib, quantile};
+use common::{Process, Spread, argument, directory, own_peak_mib, quantile};
 use futures_util::StreamExt;
 use visor::catalog::Catalog;
 use visor::image::{Architecture, Format, Image, ImageId, Timestamp, Visibility};
@@ -29,7 +29,7 @@ const REQUESTS: usize = 400;
 
 fn main() {
     let (rounds, most) = (argument("--rounds", 5), argument("--images", 100_000));
-    let sizes = [most / 100, most / 10, most];
+    let sizes = [1000, most / 10, most];
     let dir = directory();
     println!(
         "| images | load (in process) | peak memory | start | rebuild | peak memory, server |\n|---|---|---|---|---|---|"
@@ -47,7 +47,7 @@ fn main() {
             println!(
                 "| {count} | {loaded:.1} s, {:.0} a second | {:.0} MiB | {started:.2} s | {:.2} s | {:.0} MiB |",
                 count as f64 / loaded,
-                peak_mib("self"),
+                own_peak_mib(),
                 rebuilt.1,
                 rebuilt.0.peak_mib()
             );

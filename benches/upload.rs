@@ -36,7 +36,8 @@ fn main() {
         ("cp + fsync, md5sum, sha256sum beside", Box::new(|| copied(&source, &copy, &["md5sum", "sha256sum"]))),
     ];
     if let Some(nginx) = &nginx {
-        works.push(("nginx PUT, 1 upload", Box::new(|| put(nginx, &block, mib, dir.path()))));
+        works.push(("nginx PUT, 1 upload", Box::new(|| put(nginx, &block, mib, 1, dir.path()))));
+        works.push(("nginx PUT, 8 uploads", Box::new(|| put(nginx, &block, mib / 8, 8, dir.path()))));
     }
     let mut samples = vec![Vec::new(); works.len()];
     for _ in 0..rounds {
@@ -46,12 +47,15 @@ fn main() {
         }
     }
     let gigabytes = (mib * MIB) as f64 / 1e9;
-    println!("| work, {mib} MiB | MB/s | CPU-s/GB | Visor's (1 upload) speed to it, by rounds |\n|---|---|---|---|");
+    println!(
+        "| work, {mib} MiB | MB/s | CPU-s/GB | speed of 1 upload to Visor, to this | of 8 |\n|---|---|---|---|---|"
+    );
     for ((name, _), theirs) in works.iter().zip(&samples) {
         let speed = Spread::of(theirs.iter().map(|sample| gigabytes * 1000.0 / sample.seconds));
         let cpu = Spread::of(theirs.iter().map(|sample| sample.cpu / gigabytes));
-        let ratio = Spread::of(samples[0].iter().zip(theirs).map(|(ours, theirs)| theirs.seconds / ours.seconds));
-        println!("| {name} | {speed} | {cpu} | {ratio} |");
+        let ratio =
+            |ours: &[Sample]| Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| theirs.seconds / ours.seconds));
+        println!("| {name} | {speed} | {cpu} | {} | {} |", ratio(&samples[0]), ratio(&samples[1]));
     }
     drop(works);
     drop(visor);
@@ -60,6 +64,32 @@ fn main() {
     let idle = fresh.peak_mib();
     uploads(&fresh, &block, 1024, 8);
     println!("\nPeak memory: {:.0} MiB after 8 uploads of 1 GiB at once, {idle:.0} MiB before", fresh.peak_mib());
+    drop(fresh);
+
+    let busy = Process::visor(&dir.path().join("busy"));
+    let path = add(&busy, &block);
+    let idle = busy.peak_mib();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..16).for_each(|_| _ = busy.connect().download(&path, true)));
+        }
+        uploads(&busy, &block, 1024, 8);
+    });
+    println!(
+        "Peak memory: {:.0} MiB after the same beside 8 downloads of 1 GiB, {idle:.0} MiB before",
+        busy.peak_mib()
+    );
+}
+
+/// Adds an image and returns the path of its bytes.
+fn add(visor: &Process, block: &[u8]) -> String {
+    let mut connection = visor.connect();
+    let head = "POST /images HTTP/1.1\r\nHost: localhost\r\nx-image-meta-name: read\r\nx-image-meta-architecture: i386\r\n\
+                Content-Type: application/octet-stream\r\n";
+    let socket = connection.send_head(&format!("{head}Content-Length: {}\r\n\r\n", block.len()));
+    socket.write_all(block).unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&connection.answer()).unwrap();
+    format!("/images/{}", answer["image"]["_id"].as_str().unwrap())
 }
 
 /// Has the machine bring as much memory as a work will fill. A virtual machine gives what is free back to its host, and
@@ -88,9 +118,15 @@ fn uploads(visor: &Process, block: &[u8], mib: usize, clients: usize) -> Sample 
     sample
 }
 
-fn put(nginx: &Process, block: &[u8], mib: usize, root: &Path) -> Sample {
-    let sample = measure(nginx, || send(nginx, "PUT /put HTTP/1.1\r\n", block, mib));
-    std::fs::remove_file(root.join("put")).unwrap();
+fn put(nginx: &Process, block: &[u8], mib: usize, clients: usize, root: &Path) -> Sample {
+    let sample = measure(nginx, || {
+        std::thread::scope(|scope| {
+            for client in 0..clients {
+                scope.spawn(move || send(nginx, &format!("PUT /put{client} HTTP/1.1\r\n"), block, mib));
+            }
+        });
+    });
+    (0..clients).for_each(|client| std::fs::remove_file(root.join(format!("put{client}"))).unwrap());
     sample
 }
 

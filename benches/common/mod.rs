@@ -57,14 +57,33 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        Self::ready(child, &ready)
+    }
+
+    /// This program as a server of its own that answers everything with these bytes; `--bare ANSWER READY`.
+    pub fn bare(root: &Path, answer: &[u8]) -> Self {
+        let (file, ready) = (root.join("answer"), root.join("bare.ready"));
+        std::fs::write(&file, answer).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([Path::new("--bare"), &file, &ready])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self::ready(child, &ready)
+    }
+
+    /// Waits until a server has written its address.
+    fn ready(child: Child, ready: &Path) -> Self {
         let began = Instant::now();
-        while !ready.exists() {
-            assert!(began.elapsed() < Duration::from_secs(120), "the server does not start");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let url = std::fs::read_to_string(&ready).unwrap();
+        let text = loop {
+            assert!(began.elapsed() < Duration::from_secs(1200), "the server does not start");
+            match std::fs::read_to_string(ready) {
+                Ok(text) if text.ends_with('\n') => break text,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
         std::fs::remove_file(ready).unwrap();
-        let address = url.lines().next().unwrap().trim_start_matches("http://").parse().unwrap();
+        let address = text.lines().next().unwrap().trim_start_matches("http://").parse().unwrap();
         Self { child, address }
     }
 
@@ -117,7 +136,12 @@ impl Process {
 
     /// Largest resident memory so far, in MiB, of the process alone.
     pub fn peak_mib(&self) -> f64 {
-        peak_mib(&self.child.id().to_string())
+        memory_mib(&self.child.id().to_string(), "VmHWM:")
+    }
+
+    /// Resident memory now, in MiB, of the process alone.
+    pub fn resident_mib(&self) -> f64 {
+        memory_mib(&self.child.id().to_string(), "VmRSS:")
     }
 
     pub fn connect(&self) -> Connection {
@@ -147,10 +171,14 @@ pub fn cpu_of_children() -> f64 {
     (fields[13] + fields[14]) as f64 / 100.0
 }
 
-/// Largest resident memory of a process (`self` or an id), in MiB.
-pub fn peak_mib(pid: &str) -> f64 {
+/// Largest resident memory of this process, in MiB.
+pub fn own_peak_mib() -> f64 {
+    memory_mib("self", "VmHWM:")
+}
+
+fn memory_mib(pid: &str, what: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
@@ -171,6 +199,31 @@ impl Connection {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         self.reader.get_mut().write_all(head.as_bytes()).unwrap();
         self.answer()
+    }
+
+    /// Sends a request with an empty body, and returns the whole answer as it came.
+    pub fn raw(&mut self, method: &str, path: &str) -> Vec<u8> {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.reader.get_mut().write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut length = 0;
+        loop {
+            let begin = answer.len();
+            self.reader.read_until(b'\n', &mut answer).unwrap();
+            let line = String::from_utf8_lossy(&answer[begin..]).to_ascii_lowercase();
+            match line.trim_end().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("transfer-encoding", _)) => panic!("an answer without a length"),
+                _ if line == "\r\n" => break,
+                _ => assert!(!line.is_empty(), "the server closed"),
+            }
+        }
+        if method != "HEAD" {
+            let begin = answer.len();
+            answer.resize(begin + length, 0);
+            self.reader.read_exact(&mut answer[begin..]).unwrap();
+        }
+        answer
     }
 
     /// Sends a head and gives the socket, to send a body.

@@ -5,21 +5,22 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustix::fs::{Advice, Mode, OFlags, ResolveFlags, fadvise, openat2};
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
-use rustix::path::Arg;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::BlobFile;
 
 /// So much is fetched at a time, while as much is sent: enough for a disk to be read at its full speed.
 const WINDOW_BYTES: u64 = 4 << 20;
+
+/// The kernel reads at least so much at a time.
+const NEAR_BYTES: u64 = 128 << 10;
 
 /// A span of a file on its way out. It says how far the file can be read without waiting for a disk, and has what
 /// follows fetched meanwhile.
@@ -95,11 +96,11 @@ impl Ahead {
     }
 }
 
-/// Whether a part can be expected to be in memory: its first and last bytes are. What is missing between them is waited
-/// for by whoever reads it. Where a file system can't tell it is not.
+/// Whether a part can be expected to be in memory: its last byte is, and its first if they are far apart. What is missing
+/// between them is waited for by whoever reads it. Where a file system can't tell it is not.
 fn holds(file: &File, start: u64, end: u64) -> bool {
     let there = |at| matches!(preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT), Ok(read) if read > 0);
-    there(end - 1) && (end - start == 1 || there(start))
+    there(end - 1) && (end - start <= NEAR_BYTES || there(start))
 }
 
 /// Brings a part into memory. Blocks for as long as the disk takes.
@@ -107,13 +108,6 @@ fn bring(file: &File, start: u64, end: u64) -> io::Result<()> {
     // All of it is asked for at once, then the last byte is waited for. A file system without advice reads that alone.
     let _ = fadvise(file, start, NonZeroU64::new(end - start), Advice::WillNeed);
     file.read_exact_at(&mut [0], end - 1)
-}
-
-/// Whether a name of a directory can be looked up without waiting for a disk.
-pub(super) fn knows(directory: impl AsFd, name: impl Arg) -> bool {
-    // A handle of the place only: nothing that stands there is opened by this.
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(directory, name, flags, Mode::empty(), ResolveFlags::CACHED).is_ok()
 }
 
 #[cfg(test)]
@@ -157,15 +151,5 @@ mod tests {
         let mut ahead = Ahead::new(BlobFile { file: file_of(&[1; 10]), offset: 0, length: 11 });
         let error = poll_fn(|cx| ahead.poll_ready(cx)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn a_name_that_is_not_there_is_not_known() {
-        let dir = tempfile::tempdir().unwrap();
-        let room = File::open(dir.path()).unwrap();
-        std::fs::write(dir.path().join("a"), "").unwrap();
-        assert!(!knows(&room, "b"));
-        // Unless the system has no openat2.
-        assert!(knows(&room, "a") || openat2(&room, "a", OFlags::PATH, Mode::empty(), ResolveFlags::empty()).is_err());
     }
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use self::staged::{Staged, kept_key, kept_name};
 use self::writer::LocalWriter;
-use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, ahead, regular, span};
+use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, regular, span};
 use crate::image::BlobKey;
 
 /// Directories of the store: nobody but the server's user gets at the bytes behind its back.
@@ -215,10 +215,10 @@ impl BlobStore for LocalStore {
     }
 
     async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
-        let (file, stat) = match ahead::knows(&self.0.images, key.as_str()) {
-            // A hop to another thread costs more than opening what the kernel knows already.
-            true => regular::open(&self.0.images, key.as_str())?,
-            false => {
+        // A hop to another thread costs more than opening what the kernel knows already.
+        let (file, stat) = match regular::open_at_once(&self.0.images, key.as_str()) {
+            Some(opened) => opened,
+            None => {
                 let key = key.clone();
                 self.blocking(move |rooms| regular::open(&rooms.images, key.as_str())).await?
             }

@@ -1,13 +1,16 @@
 //! Opening a file that must be a regular one, whatever somebody put in its place.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::{BlobStat, StoreError};
+
+const FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Opens the entry `name` of `directory` for reading.
 ///
@@ -20,8 +23,19 @@ pub(super) fn open(directory: impl AsFd, name: impl Arg + Copy) -> Result<(File,
     if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
         return Err(not_regular());
     }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(&directory, name, flags, Mode::empty()).map_err(looked_up)?);
+    checked(openat(&directory, name, FLAGS, Mode::empty()).map_err(looked_up)?)
+}
+
+/// The same, if the kernel can do it without waiting for a disk; `None` if not, or if there is anything odd about it.
+///
+/// Only for directories that are ours alone: what stands there is opened before it is looked at.
+pub(super) fn open_at_once(directory: impl AsFd, name: impl Arg) -> Option<(File, BlobStat)> {
+    let opened = openat2(directory, name, FLAGS, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    checked(opened).ok()
+}
+
+fn checked(opened: OwnedFd) -> Result<(File, BlobStat), StoreError> {
+    let file = File::from(opened);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(not_regular());

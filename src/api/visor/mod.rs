@@ -58,37 +58,34 @@ fn base_url(request: &HttpRequest) -> String {
     format!("{scheme}://{host}")
 }
 
-/// A path, with and without a slash behind it. Methods it does not have are answered as the original does.
-fn resource(path: &'static str, allow: &'static str) -> Resource {
-    web::resource(vec![path.to_owned(), format!("{path}/")]).default_service(web::to(move || async move {
-        HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish()
-    }))
+/// Adds a path, with and without a slash behind it: two resources, because the router compares one path as it is and two
+/// by a regular expression. Methods that a path does not have are answered as the original does.
+fn at(app: &mut ServiceConfig, path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) {
+    for path in [path.to_owned(), format!("{path}/")] {
+        let refused =
+            move || async move { HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish() };
+        app.service(routes(web::resource(path).default_service(web::to(refused))));
+    }
 }
 
-/// Adds the routes.
+/// Adds the routes. The router tries them in this order.
 pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
-    app.app_data(web::Data::new(visor.clone()))
-        .service(resource("/status", "GET").default_service(web::to(|| async { HttpResponse::Ok().body("OK") })))
-        .service(
-            resource("/images", "GET, POST").route(web::get().to(images::brief)).route(web::post().to(images::create)),
-        )
-        .service(resource("/images/detail", "GET").route(web::get().to(images::detail)))
-        .service(
-            resource("/images/{id}", "DELETE, GET, HEAD, PUT")
-                .route(web::get().to(images::read))
-                .route(web::head().to(images::read))
-                .route(web::put().to(images::update))
-                .route(web::delete().to(images::delete)),
-        )
-        .service(uploads::resources())
-        .service(resource("/all", "DELETE").route(web::delete().to(images::delete_all)))
-        .service(resource("/users", "GET, POST").route(web::get().to(users::list)).route(web::post().to(users::create)))
-        .service(
-            resource("/users/{key}", "DELETE, GET, PUT")
-                .route(web::get().to(users::read))
-                .route(web::put().to(users::update))
-                .route(web::delete().to(users::delete)),
-        );
+    app.app_data(web::Data::new(visor.clone()));
+    at(app, "/images", "GET, POST", |at| at.route(web::get().to(images::brief)).route(web::post().to(images::create)));
+    at(app, "/images/detail", "GET", |at| at.route(web::get().to(images::detail)));
+    at(app, "/status", "GET", |at| at.default_service(web::to(|| async { HttpResponse::Ok().body("OK") })));
+    at(app, "/images/{id}", "DELETE, GET, HEAD, PUT", |at| {
+        at.route(web::get().to(images::read))
+            .route(web::head().to(images::read))
+            .route(web::put().to(images::update))
+            .route(web::delete().to(images::delete))
+    });
+    uploads::mount(app);
+    at(app, "/all", "DELETE", |at| at.route(web::delete().to(images::delete_all)));
+    at(app, "/users", "GET, POST", |at| at.route(web::get().to(users::list)).route(web::post().to(users::create)));
+    at(app, "/users/{key}", "DELETE, GET, PUT", |at| {
+        at.route(web::get().to(users::read)).route(web::put().to(users::update)).route(web::delete().to(users::delete))
+    });
 }
 
 /// The answer to a path that no protocol has.

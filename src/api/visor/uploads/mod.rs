@@ -2,9 +2,10 @@
 
 mod dialect;
 
-use actix_web::http::header;
-use actix_web::web::{Data, Payload, Query};
-use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use actix_web::guard;
+use actix_web::http::{Method, header};
+use actix_web::web::{self, Data, Payload, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
 use self::dialect::{Dialect, wrong_type};
@@ -12,7 +13,7 @@ use super::error::{render, render_with};
 use super::images::{id_of, is_type};
 use super::meta::{Fields, With};
 use super::wire::{self, Record, attr_of};
-use super::{Visor, base_url, resource};
+use super::{Visor, at, base_url};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::image::{Attr, Image, ImageId};
@@ -21,21 +22,21 @@ use crate::registry::{Append, Caller, Claim, Progress};
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
 
-/// The routes.
-pub(super) fn resources() -> (Resource, Resource) {
-    (
-        resource("/uploads", ALLOW_ALL)
-            .route(web::method(actix_web::http::Method::OPTIONS).to(|visor| options(visor, ALLOW_ALL)))
-            .route(web::post().to(create)),
-        resource("/uploads/{id}", ALLOW_ONE)
-            .route(web::method(actix_web::http::Method::OPTIONS).to(|visor| options(visor, ALLOW_ONE)))
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    at(app, "/uploads", ALLOW_ALL, |at| {
+        at.route(web::method(Method::OPTIONS).to(|visor| options(visor, ALLOW_ALL))).route(web::post().to(create))
+    });
+    // tus: for clients behind something that knows GET and POST only.
+    let instead = |method| web::post().guard(guard::Header("x-http-method-override", method));
+    at(app, "/uploads/{id}", ALLOW_ONE, |at| {
+        at.route(web::method(Method::OPTIONS).to(|visor| options(visor, ALLOW_ONE)))
             .route(web::head().to(read))
             .route(web::patch().to(append))
             .route(web::delete().to(cancel))
-            // tus: for clients behind something that knows GET and POST only.
-            .route(web::post().guard(actix_web::guard::Header("x-http-method-override", "PATCH")).to(append))
-            .route(web::post().guard(actix_web::guard::Header("x-http-method-override", "DELETE")).to(cancel)),
-    )
+            .route(instead("PATCH").to(append))
+            .route(instead("DELETE").to(cancel))
+    });
 }
 
 async fn options(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
