@@ -19,7 +19,7 @@ use super::BlobFile;
 /// So much is fetched at a time, while as much is sent: enough for a disk to be read at its full speed.
 const WINDOW_BYTES: u64 = 4 << 20;
 
-/// The kernel reads at least so much at a time.
+/// So much the kernel fetches at a time on any disk: its read-ahead as it is set by default.
 const NEAR_BYTES: u64 = 128 << 10;
 
 /// A span of a file on its way out. It says how far the file can be read without waiting for a disk, and has what
@@ -105,9 +105,13 @@ fn holds(file: &File, start: u64, end: u64) -> bool {
 
 /// Brings a part into memory. Blocks for as long as the disk takes.
 fn bring(file: &File, start: u64, end: u64) -> io::Result<()> {
-    // All of it is asked for at once, then the last byte is waited for. A file system without advice reads that alone.
-    let _ = fadvise(file, start, NonZeroU64::new(end - start), Advice::WillNeed);
-    file.read_exact_at(&mut [0], end - 1)
+    let steps = || (start..end).step_by(NEAR_BYTES as usize).map(|at| (at, end.min(at + NEAR_BYTES)));
+    // All of it is asked for at first, in steps because the kernel fetches only the beginning of what is larger. Then each
+    // step is waited for. A file system without advice reads them then.
+    for (start, end) in steps() {
+        let _ = fadvise(file, start, NonZeroU64::new(end - start), Advice::WillNeed);
+    }
+    steps().try_for_each(|(_, end)| file.read_exact_at(&mut [0], end - 1))
 }
 
 #[cfg(test)]

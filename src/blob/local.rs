@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, spawn_blocking};
 use uuid::Uuid;
 
 use self::staged::{Staged, kept_key, kept_name};
@@ -100,7 +100,7 @@ fn device(room: &OwnedFd) -> io::Result<u64> {
 }
 
 /// The outcome of something done on the blocking pool.
-async fn landed<T>(flight: JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn landed<T>(flight: impl Future<Output = Result<Result<T, StoreError>, JoinError>>) -> Result<T, StoreError> {
     flight.await.unwrap_or_else(|error| Err(StoreError::Broken(io::Error::other(error))))
 }
 
@@ -127,40 +127,16 @@ impl Rooms {
         }
     }
 
-    /// Makes `key` another name of the file of `twin`. False when that can't be: the twin went, it is not what it is
-    /// said to be, it has as many names as a file can have, or the file system knows only one.
-    fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
-        let name = self.staged_name();
-        let (images, staging) = (&self.images, &self.staging);
-        match rustix::fs::linkat(images, twin.as_str(), staging, &name, AtFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::NOENT | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        let same = regular::open(staging, name.as_str()).is_ok_and(|(_, stat)| stat.size == size);
-        let linked = match same {
-            true => rustix::fs::renameat(staging, &name, images, key.as_str()),
-            false => Ok(()),
-        };
-        // A rename between two names of one file leaves both.
-        let _ = rustix::fs::unlinkat(staging, &name, AtFlags::empty());
-        linked?;
-        if same {
-            self.sync_images()?;
-        }
-        Ok(same)
-    }
-
     /// After a sync that failed nothing is known any more, whatever its error was.
     fn sync_images(&self) -> Result<(), StoreError> {
         rustix::fs::fsync(&self.images).map_err(|error| StoreError::Broken(error.into()))
     }
 
-    fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
+    fn sweep(&self, kept: Option<&[BlobKey]>) -> Result<usize, StoreError> {
         let mut swept = 0;
         for name in files_of(&self.staging)? {
             let ours = match kept_key(&name) {
-                Some(key) => !kept.contains(&key),
+                Some(key) => kept.is_some_and(|kept| !kept.contains(&key)),
                 None => match name.split_once('.').and_then(|(boot, _)| Uuid::try_parse(boot).ok()) {
                     Some(boot) => boot != self.boot,
                     None => {
@@ -203,15 +179,15 @@ impl BlobStore for LocalStore {
         Ok(Box::new(LocalWriter::new(key.clone(), staged, 0)))
     }
 
-    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError> {
+    async fn resume(
+        &self,
+        key: &BlobKey,
+        length: u64,
+        size_hint: Option<u64>,
+    ) -> Result<Box<dyn BlobWriter>, StoreError> {
         let owned = key.clone();
-        let staged = self.blocking(move |rooms| Staged::resume(rooms, &owned, length)).await?;
+        let staged = self.blocking(move |rooms| Staged::resume(rooms, &owned, length, size_hint)).await?;
         Ok(Box::new(LocalWriter::new(key.clone(), staged, length)))
-    }
-
-    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
-        let (twin, key) = (twin.clone(), key.clone());
-        self.blocking(move |rooms| rooms.link(&twin, size, &key)).await
     }
 
     async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
@@ -242,9 +218,9 @@ impl BlobStore for LocalStore {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
-        let kept = kept.to_vec();
-        self.blocking(move |rooms| rooms.sweep(&kept)).await
+    async fn sweep(&self, kept: Option<&[BlobKey]>) -> Result<usize, StoreError> {
+        let kept = kept.map(<[BlobKey]>::to_vec);
+        self.blocking(move |rooms| rooms.sweep(kept.as_deref())).await
     }
 
     fn uri(&self, key: &BlobKey) -> String {

@@ -79,23 +79,17 @@ impl BlobStore for MemoryStore {
         }
     }
 
-    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError> {
+    async fn resume(&self, key: &BlobKey, length: u64, _: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
         let mut content = self.content();
-        let mut bytes = content.kept.remove(key).ok_or(StoreError::NotFound)?;
+        let mut bytes = content.kept.get(key).cloned().ok_or(StoreError::NotFound)?;
         if (bytes.len() as u64) < length {
-            return Err(StoreError::broken("less was kept of a blob than was acknowledged"));
+            return Err(StoreError::NotFound);
         }
         content.give_back(bytes.len() - length as usize);
         bytes.truncate(length as usize);
         content.kept.insert(key.clone(), bytes.clone());
         drop(content);
         Ok(Box::new(MemoryWriter { store: self.clone(), key: key.clone(), kept: bytes.len(), bytes, sound: true }))
-    }
-
-    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
-        let mut content = self.content();
-        let bytes = content.blobs.get(twin).filter(|(_, stat)| stat.size == size).map(|(bytes, _)| bytes.clone());
-        Ok(bytes.map(|bytes| content.put(key.clone(), bytes)).is_some())
     }
 
     async fn open(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<BlobBody, StoreError> {
@@ -128,10 +122,10 @@ impl BlobStore for MemoryStore {
         Ok(self.content().blobs.keys().cloned().collect())
     }
 
-    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError> {
+    async fn sweep(&self, kept: Option<&[BlobKey]>) -> Result<usize, StoreError> {
         let mut content = self.content();
         let before = content.kept.len();
-        content.kept.retain(|key, _| kept.contains(key));
+        content.kept.retain(|key, _| kept.is_none_or(|kept| kept.contains(key)));
         Ok(before - content.kept.len())
     }
 
@@ -186,6 +180,13 @@ impl BlobWriter for MemoryWriter {
         let bytes = Ok(self.bytes.clone().freeze());
         let length = Some(self.bytes.len() as u64);
         Ok(BlobBody::Stream { stream: stream::iter([bytes]).boxed(), length })
+    }
+
+    async fn link(&mut self, twin: &BlobKey) -> Result<bool, StoreError> {
+        self.check()?;
+        let mut content = self.store.content();
+        let there = content.blobs.get(twin).map(|(bytes, _)| bytes.clone()).filter(|bytes| bytes[..] == self.bytes[..]);
+        Ok(there.map(|bytes| content.put(self.key.clone(), bytes)).is_some())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {

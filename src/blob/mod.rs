@@ -50,15 +50,17 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// once, and one that can sets the room aside. Another number of bytes may come all the same.
     async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError>;
 
-    /// Goes on with a blob of which a writer has kept at least `length` bytes (see [`BlobWriter::keep`]), behind those;
-    /// what it wrote after them is gone. There is one writer of a kept blob at a time; the caller sees to that.
+    /// Goes on with a blob of which a writer has kept `length` bytes (see [`BlobWriter::keep`]), behind those; what it
+    /// wrote after them does not count. `size_hint` is as for `begin`. There is one writer of a kept blob at a time, and
+    /// nobody has been told yet that it is finished; the caller sees to both.
     ///
-    /// [`StoreError::NotFound`] when nothing was kept.
-    async fn resume(&self, key: &BlobKey, length: u64) -> Result<Box<dyn BlobWriter>, StoreError>;
-
-    /// Makes a blob of the bytes of another, `twin` of `size` bytes, without copying them: durable and visible when
-    /// this returns true. False when the store can't, or `twin` is not there or not of that size.
-    async fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError>;
+    /// [`StoreError::NotFound`] when not so much was kept.
+    async fn resume(
+        &self,
+        key: &BlobKey,
+        length: u64,
+        size_hint: Option<u64>,
+    ) -> Result<Box<dyn BlobWriter>, StoreError>;
 
     /// Opens a blob, or the part `range` of it (the end is exclusive). What was opened stays readable when the blob
     /// is deleted or replaced.
@@ -77,9 +79,9 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// Every blob, in no order. Names that are not ours are skipped; unfinished blobs are not listed.
     async fn list(&self) -> Result<Vec<BlobKey>, StoreError>;
 
-    /// Removes what the unfinished writers of earlier runs left, except what was kept of `kept`, and says how many there
-    /// were. Called once at the start; writers of this run are never touched.
-    async fn sweep(&self, kept: &[BlobKey]) -> Result<usize, StoreError>;
+    /// Removes what the unfinished writers of earlier runs left, except what was kept of `kept` (of all, if that is not
+    /// known), and says how many there were. Called once at the start; writers of this run are never touched.
+    async fn sweep(&self, kept: Option<&[BlobKey]>) -> Result<usize, StoreError>;
 
     /// The blob's address, as the operator would write it. It need not be readable by anybody else.
     fn uri(&self, key: &BlobKey) -> String;
@@ -105,6 +107,10 @@ pub trait BlobWriter: Send {
 
     /// What was written so far, for reading.
     async fn reread(&mut self) -> Result<BlobBody, StoreError>;
+
+    /// Makes the blob another name of `twin`, durable and visible, if that has the very same bytes. False when it has not,
+    /// is not there, or the store can't. The writer is as before, and can be finished or aborted.
+    async fn link(&mut self, twin: &BlobKey) -> Result<bool, StoreError>;
 
     /// Makes the blob durable and then visible, and says how large it is.
     ///

@@ -105,10 +105,19 @@ impl Client {
         let (id, mut at) = match standing {
             Some((id, Standing::Complete)) => return self.head(&id).await.map(Some),
             Some((id, Standing::At(at))) => (id, at),
-            None => match self.begin_pieces(&what).await? {
-                Some(id) => (id, 0),
-                None => return Ok(None),
-            },
+            None => {
+                let begun = match (self.begin_pieces(&what).await, what.into) {
+                    // An upload into this image that was never finished, of another file perhaps.
+                    (Err(ClientError::Conflict(_)), Some(into)) if self.cancel_pieces(into).await.is_ok() => {
+                        self.begin_pieces(&what).await
+                    }
+                    (begun, _) => begun,
+                };
+                match begun? {
+                    Some(id) => (id, 0),
+                    None => return Ok(None),
+                }
+            }
         };
         began(&id);
         let mut tries = 0;
@@ -138,10 +147,10 @@ impl Client {
     }
 
     async fn begin_pieces(&self, what: &Pieces<'_>) -> Result<Option<String>> {
-        let mut url = self.url("/uploads")?;
-        if let Some(into) = what.into {
-            url.query_pairs_mut().append_pair("image", into);
-        }
+        let url = match what.into {
+            None => self.url("/uploads")?,
+            Some(into) => self.named("uploads", into)?,
+        };
         let mut request = Request::new(Method::POST, url);
         put_meta(request.headers_mut(), what.meta)?;
         request.headers_mut().insert("upload-complete", HeaderValue::from_static("?0"));
@@ -154,6 +163,14 @@ impl Client {
         let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
         let id = location.and_then(|location| location.rsplit('/').next()).ok_or_else(garbled)?;
         Ok(Some(id.to_owned()))
+    }
+
+    /// Gives an upload in pieces up. The server would do so in a day.
+    ///
+    /// # Errors
+    /// As the server says; `Conflict` when it is complete.
+    pub async fn cancel_pieces(&self, id: &str) -> Result<()> {
+        checked(self.send(Request::new(Method::DELETE, self.named("uploads", id)?)).await?).await.map(drop)
     }
 
     async fn standing(&self, id: &str) -> Result<Standing> {

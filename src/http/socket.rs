@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use rustix::fs::sendfile;
+use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -93,7 +94,12 @@ impl Socket {
             let ready = ready!(file.poll_ready(cx)).map_err(cut_short)?.min(turn);
             let mut offset = file.offset();
             let sent = ready!(self.poll_write_with(cx, |stream| {
-                Ok(sendfile(stream, file.file(), Some(&mut offset), usize::try_from(ready).unwrap_or(usize::MAX))?)
+                let length = usize::try_from(ready).unwrap_or(usize::MAX);
+                // Everything else is about the connection, and its client's business.
+                sendfile(stream, file.file(), Some(&mut offset), length).map_err(|error| match error {
+                    Errno::IO => cut_short(error.into()),
+                    other => other.into(),
+                })
             }))?;
             if sent == 0 {
                 return Poll::Ready(Err(cut_short(io::ErrorKind::UnexpectedEof.into())));

@@ -134,10 +134,7 @@ impl Registry {
             who.may_change(&image)?;
             // The file that is on its way has its name already.
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
-                return Err(Error::new(
-                    Kind::Conflict,
-                    "The format can't be changed while the file is being uploaded.",
-                ));
+                return Err(format_is_fixed());
             }
             self.change(who, &mut image, patch).await?;
             if let Some(source) = source.clone() {
@@ -288,6 +285,11 @@ impl Registry {
 /// The answer to a change that always met another one.
 fn outrun() -> Error {
     Error::new(Kind::Busy, "The image is being changed by others all the time; try again.")
+}
+
+/// The answer to another format for a file that is on its way.
+pub(super) fn format_is_fixed() -> Error {
+    Error::new(Kind::Conflict, "The format can't be changed while the file is being uploaded.")
 }
 
 /// The answer to bytes for an image that takes none.

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::lanes::{Digesting, Lanes};
+use super::publish::Received;
 use super::{Claim, Registry};
 use crate::blob::{BlobWriter, Buffer};
 use crate::error::{Error, Kind, Result};
-use crate::image::Digests;
 
 /// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
 /// that say it may together be too many.
@@ -28,7 +28,7 @@ pub(super) struct Intake {
     received: u64,
     /// Bytes since the store was last asked how much is free.
     unchecked: u64,
-    _slot: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
 }
 
 impl Intake {
@@ -43,7 +43,9 @@ impl Intake {
     ) -> Result<Self> {
         let (lanes, buffer) = (Lanes::resume(digesting)?, registry.buffers.take());
         let registry = Arc::clone(registry);
-        Ok(Self { registry, writer, lanes, buffer, claim, received, unchecked: 0, _slot: slot })
+        // Who goes on was admitted long ago.
+        let unchecked = if received > 0 { SPACE_CHECK_BYTES } else { 0 };
+        Ok(Self { registry, writer, lanes, buffer, claim, received, unchecked, slot })
     }
 
     /// How many bytes there are.
@@ -57,7 +59,7 @@ impl Intake {
         self.claim = Claim { size: more.size.or(size), digests: more.digests.or(digests) };
     }
 
-    /// Takes a chunk. After an error it is good for nothing but [`Intake::abort`].
+    /// Takes a chunk. After an error only [`Intake::keep`] knows whether it is still good for anything.
     pub(super) async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
         let received = self.received + chunk.len() as u64;
         let max = self.registry.limits.image_bytes_max;
@@ -136,19 +138,19 @@ impl Intake {
     ///
     /// # Errors
     /// `DigestMismatch`; what the writer says. The bytes are gone then.
-    pub(super) async fn finish(mut self) -> Result<(u64, Digests, Box<dyn BlobWriter>)> {
+    pub(super) async fn finish(mut self) -> Result<Received> {
         if let Err(error) = self.flush().await {
             self.abort().await;
             return Err(error);
         }
-        let Self { writer, lanes, claim, received, .. } = self;
+        let Self { writer, lanes, claim, received, slot, .. } = self;
         let verified = async {
             let digests = lanes.pause().await?.finish();
             claim.check(Some(received), &digests)?;
             Ok(digests)
         };
         match verified.await {
-            Ok(digests) => Ok((received, digests, writer)),
+            Ok(digests) => Ok(Received { size: received, digests, writer, slot }),
             Err(error) => {
                 writer.abort().await;
                 Err(error)

@@ -29,7 +29,7 @@ pub use self::access::Caller;
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
-pub use self::resumable::{Append, Progress};
+pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
 pub use self::sweep::Swept;
 pub use self::upload::Upload;

@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Registry;
 use super::saving::Saving;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Image, ImagePatch, Location, Part, Status};
+use crate::image::{Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, Part, PartKind, Status};
 
 /// Images with the same md5 that are looked at for the same bytes: more is an attack on md5, or a very common file whose
 /// first image is as good as any.
 const TWINS_MAX: usize = 4;
 
+/// All bytes of an upload, verified.
+pub(super) struct Received {
+    pub(super) size: u64,
+    pub(super) digests: Digests,
+    /// Where they are.
+    pub(super) writer: Box<dyn BlobWriter>,
+    /// Given back when they are durable.
+    pub(super) slot: OwnedSemaphorePermit,
+}
+
 /// Makes a row's bytes durable, puts them and `patch` on it, and makes it available.
 ///
-/// The point of no return runs as a task of its own: a client that leaves now must not leave a file without a record, or
-/// a record that falls back after the file appeared. When even the task is dropped, by a server that ends, the row stays
-/// as it is, and the next start removes both.
+/// The point of no return runs as a task of its own, and has what it needs in `hold`: a client that leaves now must not
+/// leave a file without a record, or a record that falls back after the file appeared. When even the task is dropped, by
+/// a server that ends, the row stays as it is, and the next start decides.
 ///
 /// # Errors
 /// `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile: the row is back as it was. After
@@ -25,24 +37,34 @@ const TWINS_MAX: usize = 4;
 pub(super) async fn publish(
     mut saving: Saving,
     key: BlobKey,
-    part: Part,
+    received: Received,
     patch: ImagePatch,
-    writer: Box<dyn BlobWriter>,
+    hold: impl Send + 'static,
 ) -> Result<Image> {
     let done = tokio::spawn(async move {
+        let _hold = hold;
         let registry = Arc::clone(saving.registry());
-        let outcome = match registry.settle_bytes(&key, &part, writer).await {
+        let Received { size, digests, writer, slot } = received;
+        let location = Location::Stored { store: registry.store_name(), key: key.clone() };
+        let part = Part { kind: PartKind::Whole, location, size: Some(size), digests, etag: None };
+        let outcome = match registry.settle_bytes(&part, writer).await {
             Err(error) => Err(error),
-            Ok(()) => match settle_row(&saving, part, patch).await {
-                // It may be in the journal all the same: neither bytes nor row are touched any more.
-                Err(error) if !was_refused(&error) => return Err(error),
-                done => done,
-            },
+            Ok(copy) => {
+                drop(slot);
+                let settled = settle_row(&saving, part, patch).await;
+                if settled.as_ref().is_err_and(|error| !was_refused(error)) {
+                    // It may be in the journal all the same: neither bytes nor row are touched any more.
+                    return settled;
+                }
+                // Not before the row is durable: until then it is what a crash leaves.
+                if let Some(copy) = copy {
+                    copy.abort().await;
+                }
+                settled
+            }
         };
         if outcome.is_err() {
-            if let Err(error) = registry.store.delete(&key).await {
-                log::error!("the bytes of a failed upload could not be removed: {error}");
-            }
+            registry.remove_unnamed(saving.id(), &key).await;
             saving.put_back().await;
         }
         outcome
@@ -73,32 +95,41 @@ fn was_refused(error: &Error) -> bool {
 }
 
 impl Registry {
-    /// Bytes that are there already are stored once: the upload becomes another name of them.
-    async fn settle_bytes(&self, key: &BlobKey, part: &Part, writer: Box<dyn BlobWriter>) -> Result<()> {
-        if let Some((twin, size)) = self.twin(part).await {
-            match self.store.link(&twin, size, key).await {
-                Ok(true) => {
-                    writer.abort().await;
-                    return Ok(());
-                }
-                Ok(false) => {}
-                Err(error) => log::warn!("bytes that are there already are stored again: {error}"),
-            }
+    /// Bytes that are there already are stored once: the upload becomes another name of them, and the writer, which has a
+    /// copy, is given back.
+    async fn settle_bytes(&self, part: &Part, mut writer: Box<dyn BlobWriter>) -> Result<Option<Box<dyn BlobWriter>>> {
+        if let Some(twin) = self.twin(part).await
+            && writer.link(&twin).await?
+        {
+            return Ok(Some(writer));
         }
         writer.finish().await?;
-        Ok(())
+        Ok(None)
+    }
+
+    /// Removes bytes that no record got.
+    async fn remove_unnamed(&self, id: ImageId, key: &BlobKey) {
+        let named = |part: &Part| matches!(&part.location, Location::Stored { key: other, .. } if other == key);
+        match self.catalog.get(id).await {
+            Ok(image) if image.parts.iter().any(named) => return,
+            Err(error) if error.kind() != Kind::NotFound => return,
+            _ => {}
+        }
+        if let Err(error) = self.store.delete(key).await {
+            log::error!("the bytes of a failed upload could not be removed: {error}");
+        }
     }
 
     /// A blob with the same bytes. Only what was received is looked for: a digest alone gives nobody anything.
-    async fn twin(&self, part: &Part) -> Option<(BlobKey, u64)> {
-        let (size, md5) = (part.size.filter(|size| *size > 0)?, part.digests.md5_hex()?);
+    async fn twin(&self, part: &Part) -> Option<BlobKey> {
+        let md5 = part.digests.md5_hex().filter(|_| part.size > Some(0))?;
         let filter = Filter::spelled(Attr::Checksum, &md5);
         let query = Query { filter, sort: Sort::default(), limit: TWINS_MAX, after: None };
         let page = self.catalog.list(&query).await.ok()?;
         let same = |other: &Part| other.size == part.size && other.digests.sha256 == part.digests.sha256;
         page.images.iter().filter_map(Image::whole).filter(|other| same(other)).find_map(|other| {
             match &other.location {
-                Location::Stored { store, key } if *store == self.store_name() => Some((key.clone(), size)),
+                Location::Stored { store, key } if *store == self.store_name() => Some(key.clone()),
                 _ => None,
             }
         })

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::JoinHandle;
 
-use super::desk::{Parked, Seat};
+use super::desk::Seat;
+use super::images::format_is_fixed;
 use super::intake::Intake;
 use super::lanes::Digesting;
 use super::publish::publish;
 use super::saving::{Saving, is_saving};
 use super::{Caller, Claim, Registry};
+use crate::blob::StoreError;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
@@ -22,6 +25,9 @@ use crate::image::{Attr, BlobKey, Image, ImageId, ImagePatch, Resumable, Status,
 
 /// An upload that nobody goes on with is given up after this.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Uploads that a caller may have open.
+const OPEN_MAX: usize = 256;
 
 /// After so many bytes they are made durable on the way: what a crash costs at the most.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -73,10 +79,11 @@ pub struct Append {
 }
 
 impl Registry {
-    /// Begins an upload that comes in pieces: of a new image, or into one that takes bytes.
+    /// Begins an upload that comes in pieces: of a new image, or into one that takes bytes. Room is set aside when the
+    /// first of them come.
     ///
     /// # Errors
-    /// As [`Registry::upload`].
+    /// As [`Registry::upload`]; `Busy` when the caller has too many that are not finished.
     pub async fn begin_resumable(
         self: &Arc<Self>,
         who: &Caller,
@@ -84,13 +91,22 @@ impl Registry {
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Progress> {
-        let Claim { size, digests } = claim;
-        let resumable = Resumable { offset: 0, size, digests, expires_at: self.expiry() };
-        let (mut saving, key) = self.expect_bytes(who, into, patch, &claim, Some(resumable)).await?;
-        let mut writer = self.store.begin(&key, size).await?;
-        writer.keep().await?;
-        saving.disarm();
-        Progress::of(self.catalog.get(saving.id()).await?)
+        let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
+        if open.count() >= OPEN_MAX {
+            return Err(Error::new(Kind::Busy, "Too many uploads are not finished; finish or delete some."));
+        }
+        let (registry, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
+        // A task of its own: a caller that goes away must not leave a file that no record names.
+        let begun = tokio::spawn(async move {
+            let Claim { size, digests } = claim;
+            let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
+            let (mut saving, key) = registry.expect_bytes(&who, into, &patch, &claim, Some(resumable)).await?;
+            let mut writer = registry.store.begin(&key, None).await?;
+            writer.keep().await?;
+            saving.disarm();
+            Progress::of(registry.catalog.get(saving.id()).await?)
+        });
+        begun.await.map_err(Error::internal)?
     }
 
     /// How far an upload is. Whoever is writing to it is asked to stop: who asks this wants to go on.
@@ -119,8 +135,9 @@ impl Registry {
     /// size.
     pub async fn append(self: &Arc<Self>, who: &Caller, id: ImageId, offset: u64, size: Option<u64>) -> Result<Append> {
         self.progress_now(who, id).await?;
-        let slot = self.upload_slot()?;
+        // Before the slot: whoever has the seat may have the last one.
         let mut seat = self.desks.take(id).await?;
+        let slot = self.upload_slot()?;
         let progress = self.progress_now(who, id).await?;
         let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
             return Err(Error::new(Kind::Conflict, "The upload is complete."));
@@ -134,14 +151,23 @@ impl Registry {
         {
             return Err(Error::new(Kind::Conflict, format!("The upload has {known} bytes in all, not {said}.")));
         }
-        let claim = Claim { size: progress.size.or(size), digests: ticket.digests };
+        let size = progress.size.or(size);
+        if size.is_some_and(|size| size < offset) {
+            return Err(Error::invalid(format!("The upload has {offset} bytes already.")));
+        }
+        let claim = Claim { size, digests: ticket.digests };
+        if offset == 0 {
+            self.check_room(&claim).await?;
+        }
         let key = BlobKey::whole(id, progress.image.format);
-        let mut writer = self.store.resume(&key, offset).await?;
+        let mut writer = self.store.resume(&key, offset, size).await?;
         let digesting = match seat.parked.take() {
             Some((at, digesting)) if at == offset => digesting,
-            _ => Digesting::of(writer.reread().await?, &self.buffers).await?.1,
+            _ => tokio::select! {
+                read = Digesting::of(writer.reread().await?, &self.buffers) => read?.1,
+                () = seat.wanted() => return Err(taken_over()),
+            },
         };
-        let size = claim.size;
         let intake = Intake::start(self, writer, offset, digesting, claim, slot)?;
         let (registry, who) = (Arc::clone(self), who.clone());
         Ok(Append { work: Some((intake, seat)), registry, id, key, size, kept: offset, who })
@@ -161,7 +187,10 @@ impl Registry {
         self.end_upload(&progress.image).await
     }
 
+    /// Ends an upload whose seat is the caller's. The row first: a catalogue that can't be changed any more may have said
+    /// *available* before it stopped.
     async fn end_upload(&self, image: &Image) -> Result<()> {
+        self.note(image.id, 0, None).await?;
         self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
         self.put_back(image.id).await;
         Ok(())
@@ -194,8 +223,12 @@ impl Registry {
     /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
     pub(super) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
         let key = BlobKey::whole(image.id, image.format);
-        if resumable.expires_at <= self.now() || self.store.resume(&key, resumable.offset).await.is_err() {
+        if resumable.expires_at <= self.now() {
             return Ok(false);
+        }
+        match self.store.resume(&key, resumable.offset, None).await {
+            Err(StoreError::NotFound) => return Ok(false),
+            found => drop(found?),
         }
         let boot = self.boot;
         let adopt = move |row: &Image| {
@@ -207,12 +240,16 @@ impl Registry {
     /// Ends the uploads that nobody went on with. Called from time to time.
     pub(super) async fn expire_resumables(&self) -> Result<()> {
         let live = self.resumables().await?;
-        for (image, resumable) in &live {
-            if resumable.expires_at <= self.now()
-                && let Some(_seat) = self.desks.take_free(image.id)
-            {
+        for (image, _) in live.iter().filter(|(_, resumable)| resumable.expires_at <= self.now()) {
+            let Some(_seat) = self.desks.take_free(image.id) else { continue };
+            // Somebody may have come back meanwhile.
+            let Ok(image) = self.catalog.get(image.id).await else { continue };
+            let expires_at = image.ticket.and_then(|ticket| ticket.resumable).map(|resumable| resumable.expires_at);
+            if image.status == Status::Saving && expires_at.is_some_and(|at| at <= self.now()) {
                 log::info!("the upload of {} is given up: nobody went on with it for a day", image.id);
-                self.end_upload(image).await?;
+                if let Err(error) = self.end_upload(&image).await {
+                    log::error!("the upload of {} can't be ended, the next sweep tries again: {error}", image.id);
+                }
             }
         }
         self.desks.clear(&live.iter().map(|(image, _)| image.id).collect::<Vec<_>>());
@@ -220,17 +257,16 @@ impl Registry {
     }
 
     /// Makes what was taken durable, says so in the record, and leaves the seat.
-    async fn park(&self, id: ImageId, size: Option<u64>, intake: Intake, mut seat: Seat) -> Result<Progress> {
+    async fn park(self: Arc<Self>, id: ImageId, size: Option<u64>, intake: Intake, mut seat: Seat) -> Result<Progress> {
         let (offset, digesting) = intake.pause().await?;
         let image = self.note(id, offset, size).await?;
-        let parked: &mut Parked = &mut seat.parked;
-        *parked = Some((offset, digesting));
+        *seat.parked = Some((offset, digesting));
         Progress::of(image)
     }
 }
 
 impl Append {
-    /// Takes a chunk. After an error the upload stands where it last was durable, and may be gone on with.
+    /// Takes a chunk. After an error this is over, and the upload stands where it last was durable.
     ///
     /// # Errors
     /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the
@@ -238,13 +274,19 @@ impl Append {
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
         let outcome = self.take(chunk).await;
         if outcome.is_err()
-            && let Some((intake, seat)) = self.work.take()
+            && let Some(parked) = self.park()
+            && let Err(error) = parked.await
         {
-            // The writer is unsound. What it kept is not, once nothing more of it reaches the disk.
-            intake.leave().await;
-            drop(seat);
+            log::debug!("what came last of an upload is lost: {error}");
         }
         outcome
+    }
+
+    /// Ends the work in a task of its own, as every end has to: bytes may be on their way to the disk, and nobody may sit
+    /// down before they are there.
+    fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
+        let (intake, seat) = self.work.take()?;
+        Some(tokio::spawn(Arc::clone(&self.registry).park(self.id, self.size, intake, seat)))
     }
 
     async fn take(&mut self, chunk: Bytes) -> Result<()> {
@@ -287,8 +329,7 @@ impl Append {
     /// # Errors
     /// `Internal`; `NotFound` when the image was removed meanwhile.
     pub async fn pause(mut self) -> Result<Progress> {
-        let (intake, seat) = self.work.take().ok_or_else(over)?;
-        self.registry.park(self.id, self.size, intake, seat).await
+        self.park().ok_or_else(over)?.await.map_err(Error::internal)?
     }
 
     /// Ends the upload: as [`super::Upload::finish`], but what is wrong with the patch does not lose the bytes.
@@ -301,40 +342,46 @@ impl Append {
                 let text = format!("The upload has {} of {size} bytes.", self.received());
                 return Err(Error::new(Kind::Incomplete, text));
             }
+            // The file that is on its way has its name already.
+            let image = self.registry.catalog.get(self.id).await?;
+            if patch.format.is_some_and(|format| format != image.format) {
+                return Err(format_is_fixed());
+            }
             self.registry.check_patch(&self.who, self.id, patch).await
         };
         if let Err(error) = ready.await {
             self.pause().await?;
             return Err(error);
         }
-        let (intake, _seat) = self.work.take().ok_or_else(over)?;
+        let (intake, seat) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.registry, self.id);
-        match intake.finish().await {
-            Ok((size, digests, writer)) => {
-                let part = self.registry.received_part(&self.key, size, digests);
-                publish(saving, self.key.clone(), part, patch.clone(), writer).await
+        let (key, patch) = (self.key.clone(), patch.clone());
+        let done = tokio::spawn(async move {
+            match intake.finish().await {
+                Ok(received) => publish(saving, key, received, patch, seat).await,
+                Err(error) => {
+                    saving.put_back().await;
+                    drop(seat);
+                    Err(error)
+                }
             }
-            Err(error) => {
-                saving.put_back().await;
-                Err(error)
-            }
-        }
+        });
+        done.await.map_err(Error::internal)?
     }
 }
 
 impl Drop for Append {
-    /// A client that goes away may take the request with it, but not what it sent.
+    /// A client that goes away may take the request with it, but not what was written of its bytes.
     fn drop(&mut self) {
-        let Some((intake, seat)) = self.work.take() else { return };
-        let (registry, id, size) = (Arc::clone(&self.registry), self.id, self.size);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = registry.park(id, size, intake, seat).await {
-                    log::warn!("what came last of the upload of {id} is lost: {error}");
-                }
-            });
+        if tokio::runtime::Handle::try_current().is_ok() {
+            drop(self.park());
         }
     }
+}
+
+/// The answer to whoever had the seat.
+pub fn taken_over() -> Error {
+    Error::new(Kind::Conflict, "Another request goes on with this upload.")
 }
 
 fn over() -> Error {

@@ -1,5 +1,7 @@
 //! Bringing every image back to a state that has a name: at the start, and from time to time.
 
+use std::collections::HashSet;
+
 use super::Registry;
 use super::saving::fallen_back;
 use crate::error::Result;
@@ -27,15 +29,21 @@ impl Registry {
     pub async fn sweep_at_start(&self) -> Result<Swept> {
         let resumables = self.resumables().await?;
         let keys: Vec<_> = resumables.iter().map(|(image, _)| BlobKey::whole(image.id, image.format)).collect();
-        let staged = self.store.sweep(&keys).await?;
+        // On the word of a journal that lost lines nothing is removed.
+        let staged = self.store.sweep((!self.catalog.may_have_lost_changes()).then_some(&keys)).await?;
+        let mut stay = HashSet::new();
         for (image, resumable) in resumables {
-            if self.adopt(&image, resumable).await? {
-                log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset);
+            match self.adopt(&image, resumable).await {
+                Ok(true) => log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset),
+                Ok(false) => continue,
+                // It stays as it is, and the next start tries again: no reason not to serve the others.
+                Err(error) => log::error!("the upload of {} can't go on in this run: {error}", image.id),
             }
+            stay.insert(image.id);
         }
         let mut uploads = 0;
         for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
-            if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) {
+            if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) && !stay.contains(&image.id) {
                 match self.end_dead_upload(&image).await {
                     Ok(()) => uploads += 1,
                     // It stays as it is, and the next start tries again: no reason not to serve the others.

@@ -523,7 +523,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
     let append = bench.registry.append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::DigestMismatch);
     assert_eq!((bench.images().await.len(), bench.blobs().await), (1, 0));
-    assert_eq!(bench.store.sweep(&[]).await.unwrap(), 0, "nothing is kept of what ended");
+    assert_eq!(bench.store.sweep(Some(&[])).await.unwrap(), 0, "nothing is kept of what ended");
 }
 
 #[tokio::test]
@@ -538,4 +538,29 @@ async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
     old.wanted().await;
     old.pause().await.unwrap();
     assert_eq!(asks.await.unwrap(), 10);
+}
+
+#[tokio::test]
+async fn whoever_leaves_at_the_very_end_finds_the_upload_complete() {
+    let bench = Bench::new();
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Claim::default()).await.unwrap();
+    let id = begun.image.id;
+    let mut append = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
+    append.write(content()).await.unwrap();
+    {
+        let patch = ImagePatch::default();
+        let mut finish = pin!(append.finish(&patch));
+        // As far as it goes without waiting, several times; then its client is gone.
+        for _ in 0..3 {
+            let _ = finish.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            tokio::task::yield_now().await;
+        }
+    }
+    let progress = bench.registry.progress(&ROOT, id).await.unwrap();
+    assert_eq!(bench.blobs().await, 1);
+    let image = bench.settled().await.remove(0);
+    if progress.is_complete() {
+        assert!(bench.bytes(&image).await == content());
+    }
+    assert_eq!(image.status, Status::Available);
 }

@@ -8,15 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::images::not_for_bytes;
 use super::intake::{Intake, too_large};
 use super::lanes::Digesting;
-use super::publish::publish;
+use super::publish::{Received, publish};
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
-use crate::blob::BlobWriter;
 use crate::error::{Error, Kind, Result};
-use crate::image::{
-    BlobKey, Digests, Fallback, Image, ImageId, ImagePatch, Location, Part, PartKind, Resumable, Status, StoreName,
-    Ticket,
-};
+use crate::image::{BlobKey, Fallback, Image, ImageId, ImagePatch, Resumable, Status, StoreName, Ticket};
 
 /// Bytes on their way into an image.
 pub struct Upload {
@@ -93,7 +89,7 @@ impl Registry {
     }
 
     /// Whether there is room for another upload of this size.
-    async fn check_room(&self, claim: &Claim) -> Result<()> {
+    pub(super) async fn check_room(&self, claim: &Claim) -> Result<()> {
         let size = claim.size.unwrap_or(0);
         if size > self.limits.image_bytes_max {
             return Err(too_large(self.limits.image_bytes_max));
@@ -112,12 +108,6 @@ impl Registry {
         Arc::clone(&self.uploads)
             .try_acquire_owned()
             .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
-    }
-
-    /// What an image gets that has received all its bytes.
-    pub(super) fn received_part(&self, key: &BlobKey, size: u64, digests: Digests) -> Part {
-        let location = Location::Stored { store: self.store_name(), key: key.clone() };
-        Part { kind: PartKind::Whole, location, size: Some(size), digests, etag: None }
     }
 
     /// Whether a patch may be put on an image; it is put on whatever the row is in the end.
@@ -155,7 +145,7 @@ impl Upload {
     /// then as if the upload had not been tried. After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok((part, writer)) => publish(self.saving.disarm(), self.key.clone(), part, patch.clone(), writer).await,
+            Ok(received) => publish(self.saving.disarm(), self.key.clone(), received, patch.clone(), ()).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -163,13 +153,9 @@ impl Upload {
         }
     }
 
-    /// What the image gets, and the writer with all its bytes.
-    async fn verified(&mut self, patch: &ImagePatch) -> Result<(Part, Box<dyn BlobWriter>)> {
-        let registry = self.saving.registry();
-        registry.check_patch(&self.who, self.saving.id(), patch).await?;
-        let intake = self.intake.take().ok_or_else(over)?;
-        let (size, digests, writer) = intake.finish().await?;
-        Ok((registry.received_part(&self.key, size, digests), writer))
+    async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
+        self.saving.registry().check_patch(&self.who, self.saving.id(), patch).await?;
+        self.intake.take().ok_or_else(over)?.finish().await
     }
 
     /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.

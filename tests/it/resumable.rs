@@ -152,8 +152,11 @@ fn what_can_not_begin_leaves_nothing() {
     assert_eq!(refused(&[("Upload-Length", "5")]), 400, "no name");
     assert_eq!(refused(&[META[0], META[1], ("Upload-Length", "-5")]), 400);
     assert_eq!(refused(&[META[0], META[1], ("Upload-Length", "2000000000000")]), 413);
-    assert_eq!(refused(&[META[0], META[1], TUS, ("Upload-Metadata", "name !!")]), 400);
-    assert_eq!(server.send("POST", "/uploads?image=nonsense", &META, b"").status, 404);
+    assert_eq!(refused(&[META[0], META[1], TUS, ("Upload-Length", "5"), ("Upload-Metadata", "name !!")]), 400);
+    assert_eq!(refused(&[META[0], META[1], TUS]), 400, "tus wants a length, or to know that it comes later");
+    assert_eq!(refused(&[META[0], META[1], TUS, ("Upload-Length", "5"), ("Upload-Defer-Length", "1")]), 400);
+    assert_eq!(refused(&[META[0], META[1], TUS, ("Upload-Defer-Length", "2")]), 400);
+    assert_eq!(server.send("POST", "/uploads/nonsense", &META, b"").status, 404);
     assert_eq!(
         server
             .send("PATCH", "/uploads/5e7d0c7b-8b1c-4d20-9d6c-2f4c5c7f3a11", &[PARTIAL, ("Upload-Offset", "0")], b"x")
@@ -165,8 +168,17 @@ fn what_can_not_begin_leaves_nothing() {
     let long = patch(&server, &path, 0, true, &[1; 11]);
     assert_eq!((long.status, long.header("x-visor-error")), (400, Some("mismatch")), "{long:?}");
     assert_eq!(offset(&server, &path).header("upload-offset"), Some("0"));
+    let short = server.send("PATCH", &path, &[PARTIAL, ("Upload-Offset", "0"), ("Upload-Length", "9")], b"x");
+    assert_eq!(short.status, 409, "{short:?}");
     assert_eq!(server.send("DELETE", &image_path(&path), &[], b"").status, 200);
     assert_eq!(offset(&server, &path).status, 404);
+    let path = begin(&server, &[]);
+    assert_eq!(patch(&server, &path, 0, false, b"12345").status, 204);
+    let short = server.send("PATCH", &path, &[PARTIAL, ("Upload-Offset", "5"), ("Upload-Length", "4")], b"");
+    assert_eq!(short.status, 400, "{short:?}");
+    let format = [PARTIAL, ("Upload-Offset", "5"), ("Upload-Complete", "?1"), ("x-image-meta-format", "iso")];
+    assert_eq!(server.send("PATCH", &path, &format, b"").status, 409, "the file has its name");
+    assert_eq!(server.send("DELETE", &path, &[], b"").status, 204);
     assert_eq!(server.names(""), [""; 0]);
     assert_eq!(server.files(), (vec![], vec![]));
 }
@@ -175,10 +187,10 @@ fn what_can_not_begin_leaves_nothing() {
 fn an_image_that_was_there_gets_its_bytes_in_pieces() {
     let server = Server::start();
     let id = server.add("was there", &[], b"")["_id"].as_str().unwrap().to_owned();
-    let begun = server.send("POST", &format!("/uploads?image={id}"), &[("Upload-Complete", "?0")], b"");
+    let begun = server.send("POST", &format!("/uploads/{id}"), &[("Upload-Complete", "?0")], b"");
     let path = path_of(&begun);
     assert_eq!(path, format!("/uploads/{id}"));
-    assert_eq!(server.send("POST", &format!("/uploads?image={id}"), &[], b"").status, 409, "it gets them already");
+    assert_eq!(server.send("POST", &format!("/uploads/{id}"), &[], b"").status, 409, "it gets them already");
     assert_eq!(patch(&server, &path, 0, true, b"bytes").status, 200);
     assert_eq!(server.get(&image_path(&path)).body, b"bytes");
 }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,16 +63,30 @@ impl Staged {
     }
 
     /// What an earlier writer has kept, of which `length` bytes count.
-    pub(super) fn resume(rooms: &Arc<Rooms>, key: &BlobKey, length: u64) -> Result<Self, StoreError> {
+    pub(super) fn resume(
+        rooms: &Arc<Rooms>,
+        key: &BlobKey,
+        length: u64,
+        size: Option<u64>,
+    ) -> Result<Self, StoreError> {
         let name = kept_name(key);
-        let (_, stat) = regular::open(&rooms.staging, name.as_str())?;
-        if stat.size < length {
-            return Err(StoreError::broken("less was kept of a blob than was acknowledged"));
+        let kept = match regular::open(&rooms.staging, name.as_str()) {
+            Err(StoreError::NotFound) => {
+                reclaim(rooms, key, &name)?;
+                regular::open(&rooms.staging, name.as_str())?.1
+            }
+            kept => kept?.1,
+        };
+        if kept.size < length {
+            return Err(StoreError::NotFound);
         }
         let file = open(rooms, &name, OFlags::empty())?;
         let direct = open(rooms, &name, OFlags::DIRECT).ok();
         // Behind the bytes that count there may be others: a place for zeros has to be emptied first.
         let sink = Arc::new(Sink { direct, blank: AtomicBool::new(false), ..Sink::of(file) });
+        if let Some(size) = size {
+            sink.reserve(size)?;
+        }
         Ok(Self { rooms: Arc::clone(rooms), name, sink, fate: Fate::Keep })
     }
 
@@ -103,6 +117,31 @@ impl Staged {
         self.rooms.sync_images()
     }
 
+    /// Makes `key` another name of the file of `twin`, if that has the same bytes. They are compared: a file that the disk
+    /// has damaged must not take the place of one that is right.
+    pub(super) fn link(&self, twin: &BlobKey, size: u64, key: &BlobKey) -> Result<bool, StoreError> {
+        let Rooms { images, staging, .. } = &*self.rooms;
+        self.sink.stretch(size, true)?;
+        let there = match regular::open(images, twin.as_str()) {
+            Ok((file, stat)) if stat.size == size => file,
+            _ => return Ok(false),
+        };
+        if twin == key || !same(&there, &self.reread()?, size) {
+            return Ok(false);
+        }
+        let name = self.rooms.staged_name();
+        if rustix::fs::linkat(images, twin.as_str(), staging, &name, AtFlags::empty()).is_err() {
+            // It went meanwhile, has as many names as a file can have, or the file system knows only one.
+            return Ok(false);
+        }
+        let linked = rustix::fs::renameat(staging, &name, images, key.as_str());
+        // A rename between two names of one file leaves both.
+        let _ = rustix::fs::unlinkat(staging, &name, AtFlags::empty());
+        linked?;
+        self.rooms.sync_images()?;
+        Ok(true)
+    }
+
     /// The file is not wanted: dropping this removes it, kept or not.
     pub(super) fn discard(&mut self) {
         self.fate = Fate::Remove;
@@ -117,6 +156,29 @@ impl Drop for Staged {
             log::warn!("a staged file could not be removed, the next start will try again: {error}");
         }
     }
+}
+
+/// Takes back a file that was published just before a crash, of which nobody was told. One with other names is another
+/// blob's too.
+fn reclaim(rooms: &Rooms, key: &BlobKey, name: &str) -> Result<(), StoreError> {
+    let (file, _) = regular::open(&rooms.images, key.as_str())?;
+    if file.metadata()?.nlink() > 1 {
+        return Err(StoreError::NotFound);
+    }
+    rustix::fs::renameat(&rooms.images, key.as_str(), &rooms.staging, name)?;
+    rustix::fs::fsync(&rooms.staging).map_err(|error| StoreError::Broken(error.into()))?;
+    rooms.sync_images()
+}
+
+/// Whether two files have the same `size` bytes. What can't be read is not the same.
+fn same(one: &File, other: &File, size: u64) -> bool {
+    const PIECE: usize = 1 << 20;
+    let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
+    (0..size).step_by(PIECE).all(|at| {
+        let length = PIECE.min((size - at) as usize);
+        let read = |file: &File, into: &mut [u8]| file.read_exact_at(into, at).is_ok();
+        read(one, &mut left[..length]) && read(other, &mut right[..length]) && left[..length] == right[..length]
+    })
 }
 
 fn open(rooms: &Rooms, name: &str, how: OFlags) -> Result<File, Errno> {
@@ -195,15 +257,20 @@ impl Sink {
         }
     }
 
-    /// Makes all of it durable. What was left out at the end of its `size` is there then, and at the end of a `whole` file
-    /// nothing else.
+    /// Makes all of it durable.
     fn settle(&self, size: u64, whole: bool) -> Result<(), StoreError> {
-        let length = self.file.metadata()?.len();
-        if length < size || (whole && length > size) {
-            self.file.set_len(size)?;
-        }
+        self.stretch(size, whole)?;
         // The kernel reports a failed write-back once and then forgets it: no second try, and no reading "full" out
         // of it, can make the bytes good.
         self.file.sync_all().map_err(StoreError::Broken)
+    }
+
+    /// What was left out at the end of its `size` is there then, and at the end of a `whole` file nothing else.
+    fn stretch(&self, size: u64, whole: bool) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        match length < size || (whole && length > size) {
+            true => self.file.set_len(size),
+            false => Ok(()),
+        }
     }
 }

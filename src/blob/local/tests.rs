@@ -146,11 +146,11 @@ async fn the_sweep_takes_what_earlier_runs_left_and_nothing_else() {
     lost.write(Bytes::from_static(b"half")).await.unwrap();
     std::mem::forget(lost);
     fs::write(place.data().join("staging/notes.txt"), "mine").unwrap();
-    assert_eq!(place.store.sweep(&[]).await.unwrap(), 0);
+    assert_eq!(place.store.sweep(Some(&[])).await.unwrap(), 0);
 
     let next = LocalStore::open(&place.data()).unwrap();
     let live = next.begin(&key(), None).await.unwrap();
-    assert_eq!(next.sweep(&[]).await.unwrap(), 1);
+    assert_eq!(next.sweep(Some(&[])).await.unwrap(), 1);
     assert_eq!(place.staged(), 2, "the notes and the live writer");
     live.finish().await.unwrap();
     assert!(place.data().join("staging/notes.txt").exists());
@@ -266,7 +266,10 @@ async fn zeros_take_no_space_and_twins_share_theirs() {
     }
     let (first, second) = (key(), key());
     suite::put(&place.store, &first, &[7; 1000]).await;
-    assert!(place.store.link(&first, 1000, &second).await.unwrap());
+    let mut writer = place.store.begin(&second, None).await.unwrap();
+    writer.write(vec![7; 1000].into()).await.unwrap();
+    assert!(writer.link(&first).await.unwrap());
+    writer.abort().await;
     let inode = |key| fs::metadata(place.blob(key)).unwrap().ino();
     assert_eq!(inode(&first), inode(&second));
     assert_eq!(place.staged(), 0);
@@ -285,4 +288,19 @@ async fn room_is_set_aside_before_the_first_byte() {
     }
     writer.abort().await;
     assert_eq!(place.staged(), 0);
+}
+
+#[tokio::test]
+async fn what_was_published_before_a_crash_is_gone_on_with() {
+    let place = Place::new();
+    let key = key();
+    suite::put(&place.store, &key, b"all of it").await;
+    let mut writer = place.store.resume(&key, 9, Some(9)).await.unwrap();
+    assert_eq!(place.store.list().await.unwrap(), []);
+    assert_eq!(suite::read(writer.reread().await.unwrap()).await.unwrap(), b"all of it");
+    assert_eq!(writer.finish().await.unwrap(), 9);
+    // A file that is another blob's too is not touched.
+    let twin = self::key();
+    fs::hard_link(place.blob(&key), place.blob(&twin)).unwrap();
+    assert!(matches!(place.store.resume(&twin, 9, None).await.err(), Some(StoreError::NotFound)));
 }

@@ -33,8 +33,11 @@ impl LocalWriter {
         if !std::mem::replace(&mut self.sound, false) {
             return Err(StoreError::broken("an earlier write of this blob did not succeed"));
         }
-        if let Some(flight) = self.flight.take() {
-            landed(flight).await?;
+        if let Some(flight) = &mut self.flight {
+            // Not taken before it has landed: whoever is dropped here must not lose sight of it.
+            let outcome = landed(flight).await;
+            self.flight = None;
+            outcome?;
         }
         Ok(())
     }
@@ -75,6 +78,19 @@ impl BlobWriter for LocalWriter {
         self.staged = Some(staged);
         self.sound = true;
         Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset: 0, length: self.size }))
+    }
+
+    async fn link(&mut self, twin: &BlobKey) -> Result<bool, StoreError> {
+        self.settle().await?;
+        let (staged, twin, key, size) = (self.staged()?, twin.clone(), self.key.clone(), self.size);
+        let (staged, linked) = landed(spawn_blocking(move || {
+            let linked = staged.link(&twin, size, &key)?;
+            Ok((staged, linked))
+        }))
+        .await?;
+        self.staged = Some(staged);
+        self.sound = true;
+        Ok(linked)
     }
 
     async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {

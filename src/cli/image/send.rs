@@ -74,7 +74,14 @@ impl Sending<'_> {
         match &sent {
             // The server keeps what came for a day.
             Err(ClientError::Interrupted(_) | ClientError::Unreachable(_)) => {}
-            _ => memory.forget(),
+            Ok(_) => memory.forget(),
+            Err(_) => {
+                if let Some(id) = memory.id() {
+                    // Nobody will go on with it. It may be gone already.
+                    let _ = self.client.cancel_pieces(&id).await;
+                    memory.forget();
+                }
+            }
         }
         sent
     }

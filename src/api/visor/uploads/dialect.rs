@@ -91,10 +91,24 @@ impl Dialect {
         }
     }
 
-    /// How many bytes there will be, when the body of the request that creates an upload is all of it.
-    pub(super) fn whole(self, headers: &HeaderMap) -> Option<u64> {
-        let all = self == Self::Draft && Self::says_complete(headers) == Some(true);
-        text(headers, header::CONTENT_LENGTH.as_str()).filter(|_| all)?.parse().ok()
+    /// How many bytes there will be, as far as the request that creates an upload says: the draft's may have all of them.
+    ///
+    /// # Errors
+    /// `Invalid` header; for tus, which wants a length or the announcement of one, also neither or both.
+    pub(super) fn size_at_first(self, headers: &HeaderMap) -> Result<Option<u64>> {
+        let size = Self::size(headers)?;
+        let deferred = text(headers, "upload-defer-length");
+        match self {
+            Self::Tus if size.is_some() != (deferred == Some("1")) && (size.is_none() || deferred.is_none()) => {
+                Ok(size)
+            }
+            Self::Tus => Err(Error::invalid("Either Upload-Length or Upload-Defer-Length: 1 has to be given.")),
+            Self::Draft => {
+                let all = Self::says_complete(headers) == Some(true);
+                let length = || text(headers, header::CONTENT_LENGTH.as_str()).filter(|_| all)?.parse().ok();
+                Ok(size.or_else(length))
+            }
+        }
     }
 
     /// The metadata that only tus has a header of its own for.

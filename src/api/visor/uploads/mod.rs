@@ -1,12 +1,12 @@
-//! `/uploads`: images in pieces, for clients whose connection may break. An upload has the id of its image.
+//! `/uploads`: images in pieces, for clients whose connection may break. An upload has the id of its image, and the path of
+//! a request says it: a signature covers the path, and nothing behind its `?`.
 
 mod dialect;
 
 use actix_web::guard;
 use actix_web::http::{Method, header};
-use actix_web::web::{self, Data, Payload, Query, ServiceConfig};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
 
 use self::dialect::{Dialect, wrong_type};
 use super::error::{render, render_with};
@@ -17,7 +17,7 @@ use super::{Visor, at, base_url};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::image::{Attr, Image, ImageId};
-use crate::registry::{Append, Caller, Claim, Progress};
+use crate::registry::{Append, Caller, Claim, Progress, taken_over};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -36,6 +36,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
             .route(web::delete().to(cancel))
             .route(instead("PATCH").to(append))
             .route(instead("DELETE").to(cancel))
+            .route(web::post().to(create_into))
     });
 }
 
@@ -54,57 +55,62 @@ async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result
     response
 }
 
-/// What may stand behind `?`.
-#[derive(Deserialize)]
-struct Into {
-    /// The image that gets the bytes; without it a new one is made.
-    image: Option<String>,
-}
-
 fn has_body(request: &HttpRequest) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// `POST /uploads`: with the metadata of the image, and with the first bytes if there are any.
-async fn create(request: HttpRequest, visor: Data<Visor>, into: Query<Into>, payload: Payload) -> HttpResponse {
-    answer(&request, async |dialect| {
-        let who = visor.caller_with(&request, has_body(&request))?;
-        let headers = request.headers();
-        let into = into.image.as_deref().map(|id| id.parse().map_err(|()| super::meta::unknown_id(id))).transpose()?;
-        let mut fields = Fields::of_headers(headers)?;
-        dialect.add_metadata(headers, &mut fields)?;
-        let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
-        let size = Dialect::size(headers)?.or_else(|| dialect.whole(headers));
-        if meta.claim.size.is_some() && size.is_some() && meta.claim.size != size {
-            return Err(Error::invalid("The two lengths that are announced differ."));
-        }
-        let claim = Claim { size: size.or(meta.claim.size), ..meta.claim };
-        let begun = visor.registry.begin_resumable(&who, into, &meta.patch, claim).await?;
-        let id = begun.image.id;
-        let mut response = HttpResponse::Created();
-        response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(&request))));
-        // An upload of no bytes is complete at once, for those who can't say so.
-        let empty = dialect == Dialect::Tus && begun.size == Some(0);
-        if !has_body(&request) && !empty {
-            dialect.describe(&mut response, &begun);
-            return Ok(response.finish());
-        }
+async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    answer(&request, async |dialect| begin(&request, &visor, dialect, payload, None).await).await
+}
+
+/// `POST /uploads/:id`: into an image that is there.
+async fn create_into(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
+    answer(&request, async |dialect| begin(&request, &visor, dialect, payload, Some(id_of(&request)?)).await).await
+}
+
+async fn begin(
+    request: &HttpRequest,
+    visor: &Visor,
+    dialect: Dialect,
+    payload: Payload,
+    into: Option<ImageId>,
+) -> Result<HttpResponse> {
+    let who = visor.caller_with(request, has_body(request))?;
+    let headers = request.headers();
+    let mut fields = Fields::of_headers(headers)?;
+    dialect.add_metadata(headers, &mut fields)?;
+    let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
+    let size = dialect.size_at_first(headers)?;
+    if meta.claim.size.is_some() && size.is_some() && meta.claim.size != size {
+        return Err(Error::invalid("The two lengths that are announced differ."));
+    }
+    let claim = Claim { size: size.or(meta.claim.size), ..meta.claim };
+    let begun = visor.registry.begin_resumable(&who, into, &meta.patch, claim).await?;
+    let id = begun.image.id;
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
+    // An upload of no bytes is complete at once, for those who can't say so.
+    let empty = dialect == Dialect::Tus && begun.size == Some(0);
+    if !has_body(request) && !empty {
+        dialect.describe(&mut response, &begun);
+        return Ok(response.finish());
+    }
+    let fed = async {
         let append = visor.registry.append(&who, id, 0, None).await?;
-        match feed(&visor, &request, dialect, payload, append, None).await {
-            Ok(fed) => Ok(show(&visor, &request, &who, dialect, response, fed)),
-            Err(error) => {
-                // Its address was never told, so nobody could go on with it.
-                if let Err(error) = visor.registry.cancel(&who, id).await
-                    && error.kind() != Kind::NotFound
-                {
-                    log::warn!("an upload of which nobody knows stays for a day: {error}");
-                }
-                Err(error)
+        feed(visor, request, dialect, payload, append, None).await
+    };
+    match fed.await {
+        Ok(fed) => Ok(show(visor, request, &who, dialect, response, fed)),
+        Err(error) => {
+            // The address of a new one was never told, so nobody could go on with it.
+            if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
+                let _ = visor.registry.cancel(&who, id).await;
             }
+            Err(error)
         }
-    })
-    .await
+    }
 }
 
 /// `PATCH /uploads/:id`
@@ -152,7 +158,7 @@ enum Fed {
     Complete(Image),
 }
 
-/// Feeds a body into an upload, and completes that if it was the end. Whatever goes wrong on the way, what came stays.
+/// Feeds a body into an upload, and completes that if it was the end. When the body ends early, what came of it stays.
 async fn feed(
     visor: &Visor,
     request: &HttpRequest,
@@ -165,7 +171,7 @@ async fn feed(
     loop {
         let chunk = tokio::select! {
             chunk = body.next() => chunk,
-            () = append.wanted() => Err(Error::new(Kind::Conflict, "Another request goes on with this upload.")),
+            () = append.wanted() => Err(taken_over()),
         };
         match chunk {
             Ok(Some(chunk)) => append.write(chunk).await?,
