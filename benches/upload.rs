@@ -9,9 +9,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use common::{MIB, Process, Sample, Spread, argument, cpu_of_children, directory, measure, noise};
+
+static TAG: AtomicU64 = AtomicU64::new(0);
 
 /// A piece of work to be measured each round.
 type Work<'a> = Box<dyn Fn() -> Sample + 'a>;
@@ -134,7 +137,10 @@ fn send(server: &Process, head: &str, block: &[u8], mib: usize) {
     let mut connection = server.connect();
     let length = mib * MIB;
     let socket = connection.send_head(&format!("{head}Host: localhost\r\nContent-Length: {length}\r\n\r\n"));
-    let mut left = length;
+    // No two are the same: those would be stored once.
+    let tag = TAG.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    socket.write_all(&tag).unwrap();
+    let mut left = length - tag.len();
     while left > 0 {
         let piece = left.min(block.len());
         socket.write_all(&block[..piece]).unwrap();
