@@ -25,21 +25,38 @@ fn main() {
         hashers.into_iter().for_each(|hasher| _ = std::hint::black_box(hasher.finish()));
         (PIECES * MIB) as f64 / 1e9 / began.elapsed().as_secs_f64()
     };
+    let together = |streams: usize| {
+        let mut hashers: Vec<_> =
+            (0..streams).map(|_| (Hasher::new(Algorithm::Both), bytes::Bytes::copy_from_slice(&piece))).collect();
+        let began = Instant::now();
+        for _ in 0..PIECES / streams {
+            Hasher::update_together(&mut hashers);
+        }
+        hashers.into_iter().for_each(|(hasher, _)| _ = std::hint::black_box(hasher.finish()));
+        (PIECES / streams * streams * MIB) as f64 / 1e9 / began.elapsed().as_secs_f64()
+    };
     let kinds: [(&str, &[Algorithm]); 4] = [
-        ("both, as an upload has them", &[Algorithm::Both]),
+        ("both, as one upload has them", &[Algorithm::Both]),
         ("md-5, then sha2", &[Algorithm::Md5, Algorithm::Sha256]),
         ("md-5", &[Algorithm::Md5]),
         ("sha2", &[Algorithm::Sha256]),
     ];
+    let crowds = [3, 4, 8];
     let mut speeds = vec![Vec::new(); kinds.len()];
+    let mut crowded = vec![Vec::new(); crowds.len()];
     for _ in 0..rounds {
         for ((_, algorithms), speeds) in kinds.iter().zip(&mut speeds) {
             speeds.push(run(algorithms));
         }
+        for (streams, speeds) in crowds.into_iter().zip(&mut crowded) {
+            speeds.push(together(streams));
+        }
     }
     println!("| one core | GB/s | to `md-5`, then `sha2` |\n|---|---|---|");
-    for ((name, _), own) in kinds.iter().zip(&speeds) {
+    let line = |name: &str, own: &[f64]| {
         let ratio = Spread::of(own.iter().zip(&speeds[1]).map(|(own, other)| own / other));
         println!("| {name} | {} | {ratio} |", Spread::of(own.iter().copied()));
-    }
+    };
+    kinds.iter().zip(&speeds).for_each(|((name, _), own)| line(name, own));
+    crowds.iter().zip(&crowded).for_each(|(streams, own)| line(&format!("both, of {streams} uploads together"), own));
 }

@@ -10,16 +10,23 @@
 //! reads blocks inside slices whose length it has checked.
 #![allow(unsafe_code, reason = "processor instructions; see above")]
 
+mod abreast;
+
 use std::arch::asm;
 use std::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_blend_epi16, _mm_loadu_si128, _mm_set_epi64x, _mm_sha256msg1_epu32,
     _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_storeu_si128,
 };
 
+use std::ops::Range;
+
 use super::Digests;
 
 /// Both work on blocks of this many bytes.
 const BLOCK: usize = 64;
+
+/// Of each of eight streams: together half of a core's second cache.
+const TOGETHER_BYTES: usize = 32 << 10;
 
 /// The constants of MD5 (RFC 1321, section 3.4).
 const MD5_K: [u32; 64] = [
@@ -83,6 +90,34 @@ impl Stitched {
         let whole = bytes.len() / BLOCK * BLOCK;
         self.take(&bytes[..whole], &bytes[..whole]);
         self.rest[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+    }
+
+    /// Takes more bytes into several at once, as [`Stitched::update`] does into each: cheaper from three on. The part of
+    /// them that all have is taken in together.
+    pub fn update_together(streams: &mut [(&mut Self, &[u8])]) {
+        for group in streams.chunks_mut(abreast::LANES) {
+            let aligned = group.iter().all(|(stream, _)| stream.bytes.is_multiple_of(BLOCK as u64));
+            if group.len() >= 3 && aligned && abreast::able() {
+                let common = group.iter().map(|(_, bytes)| bytes.len() / BLOCK * BLOCK).min().unwrap_or(0);
+                // In pieces that stay in the cache until both have read them.
+                for at in (0..common).step_by(TOGETHER_BYTES) {
+                    Self::take_together(group, at..common.min(at + TOGETHER_BYTES));
+                }
+                group.iter_mut().for_each(|(_, bytes)| *bytes = &bytes[common..]);
+            }
+            group.iter_mut().for_each(|(stream, bytes)| stream.update(bytes));
+        }
+    }
+
+    fn take_together(group: &mut [(&mut Self, &[u8])], range: Range<usize>) {
+        for (stream, bytes) in group.iter_mut() {
+            let (blocks, _) = bytes[range.clone()].as_chunks();
+            sha2::block_api::compress256(&mut stream.sha, blocks);
+            stream.bytes += range.len() as u64;
+        }
+        let (mut states, pieces): (Vec<_>, Vec<_>) =
+            group.iter_mut().map(|(stream, bytes)| (&mut stream.md5, &bytes[range.clone()])).unzip();
+        abreast::compress(&mut states, &pieces);
     }
 
     /// The digests of all bytes taken in.

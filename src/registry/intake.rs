@@ -41,7 +41,7 @@ impl Intake {
         claim: Claim,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self> {
-        let (lanes, buffer) = (Lanes::resume(digesting)?, registry.buffers.take());
+        let (lanes, buffer) = (registry.hub.resume(digesting)?, registry.buffers.take());
         let registry = Arc::clone(registry);
         // Who goes on was admitted long ago.
         let unchecked = if received > 0 { SPACE_CHECK_BYTES } else { 0 };

@@ -1,11 +1,16 @@
 //! Digest lanes: digests are computed on threads of their own, beside the writing and never after it. MD5 is the
 //! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
-//! digests, elsewhere one for each.
+//! digests of an upload, elsewhere one for each.
+//!
+//! All lanes share a few threads. When several have a chunk waiting, one thread takes them together, which costs little more
+//! than one of them (see [`Hasher::update_together`]).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::mpsc::{Sender, channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::blob::{BlobBody, Buffers, stream};
 use crate::error::{Error, Result};
@@ -16,6 +21,13 @@ use crate::image::digest::{Algorithm, Hasher};
 /// only hide that the slowest lane sets the pace.
 const DEPTH: usize = 3;
 
+/// Lanes that are taken together at the most.
+const TOGETHER: usize = 8;
+
+/// From so many lanes on it is better to take them together on half of the cores than one by one on all: the other half
+/// receives and writes.
+const CROWD: usize = 3;
+
 /// Digests of the bytes so far, at rest.
 pub(super) struct Digesting(Vec<Hasher>);
 
@@ -25,9 +37,78 @@ impl Digesting {
         Self(Algorithm::for_images().iter().copied().map(Hasher::new).collect())
     }
 
-    /// Of the bytes of a body, and how many there were.
-    pub(super) async fn of(body: BlobBody, buffers: &Buffers) -> Result<(u64, Self)> {
-        let lanes = Lanes::resume(Self::new())?;
+    /// The digests.
+    pub(super) fn finish(self) -> Digests {
+        self.0.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()))
+    }
+}
+
+/// The threads, and what waits for them. They end with this.
+pub(super) struct Hub(Arc<Shared>);
+
+struct Shared {
+    line: Mutex<Line>,
+    bell: Condvar,
+    cores: usize,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Lanes with something to do, none twice.
+    ready: VecDeque<Arc<Lane>>,
+    lanes: usize,
+    threads: usize,
+    working: usize,
+    closed: bool,
+}
+
+struct Lane {
+    state: Mutex<LaneState>,
+    room: Semaphore,
+}
+
+struct LaneState {
+    /// There unless a thread has it.
+    hasher: Option<Hasher>,
+    chunks: VecDeque<Bytes>,
+    /// Whether it stands in the line, or a thread works for it.
+    busy: bool,
+    /// Who waits for the end.
+    paused: Option<oneshot::Sender<Hasher>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic stands between two changes that belong together.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, Into::into);
+        Self(Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }))
+    }
+
+    /// Opens lanes that go on with digests. Their threads are not of the blocking pool: they have work for as long as clients
+    /// send, and would leave no thread there for those who write the bytes.
+    pub(super) fn resume(&self, digesting: Digesting) -> Result<Lanes> {
+        let mut line = locked(&self.0.line);
+        while line.threads < self.0.cores.min(line.lanes + digesting.0.len()) {
+            let shared = Arc::clone(&self.0);
+            let thread = std::thread::Builder::new().name("digest".into());
+            thread.spawn(move || shared.work()).map_err(Error::internal)?;
+            line.threads += 1;
+        }
+        line.lanes += digesting.0.len();
+        let lane = |hasher| {
+            let state = LaneState { hasher: Some(hasher), chunks: VecDeque::new(), busy: false, paused: None };
+            Arc::new(Lane { state: Mutex::new(state), room: Semaphore::new(DEPTH) })
+        };
+        Ok(Lanes { shared: Arc::clone(&self.0), lanes: digesting.0.into_iter().map(lane).collect() })
+    }
+
+    /// Digests of the bytes of a body, and how many there were.
+    pub(super) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, Digesting)> {
+        let lanes = self.resume(Digesting::new())?;
         let mut size = 0;
         let mut bytes = stream(body, buffers);
         while let Some(chunk) = bytes.next().await {
@@ -37,62 +118,139 @@ impl Digesting {
         }
         Ok((size, lanes.pause().await?))
     }
+}
 
-    /// The digests.
-    pub(super) fn finish(self) -> Digests {
-        self.0.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()))
+impl Drop for Hub {
+    fn drop(&mut self) {
+        locked(&self.0.line).closed = true;
+        self.0.bell.notify_all();
     }
 }
 
-/// Digests in the making.
-pub(super) struct Lanes(Vec<(Sender<Bytes>, oneshot::Receiver<Hasher>)>);
-
-impl Lanes {
-    /// Starts their threads. They end when this is dropped.
-    ///
-    /// Threads of their own, not of the blocking pool: they wait for bytes for as long as a client takes, and would
-    /// leave no thread there for those who write the bytes that others wait for.
-    pub(super) fn resume(digesting: Digesting) -> Result<Self> {
-        digesting.0.into_iter().map(start_lane).collect::<Result<_>>().map(Self)
+impl Shared {
+    fn enter(&self, lane: &Arc<Lane>) {
+        locked(&self.line).ready.push_back(Arc::clone(lane));
+        self.bell.notify_one();
     }
 
+    /// What a thread does.
+    fn work(&self) {
+        let mut line = locked(&self.line);
+        while !line.closed {
+            let most = if line.lanes >= CROWD { (self.cores / 2).max(1) } else { self.cores };
+            if line.ready.is_empty() || line.working >= most {
+                line = self.bell.wait(line).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            // As long as there is a thread for each, each gets one.
+            let free = most - line.working;
+            let count = if line.ready.len() <= free { 1 } else { line.ready.len().div_ceil(free).min(TOGETHER) };
+            let batch: Vec<_> = line.ready.drain(..count).collect();
+            line.working += 1;
+            drop(line);
+            let again = take(&batch);
+            line = locked(&self.line);
+            line.working -= 1;
+            line.ready.extend(again);
+            if !line.ready.is_empty() {
+                self.bell.notify_one();
+            }
+        }
+    }
+}
+
+/// Takes a chunk of each lane in. Returns the lanes that have more.
+fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
+    let mut work: Vec<(Hasher, Bytes)> = Vec::with_capacity(batch.len());
+    let mut whose = Vec::with_capacity(batch.len());
+    for lane in batch {
+        let mut state = locked(&lane.state);
+        match (state.hasher.take(), state.chunks.pop_front()) {
+            (Some(hasher), Some(chunk)) => {
+                work.push((hasher, chunk));
+                whose.push(lane);
+            }
+            // Given up meanwhile.
+            (hasher, _) => {
+                state.hasher = hasher;
+                state.busy = false;
+            }
+        }
+    }
+    Hasher::update_together(&mut work);
+    let mut again = Vec::new();
+    for ((hasher, chunk), lane) in work.into_iter().zip(whose) {
+        drop(chunk);
+        lane.room.add_permits(1);
+        let mut state = locked(&lane.state);
+        if !state.chunks.is_empty() {
+            state.hasher = Some(hasher);
+            again.push(Arc::clone(lane));
+            continue;
+        }
+        state.busy = false;
+        match state.paused.take() {
+            // Nobody waits any more when an upload was given up.
+            Some(paused) => drop(paused.send(hasher)),
+            None => state.hasher = Some(hasher),
+        }
+    }
+    again
+}
+
+/// Digests in the making. Dropping this gives them up.
+pub(super) struct Lanes {
+    shared: Arc<Shared>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Lanes {
     /// Hands a chunk to every lane; waits for the slowest to have room.
     pub(super) async fn update(&self, chunk: &Bytes) -> Result<()> {
-        for (sender, _) in &self.0 {
-            sender.send(chunk.clone()).await.map_err(|_| Error::internal("a digest lane ended early"))?;
+        for lane in &self.lanes {
+            lane.room.acquire().await.map_err(Error::internal)?.forget();
+            let mut state = locked(&lane.state);
+            state.chunks.push_back(chunk.clone());
+            if !std::mem::replace(&mut state.busy, true) {
+                drop(state);
+                self.shared.enter(lane);
+            }
         }
         Ok(())
     }
 
-    /// Ends the threads: the digests of all chunks.
+    /// The digests of all chunks.
     pub(super) async fn pause(self) -> Result<Digesting> {
         let mut hashers = Vec::new();
-        for (sender, hasher) in self.0 {
-            drop(sender);
-            hashers.push(hasher.await.map_err(Error::internal)?);
+        for lane in &self.lanes {
+            let waiting = {
+                let mut state = locked(&lane.state);
+                let busy = state.busy;
+                match state.hasher.take_if(|_| !busy) {
+                    Some(hasher) => Err(hasher),
+                    None => {
+                        let (paused, waiting) = oneshot::channel();
+                        state.paused = Some(paused);
+                        Ok(waiting)
+                    }
+                }
+            };
+            hashers.push(match waiting {
+                Err(hasher) => hasher,
+                Ok(waiting) => waiting.await.map_err(Error::internal)?,
+            });
         }
         Ok(Digesting(hashers))
     }
 }
 
-/// Size and digests of a body, read to its end.
-pub(super) async fn digests_of(body: BlobBody, buffers: &Buffers) -> Result<(u64, Digests)> {
-    let (size, digesting) = Digesting::of(body, buffers).await?;
-    Ok((size, digesting.finish()))
-}
-
-fn start_lane(mut hasher: Hasher) -> Result<(Sender<Bytes>, oneshot::Receiver<Hasher>)> {
-    let (sender, mut chunks) = channel::<Bytes>(DEPTH);
-    let (reply, paused) = oneshot::channel();
-    let lane = std::thread::Builder::new().name("digest".into()).spawn(move || {
-        while let Some(chunk) = chunks.blocking_recv() {
-            hasher.update(&chunk);
-        }
-        // Nobody waits any more when an upload was given up.
-        let _ = reply.send(hasher);
-    });
-    lane.map_err(Error::internal)?;
-    Ok((sender, paused))
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(|lane| locked(&lane.state).chunks.clear());
+        locked(&self.shared.line).lanes -= self.lanes.len();
+        // Fewer lanes may mean more threads for each.
+        self.shared.bell.notify_one();
+    }
 }
 
 #[cfg(test)]
@@ -101,14 +259,44 @@ mod tests {
 
     #[tokio::test]
     async fn lanes_agree_with_the_published_vectors_and_may_rest_between() {
+        let hub = Hub::new();
         let mut digesting = Digesting::new();
         for part in ["a", "", "bc"] {
-            let lanes = Lanes::resume(digesting).unwrap();
+            let lanes = hub.resume(digesting).unwrap();
             lanes.update(&Bytes::from_static(part.as_bytes())).await.unwrap();
             digesting = lanes.pause().await.unwrap();
         }
         let digests = digesting.finish();
         assert_eq!(digests.md5_hex().as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         assert!(digests.sha256_hex().unwrap().starts_with("ba7816bf8f01cfea"));
+    }
+
+    /// Many lanes of different lengths on few threads, some of which are given up.
+    #[tokio::test]
+    async fn many_lanes_share_the_threads_and_do_not_mix() {
+        let hub = Arc::new(Hub::new());
+        let streams = (0..24u8).map(|seed| {
+            let hub = Arc::clone(&hub);
+            tokio::spawn(async move {
+                let lanes = hub.resume(Digesting::new()).unwrap();
+                let mut alone = Hasher::new(Algorithm::Both);
+                for round in 0..20 {
+                    let chunk =
+                        Bytes::from(vec![seed ^ round; 4096 + 64 * usize::from(seed % 3) + usize::from(seed / 20)]);
+                    alone.update(&chunk);
+                    lanes.update(&chunk).await.unwrap();
+                    if seed % 7 == 6 && round == 10 {
+                        return;
+                    }
+                }
+                assert_eq!(lanes.pause().await.unwrap().finish(), alone.finish(), "{seed}");
+            })
+        });
+        for stream in futures_util::future::join_all(streams).await {
+            stream.unwrap();
+        }
+        let line = locked(&hub.0.line);
+        assert_eq!(line.lanes, 0);
+        assert!(line.threads <= hub.0.cores);
     }
 }

@@ -29,6 +29,7 @@ pub use self::access::Caller;
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
+use self::lanes::Hub;
 pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
 pub use self::sweep::Swept;
@@ -72,6 +73,7 @@ pub struct Registry {
     boot: Uuid,
     uploads: Arc<Semaphore>,
     desks: Desks,
+    hub: Hub,
     buffers: Buffers,
 }
 
@@ -95,6 +97,7 @@ impl Registry {
             boot: Uuid::new_v4(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             desks: Desks::default(),
+            hub: Hub::new(),
             buffers: Buffers::for_uploads(),
         })
     }

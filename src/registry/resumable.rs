@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use super::desk::Seat;
 use super::images::format_is_fixed;
 use super::intake::Intake;
-use super::lanes::Digesting;
 use super::publish::publish;
 use super::saving::{Saving, is_saving};
 use super::{Caller, Claim, Registry};
@@ -164,7 +163,7 @@ impl Registry {
         let digesting = match seat.parked.take() {
             Some((at, digesting)) if at == offset => digesting,
             _ => tokio::select! {
-                read = Digesting::of(writer.reread().await?, &self.buffers) => read?.1,
+                read = self.hub.digest(writer.reread().await?, &self.buffers) => read?.1,
                 () = seat.wanted() => return Err(taken_over()),
             },
         };

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::Registry;
-use super::lanes::digests_of;
 use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::FetchError;
@@ -36,7 +35,8 @@ impl Registry {
                 // It costs what an upload costs.
                 let _slot = self.upload_slot()?;
                 let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
-                let (size, digests) = digests_of(BlobBody::File(found.file), &self.buffers).await?;
+                let (size, digesting) = self.hub.digest(BlobBody::File(found.file), &self.buffers).await?;
+                let digests = digesting.finish();
                 Ok(Part {
                     kind: PartKind::Whole,
                     location: Location::File { path: found.path.to_string_lossy().into_owned() },

@@ -1,6 +1,5 @@
 //! Comparing every image with its record.
 
-use super::lanes::digests_of;
 use super::{Caller, Registry};
 use crate::error::Result;
 use crate::image::query::Filter;
@@ -42,7 +41,8 @@ impl Registry {
         let image = Image { status: Status::Available, ..image.clone() };
         let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
         let Some(part) = image.whole() else { return Ok(()) };
-        let (size, digests) = digests_of(body, &self.buffers).await.map_err(|error| error.to_string())?;
+        let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
+        let digests = digesting.finish();
         if part.size.is_some_and(|expected| expected != size) {
             return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
         }
