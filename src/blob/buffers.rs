@@ -15,7 +15,7 @@ const UPLOAD_BUFFER_BYTES: usize = 1024 * 1024;
 /// Size of a piece that is read for a client: what a connection holds for one that does not read on.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Every buffer begins at a multiple of this, so that a disk can take it as it is: see [`super::LocalStore`].
+/// Every buffer begins at a multiple of this, so that a disk can take it as it is.
 pub(super) const ALIGNMENT: usize = 4096;
 
 /// Idle buffers that a pool keeps: enough for a dozen transfers, and 32 MiB at the most between them.
@@ -96,7 +96,7 @@ impl fmt::Debug for Buffers {
     }
 }
 
-/// A buffer that goes back to its pool. Its bytes begin at a multiple of [`ALIGNMENT`].
+/// A buffer that goes back to its pool. Its bytes begin at a multiple of what disks want.
 pub struct Buffer {
     /// What stands before `begin` only moves the rest into place.
     bytes: Vec<u8>,

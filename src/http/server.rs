@@ -121,7 +121,7 @@ pub struct Arrival {
 
 /// Starts serving `mount`'s routes. The server runs when it is awaited.
 ///
-/// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP ([`Socket`]); `HttpServer`
+/// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP (see `socket.rs`); `HttpServer`
 /// has no place for one.
 ///
 /// # Errors
