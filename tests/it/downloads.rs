@@ -145,3 +145,20 @@ fn readers_that_leave_harm_nobody() {
     assert!(server.get(&path).body == bytes);
     assert!(!server.log().contains("cut short"), "{}", server.log());
 }
+
+#[test]
+fn a_server_that_is_told_to_stop_lets_a_download_end() {
+    let server = Server::start();
+    let bytes = noise(7, 24 * MIB);
+    let path = added(&server, &bytes);
+    let mut connection = server.connect();
+    connection.write_all(&request("GET", &path, "")).unwrap();
+    let mut answer = vec![0; MIB];
+    connection.read_exact(&mut answer).unwrap();
+    let stopping = std::thread::spawn(move || server.stop());
+    std::thread::sleep(Duration::from_millis(300));
+    connection.read_to_end(&mut answer).unwrap();
+    assert!(Answer::parse(&answer, false).body == bytes);
+    let (_dir, clean) = stopping.join().unwrap();
+    assert!(clean);
+}
