@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{
-    self, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    self, HeaderMap, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
+
+use super::headers::text;
 
 /// What is known of the thing that is asked for.
 #[derive(Debug, Clone)]
@@ -35,10 +37,6 @@ pub enum Verdict {
     OutOfRange,
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 fn seconds(date: &str) -> Option<i64> {
     let time = httpdate::parse_http_date(date).ok()?;
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
@@ -63,26 +61,26 @@ fn lists(header: &str, etag: Option<&str>, weakly: bool) -> bool {
 /// Decides, in the order of RFC 9110, section 13.2.2.
 pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
     let etag = facts.etag.as_deref();
-    if let Some(tags) = text(headers, &IF_MATCH) {
+    if let Some(tags) = text(headers, IF_MATCH) {
         if !lists(tags, etag, false) {
             return Verdict::Failed;
         }
     } else if let (Some(date), Some(modified)) =
-        (text(headers, &IF_UNMODIFIED_SINCE).and_then(seconds), facts.modified_s)
+        (text(headers, IF_UNMODIFIED_SINCE).and_then(seconds), facts.modified_s)
         && modified > date
     {
         return Verdict::Failed;
     }
-    if let Some(tags) = text(headers, &IF_NONE_MATCH) {
+    if let Some(tags) = text(headers, IF_NONE_MATCH) {
         if lists(tags, etag, true) {
             return Verdict::NotModified;
         }
-    } else if let (Some(date), Some(modified)) = (text(headers, &IF_MODIFIED_SINCE).and_then(seconds), facts.modified_s)
+    } else if let (Some(date), Some(modified)) = (text(headers, IF_MODIFIED_SINCE).and_then(seconds), facts.modified_s)
         && modified <= date
     {
         return Verdict::NotModified;
     }
-    match (text(headers, &RANGE), facts.size) {
+    match (text(headers, RANGE), facts.size) {
         (Some(range), Some(size)) if range_applies(headers, facts) => parts(range, size),
         _ => Verdict::Whole,
     }
@@ -90,7 +88,7 @@ pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
 
 /// `If-Range`: a part only helps a client that has the other parts of the very same bytes.
 fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
-    match headers.get(header::IF_RANGE).map(|_| text(headers, &IF_RANGE)) {
+    match headers.get(header::IF_RANGE).map(|_| text(headers, IF_RANGE)) {
         None => true,
         Some(Some(tag)) if tag.starts_with('"') => facts.etag.as_deref() == Some(tag),
         Some(Some(date)) => seconds(date).is_some_and(|date| facts.modified_s == Some(date)),
@@ -145,6 +143,8 @@ fn part(spec: &str, size: u64) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderName;
+
     use super::*;
 
     const DATE: &str = "Fri, 15 Jun 2012 20:05:20 GMT";

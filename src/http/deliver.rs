@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 use super::conditional::{Facts, Verdict, http_date, judge};
 use super::disposition::attachment;
 use super::parts::Parts;
-use super::socket::{FileBody, Outlet};
+use super::socket::{FileBody, Outlet, cut_short};
 use crate::blob::{BlobBody, Buffers, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
@@ -143,19 +143,13 @@ pub async fn deliver(
     })
 }
 
-/// The stream itself. An error in it ends the connection: the client must not take a part for the whole.
+/// The stream itself.
 fn send(
     mut response: HttpResponseBuilder,
     length: Option<u64>,
     bytes: BoxStream<'static, Result<Bytes, StoreError>>,
 ) -> HttpResponse {
-    let stream = bytes
-        .inspect(|chunk| {
-            if let Err(error) = chunk {
-                log::error!("a download was cut short: {error}");
-            }
-        })
-        .map(|chunk| chunk.map_err(|error| Box::new(error) as Box<dyn std::error::Error>));
+    let stream = bytes.map(|chunk| chunk.map_err(|error| Box::new(cut_short(error)) as Box<dyn std::error::Error>));
     match length {
         Some(length) => response.body(SizedStream::new(length, stream)),
         None => response.streaming(stream),

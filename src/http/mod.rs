@@ -7,6 +7,7 @@ pub mod conditional;
 pub mod deliver;
 mod disposition;
 pub mod guard;
+pub mod headers;
 mod leftover;
 pub mod observe;
 mod parts;

@@ -143,8 +143,8 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// The file could not be read. The connection ends: the client must not take a part for the whole.
-fn cut_short(error: io::Error) -> io::Error {
+/// Notes that bytes could not be read. The connection ends then: the client must not take a part for the whole.
+pub(super) fn cut_short<E: std::fmt::Display>(error: E) -> E {
     log::error!("a download was cut short: {error}");
     error
 }

@@ -13,6 +13,15 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The same with what else is said of the size: the length of the body, say.
+    ///
+    /// # Errors
+    /// `DigestMismatch` when the two differ.
+    pub fn and_size(self, size: Option<u64>) -> Result<Self> {
+        self.check(size, &Digests::default())?;
+        Ok(Self { size: self.size.or(size), ..self })
+    }
+
     /// Compares what was claimed with what came.
     ///
     /// # Errors

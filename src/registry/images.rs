@@ -275,7 +275,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Images by filter and order, for administration: no rights are checked.
+    /// All images in a state, for administration: no rights are checked.
+    pub(super) async fn all_in(&self, status: Status) -> Result<Vec<Image>> {
+        self.all(Filter::spelled(Attr::Status, status.word())).await
+    }
+
+    /// Images by filter, for administration: no rights are checked.
     pub(super) async fn all(&self, filter: Filter) -> Result<Vec<Image>> {
         let query = Query { filter, sort: Sort::default(), limit: usize::MAX, after: None };
         Ok(self.catalog.list(&query).await?.images)

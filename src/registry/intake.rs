@@ -165,6 +165,11 @@ impl Intake {
     }
 }
 
+/// The answer to whoever goes on with an upload that has ended.
+pub(super) fn over() -> Error {
+    Error::internal("the upload is over")
+}
+
 /// The answer to more bytes than an image may have.
 pub(super) fn too_large(max: u64) -> Error {
     Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))

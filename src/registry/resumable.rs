@@ -12,15 +12,14 @@ use tokio::task::JoinHandle;
 
 use super::desk::Seat;
 use super::images::format_is_fixed;
-use super::intake::Intake;
+use super::intake::{Intake, over};
 use super::publish::publish;
 use super::saving::{Saving, is_saving};
 use super::{Caller, Claim, Registry};
 use crate::blob::StoreError;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::Filter;
-use crate::image::{Attr, BlobKey, Image, ImageId, ImagePatch, Resumable, Status, Ticket, Timestamp};
+use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, Ticket, Timestamp};
 
 /// An upload that nobody goes on with is given up after this.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -100,8 +99,12 @@ impl Registry {
             let Claim { size, digests } = claim;
             let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
             let (mut saving, key) = registry.expect_bytes(&who, into, &patch, &claim, Some(resumable)).await?;
-            let mut writer = registry.store.begin(&key, None).await?;
-            writer.keep().await?;
+            let kept = async { registry.store.begin(&key, None).await?.keep().await };
+            if let Err(error) = kept.await {
+                // What it left is of nobody's as soon as the row is back.
+                let _ = registry.store.delete(&key).await;
+                return Err(error.into());
+            }
             saving.disarm();
             Progress::of(registry.catalog.get(saving.id()).await?)
         });
@@ -212,11 +215,10 @@ impl Registry {
         noted.await?.ok_or_else(|| not_found(id))
     }
 
-    /// The uploads that are in pieces, with the keys of their bytes.
+    /// The uploads that are in pieces.
     pub(super) async fn resumables(&self) -> Result<Vec<(Image, Resumable)>> {
-        let saving = self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await?;
-        let resumable = |image: Image| Some((image.ticket?.resumable?, image));
-        Ok(saving.into_iter().filter_map(resumable).map(|(resumable, image)| (image, resumable)).collect())
+        let resumable = |image: Image| image.ticket?.resumable.map(|resumable| (image, resumable));
+        Ok(self.all_in(Status::Saving).await?.into_iter().filter_map(resumable).collect())
     }
 
     /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
@@ -335,7 +337,7 @@ impl Append {
     ///
     /// # Errors
     /// As [`super::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
+    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
         let ready = async {
             if let Some(size) = self.size.filter(|size| *size != self.received()) {
                 let text = format!("The upload has {} of {size} bytes.", self.received());
@@ -357,7 +359,7 @@ impl Append {
         let (key, patch) = (self.key.clone(), patch.clone());
         let done = tokio::spawn(async move {
             match intake.finish().await {
-                Ok(received) => publish(saving, key, received, patch, seat).await,
+                Ok(received) => Progress::of(publish(saving, key, received, patch, seat).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(seat);
@@ -381,10 +383,6 @@ impl Drop for Append {
 /// The answer to whoever had the seat.
 pub fn taken_over() -> Error {
     Error::new(Kind::Conflict, "Another request goes on with this upload.")
-}
-
-fn over() -> Error {
-    Error::internal("the upload is over")
 }
 
 fn no_upload(id: ImageId) -> Error {

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use super::Registry;
 use super::saving::fallen_back;
 use crate::error::Result;
-use crate::image::query::Filter;
-use crate::image::{Attr, BlobKey, Image, Status};
+use crate::image::{BlobKey, Image, Status};
 
 /// What a sweep found to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +41,7 @@ impl Registry {
             stay.insert(image.id);
         }
         let mut uploads = 0;
-        for image in self.all(Filter::spelled(Attr::Status, Status::Saving.word())).await? {
+        for image in self.all_in(Status::Saving).await? {
             if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) && !stay.contains(&image.id) {
                 match self.end_dead_upload(&image).await {
                     Ok(()) => uploads += 1,
@@ -72,7 +71,7 @@ impl Registry {
     /// # Errors
     /// `Internal` when the catalogue does not work.
     pub async fn sweep(&self) -> Result<usize> {
-        let gone = self.all(Filter::spelled(Attr::Status, Status::Deleting.word())).await?;
+        let gone = self.all_in(Status::Deleting).await?;
         let count = gone.len();
         for image in gone {
             self.remove_deleted(image).await;

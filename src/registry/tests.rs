@@ -470,7 +470,7 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let kernel = ImagePatch { kernel: Some(Some(ImageId::random())), ..ImagePatch::default() };
     assert_eq!(append.finish(&kernel).await.unwrap_err().kind(), Kind::NotFound);
     let append = bench.registry.append(&ROOT, id, all, None).await.unwrap();
-    let image = append.finish(&named("whole")).await.unwrap();
+    let image = append.finish(&named("whole")).await.unwrap().image;
     assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("whole")));
     assert!(bench.bytes(&image).await == content());
     assert_eq!(image.whole().unwrap().digests, digests_of_content());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
-use super::intake::{Intake, too_large};
+use super::intake::{Intake, over, too_large};
 use super::lanes::Digesting;
 use super::publish::{Received, publish};
 use super::saving::Saving;
@@ -169,10 +169,6 @@ impl Upload {
         }
         self.saving.put_back().await;
     }
-}
-
-fn over() -> Error {
-    Error::internal("the upload is over")
 }
 
 fn no_room(size: u64, room: u64) -> Error {

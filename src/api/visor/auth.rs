@@ -9,6 +9,7 @@ use actix_web::http::{Method, header};
 use super::signature::{ContentType, parse_authorization, string_to_sign, verify};
 use crate::account::Accounts;
 use crate::error::{Error, Kind, Result};
+use crate::http::headers::text;
 use crate::image::Timestamp;
 use crate::registry::Caller;
 
@@ -89,7 +90,7 @@ fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: boo
 
 /// A signature without a fresh date could be sent again for ever.
 fn check_date(request: &HttpRequest, now: Timestamp, window: Duration) -> Result<()> {
-    let date = request.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+    let date = text(request.headers(), header::DATE);
     let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
     let date = date.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let Some(date) = date else { return Err(refuse("A signed request needs a Date header.")) };

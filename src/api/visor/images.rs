@@ -12,8 +12,9 @@ use super::{Visor, base_url, forms};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::deliver::{deliver, unsatisfiable};
+use crate::http::headers::{announce_body, text};
 use crate::image::{Image, ImageId};
-use crate::registry::{Caller, Claim};
+use crate::registry::Caller;
 
 /// Guards `DELETE /all` against a slip of the hand.
 const CONFIRM: &str = "x-visor-confirm";
@@ -96,7 +97,7 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
 
 /// Where an image is made or changed: from headers and a raw body, or from a form.
 async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option<ImageId>) -> Result<HttpResponse> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = text(request.headers(), header::CONTENT_TYPE);
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
         let image = forms::save(request, visor, &who, payload, id).await?;
@@ -115,8 +116,7 @@ async fn save_raw(
     content_type: Option<&str>,
 ) -> Result<(Caller, Image)> {
     // Who has no business here is told so before a body is read, as far as headers can tell that there is one.
-    let announced = request.headers().contains_key(header::TRANSFER_ENCODING)
-        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let announced = announce_body(request.headers());
     let who = visor.caller_with(request, announced)?;
     let fields = Fields::of_headers(request.headers())?;
     let mut body = Body::new(payload, visor.patience);
@@ -129,7 +129,8 @@ async fn save_raw(
         return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
     }
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
-    let claim = with_length(meta.claim.clone(), request)?;
+    let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let claim = meta.claim.clone().and_size(length)?;
     let mut upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
     loop {
         match body.next().await {
@@ -170,18 +171,6 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
 /// Whether a content type is this one: names of types have no case (RFC 9110, section 8.3.1).
 pub(super) fn is_type(content_type: &str, name: &str) -> bool {
     content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
-}
-
-/// The length of the body is a claim too; two claims have to agree.
-fn with_length(claim: Claim, request: &HttpRequest) -> Result<Claim> {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    match (claim.size, length) {
-        (Some(claimed), Some(length)) if claimed != length => {
-            let text = format!("The file has {length} bytes, not {claimed} as announced.");
-            Err(Error::new(Kind::DigestMismatch, text))
-        }
-        (claimed, length) => Ok(Claim { size: claimed.or(length), ..claim }),
-    }
 }
 
 /// `DELETE /images/:id`

@@ -21,6 +21,7 @@ pub use self::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
 use crate::http::body::Patience;
+use crate::http::headers::text;
 use crate::http::server::Arrival;
 use crate::registry::{Caller, Registry};
 
@@ -51,7 +52,7 @@ impl Visor {
 /// The server's address as the client called it. The name was checked before any handler ran.
 fn base_url(request: &HttpRequest) -> String {
     let arrival = request.conn_data::<Arrival>();
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
+    let host = text(request.headers(), header::HOST).map(ToOwned::to_owned);
     let scheme = if arrival.is_some_and(|arrival| arrival.secure) { "https" } else { "http" };
     // HTTP/1.0 knows no Host.
     let host = host.or_else(|| arrival.map(|arrival| arrival.local.to_string())).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::super::meta::Fields;
 use super::super::wire::Record;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::http_date;
+use crate::http::headers::text;
 use crate::image::Attr;
 use crate::registry::{Append, Progress};
 
@@ -22,10 +23,6 @@ const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-uploa
 pub(super) enum Dialect {
     Tus,
     Draft,
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// A header that is a number of bytes.
@@ -97,12 +94,11 @@ impl Dialect {
     /// `Invalid` header; for tus, which wants a length or the announcement of one, also neither or both.
     pub(super) fn size_at_first(self, headers: &HeaderMap) -> Result<Option<u64>> {
         let size = Self::size(headers)?;
-        let deferred = text(headers, "upload-defer-length");
         match self {
-            Self::Tus if size.is_some() != (deferred == Some("1")) && (size.is_none() || deferred.is_none()) => {
-                Ok(size)
-            }
-            Self::Tus => Err(Error::invalid("Either Upload-Length or Upload-Defer-Length: 1 has to be given.")),
+            Self::Tus => match (size, text(headers, "upload-defer-length")) {
+                (Some(_), None) | (None, Some("1")) => Ok(size),
+                _ => Err(Error::invalid("Either Upload-Length or Upload-Defer-Length: 1 has to be given.")),
+            },
             Self::Draft => {
                 let all = Self::says_complete(headers) == Some(true);
                 let length = || text(headers, header::CONTENT_LENGTH.as_str()).filter(|_| all)?.parse().ok();

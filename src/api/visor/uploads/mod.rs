@@ -16,8 +16,9 @@ use super::wire::{self, Record, attr_of};
 use super::{Visor, at, base_url};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
-use crate::image::{Attr, Image, ImageId};
-use crate::registry::{Append, Caller, Claim, Progress, taken_over};
+use crate::http::headers::{announce_body, text};
+use crate::image::{Attr, ImageId};
+use crate::registry::{Append, Caller, Progress, taken_over};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -55,11 +56,6 @@ async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result
     response
 }
 
-fn has_body(request: &HttpRequest) -> bool {
-    request.headers().contains_key(header::TRANSFER_ENCODING)
-        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
-}
-
 /// `POST /uploads`: with the metadata of the image, and with the first bytes if there are any.
 async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| begin(&request, &visor, dialect, payload, None).await).await
@@ -77,23 +73,20 @@ async fn begin(
     payload: Payload,
     into: Option<ImageId>,
 ) -> Result<HttpResponse> {
-    let who = visor.caller_with(request, has_body(request))?;
     let headers = request.headers();
+    let has_body = announce_body(headers);
+    let who = visor.caller_with(request, has_body)?;
     let mut fields = Fields::of_headers(headers)?;
     dialect.add_metadata(headers, &mut fields)?;
     let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
-    let size = dialect.size_at_first(headers)?;
-    if meta.claim.size.is_some() && size.is_some() && meta.claim.size != size {
-        return Err(Error::invalid("The two lengths that are announced differ."));
-    }
-    let claim = Claim { size: size.or(meta.claim.size), ..meta.claim };
+    let claim = meta.claim.and_size(dialect.size_at_first(headers)?)?;
     let begun = visor.registry.begin_resumable(&who, into, &meta.patch, claim).await?;
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
     // An upload of no bytes is complete at once, for those who can't say so.
     let empty = dialect == Dialect::Tus && begun.size == Some(0);
-    if !has_body(request) && !empty {
+    if !has_body && !empty {
         dialect.describe(&mut response, &begun);
         return Ok(response.finish());
     }
@@ -102,7 +95,7 @@ async fn begin(
         feed(visor, request, dialect, payload, append, None).await
     };
     match fed.await {
-        Ok(fed) => Ok(show(visor, request, &who, dialect, response, fed)),
+        Ok(progress) => Ok(show(visor, request, &who, dialect, response, &progress)),
         Err(error) => {
             // The address of a new one was never told, so nobody could go on with it.
             if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
@@ -118,8 +111,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
     answer(&request, async |dialect| {
         let who = visor.caller_with(&request, true)?;
         let (id, headers) = (id_of(&request)?, request.headers());
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content_type.is_some_and(|t| is_type(t, dialect.content_type())) {
+        if !text(headers, header::CONTENT_TYPE).is_some_and(|t| is_type(t, dialect.content_type())) {
             return Err(wrong_type(dialect));
         }
         let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
@@ -128,12 +120,12 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
             Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
             append => append?,
         };
-        let fed = feed(&visor, &request, dialect, payload, append, Some((&who, last))).await?;
-        let response = match &fed {
-            Fed::Complete(_) if dialect == Dialect::Draft => HttpResponse::Ok(),
+        let progress = feed(&visor, &request, dialect, payload, append, Some((&who, last))).await?;
+        let response = match dialect {
+            Dialect::Draft if progress.is_complete() => HttpResponse::Ok(),
             _ => HttpResponse::NoContent(),
         };
-        Ok(show(&visor, &request, &who, dialect, response, fed))
+        Ok(show(&visor, &request, &who, dialect, response, &progress))
     })
     .await
 }
@@ -152,12 +144,6 @@ async fn misplaced(
     }))
 }
 
-/// What came of a request with bytes.
-enum Fed {
-    Paused(Progress),
-    Complete(Image),
-}
-
 /// Feeds a body into an upload, and completes that if it was the end. When the body ends early, what came of it stays.
 async fn feed(
     visor: &Visor,
@@ -166,7 +152,7 @@ async fn feed(
     payload: Payload,
     mut append: Append,
     last: Option<(&Caller, Fields)>,
-) -> Result<Fed> {
+) -> Result<Progress> {
     let mut body = Body::new(payload, visor.patience);
     loop {
         let chunk = tokio::select! {
@@ -183,7 +169,7 @@ async fn feed(
         }
     }
     if !dialect.completes(request.headers(), &append) {
-        return append.pause().await.map(Fed::Paused);
+        return append.pause().await;
     }
     let last = match last {
         Some((who, fields)) => fields.read(With { new: false, file: true, admin: who.is_admin() }),
@@ -192,7 +178,7 @@ async fn feed(
     match last {
         Ok(meta) => {
             append.claim(meta.claim);
-            append.finish(&meta.patch).await.map(Fed::Complete)
+            append.finish(&meta.patch).await
         }
         Err(error) => {
             append.pause().await?;
@@ -208,21 +194,17 @@ fn show(
     who: &Caller,
     dialect: Dialect,
     mut response: actix_web::HttpResponseBuilder,
-    fed: Fed,
+    progress: &Progress,
 ) -> HttpResponse {
-    let (progress, image) = match fed {
-        Fed::Paused(progress) => (progress, None),
-        Fed::Complete(image) => (
-            Progress { offset: image.size().unwrap_or(0), size: image.size(), expires_at: None, image: image.clone() },
-            Some(image),
-        ),
-    };
-    dialect.describe(&mut response, &progress);
-    let Some(image) = image else { return response.finish() };
+    dialect.describe(&mut response, progress);
+    if !progress.is_complete() {
+        return response.finish();
+    }
+    let image = &progress.image;
     response.insert_header((header::CONTENT_LOCATION, format!("{}/images/{}", base_url(request), image.id)));
     match dialect {
         // As the answer to an upload in one piece.
-        Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, &image, request)),
+        Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request)),
         Dialect::Tus => response.finish(),
     }
 }
