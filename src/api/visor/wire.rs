@@ -1,10 +1,14 @@
 //! VISOR's words: what it calls attributes and states, and how records are written as JSON, XML and headers.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use jiff::fmt::strtime;
+use jiff::tz::Offset;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
@@ -13,6 +17,9 @@ use crate::image::{Access, Attr, Image, Status, Timestamp, Value};
 
 /// How times are written. The original's `+0100` form, always in UTC.
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
+
+/// The attribute that only answers have: where the image is.
+const URI: &str = "uri";
 
 /// What VISOR calls an attribute.
 pub(super) fn name_of(attr: Attr) -> &'static str {
@@ -55,9 +62,12 @@ pub(super) fn status_word(status: Status) -> &'static str {
 
 /// A moment as VISOR writes it.
 pub(super) fn time_text(time: Timestamp) -> String {
-    let zoned = jiff::Timestamp::from_microsecond(time.0).map(|t| t.to_zoned(jiff::tz::TimeZone::UTC));
     // Out of jiff's range (year 9999) there is no better text than the number.
-    zoned.ok().and_then(|z| strtime::format(TIME_FORMAT, &z).ok()).unwrap_or_else(|| time.0.to_string())
+    let Ok(time) = jiff::Timestamp::from_microsecond(time.0) else { return time.0.to_string() };
+    let (day, clock) = (Offset::UTC.to_datetime(time).date(), Offset::UTC.to_datetime(time).time());
+    let (year, month, date) = (day.year(), day.month(), day.day());
+    // By hand, and not by the format: three of these are in every record.
+    format!("{year:04}-{month:02}-{date:02} {:02}:{:02}:{:02} +0000", clock.hour(), clock.minute(), clock.second())
 }
 
 /// The whole second that a text names, in either of the original's forms.
@@ -127,10 +137,12 @@ pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
             record.push((name_of(row.attr).into(), field));
         }
         if row.attr == Attr::Id {
-            record.push(("uri".into(), Field::Text(format!("{}/images/{}", around.base, image.id))));
+            record.push((URI.into(), Field::Text(format!("{}/images/{}", around.base, image.id))));
         }
     }
-    record.extend(image.properties.iter().map(|(name, value)| (name.clone().into(), Field::Text(value.clone()))));
+    // Another protocol may have made one that is called as an attribute of VISOR's.
+    let free = image.properties.iter().filter(|(name, _)| attr_of(name).is_none() && *name != URI);
+    record.extend(free.map(|(name, value)| (name.clone().into(), Field::Text(value.clone()))));
     record
 }
 
@@ -148,25 +160,41 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
 /// when they are set, so that is nothing.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     for (name, field) in record {
-        let text = field.text();
-        let name = HeaderName::try_from(format!("{META_PREFIX}{name}"));
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text.as_bytes())) {
+        if let (Some(name), Ok(value)) = (header_of(name), HeaderValue::from_bytes(field.text().as_bytes())) {
             response.append_header((name, value));
         }
     }
 }
 
-fn json_fields(fields: &[(Cow<'static, str>, Field)]) -> serde_json::Map<String, serde_json::Value> {
-    let value = |field: &Field| match field {
-        Field::Text(text) => text.as_str().into(),
-        Field::Number(number) => (*number).into(),
-    };
-    fields.iter().map(|(name, field)| (name.clone().into_owned(), value(field))).collect()
+/// The header of an attribute. Those that every image has are made once: to check a name costs more than to write it.
+fn header_of(name: &str) -> Option<HeaderName> {
+    static TABLE: LazyLock<HashMap<&'static str, HeaderName>> = LazyLock::new(|| {
+        let names = ATTRS.iter().map(|row| name_of(row.attr)).chain([URI]);
+        names.filter_map(|name| Some((name, HeaderName::try_from(format!("{META_PREFIX}{name}")).ok()?))).collect()
+    });
+    TABLE.get(name).cloned().or_else(|| HeaderName::try_from(format!("{META_PREFIX}{name}")).ok())
+}
+
+/// A record as a JSON object.
+struct Object<'a>(&'a [(Cow<'static, str>, Field)]);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, field) in self.0 {
+            match field {
+                Field::Text(text) => map.serialize_entry(name, text)?,
+                Field::Number(number) => map.serialize_entry(name, number)?,
+            }
+        }
+        map.end()
+    }
 }
 
 /// A record as JSON.
 fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
-    serde_json::Value::Object(json_fields(fields)).to_string()
+    // Only what can't be written into a text fails here, and all of it can.
+    serde_json::to_string(&Object(fields)).unwrap_or_default()
 }
 
 /// The characters that Rack escapes, the slash among them: the original's answers are matched byte for byte.
@@ -311,6 +339,7 @@ mod tests {
         image.id = ImageId::from_bytes([7; 16]);
         image.architecture = Some(Architecture::X86_64);
         image.properties.insert("os".into(), "linux".into());
+        image.properties.insert("status".into(), "of another protocol".into());
         let around = Surroundings { base: "http://h:1".into(), location: None };
         let id = "07070707-0707-0707-0707-070707070707";
         assert_eq!(
