@@ -4,6 +4,7 @@
 //! Knows the engine seam, and never today's row types: a step carries frozen copies of what it reads.
 
 mod m0001_initial_layout;
+mod m0002_container_index;
 
 use crate::catalog::engine::{Engine, EngineError, KeyRange, Table};
 
@@ -25,6 +26,7 @@ pub struct Step {
 /// Every step, in order.
 pub static STEPS: &[Step] = &[
     m0001_initial_layout::STEP,
+    m0002_container_index::STEP,
     // The next step goes here.
 ];
 

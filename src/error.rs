@@ -26,6 +26,8 @@ pub enum Kind {
     Forbidden,
     /// More bytes than allowed.
     TooLarge,
+    /// More of something than one image may have.
+    TooMany,
     /// The range asked for lies outside the image.
     BadRange,
     /// The body is of a type that does not belong here.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::NotFound,
         Kind::Invalid,
         Kind::AlreadyExists,
@@ -59,6 +61,7 @@ impl Kind {
         Kind::Unauthenticated,
         Kind::Forbidden,
         Kind::TooLarge,
+        Kind::TooMany,
         Kind::BadRange,
         Kind::MediaType,
         Kind::Unsupported,

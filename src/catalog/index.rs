@@ -4,12 +4,19 @@
 use std::collections::BTreeSet;
 
 use super::engine::{Batch, KeyRange, Table};
-use super::keys::{TAIL_BYTES, put_tail, put_text, put_value};
+use super::keys::{ID_BYTES, TAIL_BYTES, put_tail, put_text, put_value, put_value_turned};
 use crate::image::attr::ATTRS;
-use crate::image::{Attr, Image, Value};
+use crate::image::query::{Cursor, Sort};
+use crate::image::{Attr, Image, MemberStatus, Value};
 
 /// The tag of the index over free attributes; far from the tags of [`tag`].
 const PROPERTY_TAG: u8 = 0xf0;
+
+/// The tag of the index over the words that images are tagged with.
+const WORD_TAG: u8 = 0xf1;
+
+/// The tag of the index over members.
+const MEMBER_TAG: u8 = 0xf2;
 
 /// So much of a free attribute's value goes into its key. Longer values share a stretch of keys and are told apart
 /// by the row, which every answer is tested against anyway.
@@ -22,6 +29,8 @@ fn tag(attr: Attr) -> Option<u8> {
         Attr::Id => None,
         // Not sortable: what is shown differs from what is kept.
         Attr::Location => None,
+        Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => None,
+        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 => None,
         Attr::Name => Some(1),
         Attr::Architecture => Some(2),
         Attr::Visibility => Some(3),
@@ -37,6 +46,7 @@ fn tag(attr: Attr) -> Option<u8> {
         Attr::CreatedAt => Some(13),
         Attr::UploadedAt => Some(14),
         Attr::UpdatedAt => Some(15),
+        Attr::Container => Some(16),
     }
 }
 
@@ -50,6 +60,29 @@ pub(crate) fn sort_key(attr: Attr, image: &Image) -> Vec<u8> {
     put_value(&mut key, attr.read(image).as_ref());
     put_tail(&mut key, image);
     key
+}
+
+/// Where an image stands in an order. By one attribute that is its entry's key; by several the values of the others
+/// stand before the tail, turned where they go another way than the first.
+pub(crate) fn place(sort: &Sort, image: &Image) -> Cursor {
+    let mut key = sort_key(sort.by, image);
+    let first = key.len().saturating_sub(TAIL_BYTES);
+    if !sort.is_simple() {
+        let tail = key.split_off(first);
+        for (attr, direction) in &sort.then {
+            let put = if *direction == sort.direction { put_value } else { put_value_turned };
+            put(&mut key, attr.read(image).as_ref());
+        }
+        key.extend(tail);
+    }
+    Cursor { key, first }
+}
+
+/// What all entries begin with that stand for the same value of `attr`, of one that lies in its order. By creation the
+/// entries of any value do, and the time stands in their tails.
+pub(crate) fn group_of(attr: Attr, entry: &[u8]) -> &[u8] {
+    let behind = if attr == Attr::CreatedAt { ID_BYTES } else { TAIL_BYTES };
+    &entry[..entry.len().saturating_sub(behind)]
 }
 
 /// The end of a sort key, by which entries of one value are ordered.
@@ -72,6 +105,12 @@ pub(crate) fn value_prefix(attr: Attr, value: &Value<'_>) -> Option<Vec<u8>> {
     Some(key)
 }
 
+/// What the entries of all images that have the attribute begin with; `None` if it has no index.
+pub(crate) fn any_value_prefix(attr: Attr) -> Option<Vec<u8>> {
+    // Of an absent value this byte is 0.
+    Some(vec![tag(attr)?, 1])
+}
+
 /// What the entries of all images with this free attribute begin with.
 pub(crate) fn property_prefix(name: &str, value: &str) -> Vec<u8> {
     let mut key = vec![PROPERTY_TAG];
@@ -80,15 +119,34 @@ pub(crate) fn property_prefix(name: &str, value: &str) -> Vec<u8> {
     key
 }
 
+/// What the entries of all images with this tag begin with.
+pub(crate) fn word_prefix(word: &str) -> Vec<u8> {
+    let mut key = vec![WORD_TAG];
+    put_text(&mut key, word);
+    key
+}
+
+/// What the entries of all images with this member begin with, in this status or in any.
+pub(crate) fn member_prefix(account: &str, status: Option<MemberStatus>) -> Vec<u8> {
+    let mut key = vec![MEMBER_TAG];
+    put_text(&mut key, account);
+    if let Some(status) = status {
+        put_text(&mut key, status.name());
+    }
+    key
+}
+
 /// Every index entry of an image.
 pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
     let attributes = ATTRS.iter().filter(|row| tag(row.attr).is_some()).map(|row| sort_key(row.attr, image));
-    let properties = image.properties.iter().map(|(name, value)| {
-        let mut key = property_prefix(name, value);
+    let properties = image.properties.iter().map(|(name, value)| property_prefix(name, value));
+    let words = image.tags.iter().map(|word| word_prefix(word));
+    let members = image.members.iter().map(|(account, member)| member_prefix(account, Some(member.status)));
+    let with_tail = |mut key: Vec<u8>| {
         put_tail(&mut key, image);
         key
-    });
-    attributes.chain(properties).collect()
+    };
+    attributes.chain(properties.chain(words).chain(members).map(with_tail)).collect()
 }
 
 /// Adds to a batch what turns the entries of `old` into those of `new`.
@@ -111,7 +169,7 @@ mod tests {
 
     #[test]
     fn tags_are_unique_and_stand_where_the_attribute_table_says() {
-        let mut seen = BTreeSet::from([PROPERTY_TAG]);
+        let mut seen = BTreeSet::from([PROPERTY_TAG, WORD_TAG, MEMBER_TAG]);
         for row in &ATTRS {
             if let Some(tag) = tag(row.attr) {
                 assert!(seen.insert(tag), "tag {tag} stands twice");
@@ -126,9 +184,10 @@ mod tests {
         let mut new = old.clone();
         new.name = Some("b".into());
         new.properties.insert("os".into(), "debian".into());
+        new.tags.insert("t".into());
         let mut batch = Batch::default();
         update(&mut batch, Some(&old), Some(&new));
-        assert_eq!(batch.writes.len(), 3, "the old name goes, the new name and the property come");
+        assert_eq!(batch.writes.len(), 4, "the old name goes; the new name, the property and the tag come");
         assert!(batch.writes.iter().all(|write| id_of(&write.key) == Some(old.id)));
     }
 

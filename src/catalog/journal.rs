@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::row::{ResumableV2, RowError, RowV1, RowV2, VERSION, check_version};
+use super::row::{ResumableV2, RowError, RowV1, RowV2, RowV3, VERSION, check_version};
 use crate::image::{Image, ImageId};
 
-/// Longest line that is read. A record is at most about 150 KB (all texts at their limits, escaped).
+/// Longest line that is read. A record is at most about 500 KB (all texts at their limits, escaped).
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// `{"crc":"` + eight digits + `",`
@@ -38,29 +38,25 @@ pub(crate) enum Entry {
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Outgoing<'a> {
-    Begin {
-        seq: u64,
-        images: u64,
-    },
-    Put {
-        seq: u64,
-        v: u8,
-        image: &'a RowV1,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        resumable: Option<&'a ResumableV2>,
-    },
-    Delete {
-        seq: u64,
-        id: Uuid,
-    },
+    Begin { seq: u64, images: u64 },
+    Put { seq: u64, v: u8, image: &'a RowV3 },
+    Delete { seq: u64, id: Uuid },
 }
 
+/// What a line says, with a row of the newest version.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
     Begin { seq: u64, images: u64 },
-    Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
+    Put { seq: u64, image: Box<RowV3> },
     Delete { seq: u64, id: Uuid },
+}
+
+/// A line of version 1 or 2 with a row. The first version has none of the last.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Old {
+    Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
 }
 
 /// The version of a line's row, where it has one.
@@ -81,8 +77,7 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
 
 /// The line that records an image.
 pub(crate) fn put_line(seq: u64, image: &Image) -> io::Result<Vec<u8>> {
-    let RowV2 { image, resumable } = image.into();
-    line(&Outgoing::Put { seq, v: VERSION, image: &image, resumable: resumable.as_ref() })
+    line(&Outgoing::Put { seq, v: VERSION, image: &image.into() })
 }
 
 /// The line that records a removal.
@@ -102,12 +97,15 @@ fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
     // Before the row itself, whose shape belongs to its version.
     let Version { v } = serde_json::from_slice(&json).map_err(malformed)?;
     v.map_or(Ok(()), check_version)?;
+    if matches!(v, Some(1 | 2)) {
+        let Old::Put { seq, image, resumable } = serde_json::from_slice(&json).map_err(malformed)?;
+        let row = RowV3::from(RowV2 { image: *image, resumable });
+        return Ok((seq, Entry::Put(Box::new(row.try_into()?))));
+    }
     Ok(match serde_json::from_slice(&json).map_err(malformed)? {
         Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
         Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
-        Incoming::Put { seq, image, resumable } => {
-            (seq, Entry::Put(Box::new(RowV2 { image: *image, resumable }.try_into()?)))
-        }
+        Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),
     })
 }
 
@@ -336,6 +334,7 @@ pub(crate) enum AppendError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::row::tests::old_image;
     use crate::image::change::tests::sample;
 
     fn replayed(journal: &mut Journal) -> (Vec<(u64, Entry)>, u64) {
@@ -406,6 +405,26 @@ mod tests {
         assert_eq!((entries.len(), damaged), (3, 1));
     }
 
+    /// As the programs wrote them that knew versions 1 and 2.
+    #[test]
+    fn lines_of_earlier_versions_are_read() {
+        let image = r#""image":{"id":"07070707-0707-0707-0707-070707070707","revision":3,"name":"a","owner":"me",
+            "visibility":"public","status":"saving","format":null,"kind":null,"architecture":null,"store":null,
+            "kernel":null,"ramdisk":null,"parts":[{"kind":"whole","location":{"stored":{"store":"file",
+            "key":"07070707-0707-0707-0707-070707070707.iso"}},"size_bytes":9,
+            "md5":"33333333333333333333333333333333",
+            "sha256":"4444444444444444444444444444444444444444444444444444444444444444","etag":null}],
+            "properties":{"os":"linux"},"created_at_us":5000000,"updated_at_us":null,"uploaded_at_us":null,
+            "ticket":{"boot":"09090909-0909-0909-0909-090909090909","fallback":"fail"}}"#;
+        let resumable = r#","resumable":{"offset":4,"size_bytes":9,"md5":"55555555555555555555555555555555",
+            "sha256":null,"expires_at_us":8}"#;
+        for (v, crc, resumable) in [(1, "98cf4375", ""), (2, "0c42ec0c", resumable)] {
+            let rest = format!("\"op\":\"put\",\"seq\":3,\"v\":{v},{image}{resumable}}}").replace("\n            ", "");
+            let (seq, entry) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
+            assert_eq!((seq, entry), (3, Entry::Put(Box::new(old_image(v == 2)))));
+        }
+    }
+
     #[test]
     fn a_new_segment_replaces_the_old_and_keeps_one() {
         let dir = tempfile::tempdir().unwrap();
@@ -439,15 +458,15 @@ mod tests {
         let put = put_line(1, &sample("a")).unwrap();
         let put = std::str::from_utf8(&put[CRC_HEAD_BYTES..put.len() - 1]).unwrap();
         for (from, to) in [
-            ("\"v\":2", "\"v\":3"),
-            ("\"v\":2,\"image\":{\"id\"", "\"v\":3,\"image\":{\"key\""),
+            ("\"v\":3", "\"v\":4"),
+            ("\"v\":3,\"image\":{\"id\"", "\"v\":4,\"image\":{\"key\""),
             ("\"public\"", "\"secret\""),
             ("\"op\":\"put\"", "\"op\":\"merge\""),
         ] {
             assert!(put.contains(from), "{from}: {put}");
             let newer = put.replace(from, to);
             let line = format!("{{\"crc\":\"{:08x}\",{newer}", crc32fast::hash(newer.as_bytes()));
-            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(3) | RowError::Malformed(_))), "{to}");
+            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(4) | RowError::Malformed(_))), "{to}");
             let dir = tempfile::tempdir().unwrap();
             let (mut journal, ..) = three_lines(dir.path());
             journal.append(format!("{line}\n").as_bytes(), 1).unwrap();

@@ -6,7 +6,10 @@
 use crate::image::{Image, ImageId, Timestamp, Value};
 
 /// Creation time and id: what every index key ends with.
-pub(crate) const TAIL_BYTES: usize = 8 + 16;
+pub(crate) const TAIL_BYTES: usize = 8 + ID_BYTES;
+
+/// What every key ends with that leads to an image.
+pub(crate) const ID_BYTES: usize = 16;
 
 /// Appends text so that it sorts bytewise and ends unmistakably: a zero byte becomes `00 ff`, the end is `00 00`.
 pub(crate) fn put_text(key: &mut Vec<u8>, text: &str) {
@@ -36,7 +39,16 @@ pub(crate) fn put_value(key: &mut Vec<u8>, value: Option<&Value<'_>>) {
         Value::Int(number) => key.extend(number.to_be_bytes()),
         Value::Time(time) => put_time(key, *time),
         Value::Id(id) => key.extend(id.as_bytes()),
+        Value::Flag(flag) => key.push(u8::from(*flag)),
     }
+}
+
+/// The same for an order the other way round. No value's bytes are the beginning of another's, so turning all bits
+/// turns the order.
+pub(crate) fn put_value_turned(key: &mut Vec<u8>, value: Option<&Value<'_>>) {
+    let from = key.len();
+    put_value(key, value);
+    key[from..].iter_mut().for_each(|byte| *byte = !*byte);
 }
 
 /// Appends what every index key ends with.
@@ -47,7 +59,7 @@ pub(crate) fn put_tail(key: &mut Vec<u8>, image: &Image) {
 
 /// The id at the end of an index key, or that a key of the image table is.
 pub(crate) fn id_of(key: &[u8]) -> Option<ImageId> {
-    key.last_chunk::<16>().map(|bytes| ImageId::from_bytes(*bytes))
+    key.last_chunk::<ID_BYTES>().map(|bytes| ImageId::from_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -62,12 +74,13 @@ mod tests {
             any::<u64>().prop_map(Value::Int),
             any::<i64>().prop_map(|t| Value::Time(Timestamp(t))),
             any::<[u8; 16]>().prop_map(|b| Value::Id(ImageId::from_bytes(b))),
+            any::<bool>().prop_map(Value::Flag),
         ]
     }
 
-    fn key(value: Option<&Value<'_>>, tail: u8) -> Vec<u8> {
+    fn key(put: fn(&mut Vec<u8>, Option<&Value<'_>>), value: Option<&Value<'_>>, tail: u8) -> Vec<u8> {
         let mut key = Vec::new();
-        put_value(&mut key, value);
+        put(&mut key, value);
         key.push(tail);
         key
     }
@@ -81,7 +94,10 @@ mod tests {
                 _ => true,
             };
             prop_assume!(same_type);
-            prop_assert_eq!((&a, x).cmp(&(&b, y)), key(a.as_ref(), x).cmp(&key(b.as_ref(), y)));
+            let order = (&a, x).cmp(&(&b, y));
+            prop_assert_eq!(order, key(put_value, a.as_ref(), x).cmp(&key(put_value, b.as_ref(), y)));
+            let turned = a.cmp(&b).reverse().then(x.cmp(&y));
+            prop_assert_eq!(turned, key(put_value_turned, a.as_ref(), x).cmp(&key(put_value_turned, b.as_ref(), y)));
         }
     }
 }

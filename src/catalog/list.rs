@@ -1,11 +1,11 @@
 //! Carries out a plan: reads entries in bounded pieces, tests every row against the whole filter, and stops when the
 //! page is full.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::engine::{Engine, Entry, KeyRange, Table};
-use super::index::{sort_key, tail};
+use super::engine::{Engine, Entry, KeyRange, Table, after_prefix};
+use super::index::{group_of, place, sort_key, tail};
 use super::keys::id_of;
 use super::load::stored;
 use super::plan::{Plan, plan};
@@ -25,11 +25,11 @@ const PIECE_MIN: usize = 32;
 /// In words, why the engine can't be trusted.
 pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, String> {
     let probe = |range: &KeyRange, most: usize| Ok(engine.scan(range, false, most)?.len());
-    let plan = plan(&query.filter, query.sort, &probe).map_err(|error| error.to_string())?;
+    let plan = plan(&query.filter, &query.sort, &probe).map_err(|error| error.to_string())?;
     log::debug!("plan: {plan:?}");
     match plan {
         Plan::Nothing => Ok(Page { images: Vec::new(), next: None }),
-        Plan::One(id) => gather(engine, BTreeSet::from([id]), query).await,
+        Plan::These(ids) => gather(engine, ids.into_iter().collect(), query).await,
         Plan::Gather(ranges) => {
             let mut ids = BTreeSet::new();
             for range in &ranges {
@@ -40,20 +40,35 @@ pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, Str
         }
         Plan::WalkValue { prefix } => {
             let mut range = KeyRange::prefix(Table::Index, &prefix);
-            if let Some(Cursor(after)) = &query.after {
-                // Sorted by creation the place is in another index; both end with the same tail.
-                let by_creation = query.sort.by == Attr::CreatedAt;
-                let place = if by_creation { [&prefix, tail(after)].concat() } else { after.clone() };
-                resume(&mut range, query.sort.direction, place);
-            }
+            // Sorted by creation the place is in another index; both end with the same tail.
+            let by_creation = (query.sort.by == Attr::CreatedAt).then_some(&prefix[..]);
+            resume_behind_cursor(&mut range, query, by_creation);
             walk(engine, range, query).await
         }
         Plan::WalkOrder(mut range) => {
-            if let Some(Cursor(after)) = &query.after {
-                resume(&mut range, query.sort.direction, after.clone());
-            }
+            resume_behind_cursor(&mut range, query, None);
             walk(engine, range, query).await
         }
+    }
+}
+
+/// Narrows a range to what lies behind the place where the page begins, or by several attributes to the images that have
+/// the same first value, and those behind them. `prefix`: what all entries begin with, if only their tails are in order.
+fn resume_behind_cursor(range: &mut KeyRange, query: &Query, prefix: Option<&[u8]>) {
+    let Some(Cursor { key, first }) = &query.after else { return };
+    if query.sort.is_simple() {
+        resume(range, query.sort.direction, prefix.map_or(key.clone(), |prefix| [prefix, tail(key)].concat()));
+        return;
+    }
+    let group = &key[..*first];
+    let group = match prefix {
+        // The time of creation is the only value, and the first of a tail.
+        Some(prefix) => [prefix, &group[group.len().saturating_sub(size_of::<i64>())..]].concat(),
+        None => group.to_vec(),
+    };
+    match query.sort.direction {
+        Direction::Ascending => range.start = Bound::Included(group),
+        Direction::Descending => range.end = after_prefix(&group),
     }
 }
 
@@ -65,8 +80,65 @@ fn resume(range: &mut KeyRange, direction: Direction, place: Vec<u8>) {
     }
 }
 
+/// The first images of an order, as many as a page has.
+struct Best<'a> {
+    query: &'a Query,
+    images: BTreeMap<Vec<u8>, Image>,
+}
+
+impl<'a> Best<'a> {
+    fn new(query: &'a Query) -> Self {
+        Self { query, images: BTreeMap::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.images.len() == self.query.limit
+    }
+
+    /// Takes an image in if it passes and belongs to the page, and lets the last one go that does not any more.
+    fn offer(&mut self, image: Image) {
+        let Query { filter, sort, limit, after } = self.query;
+        if !filter.passes(&image) {
+            return;
+        }
+        let key = place(sort, &image).key;
+        let behind = after.as_ref().is_none_or(|after| match sort.direction {
+            Direction::Ascending => key > after.key,
+            Direction::Descending => key < after.key,
+        });
+        if !behind {
+            return;
+        }
+        self.images.insert(key, image);
+        if self.images.len() > *limit {
+            match sort.direction {
+                Direction::Ascending => self.images.pop_last(),
+                Direction::Descending => self.images.pop_first(),
+            };
+        }
+    }
+
+    fn page(self) -> Page {
+        let images = self.images.into_values();
+        let images = match self.query.sort.direction {
+            Direction::Ascending => images.collect(),
+            Direction::Descending => images.rev().collect(),
+        };
+        page(images, self.query)
+    }
+}
+
 /// Walks entries that lie in the order asked for.
-async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
+async fn walk(engine: &dyn Engine, range: KeyRange, query: &Query) -> Result<Page, String> {
+    if query.sort.is_simple() {
+        walk_simple(engine, range, query).await
+    } else {
+        walk_groups(engine, range, query).await
+    }
+}
+
+/// By one attribute the entries are in order one by one.
+async fn walk_simple(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
     // By id or creation an image never moves. By anything else its entry's key is its place in the order.
     let may_move = !matches!(query.sort.by, Attr::Id | Attr::CreatedAt);
     let backwards = query.sort.direction == Direction::Descending;
@@ -98,6 +170,39 @@ async fn walk(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result
     Ok(page(images, query))
 }
 
+/// By several attributes entries are in order value by value: all that have the first attribute's value are read before
+/// one of them is known to be the next. No more of them are kept than the page has.
+async fn walk_groups(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
+    let (by, backwards) = (query.sort.by, query.sort.direction == Direction::Descending);
+    let mut best = Best::new(query);
+    let mut group = Vec::new();
+    'walk: loop {
+        let entries = engine.scan(&range, backwards, PIECE_MAX).map_err(|error| error.to_string())?;
+        let read = entries.len();
+        if let Some((last, _)) = entries.last() {
+            resume(&mut range, query.sort.direction, last.clone());
+        }
+        for entry in entries {
+            if group != group_of(by, &entry.0) {
+                if best.is_full() {
+                    break 'walk;
+                }
+                group = group_of(by, &entry.0).to_vec();
+            }
+            let Some(image) = image_of(engine, range.table, &entry)? else { continue };
+            // As above: it is met where it stands now.
+            if by == Attr::CreatedAt || sort_key(by, &image) == entry.0 {
+                best.offer(image);
+            }
+        }
+        if read < PIECE_MAX {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(best.page())
+}
+
 /// The image that an entry leads to; `None` if it was removed since the entry was read.
 fn image_of(engine: &dyn Engine, table: Table, (key, value): &Entry) -> Result<Option<Image>, String> {
     if table == Table::Image {
@@ -109,32 +214,20 @@ fn image_of(engine: &dyn Engine, table: Table, (key, value): &Entry) -> Result<O
 
 /// Reads some images, and orders in memory those that pass.
 async fn gather(engine: &dyn Engine, ids: BTreeSet<ImageId>, query: &Query) -> Result<Page, String> {
-    let mut found = Vec::new();
+    let mut best = Best::new(query);
     for (position, id) in ids.into_iter().enumerate() {
         if position % PIECE_MAX == PIECE_MAX - 1 {
             tokio::task::yield_now().await;
         }
-        if let Some((image, _)) = stored(engine, id)?
-            && query.filter.passes(&image)
-        {
-            found.push((sort_key(query.sort.by, &image), image));
+        if let Some((image, _)) = stored(engine, id)? {
+            best.offer(image);
         }
     }
-    found.sort_unstable_by(|(a, _), (b, _)| match query.sort.direction {
-        Direction::Ascending => a.cmp(b),
-        Direction::Descending => b.cmp(a),
-    });
-    let behind = |key: &Vec<u8>| match (&query.after, query.sort.direction) {
-        (None, _) => true,
-        (Some(Cursor(after)), Direction::Ascending) => key > after,
-        (Some(Cursor(after)), Direction::Descending) => key < after,
-    };
-    let images = found.into_iter().filter(|(key, _)| behind(key)).map(|(_, image)| image).take(query.limit).collect();
-    Ok(page(images, query))
+    Ok(best.page())
 }
 
 fn page(images: Vec<Image>, query: &Query) -> Page {
     let full = images.len() == query.limit;
-    let next = images.last().filter(|_| full).map(|last| Cursor(sort_key(query.sort.by, last)));
+    let next = images.last().filter(|_| full).map(|last| place(&query.sort, last));
     Page { images, next }
 }

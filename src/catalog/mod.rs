@@ -135,8 +135,8 @@ impl Catalog {
     }
 
     /// The place just behind an image in an order.
-    pub fn cursor(image: &Image, sort: Sort) -> Cursor {
-        Cursor(index::sort_key(sort.by, image))
+    pub fn cursor(image: &Image, sort: &Sort) -> Cursor {
+        index::place(sort, image)
     }
 
     /// Counts a read. Kept in memory until [`Catalog::keep_accesses`].

@@ -5,7 +5,9 @@
 //! be slow but never wrong.
 
 use super::engine::{EngineError, KeyRange, Table, after_prefix};
-use super::index::{property_prefix, value_prefix, whole_order};
+use std::ops::Bound;
+
+use super::index::{any_value_prefix, member_prefix, property_prefix, value_prefix, whole_order, word_prefix};
 use crate::image::query::{Filter, Sort};
 use crate::image::{Attr, ImageId, Value};
 
@@ -21,8 +23,8 @@ const FEW: usize = 64;
 pub(crate) enum Plan {
     /// Nothing can pass.
     Nothing,
-    /// Only this image can pass.
-    One(ImageId),
+    /// Only these images can pass.
+    These(Vec<ImageId>),
     /// Read the images of these index entries, at most [`GATHER_MAX`] of them, and sort them in memory.
     Gather(Vec<KeyRange>),
     /// Walk entries that all have one value, which lie in the order asked for.
@@ -38,21 +40,17 @@ pub(crate) enum Plan {
 pub(crate) type Probe<'a> = &'a dyn Fn(&KeyRange, usize) -> Result<usize, EngineError>;
 
 /// Chooses a plan.
-pub(crate) fn plan(filter: &Filter, sort: Sort, probe: Probe<'_>) -> Result<Plan, EngineError> {
+pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Plan, EngineError> {
     let mut conditions = Vec::new();
     flatten(filter, &mut conditions);
 
-    if conditions.iter().any(|condition| matches!(condition, Filter::Any(choices) if choices.is_empty())) {
-        return Ok(Plan::Nothing);
-    }
     let mut in_order = None;
     for condition in &conditions {
         match condition {
-            Filter::Equals(Attr::Id, Value::Id(id)) => return Ok(Plan::One(*id)),
-            Filter::Equals(attr, value) if in_order.is_none() && keeps_order(*attr, sort) => {
-                in_order = value_prefix(*attr, value);
-            }
-            _ => {}
+            Filter::Any(choices) if choices.is_empty() => return Ok(Plan::Nothing),
+            Filter::Equals(Attr::Id, Value::Id(id)) => return Ok(Plan::These(vec![*id])),
+            Filter::OneOf(Attr::Id, values) => return Ok(Plan::These(ids(values))),
+            condition => in_order = in_order.or_else(|| stretch_in_order(condition, sort.by)),
         }
     }
     // Counting reads keys: no more of them than could change the plan. "Public, or mine" usually holds for most
@@ -74,10 +72,27 @@ pub(crate) fn plan(filter: &Filter, sort: Sort, probe: Probe<'_>) -> Result<Plan
     })
 }
 
-/// Whether the entries of one value of `attr` lie in the order asked for: within a value they are ordered by
+/// What the entries of a condition begin with, if they lie in the order asked for: within a value they are ordered by
 /// creation, and sorting by the attribute itself leaves creation to break the ties.
-fn keeps_order(attr: Attr, sort: Sort) -> bool {
-    sort.by == Attr::CreatedAt || sort.by == attr
+fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
+    match condition {
+        Filter::Equals(attr, value) if by == *attr || by == Attr::CreatedAt => value_prefix(*attr, value),
+        Filter::OneOf(attr, values) if by == *attr || by == Attr::CreatedAt => match &values[..] {
+            [value] => value_prefix(*attr, value),
+            _ => None,
+        },
+        Filter::Property(name, value) if by == Attr::CreatedAt => Some(property_prefix(name, value)),
+        Filter::Tag(word) if by == Attr::CreatedAt => Some(word_prefix(word)),
+        Filter::Member { account, status: Some(status) } if by == Attr::CreatedAt => {
+            Some(member_prefix(account, Some(*status)))
+        }
+        _ => None,
+    }
+}
+
+fn ids(values: &[Value<'_>]) -> Vec<ImageId> {
+    let id = |value: &Value<'_>| if let Value::Id(id) = value { Some(*id) } else { None };
+    values.iter().filter_map(id).collect()
 }
 
 /// All conditions that have to hold.
@@ -94,17 +109,40 @@ fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
     match condition {
         Filter::Equals(attr, value) => value_prefix(*attr, value).map(prefix),
         Filter::Property(name, value) => Some(prefix(property_prefix(name, value))),
-        Filter::Within(attr, low, high) => {
-            let start = KeyRange::prefix(Table::Index, &value_prefix(*attr, low)?).start;
-            let end = after_prefix(&value_prefix(*attr, high)?);
-            Some(vec![KeyRange { table: Table::Index, start, end }])
+        Filter::Tag(word) => Some(prefix(word_prefix(word))),
+        Filter::Member { account, status } => Some(prefix(member_prefix(account, *status))),
+        Filter::OneOf(attr, values) => {
+            let prefixes = values.iter().map(|value| value_prefix(*attr, value).map(prefix));
+            prefixes.collect::<Option<Vec<_>>>().map(|ranges| ranges.concat())
         }
+        Filter::Within(attr, low, high) => Some(vec![stretch(*attr, low, high)?]),
         Filter::Any(choices) => {
             let ranges: Option<Vec<_>> = choices.iter().map(ranges_of).collect();
             ranges.map(|ranges| ranges.concat())
         }
-        Filter::All(_) | Filter::Not(..) => None,
+        // Within a choice; conditions that have to hold anyway are looked at one by one.
+        Filter::All(filters) => filters.iter().find_map(ranges_of),
+        Filter::Not(_) => None,
     }
+}
+
+/// The entries of all images that have a value of `attr` within bounds.
+fn stretch(attr: Attr, low: &Bound<Value<'_>>, high: &Bound<Value<'_>>) -> Option<KeyRange> {
+    let start = match low {
+        Bound::Unbounded => Bound::Included(any_value_prefix(attr)?),
+        Bound::Included(value) => Bound::Included(value_prefix(attr, value)?),
+        // Behind every entry of the value is where an end that leaves them in would lie.
+        Bound::Excluded(value) => match after_prefix(&value_prefix(attr, value)?) {
+            Bound::Excluded(next) => Bound::Included(next),
+            other => other,
+        },
+    };
+    let end = match high {
+        Bound::Unbounded => after_prefix(&any_value_prefix(attr)?),
+        Bound::Included(value) => after_prefix(&value_prefix(attr, value)?),
+        Bound::Excluded(value) => Bound::Excluded(value_prefix(attr, value)?),
+    };
+    Some(KeyRange { table: Table::Index, start, end })
 }
 
 /// How many keys the ranges have together, if not more than `most`.
@@ -122,14 +160,15 @@ fn count(ranges: &[KeyRange], most: usize, probe: Probe<'_>) -> Result<Option<us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::MemberStatus;
     use crate::image::query::Direction;
 
     fn by(attr: Attr) -> Sort {
-        Sort { by: attr, direction: Direction::Ascending }
+        Sort::by(attr, Direction::Ascending)
     }
 
     fn plan_with(count: usize, filter: &Filter, sort: Sort) -> Plan {
-        plan(filter, sort, &|_, most| Ok(count.min(most))).unwrap()
+        plan(filter, &sort, &|_, most| Ok(count.min(most))).unwrap()
     }
 
     fn machine() -> Filter {
@@ -145,7 +184,9 @@ mod tests {
     #[test]
     fn an_id_is_looked_up_and_the_impossible_is_not_read() {
         let id = ImageId::random();
-        assert_eq!(plan_with(9, &Filter::spelled(Attr::Id, &id.to_string()), by(Attr::Name)), Plan::One(id));
+        assert_eq!(plan_with(9, &Filter::spelled(Attr::Id, &id.to_string()), by(Attr::Name)), Plan::These(vec![id]));
+        let several = Filter::OneOf(Attr::Id, vec![Value::Id(id), Value::Text("no id".into())]);
+        assert_eq!(plan_with(9, &several, by(Attr::Name)), Plan::These(vec![id]));
         let impossible = machine().and(Filter::nothing());
         assert_eq!(plan_with(9, &impossible, by(Attr::Name)), Plan::Nothing);
     }
@@ -171,7 +212,7 @@ mod tests {
         let rare_range = KeyRange::prefix(Table::Index, &property_prefix("os", "plan9"));
         let probe = |range: &KeyRange, most: usize| Ok(if *range == rare_range { 3 } else { most.min(100) });
         let filter = machine().and(rare);
-        assert_eq!(plan(&filter, by(Attr::Name), &probe).unwrap(), Plan::Gather(vec![rare_range.clone()]));
+        assert_eq!(plan(&filter, &by(Attr::Name), &probe).unwrap(), Plan::Gather(vec![rare_range.clone()]));
     }
 
     #[test]
@@ -180,5 +221,34 @@ mod tests {
             Filter::Any(vec![Filter::spelled(Attr::Visibility, "public"), Filter::spelled(Attr::Owner, "me")]);
         assert!(matches!(plan_with(FEW / 2, &visible, by(Attr::Name)), Plan::Gather(ranges) if ranges.len() == 2));
         assert!(matches!(plan_with(FEW, &visible, by(Attr::Name)), Plan::WalkOrder(_)));
+    }
+
+    #[test]
+    fn tags_members_and_free_attributes_are_stretches_of_keys() {
+        let accepted = Some(MemberStatus::Accepted);
+        let member = |status| Filter::Member { account: "me".into(), status };
+        for (filter, prefix, in_order) in [
+            (Filter::Tag("t".into()), word_prefix("t"), true),
+            (Filter::Property("os".into(), "linux".into()), property_prefix("os", "linux"), true),
+            (member(accepted), member_prefix("me", accepted), true),
+            // One status after the other, so not in the order of creation.
+            (member(None), member_prefix("me", None), false),
+        ] {
+            let gather = Plan::Gather(vec![KeyRange::prefix(Table::Index, &prefix)]);
+            assert_eq!(plan_with(FEW, &filter, by(Attr::Name)), gather);
+            let walk =
+                if in_order { Plan::WalkValue { prefix } } else { Plan::WalkOrder(whole_order(Attr::CreatedAt)) };
+            assert_eq!(plan_with(GATHER_MAX + 1, &filter, by(Attr::CreatedAt)), walk);
+        }
+    }
+
+    #[test]
+    fn shared_images_do_not_spoil_the_choices() {
+        let shared = Filter::Member { account: "me".into(), status: None };
+        let choices = Filter::Any(vec![
+            Filter::spelled(Attr::Visibility, "public"),
+            Filter::All(vec![shared, Filter::spelled(Attr::Visibility, "shared")]),
+        ]);
+        assert!(matches!(plan_with(1, &choices, by(Attr::Name)), Plan::Gather(ranges) if ranges.len() == 2));
     }
 }

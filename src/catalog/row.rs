@@ -1,21 +1,25 @@
 //! The stored form of an image: its own types, never the domain's and never a protocol's.
 //!
 //! One shape, two encodings: bincode behind a version byte and a checksum in the database, JSON in the journal.
-//! bincode can't evolve a struct, so a new field is a new `RowV2` with `From<RowV1>`, and the decoder keeps both.
-//! This is the only file that names bincode.
+//! bincode can't evolve a struct, so a new field is a new `RowV4` with `From<RowV3>`, the decoder keeps both, and the old
+//! one goes to `frozen`. This is the only file that names bincode.
+
+mod frozen;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::image::digest::{from_hex, hex};
+pub(crate) use self::frozen::{ResumableV2, RowV1, RowV2};
+use crate::image::digest::from_hex;
 use crate::image::{
-    Access, Digests, Fallback, Image, ImageId, Location, Part, PartKind, Resumable, Status, Timestamp, Vocabulary,
+    Access, Digests, Fallback, Image, ImageId, Location, Member, Part, PartKind, Resumable, Status, Ticket, Timestamp,
+    Vocabulary,
 };
 
 /// Version of the newest row shape, in the database and in the journal.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Version byte and CRC-32.
 const HEAD_BYTES: usize = 5;
@@ -35,9 +39,9 @@ fn malformed(why: impl std::fmt::Display) -> RowError {
     RowError::Malformed(why.to_string())
 }
 
-/// Version 1 of the shape. Frozen.
+/// Version 3 of the shape. Frozen, as every version is from the moment when a row was written in it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RowV1 {
+pub(crate) struct RowV3 {
     id: Uuid,
     revision: u64,
     name: Option<String>,
@@ -45,26 +49,35 @@ pub(crate) struct RowV1 {
     visibility: String,
     status: String,
     format: Option<String>,
+    container: Option<String>,
     kind: Option<String>,
     architecture: Option<String>,
     store: Option<String>,
     kernel: Option<Uuid>,
     ramdisk: Option<Uuid>,
-    parts: Vec<PartV1>,
+    parts: Vec<PartV3>,
     properties: BTreeMap<String, String>,
+    tags: Vec<String>,
+    members: BTreeMap<String, MemberV3>,
+    protected: bool,
+    hidden: bool,
+    min_disk_gib: u32,
+    min_ram_mib: u32,
     created_at_us: i64,
     updated_at_us: Option<i64>,
     uploaded_at_us: Option<i64>,
-    ticket: Option<TicketV1>,
+    ticket: Option<TicketV3>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct PartV1 {
+struct PartV3 {
     kind: String,
     location: LocationV1,
     size_bytes: Option<u64>,
+    virtual_size_bytes: Option<u64>,
     md5: Option<String>,
     sha256: Option<String>,
+    sha512: Option<String>,
     etag: Option<String>,
 }
 
@@ -77,61 +90,28 @@ enum LocationV1 {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct TicketV1 {
+struct MemberV3 {
+    status: String,
+    can_share: bool,
+    created_at_us: i64,
+    updated_at_us: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TicketV3 {
     boot: Uuid,
     fallback: String,
-}
-
-/// Version 2 of the shape: what version 1 has, and how far a resumable upload is. Frozen.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RowV2 {
-    pub(crate) image: RowV1,
-    pub(crate) resumable: Option<ResumableV2>,
+    resumable: Option<ResumableV3>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ResumableV2 {
+struct ResumableV3 {
     offset: u64,
     size_bytes: Option<u64>,
     md5: Option<String>,
     sha256: Option<String>,
+    sha512: Option<String>,
     expires_at_us: i64,
-}
-
-impl From<RowV1> for RowV2 {
-    fn from(image: RowV1) -> Self {
-        Self { image, resumable: None }
-    }
-}
-
-impl From<&Image> for RowV2 {
-    fn from(image: &Image) -> Self {
-        let resumable = image.ticket.and_then(|ticket| ticket.resumable).map(|resumable| ResumableV2 {
-            offset: resumable.offset,
-            size_bytes: resumable.size,
-            md5: resumable.digests.md5_hex(),
-            sha256: resumable.digests.sha256_hex(),
-            expires_at_us: resumable.expires_at.0,
-        });
-        Self { image: image.into(), resumable }
-    }
-}
-
-impl TryFrom<RowV2> for Image {
-    type Error = RowError;
-
-    fn try_from(row: RowV2) -> Result<Self, RowError> {
-        let mut image = Image::try_from(row.image)?;
-        if let (Some(ticket), Some(row)) = (&mut image.ticket, row.resumable) {
-            ticket.resumable = Some(Resumable {
-                offset: row.offset,
-                size: row.size_bytes,
-                digests: Digests { md5: digest(row.md5)?, sha256: digest(row.sha256)? },
-                expires_at: Timestamp(row.expires_at_us),
-            });
-        }
-        Ok(image)
-    }
 }
 
 fn uuid(id: ImageId) -> Uuid {
@@ -151,7 +131,7 @@ fn words<V: Vocabulary>(name: Option<&String>) -> Result<Option<V>, RowError> {
     name.map(|name| word(name)).transpose()
 }
 
-impl From<&Image> for RowV1 {
+impl From<&Image> for RowV3 {
     fn from(image: &Image) -> Self {
         fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
             value.map(|v| v.name().to_owned())
@@ -164,27 +144,32 @@ impl From<&Image> for RowV1 {
             visibility: image.visibility.name().to_owned(),
             status: image.status.word().to_owned(),
             format: name(image.format),
+            container: name(image.container),
             kind: name(image.kind),
             architecture: name(image.architecture),
             store: name(image.store),
             kernel: image.kernel.map(uuid),
             ramdisk: image.ramdisk.map(uuid),
-            parts: image.parts.iter().map(PartV1::from).collect(),
+            parts: image.parts.iter().map(PartV3::from).collect(),
             properties: image.properties.clone(),
+            tags: image.tags.iter().cloned().collect(),
+            members: image.members.iter().map(|(account, member)| (account.clone(), member.into())).collect(),
+            protected: image.protected,
+            hidden: image.hidden,
+            min_disk_gib: image.min_disk,
+            min_ram_mib: image.min_ram,
             created_at_us: image.created_at.0,
             updated_at_us: image.updated_at.map(|t| t.0),
             uploaded_at_us: image.uploaded_at.map(|t| t.0),
-            ticket: image
-                .ticket
-                .map(|ticket| TicketV1 { boot: ticket.boot, fallback: fallback_word(ticket.fallback).to_owned() }),
+            ticket: image.ticket.map(TicketV3::from),
         }
     }
 }
 
-impl TryFrom<RowV1> for Image {
+impl TryFrom<RowV3> for Image {
     type Error = RowError;
 
-    fn try_from(row: RowV1) -> Result<Self, RowError> {
+    fn try_from(row: RowV3) -> Result<Self, RowError> {
         Ok(Image {
             id: id(row.id),
             revision: row.revision,
@@ -194,6 +179,7 @@ impl TryFrom<RowV1> for Image {
                 .find(|status| status.word() == row.status)
                 .ok_or_else(|| malformed(format!("unknown status {:?}", row.status)))?,
             format: words(row.format.as_ref())?,
+            container: words(row.container.as_ref())?,
             kind: words(row.kind.as_ref())?,
             architecture: words(row.architecture.as_ref())?,
             store: words(row.store.as_ref())?,
@@ -203,15 +189,25 @@ impl TryFrom<RowV1> for Image {
             ramdisk: row.ramdisk.map(id),
             parts: row.parts.into_iter().map(Part::try_from).collect::<Result<_, _>>()?,
             properties: row.properties,
+            tags: row.tags.into_iter().collect(),
+            members: row
+                .members
+                .into_iter()
+                .map(|(account, member)| Ok((account, member.try_into()?)))
+                .collect::<Result<_, RowError>>()?,
+            protected: row.protected,
+            hidden: row.hidden,
+            min_disk: row.min_disk_gib,
+            min_ram: row.min_ram_mib,
             created_at: Timestamp(row.created_at_us),
             updated_at: row.updated_at_us.map(Timestamp),
             uploaded_at: row.uploaded_at_us.map(Timestamp),
-            ticket: row.ticket.map(crate::image::Ticket::try_from).transpose()?,
+            ticket: row.ticket.map(Ticket::try_from).transpose()?,
         })
     }
 }
 
-impl From<&Part> for PartV1 {
+impl From<&Part> for PartV3 {
     fn from(part: &Part) -> Self {
         Self {
             kind: match part.kind {
@@ -225,8 +221,10 @@ impl From<&Part> for PartV1 {
                 Location::Http { url } => LocationV1::Http { url: url.clone() },
             },
             size_bytes: part.size,
-            md5: part.digests.md5.map(|d| hex(&d)),
-            sha256: part.digests.sha256.map(|d| hex(&d)),
+            virtual_size_bytes: part.virtual_size,
+            md5: part.digests.md5_hex(),
+            sha256: part.digests.sha256_hex(),
+            sha512: part.digests.sha512_hex(),
             etag: part.etag.clone(),
         }
     }
@@ -236,10 +234,14 @@ fn digest<const N: usize>(text: Option<String>) -> Result<Option<[u8; N]>, RowEr
     text.map(|text| from_hex(&text).ok_or_else(|| malformed("a digest is no hexadecimal"))).transpose()
 }
 
-impl TryFrom<PartV1> for Part {
+fn digests(md5: Option<String>, sha256: Option<String>, sha512: Option<String>) -> Result<Digests, RowError> {
+    Ok(Digests { md5: digest(md5)?, sha256: digest(sha256)?, sha512: digest(sha512)? })
+}
+
+impl TryFrom<PartV3> for Part {
     type Error = RowError;
 
-    fn try_from(row: PartV1) -> Result<Self, RowError> {
+    fn try_from(row: PartV3) -> Result<Self, RowError> {
         Ok(Part {
             kind: match row.kind.as_str() {
                 "whole" => PartKind::Whole,
@@ -254,7 +256,8 @@ impl TryFrom<PartV1> for Part {
                 LocationV1::Http { url } => Location::Http { url },
             },
             size: row.size_bytes,
-            digests: Digests { md5: digest(row.md5)?, sha256: digest(row.sha256)? },
+            virtual_size: row.virtual_size_bytes,
+            digests: digests(row.md5, row.sha256, row.sha512)?,
             etag: row.etag,
         })
     }
@@ -267,30 +270,78 @@ fn fallback_word(fallback: Fallback) -> &'static str {
     }
 }
 
-impl TryFrom<TicketV1> for crate::image::Ticket {
+impl From<&Member> for MemberV3 {
+    fn from(member: &Member) -> Self {
+        Self {
+            status: member.status.name().to_owned(),
+            can_share: member.can_share,
+            created_at_us: member.created_at.0,
+            updated_at_us: member.updated_at.0,
+        }
+    }
+}
+
+impl TryFrom<MemberV3> for Member {
     type Error = RowError;
 
-    fn try_from(row: TicketV1) -> Result<Self, RowError> {
+    fn try_from(row: MemberV3) -> Result<Self, RowError> {
+        Ok(Self {
+            status: word(&row.status)?,
+            can_share: row.can_share,
+            created_at: Timestamp(row.created_at_us),
+            updated_at: Timestamp(row.updated_at_us),
+        })
+    }
+}
+
+impl From<Ticket> for TicketV3 {
+    fn from(ticket: Ticket) -> Self {
+        let resumable = ticket.resumable.map(|resumable| ResumableV3 {
+            offset: resumable.offset,
+            size_bytes: resumable.size,
+            md5: resumable.digests.md5_hex(),
+            sha256: resumable.digests.sha256_hex(),
+            sha512: resumable.digests.sha512_hex(),
+            expires_at_us: resumable.expires_at.0,
+        });
+        Self { boot: ticket.boot, fallback: fallback_word(ticket.fallback).to_owned(), resumable }
+    }
+}
+
+impl TryFrom<TicketV3> for Ticket {
+    type Error = RowError;
+
+    fn try_from(row: TicketV3) -> Result<Self, RowError> {
         let fallback = match row.fallback.as_str() {
             "discard" => Fallback::Discard,
             "fail" => Fallback::Fail,
             other => return Err(malformed(format!("unknown fallback {other:?}"))),
         };
-        Ok(Self { boot: row.boot, fallback, resumable: None })
+        let resumable = |row: ResumableV3| {
+            Ok(Resumable {
+                offset: row.offset,
+                size: row.size_bytes,
+                digests: digests(row.md5, row.sha256, row.sha512)?,
+                expires_at: Timestamp(row.expires_at_us),
+            })
+        };
+        Ok(Self { boot: row.boot, fallback, resumable: row.resumable.map(resumable).transpose()? })
     }
 }
 
 /// Bytes for the database: version, CRC-32 of the rest (little endian), bincode.
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, RowError> {
-    seal(&RowV2::from(image))
+    seal(&RowV3::from(image))
 }
 
 /// The image in some bytes of the database.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, RowError> {
-    match unseal(bytes)? {
-        (1, body) => RowV2::from(read::<RowV1>(body)?).try_into(),
-        (_, body) => read::<RowV2>(body)?.try_into(),
-    }
+    let row = match unseal(bytes)? {
+        (1, body) => RowV2::from(read::<RowV1>(body)?).into(),
+        (2, body) => read::<RowV2>(body)?.into(),
+        (_, body) => read::<RowV3>(body)?,
+    };
+    row.try_into()
 }
 
 /// Bytes for the counters of an image.
@@ -345,7 +396,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::image::{Architecture, BlobKey, Format, ImageKind, StoreName, Ticket, Visibility};
+    use crate::image::{Architecture, BlobKey, Container, Format, ImageKind, MemberStatus, StoreName, Visibility};
 
     fn part() -> impl Strategy<Value = Part> {
         let location = prop_oneof![
@@ -357,14 +408,30 @@ pub(crate) mod tests {
             "/[a-z/]{0,20}".prop_map(|path| Location::File { path }),
             "https://[a-z]{1,9}/".prop_map(|url| Location::Http { url }),
         ];
-        (location, any::<Option<u64>>(), any::<Option<[u8; 16]>>(), any::<Option<[u8; 32]>>(), any::<Option<String>>())
-            .prop_map(|(location, size, md5, sha256, etag)| Part {
+        let sizes = any::<(Option<u64>, Option<u64>)>();
+        let digests = any::<(Option<[u8; 16]>, Option<[u8; 32]>)>();
+        (location, sizes, digests, any::<Option<String>>()).prop_map(
+            |(location, (size, virtual_size), (md5, sha256), etag)| Part {
                 kind: PartKind::Whole,
                 location,
                 size,
-                digests: Digests { md5, sha256 },
+                virtual_size,
+                digests: Digests { md5, sha256, sha512: sha256.map(|half| [half; 2].concat().try_into().unwrap()) },
                 etag,
-            })
+            },
+        )
+    }
+
+    fn members() -> impl Strategy<Value = BTreeMap<String, Member>> {
+        let member = (proptest::sample::select(MemberStatus::ALL), any::<bool>(), any::<i64>(), any::<i64>()).prop_map(
+            |(status, can_share, created, updated)| Member {
+                status,
+                can_share,
+                created_at: Timestamp(created),
+                updated_at: Timestamp(updated),
+            },
+        );
+        proptest::collection::btree_map("[a-b]", member, 0..3)
     }
 
     /// Any image at all, consistent or not: the codec must not care.
@@ -376,6 +443,7 @@ pub(crate) mod tests {
             proptest::option::of(proptest::sample::select(ImageKind::ALL)),
             proptest::option::of(proptest::sample::select(Architecture::ALL)),
             proptest::option::of(proptest::sample::select(StoreName::ALL)),
+            proptest::option::of(proptest::sample::select(Container::ALL)),
         );
         let texts = (
             any::<[u8; 16]>(),
@@ -383,9 +451,12 @@ pub(crate) mod tests {
             proptest::option::of("[a-b]"),
             proptest::collection::btree_map("[a-b]", "[a-c\u{0}]{0,3}", 0..3),
             proptest::collection::vec(part(), 0..2),
+            proptest::collection::btree_set("[a-c]{0,2}", 0..3),
+            members(),
         );
+        let flags = (any::<bool>(), any::<bool>(), 0u32..3, 0u32..3);
         let rest = (0u64..1000, -5i64..5, any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<[u8; 16]>>());
-        (words, texts, rest).prop_map(|(words, texts, rest)| Image {
+        (words, texts, flags, rest).prop_map(|(words, texts, flags, rest)| Image {
             id: ImageId::from_bytes(texts.0),
             revision: rest.0,
             name: texts.1,
@@ -396,10 +467,17 @@ pub(crate) mod tests {
             kind: words.3,
             architecture: words.4,
             store: words.5,
+            container: words.6,
             kernel: rest.4.map(ImageId::from_bytes),
             ramdisk: None,
             parts: texts.4,
             properties: texts.3,
+            tags: texts.5,
+            members: texts.6,
+            protected: flags.0,
+            hidden: flags.1,
+            min_disk: flags.2,
+            min_ram: flags.3,
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),
             uploaded_at: rest.3.map(Timestamp),
@@ -409,7 +487,7 @@ pub(crate) mod tests {
                 resumable: rest.2.map(|at| Resumable {
                     offset: u64::from(b[0]),
                     size: rest.3.map(i64::unsigned_abs),
-                    digests: Digests { md5: Some(b), sha256: None },
+                    digests: Digests { md5: Some(b), ..Digests::default() },
                     expires_at: Timestamp(at),
                 }),
             }),
@@ -420,8 +498,8 @@ pub(crate) mod tests {
         #[test]
         fn rows_come_back_as_they_went(image in any_image()) {
             prop_assert_eq!(&decode(&encode(&image).unwrap()).unwrap(), &image);
-            let json = serde_json::to_vec(&RowV2::from(&image)).unwrap();
-            let back: RowV2 = serde_json::from_slice(&json).unwrap();
+            let json = serde_json::to_vec(&RowV3::from(&image)).unwrap();
+            let back: RowV3 = serde_json::from_slice(&json).unwrap();
             prop_assert_eq!(&Image::try_from(back).unwrap(), &image);
         }
 
@@ -439,12 +517,52 @@ pub(crate) mod tests {
         }
     }
 
+    /// As the programs wrote them that knew versions 1 and 2. The second differs by what it has at the end.
+    const OLD_BODY: &str = "\
+        10070707070707070707070707070707070301016101026d65067075626c696306736176696e67000000000000010577686f\
+        6c65000466696c652830373037303730372d303730372d303730372d303730372d3037303730373037303730372e69736f01\
+        0901203333333333333333333333333333333333333333333333333333333333333333014034343434343434343434343434\
+        3434343434343434343434343434343434343434343434343434343434343434343434343434343434343434343434343434\
+        340001026f73056c696e7578fc809698000000011009090909090909090909090909090909046661696c";
+    const OLD_HEADS: [&str; 2] = ["016d4061c5", "0291aec0e4"];
+    const OLD_ENDS: [&str; 2] =
+        ["", "01040109012035353535353535353535353535353535353535353535353535353535353535350010"];
+
+    /// The image that is in them.
+    pub(crate) fn old_image(resumable: bool) -> Image {
+        let mut image = Image::blank(ImageId::from_bytes([7; 16]), Timestamp(5_000_000));
+        image.revision = 3;
+        image.name = Some("a".into());
+        image.owner = Some("me".into());
+        image.status = Status::Saving;
+        image.properties.insert("os".into(), "linux".into());
+        let key = BlobKey::whole(image.id, Some(Format::Iso));
+        image.parts.push(Part {
+            kind: PartKind::Whole,
+            location: Location::Stored { store: StoreName::File, key },
+            size: Some(9),
+            virtual_size: None,
+            digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },
+            etag: None,
+        });
+        let resumable = resumable.then(|| Resumable {
+            offset: 4,
+            size: Some(9),
+            digests: Digests { md5: Some([0x55; 16]), ..Digests::default() },
+            expires_at: Timestamp(8),
+        });
+        image.ticket = Some(Ticket { boot: Uuid::from_bytes([9; 16]), fallback: Fallback::Fail, resumable });
+        image
+    }
+
     #[test]
-    fn rows_of_the_first_version_are_read() {
-        let image = crate::image::change::tests::sample("a");
-        let mut bytes = seal(&RowV1::from(&image)).unwrap();
-        bytes[0] = 1;
-        assert_eq!(decode(&bytes).unwrap(), image);
+    fn rows_of_earlier_versions_are_read() {
+        for (version, resumable) in [(0, false), (1, true)] {
+            let text = [OLD_HEADS[version], OLD_BODY, OLD_ENDS[version]].concat();
+            let bytes: Vec<u8> =
+                (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+            assert_eq!(decode(&bytes).unwrap(), old_image(resumable));
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The catalogue as a whole: against a naive model, and against everything that can befall its files.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ use super::engine::{Batch, Engine};
 use super::*;
 use crate::image::change::tests::sample;
 use crate::image::query::{Direction, Filter};
-use crate::image::{Attr, Value};
+use crate::image::{Attr, Member, MemberStatus, Value, Vocabulary};
 
 const CACHE: u64 = 16 << 20;
 
@@ -314,10 +316,10 @@ fn the_database_of_a_newer_program_is_refused_untouched() {
     assert!(error.contains("99"), "{error}");
 }
 
-/// What the fixture of layout 1 holds.
-pub(crate) fn fill_for_fixture(engine: &dyn Engine) {
+/// Puts into an engine what the fixture of a layout holds.
+pub(crate) fn fill_for_fixture(engine: &dyn Engine, layout: u32) {
     let (mut state, mut batch) = (state::State::default(), Batch::default());
-    for (seq, mut image) in (1u64..).zip(fixture_images()) {
+    for (seq, mut image) in (1u64..).zip(fixture_images(layout)) {
         image.revision = seq;
         let row = load::with_row(image.clone()).unwrap();
         load::apply(&mut state, seq, image.id, None, Some(&row), &mut batch);
@@ -326,9 +328,19 @@ pub(crate) fn fill_for_fixture(engine: &dyn Engine) {
     engine.commit(&batch).unwrap();
 }
 
-fn fixture_images() -> Vec<Image> {
+/// What the fixture of a layout holds: what was there before, and an image with what came with it.
+fn fixture_images(layout: u32) -> Vec<Image> {
     use crate::image::{
-        Architecture, BlobKey, Digests, Format, ImageKind, Location, Part, PartKind, Status, StoreName,
+        Architecture, BlobKey, Container, Digests, Format, ImageKind, Location, Part, PartKind, Status, StoreName,
+        Visibility,
+    };
+    let stored = |id: ImageId, format: Option<Format>| Part {
+        kind: PartKind::Whole,
+        location: Location::Stored { store: StoreName::File, key: BlobKey::whole(id, format) },
+        size: Some(676_331_520),
+        virtual_size: None,
+        digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },
+        etag: None,
     };
     let mut kernel = Image::blank(ImageId::from_bytes([1; 16]), Timestamp(1_000_000));
     kernel.name = Some("kernel".into());
@@ -343,19 +355,31 @@ fn fixture_images() -> Vec<Image> {
     machine.kernel = Some(kernel.id);
     machine.uploaded_at = Some(Timestamp(3_000_000));
     machine.properties.insert("os".into(), "linux".into());
-    machine.parts.push(Part {
-        kind: PartKind::Whole,
-        location: Location::Stored { store: StoreName::File, key: BlobKey::whole(machine.id, machine.format) },
-        size: Some(676_331_520),
-        digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]) },
-        etag: None,
-    });
-    vec![kernel, machine]
+    machine.parts.push(stored(machine.id, machine.format));
+    if layout == 1 {
+        return vec![kernel, machine];
+    }
+    let mut shared = Image::blank(ImageId::from_bytes([3; 16]), Timestamp(4_000_000));
+    shared.visibility = Visibility::Shared;
+    shared.format = Some(Format::Qcow2);
+    shared.container = Some(Container::Bare);
+    (shared.protected, shared.hidden, shared.min_disk, shared.min_ram) = (true, true, 10, 512);
+    shared.tags.insert("stable".into());
+    shared.members.insert("bar".into(), member(MemberStatus::Accepted));
+    let part = stored(shared.id, shared.format);
+    let digests = Digests { sha512: Some([0x55; 64]), ..part.digests };
+    shared.parts.push(Part { virtual_size: Some(1 << 30), digests, ..part });
+    vec![kernel, machine, shared]
 }
 
-pub(crate) fn check_fixture(engine: &dyn Engine) {
-    assert_eq!(verify::verify(engine), (Vec::new(), 2));
-    for mut image in fixture_images() {
+fn member(status: MemberStatus) -> Member {
+    Member { status, can_share: true, created_at: Timestamp(5_000_000), updated_at: Timestamp(6_000_000) }
+}
+
+pub(crate) fn check_fixture(engine: &dyn Engine, layout: u32) {
+    let images = fixture_images(layout);
+    assert_eq!(verify::verify(engine), (Vec::new(), images.len() as u64));
+    for mut image in images {
         let (found, _) = load::stored(engine, image.id).unwrap().unwrap();
         image.revision = found.revision;
         assert_eq!(found, image);
@@ -410,7 +434,7 @@ fn an_image_that_moves_takes_no_others_with_it() {
     let mut batch = Batch::default();
     load::apply(&mut state, 200, new.0.id, Some(&rows[9]), Some(&new), &mut batch);
     let racing = Racing(memory, Mutex::new(Some(batch)));
-    let sort = Sort { by: Attr::UpdatedAt, direction: Direction::Ascending };
+    let sort = Sort::by(Attr::UpdatedAt, Direction::Ascending);
     let mut query = Query { filter: Filter::everything(), sort, limit: 10, after: None };
     let mut found = std::collections::BTreeSet::new();
     loop {
@@ -424,45 +448,92 @@ fn an_image_that_moves_takes_no_others_with_it() {
     assert_eq!(found.len(), 100);
 }
 
-/// The naive answer: filter, sort, cut.
-fn naive(model: &BTreeMap<ImageId, Image>, query: &Query) -> Vec<ImageId> {
-    let mut images: Vec<_> = model.values().filter(|image| query.filter.passes(image)).collect();
+/// The naive answer: filter, sort.
+fn naive(model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort) -> Vec<ImageId> {
+    let mut images: Vec<_> = model.values().filter(|image| filter.passes(image)).collect();
+    let turned = |order: Ordering, direction| if direction == Direction::Ascending { order } else { order.reverse() };
+    let Sort { by, direction, then } = sort;
     images.sort_by(|a, b| {
-        let key = |i: &Image| (query.sort.by.read(i).map(|v| format!("{v:?}")), i.created_at, i.id);
-        let order = match query.sort.by {
-            Attr::Id => a.id.cmp(&b.id),
-            by => (by.read(a), a.created_at, a.id).cmp(&(by.read(b), b.created_at, b.id)),
-        };
-        debug_assert!(key(a) != key(b) || a.id == b.id);
-        if query.sort.direction == Direction::Ascending { order } else { order.reverse() }
+        let first = turned(by.read(a).cmp(&by.read(b)), *direction);
+        let next = then.iter().fold(first, |order, (attr, direction)| {
+            order.then_with(|| turned(attr.read(a).cmp(&attr.read(b)), *direction))
+        });
+        next.then_with(|| turned((a.created_at, a.id).cmp(&(b.created_at, b.id)), *direction))
     });
     images.into_iter().map(|image| image.id).collect()
 }
 
+/// Asks for page after page, from the beginning and from behind some image, and compares with the naive answer.
+fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort, limit: usize) {
+    let order = naive(model, &Filter::everything(), sort);
+    let expected = naive(model, filter, sort);
+    // Whether the image passes or not.
+    for marker in [None, order.get(order.len() / 3), order.last()] {
+        let cursor = marker.map(|id| Catalog::cursor(&model[id], sort));
+        let mut query = Query { filter: filter.clone(), sort: sort.clone(), limit, after: cursor };
+        let mut found = Vec::new();
+        loop {
+            let page = block_on(list::list(engine, &query)).unwrap();
+            assert!(page.images.len() <= limit);
+            found.extend(page.images.iter().map(|image| image.id));
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        let skipped = marker.map_or(&[][..], |marker| order.split_inclusive(|id| id == marker).next().unwrap());
+        let behind: Vec<_> = expected.iter().filter(|id| !skipped.contains(id)).copied().collect();
+        assert_eq!(found, behind, "{query:?} behind {marker:?}");
+    }
+}
+
+fn any_bound(value: impl Strategy<Value = i64>) -> impl Strategy<Value = Bound<Value<'static>>> {
+    (value, 0u8..3).prop_map(|(time, kind)| match kind {
+        0 => Bound::Unbounded,
+        1 => Bound::Included(Value::Time(Timestamp(time))),
+        _ => Bound::Excluded(Value::Time(Timestamp(time))),
+    })
+}
+
 fn any_filter() -> impl Strategy<Value = Filter> {
+    let text = |text: String| Value::Text(text.into());
     let leaf = prop_oneof![
         "[a-c]{0,3}".prop_map(|t| Filter::spelled(Attr::Name, &t)),
         "[a-b]".prop_map(|t| Filter::spelled(Attr::Owner, &t)),
-        Just(Filter::spelled(Attr::Visibility, "public")),
+        proptest::sample::select(vec!["public", "shared"]).prop_map(|t| Filter::spelled(Attr::Visibility, t)),
         Just(Filter::spelled(Attr::Architecture, "x86_64")),
-        Just(Filter::Not(Attr::Status, Value::Text("available".into()))),
+        Just(Filter::spelled(Attr::Container, "bare")),
+        Just(Filter::spelled(Attr::Hidden, "true")),
+        Just(Filter::spelled(Attr::MinDisk, "1")),
+        Just(Filter::spelled(Attr::Status, "available").negated()),
         ("[a-b]", "[a-c]{0,2}").prop_map(|(n, v)| Filter::Property(n, v)),
-        (-5i64..5, -5i64..5).prop_map(|(a, b)| {
-            Filter::Within(Attr::CreatedAt, Value::Time(Timestamp(a)), Value::Time(Timestamp(b)))
-        }),
+        "[a-c]{0,2}".prop_map(Filter::Tag),
+        ("[a-b]", proptest::option::of(proptest::sample::select(MemberStatus::ALL)))
+            .prop_map(|(account, status)| Filter::Member { account, status }),
+        proptest::collection::vec("[a-c]{0,2}", 0..3)
+            .prop_map(move |names| Filter::OneOf(Attr::Name, names.into_iter().map(text).collect())),
+        (any_bound(-5i64..5), any_bound(-5i64..5)).prop_map(|(a, b)| Filter::Within(Attr::CreatedAt, a, b)),
+        (any_bound(any::<i64>()), any_bound(any::<i64>())).prop_map(|(a, b)| Filter::Within(Attr::UpdatedAt, a, b)),
     ];
     leaf.prop_recursive(2, 6, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..3).prop_map(Filter::All),
-            proptest::collection::vec(inner, 0..3).prop_map(Filter::Any),
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Filter::Any),
+            inner.prop_map(Filter::negated),
         ]
     })
 }
 
 fn any_sort() -> impl Strategy<Value = Sort> {
-    let sortable: Vec<Attr> = crate::image::attr::ATTRS.iter().filter(|row| row.indexed).map(|row| row.attr).collect();
-    (proptest::sample::select(sortable), any::<bool>())
-        .prop_map(|(by, down)| Sort { by, direction: if down { Direction::Descending } else { Direction::Ascending } })
+    let attrs = |indexed: bool| {
+        let attrs = crate::image::attr::ATTRS.iter().filter(move |row| row.indexed || !indexed).map(|row| row.attr);
+        let direction = any::<bool>().prop_map(|up| if up { Direction::Ascending } else { Direction::Descending });
+        (proptest::sample::select(attrs.collect::<Vec<_>>()), direction)
+    };
+    (attrs(true), proptest::collection::vec(attrs(false), 0..3)).prop_map(|(first, mut then)| {
+        then.insert(0, first);
+        Sort::by_all(then)
+    })
 }
 
 proptest! {
@@ -496,17 +567,49 @@ proptest! {
         }
         prop_assert_eq!(verify::verify(&engine), (Vec::new(), model.len() as u64));
         for (filter, sort, limit) in queries {
-            let mut query = Query { filter, sort, limit, after: None };
-            let expected = naive(&model, &query);
-            let mut found = Vec::new();
-            loop {
-                let page = block_on(list::list(&engine, &query)).unwrap();
-                prop_assert!(page.images.len() <= limit);
-                found.extend(page.images.iter().map(|image| image.id));
-                query.after = page.next;
-                if query.after.is_none() { break }
-            }
-            prop_assert_eq!(found, expected, "{:?}", query);
+            check_pages(&engine, &model, &filter, &sort, limit);
+        }
+    }
+}
+
+/// More images than are gathered and than are read at once, with few values: every way to walk is taken.
+#[test]
+fn long_lists_are_walked_right() {
+    let engine = engine::memory::MemoryEngine::default();
+    let (mut state, mut model) = (state::State::default(), BTreeMap::new());
+    for n in 0..1500u32 {
+        let mut image = Image::blank(ImageId::random(), Timestamp(i64::from(n / 10)));
+        image.name = (n % 3 > 0).then(|| ["x", "y"][(n % 2) as usize].to_owned());
+        image.min_disk = n.wrapping_mul(2_654_435_761) >> 24;
+        image.owner = (n % 10 == 0).then(|| "me".to_owned());
+        image.tags.insert(["old", "new"][(n % 2) as usize].to_owned());
+        image.members.insert("you".into(), member(*MemberStatus::ALL.get((n % 2) as usize).unwrap()));
+        let row = load::with_row(image.clone()).unwrap();
+        let mut batch = Batch::default();
+        load::apply(&mut state, u64::from(n) + 1, image.id, None, Some(&row), &mut batch);
+        engine.commit(&batch).unwrap();
+        model.insert(image.id, image);
+    }
+    let filters = [
+        Filter::everything(),
+        Filter::spelled(Attr::Name, "x"),
+        Filter::spelled(Attr::Owner, "me"),
+        Filter::Tag("new".into()),
+        Filter::Member { account: "you".into(), status: None },
+        Filter::Member { account: "you".into(), status: Some(MemberStatus::Pending) },
+    ];
+    use Direction::{Ascending, Descending};
+    let sorts = [
+        Sort::by(Attr::CreatedAt, Descending),
+        Sort::by_all(vec![(Attr::CreatedAt, Ascending), (Attr::MinDisk, Descending)]),
+        Sort::by_all(vec![(Attr::CreatedAt, Descending), (Attr::Name, Ascending), (Attr::Id, Descending)]),
+        Sort::by_all(vec![(Attr::Name, Ascending), (Attr::MinDisk, Ascending)]),
+        Sort::by_all(vec![(Attr::Name, Descending), (Attr::MinDisk, Ascending), (Attr::Owner, Descending)]),
+        Sort::by_all(vec![(Attr::Id, Descending), (Attr::Name, Ascending)]),
+    ];
+    for filter in &filters {
+        for sort in &sorts {
+            check_pages(&engine, &model, filter, sort, 400);
         }
     }
 }

@@ -63,7 +63,9 @@ impl From<crate::error::Error> for Failure {
             Kind::DigestMismatch | Kind::Incomplete => Exit::Mismatch,
             Kind::StoreFull | Kind::TooLarge => Exit::Full,
             Kind::Upstream | Kind::TooSlow | Kind::Busy => Exit::Network,
-            Kind::Invalid | Kind::MediaType | Kind::BadRange | Kind::Unsupported | Kind::Internal => Exit::General,
+            Kind::Invalid | Kind::TooMany | Kind::MediaType | Kind::BadRange | Kind::Unsupported | Kind::Internal => {
+                Exit::General
+            }
         };
         // The person at the console is the operator: the causes are theirs.
         let causes = error.causes();

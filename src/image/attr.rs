@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::{Architecture, Format, Image, ImageId, ImageKind, Location, StoreName, Timestamp, Visibility, Vocabulary};
+use super::{
+    Architecture, Container, Format, Image, ImageId, ImageKind, Location, StoreName, Timestamp, Visibility, Vocabulary,
+};
 
 /// An attribute that every image may have. Free attributes are properties, and not in this table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +47,22 @@ pub enum Attr {
     UpdatedAt,
     /// MD5 of the bytes in hexadecimal, or the entity tag of a URL.
     Checksum,
+    /// [`Image::container`]
+    Container,
+    /// [`Image::min_disk`]
+    MinDisk,
+    /// [`Image::min_ram`]
+    MinRam,
+    /// [`Image::protected`]
+    Protected,
+    /// [`Image::hidden`]
+    Hidden,
+    /// How large the disk in the bytes is, in bytes.
+    VirtualSize,
+    /// SHA-256 of the bytes in hexadecimal.
+    Sha256,
+    /// SHA-512 of the bytes in hexadecimal.
+    Sha512,
 }
 
 /// A value of an attribute. Ordered as people would sort it.
@@ -58,6 +76,8 @@ pub enum Value<'a> {
     Time(Timestamp),
     /// An image.
     Id(ImageId),
+    /// Yes or no.
+    Flag(bool),
 }
 
 /// What kind of value an attribute has.
@@ -67,12 +87,14 @@ pub enum ValueType {
     Text,
     /// One of a closed set of words: the canonical name of a given spelling, and all names for messages.
     Word(fn(&str) -> Option<&'static str>, fn() -> String),
-    /// A number of bytes.
-    Bytes,
+    /// A number: of bytes where the attribute does not say otherwise.
+    Count,
     /// A moment.
     Time,
     /// An image's id.
     Id,
+    /// Yes or no: `true` or `false`.
+    Flag,
 }
 
 /// Who may set an attribute.
@@ -116,8 +138,8 @@ fn text(value: &str) -> Value<'_> {
     Value::Text(Cow::Borrowed(value))
 }
 
-/// The table, in the order in which VISOR lists an image's attributes.
-pub static ATTRS: [Row; 17] = [
+/// The table, in the order in which VISOR lists those that it knows.
+pub static ATTRS: [Row; 25] = [
     row(Attr::Id, ValueType::Id, Edit::Service, true, |i| Some(Value::Id(i.id))),
     row(Attr::Name, ValueType::Text, Edit::Owner, true, |i| i.name.as_deref().map(text)),
     row(Attr::Architecture, words::<Architecture>(), Edit::Owner, true, |i| i.architecture.map(|v| text(v.name()))),
@@ -130,12 +152,25 @@ pub static ATTRS: [Row; 17] = [
     row(Attr::Ramdisk, ValueType::Id, Edit::Owner, true, |i| i.ramdisk.map(Value::Id)),
     row(Attr::Owner, ValueType::Text, Edit::Admin, true, |i| i.owner.as_deref().map(text)),
     row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(i.status.word()))),
-    row(Attr::Size, ValueType::Bytes, Edit::Service, true, |i| i.size().map(Value::Int)),
+    row(Attr::Size, ValueType::Count, Edit::Service, true, |i| i.size().map(Value::Int)),
     row(Attr::CreatedAt, ValueType::Time, Edit::Service, true, |i| Some(Value::Time(i.created_at))),
     row(Attr::UploadedAt, ValueType::Time, Edit::Service, true, |i| i.uploaded_at.map(Value::Time)),
     row(Attr::UpdatedAt, ValueType::Time, Edit::Service, true, |i| i.updated_at.map(Value::Time)),
     row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
+    row(Attr::Container, words::<Container>(), Edit::Owner, true, |i| i.container.map(|v| text(v.name()))),
+    // These would be as many entries for every image again, and few ask for them: filters on them read the rows.
+    row(Attr::MinDisk, ValueType::Count, Edit::Owner, false, |i| Some(Value::Int(i.min_disk.into()))),
+    row(Attr::MinRam, ValueType::Count, Edit::Owner, false, |i| Some(Value::Int(i.min_ram.into()))),
+    row(Attr::Protected, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.protected))),
+    row(Attr::Hidden, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.hidden))),
+    row(Attr::VirtualSize, ValueType::Count, Edit::Service, false, |i| i.whole()?.virtual_size.map(Value::Int)),
+    row(Attr::Sha256, ValueType::Text, Edit::Service, false, |i| i.whole()?.digests.sha256_hex().map(owned)),
+    row(Attr::Sha512, ValueType::Text, Edit::Service, false, |i| i.whole()?.digests.sha512_hex().map(owned)),
 ];
+
+fn owned(value: String) -> Value<'static> {
+    Value::Text(Cow::Owned(value))
+}
 
 fn location(image: &Image) -> Option<Value<'_>> {
     image.whole().map(|part| match &part.location {
@@ -148,7 +183,7 @@ fn location(image: &Image) -> Option<Value<'_>> {
 fn checksum(image: &Image) -> Option<Value<'_>> {
     let part = image.whole()?;
     match part.digests.md5_hex() {
-        Some(hex) => Some(Value::Text(Cow::Owned(hex))),
+        Some(hex) => Some(owned(hex)),
         None => part.etag.as_deref().map(text),
     }
 }
@@ -178,9 +213,9 @@ mod tests {
 
     #[test]
     fn what_an_owner_sets_is_never_the_services() {
-        for attr in
-            [Attr::Id, Attr::Size, Attr::Checksum, Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt, Attr::Status]
-        {
+        let of_the_record = [Attr::Id, Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt, Attr::Status];
+        let of_the_bytes = [Attr::Size, Attr::VirtualSize, Attr::Checksum, Attr::Sha256, Attr::Sha512];
+        for attr in of_the_record.into_iter().chain(of_the_bytes) {
             assert_eq!(attr.row().edit, Edit::Service, "{attr:?}");
         }
     }

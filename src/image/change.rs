@@ -1,18 +1,25 @@
 //! What a caller may set, and the rules about its values. A new image is a blank one with a patch on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Architecture, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, Visibility};
-use crate::error::{Error, Result};
+use super::{Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, Visibility};
+use crate::error::{Error, Kind, Result};
 
-/// Longest name, in bytes: what Glance allows, and more than a file name may have.
-pub const NAME_BYTES_MAX: usize = 255;
+/// Longest name of an image, a free attribute, a tag or a member, in characters: what Glance allows.
+pub const NAME_CHARS_MAX: usize = 255;
 /// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
 pub const PROPERTIES_MAX: usize = 64;
 /// Longest value of a free attribute, in bytes.
 pub const PROPERTY_BYTES_MAX: usize = 4096;
 /// All free attributes of one image together, in bytes.
 pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+
+/// Most tags of one image: what Glance allows. Each is an index entry.
+pub const TAGS_MAX: usize = 128;
+/// Most members of one image: what Glance allows. Each is an index entry.
+pub const MEMBERS_MAX: usize = 128;
+/// Largest demand for disk or memory: what Glance's database can hold.
+pub const DEMAND_MAX: u32 = i32::MAX as u32;
 
 /// A change: `None` leaves a field alone, `Some(None)` empties it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub struct ImagePatch {
     pub visibility: Option<Visibility>,
     /// [`Image::format`]
     pub format: Option<Option<Format>>,
+    /// [`Image::container`]
+    pub container: Option<Option<Container>>,
     /// [`Image::kind`]
     pub kind: Option<Option<ImageKind>>,
     /// [`Image::architecture`]
@@ -35,8 +44,20 @@ pub struct ImagePatch {
     pub kernel: Option<Option<ImageId>>,
     /// [`Image::ramdisk`]
     pub ramdisk: Option<Option<ImageId>>,
-    /// Free attributes to set, or with `None` to remove. Others stay.
+    /// Free attributes to set, or with `None` to remove.
     pub properties: BTreeMap<String, Option<String>>,
+    /// Whether free attributes that are not named here go. Without it they stay.
+    pub purge: bool,
+    /// [`Image::tags`], all of them.
+    pub tags: Option<BTreeSet<String>>,
+    /// [`Image::protected`]
+    pub protected: Option<bool>,
+    /// [`Image::hidden`]
+    pub hidden: Option<bool>,
+    /// [`Image::min_disk`]
+    pub min_disk: Option<u32>,
+    /// [`Image::min_ram`]
+    pub min_ram: Option<u32>,
 }
 
 impl ImagePatch {
@@ -47,27 +68,33 @@ impl ImagePatch {
 
     /// The later patch on top of this one.
     pub fn then(self, later: ImagePatch) -> Self {
-        let mut properties = self.properties;
+        let mut properties = if later.purge { BTreeMap::new() } else { self.properties };
         properties.extend(later.properties);
         Self {
             name: later.name.or(self.name),
             owner: later.owner.or(self.owner),
             visibility: later.visibility.or(self.visibility),
             format: later.format.or(self.format),
+            container: later.container.or(self.container),
             kind: later.kind.or(self.kind),
             architecture: later.architecture.or(self.architecture),
             store: later.store.or(self.store),
             kernel: later.kernel.or(self.kernel),
             ramdisk: later.ramdisk.or(self.ramdisk),
             properties,
+            purge: later.purge || self.purge,
+            tags: later.tags.or(self.tags),
+            protected: later.protected.or(self.protected),
+            hidden: later.hidden.or(self.hidden),
+            min_disk: later.min_disk.or(self.min_disk),
+            min_ram: later.min_ram.or(self.min_ram),
         }
     }
 
     /// Puts the change into an image.
     ///
     /// # Errors
-    /// `Invalid` when a text breaks the limits of this module; the image may then be half changed and is to be
-    /// thrown away.
+    /// As [`check`]. The image may then be half changed and is to be thrown away.
     pub fn apply(&self, image: &mut Image) -> Result<()> {
         fn set<T: Clone>(field: &mut T, change: &Option<T>) {
             if let Some(value) = change {
@@ -78,11 +105,20 @@ impl ImagePatch {
         set(&mut image.owner, &self.owner);
         set(&mut image.visibility, &self.visibility);
         set(&mut image.format, &self.format);
+        set(&mut image.container, &self.container);
         set(&mut image.kind, &self.kind);
         set(&mut image.architecture, &self.architecture);
         set(&mut image.store, &self.store);
         set(&mut image.kernel, &self.kernel);
         set(&mut image.ramdisk, &self.ramdisk);
+        set(&mut image.tags, &self.tags);
+        set(&mut image.protected, &self.protected);
+        set(&mut image.hidden, &self.hidden);
+        set(&mut image.min_disk, &self.min_disk);
+        set(&mut image.min_ram, &self.min_ram);
+        if self.purge {
+            image.properties.clear();
+        }
         for (name, value) in &self.properties {
             match value {
                 Some(value) => image.properties.insert(name.clone(), value.clone()),
@@ -93,21 +129,25 @@ impl ImagePatch {
     }
 }
 
-/// The rules about texts.
-fn check(image: &Image) -> Result<()> {
+/// The rules about what an image may have.
+///
+/// # Errors
+/// `Invalid` when a value breaks a limit of this module, `TooMany` when there are more of them than one may have.
+pub fn check(image: &Image) -> Result<()> {
     if let Some(name) = &image.name {
-        check_text("name", name, NAME_BYTES_MAX)?;
-        if name.is_empty() {
-            return Err(Error::invalid("A name can't be empty."));
-        }
+        check_name("name", name)?;
     }
-    if image.properties.len() > PROPERTIES_MAX {
-        return Err(Error::invalid(format!("An image has at most {PROPERTIES_MAX} additional attributes.")));
+    if image.min_disk.max(image.min_ram) > DEMAND_MAX {
+        return Err(Error::invalid(format!("A demand for disk or memory is at most {DEMAND_MAX}.")));
     }
+    check_count("additional attributes", image.properties.len(), PROPERTIES_MAX)?;
     let mut bytes = 0;
     for (name, value) in &image.properties {
-        check_text("attribute name", name, NAME_BYTES_MAX)?;
-        check_text(name, value, PROPERTY_BYTES_MAX)?;
+        check_name("attribute name", name)?;
+        if value.len() > PROPERTY_BYTES_MAX {
+            return Err(Error::invalid(format!("The {name} is longer than {PROPERTY_BYTES_MAX} bytes.")));
+        }
+        check_characters(name, value)?;
         bytes += name.len() + value.len();
     }
     if bytes > PROPERTIES_BYTES_MAX {
@@ -115,14 +155,31 @@ fn check(image: &Image) -> Result<()> {
             "Additional attributes take at most {PROPERTIES_BYTES_MAX} bytes together."
         )));
     }
+    check_count("tags", image.tags.len(), TAGS_MAX)?;
+    image.tags.iter().try_for_each(|tag| check_name("tag", tag))?;
+    check_count("members", image.members.len(), MEMBERS_MAX)?;
+    image.members.keys().try_for_each(|account| match account.is_empty() {
+        true => Err(Error::invalid("The name of a member can't be empty.")),
+        false => check_name("name of a member", account),
+    })
+}
+
+fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
+    if count > most {
+        return Err(Error::new(Kind::TooMany, format!("An image has at most {most} {what}.")));
+    }
     Ok(())
 }
 
-/// Control characters are refused here, so that no protocol can be made to emit them.
-fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
-    if text.len() > bytes_max {
-        return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));
+fn check_name(what: &str, text: &str) -> Result<()> {
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(Error::invalid(format!("The {what} is longer than {NAME_CHARS_MAX} characters.")));
     }
+    check_characters(what, text)
+}
+
+/// Control characters are refused here, so that no protocol can be made to emit them.
+fn check_characters(what: &str, text: &str) -> Result<()> {
     if text.chars().any(char::is_control) {
         return Err(Error::invalid(format!("The {what} has a control character in it.")));
     }
@@ -140,6 +197,7 @@ impl Image {
             visibility: Visibility::Public,
             status: Status::Queued,
             format: None,
+            container: None,
             kind: None,
             architecture: None,
             store: None,
@@ -147,6 +205,12 @@ impl Image {
             ramdisk: None,
             parts: Vec::new(),
             properties: BTreeMap::new(),
+            tags: BTreeSet::new(),
+            members: BTreeMap::new(),
+            protected: false,
+            hidden: false,
+            min_disk: 0,
+            min_ram: 0,
             created_at: now,
             updated_at: None,
             uploaded_at: None,
@@ -158,6 +222,7 @@ impl Image {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::image::{Member, MemberStatus};
 
     /// An image for tests: public, named, registered at second 1,000,000.
     pub(crate) fn sample(name: &str) -> Image {
@@ -180,6 +245,10 @@ pub(crate) mod tests {
         patch.apply(&mut image).unwrap();
         assert_eq!((image.format, image.kind, image.name.as_deref()), (None, Some(ImageKind::Kernel), Some("a")));
         assert_eq!(image.properties, [("new".into(), "2".into())].into());
+        let purge =
+            ImagePatch { properties: [("only".into(), Some("3".into()))].into(), purge: true, ..ImagePatch::default() };
+        purge.apply(&mut image).unwrap();
+        assert_eq!(image.properties, [("only".into(), "3".into())].into());
     }
 
     #[test]
@@ -187,6 +256,14 @@ pub(crate) mod tests {
         let named = |name: &str| ImagePatch { name: Some(Some(name.into())), ..ImagePatch::default() };
         assert_eq!(named("a").then(named("b")), named("b"));
         assert_eq!(named("a").then(ImagePatch::default()), named("a"));
+        let with = |name: &str, purge| ImagePatch {
+            properties: [(name.into(), Some(String::new()))].into(),
+            purge,
+            ..ImagePatch::default()
+        };
+        let both = [("a".into(), Some(String::new())), ("b".into(), Some(String::new()))].into();
+        assert_eq!(with("a", true).then(with("b", false)), ImagePatch { properties: both, ..with("a", true) });
+        assert_eq!(with("a", false).then(with("b", true)), with("b", true));
     }
 
     #[test]
@@ -199,12 +276,38 @@ pub(crate) mod tests {
         for bad in [with("a", &long), with(&long, "a"), with("a", "b\r\nc"), with("a\0", "b")] {
             assert!(bad.apply(&mut sample("a")).is_err());
         }
-        let empty = ImagePatch { name: Some(Some(String::new())), ..ImagePatch::default() };
-        assert!(empty.apply(&mut sample("a")).is_err());
+        // Names count in characters, and may be empty; free attributes may have no value.
+        let named = |name: String| ImagePatch { name: Some(Some(name)), ..with("os:a.b", "") };
+        assert!(named("ä".repeat(NAME_CHARS_MAX + 1)).apply(&mut sample("a")).is_err());
+        for name in [String::new(), "ä".repeat(NAME_CHARS_MAX)] {
+            named(name).apply(&mut sample("a")).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_image_has_only_so_much_of_everything() {
+        let tags = |count: usize| (0..count).map(|n| n.to_string()).collect();
+        let tagged = |count| ImagePatch { tags: Some(tags(count)), ..ImagePatch::default() };
+        tagged(TAGS_MAX).apply(&mut sample("a")).unwrap();
+        assert_eq!(tagged(TAGS_MAX + 1).apply(&mut sample("a")).unwrap_err().kind(), Kind::TooMany);
         let many = ImagePatch {
             properties: (0..=PROPERTIES_MAX).map(|n| (format!("p{n}"), Some(String::new()))).collect(),
             ..ImagePatch::default()
         };
-        assert!(many.apply(&mut sample("a")).is_err());
+        assert_eq!(many.apply(&mut sample("a")).unwrap_err().kind(), Kind::TooMany);
+        let demand = |disk| ImagePatch { min_disk: Some(disk), ..ImagePatch::default() };
+        demand(DEMAND_MAX).apply(&mut sample("a")).unwrap();
+        assert_eq!(demand(DEMAND_MAX + 1).apply(&mut sample("a")).unwrap_err().kind(), Kind::Invalid);
+        let now = Timestamp(0);
+        let member = Member { status: MemberStatus::Pending, can_share: false, created_at: now, updated_at: now };
+        for (accounts, kind) in [
+            (vec![String::new()], Some(Kind::Invalid)),
+            (vec!["x".repeat(NAME_CHARS_MAX + 1)], Some(Kind::Invalid)),
+            ((0..MEMBERS_MAX).map(|n| n.to_string()).collect(), None),
+            ((0..=MEMBERS_MAX).map(|n| n.to_string()).collect(), Some(Kind::TooMany)),
+        ] {
+            let members = accounts.into_iter().map(|account| (account, member)).collect();
+            assert_eq!(check(&Image { members, ..sample("a") }).err().map(|error| error.kind()), kind);
+        }
     }
 }

@@ -13,6 +13,8 @@ pub struct Digests {
     pub md5: Option<[u8; 16]>,
     /// The identity of the bytes.
     pub sha256: Option<[u8; 32]>,
+    /// Where it is asked for: Glance's clients compare it.
+    pub sha512: Option<[u8; 64]>,
 }
 
 impl Digests {
@@ -26,9 +28,18 @@ impl Digests {
         self.sha256.as_ref().map(|bytes| hex(bytes))
     }
 
+    /// The sha512 in lower-case hexadecimal.
+    pub fn sha512_hex(&self) -> Option<String> {
+        self.sha512.as_ref().map(|bytes| hex(bytes))
+    }
+
     /// These digests, and those of `other` where these are unknown.
     pub fn or(self, other: Digests) -> Digests {
-        Digests { md5: self.md5.or(other.md5), sha256: self.sha256.or(other.sha256) }
+        Digests {
+            md5: self.md5.or(other.md5),
+            sha256: self.sha256.or(other.sha256),
+            sha512: self.sha512.or(other.sha512),
+        }
     }
 }
 
@@ -130,9 +141,11 @@ impl Hasher {
         match self {
             Self::Md5(state) => Digests { md5: Some(state.finalize().into()), ..Digests::default() },
             Self::Sha256(state) => Digests { sha256: Some(state.finalize().into()), ..Digests::default() },
-            Self::Both(md5, sha256) => {
-                Digests { md5: Some(md5.finalize().into()), sha256: Some(sha256.finalize().into()) }
-            }
+            Self::Both(md5, sha256) => Digests {
+                md5: Some(md5.finalize().into()),
+                sha256: Some(sha256.finalize().into()),
+                ..Digests::default()
+            },
             Self::Stitched(both) => both.finish(),
         }
     }

@@ -11,7 +11,7 @@ pub mod status;
 pub mod stitched;
 mod vocab;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,7 +21,7 @@ pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
 pub use self::digest::Digests;
 pub use self::status::Status;
-pub use self::vocab::{Architecture, Format, ImageKind, StoreName, Visibility, Vocabulary};
+pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, StoreName, Visibility, Vocabulary};
 
 /// Names an image for ever: a UUID, in lower case and with hyphens wherever it is written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,6 +159,8 @@ pub struct Part {
     pub location: Location,
     /// How many there are; unknown only for a URL whose server does not say.
     pub size: Option<u64>,
+    /// How large the disk in them is, where that can be told.
+    pub virtual_size: Option<u64>,
     /// What they hash to, as far as we computed it ourselves.
     pub digests: Digests,
     /// The entity tag that the owner of a URL gave, without quotes.
@@ -198,6 +200,19 @@ pub struct Resumable {
     pub expires_at: Timestamp,
 }
 
+/// An account that an image is shared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// What it thinks of that.
+    pub status: MemberStatus,
+    /// Whether it may share the image with others.
+    pub can_share: bool,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When any of this last changed.
+    pub updated_at: Timestamp,
+}
+
 /// The record. `revision` is the optimistic lock: it grows with every committed change of the whole catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -215,6 +230,8 @@ pub struct Image {
     pub status: Status,
     /// Disk format.
     pub format: Option<Format>,
+    /// What the disk comes wrapped in.
+    pub container: Option<Container>,
     /// What it is for.
     pub kind: Option<ImageKind>,
     /// The processor it is for.
@@ -229,6 +246,18 @@ pub struct Image {
     pub parts: Vec<Part>,
     /// Free attributes.
     pub properties: BTreeMap<String, String>,
+    /// Words to find it by.
+    pub tags: BTreeSet<String>,
+    /// Whom it is shared with, by account. Only counts while the visibility is *shared*.
+    pub members: BTreeMap<String, Member>,
+    /// Whether it can't be removed.
+    pub protected: bool,
+    /// Whether lists leave it out unless they are asked for such images, where a protocol knows of that.
+    pub hidden: bool,
+    /// The smallest disk that it fits on, in GiB.
+    pub min_disk: u32,
+    /// The least memory that it runs in, in MiB.
+    pub min_ram: u32,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it last changed.

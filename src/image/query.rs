@@ -1,6 +1,8 @@
 //! Questions to the catalogue: which images, in what order, how many, from where on.
 
-use super::{Attr, Image, Value, ValueType};
+use std::ops::{Bound, RangeBounds};
+
+use super::{Attr, Image, MemberStatus, Value, ValueType};
 
 /// Which images. A tree, so that access rules are just one more branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,12 +13,24 @@ pub enum Filter {
     Any(Vec<Filter>),
     /// The attribute has this value.
     Equals(Attr, Value<'static>),
-    /// The attribute has a value within these bounds, both included.
-    Within(Attr, Value<'static>, Value<'static>),
-    /// The attribute has a value other than this, or none.
-    Not(Attr, Value<'static>),
+    /// The attribute has one of these values.
+    OneOf(Attr, Vec<Value<'static>>),
+    /// The attribute has a value within these bounds.
+    Within(Attr, Bound<Value<'static>>, Bound<Value<'static>>),
+    /// This does not hold. An image without an attribute has no value of it, so it passes the opposite of
+    /// [`Filter::Equals`].
+    Not(Box<Filter>),
     /// The free attribute has this value.
     Property(String, String),
+    /// It has this tag.
+    Tag(String),
+    /// The account is a member, with this status or with any. Says nothing of the visibility.
+    Member {
+        /// Which account.
+        account: String,
+        /// Any, without one.
+        status: Option<MemberStatus>,
+    },
 }
 
 impl Filter {
@@ -30,13 +44,19 @@ impl Filter {
         Self::Any(Vec::new())
     }
 
+    /// This does not hold.
+    pub fn negated(self) -> Self {
+        Self::Not(Box::new(self))
+    }
+
     /// The attribute has the value that `text` spells. A text that spells none passes nothing: nothing can have it.
     /// Moments have no spelling here; protocols use [`Filter::Within`] for them.
     pub fn spelled(attr: Attr, text: &str) -> Self {
         let value = match attr.row().value {
             ValueType::Text => Some(Value::Text(text.to_owned().into())),
             ValueType::Word(parse, _) => parse(text).map(|word| Value::Text(word.into())),
-            ValueType::Bytes => text.parse().ok().map(Value::Int),
+            ValueType::Count => text.parse().ok().map(Value::Int),
+            ValueType::Flag => text.parse().ok().map(Value::Flag),
             ValueType::Id => text.parse().ok().map(Value::Id),
             ValueType::Time => None,
         };
@@ -64,20 +84,54 @@ impl Filter {
             Self::All(filters) => filters.iter().all(|f| f.passes(image)),
             Self::Any(filters) => filters.iter().any(|f| f.passes(image)),
             Self::Equals(attr, value) => attr.read(image).as_ref() == Some(value),
-            Self::Within(attr, low, high) => attr.read(image).is_some_and(|v| *low <= v && v <= *high),
-            Self::Not(attr, value) => attr.read(image).as_ref() != Some(value),
+            Self::OneOf(attr, values) => attr.read(image).is_some_and(|value| values.contains(&value)),
+            Self::Within(attr, low, high) => {
+                attr.read(image).is_some_and(|value| (low.as_ref(), high.as_ref()).contains(&value))
+            }
+            Self::Not(filter) => !filter.passes(image),
             Self::Property(name, value) => image.properties.get(name) == Some(value),
+            Self::Tag(tag) => image.tags.contains(tag),
+            Self::Member { account, status } => {
+                image.members.get(account).is_some_and(|member| status.is_none_or(|status| member.status == status))
+            }
         }
     }
 }
 
-/// In what order. Images without the attribute come first; ties are ordered by creation, then id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In what order. Images without an attribute come first in its ascending order.
+///
+/// Ties are ordered by creation, then id, in the direction of the first attribute: its index has them in that order,
+/// and one index serves both directions. (Glance orders ties newest first, also in an ascending list.)
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sort {
     /// By which attribute; it must be indexed.
     pub by: Attr,
     /// Which way.
     pub direction: Direction,
+    /// How images with the same value are ordered: by these attributes, one after the other. A page of such a list
+    /// reads all images that have the first value of the page, so this costs more than an order by one attribute.
+    pub then: Vec<(Attr, Direction)>,
+}
+
+impl Sort {
+    /// By one attribute.
+    pub fn by(attr: Attr, direction: Direction) -> Self {
+        Self { by: attr, direction, then: Vec::new() }
+    }
+
+    /// By several attributes, the first one before the others; by id without any.
+    pub fn by_all(mut keys: Vec<(Attr, Direction)>) -> Self {
+        if keys.is_empty() {
+            return Self::default();
+        }
+        let (by, direction) = keys.remove(0);
+        Self { by, direction, then: keys }
+    }
+
+    /// Whether the first attribute decides, and ties are left to creation and id.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.then.is_empty() || self.by == Attr::Id
+    }
 }
 
 /// Up or down.
@@ -92,13 +146,18 @@ pub enum Direction {
 
 impl Default for Sort {
     fn default() -> Self {
-        Self { by: Attr::Id, direction: Direction::Ascending }
+        Self::by(Attr::Id, Direction::Ascending)
     }
 }
 
 /// A place in an order, just behind some image. Stays right when that image is changed or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor(pub(crate) Vec<u8>);
+pub struct Cursor {
+    /// Sorts as the image does.
+    pub(crate) key: Vec<u8>,
+    /// So many bytes of the key are those of the first attribute.
+    pub(crate) first: usize,
+}
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +185,7 @@ pub struct Page {
 mod tests {
     use super::*;
     use crate::image::change::tests::sample;
-    use crate::image::{Architecture, Timestamp};
+    use crate::image::{Architecture, Member, Timestamp};
 
     #[test]
     fn spelled_filters_know_the_spelling_variants() {
@@ -148,11 +207,49 @@ mod tests {
         assert!(!Filter::nothing().passes(&image));
         assert!(!name.clone().and(other.clone()).passes(&image));
         assert!(Filter::Any(vec![name.clone(), other]).passes(&image));
-        assert!(!Filter::Not(Attr::Name, Value::Text("a".into())).passes(&image));
-        assert!(Filter::Not(Attr::Owner, Value::Text("a".into())).passes(&image));
-        let span = |a, b| Filter::Within(Attr::CreatedAt, Value::Time(Timestamp(a)), Value::Time(Timestamp(b)));
-        assert!(span(0, i64::MAX).passes(&image));
-        assert!(!span(i64::MIN, image.created_at.0 - 1).passes(&image));
+        assert!(!name.clone().negated().passes(&image));
+        assert!(Filter::spelled(Attr::Owner, "a").negated().passes(&image));
         assert!(name.and(Filter::everything()).passes(&image));
+    }
+
+    #[test]
+    fn bounds_may_be_open_and_need_a_value() {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let image = sample("a");
+        let created = |low, high| Filter::Within(Attr::CreatedAt, low, high).passes(&image);
+        let at = |shift| Value::Time(Timestamp(image.created_at.0 + shift));
+        assert!(created(Unbounded, Unbounded) && created(Included(at(0)), Included(at(0))));
+        assert!(created(Excluded(at(-1)), Unbounded) && created(Unbounded, Excluded(at(1))));
+        assert!(!created(Excluded(at(0)), Unbounded) && !created(Unbounded, Excluded(at(0))));
+        assert!(!created(Included(at(1)), Included(at(-1))));
+        assert!(!Filter::Within(Attr::Size, Unbounded, Unbounded).passes(&image), "it has no size");
+    }
+
+    #[test]
+    fn flags_counts_tags_and_members() {
+        let mut image = sample("a");
+        (image.protected, image.min_ram) = (true, 512);
+        image.tags.insert("t".into());
+        let now = image.created_at;
+        let member = Member { status: MemberStatus::Accepted, can_share: false, created_at: now, updated_at: now };
+        image.members.insert("you".into(), member);
+        let member = |account: &str, status| Filter::Member { account: account.into(), status };
+        for (filter, passes) in [
+            (Filter::spelled(Attr::Protected, "true"), true),
+            (Filter::spelled(Attr::Protected, "false"), false),
+            (Filter::spelled(Attr::Protected, "True"), false),
+            (Filter::spelled(Attr::Hidden, "false"), true),
+            (Filter::spelled(Attr::MinRam, "512"), true),
+            (Filter::OneOf(Attr::MinRam, vec![Value::Int(1), Value::Int(512)]), true),
+            (Filter::OneOf(Attr::MinRam, Vec::new()), false),
+            (Filter::Tag("t".into()), true),
+            (Filter::Tag("T".into()), false),
+            (member("you", None), true),
+            (member("you", Some(MemberStatus::Accepted)), true),
+            (member("you", Some(MemberStatus::Pending)), false),
+            (member("me", None), false),
+        ] {
+            assert_eq!(filter.passes(&image), passes, "{filter:?}");
+        }
     }
 }

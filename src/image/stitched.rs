@@ -136,7 +136,7 @@ impl Stitched {
         let (mut md5, mut sha256) = ([0; 16], [0; 32]);
         md5.chunks_exact_mut(4).zip(self.md5).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_le_bytes()));
         sha256.chunks_exact_mut(4).zip(self.sha).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_be_bytes()));
-        Digests { md5: Some(md5), sha256: Some(sha256) }
+        Digests { md5: Some(md5), sha256: Some(sha256), ..Digests::default() }
     }
 
     /// Takes whole blocks in, as many for one as for the other.
@@ -354,7 +354,11 @@ mod tests {
     use super::*;
 
     fn expected(bytes: &[u8]) -> Digests {
-        Digests { md5: Some(md5::Md5::digest(bytes).into()), sha256: Some(sha2::Sha256::digest(bytes).into()) }
+        Digests {
+            md5: Some(md5::Md5::digest(bytes).into()),
+            sha256: Some(sha2::Sha256::digest(bytes).into()),
+            ..Digests::default()
+        }
     }
 
     fn stitched<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Digests> {

@@ -124,12 +124,50 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Who sees an image.
+    /// What a disk comes wrapped in.
+    Container {
+        /// EC2-style machine image.
+        Ami = "ami",
+        /// EC2-style ramdisk.
+        Ari = "ari",
+        /// EC2-style kernel.
+        Aki = "aki",
+        /// Nothing: the disk as it is.
+        Bare = "bare",
+        /// A description of a machine, and its disks.
+        Ovf = "ovf",
+        /// The same in one archive.
+        Ova = "ova",
+        /// The file system of a container.
+        Docker = "docker",
+        /// A disk in a compressed file.
+        Compressed = "compressed",
+    }
+}
+
+vocabulary! {
+    /// Who sees an image, besides its owner and administrators.
     Visibility {
         /// Everyone.
         Public = "public",
-        /// Its owner, and administrators.
+        /// Nobody.
         Private = "private",
+        /// Its members.
+        Shared = "shared",
+        /// Everyone who knows its id or asks for such images.
+        Community = "community",
+    }
+}
+
+vocabulary! {
+    /// What a member thinks of an image that is shared with it.
+    MemberStatus {
+        /// Nothing yet.
+        Pending = "pending",
+        /// It wants the image in its lists.
+        Accepted = "accepted",
+        /// It does not.
+        Rejected = "rejected",
     }
 }
 
@@ -175,7 +213,9 @@ mod tests {
         every_spelling_names_one_value::<Architecture>();
         every_spelling_names_one_value::<Format>();
         every_spelling_names_one_value::<ImageKind>();
+        every_spelling_names_one_value::<Container>();
         every_spelling_names_one_value::<Visibility>();
+        every_spelling_names_one_value::<MemberStatus>();
         every_spelling_names_one_value::<StoreName>();
     }
 

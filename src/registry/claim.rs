@@ -43,6 +43,11 @@ impl Claim {
         {
             return wrong(format!("The file's sha256 is {found}, not {claimed} as announced."));
         }
+        if let (Some(claimed), Some(found)) = (self.digests.sha512_hex(), digests.sha512_hex())
+            && claimed != found
+        {
+            return wrong(format!("The file's sha512 is {found}, not {claimed} as announced."));
+        }
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Records: make, read, list, change, remove.
 
 use super::source::{Source, without_query};
-use super::{Caller, Claim, Registry};
+use super::{Caller, Claim, Registry, Shown};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
@@ -79,12 +79,12 @@ impl Registry {
         if who.sees(&image) { Ok(image) } else { Err(not_found(id)) }
     }
 
-    /// A page of the images that the caller sees and the query's filter lets pass.
+    /// A page of the images that are shown to the caller and that the query's filter lets pass.
     ///
     /// # Errors
     /// `Internal` only.
-    pub async fn list(&self, who: &Caller, query: Query) -> Result<Page> {
-        let filter = query.filter.and(who.visible());
+    pub async fn list(&self, who: &Caller, shown: Shown, query: Query) -> Result<Page> {
+        let filter = query.filter.and(who.listed(shown));
         self.catalog.list(&Query { filter, ..query }).await
     }
 
@@ -92,7 +92,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn cursor(&self, who: &Caller, id: ImageId, sort: Sort) -> Result<Cursor> {
+    pub async fn cursor(&self, who: &Caller, id: ImageId, sort: &Sort) -> Result<Cursor> {
         Ok(Catalog::cursor(&self.get(who, id).await?, sort))
     }
 

@@ -46,7 +46,7 @@ pub(super) async fn publish(
         let registry = Arc::clone(saving.registry());
         let Received { size, digests, writer, slot } = received;
         let location = Location::Stored { store: registry.store_name(), key: key.clone() };
-        let part = Part { kind: PartKind::Whole, location, size: Some(size), digests, etag: None };
+        let part = Part { kind: PartKind::Whole, location, size: Some(size), virtual_size: None, digests, etag: None };
         let outcome = match registry.settle_bytes(&part, writer).await {
             Err(error) => Err(error),
             Ok(copy) => {

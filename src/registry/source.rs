@@ -27,6 +27,7 @@ impl Registry {
                     kind: PartKind::Whole,
                     location: Location::Http { url },
                     size: found.size,
+                    virtual_size: None,
                     digests: Digests::default(),
                     etag: found.etag,
                 })
@@ -41,6 +42,7 @@ impl Registry {
                     kind: PartKind::Whole,
                     location: Location::File { path: found.path.to_string_lossy().into_owned() },
                     size: Some(size),
+                    virtual_size: None,
                     digests,
                     etag: None,
                 })

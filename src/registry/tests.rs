@@ -399,6 +399,7 @@ fn locations_tell_others_no_secrets() {
         kind: PartKind::Whole,
         location: Location::Http { url: "https://example.org/a?X-Amz-Signature=abc#x".into() },
         size: None,
+        virtual_size: None,
         digests: Digests::default(),
         etag: None,
     }];
@@ -518,7 +519,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
     bench.registry.sweep().await.unwrap();
     assert_eq!(bench.images().await[0].status, Status::Failed);
 
-    let claim = Claim { size: None, digests: Digests { md5: Some([1; 16]), sha256: None } };
+    let claim = Claim { size: None, digests: Digests { md5: Some([1; 16]), ..Digests::default() } };
     let begun = bench.registry.begin_resumable(&ROOT, None, &named("wrong"), claim).await.unwrap();
     let append = bench.registry.append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::DigestMismatch);

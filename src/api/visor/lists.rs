@@ -1,5 +1,6 @@
 //! `GET /images` and `GET /images/detail`: the query string, and answers of any length in little memory.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
@@ -8,13 +9,14 @@ use futures_util::stream;
 use percent_encoding::percent_decode_str;
 
 use super::wire::{
-    Record, Surroundings, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items, time_of,
+    Record, Surroundings, access_word, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items,
+    time_of,
 };
 use crate::error::{Error, Kind, Result};
 use crate::http::accept::Format;
 use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
-use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value};
-use crate::registry::{Caller, Registry};
+use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
+use crate::registry::{Caller, Registry, Shown};
 
 /// Images are read and written in pages of this many, whatever the length of the list.
 const PAGE: usize = 500;
@@ -71,11 +73,15 @@ impl ListQuery {
             return Err(Error::invalid("A limit is at least 1."));
         }
         if (size_min, size_max) != (0, u64::MAX) {
-            let within = Filter::Within(Attr::Size, Value::Int(size_min), Value::Int(size_max));
-            list.filter = list.filter.and(within);
+            list.filter = list.filter.and(within(Attr::Size, Value::Int(size_min), Value::Int(size_max)));
         }
         Ok(list)
     }
+}
+
+/// A value within these bounds, both included.
+fn within(attr: Attr, low: Value<'static>, high: Value<'static>) -> Filter {
+    Filter::Within(attr, Bound::Included(low), Bound::Included(high))
 }
 
 fn sortable(name: &str) -> Result<Attr> {
@@ -111,9 +117,13 @@ fn condition(name: String, value: String) -> Filter {
         }
         Some(attr @ (Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt)) => match time_of(&value) {
             // Times are written to the second and kept to the microsecond.
-            Some(from) => Filter::Within(attr, Value::Time(from), Value::Time(Timestamp(from.0 + 999_999))),
+            Some(from) => within(attr, Value::Time(from), Value::Time(Timestamp(from.0 + 999_999))),
             None => Filter::nothing(),
         },
+        Some(Attr::Visibility) => {
+            let meant = Visibility::ALL.iter().filter(|known| access_word(**known).eq_ignore_ascii_case(&value));
+            Filter::OneOf(Attr::Visibility, meant.map(|known| Value::Text(known.name().into())).collect())
+        }
         Some(Attr::Location) => {
             // Shown with the store's address before it; kept as the key alone.
             let key = value.rsplit('/').next().filter(|last| last.parse::<BlobKey>().is_ok());
@@ -149,11 +159,11 @@ impl Listing {
     async fn page(&mut self) -> Result<Page> {
         let query = Query {
             filter: self.query.filter.clone(),
-            sort: self.query.sort,
+            sort: self.query.sort.clone(),
             limit: self.left.min(PAGE),
             after: self.after.take(),
         };
-        let page = self.registry.list(&self.who, query).await?;
+        let page = self.registry.list(&self.who, Shown::default(), query).await?;
         self.left -= page.images.len();
         self.after = page.next.clone().filter(|_| self.left > 0);
         Ok(page)
@@ -198,7 +208,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse> {
     let query = ListQuery::parse(request.query_string())?;
     let after = match query.marker {
-        Some(id) => match registry.cursor(&who, id, query.sort).await {
+        Some(id) => match registry.cursor(&who, id, &query.sort).await {
             Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
             cursor => Some(cursor?),
         },
@@ -244,7 +254,7 @@ mod tests {
         assert_eq!(filter("name=a&name=b+c%2F"), Filter::All(vec![Filter::spelled(Attr::Name, "b c/")]));
         assert_eq!(filter("os=linux"), Filter::All(vec![Filter::Property("os".into(), "linux".into())]));
         assert_eq!(filter("format=xml"), Filter::All(vec![Filter::nothing()]), "format is only ever a filter");
-        let bounds = Filter::Within(Attr::Size, Value::Int(5), Value::Int(u64::MAX));
+        let bounds = within(Attr::Size, Value::Int(5), Value::Int(u64::MAX));
         assert_eq!(filter("size_min=5"), Filter::All(vec![bounds]));
         let id = ImageId::random();
         let key = Filter::spelled(Attr::Location, &format!("{id}.iso"));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use actix_web::http::header::HeaderMap;
 
 use super::signature::META_PREFIX;
-use super::wire::{attr_of, name_of};
+use super::wire::{READ_ONLY, access_word, attr_of, name_of};
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::from_hex;
@@ -40,9 +40,6 @@ pub(super) struct With {
     pub(super) admin: bool,
 }
 
-/// Names that nobody sets, besides the attributes that only the service sets.
-const READ_ONLY: [&str; 3] = ["uri", "accessed_at", "access_count"];
-
 impl Fields {
     /// The metadata among headers. `x_image_meta_` is the same prefix.
     ///
@@ -75,7 +72,9 @@ impl Fields {
 
     /// Adds a field if there is none of that name.
     pub(super) fn suggest(&mut self, attr: Attr, value: &str) {
-        self.0.entry(name_of(attr).to_owned()).or_insert_with(|| value.to_owned());
+        if let Some(name) = name_of(attr) {
+            self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,9 +92,8 @@ impl Fields {
         }
         self.check_read_only(with, has_source)?;
         if with.new {
-            let wanted = [Attr::Name, Attr::Architecture].map(name_of);
-            let missing: Vec<_> =
-                wanted.into_iter().filter(|name| self.0.get(*name).is_none_or(String::is_empty)).collect();
+            let wanted = [Attr::Name, Attr::Architecture].into_iter().filter_map(name_of);
+            let missing: Vec<_> = wanted.filter(|name| self.0.get(*name).is_none_or(String::is_empty)).collect();
             if !missing.is_empty() {
                 return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
             }
@@ -147,6 +145,7 @@ impl Meta {
         let patch = &mut self.patch;
         match attr_of(name) {
             None => drop(patch.properties.insert(name.to_owned(), Some(value.to_owned()).filter(|v| !v.is_empty()))),
+            Some(Attr::Name) if value.is_empty() => return Err(Error::invalid("A name can't be empty.")),
             Some(Attr::Name) => patch.name = Some(Some(value.to_owned())),
             Some(Attr::Owner) => patch.owner = Some(Some(value.to_owned()).filter(|v| !v.is_empty())),
             Some(Attr::Architecture) => {
@@ -156,9 +155,7 @@ impl Meta {
             Some(Attr::Format) => patch.format = Some(word::<Format>(name, value)?),
             Some(Attr::Kind) => patch.kind = Some(word::<ImageKind>(name, value)?),
             Some(Attr::Store) => patch.store = Some(word::<StoreName>(name, value)?),
-            Some(Attr::Visibility) => {
-                patch.visibility = Some(word::<Visibility>(name, value)?.unwrap_or(Visibility::Public));
-            }
+            Some(Attr::Visibility) => patch.visibility = Some(access(name, value)?),
             Some(Attr::Kernel) => patch.kernel = Some(image_id(value)?),
             Some(Attr::Ramdisk) => patch.ramdisk = Some(image_id(value)?),
             Some(Attr::Location) => self.source = source(value)?,
@@ -170,6 +167,9 @@ impl Meta {
             Some(Attr::Status) => self.active = Some(active(value)?),
             // Refused before.
             Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt) => {}
+            // Without a name here, so never found by one.
+            Some(Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden) => {}
+            Some(Attr::VirtualSize | Attr::Sha256 | Attr::Sha512) => {}
         }
         Ok(())
     }
@@ -185,6 +185,18 @@ fn word<V: Vocabulary>(name: &str, value: &str) -> Result<Option<V>> {
 
 fn unknown_word<V: Vocabulary>(name: &str, value: &str) -> Error {
     Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()))
+}
+
+/// VISOR knows two visibilities; an empty value is the one that it begins with.
+fn access(name: &str, value: &str) -> Result<Visibility> {
+    const KNOWN: [Visibility; 2] = [Visibility::Public, Visibility::Private];
+    if value.is_empty() {
+        return Ok(Visibility::Public);
+    }
+    KNOWN.into_iter().find(|visibility| access_word(*visibility).eq_ignore_ascii_case(value)).ok_or_else(|| {
+        let names = KNOWN.map(access_word).join(", ");
+        Error::invalid(format!("Invalid {name} '{value}', available options: {names}"))
+    })
 }
 
 fn image_id(value: &str) -> Result<Option<ImageId>> {
@@ -217,7 +229,7 @@ fn source(value: &str) -> Result<Option<Source>> {
 }
 
 fn checksum(value: &str) -> Result<Digests> {
-    let digests = Digests { md5: from_hex(value), sha256: from_hex(value) };
+    let digests = Digests { md5: from_hex(value), sha256: from_hex(value), ..Digests::default() };
     if digests == Digests::default() {
         return Err(Error::invalid("A checksum is an md5 or a sha256 in hexadecimal."));
     }
@@ -280,6 +292,9 @@ mod tests {
         assert!(message(NEW, &[NAME, arm]).starts_with("Invalid architecture 'arm', available options: i386, x86_64"));
         let format = ("x-image-meta-format", "../../x");
         assert!(message(OLD, &[format]).starts_with("Invalid format '../../x', available options: iso, vhd"));
+        let access = ("x-image-meta-access", "shared");
+        assert_eq!(message(OLD, &[access]), "Invalid access 'shared', available options: public, private");
+        assert_eq!(message(OLD, &[("x-image-meta-name", "")]), "A name can't be empty.");
         let location = ("x-image-meta-location", "http://h/");
         assert_eq!(
             message(NEW_FILE, &[NAME, ARCH, location]),

@@ -13,7 +13,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
 use crate::image::attr::ATTRS;
-use crate::image::{Access, Attr, Image, Status, Timestamp, Value};
+use crate::image::{Access, Attr, Image, Status, Timestamp, Value, Visibility};
 
 /// How times are written. The original's `+0100` form, always in UTC.
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
@@ -21,9 +21,12 @@ const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
 /// The attribute that only answers have: where the image is.
 const URI: &str = "uri";
 
-/// What VISOR calls an attribute.
-pub(super) fn name_of(attr: Attr) -> &'static str {
-    match attr {
+/// Names of a record that are no attribute's and nobody's to set.
+pub(super) const READ_ONLY: [&str; 3] = [URI, "accessed_at", "access_count"];
+
+/// What VISOR calls an attribute; `None` for those that it does not know.
+pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
+    Some(match attr {
         Attr::Id => "_id",
         Attr::Name => "name",
         Attr::Architecture => "architecture",
@@ -41,12 +44,28 @@ pub(super) fn name_of(attr: Attr) -> &'static str {
         Attr::UploadedAt => "uploaded_at",
         Attr::UpdatedAt => "updated_at",
         Attr::Checksum => "checksum",
-    }
+        Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => return None,
+        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 => return None,
+    })
 }
 
 /// The attribute that VISOR calls so.
 pub(super) fn attr_of(name: &str) -> Option<Attr> {
-    ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == name)
+    ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == Some(name))
+}
+
+/// Whether a free attribute, made through another protocol, would pass for something that it is not.
+fn is_taken(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    attr_of(&name).is_some() || READ_ONLY.contains(&name.as_str())
+}
+
+/// What VISOR calls a visibility: whatever is not for everyone is private.
+pub(super) fn access_word(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Public => "public",
+        Visibility::Private | Visibility::Shared | Visibility::Community => "private",
+    }
 }
 
 /// What VISOR calls a state. A deactivated image looks like one without a file; one that is being removed is never
@@ -113,6 +132,7 @@ const BRIEF: [Attr; 7] = [Attr::Id, Attr::Name, Attr::Architecture, Attr::Kind, 
 fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
     match attr {
         Attr::Status => return Some(Field::Text(status_word(image.status).into())),
+        Attr::Visibility => return Some(Field::Text(access_word(image.visibility).into())),
         Attr::Location => return location.map(|location| Field::Text(location.to_owned())),
         _ => {}
     }
@@ -121,27 +141,29 @@ fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
         Value::Int(number) => Field::Number(number),
         Value::Time(time) => Field::Text(time_text(time)),
         Value::Id(id) => Field::Text(id.to_string()),
+        Value::Flag(flag) => Field::Text(flag.to_string()),
     })
 }
 
 /// The brief record of an image.
 pub(super) fn brief(image: &Image) -> Record {
-    BRIEF.into_iter().filter_map(|attr| Some((name_of(attr).into(), field(attr, image, None)?))).collect()
+    BRIEF.into_iter().filter_map(|attr| Some((name_of(attr)?.into(), field(attr, image, None)?))).collect()
 }
 
 /// The whole record of an image. Absent attributes are left out.
 pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
     let mut record = Record::new();
     for row in &ATTRS {
+        let Some(name) = name_of(row.attr) else { continue };
         if let Some(field) = field(row.attr, image, around.location.as_deref()) {
-            record.push((name_of(row.attr).into(), field));
+            record.push((name.into(), field));
         }
         if row.attr == Attr::Id {
             record.push((URI.into(), Field::Text(format!("{}/images/{}", around.base, image.id))));
         }
     }
     // Another protocol may have made one that is called as an attribute of VISOR's.
-    let free = image.properties.iter().filter(|(name, _)| attr_of(name).is_none() && *name != URI);
+    let free = image.properties.iter().filter(|(name, _)| !is_taken(name));
     record.extend(free.map(|(name, value)| (name.clone().into(), Field::Text(value.clone()))));
     record
 }
@@ -169,7 +191,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
 /// The header of an attribute. Those that every image has are made once: to check a name costs more than to write it.
 fn header_of(name: &str) -> Option<HeaderName> {
     static TABLE: LazyLock<HashMap<&'static str, HeaderName>> = LazyLock::new(|| {
-        let names = ATTRS.iter().map(|row| name_of(row.attr)).chain([URI]);
+        let names = ATTRS.iter().filter_map(|row| name_of(row.attr)).chain([URI]);
         names.filter_map(|name| Some((name, HeaderName::try_from(format!("{META_PREFIX}{name}")).ok()?))).collect()
     });
     TABLE.get(name).cloned().or_else(|| HeaderName::try_from(format!("{META_PREFIX}{name}")).ok())
@@ -214,10 +236,16 @@ fn escape(text: &str, into: &mut String) {
     }
 }
 
-/// Whether a name can stand as an element's: free attributes may begin with a digit.
+/// A name as it can stand as an element's: free attributes may begin with a digit, and those that were made through
+/// other protocols have any characters at all.
 fn element(name: &str) -> Cow<'_, str> {
+    let stands = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if starts { name.into() } else { format!("_{name}").into() }
+    match (starts, name.chars().all(stands)) {
+        (true, true) => name.into(),
+        (false, true) => format!("_{name}").into(),
+        (_, false) => element(&name.replace(|c| !stands(c), "_")).into_owned().into(),
+    }
 }
 
 /// A record's elements, each on a line.
@@ -317,9 +345,25 @@ mod tests {
     #[test]
     fn names_are_unique_and_go_both_ways() {
         for row in &ATTRS {
-            assert_eq!(attr_of(name_of(row.attr)), Some(row.attr));
+            assert!(name_of(row.attr).is_none_or(|name| attr_of(name) == Some(row.attr)), "{:?}", row.attr);
         }
         assert_eq!(attr_of("os"), None);
+    }
+
+    /// Other protocols let images have what VISOR has no words for, and free attributes of any name.
+    #[test]
+    fn what_other_protocols_made_looks_like_an_image_of_ours() {
+        let mut image = sample("a");
+        image.visibility = Visibility::Shared;
+        (image.protected, image.min_disk) = (true, 3);
+        image.properties = ["_id", "Created-At", "uri", "os:a.b", "1/><x"].map(|name| (name.into(), "v".into())).into();
+        let around = Surroundings { base: "http://h:1".into(), location: None };
+        let record = detail(&image, &around);
+        let names: Vec<_> = record.iter().map(|(name, _)| name.as_ref()).collect();
+        assert_eq!(names, ["_id", "uri", "name", "access", "status", "created_at", "1/><x", "os:a.b"]);
+        assert!(record.contains(&("access".into(), Field::Text("private".into()))));
+        let text = xml(&record);
+        assert!(text.ends_with("<_1___x>v</_1___x>\n<os_a.b>v</os_a.b>\n"), "{text}");
     }
 
     #[test]
