@@ -17,7 +17,7 @@ use actix_web::http::header;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
-pub use self::auth::AuthRules;
+use crate::api::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
 use crate::http::body::Patience;
