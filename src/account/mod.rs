@@ -3,6 +3,9 @@
 //! The secrets are kept as they are, because checking an HMAC signature needs them. The file is read again whenever
 //! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.
 
+pub mod attempts;
+pub mod tokens;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,13 +15,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
 
 /// Longest access key.
-const ACCESS_KEY_BYTES_MAX: usize = 64;
+pub const ACCESS_KEY_BYTES_MAX: usize = 64;
 
 /// Random bytes of a secret key: 40 characters of base64, as VISOR's have.
 const SECRET_BYTES: usize = 30;
@@ -37,6 +41,12 @@ impl Secret {
     /// The text. For checking and for the one time that it is shown.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a guess is right. How long this takes says nothing about how near it was.
+    pub fn is(&self, guess: &str) -> bool {
+        let (own, other) = (Sha256::digest(&self.0), Sha256::digest(guess));
+        own.iter().zip(other).fold(0, |different, (own, other)| different | (own ^ other)) == 0
     }
 }
 
@@ -154,6 +164,14 @@ impl Accounts {
     /// The account with an access key.
     pub fn get(&self, access_key: &str) -> Result<Option<Account>> {
         Ok(self.table()?.get(access_key).cloned())
+    }
+
+    /// The account with these keys. Takes as long when there is none of that name.
+    pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Result<Option<Account>> {
+        let account = self.get(access_key)?;
+        let nobody = Secret::new(String::new());
+        let right = account.as_ref().map_or(&nobody, |account| &account.secret_key).is(secret_key);
+        Ok(account.filter(|_| right))
     }
 
     /// Makes an account with a new secret.
@@ -360,6 +378,18 @@ mod tests {
         assert_eq!(mode, 0o600);
         std::fs::set_permissions(accounts.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Accounts::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn keys_are_right_together_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        let foo = accounts.add("foo", None, false, Timestamp(1)).unwrap();
+        let secret = foo.secret_key.reveal();
+        assert_eq!(accounts.with_keys("foo", secret).unwrap().unwrap().id, foo.id);
+        for (key, guess) in [("foo", ""), ("foo", &secret[1..]), ("bar", secret), ("nobody", ""), ("", "")] {
+            assert!(accounts.with_keys(key, guess).unwrap().is_none(), "{key} {guess}");
+        }
     }
 
     #[test]

@@ -1,3 +1,6 @@
-//! The protocols. Each is a folder of translators: parse, call the registry, render. None knows another.
+//! The protocols. Each is a folder of translators: parse, call the registry, render. None knows another; what
+//! they have to agree on about callers is in [`auth`].
 
+pub mod auth;
+pub mod identity;
 pub mod visor;

@@ -7,8 +7,8 @@ mod unfinished;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) use self::args::ImageCommand;
-use self::args::{Server, base_url, meta, pairs, query_pairs};
+pub(super) use self::args::{ImageCommand, Place};
+use self::args::{Server, meta, pairs, query_pairs};
 use self::send::Sending;
 use super::failure::{Exit, Failure};
 use super::progress::Bar;
@@ -53,8 +53,7 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
 
 fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
     let config = globals.load()?.client;
-    let address = server.address.as_deref().unwrap_or(&config.address);
-    let base = base_url(address, server.port, config.port)?;
+    let base = server.place.url(&config)?;
     let ca = match config.ca_file.as_os_str().is_empty() {
         true => None,
         false => Some(std::fs::read(&config.ca_file).map_err(|error| {

@@ -3,6 +3,7 @@
 mod admin;
 mod failure;
 mod image;
+mod openstack;
 mod print;
 mod progress;
 mod serve;
@@ -16,7 +17,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
-use self::image::ImageCommand;
+use self::image::{ImageCommand, Place};
 use crate::config::Config;
 
 /// Keeps virtual-machine and container images and serves them to every tool in the language it already speaks.
@@ -92,6 +93,9 @@ enum Command {
     /// Accounts of a data directory; works beside a running server
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Print what another program needs to use a server
+    #[command(subcommand)]
+    Use(UseCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -128,6 +132,18 @@ enum AccountCommand {
     Remove {
         /// Its access key
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UseCommand {
+    /// A clouds.yaml for openstack, its SDK, Nova and Terraform, and the same as lines for a shell
+    Openstack {
+        #[command(flatten)]
+        place: Place,
+        /// Print the lines for a shell alone: eval "$(visor use openstack --shell)"
+        #[arg(long)]
+        shell: bool,
     },
 }
 
@@ -171,6 +187,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
                 Command::Account(command) => admin::account(&globals, command),
+                Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),
                 Command::Config(command) => admin::config(&globals, &command),
                 Command::Rebuild => admin::rebuild(&globals),
                 Command::Verify { ids } => admin::verify(&globals, &ids),

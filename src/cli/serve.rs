@@ -12,7 +12,10 @@ use log::LevelFilter;
 use super::failure::{Exit, Failure};
 use super::{Globals, ServeArgs};
 use crate::account::Accounts;
-use crate::api::visor::{self as visor_api, AuthRules, Visor};
+use crate::account::tokens::Tokens;
+use crate::api::auth::AuthRules;
+use crate::api::identity::{self as identity_api, Identity};
+use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -34,7 +37,9 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let config = effective(globals.load()?, args)?;
     logger(config.log.level);
     let data_dir = take(&config)?;
-    let accounts = Arc::new(Accounts::open(&DataDir::keys(data_dir.path()))?);
+    let keys = DataDir::keys(data_dir.path());
+    let accounts = Arc::new(Accounts::open(&keys)?);
+    let tokens = Tokens::open(&keys, config.auth.token_lifetime.duration(), system_clock())?;
     let local = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
     let made = first_account(&accounts, local, data_dir.path())?;
     let registry = registry(&config, data_dir.path())?;
@@ -45,6 +50,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
             registry: Arc::clone(&registry),
             auth: AuthRules {
                 accounts: Arc::clone(&accounts),
+                tokens: Arc::new(tokens),
                 open_without_accounts: local,
                 public_read: config.auth.public_read,
                 date_window: config.auth.date_window.duration(),
@@ -154,6 +160,7 @@ async fn serve(
 
     banner(data_dir, &visor, &urls, certificate.as_ref().map(|c| c.fingerprint.as_str()), made).await?;
     let registry = Arc::clone(&visor.registry);
+    let identity = Identity::new(Arc::clone(&registry), visor.auth.clone(), visor.patience);
     let settings = Settings {
         plain,
         tls: tls_listeners,
@@ -168,6 +175,7 @@ async fn serve(
     };
     let running = server::start(settings, move |app| {
         visor_api::mount(app, &visor);
+        identity_api::mount(app, &identity);
         app.default_service(web::to(visor_api::unknown_path));
     })
     .map_err(Failure::general)?;
@@ -233,8 +241,8 @@ async fn banner(
     let free = free.map_or_else(|| "unknown".to_owned(), super::print::size);
     let auth = match (visor.auth.accounts.is_empty()?, visor.auth.public_read) {
         (true, _) => "everybody on this machine reads and writes; no web page does".to_owned(),
-        (false, true) => "public images are open to read; everything else needs a signature".to_owned(),
-        (false, false) => "every request needs a signature of an account".to_owned(),
+        (false, true) => "public images are open to read; everything else needs a signature or a token".to_owned(),
+        (false, false) => "every request needs a signature or a token of an account".to_owned(),
     };
     eprintln!("visor {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  data    {} ({free} free)", data_dir.display());

@@ -8,12 +8,16 @@ mod words;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::words::{Size, Span};
 use crate::account::Secret;
+
+/// What lasts longer is not a token but a key. A year with its leap day.
+const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// The shipped file.
 pub const SHIPPED: &str = include_str!("../../visor.toml");
@@ -57,7 +61,7 @@ section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Spa
 section!(Stores { file: FileStore });
 section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });
-section!(Auth { public_read: bool, date_window: Span });
+section!(Auth { public_read: bool, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
 section!(Client {
     address: String,
@@ -152,6 +156,10 @@ impl Config {
             return Err(ConfigError(
                 "server.listen and server.listen_tls are both empty: nobody could reach it".into(),
             ));
+        }
+        let lifetime = self.auth.token_lifetime.duration();
+        if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
+            return Err(ConfigError("auth.token_lifetime has to be more than nothing, and a year at the most".into()));
         }
         Ok(())
     }
@@ -275,8 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn somebody_has_to_be_able_to_reach_it() {
+    fn what_could_not_work_is_refused() {
         assert!(refusal(Some("[server]\nlisten = []"), &[]).contains("server.listen"));
+        for lifetime in ["0s", "2y"] {
+            let text = refusal(Some(&format!("[auth]\ntoken_lifetime = \"{lifetime}\"")), &[]);
+            assert!(text.contains("auth.token_lifetime"), "{text}");
+        }
     }
 
     #[test]

@@ -109,6 +109,21 @@ impl Body {
         };
         self.pace.next(&mut self.payload, broken).await
     }
+
+    /// All of a small body.
+    ///
+    /// # Errors
+    /// As [`Body::next`]; `TooLarge` for more than `bytes_max`.
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            bytes.extend(chunk);
+            if bytes.len() > bytes_max {
+                return Err(Error::new(Kind::TooLarge, format!("A body of this kind has at most {bytes_max} bytes.")));
+            }
+        }
+        Ok(bytes)
+    }
 }
 
 /// The answer to a body that does not come.

@@ -2,6 +2,7 @@
 //! the service, and knows no protocol.
 
 pub mod accept;
+pub mod base;
 pub mod body;
 pub mod conditional;
 pub mod deliver;

@@ -10,6 +10,7 @@ mod crash;
 mod downloads;
 mod errors;
 mod harness;
+mod identity;
 mod images;
 mod program;
 mod resumable;

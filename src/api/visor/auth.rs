@@ -1,30 +1,16 @@
 //! Who signed a request. What the caller may then do is the registry's business.
 
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::HttpRequest;
 use actix_web::http::{Method, header};
 
 use super::signature::{ContentType, parse_authorization, string_to_sign, verify};
-use crate::account::Accounts;
+use crate::api::auth::{AuthRules, caller_of};
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::Timestamp;
 use crate::registry::Caller;
-
-/// Who may call without an account, and how fresh a signature has to be.
-#[derive(Debug, Clone)]
-pub struct AuthRules {
-    /// The accounts.
-    pub accounts: Arc<Accounts>,
-    /// Whether everybody is an administrator as long as there are no accounts: so on loopback, never elsewhere.
-    pub open_without_accounts: bool,
-    /// Whether requests without a signature may read public images.
-    pub public_read: bool,
-    /// How far a signed date may be off.
-    pub date_window: Duration,
-}
 
 fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Kind::Unauthenticated, text)
@@ -35,7 +21,7 @@ fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 /// # Errors
 /// `Unauthenticated`, in the original's words.
 pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, has_body: bool) -> Result<Caller> {
-    if rules.accounts.is_empty()? && rules.open_without_accounts {
+    if rules.is_open()? {
         return Ok(Caller::Admin(None));
     }
     let Some(authorization) = request.headers().get(header::AUTHORIZATION) else {
@@ -69,7 +55,7 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         return Err(refuse("Invalid authorization, signatures do not match."));
     }
     check_date(request, now, rules.date_window)?;
-    Ok(if account.admin { Caller::Admin(Some(account.access_key)) } else { Caller::User(account.access_key) })
+    Ok(caller_of(account))
 }
 
 fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: bool) -> bool {

@@ -17,12 +17,10 @@ use actix_web::http::header;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
-pub use self::auth::AuthRules;
+use crate::api::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
 use crate::http::body::Patience;
-use crate::http::headers::text;
-use crate::http::server::Arrival;
 use crate::registry::{Caller, Registry};
 
 /// What the handlers need.
@@ -47,16 +45,6 @@ impl Visor {
     fn caller_with(&self, request: &HttpRequest, has_body: bool) -> Result<Caller> {
         auth::caller(request, &self.auth, self.registry.now(), has_body)
     }
-}
-
-/// The server's address as the client called it. The name was checked before any handler ran.
-fn base_url(request: &HttpRequest) -> String {
-    let arrival = request.conn_data::<Arrival>();
-    let host = text(request.headers(), header::HOST).map(ToOwned::to_owned);
-    let scheme = if arrival.is_some_and(|arrival| arrival.secure) { "https" } else { "http" };
-    // HTTP/1.0 knows no Host.
-    let host = host.or_else(|| arrival.map(|arrival| arrival.local.to_string())).unwrap_or_default();
-    format!("{scheme}://{host}")
 }
 
 /// Adds a path, with and without a slash behind it: two resources, because the router compares one path as it is and two

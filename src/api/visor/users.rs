@@ -79,14 +79,7 @@ fn key_of(request: &HttpRequest) -> String {
 }
 
 async fn wish(payload: Payload, visor: &Visor) -> Result<Wish> {
-    let mut body = Body::new(payload, visor.patience);
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await? {
-        bytes.extend(chunk);
-        if bytes.len() > BODY_BYTES_MAX {
-            return Err(Error::new(Kind::TooLarge, format!("An account is at most {BODY_BYTES_MAX} bytes of JSON.")));
-        }
-    }
+    let bytes = Body::new(payload, visor.patience).whole(BODY_BYTES_MAX).await?;
     let malformed =
         |_| Error::invalid("The body has to be JSON like {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
     let Wrapped { user } = serde_json::from_slice(&bytes).map_err(malformed)?;

@@ -5,16 +5,31 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::super::failure::{Exit, Failure};
+use crate::config::Client;
+
+/// Where a server is.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Place {
+    /// The server's address, or its URL
+    #[arg(short, long)]
+    address: Option<String>,
+    /// The server's port
+    #[arg(short, long)]
+    port: Option<u16>,
+}
+
+impl Place {
+    /// Its URL. What the command line leaves open is in the configuration.
+    pub(in crate::cli) fn url(&self, config: &Client) -> Result<String, Failure> {
+        base_url(self.address.as_deref().unwrap_or(&config.address), self.port, config.port)
+    }
+}
 
 /// Which server.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Server {
-    /// The server's address, or its URL
-    #[arg(short, long)]
-    pub(super) address: Option<String>,
-    /// The server's port
-    #[arg(short, long)]
-    pub(super) port: Option<u16>,
+    #[command(flatten)]
+    pub(super) place: Place,
     /// Say more, and how long it took
     #[arg(short, long)]
     pub(super) verbose: bool,
@@ -106,7 +121,7 @@ pub(in crate::cli) enum ImageCommand {
 }
 
 /// Where a server is: an address, `host:port`, or a URL for one behind TLS.
-pub(super) fn base_url(address: &str, port: Option<u16>, default: u16) -> Result<String, Failure> {
+fn base_url(address: &str, port: Option<u16>, default: u16) -> Result<String, Failure> {
     if let Some((scheme, rest)) = address.split_once("://") {
         let host = rest.trim_end_matches('/');
         return match (scheme, port) {

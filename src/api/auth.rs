@@ -1,0 +1,169 @@
+//! Who is calling, as far as protocols have to agree on it: the rules that the operator set, and tokens. Signatures are
+//! VISOR's own business; what a caller may then do is the registry's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::HeaderName;
+
+use crate::account::tokens::{Scope, Tokens};
+use crate::account::{Account, Accounts};
+use crate::error::{Error, Kind, Result};
+use crate::image::Timestamp;
+use crate::registry::Caller;
+
+/// Where a caller's token stands.
+pub const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// Who may call without an account, and how those with one prove it.
+#[derive(Debug, Clone)]
+pub struct AuthRules {
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// The tokens that were given to their holders.
+    pub tokens: Arc<Tokens>,
+    /// Whether everybody is an administrator as long as there are no accounts: so on loopback, never elsewhere.
+    pub open_without_accounts: bool,
+    /// Whether requests without a signature or a token may read public images.
+    pub public_read: bool,
+    /// How far a signed date may be off.
+    pub date_window: Duration,
+}
+
+impl AuthRules {
+    /// Whether everybody is an administrator at this moment.
+    ///
+    /// # Errors
+    /// `Internal` when the accounts can't be read.
+    pub fn is_open(&self) -> Result<bool> {
+        Ok(self.open_without_accounts && self.accounts.is_empty()?)
+    }
+}
+
+/// An account's holder as a caller.
+pub fn caller_of(account: Account) -> Caller {
+    match account.admin {
+        true => Caller::Admin(Some(account.access_key)),
+        false => Caller::User(account.access_key),
+    }
+}
+
+/// The caller of a request in a protocol that knows tokens and no signatures, by its `X-Auth-Token`. Every other header
+/// that says who somebody is (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) comes from the client and says nothing.
+///
+/// A server without accounts asks for nothing: any token will do there, and none as well. With accounts, a request
+/// without a token is anonymous if it reads and the operator lets everybody read; a wrong token is never overlooked.
+///
+/// # Errors
+/// `Unauthenticated`; `Forbidden` for a token that was asked for without a scope, which is good for looking around in the
+/// identity API and for nothing else.
+pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
+    if rules.is_open()? {
+        return Ok(Caller::Admin(None));
+    }
+    let Some(token) = header(request, &AUTH_TOKEN)? else {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
+    };
+    let (account, grant) = rules.tokens.find(token, &rules.accounts, now)?.ok_or_else(no_token)?;
+    if grant.scope == Scope::Unscoped {
+        return Err(Error::new(Kind::Forbidden, "This token has no scope; get one for a project."));
+    }
+    Ok(caller_of(account))
+}
+
+/// The one value of a header that holds a token; `None` if there is none.
+///
+/// # Errors
+/// `Unauthenticated` when there are two, or one that is not text: which of them counts must never be a question.
+pub fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a str>> {
+    let mut values = request.headers().get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text).filter(|text| !text.is_empty())),
+        _ => Err(no_token()),
+    }
+}
+
+/// Without a token and with a wrong one alike.
+pub fn no_token() -> Error {
+    Error::new(Kind::Unauthenticated, "This needs X-Auth-Token with a token that is valid.")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::account::tokens::Method as Way;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    fn rules(dir: &std::path::Path, public_read: bool) -> AuthRules {
+        AuthRules {
+            accounts: Arc::new(Accounts::open(dir).unwrap()),
+            tokens: Arc::new(Tokens::open(dir, Duration::from_secs(60), NOW).unwrap()),
+            open_without_accounts: true,
+            public_read,
+            date_window: Duration::ZERO,
+        }
+    }
+
+    fn token(rules: &AuthRules, account: &Account, scope: Scope) -> String {
+        let grant = rules.tokens.grant(&account.access_key, [Way::Password].into(), scope, None, NOW).unwrap();
+        rules.tokens.issue(account, &grant).unwrap().reveal().to_owned()
+    }
+
+    fn asked(rules: &AuthRules, method: Method, headers: &[(&str, &str)]) -> Result<Caller, Kind> {
+        let mut request = TestRequest::default().method(method);
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        bearer(&request.to_http_request(), rules, NOW).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn without_accounts_everybody_is_an_administrator() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rules = rules(dir.path(), false);
+        for headers in [&[][..], &[("x-auth-token", "anything")]] {
+            assert_eq!(asked(&rules, Method::POST, headers), Ok(Caller::Admin(None)));
+        }
+        rules.open_without_accounts = false;
+        assert_eq!(asked(&rules, Method::GET, &[("x-auth-token", "anything")]), Err(Kind::Unauthenticated));
+    }
+
+    #[test]
+    fn with_accounts_a_token_says_who_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for public_read in [false, true] {
+            let rules = rules(dir.path(), public_read);
+            let (alice, root) = (format!("alice_{public_read}"), format!("root_{public_read}"));
+            let alice = rules.accounts.add(&alice, None, false, NOW).unwrap();
+            let root = rules.accounts.add(&root, None, true, NOW).unwrap();
+            let (user, admin) = (Caller::User(alice.access_key.clone()), Caller::Admin(Some(root.access_key.clone())));
+            let of = |account: &Account| token(&rules, account, Scope::Project(account.access_key.clone()));
+            assert_eq!(asked(&rules, Method::PUT, &[("x-auth-token", &of(&alice))]), Ok(user));
+            assert_eq!(asked(&rules, Method::PUT, &[("x-auth-token", &of(&root))]), Ok(admin.clone()));
+            let system = token(&rules, &root, Scope::System);
+            assert_eq!(asked(&rules, Method::PUT, &[("x-auth-token", &system)]), Ok(admin));
+            let unscoped = token(&rules, &alice, Scope::Unscoped);
+            assert_eq!(asked(&rules, Method::GET, &[("x-auth-token", &unscoped)]), Err(Kind::Forbidden));
+
+            let anonymous = if public_read { Ok(Caller::Anonymous) } else { Err(Kind::Unauthenticated) };
+            let claims = [("x-user-id", "root"), ("x-roles", "admin"), ("x-identity-status", "Confirmed")];
+            for headers in [&[][..], &[("x-auth-token", "")], &claims] {
+                assert_eq!(asked(&rules, Method::GET, headers), anonymous);
+                assert_eq!(asked(&rules, Method::HEAD, headers), anonymous);
+                assert_eq!(asked(&rules, Method::POST, headers), Err(Kind::Unauthenticated));
+            }
+            let twice = [("x-auth-token", of(&alice)), ("x-auth-token", of(&root))];
+            let twice: Vec<_> = twice.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            for headers in [&[("x-auth-token", "wrong")][..], &twice] {
+                assert_eq!(asked(&rules, Method::GET, headers), Err(Kind::Unauthenticated), "{headers:?}");
+            }
+        }
+    }
+}

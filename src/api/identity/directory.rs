@@ -1,0 +1,194 @@
+//! Projects, users, domains, roles: looked up, never changed. An administrator sees all of them. Others see themselves, and
+//! whether there is a project of a name that they know: that is how an image is shared with somebody.
+
+use actix_web::web::{Data, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::Identity;
+use super::login::Holder;
+use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, Person, roles_of};
+use crate::error::{Error, Kind, Result};
+
+/// What a list is narrowed down by. Filters that are not known are overlooked, as everywhere in this API.
+struct Filters(Vec<(String, String)>);
+
+impl Filters {
+    fn of(request: &HttpRequest) -> Result<Self> {
+        let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
+        pairs.map(|pairs| Self(pairs.into_inner())).map_err(|_| Error::invalid("The query can't be read."))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether something may be in the list whose attribute has this value.
+    fn passes(&self, name: &str, value: &str) -> bool {
+        self.get(name).is_none_or(|wanted| wanted == value)
+    }
+
+    /// The same for what is always true or always false. `?enabled` alone means that it is wanted.
+    fn passes_flag(&self, name: &str, value: bool) -> bool {
+        let wanted = |text: &str| !["0", "false", "no", "off"].contains(&text.to_ascii_lowercase().as_str());
+        self.get(name).is_none_or(|text| wanted(text) == value)
+    }
+
+    /// The same for what nothing here has.
+    fn lacks(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.get(name).is_none())
+    }
+}
+
+fn id_of(request: &HttpRequest) -> &str {
+    request.match_info().query("id")
+}
+
+fn unknown(what: &str) -> Error {
+    Error::new(Kind::NotFound, format!("There is no such {what}."))
+}
+
+/// `GET /projects`
+pub(super) async fn projects(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let filters = Filters::of(&request)?;
+        let found = match filters.get("name") {
+            Some(name) => identity.person(holder, name)?.into_iter().collect(),
+            None => identity.people(holder)?,
+        };
+        let ours = filters.passes("domain_id", DOMAIN_ID)
+            && filters.passes("parent_id", DOMAIN_ID)
+            && filters.passes_flag("enabled", true)
+            && filters.passes_flag("is_domain", false)
+            && filters.lacks(&["tags", "tags-any"]);
+        let found = found.iter().filter(|_| ours).map(|person| wire::project(&request, &person.key));
+        Ok(wire::list(&request, "projects", found.collect()))
+    })
+}
+
+/// `GET /projects/{id}`
+pub(super) async fn project(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let person = identity.person(holder, id_of(&request))?.ok_or_else(|| unknown("project"))?;
+        Ok(json!({ "project": wire::project(&request, &person.key) }))
+    })
+}
+
+/// A user, if the sender may know about it.
+fn known(identity: &Identity, holder: &Holder, name: &str) -> Result<Option<Person>> {
+    if !holder.admin && !holder.is(name) {
+        return Err(Error::new(Kind::Forbidden, "Other users are for an administrator to look up."));
+    }
+    identity.person(holder, name)
+}
+
+/// `GET /users`
+pub(super) async fn users(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let filters = Filters::of(&request)?;
+        let found = match filters.get("name") {
+            Some(name) => known(&identity, holder, name)?.into_iter().collect(),
+            None => identity.people(holder)?,
+        };
+        let ours = filters.passes("domain_id", DOMAIN_ID) && filters.passes_flag("enabled", true);
+        let found = found.iter().filter(|_| ours).map(|person| wire::user(&request, person));
+        Ok(wire::list(&request, "users", found.collect()))
+    })
+}
+
+/// `GET /users/{id}`
+pub(super) async fn user(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let person = known(&identity, holder, id_of(&request))?.ok_or_else(|| unknown("user"))?;
+        Ok(json!({ "user": wire::user(&request, &person) }))
+    })
+}
+
+/// `GET /users/{id}/projects`
+pub(super) async fn projects_of(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let person = known(&identity, holder, id_of(&request))?.ok_or_else(|| unknown("user"))?;
+        Ok(wire::list(&request, "projects", vec![wire::project(&request, &person.key)]))
+    })
+}
+
+/// `GET /domains`
+pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |_| {
+        let filters = Filters::of(&request)?;
+        let named = filters.get("name").is_none_or(|name| name.eq_ignore_ascii_case(DOMAIN_NAME));
+        let found = (named && filters.passes_flag("enabled", true)).then(|| wire::domain(&request));
+        Ok(wire::list(&request, "domains", found.into_iter().collect()))
+    })
+}
+
+/// `GET /domains/{id}`
+pub(super) async fn domain(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |_| match id_of(&request) {
+        DOMAIN_ID => Ok(json!({ "domain": wire::domain(&request) })),
+        _ => Err(unknown("domain")),
+    })
+}
+
+/// `GET /roles`
+pub(super) async fn roles(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |_| {
+        let filters = Filters::of(&request)?;
+        let found = roles_of(true).iter().filter(|role| filters.passes("name", role) && filters.lacks(&["domain_id"]));
+        Ok(wire::list(&request, "roles", found.map(|role| wire::role(&request, role)).collect()))
+    })
+}
+
+/// `GET /roles/{id}`
+pub(super) async fn role(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |_| {
+        let role = roles_of(true).iter().find(|role| **role == id_of(&request)).ok_or_else(|| unknown("role"))?;
+        Ok(json!({ "role": wire::role(&request, role) }))
+    })
+}
+
+/// `GET /role_assignments`
+pub(super) async fn assignments(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let filters = Filters::of(&request)?;
+        let people = match filters.get("user.id") {
+            Some(user) => known(&identity, holder, user)?.into_iter().collect(),
+            None => identity.people(holder)?,
+        };
+        let named = filters.get("include_names").is_some() && filters.passes_flag("include_names", true);
+        let mut found = Vec::new();
+        for person in people.iter().filter(|_| filters.lacks(&["group.id", "scope.domain.id"])) {
+            let roles = || roles_of(person.admin).iter().filter(|role| filters.passes("role.id", role));
+            if filters.lacks(&["scope.system"]) && filters.passes("scope.project.id", &person.key) {
+                let scope = json!({ "project": reference(&person.key, named, true) });
+                found.extend(roles().map(|role| assignment(person, role, &scope, named)));
+            }
+            if person.admin && filters.lacks(&["scope.project.id"]) {
+                let scope = json!({ "system": { "all": true } });
+                found.extend(roles().map(|role| assignment(person, role, &scope, named)));
+            }
+        }
+        Ok(wire::list(&request, "role_assignments", found))
+    })
+}
+
+fn assignment(person: &Person, role: &str, scope: &Value, named: bool) -> Value {
+    json!({
+        "user": reference(&person.key, named, true),
+        "role": reference(role, named, false),
+        "scope": scope,
+        "links": {},
+    })
+}
+
+/// Something in an assignment: its id, and if asked for its name.
+fn reference(key: &str, named: bool, in_domain: bool) -> Value {
+    let mut reference = json!({ "id": key });
+    if named {
+        reference["name"] = key.into();
+    }
+    if named && in_domain {
+        reference["domain"] = json!({ "id": DOMAIN_ID, "name": DOMAIN_NAME });
+    }
+    reference
+}

@@ -1,0 +1,114 @@
+//! `/auth/…`: tokens given, shown and revoked, and what their holders may ask for.
+
+use actix_web::http::header::HeaderName;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::ask::Ask;
+use super::error::render;
+use super::login::Holder;
+use super::{Identity, wire};
+use crate::account::tokens::{Scope, unkept};
+use crate::api::auth::header;
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+
+/// Largest body of a request for a token.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// The token that a request is about.
+const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
+
+fn wants_catalog(request: &HttpRequest) -> bool {
+    !request.query_string().split('&').any(|pair| pair.split('=').next() == Some("nocatalog"))
+}
+
+/// What waits for the disk, elsewhere; it is carried through when the client leaves.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    actix_web::web::block(work).await.map_err(|error| Error::internal(error.to_string()))?
+}
+
+/// `POST /auth/tokens`
+pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, payload: Payload) -> HttpResponse {
+    let done = async {
+        let body = Body::new(payload, identity.patience).whole(BODY_BYTES_MAX).await?;
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let (account, holder) = identity.log_in(&Ask::read(&body)?, peer)?;
+        let token = match account {
+            None => unkept()?,
+            Some(account) => {
+                let (tokens, grant) = (identity.auth.tokens.clone(), holder.grant.clone());
+                elsewhere(move || tokens.issue(&account, &grant)).await?
+            }
+        };
+        let shown = wire::token(&request, &holder, wants_catalog(&request));
+        Ok(wire::respond(HttpResponse::Created().insert_header((SUBJECT, token.reveal())), &shown))
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// The token that a request is about, and who holds it: the sender's own, or for an administrator anybody's. Others are
+/// not found, as those that never were.
+fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, Holder)> {
+    let sender = identity.sender(request)?;
+    let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("X-Subject-Token says which token."))?;
+    let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));
+    Ok((token, holder.ok_or_else(|| Error::new(Kind::NotFound, "There is no such token."))?))
+}
+
+/// `GET` and `HEAD /auth/tokens`
+pub(super) async fn show(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    match subject(&identity, &request) {
+        Ok((token, holder)) => {
+            let shown = wire::token(&request, &holder, wants_catalog(&request));
+            wire::respond(HttpResponse::Ok().insert_header((SUBJECT, token)), &shown)
+        }
+        Err(error) => render(&request, &error),
+    }
+}
+
+/// `DELETE /auth/tokens`
+pub(super) async fn revoke(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    let done = async {
+        let (token, _) = subject(&identity, &request)?;
+        let (tokens, token, now) = (identity.auth.tokens.clone(), token.to_owned(), identity.registry.now());
+        elsewhere(move || tokens.revoke(&token, now)).await?;
+        Ok(HttpResponse::NoContent().finish())
+    };
+    done.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `GET /auth/catalog`
+pub(super) async fn catalog(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        if holder.grant.scope == Scope::Unscoped {
+            return Err(Error::new(Kind::Forbidden, "A token without a scope has no catalogue."));
+        }
+        let mut shown = wire::list(&request, "catalog", Vec::new());
+        shown["catalog"] = wire::catalog(&request);
+        Ok(shown)
+    })
+}
+
+/// `GET /auth/projects`: those that the sender can have a token for.
+pub(super) async fn projects(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        Ok(wire::list(&request, "projects", vec![wire::project(&request, &holder.grant.access_key)]))
+    })
+}
+
+/// `GET /auth/domains`: the same.
+pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let domains = if holder.admin { vec![wire::domain(&request)] } else { Vec::new() };
+        Ok(wire::list(&request, "domains", domains))
+    })
+}
+
+/// `GET /auth/system`: the same.
+pub(super) async fn system(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
+    identity.answer(&request, |holder| {
+        let all = if holder.admin { vec![serde_json::json!({ "all": true })] } else { Vec::new() };
+        Ok(wire::list(&request, "system", all))
+    })
+}

@@ -1,0 +1,235 @@
+//! How things are written: tokens, the catalogue, projects, users. Pure but for the address in links, which is the one that
+//! the client called.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde_json::{Value, json};
+
+use super::login::Holder;
+use crate::account::tokens::{Method, Scope};
+use crate::http::base::base_url;
+use crate::image::Timestamp;
+
+/// The one domain's id.
+pub(super) const DOMAIN_ID: &str = "default";
+/// The one domain's name.
+pub(super) const DOMAIN_NAME: &str = "Default";
+/// The one region.
+const REGION: &str = "RegionOne";
+
+/// A holder of an account: a user, and a project of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) key: String,
+    pub(super) admin: bool,
+    pub(super) email: Option<String>,
+}
+
+/// What an account may do, in Keystone's words. An administrator has what its role implies too.
+pub(super) fn roles_of(admin: bool) -> &'static [&'static str] {
+    const ALL: [&str; 4] = ["admin", "manager", "member", "reader"];
+    if admin { &ALL } else { &ALL[2..] }
+}
+
+/// An answer with JSON. Tokens are in many of them, so none is kept by what stands between.
+pub(super) fn respond(response: &mut HttpResponseBuilder, body: &Value) -> HttpResponse {
+    response
+        .insert_header((header::VARY, "X-Auth-Token"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .content_type("application/json")
+        .body(body.to_string())
+}
+
+/// The usual answer.
+pub(super) fn ok(body: &Value) -> HttpResponse {
+    respond(&mut HttpResponse::Ok(), body)
+}
+
+/// Where this API is, under the name and the path by which the client called it.
+pub(super) fn identity_url(request: &HttpRequest) -> String {
+    let path = request.path();
+    let prefix = if path == "/identity" || path.starts_with("/identity/") { "/identity" } else { "" };
+    format!("{}{prefix}/v3", base_url(request))
+}
+
+fn version_entry(request: &HttpRequest) -> Value {
+    json!({
+        "id": "v3.14",
+        "status": "stable",
+        "updated": "2020-04-07T00:00:00Z",
+        "links": [{ "rel": "self", "href": format!("{}/", identity_url(request)) }],
+        "media-types": [{ "base": "application/json", "type": "application/vnd.openstack.identity-v3+json" }],
+    })
+}
+
+/// The version document.
+pub(super) fn version(request: &HttpRequest) -> Value {
+    json!({ "version": version_entry(request) })
+}
+
+/// The versions to choose from.
+pub(super) fn choices(request: &HttpRequest) -> HttpResponse {
+    let versions = json!({ "versions": { "values": [version_entry(request)] } });
+    respond(&mut HttpResponse::build(StatusCode::MULTIPLE_CHOICES), &versions)
+}
+
+/// Where the services are. The image service's address has no version in it: clients ask it which it has.
+pub(super) fn catalog(request: &HttpRequest) -> Value {
+    let service = |kind: &str, name: &str, url: String| {
+        let endpoint = |interface: &str| {
+            json!({
+                "id": format!("{name}-{interface}"),
+                "interface": interface,
+                "region": REGION,
+                "region_id": REGION,
+                "url": url,
+            })
+        };
+        let endpoints: Vec<Value> = ["public", "internal", "admin"].into_iter().map(endpoint).collect();
+        json!({ "id": name, "type": kind, "name": name, "endpoints": endpoints })
+    };
+    json!([service("image", "glance", base_url(request)), service("identity", "keystone", identity_url(request))])
+}
+
+fn time_text(time: Timestamp) -> String {
+    let written = jiff::Timestamp::from_microsecond(time.0).map(|t| t.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+    // Out of jiff's range (year 9999) there is no better text than the number.
+    written.unwrap_or_else(|_| time.0.to_string())
+}
+
+fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::ApplicationCredential => "application_credential",
+        Method::Password => "password",
+        Method::Token => "token",
+    }
+}
+
+/// What a token stands for.
+pub(super) fn token(request: &HttpRequest, holder: &Holder, with_catalog: bool) -> Value {
+    let grant = &holder.grant;
+    let domain = json!({ "id": DOMAIN_ID, "name": DOMAIN_NAME });
+    let key = &grant.access_key;
+    let mut token = json!({
+        "methods": grant.methods.iter().map(|method| method_name(*method)).collect::<Vec<_>>(),
+        "user": { "id": key, "name": key, "domain": domain, "password_expires_at": null },
+        "audit_ids": grant.audit_ids,
+        "issued_at": time_text(grant.issued_at),
+        "expires_at": time_text(grant.expires_at),
+    });
+    if grant.methods.contains(&Method::ApplicationCredential) {
+        token["application_credential"] = json!({ "id": key, "name": key, "restricted": true });
+    }
+    match &grant.scope {
+        Scope::Unscoped => return json!({ "token": token }),
+        Scope::Project(project) => {
+            token["project"] = json!({ "id": project, "name": project, "domain": domain });
+            token["is_domain"] = false.into();
+        }
+        Scope::Domain => token["domain"] = domain,
+        Scope::System => token["system"] = json!({ "all": true }),
+    }
+    let roles = roles_of(holder.admin).iter().map(|role| json!({ "id": role, "name": role }));
+    token["roles"] = roles.collect();
+    if with_catalog {
+        token["catalog"] = catalog(request);
+    }
+    json!({ "token": token })
+}
+
+fn self_link(request: &HttpRequest, path: &str) -> Value {
+    json!({ "self": format!("{}{path}", identity_url(request)) })
+}
+
+/// An account as a project.
+pub(super) fn project(request: &HttpRequest, key: &str) -> Value {
+    json!({
+        "id": key,
+        "name": key,
+        "domain_id": DOMAIN_ID,
+        "parent_id": DOMAIN_ID,
+        "description": "",
+        "enabled": true,
+        "is_domain": false,
+        "tags": [],
+        "options": {},
+        "links": self_link(request, &format!("/projects/{key}")),
+    })
+}
+
+/// An account as a user.
+pub(super) fn user(request: &HttpRequest, person: &Person) -> Value {
+    let key = &person.key;
+    let mut user = json!({
+        "id": key,
+        "name": key,
+        "domain_id": DOMAIN_ID,
+        "default_project_id": key,
+        "enabled": true,
+        "password_expires_at": null,
+        "options": {},
+        "links": self_link(request, &format!("/users/{key}")),
+    });
+    if let Some(email) = &person.email {
+        user["email"] = email.as_str().into();
+    }
+    user
+}
+
+/// The domain.
+pub(super) fn domain(request: &HttpRequest) -> Value {
+    json!({
+        "id": DOMAIN_ID,
+        "name": DOMAIN_NAME,
+        "description": "",
+        "enabled": true,
+        "tags": [],
+        "options": {},
+        "links": self_link(request, &format!("/domains/{DOMAIN_ID}")),
+    })
+}
+
+/// A role.
+pub(super) fn role(request: &HttpRequest, name: &str) -> Value {
+    json!({
+        "id": name,
+        "name": name,
+        "domain_id": null,
+        "description": "",
+        "options": {},
+        "links": self_link(request, &format!("/roles/{name}")),
+    })
+}
+
+/// A list of them, all on one page.
+pub(super) fn list(request: &HttpRequest, name: &str, items: Vec<Value>) -> Value {
+    let own = format!("{}{}", base_url(request), request.path());
+    json!({ name: items, "links": { "self": own, "next": null, "previous": null } })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_the_client_called() {
+        for (path, expected) in [
+            ("/v3/auth/tokens", "http://lab:4568/v3"),
+            ("/identity", "http://lab:4568/identity/v3"),
+            ("/identity/v3/auth/tokens", "http://lab:4568/identity/v3"),
+        ] {
+            let request = TestRequest::get().uri(path).insert_header(("Host", "lab:4568")).to_http_request();
+            assert_eq!(identity_url(&request), expected);
+            assert_eq!(catalog(&request)[0]["endpoints"][0]["url"], "http://lab:4568");
+            assert_eq!(catalog(&request)[1]["endpoints"][2]["url"], expected);
+        }
+    }
+
+    #[test]
+    fn times_have_keystones_form() {
+        assert_eq!(time_text(Timestamp(1_795_238_731_000_042)), "2026-11-21T05:25:31.000042Z");
+        assert_eq!(time_text(Timestamp(i64::MAX)), i64::MAX.to_string());
+    }
+}

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""OpenStack's own clients get their tokens from a server, with the clouds.yaml that `visor use openstack` prints.
+
+usage: identity.py VISOR
+
+Needs python-openstackclient beside the Python that runs this. Starts servers of its own and ends them. VISOR_TALLY names a
+file to write "passed failed" to.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import openstack
+from keystoneauth1 import exceptions, session
+from keystoneauth1.identity import v3
+
+VISOR = sys.argv[1]
+OPENSTACK = os.path.join(os.path.dirname(sys.executable), "openstack")
+
+
+class Server:
+    """The program on a directory of its own, and the files that its users save."""
+
+    def __init__(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.directory = self.temporary.name
+        ready = self.path("ready")
+        self.process = subprocess.Popen(
+            [VISOR, "serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file", ready, "--data-dir", self.path("data")],
+            stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
+        for _ in range(300):
+            if os.path.exists(ready):
+                break
+            time.sleep(0.1)
+        self.url = open(ready).readline().strip()
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def visor(self, *arguments):
+        done = subprocess.run([VISOR, *arguments], env=self.environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def environment(self, **more):
+        """Nothing of the caller's, so that no cloud of its is used by mistake."""
+        return {"HOME": self.directory, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
+
+    def user(self, name, *arguments):
+        """Makes an account, and what its holder has to save. Returns the secret."""
+        made = json.loads(self.visor("--json", "--data-dir", self.path("data"), "account", "add", name, *arguments))
+        config = self.path(f"{name}.toml")
+        with open(os.open(config, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f'[client]\naccess_key = "{name}"\nsecret_key = "{made["secret_key"]}"\n')
+        self.save(name, "--config", config)
+        return made["secret_key"]
+
+    def save(self, name, *arguments):
+        with open(self.path(f"{name}.yaml"), "w") as file:
+            file.write(self.visor(*arguments, "use", "openstack", "-a", self.url))
+
+    def openstack(self, name, *arguments):
+        """A command as one user; what it prints, or its complaint."""
+        environment = self.environment(OS_CLIENT_CONFIG_FILE=self.path(f"{name}.yaml"), OS_CLOUD="visor")
+        done = subprocess.run([OPENSTACK, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    def json(self, name, *arguments):
+        printed = self.openstack(name, *arguments, "-f", "json")
+        try:
+            return json.loads(printed)
+        except json.JSONDecodeError:
+            raise AssertionError(f"{arguments}: {printed}")
+
+    def connect(self, name):
+        config = openstack.config.OpenStackConfig(load_envvars=False, config_files=[self.path(f"{name}.yaml")])
+        return openstack.connection.Connection(config=config.get_one("visor"))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+        log = open(self.path("log")).read()
+        self.temporary.cleanup()
+        return log
+
+
+class WithAccounts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.secrets = [cls.server.user("alice"), cls.server.user("bob"), cls.server.user("root", "--admin")]
+
+    @classmethod
+    def tearDownClass(cls):
+        log = cls.server.stop()
+        assert "panicked" not in log
+        assert not any(secret in log for secret in cls.secrets), "a secret in the log"
+
+    def session(self, token):
+        return session.Session(v3.Token(self.server.url + "/v3", token=token, reauthenticate=False))
+
+    def test_a_token_is_issued_and_revoked(self):
+        issued = self.server.json("alice", "token", "issue")
+        self.assertEqual((issued["project_id"], issued["user_id"]), ("alice", "alice"))
+        self.assertTrue(self.session(issued["id"]).get_token())
+        self.assertEqual(self.server.openstack("alice", "token", "revoke", issued["id"]), "")
+        with self.assertRaises(exceptions.Unauthorized):
+            self.session(issued["id"]).get_token()
+
+    def test_the_catalogue_has_the_image_service(self):
+        services = {service["Type"]: service for service in self.server.json("alice", "catalog", "list")}
+        self.assertEqual(sorted(services), ["identity", "image"])
+        endpoints = {e["interface"]: (e["region"], e["url"]) for e in services["image"]["Endpoints"]}
+        self.assertEqual(endpoints, dict.fromkeys(("public", "internal", "admin"), ("RegionOne", self.server.url)))
+
+    def test_members_see_their_project_and_administrators_all(self):
+        names = lambda user: sorted(project["Name"] for project in self.server.json(user, "project", "list"))
+        self.assertEqual((names("alice"), names("root")), (["alice"], ["alice", "bob", "root"]))
+        self.assertEqual(self.server.json("alice", "project", "show", "bob")["id"], "bob")
+        self.assertIn("No project", self.server.openstack("alice", "project", "show", "nobody"))
+        self.assertEqual(self.server.json("root", "user", "show", "bob")["default_project_id"], "bob")
+        roles = self.server.json("root", "role", "assignment", "list", "--user", "bob", "--names")
+        self.assertEqual(sorted(role["Role"] for role in roles), ["member", "reader"])
+
+    def test_the_lines_for_a_shell(self):
+        script = f'eval "$("{VISOR}" --config "$HOME/alice.toml" use openstack -a "{self.server.url}" --shell)" && "{OPENSTACK}" token issue -f json'
+        done = subprocess.run(["sh", "-ec", script], env=self.server.environment(), capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["project_id"], "alice")
+
+    def test_wrong_passwords_and_projects(self):
+        self.assertIn("HTTP 401", self.server.openstack("alice", "--os-password", "wrong", "token", "issue"))
+        self.assertIn("HTTP 401", self.server.openstack("alice", "--os-project-name", "bob", "token", "issue"))
+
+    def test_an_administrator_may_have_the_whole_system(self):
+        auth = v3.Password(self.server.url + "/v3", username="root", password=self.secrets[2], user_domain_id="default", system_scope="all")
+        access = auth.get_access(session.Session())
+        self.assertTrue(access.system_scoped and "admin" in access.role_names)
+
+    def test_the_path_that_other_clouds_have(self):
+        auth = v3.Password(self.server.url + "/identity", username="bob", password=self.secrets[1], user_domain_id="default",
+                           project_name="bob", project_domain_id="default")
+        found = session.Session(auth).get_endpoint(service_type="identity", interface="public")
+        self.assertEqual(found, self.server.url + "/identity/v3")
+
+    def test_application_credentials(self):
+        for named in ({"application_credential_id": "alice"}, {"application_credential_name": "alice", "username": "alice", "user_domain_id": "default"}):
+            auth = v3.ApplicationCredential(self.server.url + "/v3", application_credential_secret=self.secrets[0], **named)
+            self.assertEqual(auth.get_access(session.Session()).project_id, "alice")
+
+    def test_the_sdk_finds_its_way_and_gets_another_token_when_one_is_gone(self):
+        connection = self.server.connect("alice")
+        self.assertEqual(connection.current_project_id, "alice")
+        self.assertEqual(connection.session.get_endpoint(service_type="image", interface="internal"), self.server.url)
+        self.assertEqual(connection.identity.find_project("bob").id, "bob")
+        self.assertIsNone(connection.identity.find_project("nobody"))
+        first = connection.auth_token
+        access = connection.session.auth.get_access(connection.session)
+        connection.session.delete(self.server.url + "/v3/auth/tokens", headers={"X-Subject-Token": first})
+        self.assertEqual(connection.identity.get("/auth/projects").json()["projects"][0]["id"], "alice")
+        self.assertNotEqual(connection.auth_token, access.auth_token)
+
+
+class WithoutAccounts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.server.save("anybody")
+
+    @classmethod
+    def tearDownClass(cls):
+        assert "panicked" not in cls.server.stop()
+
+    def test_the_file_leads_there_and_any_token_will_do(self):
+        connection = self.server.connect("anybody")
+        self.assertEqual(connection.session.get_endpoint(service_type="image"), self.server.url)
+        projects = connection.session.get(self.server.url + "/v3/auth/projects").json()["projects"]
+        self.assertEqual([project["name"] for project in projects], ["admin"])
+
+    def test_any_password_will_do(self):
+        auth = v3.Password(self.server.url + "/v3", username="demo", password="demo", user_domain_name="Default",
+                           project_name="demo", project_domain_name="Default")
+        access = auth.get_access(session.Session())
+        self.assertEqual((access.project_id, access.role_names), ("demo", ["admin", "manager", "member", "reader"]))
+
+
+if __name__ == "__main__":
+    result = unittest.main(argv=[sys.argv[0], "-v"], exit=False, warnings="ignore").result
+    failed = len(result.failures) + len(result.errors)
+    if os.environ.get("VISOR_TALLY"):
+        with open(os.environ["VISOR_TALLY"], "w") as tally:
+            tally.write(f"{result.testsRun - failed} {failed}\n")
+    sys.exit(failed > 0)
