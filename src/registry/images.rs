@@ -4,24 +4,24 @@ use super::source::{Source, without_query};
 use super::{Caller, Claim, Registry, Shown};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
+use crate::image::change::check;
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
-use crate::image::{
-    Access, Attr, BlobKey, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName,
-};
+use crate::image::{Access, Attr, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName};
 
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
 /// that many others were faster.
-const RETRIES_MAX: usize = 16;
+pub(super) const RETRIES_MAX: usize = 16;
 
 impl Registry {
-    /// Registers an image without bytes, or with those at a source.
+    /// Registers an image without bytes, or with those at a source, under a new id or one that the caller chose.
     ///
     /// # Errors
-    /// `Unauthenticated`; `Invalid` values; `NotFound` when kernel, ramdisk or source are not there; `Forbidden` source;
+    /// `Unauthenticated`; `AlreadyExists` if the id is taken; `Invalid` values, `TooMany` of them; `NotFound` when kernel, ramdisk or source are not there; `Forbidden` source;
     /// `DigestMismatch` when the source is not what the claim says.
     pub async fn create(
         &self,
         who: &Caller,
+        id: Option<ImageId>,
         patch: &ImagePatch,
         source: Option<Source>,
         claim: &Claim,
@@ -30,7 +30,13 @@ impl Registry {
         if let Some(source) = source {
             self.attach(&mut image, source, claim).await?;
         }
-        self.catalog.insert(image).await
+        let Some(id) = id else { return self.catalog.insert(image).await };
+        // Whoever sits there, or holds it, works for an image that had this id before.
+        let seat = self.desks.take_free(id);
+        if seat.is_none() || self.holds.is_held(id) {
+            return Err(is_taken(id));
+        }
+        self.catalog.insert(Image { id, ..image }).await
     }
 
     /// A new image with a patch on it, not yet in the catalogue.
@@ -129,14 +135,38 @@ impl Registry {
         source: Option<Source>,
         claim: &Claim,
     ) -> Result<Image> {
+        self.revise(who, id, |_| Ok(patch.clone()), source, claim).await
+    }
+
+    /// Changes an image as `make` says, which is shown the image that the change is put on. It may be called again, when
+    /// another change comes between.
+    ///
+    /// # Errors
+    /// What `make` says; as [`Registry::update`].
+    pub async fn edit(&self, who: &Caller, id: ImageId, make: impl Fn(&Image) -> Result<ImagePatch>) -> Result<Image> {
+        self.revise(who, id, make, None, &Claim::default()).await
+    }
+
+    async fn revise(
+        &self,
+        who: &Caller,
+        id: ImageId,
+        make: impl Fn(&Image) -> Result<ImagePatch>,
+        source: Option<Source>,
+        claim: &Claim,
+    ) -> Result<Image> {
         for _ in 0..RETRIES_MAX {
             let mut image = self.catalog.get(id).await?;
             who.may_change(&image)?;
+            let patch = make(&image)?;
+            if patch.is_empty() && source.is_none() {
+                return Ok(image);
+            }
             // The file that is on its way has its name already.
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            self.change(who, &mut image, patch).await?;
+            self.change(who, &mut image, &patch).await?;
             if let Some(source) = source.clone() {
                 self.attach(&mut image, source, claim).await?;
             }
@@ -149,97 +179,80 @@ impl Registry {
         Err(outrun())
     }
 
-    /// Withholds the bytes of an image, or gives them out again.
-    ///
-    /// # Errors
-    /// `NotFound`; `Forbidden` for everybody but administrators; `Conflict` if it has no bytes.
-    pub async fn set_active(&self, who: &Caller, id: ImageId, active: bool) -> Result<Image> {
-        let image = self.get(who, id).await?;
-        if !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator may withhold an image."));
-        }
-        let next = if active { Status::Available } else { Status::Deactivated };
-        if image.status == next {
-            return Ok(image);
-        }
-        let now = self.now();
+    /// Makes a small change inside the catalogue's writer, where no other comes between. `change` sees to the rights of
+    /// a caller who sees the image; it may be called again.
+    pub(super) async fn amend(
+        &self,
+        who: &Caller,
+        id: ImageId,
+        change: impl Fn(&Caller, &mut Image) -> Result<()> + Send + 'static,
+    ) -> Result<Image> {
+        let who = who.clone();
         let amended = self.catalog.amend(id, move |row| {
-            if row.parts.is_empty() || !row.status.may_become(next) {
-                return Err(Error::new(Kind::Conflict, "An image without a file can't be made available or withheld."));
+            if !who.sees(row) {
+                return Err(not_found(id));
             }
-            Ok(Some(Image { status: next, updated_at: Some(now), ..row.clone() }))
+            let mut image = row.clone();
+            change(&who, &mut image)?;
+            check(&image)?;
+            Ok(Some(image))
         });
         amended.await?.ok_or_else(|| not_found(id))
     }
 
-    /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
+    /// Tags an image with a word; again with one that it has changes nothing.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`. Bytes that can't be removed now are removed by the sweep.
-    pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
-        for _ in 0..RETRIES_MAX {
-            let image = self.catalog.get(id).await?;
-            who.may_change(&image)?;
-            let access = self.catalog.access(id);
-            // With the ticket of an upload, if one is running: it tells whose file to look for.
-            let gone = Image { status: Status::Deleting, ..image.clone() };
-            match self.catalog.replace(gone).await {
-                Ok(gone) => {
-                    self.remove_deleted(gone).await;
-                    return Ok((image, access));
-                }
-                Err(error) if error.kind() == Kind::Precondition => {}
-                Err(error) => return Err(error),
+    /// `NotFound`, `Unauthenticated`, `Forbidden`; `Invalid` word; `TooMany` tags.
+    pub async fn add_tag(&self, who: &Caller, id: ImageId, tag: &str) -> Result<Image> {
+        let (tag, now) = (tag.to_owned(), self.now());
+        let add = move |who: &Caller, image: &mut Image| {
+            who.may_change(image)?;
+            if image.tags.insert(tag.clone()) {
+                image.updated_at = Some(now);
             }
-        }
-        Err(outrun())
+            Ok(())
+        };
+        self.amend(who, id, add).await
     }
 
-    /// The second half of a removal. What fails here is tried again by the sweep.
-    pub(super) async fn remove_deleted(&self, image: Image) {
-        let stored = image.parts.iter().filter_map(|part| match &part.location {
-            Location::Stored { key, .. } => Some(key.clone()),
-            Location::File { .. } | Location::Http { .. } => None,
-        });
-        let arriving = image.ticket.map(|_| BlobKey::whole(image.id, image.format));
-        for key in stored.chain(arriving) {
-            if let Err(error) = self.store.delete(&key).await {
-                log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
-                return;
-            }
-        }
-        // `Precondition`: somebody else brought the removal to its end.
-        if let Err(error) = self.catalog.remove(&image).await
-            && error.kind() != Kind::Precondition
-        {
-            log::error!("the record of {} could not be removed, the next sweep tries again: {error}", image.id);
-        }
-    }
-
-    /// Removes every image that is the caller's. Returns them as they were.
+    /// Takes a tag off an image.
     ///
     /// # Errors
-    /// `Unauthenticated`, or the first that could not be removed.
-    pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
-        who.known()?;
-        let mut removed = Vec::new();
-        let mut after = None;
-        loop {
-            let query = Query { filter: who.own(), sort: Sort::default(), limit: 256, after };
-            let page = self.catalog.list(&query).await?;
-            for image in page.images {
-                match self.delete(who, image.id).await {
-                    Ok(one) => removed.push(one),
-                    // Somebody else was faster.
-                    Err(error) if error.kind() == Kind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
+    /// `NotFound` image or tag, `Unauthenticated`, `Forbidden`.
+    pub async fn remove_tag(&self, who: &Caller, id: ImageId, tag: &str) -> Result<Image> {
+        let (tag, now) = (tag.to_owned(), self.now());
+        let remove = move |who: &Caller, image: &mut Image| {
+            who.may_change(image)?;
+            if !image.tags.remove(&tag) {
+                let text = format!("Image '{id}' has no tag '{}'.", tag.escape_default());
+                return Err(Error::new(Kind::NotFound, text));
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(removed);
+            image.updated_at = Some(now);
+            Ok(())
+        };
+        self.amend(who, id, remove).await
+    }
+
+    /// Withholds the bytes of an image, or gives them out again. Again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unauthenticated`, `Forbidden`; `Conflict` if it has no bytes.
+    pub async fn set_active(&self, who: &Caller, id: ImageId, active: bool) -> Result<Image> {
+        let next = if active { Status::Available } else { Status::Deactivated };
+        let now = self.now();
+        let set = move |who: &Caller, image: &mut Image| {
+            who.may_change(image)?;
+            if image.status == next {
+                return Ok(());
             }
-        }
+            if image.parts.is_empty() || !image.status.may_become(next) {
+                return Err(Error::new(Kind::Conflict, "An image without a file can't be made available or withheld."));
+            }
+            (image.status, image.updated_at) = (next, Some(now));
+            Ok(())
+        };
+        self.amend(who, id, set).await
     }
 
     /// Whether any image belongs to an account.
@@ -287,8 +300,12 @@ impl Registry {
     }
 }
 
+fn is_taken(id: ImageId) -> Error {
+    Error::new(Kind::AlreadyExists, format!("There is an image with id '{id}' already."))
+}
+
 /// The answer to a change that always met another one.
-fn outrun() -> Error {
+pub(super) fn outrun() -> Error {
     Error::new(Kind::Busy, "The image is being changed by others all the time; try again.")
 }
 

@@ -7,10 +7,13 @@ mod claim;
 mod data_dir;
 mod desk;
 mod download;
+mod holds;
 mod images;
 mod intake;
 mod lanes;
+mod members;
 mod publish;
+mod removal;
 mod resumable;
 mod saving;
 mod source;
@@ -29,6 +32,7 @@ pub use self::access::{Caller, Shown};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
+use self::holds::Holds;
 use self::lanes::Hub;
 pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
@@ -73,6 +77,7 @@ pub struct Registry {
     boot: Uuid,
     uploads: Arc<Semaphore>,
     desks: Desks,
+    holds: Holds,
     hub: Hub,
     buffers: Buffers,
 }
@@ -97,6 +102,7 @@ impl Registry {
             boot: Uuid::new_v4(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             desks: Desks::default(),
+            holds: Holds::default(),
             hub: Hub::new(),
             buffers: Buffers::for_uploads(),
         })
@@ -134,5 +140,7 @@ impl fmt::Debug for Registry {
     }
 }
 
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Registry;
+use super::holds::Hold;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Fallback, Image, ImageId, Status};
@@ -21,6 +22,8 @@ pub(super) struct Saving {
     id: ImageId,
     /// Whether there is something to put back.
     armed: bool,
+    /// Until the bytes are where they belong, or gone.
+    _hold: Hold,
 }
 
 impl Saving {
@@ -34,20 +37,20 @@ impl Saving {
     pub(super) async fn begin(registry: &Arc<Registry>, image: Image, new: bool) -> Result<Self> {
         let (registry, id) = (Arc::clone(registry), image.id);
         let task = tokio::spawn(async move {
-            let catalog = &registry.catalog;
+            let (hold, catalog) = (registry.holds.hold(id), &registry.catalog);
             if new {
                 catalog.insert(image).await?
             } else {
                 catalog.replace(image).await?
             };
-            Ok(Self { registry, id, armed: true })
+            Ok(Self { registry, id, armed: true, _hold: hold })
         });
         task.await.map_err(Error::internal)?
     }
 
     /// An image that is in this state already, with nobody else's responsibility for it. As after [`Saving::disarm`].
     pub(super) fn adopt(registry: &Arc<Registry>, id: ImageId) -> Self {
-        Self { registry: Arc::clone(registry), id, armed: false }
+        Self { registry: Arc::clone(registry), id, armed: false, _hold: registry.holds.hold(id) }
     }
 
     pub(super) fn id(&self) -> ImageId {
@@ -121,7 +124,7 @@ fn back(boot: Uuid) -> impl Fn(&Image) -> Result<Option<Image>> {
 /// What becomes of an image whose upload did not come to its end; `None`: nothing is left of it.
 pub(super) fn fallen_back(mut image: Image) -> Option<Image> {
     match image.ticket.take().map(|ticket| ticket.fallback) {
-        Some(Fallback::Discard) => None,
-        Some(Fallback::Fail) | None => Some(Image { status: Status::Failed, ..image }),
+        Some(Fallback::Discard) if !image.protected => None,
+        Some(Fallback::Discard | Fallback::Fail) | None => Some(Image { status: Status::Failed, ..image }),
     }
 }

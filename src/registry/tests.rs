@@ -17,10 +17,10 @@ use crate::image::{
 };
 
 /// A service whose directory outlives it, so that another one can follow it.
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
     store: MemoryStore,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
 }
 
 fn limits() -> Limits {
@@ -34,7 +34,7 @@ fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
         let registry = service(dir.path(), &store);
         Self { dir, store, registry }
@@ -72,8 +72,8 @@ impl Bench {
         }
     }
 
-    async fn queued(&self, name: &str) -> Image {
-        self.registry.create(&ROOT, &named(name), None, &Claim::default()).await.unwrap()
+    pub(super) async fn queued(&self, name: &str) -> Image {
+        self.registry.create(&ROOT, None, &named(name), None, &Claim::default()).await.unwrap()
     }
 
     async fn bytes(&self, image: &Image) -> Vec<u8> {
@@ -87,18 +87,18 @@ impl Bench {
     }
 }
 
-const ROOT: Caller = Caller::Admin(None);
+pub(super) const ROOT: Caller = Caller::Admin(None);
 
-fn named(name: &str) -> ImagePatch {
+pub(super) fn named(name: &str) -> ImagePatch {
     ImagePatch { name: Some(Some(name.into())), ..ImagePatch::default() }
 }
 
-fn content() -> Bytes {
+pub(super) fn content() -> Bytes {
     // More than two buffers, and no multiple of one.
     (0..2_500_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>().into()
 }
 
-async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim) -> Result<Upload> {
+pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim) -> Result<Upload> {
     let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
     registry.upload(&ROOT, into, &patch, claim).await
 }
@@ -371,8 +371,8 @@ async fn rights_hold_for_every_verb() {
     let bench = Bench::new();
     let (me, you) = (Caller::User("me".into()), Caller::User("you".into()));
     let private = ImagePatch { visibility: Some(Visibility::Private), ..named("mine") };
-    let mine = bench.registry.create(&me, &private, None, &Claim::default()).await.unwrap();
-    let shown = bench.registry.create(&me, &named("shown"), None, &Claim::default()).await.unwrap();
+    let mine = bench.registry.create(&me, None, &private, None, &Claim::default()).await.unwrap();
+    let shown = bench.registry.create(&me, None, &named("shown"), None, &Claim::default()).await.unwrap();
     for (who, id, kind) in [
         (&you, mine.id, Kind::NotFound),
         (&Caller::Anonymous, mine.id, Kind::NotFound),
@@ -384,7 +384,8 @@ async fn rights_hold_for_every_verb() {
         assert_eq!(bench.registry.delete(who, id).await.unwrap_err().kind(), kind);
         assert_eq!(bench.registry.upload(who, Some(id), &patch, claim).await.err().unwrap().kind(), kind);
     }
-    assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
+    assert_eq!(bench.registry.set_active(&you, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
+    assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Conflict);
     assert!(bench.registry.delete_all(&you).await.unwrap().is_empty());
     assert_eq!(bench.registry.delete_all(&me).await.unwrap().len(), 2);
 }
@@ -413,10 +414,10 @@ async fn a_kernel_has_to_be_one() {
     let bench = Bench::new();
     let disk = bench.queued("disk").await;
     let patch = ImagePatch { kind: Some(Some(ImageKind::Kernel)), ..named("vmlinuz") };
-    let kernel = bench.registry.create(&ROOT, &patch, None, &Claim::default()).await.unwrap();
+    let kernel = bench.registry.create(&ROOT, None, &patch, None, &Claim::default()).await.unwrap();
     for (id, fits) in [(kernel.id, true), (disk.id, false), (ImageId::random(), false)] {
         let patch = ImagePatch { kernel: Some(Some(id)), ..named("machine") };
-        assert_eq!(bench.registry.create(&ROOT, &patch, None, &Claim::default()).await.is_ok(), fits);
+        assert_eq!(bench.registry.create(&ROOT, None, &patch, None, &Claim::default()).await.is_ok(), fits);
     }
 }
 

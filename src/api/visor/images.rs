@@ -152,7 +152,7 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
     let registry = &visor.registry;
     let Some(id) = id else {
         let meta = fields.read(With { new: true, file: false, admin: who.is_admin() })?;
-        return registry.create(who, &meta.patch, meta.source, &meta.claim).await;
+        return registry.create(who, None, &meta.patch, meta.source, &meta.claim).await;
     };
     if fields.is_empty() {
         // An image that is not there is the better news.

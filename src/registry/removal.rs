@@ -1,0 +1,88 @@
+//! The end of an image: out of sight, then its bytes, then its record.
+
+use super::images::{RETRIES_MAX, outrun};
+use super::{Caller, Registry};
+use crate::error::{Error, Kind, Result};
+use crate::image::query::{Filter, Query, Sort};
+use crate::image::{Access, Attr, BlobKey, Image, ImageId, Location, Status, Value};
+
+impl Registry {
+    /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden`, also for an image that is protected. Bytes that can't be removed now are removed by the sweep.
+    pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
+        for _ in 0..RETRIES_MAX {
+            let image = self.catalog.get(id).await?;
+            who.may_change(&image)?;
+            if image.protected {
+                return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
+            }
+            let access = self.catalog.access(id);
+            // With the ticket of an upload, if one is running: it tells whose file to look for.
+            let gone = Image { status: Status::Deleting, ..image.clone() };
+            match self.catalog.replace(gone).await {
+                Ok(gone) => {
+                    self.remove_deleted(gone).await;
+                    return Ok((image, access));
+                }
+                Err(error) if error.kind() == Kind::Precondition => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(outrun())
+    }
+
+    /// The second half of a removal. What fails here is tried again by the sweep.
+    pub(super) async fn remove_deleted(&self, image: Image) {
+        let _hold = self.holds.hold(image.id);
+        // Somebody else may have brought it to its end, and the id and its file names may be another image's by now.
+        if !self.catalog.get(image.id).await.is_ok_and(|row| row.revision == image.revision) {
+            return;
+        }
+        let stored = image.parts.iter().filter_map(|part| match &part.location {
+            Location::Stored { key, .. } => Some(key.clone()),
+            Location::File { .. } | Location::Http { .. } => None,
+        });
+        let arriving = image.ticket.map(|_| BlobKey::whole(image.id, image.format));
+        for key in stored.chain(arriving) {
+            if let Err(error) = self.store.delete(&key).await {
+                log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
+                return;
+            }
+        }
+        // `Precondition`: somebody else brought the removal to its end.
+        if let Err(error) = self.catalog.remove(&image).await
+            && error.kind() != Kind::Precondition
+        {
+            log::error!("the record of {} could not be removed, the next sweep tries again: {error}", image.id);
+        }
+    }
+
+    /// Removes every image that is the caller's and not protected. Returns them as they were.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, or the first that could not be removed.
+    pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
+        who.known()?;
+        let mut removed = Vec::new();
+        let mut after = None;
+        loop {
+            let filter = who.own().and(Filter::Equals(Attr::Protected, Value::Flag(false)));
+            let query = Query { filter, sort: Sort::default(), limit: 256, after };
+            let page = self.catalog.list(&query).await?;
+            for image in page.images {
+                match self.delete(who, image.id).await {
+                    Ok(one) => removed.push(one),
+                    // Somebody else was faster, and removed or protected it.
+                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(removed);
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What Glance's clients need of the service: members, tags, protection, edits of what is there, ids of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tests::{Bench, ROOT, begin, content, named};
+use super::*;
+use crate::error::{Error, Kind, Result};
+use crate::image::query::{Direction, Filter, Query, Sort};
+use crate::image::{Attr, Image, ImageId, ImagePatch, MemberStatus, Visibility};
+
+fn user(name: &str) -> Caller {
+    Caller::User(name.into())
+}
+
+impl Bench {
+    /// An image of mine.
+    async fn mine(&self, name: &str, visibility: Visibility) -> Image {
+        let patch = ImagePatch { visibility: Some(visibility), ..named(name) };
+        self.registry.create(&user("me"), None, &patch, None, &Claim::default()).await.unwrap()
+    }
+
+    async fn names(&self, who: &Caller, shown: Shown) -> BTreeSet<String> {
+        let query = Query {
+            filter: Filter::everything(),
+            sort: Sort::by(Attr::Name, Direction::Descending),
+            limit: 100,
+            after: None,
+        };
+        let images = self.registry.list(who, shown, query).await.unwrap().images;
+        images.into_iter().filter_map(|image| image.name).collect()
+    }
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
+    result.unwrap_err().kind()
+}
+
+#[tokio::test]
+async fn an_image_is_shared_accepted_and_taken_back() {
+    let bench = Bench::new();
+    let registry = &bench.registry;
+    let (me, you, other) = (user("me"), user("you"), user("other"));
+    let image = bench.mine("shared", Visibility::Shared).await;
+    let id = image.id;
+    assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
+    assert_eq!(kind(registry.add_member(&you, id, "you", true).await), Kind::NotFound);
+
+    let member = registry.add_member(&me, id, "you", false).await.unwrap();
+    assert_eq!((member.status, member.can_share), (MemberStatus::Pending, false));
+    assert_eq!(kind(registry.add_member(&me, id, "you", false).await), Kind::AlreadyExists);
+    assert_eq!(kind(registry.add_member(&me, id, "", false).await), Kind::Invalid);
+    registry.add_member(&me, id, "third", false).await.unwrap();
+
+    // Seen at once, listed when accepted; of the others a member knows nothing.
+    assert_eq!(registry.get(&you, id).await.unwrap().name, image.name);
+    assert!(bench.names(&you, Shown::default()).await.is_empty());
+    assert_eq!(registry.members(&you, id).await.unwrap(), BTreeMap::from([("you".into(), member)]));
+    assert_eq!(registry.members(&me, id).await.unwrap().len(), 2);
+    assert_eq!(kind(registry.members(&other, id).await), Kind::NotFound);
+    let accept =
+        async |who: &Caller, account| registry.set_member_status(who, id, account, MemberStatus::Accepted).await;
+    assert_eq!(kind(accept(&me, "you").await), Kind::Forbidden);
+    assert_eq!(kind(accept(&you, "third").await), Kind::NotFound);
+    assert_eq!(kind(accept(&me, "nobody").await), Kind::NotFound);
+    assert_eq!(kind(accept(&other, "you").await), Kind::NotFound);
+    accept(&you, "you").await.unwrap();
+    assert_eq!(bench.names(&you, Shown::default()).await, BTreeSet::from(["shared".into()]));
+    assert_eq!(accept(&ROOT, "third").await.unwrap().status, MemberStatus::Accepted);
+
+    // A member may do nothing else, until it may share.
+    assert_eq!(kind(registry.add_tag(&you, id, "t").await), Kind::Forbidden);
+    assert_eq!(kind(registry.remove_member(&you, id, "you").await), Kind::Forbidden);
+    assert_eq!(kind(registry.add_member(&you, id, "other", false).await), Kind::Forbidden);
+    assert_eq!(kind(registry.set_member_can_share(&you, id, "you", true).await), Kind::Forbidden);
+    let changed = registry.set_member_can_share(&me, id, "you", true).await.unwrap();
+    assert_eq!((changed.status, changed.can_share), (MemberStatus::Accepted, true));
+    registry.add_member(&you, id, "other", false).await.unwrap();
+    assert!(registry.get(&other, id).await.is_ok());
+
+    registry.remove_member(&me, id, "you").await.unwrap();
+    assert_eq!(kind(registry.remove_member(&me, id, "you").await), Kind::NotFound);
+    assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
+    assert!(bench.names(&you, Shown::default()).await.is_empty());
+    assert_eq!(registry.get(&me, id).await.unwrap().updated_at, None, "sharing is no change of the image");
+}
+
+#[tokio::test]
+async fn only_shared_images_have_members() {
+    let bench = Bench::new();
+    let (registry, me) = (&bench.registry, user("me"));
+    for visibility in [Visibility::Public, Visibility::Private, Visibility::Community] {
+        let id = bench.mine("not shared", visibility).await.id;
+        assert_eq!(kind(registry.members(&me, id).await), Kind::Forbidden);
+        assert_eq!(kind(registry.add_member(&me, id, "you", true).await), Kind::Forbidden);
+        assert_eq!(kind(registry.replace_members(&me, id, BTreeMap::new()).await), Kind::Forbidden);
+        let error = registry.remove_member(&me, id, "you").await.unwrap_err();
+        assert_eq!(error.message(), "Only shared images have members.");
+    }
+}
+
+#[tokio::test]
+async fn members_are_replaced_and_who_stays_keeps_its_status() {
+    let bench = Bench::new();
+    let (registry, me) = (&bench.registry, user("me"));
+    let id = bench.mine("a", Visibility::Shared).await.id;
+    for account in ["gone", "stays"] {
+        registry.add_member(&me, id, account, false).await.unwrap();
+    }
+    registry.set_member_status(&user("stays"), id, "stays", MemberStatus::Accepted).await.unwrap();
+    let members = BTreeMap::from([("stays".to_owned(), true), ("new".to_owned(), false)]);
+    registry.replace_members(&me, id, members).await.unwrap();
+    let found = registry.members(&me, id).await.unwrap();
+    let found: Vec<_> = found.iter().map(|(name, m)| (name.as_str(), m.status, m.can_share)).collect();
+    assert_eq!(found, [("new", MemberStatus::Pending, false), ("stays", MemberStatus::Accepted, true)]);
+    let many = (0..=crate::image::change::MEMBERS_MAX).map(|n| (n.to_string(), false)).collect();
+    assert_eq!(kind(registry.replace_members(&me, id, many).await), Kind::TooMany);
+    assert_eq!(registry.members(&me, id).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_shared_with_an_account_is_told_to_whom_it_concerns() {
+    let bench = Bench::new();
+    let registry = &bench.registry;
+    let shared = bench.mine("a", Visibility::Shared).await.id;
+    let theirs = ImagePatch { visibility: Some(Visibility::Shared), ..named("b") };
+    let theirs = registry.create(&user("third"), None, &theirs, None, &Claim::default()).await.unwrap().id;
+    let private = bench.mine("c", Visibility::Shared).await.id;
+    for (owner, id) in [("me", shared), ("third", theirs), ("me", private)] {
+        registry.add_member(&user(owner), id, "you", false).await.unwrap();
+        registry.add_member(&user(owner), id, "peer", false).await.unwrap();
+    }
+    let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
+    registry.update(&user("me"), private, &hide, None, &Claim::default()).await.unwrap();
+    for (who, expected) in [
+        (user("you"), vec![shared, theirs]),
+        (ROOT, vec![shared, theirs]),
+        (user("me"), vec![shared]),
+        // It sees both images, and not with whom else they are shared.
+        (user("peer"), vec![]),
+        (Caller::Anonymous, vec![]),
+    ] {
+        let found = registry.shared_with(&who, "you", 100, None).await.unwrap().images;
+        let found: BTreeSet<_> = found.iter().map(|image| image.id).collect();
+        assert_eq!(found, expected.into_iter().collect(), "{who:?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_show_what_is_asked_for() {
+    let bench = Bench::new();
+    bench.mine("public", Visibility::Public).await;
+    bench.mine("community", Visibility::Community).await;
+    bench.mine("private", Visibility::Private).await;
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let (usual, more) = (Shown::default(), Shown { community: true, ..Shown::default() });
+    let root = Caller::Admin(Some("root".into()));
+    for (who, shown, expected) in [
+        (user("you"), usual, &["public"][..]),
+        (user("you"), more, &["public", "community"]),
+        (Caller::Anonymous, usual, &["public"]),
+        (user("me"), usual, &["public", "community", "private"]),
+        (root.clone(), usual, &["public", "private"]),
+        (root, more, &["public", "community", "private"]),
+    ] {
+        assert_eq!(bench.names(&who, shown).await, names(expected), "{who:?} {shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_protected_stays() {
+    let bench = Bench::new();
+    let (registry, me) = (&bench.registry, user("me"));
+    let (kept, other) = (bench.mine("kept", Visibility::Private).await, bench.mine("other", Visibility::Private).await);
+    let protect = |protected| ImagePatch { protected: Some(protected), ..ImagePatch::default() };
+    registry.update(&me, kept.id, &protect(true), None, &Claim::default()).await.unwrap();
+    for who in [&me, &ROOT] {
+        let error = registry.delete(who, kept.id).await.unwrap_err();
+        assert!(error.kind() == Kind::Forbidden && error.message().contains(&kept.id.to_string()), "{error}");
+    }
+    let removed = registry.delete_all(&me).await.unwrap();
+    assert_eq!(removed.iter().map(|(image, _)| image.id).collect::<Vec<_>>(), [other.id]);
+    registry.update(&me, kept.id, &protect(false), None, &Claim::default()).await.unwrap();
+    registry.delete(&me, kept.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn tags_that_come_at_once_all_stay() {
+    let bench = Bench::new();
+    let (me, id) = (user("me"), bench.mine("a", Visibility::Private).await.id);
+    let adds = (0..32).map(|n| {
+        let (registry, me) = (Arc::clone(&bench.registry), me.clone());
+        tokio::spawn(async move { registry.add_tag(&me, id, &format!("t{n}")).await })
+    });
+    for add in adds.collect::<Vec<_>>() {
+        add.await.unwrap().unwrap();
+    }
+    let registry = &bench.registry;
+    let image = registry.add_tag(&me, id, "t0").await.unwrap();
+    assert_eq!(image.tags.len(), 32);
+    assert_eq!(registry.remove_tag(&me, id, "t0").await.unwrap().tags.len(), 31);
+    assert_eq!(kind(registry.remove_tag(&me, id, "t0").await), Kind::NotFound);
+    assert_eq!(kind(registry.add_tag(&me, id, &"x".repeat(256)).await), Kind::Invalid);
+    assert_eq!(kind(registry.add_tag(&user("you"), id, "t").await), Kind::NotFound);
+}
+
+/// Each edit is made of what the one before left.
+#[tokio::test]
+async fn edits_that_meet_are_made_one_after_the_other() {
+    let bench = Bench::new();
+    let id = bench.queued("a").await.id;
+    let edit = |make: fn(&Image) -> Result<ImagePatch>| {
+        let registry = Arc::clone(&bench.registry);
+        tokio::spawn(async move { registry.edit(&ROOT, id, make).await })
+    };
+    let counting = |image: &Image| Ok(ImagePatch { min_ram: Some(image.min_ram + 1), ..ImagePatch::default() });
+    for counted in (0..8).map(|_| edit(counting)).collect::<Vec<_>>() {
+        counted.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.registry.get(&ROOT, id).await.unwrap().min_ram, 8);
+
+    let adding = |image: &Image| match image.properties.contains_key("once") {
+        true => Err(Error::new(Kind::Conflict, "It is there already.")),
+        false => {
+            let properties = [("once".to_owned(), Some(String::new()))].into();
+            Ok(ImagePatch { properties, ..ImagePatch::default() })
+        }
+    };
+    let mut added = 0;
+    for one in (0..8).map(|_| edit(adding)).collect::<Vec<_>>() {
+        match one.await.unwrap() {
+            Ok(_) => added += 1,
+            Err(error) => assert_eq!(error.kind(), Kind::Conflict),
+        }
+    }
+    assert_eq!(added, 1);
+    let before = bench.registry.get(&ROOT, id).await.unwrap();
+    let same = bench.registry.edit(&ROOT, id, |_| Ok(ImagePatch::default())).await.unwrap();
+    assert_eq!(same, before, "no change is none");
+    assert_eq!(kind(bench.registry.edit(&user("you"), id, |_| Ok(named("b"))).await), Kind::Forbidden);
+}
+
+#[tokio::test]
+async fn an_id_may_be_chosen_once() {
+    let bench = Bench::new();
+    let (registry, id) = (&bench.registry, ImageId::random());
+    let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Claim::default()).await;
+    assert_eq!(create().await.unwrap().id, id);
+    assert_eq!(kind(create().await), Kind::AlreadyExists);
+    registry.delete(&ROOT, id).await.unwrap();
+    create().await.unwrap();
+}
+
+/// The bytes of an image that is gone never get into the next one of its id.
+#[tokio::test]
+async fn an_id_is_taken_while_bytes_of_an_earlier_image_are_on_their_way() {
+    let bench = Bench::new();
+    let (registry, id) = (&bench.registry, ImageId::random());
+    let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Claim::default()).await;
+    create().await.unwrap();
+    let mut upload = begin(registry, Some(id), Claim::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    registry.delete(&ROOT, id).await.unwrap();
+    assert_eq!(kind(create().await), Kind::AlreadyExists);
+    assert_eq!(kind(upload.finish(&ImagePatch::default()).await), Kind::NotFound);
+    create().await.unwrap();
+
+    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    let append = registry.append(&ROOT, begun.image.id, 0, None).await.unwrap();
+    registry.delete(&ROOT, id).await.unwrap();
+    assert_eq!(kind(create().await), Kind::AlreadyExists);
+    append.pause().await.unwrap_err();
+    create().await.unwrap();
+
+    // A sweep that read its list before: what it would remove is another image's now.
+    let gone = Image { revision: 1, status: crate::image::Status::Deleting, ..registry.get(&ROOT, id).await.unwrap() };
+    let mut upload = begin(registry, Some(id), Claim::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    let image = upload.finish(&ImagePatch::default()).await.unwrap();
+    registry.remove_deleted(Image { parts: image.parts.clone(), ..gone }).await;
+    assert!(registry.open(&ROOT, &image, None).await.is_ok());
+}
