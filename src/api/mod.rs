@@ -2,5 +2,6 @@
 //! they have to agree on about callers is in [`auth`].
 
 pub mod auth;
+pub mod glance;
 pub mod identity;
 pub mod visor;

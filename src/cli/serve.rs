@@ -14,6 +14,7 @@ use super::{Globals, ServeArgs};
 use crate::account::Accounts;
 use crate::account::tokens::Tokens;
 use crate::api::auth::AuthRules;
+use crate::api::glance::{self as glance_api, Glance};
 use crate::api::identity::{self as identity_api, Identity};
 use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked, LocalStore};
@@ -160,6 +161,12 @@ async fn serve(
 
     banner(data_dir, &visor, &urls, certificate.as_ref().map(|c| c.fingerprint.as_str()), made).await?;
     let registry = Arc::clone(&visor.registry);
+    let glance = Glance {
+        registry: Arc::clone(&registry),
+        auth: visor.auth.clone(),
+        patience: visor.patience,
+        buffers: visor.buffers.clone(),
+    };
     let identity = Identity::new(Arc::clone(&registry), visor.auth.clone(), visor.patience);
     let settings = Settings {
         plain,
@@ -176,6 +183,7 @@ async fn serve(
     let running = server::start(settings, move |app| {
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);
+        glance_api::mount(app, &glance);
         app.default_service(web::to(visor_api::unknown_path));
     })
     .map_err(Failure::general)?;

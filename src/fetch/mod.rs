@@ -113,6 +113,14 @@ impl Fetcher {
         Self(Arc::new(Inner { guard, rules, public: OnceLock::new(), listed: OnceLock::new() }))
     }
 
+    /// Whether a URL may be fetched, as far as it can be told without asking anybody.
+    ///
+    /// # Errors
+    /// [`FetchError::Refused`].
+    pub fn check(&self, url: &str) -> Result<(), FetchError> {
+        self.0.guard.parse(url).map(drop)
+    }
+
     /// What is under a URL. Anything but a plain yes is [`FetchError::NotFound`].
     ///
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.

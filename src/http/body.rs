@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
+use crate::registry::Upload;
 
 /// How patient to be with a body.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,23 @@ impl Body {
             Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
         };
         self.pace.next(&mut self.payload, broken).await
+    }
+
+    /// Feeds all of it into an upload. What ends it early ends the upload too.
+    ///
+    /// # Errors
+    /// As [`Body::next`] and [`Upload::write`].
+    pub async fn fill(mut self, mut upload: Upload) -> Result<Upload> {
+        loop {
+            match self.next().await {
+                Ok(Some(chunk)) => upload.write(chunk).await?,
+                Ok(None) => return Ok(upload),
+                Err(error) => {
+                    upload.abandon().await;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// All of a small body.

@@ -62,15 +62,23 @@ impl Registry {
         self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await
     }
 
+    /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn companion(&self, who: &Caller, id: ImageId) -> Result<Option<ImageKind>> {
+        let image = self.get(who, id).await?;
+        Ok(match (image.kind, image.format) {
+            (Some(ImageKind::Kernel), _) | (_, Some(Format::Aki)) => Some(ImageKind::Kernel),
+            (Some(ImageKind::Ramdisk), _) | (_, Some(Format::Ari)) => Some(ImageKind::Ramdisk),
+            _ => None,
+        })
+    }
+
     /// A kernel or ramdisk that an image refers to has to be there, and be one.
     async fn check_companion(&self, who: &Caller, id: Option<ImageId>, kind: ImageKind) -> Result<()> {
         let Some(id) = id else { return Ok(()) };
-        let image = self.get(who, id).await?;
-        let format = match kind {
-            ImageKind::Kernel => Format::Aki,
-            _ => Format::Ari,
-        };
-        if image.kind == Some(kind) || image.format == Some(format) {
+        if self.companion(who, id).await? == Some(kind) {
             return Ok(());
         }
         Err(Error::invalid(format!("The image with id {id} is not a {} image.", kind.name())))

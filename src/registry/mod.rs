@@ -9,6 +9,7 @@ mod desk;
 mod download;
 mod holds;
 mod images;
+mod import;
 mod intake;
 mod lanes;
 mod members;
@@ -33,6 +34,8 @@ pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
 use self::holds::Holds;
+use self::import::Imports;
+pub use self::import::{ImportMethod, Stage, Task};
 use self::lanes::Hub;
 pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
@@ -78,6 +81,7 @@ pub struct Registry {
     uploads: Arc<Semaphore>,
     desks: Desks,
     holds: Holds,
+    imports: Imports,
     hub: Hub,
     buffers: Buffers,
 }
@@ -103,6 +107,7 @@ impl Registry {
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             desks: Desks::default(),
             holds: Holds::default(),
+            imports: Imports::default(),
             hub: Hub::new(),
             buffers: Buffers::for_uploads(),
         })

@@ -81,6 +81,8 @@ async fn settle_row(saving: &Saving, part: Part, patch: ImagePatch) -> Result<Im
             status: Status::Available,
             ticket: None,
             uploaded_at: Some(now),
+            // As the original VISOR has it, and Glance.
+            updated_at: Some(now),
             ..row
         };
         patch.apply(&mut image)?;

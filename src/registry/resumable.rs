@@ -338,17 +338,19 @@ impl Append {
     /// # Errors
     /// As [`super::Upload::finish`]; `Incomplete` when bytes are missing.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
+        let (registry, received) = (Arc::clone(&self.registry), self.received());
+        let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
-            if let Some(size) = self.size.filter(|size| *size != self.received()) {
-                let text = format!("The upload has {} of {size} bytes.", self.received());
+            if let Some(size) = size.filter(|size| *size != received) {
+                let text = format!("The upload has {received} of {size} bytes.");
                 return Err(Error::new(Kind::Incomplete, text));
             }
             // The file that is on its way has its name already.
-            let image = self.registry.catalog.get(self.id).await?;
+            let image = registry.catalog.get(id).await?;
             if patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            self.registry.check_patch(&self.who, self.id, patch).await
+            registry.check_patch(&who, id, patch).await
         };
         if let Err(error) = ready.await {
             self.pause().await?;

@@ -11,7 +11,9 @@ use crate::http::observe::{RequestId, report};
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Invalid | Kind::DigestMismatch | Kind::Incomplete | Kind::Unsupported => StatusCode::BAD_REQUEST,
+        Kind::Invalid | Kind::TooMany | Kind::DigestMismatch | Kind::Incomplete | Kind::Unsupported => {
+            StatusCode::BAD_REQUEST
+        }
         Kind::AlreadyExists | Kind::Conflict => StatusCode::CONFLICT,
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,

@@ -132,18 +132,8 @@ async fn save_raw(
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let mut upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
-    loop {
-        match body.next().await {
-            Ok(Some(chunk)) => upload.write(chunk).await?,
-            Ok(None) => break,
-            Err(error) => {
-                upload.abandon().await;
-                return Err(error);
-            }
-        }
-    }
-    let image = upload.finish(&Default::default()).await?;
+    let upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
+    let image = body.fill(upload).await?.finish(&Default::default()).await?;
     Ok((who, image))
 }
 

@@ -1,0 +1,26 @@
+//! Small bodies: JSON, whatever the content type says, as Glance reads it.
+
+use actix_web::web::Payload;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::http::body::{Body, Patience};
+
+/// Largest JSON body: an image with all the properties it may have is a tenth of it.
+const BYTES_MAX: usize = 1 << 20;
+
+/// The JSON in a body.
+///
+/// # Errors
+/// `Invalid` for none or for something else, `TooLarge`, `TooSlow`, `Incomplete`.
+pub(super) async fn read(payload: Payload, patience: Patience) -> Result<Value> {
+    let bytes = Body::new(payload, patience).whole(BYTES_MAX).await?;
+    if bytes.is_empty() {
+        return Err(Error::invalid("Body expected in request."));
+    }
+    let value = serde_json::from_slice(&bytes).map_err(|_| Error::invalid("Malformed JSON in request body."))?;
+    match value {
+        Value::Object(_) | Value::Array(_) => Ok(value),
+        _ => Err(Error::invalid("Unexpected body type. Expected list/dict.")),
+    }
+}

@@ -1,0 +1,137 @@
+//! Errors in Glance's three forms: a page of HTML, JSON or plain text, whichever the client accepts.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
+
+use crate::error::{Error, Kind};
+use crate::http::base::base_url;
+use crate::http::headers::text;
+use crate::http::observe::{RequestId, report};
+
+/// The status for each kind.
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Invalid | Kind::DigestMismatch | Kind::Incomplete | Kind::Unsupported => StatusCode::BAD_REQUEST,
+        Kind::AlreadyExists | Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        // A full store is 413 in Glance too: its clients know no other word for it.
+        Kind::TooLarge | Kind::TooMany | Kind::StoreFull => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
+        Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The answer to a request that failed.
+pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+    render_as(request, status(error.kind()), error, |_| {})
+}
+
+/// The same with a status of its own, and more headers.
+pub(super) fn render_as(
+    request: &HttpRequest,
+    status: StatusCode,
+    error: &Error,
+    headers: impl FnOnce(&mut HttpResponseBuilder),
+) -> HttpResponse {
+    report(request.extensions().get::<RequestId>(), error);
+    let mut response = HttpResponse::build(status);
+    headers(&mut response);
+    match error.kind() {
+        Kind::Unauthenticated => {
+            let challenge = format!("Keystone uri=\"{}/v3\"", base_url(request));
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "1")),
+        // What is left of the body can't be told from the next request.
+        Kind::TooSlow | Kind::Incomplete => _ = response.force_close(),
+        _ => {}
+    }
+    write(request, response, status, error.message())
+}
+
+/// The answer to a method that a path does not have.
+pub(super) fn no_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, allow));
+    write(request, response, StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for this resource.")
+}
+
+/// The answer to a path that is not served.
+pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
+    write(request, HttpResponse::NotFound(), StatusCode::NOT_FOUND, "The resource could not be found.")
+}
+
+fn write(request: &HttpRequest, mut response: HttpResponseBuilder, status: StatusCode, message: &str) -> HttpResponse {
+    let title = status.canonical_reason().unwrap_or_default();
+    let code = format!("{} {title}", status.as_u16());
+    let accept = text(request.headers(), header::ACCEPT).unwrap_or_default();
+    if accept.contains("application/json") {
+        let body = serde_json::json!({ "message": message, "code": code, "title": title });
+        return response.content_type("application/json").body(body.to_string());
+    }
+    if accept.contains("text/html") || accept.contains("*/*") {
+        let message = escape(message);
+        let body = format!(
+            "<html>\n <head>\n  <title>{code}</title>\n </head>\n <body>\n  <h1>{code}</h1>\n  {message}<br /><br />\n \
+             </body>\n</html>"
+        );
+        return response.content_type("text/html; charset=UTF-8").body(body);
+    }
+    response.content_type("text/plain; charset=UTF-8").body(format!("{code}\n\n{message}\n"))
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#x27;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_failure() {
+        for kind in Kind::ALL {
+            assert!(status(kind).is_client_error() || status(kind).is_server_error(), "{kind:?}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_form_follows_what_is_accepted() {
+        for (accept, content_type, body) in [
+            (Some("*/*"), "text/html; charset=UTF-8", "<h1>404 Not Found</h1>\n  No &lt;b&gt;"),
+            (Some("application/json"), "application/json", "\"message\":\"No <b>\",\"code\":\"404 Not Found\""),
+            (Some(""), "text/plain; charset=UTF-8", "404 Not Found\n\nNo <b>\n"),
+            (Some("application/octet-stream"), "text/plain; charset=UTF-8", "404 Not Found\n\nNo <b>\n"),
+            (None, "text/plain; charset=UTF-8", "404 Not Found\n\nNo <b>\n"),
+        ] {
+            let mut request = TestRequest::get();
+            if let Some(accept) = accept {
+                request = request.insert_header(("accept", accept));
+            }
+            let response = render(&request.to_http_request(), &Error::new(Kind::NotFound, "No <b>"));
+            assert_eq!(response.headers().get("content-type").unwrap(), content_type);
+            let text = to_bytes(response.into_body()).await.unwrap();
+            assert!(String::from_utf8_lossy(&text).contains(body), "{accept:?}");
+        }
+    }
+}

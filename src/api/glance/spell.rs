@@ -1,0 +1,185 @@
+//! Glance's words, as both of its versions spell them.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::image::query::Filter;
+use crate::image::{Architecture, Container, Format, Image, ImageId, ImageKind, ImagePatch, Timestamp, Vocabulary};
+use crate::image::{Attr, Value};
+
+/// Properties that are attributes of ours: what another protocol says of an image has to show here, and the reverse. Such a
+/// property is kept as it was spelled too, and the attribute is what it means.
+pub(super) const ARCHITECTURE: &str = "architecture";
+pub(super) const KERNEL: &str = "kernel_id";
+pub(super) const RAMDISK: &str = "ramdisk_id";
+
+/// The properties of an image. Where an attribute of ours has another value than the property of its name, it was
+/// changed through another protocol, and is right.
+pub(super) fn properties(image: &Image) -> BTreeMap<&str, String> {
+    let mut all: BTreeMap<&str, String> = image.properties.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    let mut put = |name: &'static str, is: Option<String>, means: Option<String>| {
+        if let Some(is) = is
+            && means.as_ref() != Some(&is)
+        {
+            all.insert(name, is);
+        }
+    };
+    let kept = |name: &str| image.properties.get(name);
+    let architecture = kept(ARCHITECTURE).and_then(|text| Architecture::parse(text));
+    put(ARCHITECTURE, image.architecture.map(|a| a.name().into()), architecture.map(|a| a.name().into()));
+    let id = |name: &str| kept(name).and_then(|text| text.parse::<ImageId>().ok()).map(|id| id.to_string());
+    put(KERNEL, image.kernel.map(|id| id.to_string()), id(KERNEL));
+    put(RAMDISK, image.ramdisk.map(|id| id.to_string()), id(RAMDISK));
+    all
+}
+
+/// Sets a property, or removes it. `companions` are the images that are known to be a kernel or a ramdisk: other ids stay
+/// texts, for Glance refers to images that it does not have.
+pub(super) fn set_property(
+    patch: &mut ImagePatch,
+    name: &str,
+    value: Option<&str>,
+    companions: &BTreeMap<ImageId, ImageKind>,
+) {
+    let companion = |kind| {
+        let id = value.and_then(|value| value.parse().ok());
+        id.filter(|id| companions.get(id) == Some(&kind))
+    };
+    match name {
+        ARCHITECTURE => patch.architecture = Some(value.and_then(Architecture::parse)),
+        KERNEL => patch.kernel = Some(companion(ImageKind::Kernel)),
+        RAMDISK => patch.ramdisk = Some(companion(ImageKind::Ramdisk)),
+        _ => {}
+    }
+    patch.properties.insert(name.to_owned(), value.map(ToOwned::to_owned));
+}
+
+/// The property has this value.
+pub(super) fn property_is(name: String, value: String) -> Filter {
+    let attribute = match name.as_str() {
+        ARCHITECTURE => Architecture::parse(&value)
+            .filter(|architecture| architecture.name() == value)
+            .map(|architecture| Filter::Equals(Attr::Architecture, Value::Text(architecture.name().into()))),
+        KERNEL => value.parse().ok().map(|id| Filter::Equals(Attr::Kernel, Value::Id(id))),
+        RAMDISK => value.parse().ok().map(|id| Filter::Equals(Attr::Ramdisk, Value::Id(id))),
+        _ => None,
+    };
+    let property = Filter::Property(name, value);
+    match attribute {
+        Some(attribute) => Filter::Any(vec![property, attribute]),
+        None => property,
+    }
+}
+
+/// What an image is for, as far as a disk format says it.
+pub(super) fn kind_of(format: Option<Format>) -> Option<ImageKind> {
+    match format? {
+        Format::Aki => Some(ImageKind::Kernel),
+        Format::Ari => Some(ImageKind::Ramdisk),
+        Format::Ami => Some(ImageKind::Machine),
+        _ => None,
+    }
+}
+
+/// The disk format that a text spells. Glance knows only the one spelling of each.
+///
+/// # Errors
+/// `Invalid`, with the spellings that there are.
+pub(super) fn format_of(text: &str) -> Result<Format> {
+    exactly(text).ok_or_else(|| wrong_word("disk format", text, &names::<Format>()))
+}
+
+/// The container format that a text spells.
+///
+/// # Errors
+/// `Invalid`, with the spellings that there are.
+pub(super) fn container_of(text: &str) -> Result<Container> {
+    exactly(text).ok_or_else(|| wrong_word("container format", text, &names::<Container>()))
+}
+
+fn exactly<V: Vocabulary>(text: &str) -> Option<V> {
+    V::parse(text).filter(|value| value.name() == text)
+}
+
+/// All words of a vocabulary.
+pub(super) fn names<V: Vocabulary>() -> Vec<&'static str> {
+    V::ALL.iter().map(|value| value.name()).collect()
+}
+
+fn wrong_word(what: &str, text: &str, names: &[&str]) -> Error {
+    Error::invalid(format!("Invalid {what} '{}' for image: it is one of {}.", text.escape_default(), names.join(", ")))
+}
+
+/// When an image last changed, its bytes included.
+pub(super) fn changed_at(image: &Image) -> Timestamp {
+    image.created_at.max(image.updated_at.unwrap_or_default()).max(image.uploaded_at.unwrap_or_default())
+}
+
+/// A moment, to the second.
+pub(super) fn time(time: Timestamp) -> String {
+    let seconds = jiff::Timestamp::from_second(time.seconds()).ok();
+    // Out of jiff's range (year 9999) there is no better text than the number.
+    seconds.map_or_else(|| time.0.to_string(), |time| time.to_string())
+}
+
+/// The moment that a text names, in one of the forms of ISO 8601; without a zone it is UTC.
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    let zoned = text.parse::<jiff::Timestamp>().ok();
+    let moment = zoned.or_else(|| {
+        let local = text.parse::<jiff::civil::DateTime>().ok()?;
+        local.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    })?;
+    Some(Timestamp(moment.as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::change::tests::sample;
+
+    #[test]
+    fn moments_are_read_in_all_the_forms_that_clients_send() {
+        let at = Some(Timestamp(1_795_246_208_000_000));
+        for text in ["2026-11-21T04:10:08Z", "2026-11-21T04:10:08", "2026-11-21 04:10:08", "2026-11-21T05:10:08+01:00"]
+        {
+            assert_eq!(moment(text), at.map(|_| moment("2026-11-21T04:10:08Z").unwrap()), "{text}");
+        }
+        assert_eq!(time(moment("2026-11-21T04:10:08.5Z").unwrap()), "2026-11-21T04:10:08Z");
+        assert_eq!(moment("yesterday"), None);
+        assert_eq!(moment("2026-11-21"), moment("2026-11-21T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_property_that_is_an_attribute_is_both() {
+        let mut image = sample("a");
+        let (kernel, other) = (ImageId::random(), ImageId::random());
+        let companions = [(kernel, ImageKind::Kernel)].into();
+        let set = |image: &mut Image, name: &str, value: Option<&str>| {
+            let mut patch = ImagePatch::default();
+            set_property(&mut patch, name, value, &companions);
+            patch.apply(image).unwrap();
+        };
+        set(&mut image, ARCHITECTURE, Some("amd64"));
+        set(&mut image, KERNEL, Some(kernel.to_string().as_str()));
+        set(&mut image, RAMDISK, Some(other.to_string().as_str()));
+        assert_eq!((image.architecture, image.kernel, image.ramdisk), (Some(Architecture::X86_64), Some(kernel), None));
+        let shown = properties(&image);
+        assert_eq!(shown[ARCHITECTURE], "amd64", "as it was spelled");
+        assert_eq!(shown[RAMDISK], other.to_string());
+        // Through another protocol.
+        image.architecture = Some(Architecture::Aarch64);
+        assert_eq!(properties(&image)[ARCHITECTURE], "aarch64");
+        set(&mut image, ARCHITECTURE, None);
+        assert_eq!((image.architecture, properties(&image).get(ARCHITECTURE)), (None, None));
+    }
+
+    #[test]
+    fn words_have_one_spelling() {
+        assert_eq!(format_of("raw").unwrap(), Format::Raw);
+        for bad in ["RAW", "img", "qcow3", ""] {
+            assert!(format_of(bad).is_err(), "{bad}");
+        }
+        assert_eq!(container_of("bare").unwrap(), Container::Bare);
+        assert!(container_of("Bare").is_err());
+    }
+}

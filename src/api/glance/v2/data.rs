@@ -1,0 +1,119 @@
+//! The bytes of images: in, out, and put aside for an import.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+use super::super::Glance;
+use super::super::error::{render, render_as};
+use super::{id_of, info};
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+use crate::http::deliver::{deliver, unsatisfiable};
+use crate::http::headers::text;
+use crate::image::{Image, ImageId, Status};
+use crate::registry::{Caller, Claim};
+
+/// `PUT /v2/images/:id/file`
+pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let uploaded = async {
+        let who = glance.caller(&request)?;
+        let (id, claim) = announced(&request, &glance, &who).await?;
+        let upload = glance.registry.upload(&who, Some(id), &Default::default(), claim).await?;
+        let upload = Body::new(payload, glance.patience).fill(upload).await?;
+        Ok(upload.finish(&Default::default()).await)
+    };
+    match uploaded.await {
+        Ok(Ok(_)) => HttpResponse::NoContent().finish(),
+        // Removed while its bytes came.
+        Ok(Err(error)) if error.kind() == Kind::NotFound => render_as(&request, StatusCode::GONE, &error, |_| {}),
+        Ok(Err(error)) | Err(error) => render(&request, &error),
+    }
+}
+
+/// `PUT /v2/images/:id/stage`
+pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let staged = glance.answer(&request, async |who| {
+        let (id, claim) = announced(&request, &glance, &who).await?;
+        let mut stage = glance.registry.stage(&who, id, claim).await?;
+        let mut body = Body::new(payload, glance.patience);
+        while let Some(chunk) = body.next().await? {
+            stage.write(chunk).await?;
+        }
+        stage.finish().await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    staged.await
+}
+
+/// Which image gets bytes, and what is said of them.
+///
+/// # Errors
+/// `MediaType`; `NotFound`; `Invalid` when the image does not say yet what the bytes are, or for another store.
+async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, Claim)> {
+    let headers = request.headers();
+    if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
+        return Err(Error::new(Kind::MediaType, "Content-Type must be application/octet-stream"));
+    }
+    if let Some(store) = text(headers, "x-image-meta-store") {
+        info::check_store(store)?;
+    }
+    let image = glance.registry.get(who, id_of(request)?).await?;
+    who.may_change(&image)?;
+    if image.status.takes_bytes() && !says_what_it_is(&image) {
+        let text = "Properties disk_format, container_format must be set prior to saving data.";
+        return Err(Error::invalid(text));
+    }
+    let size =
+        text(headers, "x-openstack-image-size").map(|size| size.parse().map_err(|_| not_a_size())).transpose()?;
+    let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let claim = Claim { size, ..Claim::default() }.and_size(length)?;
+    Ok((image.id, claim))
+}
+
+fn not_a_size() -> Error {
+    Error::invalid("The header x-openstack-image-size is a number of bytes.")
+}
+
+/// Whether it is known what the bytes of an image will be.
+pub(super) fn says_what_it_is(image: &Image) -> bool {
+    image.format.is_some() && image.container.is_some()
+}
+
+/// `GET /v2/images/:id/file`
+pub(super) async fn download(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let found = async {
+        let who = glance.caller(&request)?;
+        let image = glance.registry.get(&who, id_of(&request)?).await?;
+        Ok((who, image))
+    };
+    let (who, image) = match found.await {
+        Ok(found) => found,
+        Err(error) => return render(&request, &error),
+    };
+    match image.status {
+        Status::Queued | Status::Saving | Status::Failed | Status::Deleting => {
+            return HttpResponse::NoContent().finish();
+        }
+        Status::Deactivated if !who.is_admin() => {
+            let text = "The requested image has been deactivated. Image data download is forbidden.";
+            return render(&request, &Error::new(Kind::Forbidden, text));
+        }
+        Status::Available | Status::Deactivated => glance.registry.touch(image.id),
+    }
+    let headers = |response: &mut HttpResponseBuilder| {
+        // In hexadecimal, whatever RFC 1864 says: so Glance writes it, and so its clients read it.
+        if let Some(md5) = image.whole().and_then(|part| part.digests.md5_hex()) {
+            response.insert_header(("content-md5", md5));
+        }
+    };
+    match deliver(&glance.registry, &glance.buffers, &who, &image, &request, headers).await {
+        Ok(response) => response,
+        Err(error) if error.kind() == Kind::BadRange => {
+            render_as(&request, StatusCode::RANGE_NOT_SATISFIABLE, &error, |response| {
+                response.insert_header(unsatisfiable(&image));
+            })
+        }
+        Err(error) => render(&request, &error),
+    }
+}

@@ -1,0 +1,152 @@
+//! The handlers of images: parse, call, render.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::super::error::render_as;
+use super::super::{Glance, body, json as answer_json};
+use super::change::{Hand, referred};
+use super::query::{ListQuery, link, no_marker};
+use super::{id_of, info, patch, render};
+use crate::error::{Error, Kind, Result};
+use crate::http::base::base_url;
+use crate::http::headers::text;
+use crate::image::query::Query;
+use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
+use crate::registry::{Caller, Claim};
+
+impl Glance {
+    pub(super) fn show(&self, image: &Image) -> Value {
+        render::image(image, self.registry.import_of(image).as_ref())
+    }
+
+    /// Which of these images are a kernel or a ramdisk that the caller knows of.
+    async fn companions(&self, who: &Caller, ids: Vec<ImageId>) -> Result<BTreeMap<ImageId, ImageKind>> {
+        let mut companions = BTreeMap::new();
+        for id in ids {
+            match self.registry.companion(who, id).await {
+                Ok(Some(kind)) => _ = companions.insert(id, kind),
+                Ok(None) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(companions)
+    }
+}
+
+/// `POST /v2/images`
+pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let made = glance.answer(&request, async |who| {
+        let body = body::read(payload, glance.patience).await?;
+        let Value::Object(members) = body else { return Err(Error::invalid("Expected a JSON object.")) };
+        let ids = referred(members.iter().map(|(name, value)| (name.as_str(), value)));
+        let hand = Hand { who: &who, companions: glance.companions(&who, ids).await? };
+        let mut patch = ImagePatch { visibility: Some(Visibility::Shared), ..ImagePatch::default() };
+        let mut id = None;
+        for (name, value) in &members {
+            match name.as_str() {
+                "id" => id = Some(value.as_str().and_then(|id| id.parse().ok()).ok_or_else(not_an_id)?),
+                name => hand.set(&mut patch, name, value)?,
+            }
+        }
+        let image = glance.registry.create(&who, id, &patch, None, &Claim::default()).await?;
+        let mut response = HttpResponse::Created();
+        response
+            .insert_header((header::LOCATION, format!("{}/v2/images/{}", base_url(&request), image.id)))
+            .insert_header(("OpenStack-image-import-methods", info::IMPORT_METHODS.join(",")))
+            .insert_header(("OpenStack-image-store-ids", info::STORE));
+        Ok(answer_json(&mut response, &glance.show(&image)))
+    });
+    made.await
+}
+
+fn not_an_id() -> Error {
+    Error::invalid("Provided object does not match schema 'image': the id is not a UUID (id)")
+}
+
+/// `GET /v2/images`
+pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let listed = glance.answer(&request, async |who| {
+        let ListQuery { shown, filter, sort, limit, marker } = ListQuery::parse(request.query_string())?;
+        let after = match marker {
+            Some(id) => match glance.registry.cursor(&who, id, &sort).await {
+                Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
+                cursor => Some(cursor?),
+            },
+            None => None,
+        };
+        let images = match limit {
+            0 => Vec::new(),
+            limit => glance.registry.list(&who, shown, Query { filter, sort, limit, after }).await?.images,
+        };
+        let shown: Vec<Value> = images.iter().map(|image| glance.show(image)).collect();
+        let mut page = json!({
+            "images": shown,
+            "first": link(request.query_string(), None),
+            "schema": "/v2/schemas/images",
+        });
+        if let Some(last) = images.last().filter(|_| images.len() == limit) {
+            page["next"] = link(request.query_string(), Some(last.id)).into();
+        }
+        Ok(answer_json(&mut HttpResponse::Ok(), &page))
+    });
+    listed.await
+}
+
+/// `GET /v2/images/:id`
+pub(super) async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let shown = glance.answer(&request, async |who| {
+        let image = glance.registry.get(&who, id_of(&request)?).await?;
+        Ok(answer_json(&mut HttpResponse::Ok(), &glance.show(&image)))
+    });
+    shown.await
+}
+
+/// `PATCH /v2/images/:id`
+pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let content_type = text(request.headers(), header::CONTENT_TYPE).map(ToOwned::to_owned);
+    if !content_type.as_deref().is_some_and(|content_type| patch::TYPES.contains(&content_type)) {
+        let error = Error::new(Kind::MediaType, format!("Content-Type must be one of {}.", patch::TYPES.join(", ")));
+        return render_as(&request, actix_web::http::StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, |response| {
+            response.insert_header(("accept-patch", patch::TYPES.join(", ")));
+        });
+    }
+    let updated = glance.answer(&request, async |who| {
+        let id = id_of(&request)?;
+        let operations = patch::parse(content_type.as_deref(), &body::read(payload, glance.patience).await?)?;
+        let values = operations.iter().filter_map(|one| Some((one.name.as_str(), one.value.as_ref()?)));
+        let companions = glance.companions(&who, referred(values)).await?;
+        let hand = Hand { who: &who, companions };
+        let image = glance.registry.edit(&who, id, |image| patch::apply(&operations, image, &hand)).await?;
+        Ok(answer_json(&mut HttpResponse::Ok(), &glance.show(&image)))
+    });
+    updated.await
+}
+
+/// `DELETE /v2/images/:id`
+pub(super) async fn delete(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let deleted = glance.answer(&request, async |who| {
+        glance.registry.delete(&who, id_of(&request)?).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    deleted.await
+}
+
+/// `POST /v2/images/:id/actions/deactivate` and `/reactivate`
+pub(super) async fn set_active(request: HttpRequest, glance: Data<Glance>, active: bool) -> HttpResponse {
+    let done = glance.answer(&request, async |who| {
+        match glance.registry.set_active(&who, id_of(&request)?, active).await {
+            // What has no bytes can't be withheld: Glance says so as a matter of rights.
+            Err(error) if error.kind() == Kind::Conflict => {
+                Err(Error::new(Kind::Forbidden, error.message().to_owned()))
+            }
+            done => done.map(|_| HttpResponse::NoContent().finish()),
+        }
+    });
+    done.await
+}

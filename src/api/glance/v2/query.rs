@@ -1,0 +1,333 @@
+//! The query string of a list: filters, order, page.
+
+use std::ops::Bound;
+
+use percent_encoding::percent_decode_str;
+
+use super::super::spell::{self, moment};
+use super::render::statuses;
+use crate::error::{Error, Result};
+use crate::image::query::{Direction, Filter, Sort};
+use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
+use crate::registry::Shown;
+
+/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
+const LIMIT: usize = 25;
+const LIMIT_MAX: usize = 1000;
+
+/// A list as it was asked for.
+#[derive(Debug, PartialEq)]
+pub(super) struct ListQuery {
+    pub(super) shown: Shown,
+    pub(super) filter: Filter,
+    pub(super) sort: Sort,
+    pub(super) limit: usize,
+    pub(super) marker: Option<ImageId>,
+}
+
+/// Names and values of a query string, decoded, in their order.
+fn pairs(query: &str) -> Result<Vec<(String, String)>> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
+        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
+}
+
+impl ListQuery {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// `Invalid`. An unknown name is a property's.
+    pub(super) fn parse(query: &str) -> Result<Self> {
+        let mut shown = Shown::default();
+        let (mut filter, mut hidden) = (Filter::everything(), false);
+        let (mut limit, mut marker) = (LIMIT, None);
+        let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());
+        for (name, value) in pairs(query)? {
+            match name.as_str() {
+                "limit" => limit = count(&name, &value)?.min(LIMIT_MAX),
+                "marker" => marker = Some(value.parse().map_err(|()| no_marker(&value))?),
+                "sort" => sort = Some(value),
+                "sort_key" => keys.push(sortable(&value)?),
+                "sort_dir" => directions.push(direction(&value)?),
+                "visibility" => {
+                    let only = visibility(&value)?;
+                    shown.community = only.is_none_or(|only| only == Visibility::Community);
+                    if let Some(only) = only {
+                        filter = filter.and(Filter::spelled(Attr::Visibility, only.name()));
+                    }
+                }
+                "member_status" => shown.member_status = member_status(&value)?,
+                "os_hidden" => hidden = flag(&name, &value.to_ascii_lowercase())?,
+                // Clients of the identity API send what they also have in the path.
+                "image_id" => {}
+                _ => filter = filter.and(condition(name, value)?),
+            }
+        }
+        let keys = match (sort, keys.is_empty() && directions.is_empty()) {
+            (Some(sort), true) => sort_list(&sort)?,
+            (Some(_), false) => return Err(Error::invalid("Old and new sorting syntax cannot be combined.")),
+            (None, _) => paired(keys, &directions)?,
+        };
+        let filter = filter.and(Filter::Equals(Attr::Hidden, Value::Flag(hidden)));
+        Ok(Self { shown, filter, sort: Sort::by_all(keys), limit, marker })
+    }
+}
+
+/// Keys with their directions; newest first is what everything falls back to.
+fn paired(keys: Vec<Attr>, directions: &[Direction]) -> Result<Vec<(Attr, Direction)>> {
+    let keys = if keys.is_empty() { vec![Attr::CreatedAt] } else { keys };
+    match directions.len() {
+        0 | 1 => {
+            let direction = directions.first().copied().unwrap_or(Direction::Descending);
+            Ok(keys.into_iter().map(|key| (key, direction)).collect())
+        }
+        count if count == keys.len() => Ok(keys.into_iter().zip(directions.iter().copied()).collect()),
+        _ => Err(Error::invalid("Number of sort dirs does not match the number of sort keys.")),
+    }
+}
+
+/// `name:asc,size`
+fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
+    let keys = text.split(',').map(str::trim).map(|one| match one.split_once(':') {
+        Some((key, way)) => Ok((sortable(key)?, direction(way)?)),
+        None => Ok((sortable(one)?, Direction::Descending)),
+    });
+    keys.collect()
+}
+
+fn sortable(key: &str) -> Result<Attr> {
+    Ok(match key {
+        "name" => Attr::Name,
+        "status" => Attr::Status,
+        "container_format" => Attr::Container,
+        "disk_format" => Attr::Format,
+        "size" => Attr::Size,
+        "id" => Attr::Id,
+        "created_at" => Attr::CreatedAt,
+        "updated_at" => Attr::UpdatedAt,
+        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
+    })
+}
+
+fn direction(text: &str) -> Result<Direction> {
+    match text {
+        "asc" => Ok(Direction::Ascending),
+        "desc" => Ok(Direction::Descending),
+        other => Err(Error::invalid(format!("Invalid sort direction: {}.", other.escape_default()))),
+    }
+}
+
+fn count(name: &str, value: &str) -> Result<usize> {
+    let number =
+        value.parse::<u64>().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")));
+    number.map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+pub(super) fn no_marker(text: &str) -> Error {
+    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
+}
+
+fn flag(name: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| Error::invalid(format!("Invalid value for {name}: it is 'true' or 'false'.")))
+}
+
+/// One, or all.
+fn visibility(word: &str) -> Result<Option<Visibility>> {
+    if word == "all" {
+        return Ok(None);
+    }
+    let visibility = Visibility::parse(word).filter(|visibility| visibility.name() == word);
+    let wrong = || Error::invalid(format!("Invalid visibility value: {}.", word.escape_default()));
+    visibility.map(Some).ok_or_else(wrong)
+}
+
+fn member_status(word: &str) -> Result<Option<MemberStatus>> {
+    if word == "all" {
+        return Ok(None);
+    }
+    let status = MemberStatus::parse(word).filter(|status| status.name() == word);
+    status.map(Some).ok_or_else(|| Error::invalid(format!("Invalid status: {}.", word.escape_default())))
+}
+
+/// What a pair asks for.
+fn condition(name: String, value: String) -> Result<Filter> {
+    let of_any = |attr: Attr| Ok(Filter::Any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
+    match name.as_str() {
+        "name" => of_any(Attr::Name),
+        "id" => of_any(Attr::Id),
+        "disk_format" => of_any(Attr::Format),
+        "container_format" => of_any(Attr::Container),
+        "status" => {
+            let meant = words(&value)?.into_iter().flat_map(|word| statuses(&word).iter());
+            Ok(Filter::Any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+        }
+        "owner" => Ok(Filter::spelled(Attr::Owner, &value)),
+        "checksum" => Ok(Filter::spelled(Attr::Checksum, &value)),
+        "os_hash_value" => {
+            let digests = [Attr::Sha256, Attr::Sha512].map(|attr| Filter::spelled(attr, &value));
+            Ok(Filter::Any(digests.to_vec()))
+        }
+        "tag" => Ok(Filter::Tag(value)),
+        "protected" => Ok(Filter::Equals(Attr::Protected, Value::Flag(flag(&name, &value)?))),
+        "created_at" | "updated_at" => times(&name, &value),
+        _ => match measured(&name) {
+            Some((attr, bounds)) => {
+                let number = Value::Int(count(&name, &value)? as u64);
+                Ok(match bounds {
+                    None => Filter::Equals(attr, number),
+                    Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
+                    Some(false) => Filter::Within(attr, Bound::Unbounded, Bound::Included(number)),
+                })
+            }
+            None => Ok(spell::property_is(name, value)),
+        },
+    }
+}
+
+/// An attribute that is a number, and which bound of it a name means: the lower one, the upper one, or the number itself.
+fn measured(name: &str) -> Option<(Attr, Option<bool>)> {
+    let (name, bound) = match (name.strip_suffix("_min"), name.strip_suffix("_max")) {
+        (Some(name), _) => (name, Some(true)),
+        (_, Some(name)) => (name, Some(false)),
+        _ => (name, None),
+    };
+    let attr = match name {
+        "size" => Attr::Size,
+        "virtual_size" => Attr::VirtualSize,
+        "min_disk" => Attr::MinDisk,
+        "min_ram" => Attr::MinRam,
+        _ => return None,
+    };
+    Some((attr, bound))
+}
+
+/// `a`, or `in:a,"b,c"`. Any other colon is part of the text, in which Glance is less helpful.
+fn words(value: &str) -> Result<Vec<String>> {
+    let Some(list) = value.strip_prefix("in:") else { return Ok(vec![value.to_owned()]) };
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in list.chars() {
+        match (c, words.last_mut()) {
+            ('"', _) => quoted = !quoted,
+            (',', _) if !quoted => words.push(String::new()),
+            (c, Some(word)) => word.push(c),
+            (_, None) => {}
+        }
+    }
+    if quoted {
+        return Err(Error::invalid("Invalid filter value: the quote is not closed."));
+    }
+    Ok(words)
+}
+
+/// `gte:2026-11-21T04:10:08Z`; without an operator it is the moment itself, that is all of its second.
+fn times(name: &str, value: &str) -> Result<Filter> {
+    let wrong = || Error::invalid(format!("Invalid time for {name}: {}.", value.escape_default()));
+    let (operator, text) = match value.split_once(':') {
+        Some((operator @ ("gt" | "gte" | "lt" | "lte" | "eq" | "neq"), text)) => (operator, text),
+        _ => ("eq", value),
+    };
+    let from = moment(text).ok_or_else(wrong)?;
+    let (first, last) = (Value::Time(from), Value::Time(Timestamp(from.0.saturating_add(999_999))));
+    // Times are written to the second and kept to the microsecond.
+    let (low, high) = match operator {
+        "gt" => (Bound::Excluded(last), Bound::Unbounded),
+        "gte" => (Bound::Included(first), Bound::Unbounded),
+        "lt" => (Bound::Unbounded, Bound::Excluded(first)),
+        "lte" => (Bound::Unbounded, Bound::Included(last)),
+        _ => (Bound::Included(first), Bound::Included(last)),
+    };
+    let created = Filter::Within(Attr::CreatedAt, low.clone(), high.clone());
+    let within = match name {
+        "created_at" => created,
+        // What was never changed was last changed when it was made.
+        _ => {
+            let changed = Filter::Within(Attr::UpdatedAt, Bound::Unbounded, Bound::Unbounded);
+            Filter::Any(vec![Filter::Within(Attr::UpdatedAt, low, high), created.and(changed.negated())])
+        }
+    };
+    Ok(if operator == "neq" { within.negated() } else { within })
+}
+
+/// The path of a page of the same list: all that was asked for, and where it begins.
+pub(super) fn link(query: &str, marker: Option<ImageId>) -> String {
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("marker"));
+    let marker = marker.map(|marker| format!("marker={marker}"));
+    let query: Vec<&str> = kept.chain(marker.as_deref()).collect();
+    if query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{}", query.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::image::Status;
+
+    fn filter(query: &str) -> Filter {
+        let Filter::All(mut filters) = ListQuery::parse(query).unwrap().filter else { panic!("{query}") };
+        assert_eq!(filters.pop(), Some(Filter::Equals(Attr::Hidden, Value::Flag(false))));
+        assert_eq!(filters.len(), 1, "{query}");
+        filters.remove(0)
+    }
+
+    #[test]
+    fn pairs_become_conditions() {
+        let any = |attr, words: &[&str]| Filter::Any(words.iter().map(|word| Filter::spelled(attr, word)).collect());
+        assert_eq!(filter("name=a%3Ab+c"), any(Attr::Name, &["a:b c"]), "a colon is part of a name");
+        assert_eq!(filter("name=in:a,%22b,c%22"), any(Attr::Name, &["a", "b,c"]));
+        assert_eq!(filter("status=queued"), any(Attr::Status, &[Status::Queued.word(), Status::Failed.word()]));
+        assert_eq!(filter("status=unheard"), Filter::nothing());
+        assert_eq!(filter("tag=t"), Filter::Tag("t".into()));
+        assert_eq!(filter("os=linux"), Filter::Property("os".into(), "linux".into()));
+        assert_eq!(filter("foo_max=linux"), Filter::Property("foo_max".into(), "linux".into()));
+        let bound = Filter::Within(Attr::MinRam, Bound::Unbounded, Bound::Included(Value::Int(5)));
+        assert_eq!(filter("min_ram_max=5"), bound);
+        for bad in [
+            "size_min=a",
+            "protected=True",
+            "created_at=gt:x",
+            "name=in:%22a",
+            "limit=-1",
+            "limit=x",
+            "marker=x",
+            "visibility=x",
+            "member_status=x",
+            "sort_key=owner",
+            "sort_dir=up",
+            "sort=name:up",
+            "name=%ff",
+            "sort=name&sort_key=name",
+            "sort_key=name&sort_dir=asc&sort_dir=asc",
+        ] {
+            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+    }
+
+    #[test]
+    fn orders_and_pages() {
+        let sort = |query: &str| ListQuery::parse(query).unwrap().sort;
+        let (up, down) = (Direction::Ascending, Direction::Descending);
+        assert_eq!(sort(""), Sort::by(Attr::CreatedAt, down));
+        assert_eq!(sort("sort=name:asc,size"), Sort::by_all(vec![(Attr::Name, up), (Attr::Size, down)]));
+        assert_eq!(sort("sort_key=name&sort_dir=asc"), Sort::by(Attr::Name, up));
+        assert_eq!(
+            sort("sort_key=name&sort_key=id&sort_dir=asc"),
+            Sort::by_all(vec![(Attr::Name, up), (Attr::Id, up)])
+        );
+        assert_eq!(ListQuery::parse("limit=5000").unwrap().limit, LIMIT_MAX);
+        assert_eq!(ListQuery::parse("").unwrap().limit, LIMIT);
+    }
+
+    #[test]
+    fn links_keep_everything() {
+        let id: ImageId = "edfa919a-0415-4d26-b54d-ae78ffc4dc79".parse().unwrap();
+        assert_eq!(link("", None), "/v2/images");
+        assert_eq!(link("tag=a&marker=x&tag=b%20c", None), "/v2/images?tag=a&tag=b%20c");
+        let next = "/v2/images?tag=a&tag=b%20c&marker=edfa919a-0415-4d26-b54d-ae78ffc4dc79";
+        assert_eq!(link("tag=a&marker=x&tag=b%20c", Some(id)), next);
+    }
+}

@@ -1,0 +1,125 @@
+//! Whom an image is shared with, and the words to find it by.
+
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::super::spell::{names, time};
+use super::super::{Glance, at, body, json as answer_json};
+use super::id_of;
+use crate::error::{Error, Kind, Result};
+use crate::image::{ImageId, Member, MemberStatus};
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/images/{id}/members", "GET, POST", |at| at.route(web::get().to(list)).route(web::post().to(add))));
+    app.service(at("/images/{id}/members/{member}", "GET, PUT, DELETE", |at| {
+        at.route(web::get().to(show)).route(web::put().to(set_status)).route(web::delete().to(remove))
+    }));
+    app.service(at("/images/{id}/tags/{tag}", "PUT, DELETE", |at| {
+        at.route(web::put().to(tag)).route(web::delete().to(untag))
+    }));
+}
+
+/// A part of the path, as it was before it was written into a URL.
+fn part(request: &HttpRequest, name: &str) -> Result<String> {
+    let text = request.match_info().get(name).unwrap_or_default();
+    let text = percent_decode_str(text).decode_utf8().map(String::from);
+    text.map_err(|_| Error::invalid("The path is not UTF-8."))
+}
+
+fn entry(image: ImageId, account: &str, member: &Member) -> Value {
+    json!({
+        "member_id": account,
+        "image_id": image.to_string(),
+        "status": member.status.name(),
+        "created_at": time(member.created_at),
+        "updated_at": time(member.updated_at),
+        "schema": "/v2/schemas/member",
+    })
+}
+
+fn no_member(account: &str) -> Error {
+    Error::new(Kind::NotFound, format!("{} not found in the member list of the image", account.escape_default()))
+}
+
+/// `GET /v2/images/:id/members`
+async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let listed = glance.answer(&request, async |who| {
+        let id = id_of(&request)?;
+        let members = glance.registry.members(&who, id).await?;
+        let members: Vec<Value> = members.iter().map(|(account, member)| entry(id, account, member)).collect();
+        let list = json!({ "members": members, "schema": "/v2/schemas/members" });
+        Ok(answer_json(&mut HttpResponse::Ok(), &list))
+    });
+    listed.await
+}
+
+/// `GET /v2/images/:id/members/:member`
+async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let shown = glance.answer(&request, async |who| {
+        let (id, account) = (id_of(&request)?, part(&request, "member")?);
+        let members = glance.registry.members(&who, id).await?;
+        let member = members.get(&account).ok_or_else(|| no_member(&account))?;
+        Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, &account, member)))
+    });
+    shown.await
+}
+
+/// `POST /v2/images/:id/members`
+async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let added = glance.answer(&request, async |who| {
+        let id = id_of(&request)?;
+        let body = body::read(payload, glance.patience).await?;
+        let account = body.get("member").and_then(Value::as_str).filter(|account| !account.is_empty());
+        let account = account.ok_or_else(|| Error::invalid("Member to be added not specified"))?;
+        let member = glance.registry.add_member(&who, id, account, false).await?;
+        Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, account, &member)))
+    });
+    added.await
+}
+
+/// `PUT /v2/images/:id/members/:member`
+async fn set_status(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let set = glance.answer(&request, async |who| {
+        let (id, account) = (id_of(&request)?, part(&request, "member")?);
+        let body = body::read(payload, glance.patience).await?;
+        let word = body.get("status").and_then(Value::as_str);
+        let word = word.ok_or_else(|| Error::invalid("Status not specified"))?;
+        let status = MemberStatus::parse(word).filter(|status| status.name() == word).ok_or_else(|| {
+            let words = names::<MemberStatus>().join(", ");
+            Error::invalid(format!("Invalid status '{}': it is one of {words}.", word.escape_default()))
+        })?;
+        let member = glance.registry.set_member_status(&who, id, &account, status).await?;
+        Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, &account, &member)))
+    });
+    set.await
+}
+
+/// `DELETE /v2/images/:id/members/:member`
+async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let removed = glance.answer(&request, async |who| {
+        glance.registry.remove_member(&who, id_of(&request)?, &part(&request, "member")?).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    removed.await
+}
+
+/// `PUT /v2/images/:id/tags/:tag`
+async fn tag(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let tagged = glance.answer(&request, async |who| {
+        glance.registry.add_tag(&who, id_of(&request)?, &part(&request, "tag")?).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    tagged.await
+}
+
+/// `DELETE /v2/images/:id/tags/:tag`
+async fn untag(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let untagged = glance.answer(&request, async |who| {
+        glance.registry.remove_tag(&who, id_of(&request)?, &part(&request, "tag")?).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    untagged.await
+}

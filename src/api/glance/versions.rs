@@ -1,0 +1,57 @@
+//! The list of versions, by which clients find out what they can ask for. Every one of them leads to the same paths.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::error::no_path;
+use super::{at, json};
+use crate::http::base::base_url;
+
+/// The minor versions of v2 that are served, newest first, by which clients tell single features. Those that Glance has
+/// only with a cache of its own, 2.14, 2.16 and 2.18, are left out as Glance does without one.
+const V2: [&str; 16] = [
+    "v2.17", "v2.15", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3",
+    "v2.2", "v2.1", "v2.0",
+];
+
+/// Those of v1, which Glance called deprecated for its last years.
+const V1: [&str; 2] = ["v1.1", "v1.0"];
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    // A client that has a choice of versions takes one: 300 is what Glance says, and what clients expect.
+    let choices = |request: HttpRequest| async move { list(&request, StatusCode::MULTIPLE_CHOICES) };
+    let versions = |request: HttpRequest| async move { list(&request, StatusCode::OK) };
+    app.service(at("/", "GET", |at| at.route(web::get().to(choices))));
+    for path in ["/versions", "/versions/"] {
+        app.service(at(path, "GET", |at| at.route(web::get().to(versions))));
+    }
+    app.service(at("/healthcheck", "GET", |at| at.route(web::get().to(|| async { HttpResponse::Ok().body("OK") }))));
+    app.service(at("/v2", "GET", |at| at.route(web::get().to(to_v2))));
+}
+
+/// As Glance: the version is a folder.
+async fn to_v2(request: HttpRequest) -> HttpResponse {
+    HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v2/", base_url(&request)))).finish()
+}
+
+fn list(request: &HttpRequest, status: StatusCode) -> HttpResponse {
+    json(&mut HttpResponse::build(status), &document(&base_url(request)))
+}
+
+fn document(base: &str) -> Value {
+    let entry = |id: &str, status: &str, folder: &str| {
+        let href = format!("{base}/{folder}/");
+        json!({ "id": id, "status": status, "links": [{ "rel": "self", "href": href }] })
+    };
+    let v2 = V2.iter().enumerate().map(|(at, id)| entry(id, if at == 0 { "CURRENT" } else { "SUPPORTED" }, "v2"));
+    let v1 = V1.iter().map(|id| entry(id, "DEPRECATED", "v1"));
+    json!({ "versions": v2.chain(v1).collect::<Vec<_>>() })
+}
+
+/// The answer to a path below a version that is not served.
+pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
+    no_path(&request)
+}
