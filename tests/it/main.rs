@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod downloads;
 mod errors;
+mod glance;
 mod harness;
 mod identity;
 mod images;
