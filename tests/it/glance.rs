@@ -516,6 +516,24 @@ fn bytes_come_from_a_url() {
         assert_eq!(client.put(&format!("/v2/images/{id}/file"), b"by hand").status, 204);
         assert_eq!(client.show(&id).get("os_glance_failed_import"), None);
     }
+    // Registered, and not copied.
+    let id = new();
+    let locations = format!("/v2/images/{id}/locations");
+    let url = format!("http://127.0.0.1:{port}/x");
+    assert_eq!(
+        client.post(&locations, &json!({ "url": url, "validation_data": { "os_hash_algo": "sha512" } })).status,
+        400
+    );
+    assert_eq!(client.post(&locations, &json!({})).status, 400);
+    assert_eq!(client.post(&locations, &json!({ "url": url })).status, 202);
+    assert_eq!(
+        (client.status(&id).as_str(), &client.get(&locations).json()[0]["url"]),
+        ("active", &url.as_str().into())
+    );
+    assert_eq!(client.get(&format!("/v2/images/{id}/file")).text(), "remote");
+    assert_eq!(client.post(&locations, &json!({ "url": url })).status, 409, "it has bytes");
+    let own = client.with_bytes("own", b"x");
+    assert_eq!(client.get(&format!("/v2/images/{own}/locations")).json(), json!([]), "nobody's business");
     for url in ["ftp://127.0.0.1/x", "http://169.254.169.254/latest", "http://localhost@127.0.0.1/", "x"] {
         assert_eq!(import(&new(), url.into()).status, 400, "{url}");
     }
