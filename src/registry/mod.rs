@@ -9,6 +9,7 @@ mod desk;
 mod download;
 mod images;
 mod intake;
+mod kept;
 mod lanes;
 mod publish;
 mod resumable;
@@ -37,6 +38,7 @@ pub use self::upload::Upload;
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
+use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
 
 /// What the time is. Tests bring their own.
@@ -50,7 +52,7 @@ pub fn system_clock() -> Timestamp {
 }
 
 /// Bounds on what one caller, or all together, can ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Largest image.
     pub image_bytes_max: u64,
@@ -58,6 +60,8 @@ pub struct Limits {
     pub uploads_max: usize,
     /// So much of the store's space stays free.
     pub free_bytes_min: u64,
+    /// What is not asked of the bytes of an image.
+    pub inspect: Rules,
 }
 
 /// The service.
@@ -87,6 +91,7 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
+        let uploads = Arc::new(Semaphore::new(limits.uploads_max));
         Arc::new(Self {
             catalog,
             store,
@@ -95,7 +100,7 @@ impl Registry {
             clock,
             limits,
             boot: Uuid::new_v4(),
-            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            uploads,
             desks: Desks::default(),
             hub: Hub::new(),
             buffers: Buffers::for_uploads(),

@@ -11,6 +11,7 @@ mod downloads;
 mod errors;
 mod harness;
 mod images;
+mod inspection;
 mod program;
 mod resumable;
 mod uploads;

@@ -72,7 +72,7 @@ impl Inspector {
     }
 
     /// What of the rest of a file of `size` bytes is still to be fed; what lies before it may be left out, by
-    /// [`Inspector::skip`]. `None`: nothing.
+    /// [`Inspector::skip_to`]. `None`: nothing.
     pub fn wants(&self, size: u64) -> Option<Range<u64>> {
         let tail = size.saturating_sub(TAIL as u64);
         let next = match &self.wanted {
@@ -83,10 +83,12 @@ impl Inspector {
         (!next.is_empty()).then_some(next)
     }
 
-    /// Leaves bytes out that are not wanted.
-    pub fn skip(&mut self, bytes: u64) {
-        self.tail.clear();
-        self.size = self.size.saturating_add(bytes);
+    /// Leaves out what lies before this place and is not wanted.
+    pub fn skip_to(&mut self, at: u64) {
+        if at > self.size {
+            self.tail.clear();
+            self.size = at;
+        }
     }
 
     /// What the file is.

@@ -64,7 +64,7 @@ fn danger(head: &[u8], version: u32, size: Option<u64>) -> Result<(), Danger> {
             return Err(Danger::UnknownFeatures);
         }
         length = be32(head, 100).and_then(|length| usize::try_from(length).ok()).ok_or(broken)?;
-        if length < HEADER_V3 || length % 8 != 0 || length > cluster {
+        if length < HEADER_V3 || !length.is_multiple_of(8) || length > cluster {
             return Err(broken);
         }
     }
