@@ -25,6 +25,7 @@ use crate::http::body::Patience;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls;
+use crate::image::inspect::Rules;
 use crate::registry::{DataDir, Limits, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
@@ -114,6 +115,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,
         free_bytes_min: config.upload.free_min.bytes(),
+        inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },
     };
     let linked = Linked::new(config.stores.file.import_dirs.clone());
     Ok(Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits))

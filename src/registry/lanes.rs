@@ -2,6 +2,9 @@
 //! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
 //! digests of an upload, elsewhere one for each.
 //!
+//! Whoever hands the bytes on also has a look at them (see [`Inspector`]), so that what is known of the bytes of an upload
+//! is in one place, wherever it rests between two requests.
+//!
 //! All lanes share a few threads. When several have a chunk waiting, one thread takes them together, which costs little more
 //! than one of them (see [`Hasher::update_together`]).
 
@@ -16,6 +19,7 @@ use crate::blob::{BlobBody, Buffers, stream};
 use crate::error::{Error, Result};
 use crate::image::Digests;
 use crate::image::digest::{Algorithm, Hasher};
+use crate::image::inspect::{Inspection, Inspector};
 
 /// Chunks that may wait in a lane. With chunks of 1 MiB this is what an upload can hold in memory; deeper queues
 /// only hide that the slowest lane sets the pace.
@@ -28,18 +32,23 @@ const TOGETHER: usize = 8;
 /// receives and writes.
 const CROWD: usize = 3;
 
-/// Digests of the bytes so far, at rest.
-pub(super) struct Digesting(Vec<Hasher>);
+/// What is known of the bytes so far, at rest.
+pub(super) struct Digesting {
+    hashers: Vec<Hasher>,
+    inspector: Inspector,
+}
 
 impl Digesting {
     /// Of no bytes yet.
     pub(super) fn new() -> Self {
-        Self(Algorithm::for_images().iter().copied().map(Hasher::new).collect())
+        let hashers = Algorithm::for_images().iter().copied().map(Hasher::new).collect();
+        Self { hashers, inspector: Inspector::new() }
     }
 
-    /// The digests.
-    pub(super) fn finish(self) -> Digests {
-        self.0.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()))
+    /// The digests, and what the bytes are.
+    pub(super) fn finish(self) -> (Digests, Inspection) {
+        let digests = self.hashers.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()));
+        (digests, self.inspector.finish())
     }
 }
 
@@ -92,23 +101,24 @@ impl Hub {
     /// send, and would leave no thread there for those who write the bytes.
     pub(super) fn resume(&self, digesting: Digesting) -> Result<Lanes> {
         let mut line = locked(&self.0.line);
-        while line.threads < self.0.cores.min(line.lanes + digesting.0.len()) {
+        while line.threads < self.0.cores.min(line.lanes + digesting.hashers.len()) {
             let shared = Arc::clone(&self.0);
             let thread = std::thread::Builder::new().name("digest".into());
             thread.spawn(move || shared.work()).map_err(Error::internal)?;
             line.threads += 1;
         }
-        line.lanes += digesting.0.len();
+        line.lanes += digesting.hashers.len();
         let lane = |hasher| {
             let state = LaneState { hasher: Some(hasher), chunks: VecDeque::new(), busy: false, paused: None };
             Arc::new(Lane { state: Mutex::new(state), room: Semaphore::new(DEPTH) })
         };
-        Ok(Lanes { shared: Arc::clone(&self.0), lanes: digesting.0.into_iter().map(lane).collect() })
+        let lanes = digesting.hashers.into_iter().map(lane).collect();
+        Ok(Lanes { shared: Arc::clone(&self.0), lanes, inspector: digesting.inspector })
     }
 
     /// Digests of the bytes of a body, and how many there were.
     pub(super) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, Digesting)> {
-        let lanes = self.resume(Digesting::new())?;
+        let mut lanes = self.resume(Digesting::new())?;
         let mut size = 0;
         let mut bytes = stream(body, buffers);
         while let Some(chunk) = bytes.next().await {
@@ -202,11 +212,13 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     lanes: Vec<Arc<Lane>>,
+    inspector: Inspector,
 }
 
 impl Lanes {
     /// Hands a chunk to every lane; waits for the slowest to have room.
-    pub(super) async fn update(&self, chunk: &Bytes) -> Result<()> {
+    pub(super) async fn update(&mut self, chunk: &Bytes) -> Result<()> {
+        self.inspector.feed(chunk);
         for lane in &self.lanes {
             lane.room.acquire().await.map_err(Error::internal)?.forget();
             let mut state = locked(&lane.state);
@@ -219,8 +231,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// The digests of all chunks.
-    pub(super) async fn pause(self) -> Result<Digesting> {
+    /// What is known of all chunks.
+    pub(super) async fn pause(mut self) -> Result<Digesting> {
         let mut hashers = Vec::new();
         for lane in &self.lanes {
             let waiting = {
@@ -240,7 +252,7 @@ impl Lanes {
                 Ok(waiting) => waiting.await.map_err(Error::internal)?,
             });
         }
-        Ok(Digesting(hashers))
+        Ok(Digesting { hashers, inspector: std::mem::take(&mut self.inspector) })
     }
 }
 
@@ -262,11 +274,12 @@ mod tests {
         let hub = Hub::new();
         let mut digesting = Digesting::new();
         for part in ["a", "", "bc"] {
-            let lanes = hub.resume(digesting).unwrap();
+            let mut lanes = hub.resume(digesting).unwrap();
             lanes.update(&Bytes::from_static(part.as_bytes())).await.unwrap();
             digesting = lanes.pause().await.unwrap();
         }
-        let digests = digesting.finish();
+        let (digests, inspection) = digesting.finish();
+        assert_eq!(inspection.size, 3);
         assert_eq!(digests.md5_hex().as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         assert!(digests.sha256_hex().unwrap().starts_with("ba7816bf8f01cfea"));
     }
@@ -278,7 +291,7 @@ mod tests {
         let streams = (0..24u8).map(|seed| {
             let hub = Arc::clone(&hub);
             tokio::spawn(async move {
-                let lanes = hub.resume(Digesting::new()).unwrap();
+                let mut lanes = hub.resume(Digesting::new()).unwrap();
                 let mut alone = Hasher::new(Algorithm::Both);
                 for round in 0..20 {
                     let chunk =
@@ -289,7 +302,7 @@ mod tests {
                         return;
                     }
                 }
-                assert_eq!(lanes.pause().await.unwrap().finish(), alone.finish(), "{seed}");
+                assert_eq!(lanes.pause().await.unwrap().finish().0, alone.finish(), "{seed}");
             })
         });
         for stream in futures_util::future::join_all(streams).await {

@@ -11,6 +11,7 @@ mod holds;
 mod images;
 mod import;
 mod intake;
+mod kept;
 mod lanes;
 mod members;
 mod publish;
@@ -44,6 +45,7 @@ pub use self::upload::Upload;
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
+use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
 
 /// What the time is. Tests bring their own.
@@ -57,7 +59,7 @@ pub fn system_clock() -> Timestamp {
 }
 
 /// Bounds on what one caller, or all together, can ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Largest image.
     pub image_bytes_max: u64,
@@ -65,6 +67,8 @@ pub struct Limits {
     pub uploads_max: usize,
     /// So much of the store's space stays free.
     pub free_bytes_min: u64,
+    /// What is not asked of the bytes of an image.
+    pub inspect: Rules,
 }
 
 /// The service.
@@ -96,6 +100,7 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
+        let uploads = Arc::new(Semaphore::new(limits.uploads_max));
         Arc::new(Self {
             catalog,
             store,
@@ -104,7 +109,7 @@ impl Registry {
             clock,
             limits,
             boot: Uuid::new_v4(),
-            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            uploads,
             desks: Desks::default(),
             holds: Holds::default(),
             imports: Imports::default(),

@@ -24,7 +24,7 @@ pub(super) struct Bench {
 }
 
 fn limits() -> Limits {
-    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0 }
+    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0, inspect: Rules::default() }
 }
 
 fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {

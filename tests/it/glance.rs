@@ -150,6 +150,7 @@ fn an_image_lives() {
 
     let image = client.show(id);
     assert_eq!((&image["status"], &image["size"]), (&"active".into(), &3_000_000.into()));
+    assert_eq!(image["virtual_size"], 3_000_000);
     assert_eq!((&image["checksum"], &image["os_hash_algo"]), (&md5(&bytes).into(), &"sha256".into()));
     assert_eq!(image["os_hash_value"], sha256(&bytes));
     let data = client.get(&file);
