@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::words::{FormatName, Size, Span};
+pub use self::words::{FormatName, HashAlgorithm, Size, Span};
 use crate::account::Secret;
 
 /// What lasts longer is not a token but a key. A year with its leap day.
@@ -32,6 +32,7 @@ pub struct Config {
     pub catalog: Catalog,
     pub upload: Upload,
     pub inspect: Inspect,
+    pub glance: Glance,
     pub stores: Stores,
     pub fetch: Fetch,
     pub auth: Auth,
@@ -60,6 +61,7 @@ section!(Server {
 section!(Catalog { cache: Size });
 section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Span, rate_min: Size });
 section!(Inspect { off: Vec<FormatName> });
+section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Stores { file: FileStore });
 section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });

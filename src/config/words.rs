@@ -71,6 +71,16 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A digest that Glance's clients compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    /// Computed anyway.
+    Sha256,
+    /// Glance's own default; computed for this alone.
+    Sha512,
+}
+
 /// A disk format, by any of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormatName(Format);

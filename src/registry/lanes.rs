@@ -39,12 +39,6 @@ pub(super) struct Digesting {
 }
 
 impl Digesting {
-    /// Of no bytes yet.
-    pub(super) fn new() -> Self {
-        let hashers = Algorithm::for_images().iter().copied().map(Hasher::new).collect();
-        Self { hashers, inspector: Inspector::new() }
-    }
-
     /// The digests, and what the bytes are.
     pub(super) fn finish(self) -> (Digests, Inspection) {
         let digests = self.hashers.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()));
@@ -53,7 +47,11 @@ impl Digesting {
 }
 
 /// The threads, and what waits for them. They end with this.
-pub(super) struct Hub(Arc<Shared>);
+pub(super) struct Hub {
+    shared: Arc<Shared>,
+    /// Whether there is a lane for sha512 too.
+    sha512: bool,
+}
 
 struct Shared {
     line: Mutex<Line>,
@@ -92,17 +90,28 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(sha512: bool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        Self(Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }))
+        Self { shared: Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }), sha512 }
+    }
+
+    pub(super) fn computes_sha512(&self) -> bool {
+        self.sha512
+    }
+
+    /// What is to be known of bytes, of none yet.
+    pub(super) fn begin(&self) -> Digesting {
+        let more = self.sha512.then_some(Algorithm::Sha512);
+        let hashers = Algorithm::for_images().iter().copied().chain(more).map(Hasher::new).collect();
+        Digesting { hashers, inspector: Inspector::new() }
     }
 
     /// Opens lanes that go on with digests. Their threads are not of the blocking pool: they have work for as long as clients
     /// send, and would leave no thread there for those who write the bytes.
     pub(super) fn resume(&self, digesting: Digesting) -> Result<Lanes> {
-        let mut line = locked(&self.0.line);
-        while line.threads < self.0.cores.min(line.lanes + digesting.hashers.len()) {
-            let shared = Arc::clone(&self.0);
+        let mut line = locked(&self.shared.line);
+        while line.threads < self.shared.cores.min(line.lanes + digesting.hashers.len()) {
+            let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("digest".into());
             thread.spawn(move || shared.work()).map_err(Error::internal)?;
             line.threads += 1;
@@ -113,12 +122,12 @@ impl Hub {
             Arc::new(Lane { state: Mutex::new(state), room: Semaphore::new(DEPTH) })
         };
         let lanes = digesting.hashers.into_iter().map(lane).collect();
-        Ok(Lanes { shared: Arc::clone(&self.0), lanes, inspector: digesting.inspector })
+        Ok(Lanes { shared: Arc::clone(&self.shared), lanes, inspector: digesting.inspector })
     }
 
     /// Digests of the bytes of a body, and how many there were.
     pub(super) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, Digesting)> {
-        let mut lanes = self.resume(Digesting::new())?;
+        let mut lanes = self.resume(self.begin())?;
         let mut size = 0;
         let mut bytes = stream(body, buffers);
         while let Some(chunk) = bytes.next().await {
@@ -132,8 +141,8 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        locked(&self.0.line).closed = true;
-        self.0.bell.notify_all();
+        locked(&self.shared.line).closed = true;
+        self.shared.bell.notify_all();
     }
 }
 
@@ -271,8 +280,8 @@ mod tests {
 
     #[tokio::test]
     async fn lanes_agree_with_the_published_vectors_and_may_rest_between() {
-        let hub = Hub::new();
-        let mut digesting = Digesting::new();
+        let hub = Hub::new(true);
+        let mut digesting = hub.begin();
         for part in ["a", "", "bc"] {
             let mut lanes = hub.resume(digesting).unwrap();
             lanes.update(&Bytes::from_static(part.as_bytes())).await.unwrap();
@@ -282,16 +291,17 @@ mod tests {
         assert_eq!(inspection.size, 3);
         assert_eq!(digests.md5_hex().as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         assert!(digests.sha256_hex().unwrap().starts_with("ba7816bf8f01cfea"));
+        assert!(digests.sha512_hex().unwrap().starts_with("ddaf35a193617aba"));
     }
 
     /// Many lanes of different lengths on few threads, some of which are given up.
     #[tokio::test]
     async fn many_lanes_share_the_threads_and_do_not_mix() {
-        let hub = Arc::new(Hub::new());
+        let hub = Arc::new(Hub::new(false));
         let streams = (0..24u8).map(|seed| {
             let hub = Arc::clone(&hub);
             tokio::spawn(async move {
-                let mut lanes = hub.resume(Digesting::new()).unwrap();
+                let mut lanes = hub.resume(hub.begin()).unwrap();
                 let mut alone = Hasher::new(Algorithm::Both);
                 for round in 0..20 {
                     let chunk =
@@ -308,8 +318,8 @@ mod tests {
         for stream in futures_util::future::join_all(streams).await {
             stream.unwrap();
         }
-        let line = locked(&hub.0.line);
+        let line = locked(&hub.shared.line);
         assert_eq!(line.lanes, 0);
-        assert!(line.threads <= hub.0.cores);
+        assert!(line.threads <= hub.shared.cores);
     }
 }

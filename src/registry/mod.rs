@@ -7,6 +7,7 @@ mod claim;
 mod data_dir;
 mod desk;
 mod download;
+mod fill_in;
 mod holds;
 mod images;
 mod import;
@@ -69,6 +70,8 @@ pub struct Limits {
     pub free_bytes_min: u64,
     /// What is not asked of the bytes of an image.
     pub inspect: Rules,
+    /// Whether images get a sha512 besides what they always get.
+    pub sha512: bool,
 }
 
 /// The service.
@@ -107,14 +110,14 @@ impl Registry {
             linked,
             fetcher,
             clock,
-            limits,
             boot: Uuid::new_v4(),
             uploads,
             desks: Desks::default(),
             holds: Holds::default(),
             imports: Imports::default(),
-            hub: Hub::new(),
+            hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
+            limits,
         })
     }
 

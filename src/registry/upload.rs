@@ -7,7 +7,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
 use super::intake::{Intake, over, too_large};
-use super::lanes::Digesting;
 use super::publish::{Received, publish};
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
@@ -40,7 +39,7 @@ impl Registry {
         let slot = self.upload_slot()?;
         let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
-        let intake = Intake::start(self, writer, 0, Digesting::new(), claim, slot)?;
+        let intake = Intake::start(self, writer, 0, self.hub.begin(), claim, slot)?;
         Ok(Upload { intake: Some(intake), saving, key, who: who.clone() })
     }
 

@@ -550,6 +550,26 @@ fn bytes_come_from_a_url() {
 }
 
 #[test]
+fn a_sha512_is_computed_if_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let config = dir.path().join("visor.toml");
+    std::fs::write(&config, "[glance]\nos_hash_algo = \"sha512\"\n").unwrap();
+    let sha512 = |bytes: &[u8]| visor::image::digest::hex(&<sha2::Sha512 as sha2::Digest>::digest(bytes));
+    let (early, late) = (noise(3, 1_500_000), noise(4, 1_500_000));
+    let server = Server::on(&path, &[]);
+    let before = Client::new(&server).with_bytes("before", &early);
+    drop(server);
+    let server = Server::on(&path, &["--config", config.to_str().unwrap()]);
+    let client = Client::new(&server);
+    let after = client.show(&client.with_bytes("after", &late));
+    assert_eq!((&after["os_hash_algo"], &after["os_hash_value"]), (&"sha512".into(), &sha512(&late).into()));
+    eventually("those that were there get one too", || client.show(&before)["os_hash_algo"] == "sha512");
+    assert_eq!(client.show(&before)["os_hash_value"], sha512(&early));
+    assert_eq!(client.names(&format!("?os_hash_value={}", sha512(&early))), ["before"]);
+}
+
+#[test]
 fn what_the_service_can_do_is_told() {
     let server = Server::start();
     let client = Client::new(&server);
