@@ -87,5 +87,10 @@ pub(super) fn image(image: &Image, import: Option<&Task>) -> Value {
         all.remove(name);
         all.insert(name.to_owned(), value);
     }
+    // Unlike the others it is there or not, never null.
+    all.remove("stores");
+    if part.is_some() {
+        all.insert("stores".to_owned(), super::info::STORE.into());
+    }
     Value::Object(all)
 }
