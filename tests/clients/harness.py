@@ -1,5 +1,6 @@
 """What the suites of OpenStack's clients share: a server with its users, and the clients' commands."""
 
+import functools
 import hashlib
 import http.server
 import importlib.metadata
@@ -148,12 +149,21 @@ class Source:
         self.server.server_close()
 
 
+@functools.cache
+def program(name):
+    """What a command that a Python package installs calls. All that `openstack` imports when it starts is imported, too."""
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name=name)
+    if name == "openstack":
+        for entry in (entry for package in importlib.metadata.distributions() for entry in package.entry_points):
+            if entry.group.startswith("openstack."):
+                entry.load()
+    return script.load()
+
+
 def run(name, *arguments, environment, stdin=None):
-    """Runs a command that a Python package installs, as it would run by itself: in a process of its own, which begins where
-    this one is and so has everything imported that takes a second or two to import. `stdin` is a file's path, or else it
-    is a terminal's."""
-    (entry,) = importlib.metadata.entry_points(group="console_scripts", name=name)
-    main = entry.load()
+    """Runs a command as it would run by itself: in a process of its own, which begins where this one is and so has everything
+    imported that takes a second or two to import. `stdin` is a file's path, or else it is a terminal's."""
+    main = program(name)
 
     def child():
         if stdin is None:
