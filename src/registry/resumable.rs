@@ -124,7 +124,7 @@ impl Registry {
         self.progress_now(who, id).await
     }
 
-    async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    pub(super) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
         let image = self.get(who, id).await?;
         who.may_change(&image)?;
         Progress::of(image)
@@ -323,6 +323,11 @@ impl Append {
     /// How many there will be, if that is known.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Says that what came is all there is.
+    pub(super) fn ends_here(&mut self) {
+        self.size = Some(self.received());
     }
 
     /// Ends the request, and not the upload: what was taken is durable when this returns.

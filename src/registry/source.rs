@@ -24,6 +24,7 @@ impl Registry {
     pub(super) async fn inspect(&self, source: Source, format: Option<Format>) -> Result<Part> {
         match source {
             Source::Http(url) => {
+                let url = self.fetcher.canonical(&url)?;
                 let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
                 Ok(Part {
                     kind: PartKind::Whole,

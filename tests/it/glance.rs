@@ -193,6 +193,8 @@ fn an_id_can_be_chosen_once() {
     assert_eq!(client.create(&json!({ "id": id })), id);
     assert_eq!(client.post("/v2/images", &json!({ "id": id })).status, 409);
     assert_eq!(client.post("/v2/images", &json!({ "id": "mine" })).status, 400);
+    assert_eq!(client.delete(&format!("/v2/images/{id}")).status, 204);
+    assert_eq!(client.post("/v2/images", &json!({ "id": id })).status, 409, "others may know another image by it");
 }
 
 #[test]

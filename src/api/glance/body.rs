@@ -4,7 +4,8 @@ use actix_web::web::Payload;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::http::body::{Body, Patience};
+use crate::http::body::Body;
+use crate::registry::Patience;
 
 /// Largest JSON body: an image with all the properties it may have is a tenth of it.
 const BYTES_MAX: usize = 1 << 20;

@@ -20,9 +20,8 @@ use self::error::{no_method, render};
 use super::auth::{AuthRules, bearer};
 use crate::blob::Buffers;
 use crate::error::Result;
-use crate::http::body::Patience;
 use crate::http::observe::RequestId;
-use crate::registry::{Caller, Registry};
+use crate::registry::{Caller, Patience, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]

@@ -15,6 +15,9 @@ use crate::registry::Shown;
 const LIMIT: usize = 25;
 const LIMIT_MAX: usize = 1000;
 
+/// Filters of a list, and words of one filter: every image is held against each of them.
+const CONDITIONS_MAX: usize = 64;
+
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
 pub(super) struct ListQuery {
@@ -43,7 +46,7 @@ impl ListQuery {
     /// `Invalid`. An unknown name is a property's.
     pub(super) fn parse(query: &str) -> Result<Self> {
         let mut shown = Shown::default();
-        let (mut filter, mut hidden) = (Filter::everything(), false);
+        let (mut filter, mut hidden, mut conditions) = (Filter::everything(), false, 0);
         let (mut limit, mut marker) = (LIMIT, None);
         let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());
         for (name, value) in pairs(query)? {
@@ -64,14 +67,23 @@ impl ListQuery {
                 "os_hidden" => hidden = flag(&name, &value.to_ascii_lowercase())?,
                 // Clients of the identity API send what they also have in the path.
                 "image_id" => {}
-                _ => filter = filter.and(condition(name, value)?),
+                _ => {
+                    conditions += 1;
+                    filter = filter.and(condition(name, value)?);
+                }
             }
+        }
+        if conditions > CONDITIONS_MAX {
+            return Err(Error::invalid(format!("A list has at most {CONDITIONS_MAX} filters.")));
         }
         let keys = match (sort, keys.is_empty() && directions.is_empty()) {
             (Some(sort), true) => sort_list(&sort)?,
             (Some(_), false) => return Err(Error::invalid("Old and new sorting syntax cannot be combined.")),
             (None, _) => paired(keys, &directions)?,
         };
+        if keys.iter().enumerate().any(|(at, (key, _))| keys[..at].iter().any(|(earlier, _)| earlier == key)) {
+            return Err(Error::invalid("A list is sorted by a key once."));
+        }
         let filter = filter.and(Filter::Equals(Attr::Hidden, Value::Flag(hidden)));
         Ok(Self { shown, filter, sort: Sort::by_all(keys), limit, marker })
     }
@@ -155,7 +167,7 @@ fn member_status(word: &str) -> Result<Option<MemberStatus>> {
 
 /// What a pair asks for.
 fn condition(name: String, value: String) -> Result<Filter> {
-    let of_any = |attr: Attr| Ok(Filter::Any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
+    let of_any = |attr: Attr| Ok(any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
     match name.as_str() {
         "name" => of_any(Attr::Name),
         "id" => of_any(Attr::Id),
@@ -163,7 +175,7 @@ fn condition(name: String, value: String) -> Result<Filter> {
         "container_format" => of_any(Attr::Container),
         "status" => {
             let meant = words(&value)?.into_iter().flat_map(|word| statuses(&word).iter());
-            Ok(Filter::Any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+            Ok(any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
         }
         "owner" => Ok(Filter::spelled(Attr::Owner, &value)),
         "checksum" => Ok(Filter::spelled(Attr::Checksum, &value)),
@@ -186,6 +198,11 @@ fn condition(name: String, value: String) -> Result<Filter> {
             None => Ok(spell::property_is(name, value)),
         },
     }
+}
+
+/// One of these. A single one is itself: the planner knows more ways to it.
+fn any(mut choices: Vec<Filter>) -> Filter {
+    if choices.len() == 1 { choices.remove(0) } else { Filter::Any(choices) }
 }
 
 /// An attribute that is a number, and which bound of it a name means: the lower one, the upper one, or the number itself.
@@ -217,6 +234,9 @@ fn words(value: &str) -> Result<Vec<String>> {
             (c, Some(word)) => word.push(c),
             (_, None) => {}
         }
+    }
+    if words.len() > CONDITIONS_MAX {
+        return Err(Error::invalid(format!("A filter has at most {CONDITIONS_MAX} words.")));
     }
     if quoted {
         return Err(Error::invalid("Invalid filter value: the quote is not closed."));
@@ -276,7 +296,7 @@ mod tests {
 
     #[test]
     fn pairs_become_conditions() {
-        let any = |attr, words: &[&str]| Filter::Any(words.iter().map(|word| Filter::spelled(attr, word)).collect());
+        let any = |attr, words: &[&str]| any(words.iter().map(|word| Filter::spelled(attr, word)).collect());
         assert_eq!(filter("name=a%3Ab+c"), any(Attr::Name, &["a:b c"]), "a colon is part of a name");
         assert_eq!(filter("name=in:a,%22b,c%22"), any(Attr::Name, &["a", "b,c"]));
         assert_eq!(filter("status=queued"), any(Attr::Status, &[Status::Queued.word(), Status::Failed.word()]));
@@ -301,10 +321,22 @@ mod tests {
             "sort=name:up",
             "name=%ff",
             "sort=name&sort_key=name",
+            "sort=name,size,name",
+            "sort_key=id&sort_key=id",
             "sort_key=name&sort_dir=asc&sort_dir=asc",
         ] {
             assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_asked_is_bounded() {
+        let tags = |count: usize| (0..count).map(|n| format!("tag={n}")).collect::<Vec<_>>().join("&");
+        assert!(ListQuery::parse(&tags(CONDITIONS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&tags(CONDITIONS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        let words = |count: usize| format!("name=in:{}", vec!["x"; count].join(","));
+        assert!(ListQuery::parse(&words(CONDITIONS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&words(CONDITIONS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]
