@@ -1,5 +1,6 @@
 //! Records: make, read, list, change, remove.
 
+use super::desk::Seat;
 use super::source::{Source, without_query};
 use super::{Caller, Claim, Registry, Shown};
 use crate::catalog::{Catalog, not_found};
@@ -31,12 +32,14 @@ impl Registry {
             self.attach(&mut image, source, claim).await?;
         }
         let Some(id) = id else { return self.catalog.insert(image).await };
-        // Whoever sits there, or holds it, works for an image that had this id before.
-        let seat = self.desks.take_free(id);
-        if seat.is_none() || self.holds.is_held(id) {
-            return Err(is_taken(id));
-        }
+        let _seat = self.vacant(id)?;
         self.catalog.insert(Image { id, ..image }).await
+    }
+
+    /// An id that a caller chose for a new image, taken until this is dropped. Whoever sits there, or holds it, works for
+    /// an image that had it before.
+    pub(super) fn vacant(&self, id: ImageId) -> Result<Seat> {
+        self.desks.take_free(id).filter(|_| !self.holds.is_held(id)).ok_or_else(|| is_taken(id))
     }
 
     /// A new image with a patch on it, not yet in the catalogue.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::source::without_query;
-use super::{Append, Caller, Claim, Progress, Registry};
+use super::source::{nothing_at, without_query};
+use super::{Append, Caller, Claim, Progress, Registry, Target, Upload};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, Status, Timestamp};
 
@@ -196,9 +196,35 @@ impl Registry {
             let text = format!("URI for web-download does not pass filtering: {}", without_query(&url));
             Error::invalid(text).because(error)
         })?;
-        let mut upload = self.upload(who, Some(id), &ImagePatch::default(), Claim::default()).await?;
-        let shown = without_query(&url).to_owned();
-        let registry = Arc::clone(self);
+        let upload = self.upload(who, Some(id), &ImagePatch::default(), Claim::default()).await?;
+        Ok(self.download(who, upload, url))
+    }
+
+    /// Makes an image of a copy of what is under a URL, which is asked first whether it is there. The work goes on when this
+    /// returns, with the image in the state *saving*.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
+    /// [`Registry::upload`].
+    pub async fn import_copy(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Target,
+        patch: &ImagePatch,
+        claim: Claim,
+        url: String,
+    ) -> Result<ImageId> {
+        who.known()?;
+        let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let upload = self.upload(who, into, patch, claim.and_size(found.size)?).await?;
+        let id = upload.image();
+        self.download(who, upload, url);
+        Ok(id)
+    }
+
+    /// Brings the bytes of a URL into an upload that has begun.
+    fn download(self: &Arc<Self>, who: &Caller, mut upload: Upload, url: String) -> Uuid {
+        let (id, shown, registry) = (upload.image(), without_query(&url).to_owned(), Arc::clone(self));
         let work = async move {
             let mut body = match registry.fetcher.get(&url, None).await {
                 Ok(body) => body,
@@ -207,7 +233,6 @@ impl Registry {
                     return Err(error.into());
                 }
             };
-            upload.claim(Claim { size: body.length, ..Claim::default() });
             while let Some(chunk) = body.stream.next().await {
                 match chunk {
                     Ok(chunk) => upload.write(chunk).await?,
@@ -219,7 +244,7 @@ impl Registry {
             }
             upload.finish(&ImagePatch::default()).await.map(drop)
         };
-        Ok(self.run(who, id, ImportMethod::Download, Some(shown), work))
+        self.run(who, id, ImportMethod::Download, Some(shown), work)
     }
 
     /// Runs an import as a task of its own.

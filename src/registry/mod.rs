@@ -40,7 +40,7 @@ use self::lanes::Hub;
 pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
 pub use self::sweep::Swept;
-pub use self::upload::Upload;
+pub use self::upload::{Target, Upload};
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;

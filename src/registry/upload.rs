@@ -23,9 +23,26 @@ pub struct Upload {
     who: Caller,
 }
 
+/// Which image bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A new one, of which nothing is left if its bytes do not come to their end.
+    New,
+    /// A new one, under this id if the caller chose one, that has failed then and may be tried again.
+    Kept(Option<ImageId>),
+    /// One that is there, and has failed then.
+    Existing(ImageId),
+}
+
+impl From<Option<ImageId>> for Target {
+    fn from(id: Option<ImageId>) -> Self {
+        id.map_or(Self::New, Self::Existing)
+    }
+}
+
 impl Registry {
-    /// Begins the upload of a new image, or into one that takes bytes. If it does not come to its end nothing is left of
-    /// the new one; the other has failed and may be tried again.
+    /// Begins the upload of a new image, or into one that takes bytes. What is left if it does not come to its end, the
+    /// [`Target`] says.
     ///
     /// # Errors
     /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
@@ -33,12 +50,12 @@ impl Registry {
     pub async fn upload(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: impl Into<Target>,
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
         let slot = self.upload_slot()?;
-        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let (saving, key) = self.expect_bytes(who, into.into(), patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
         let intake = Intake::start(self, writer, 0, Digesting::new(), claim, slot)?;
         Ok(Upload { intake: Some(intake), saving, key, who: who.clone() })
@@ -48,17 +65,23 @@ impl Registry {
     pub(super) async fn expect_bytes(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: Target,
         patch: &ImagePatch,
         claim: &Claim,
         resumable: Option<Resumable>,
     ) -> Result<(Saving, BlobKey)> {
+        let mut seat = None;
         let mut image = match into {
-            None => {
+            Target::New | Target::Kept(_) => {
                 self.check_room(claim).await?;
-                self.draft(who, patch).await?
+                let mut image = self.draft(who, patch).await?;
+                if let Target::Kept(Some(id)) = into {
+                    seat = Some(self.vacant(id)?);
+                    image.id = id;
+                }
+                image
             }
-            Some(id) => {
+            Target::Existing(id) => {
                 let mut image = self.get(who, id).await?;
                 who.may_change(&image)?;
                 if !image.status.takes_bytes() {
@@ -77,14 +100,17 @@ impl Registry {
                 return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
             }
         }
-        let fallback = if into.is_none() { Fallback::Discard } else { Fallback::Fail };
+        let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
         let key = BlobKey::whole(image.id, image.format);
-        let saving = Saving::begin(self, image, into.is_none()).await.map_err(|error| match error.kind() {
+        let new = !matches!(into, Target::Existing(_));
+        let saving = Saving::begin(self, image, new).await.map_err(|error| match error.kind() {
             Kind::Precondition => not_for_bytes().because(error),
             _ => error,
         })?;
+        // Until somebody holds the id.
+        drop(seat);
         Ok((saving, key))
     }
 
@@ -118,6 +144,11 @@ impl Registry {
 }
 
 impl Upload {
+    /// The image that gets the bytes.
+    pub fn image(&self) -> ImageId {
+        self.saving.id()
+    }
+
     /// Adds to what the sender says of its bytes: a form may say it behind them.
     pub fn claim(&mut self, more: Claim) {
         if let Some(intake) = &mut self.intake {
