@@ -150,6 +150,7 @@ fn an_image_lives() {
 
     let image = client.show(id);
     assert_eq!((&image["status"], &image["size"]), (&"active".into(), &3_000_000.into()));
+    assert_eq!(image["virtual_size"], 3_000_000);
     assert_eq!((&image["checksum"], &image["os_hash_algo"]), (&md5(&bytes).into(), &"sha256".into()));
     assert_eq!(image["os_hash_value"], sha256(&bytes));
     let data = client.get(&file);
@@ -546,6 +547,26 @@ fn bytes_come_from_a_url() {
     let id = client.create(&json!({ "name": "a", "disk_format": "raw", "container_format": "bare" }));
     let refused = client.post(&format!("/v2/images/{id}/import"), &download(format!("http://127.0.0.1:{port}/x")));
     assert_eq!(refused.status, 400);
+}
+
+#[test]
+fn a_sha512_is_computed_if_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let config = dir.path().join("visor.toml");
+    std::fs::write(&config, "[glance]\nos_hash_algo = \"sha512\"\n").unwrap();
+    let sha512 = |bytes: &[u8]| visor::image::digest::hex(&<sha2::Sha512 as sha2::Digest>::digest(bytes));
+    let (early, late) = (noise(3, 1_500_000), noise(4, 1_500_000));
+    let server = Server::on(&path, &[]);
+    let before = Client::new(&server).with_bytes("before", &early);
+    drop(server);
+    let server = Server::on(&path, &["--config", config.to_str().unwrap()]);
+    let client = Client::new(&server);
+    let after = client.show(&client.with_bytes("after", &late));
+    assert_eq!((&after["os_hash_algo"], &after["os_hash_value"]), (&"sha512".into(), &sha512(&late).into()));
+    eventually("those that were there get one too", || client.show(&before)["os_hash_algo"] == "sha512");
+    assert_eq!(client.show(&before)["os_hash_value"], sha512(&early));
+    assert_eq!(client.names(&format!("?os_hash_value={}", sha512(&early))), ["before"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod glance;
 mod harness;
 mod identity;
 mod images;
+mod inspection;
 mod program;
 mod resumable;
 mod uploads;
