@@ -2,18 +2,13 @@
 
 use std::ops::Bound;
 
-use percent_encoding::percent_decode_str;
-
+use super::super::params::{self, LIMIT, count, direction, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
 use super::render::statuses;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
 use crate::registry::Shown;
-
-/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
-const LIMIT: usize = 25;
-const LIMIT_MAX: usize = 1000;
 
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
@@ -23,17 +18,6 @@ pub(super) struct ListQuery {
     pub(super) sort: Sort,
     pub(super) limit: usize,
     pub(super) marker: Option<ImageId>,
-}
-
-/// Names and values of a query string, decoded, in their order.
-fn pairs(query: &str) -> Result<Vec<(String, String)>> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
-        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
 }
 
 impl ListQuery {
@@ -48,7 +32,7 @@ impl ListQuery {
         let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());
         for (name, value) in pairs(query)? {
             match name.as_str() {
-                "limit" => limit = count(&name, &value)?.min(LIMIT_MAX),
+                "limit" => limit = params::limit(&value)?,
                 "marker" => marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort" => sort = Some(value),
                 "sort_key" => keys.push(sortable(&value)?),
@@ -99,38 +83,6 @@ fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
     keys.collect()
 }
 
-fn sortable(key: &str) -> Result<Attr> {
-    Ok(match key {
-        "name" => Attr::Name,
-        "status" => Attr::Status,
-        "container_format" => Attr::Container,
-        "disk_format" => Attr::Format,
-        "size" => Attr::Size,
-        "id" => Attr::Id,
-        "created_at" => Attr::CreatedAt,
-        "updated_at" => Attr::UpdatedAt,
-        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
-    })
-}
-
-fn direction(text: &str) -> Result<Direction> {
-    match text {
-        "asc" => Ok(Direction::Ascending),
-        "desc" => Ok(Direction::Descending),
-        other => Err(Error::invalid(format!("Invalid sort direction: {}.", other.escape_default()))),
-    }
-}
-
-fn count(name: &str, value: &str) -> Result<usize> {
-    let number =
-        value.parse::<u64>().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")));
-    number.map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-pub(super) fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
-}
-
 fn flag(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::invalid(format!("Invalid value for {name}: it is 'true' or 'false'.")))
 }
@@ -176,7 +128,7 @@ fn condition(name: String, value: String) -> Result<Filter> {
         "created_at" | "updated_at" => times(&name, &value),
         _ => match measured(&name) {
             Some((attr, bounds)) => {
-                let number = Value::Int(count(&name, &value)? as u64);
+                let number = Value::Int(count(&name, &value)?);
                 Ok(match bounds {
                     None => Filter::Equals(attr, number),
                     Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
@@ -263,6 +215,7 @@ pub(super) fn link(query: &str, marker: Option<ImageId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::params::LIMIT_MAX;
     use super::*;
     use crate::error::Kind;
     use crate::image::Status;
