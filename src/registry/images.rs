@@ -19,7 +19,7 @@ impl Registry {
     /// # Errors
     /// `Unauthenticated`; `AlreadyExists` if the id is taken; `Invalid` values, `TooMany` of them; `NotFound` when
     /// kernel, ramdisk or source are not there; `Forbidden` source; `DigestMismatch` when the source is not what the
-    /// claim says, `MediaType` when it is a file that is not of the image's format or is dangerous.
+    /// claim says, `BadContent` when it is a file that is not of the image's format or is dangerous.
     pub async fn create(
         &self,
         who: &Caller,
@@ -138,7 +138,7 @@ impl Registry {
     /// Changes an image, and gives it the bytes at a source if there is one and it takes any.
     ///
     /// # Errors
-    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when it has bytes already; `MediaType` when those are
+    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when it has bytes already; `BadContent` when those are
     /// not of the format that it is to have.
     pub async fn update(
         &self,
@@ -183,7 +183,7 @@ impl Registry {
             self.change(who, &mut image, &patch).await?;
             match source.clone() {
                 Some(source) => self.attach(&mut image, source, claim).await?,
-                None if image.format != format => self.check_kept(&image).await?,
+                None if image.format != format => self.check_kept(&mut image).await?,
                 None => {}
             }
             image.updated_at = Some(self.now());

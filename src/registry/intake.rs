@@ -139,7 +139,7 @@ impl Intake {
     /// Ends: what all bytes hash to, verified, and the writer that has them. They are to be an image of this format.
     ///
     /// # Errors
-    /// `DigestMismatch`; `MediaType` when they are of another format, or dangerous; what the writer says. The bytes are
+    /// `DigestMismatch`; `BadContent` when they are of another format, or dangerous; what the writer says. The bytes are
     /// gone then.
     pub(super) async fn finish(mut self, format: Option<Format>) -> Result<Received> {
         if let Err(error) = self.flush().await {

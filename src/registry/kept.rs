@@ -9,12 +9,12 @@ use crate::image::inspect::{Inspector, check};
 use crate::image::{Image, Location, Status};
 
 impl Registry {
-    /// Whether the bytes of an image may have the format that it has. Reads what tells it, at most a few hundred KiB; what
-    /// is under a URL is not asked.
+    /// Whether the bytes of an image may have the format that it has, and how large the disk in them is then. Reads what
+    /// tells it, at most a few hundred KiB; what is under a URL is not asked.
     ///
     /// # Errors
-    /// `MediaType`; as [`Registry::open`].
-    pub(super) async fn check_kept(&self, image: &Image) -> Result<()> {
+    /// `BadContent`; as [`Registry::open`].
+    pub(super) async fn check_kept(&self, image: &mut Image) -> Result<()> {
         let Some(part) = image.whole().filter(|part| !matches!(part.location, Location::Http { .. })) else {
             return Ok(());
         };
@@ -34,6 +34,9 @@ impl Registry {
                 return Err(Error::internal("bytes of an image ended early"));
             }
         }
-        Ok(check(&inspector.finish(), image.format, &self.limits.inspect)?)
+        let (found, format) = (inspector.finish(), image.format);
+        check(&found, format, &self.limits.inspect)?;
+        image.parts.iter_mut().for_each(|part| part.virtual_size = found.virtual_size(format));
+        Ok(())
     }
 }

@@ -173,7 +173,7 @@ impl Upload {
     /// Ends the upload: verifies the claim, makes the bytes durable, puts `patch` on the image and makes it available.
     ///
     /// # Errors
-    /// `DigestMismatch`, `MediaType` when the bytes are not of the image's format or are dangerous, `StoreFull`, `Invalid`
+    /// `DigestMismatch`, `BadContent` when the bytes are not of the image's format or are dangerous, `StoreFull`, `Invalid`
     /// patch, `NotFound` when the image was removed meanwhile. The image is then as if the upload had not been tried.
     /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {

@@ -80,12 +80,12 @@ class Formats(unittest.TestCase):
             self.assertEqual(upload(name, accepted), (200, None), accepted)
         for other in set(CHECKED) - {format_}:
             expected = f"Image disk_format {other} does not match stream data {found or format_}"
-            self.assertEqual(upload(name, other), (415, expected))
+            self.assertEqual(upload(name, other), (400, expected))
 
     def refused(self, name, format_, why):
         """Nobody takes it who might open it as a disk."""
         for asked in (None, "raw", *([format_] if format_ else [])):
-            self.assertEqual(upload(name, asked), (415, UNSAFE + why), asked)
+            self.assertEqual(upload(name, asked), (400, UNSAFE + why), asked)
         self.assertEqual(upload(name, "tar"), (200, None))
 
     def test_qcow2(self):
@@ -201,8 +201,8 @@ class Formats(unittest.TestCase):
         for magic, found in ((read(self.convert("header.qcow2", "qcow2"))[:512], "qcow2"), (read(self.convert("header.vdi", "vdi"))[:512], "vdi")):
             name = changed("inside", (0, magic))
             for asked in (None, "raw", found):
-                self.assertEqual(upload(name, asked), (415, f"{UNSAFE}it looks like {found} and like iso"), asked)
-            self.assertEqual(upload(name, "iso"), (415, f"Image disk_format iso does not match stream data {found}"))
+                self.assertEqual(upload(name, asked), (400, f"{UNSAFE}it looks like {found} and like iso"), asked)
+            self.assertEqual(upload(name, "iso"), (400, f"Image disk_format iso does not match stream data {found}"))
 
     def test_zz_nothing_is_left(self):
         with self.assertRaises(urllib.error.HTTPError) as none:

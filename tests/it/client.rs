@@ -257,6 +257,10 @@ fn large_files_go_on_where_they_were() {
     // Taken from it, it waits a moment and goes on; until it is interrupted.
     let child = add();
     let (id, _) = taken_over(&server);
+    // Written right behind the beginning; what is interrupted before that is not remembered.
+    eventually("the upload is noted", || {
+        std::fs::read_dir(cache.join("visor/uploads")).is_ok_and(|dir| dir.count() == 1)
+    });
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let done = child.wait_with_output().unwrap();

@@ -11,75 +11,75 @@ use crate::identity::{account, token};
 const PATCH: &str = "application/openstack-images-v2.1-json-patch";
 
 /// Somebody who calls a server.
-struct Client<'a> {
-    server: &'a Server,
-    token: String,
+pub(crate) struct Client<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) token: String,
 }
 
 impl<'a> Client<'a> {
-    fn new(server: &'a Server) -> Self {
+    pub(crate) fn new(server: &'a Server) -> Self {
         Self { server, token: "any".into() }
     }
 
     /// The holder of a new account.
-    fn named(server: &'a Server, name: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn named(server: &'a Server, name: &str, arguments: &[&str]) -> Self {
         let secret = account(server, name, arguments);
         Self { server, token: token(server, name, &secret) }
     }
 
-    fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
         let headers = [("X-Auth-Token", self.token.as_str()), ("Content-Type", content_type), ("Accept", "*/*")];
         self.server.send(method, path, &headers, body)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         // Clients say so of requests without a body too.
         self.send("GET", path, "application/octet-stream", b"")
     }
 
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, "application/json", body.to_string().as_bytes())
     }
 
-    fn put(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
         self.send("PUT", path, "application/octet-stream", body)
     }
 
-    fn patch(&self, id: &str, operations: &Value) -> Answer {
+    pub(crate) fn patch(&self, id: &str, operations: &Value) -> Answer {
         self.send("PATCH", &format!("/v2/images/{id}"), PATCH, operations.to_string().as_bytes())
     }
 
-    fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, "application/octet-stream", b"")
     }
 
     /// A new image; its id.
-    fn create(&self, body: &Value) -> String {
+    pub(crate) fn create(&self, body: &Value) -> String {
         let answer = self.post("/v2/images", body);
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
     /// A new image with bytes.
-    fn with_bytes(&self, name: &str, bytes: &[u8]) -> String {
+    pub(crate) fn with_bytes(&self, name: &str, bytes: &[u8]) -> String {
         let id = self.create(&json!({ "name": name, "disk_format": "raw", "container_format": "bare" }));
         let answer = self.put(&format!("/v2/images/{id}/file"), bytes);
         assert_eq!(answer.status, 204, "{answer:?}");
         id
     }
 
-    fn show(&self, id: &str) -> Value {
+    pub(crate) fn show(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v2/images/{id}"));
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    fn status(&self, id: &str) -> String {
+    pub(crate) fn status(&self, id: &str) -> String {
         self.show(id)["status"].as_str().unwrap().to_owned()
     }
 
     /// The names of a page.
-    fn names(&self, query: &str) -> Vec<String> {
+    pub(crate) fn names(&self, query: &str) -> Vec<String> {
         let answer = self.get(&format!("/v2/images{query}"));
         assert_eq!(answer.status, 200, "{query}: {answer:?}");
         let page = answer.json();

@@ -31,6 +31,7 @@ fn a_record_has_the_originals_fields_in_the_originals_order() {
             "size",
             "created_at",
             "uploaded_at",
+            "updated_at",
             "checksum",
             "os"
         ]

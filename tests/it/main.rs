@@ -16,4 +16,5 @@ mod images;
 mod inspection;
 mod program;
 mod resumable;
+mod tenants;
 mod uploads;

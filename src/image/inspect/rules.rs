@@ -41,7 +41,7 @@ impl fmt::Display for Refusal {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Kind::MediaType, refusal.to_string())
+        Self::new(Kind::BadContent, refusal.to_string())
     }
 }
 

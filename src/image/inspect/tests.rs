@@ -77,7 +77,7 @@ fn refusals_are_said_in_words() {
     let backed = over(&fake::qcow2(3), &[(15, &[1])]);
     assert_eq!(declared(None, &backed), "Image failed safety checks: it has a backing file");
     let error: crate::error::Error = Refusal::Unsafe(Danger::DataFile).into();
-    assert_eq!(error.kind(), crate::error::Kind::MediaType);
+    assert_eq!(error.kind(), crate::error::Kind::BadContent);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::error::render_as;
 use super::super::{Glance, body, json as answer_json};
 use super::change::{Hand, referred};
 use super::query::{ListQuery, link};
-use super::{id_of, info, patch, render};
+use super::render::{Page, Shown};
+use super::{id_of, info, patch};
 use crate::error::{Error, Kind};
 use crate::http::base::base_url;
 use crate::http::headers::text;
@@ -18,8 +19,8 @@ use crate::image::{Image, ImagePatch, Visibility};
 use crate::registry::Claim;
 
 impl Glance {
-    pub(super) fn show(&self, image: &Image) -> Value {
-        render::image(image, self.registry.import_of(image).as_ref())
+    fn show<'a>(&self, image: &'a Image) -> Shown<'a> {
+        Shown { image, import: self.registry.import_of(image) }
     }
 }
 
@@ -58,15 +59,13 @@ pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResp
     let listed = glance.answer(&request, async |who| {
         let ListQuery { shown, filter, sort, limit, marker } = ListQuery::parse(request.query_string())?;
         let images = glance.page(&who, shown, Query { filter, sort, limit, after: None }, marker).await?;
-        let shown: Vec<Value> = images.iter().map(|image| glance.show(image)).collect();
-        let mut page = json!({
-            "images": shown,
-            "first": link(request.query_string(), None),
-            "schema": "/v2/schemas/images",
-        });
-        if let Some(last) = images.last().filter(|_| images.len() == limit) {
-            page["next"] = link(request.query_string(), Some(last.id)).into();
-        }
+        let last = images.last().filter(|_| images.len() == limit);
+        let page = Page {
+            images: images.iter().map(|image| glance.show(image)).collect(),
+            first: link(request.query_string(), None),
+            next: last.map(|last| link(request.query_string(), Some(last.id))),
+            schema: "/v2/schemas/images",
+        };
         Ok(answer_json(&mut HttpResponse::Ok(), &page))
     });
     listed.await

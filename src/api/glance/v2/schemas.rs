@@ -115,6 +115,7 @@ fn image() -> Value {
         ("self", path("Path of the image")),
         ("file", path("Path of the data")),
         ("schema", path("Path of this schema")),
+        ("stores", read_only(json!({ "type": "string", "description": "Where the data is, comma-separated" }))),
         ("architecture", property("The processor that the image is for")),
         (
             "kernel_id",

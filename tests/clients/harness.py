@@ -1,0 +1,200 @@
+"""What the suites of OpenStack's clients share: a server with its users, and the clients' commands."""
+
+import functools
+import hashlib
+import http.server
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import openstack
+
+VISOR = sys.argv[1]
+
+
+class Server:
+    """The program on a directory of its own, and the files that its users save."""
+
+    def __init__(self, *options):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.directory = self.temporary.name
+        ready = self.path("ready")
+        self.process = subprocess.Popen(
+            [VISOR, "serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file", ready, "--data-dir", self.path("data"), *options],
+            stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
+        for _ in range(300):
+            if os.path.exists(ready):
+                break
+            time.sleep(0.1)
+        self.url = open(ready).readline().strip()
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def visor(self, *arguments):
+        done = subprocess.run([VISOR, *arguments], env=self.environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def environment(self, **more):
+        """Nothing of the caller's, so that no cloud of its is used by mistake."""
+        return {"HOME": self.directory, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
+
+    def user(self, name, *arguments):
+        """Makes an account, and what its holder has to save. Returns the secret."""
+        made = json.loads(self.visor("--json", "--data-dir", self.path("data"), "account", "add", name, *arguments))
+        config = self.path(f"{name}.toml")
+        with open(os.open(config, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f'[client]\naccess_key = "{name}"\nsecret_key = "{made["secret_key"]}"\n')
+        self.save(name, "--config", config)
+        return made["secret_key"]
+
+    def save(self, name, *arguments):
+        with open(self.path(f"{name}.yaml"), "w") as file:
+            file.write(self.visor(*arguments, "use", "openstack", "-a", self.url))
+
+    def openstack(self, name, *arguments, stdin=None):
+        """An `openstack` command as one user."""
+        environment = self.environment(OS_CLIENT_CONFIG_FILE=self.path(f"{name}.yaml"), OS_CLOUD="visor")
+        return run("openstack", *arguments, environment=environment, stdin=stdin)
+
+    def json(self, name, *arguments):
+        done = self.openstack(name, *arguments, "-f", "json")
+        assert done.code == 0, f"{arguments}: {done.err}"
+        return json.loads(done.out)
+
+    def connect(self, name):
+        config = openstack.config.OpenStackConfig(load_envvars=False, config_files=[self.path(f"{name}.yaml")])
+        return openstack.connection.Connection(config=config.get_one("visor"))
+
+    def stop(self):
+        """Returns the log."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+        log = open(self.path("log")).read()
+        self.temporary.cleanup()
+        assert "panicked" not in log
+        return log
+
+
+class Done:
+    """What became of a command."""
+
+    def __init__(self, code, out, err):
+        self.code, self.bytes, self.out, self.err = code, out, out.decode(errors="replace"), err.decode(errors="replace")
+
+    @property
+    def said(self):
+        """What it printed when it went well, else its complaint."""
+        return self.out if self.code == 0 else self.err
+
+
+class Files:
+    """Images to try with, in the directory of a server."""
+
+    def __init__(self, server):
+        self.server = server
+        self.odd, self.sparse, self.empty = map(server.path, ("odd", "sparse", "empty"))
+        noise = random.Random(11)
+        with open(self.odd, "wb") as file:
+            file.write(noise.randbytes((3 << 20) + 17))
+        # As a disk that was hardly used: some at the front, a hole, and some at an end that no block ends at.
+        with open(self.sparse, "wb") as file:
+            file.write(noise.randbytes(70_000))
+            file.seek(5 << 20)
+            file.write(noise.randbytes(12_345))
+        open(self.empty, "wb").close()
+
+    def qcow2(self):
+        path = self.server.path("qcow2")
+        if not os.path.exists(path):
+            subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", self.sparse, path], check=True)
+        return path
+
+    @staticmethod
+    def sha256(path):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Source:
+    """A web server on this machine, to download images from."""
+
+    def __init__(self, directory):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *arguments):
+                super().__init__(*arguments, directory=directory)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@functools.cache
+def program(name):
+    """What a command that a Python package installs calls. All that `openstack` imports when it starts is imported, too."""
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name=name)
+    if name == "openstack":
+        for entry in (entry for package in importlib.metadata.distributions() for entry in package.entry_points):
+            if entry.group.startswith("openstack."):
+                entry.load()
+    return script.load()
+
+
+def run(name, *arguments, environment, stdin=None):
+    """Runs a command as it would run by itself: in a process of its own, which begins where this one is and so has everything
+    imported that takes a second or two to import. `stdin` is a file's path, or else it is a terminal's."""
+    main = program(name)
+
+    def child():
+        if stdin is None:
+            _, keyboard = os.openpty()
+        else:
+            keyboard = os.open(stdin, os.O_RDONLY)
+        for ours, theirs in ((keyboard, 0), (out.fileno(), 1), (err.fileno(), 2)):
+            os.dup2(ours, theirs)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = [name, *map(str, arguments)]
+        sys.exit(main())
+
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        for file in (out, err):
+            file.seek(0)
+        return Done(process.exitcode, out.read(), err.read())
+
+
+def main():
+    """Runs the tests of the calling script. VISOR_TALLY names a file to write "passed failed" to."""
+    result = unittest.main(argv=[sys.argv[0], *sys.argv[2:], "-v"], exit=False, warnings="ignore").result
+    failed = len(result.failures) + len(result.errors)
+    if os.environ.get("VISOR_TALLY"):
+        with open(os.environ["VISOR_TALLY"], "w") as tally:
+            tally.write(f"{result.testsRun - failed} {failed}\n")
+    sys.exit(failed > 0)
