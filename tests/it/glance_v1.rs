@@ -561,9 +561,24 @@ fn who_sees_and_publishes_what() {
     assert_eq!(sorted(""), ["for all", "of root"]);
     assert_eq!(sorted("&is_public=False"), ["mine", "of root"]);
     assert_eq!(sorted("&is_public=None"), ["for all", "mine", "of root"]);
-    let hidden = bob.put(&alice.one(id(&mine))["id"].as_str().unwrap().to_owned(), &[], b"");
-    assert_eq!(hidden.status, 404);
-    assert_eq!(hidden.text().replace(id(&mine), NOBODYS), bob.put(NOBODYS, &[], b"").text(), "in the same words");
+    for (method, path, body) in [
+        ("GET", "", ""),
+        ("HEAD", "", ""),
+        ("PUT", "", ""),
+        ("PUT", "", "bytes"),
+        ("DELETE", "", ""),
+        ("GET", "/members", ""),
+        ("PUT", "/members", "[]"),
+        ("PUT", "/members/bob", ""),
+        ("DELETE", "/members/bob", ""),
+    ] {
+        let ask = |id: &str| {
+            let answer = bob.send(method, &format!("/v1/images/{id}{path}"), &[OCTETS], body.as_bytes());
+            (answer.status, answer.text().replace(id, "ID"))
+        };
+        assert_eq!((ask(id(&mine)), ask(NOBODYS).0), (ask(NOBODYS), 404), "{method} {path}: in the same words");
+    }
+    assert_eq!(alice.one(id(&mine))["status"], "queued");
     assert_eq!(server.send("POST", "/v1/images", &[], b"").status, 401);
     assert_eq!(server.get("/v1/images").status, 401);
 
