@@ -186,6 +186,7 @@ async fn serve(
         refuse: visor_api::error::render,
     };
     let running = server::start(settings, move |app| {
+        glance_api::mount_by_accept(app);
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);
         glance_api::mount(app, &glance);

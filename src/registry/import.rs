@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::source::without_query;
-use super::{Caller, Claim, ImportMethod, Pace, Registry, Upload};
+use super::source::{nothing_at, without_query};
+use super::{Caller, Claim, ImportMethod, Pace, Registry, Target, Upload};
 use crate::error::{Error, Kind, Result};
 use crate::image::{ImageId, ImagePatch};
 
@@ -42,17 +42,51 @@ impl Registry {
             let text = format!("URI for web-download does not pass filtering: {}", without_query(url));
             Error::invalid(text.chars().take(200).collect::<String>()).because(error)
         })?;
-        let running = self.note_import(who, id, ImportMethod::Download, Some(without_query(&url).to_owned()))?;
         let upload = self.upload(who, Some(id), &ImagePatch::default(), Claim::default()).await?;
-        self.follow(id, running, Arc::clone(self).fetch_into(url, upload));
-        Ok(())
+        self.download(who, upload, url).await
+    }
+
+    /// Makes an image of a copy of what is under a URL, which is asked first whether it is there. The work goes on when this
+    /// returns, with the image in the state *saving*.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
+    /// [`Registry::upload`].
+    pub async fn import_copy(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Target,
+        patch: &ImagePatch,
+        claim: Claim,
+        url: &str,
+    ) -> Result<ImageId> {
+        who.known()?;
+        let url = self.fetcher.canonical(url)?;
+        let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let upload = self.upload(who, into, patch, claim.and_size(found.size)?).await?;
+        let id = upload.image();
+        self.download(who, upload, url).await.map(|()| id)
+    }
+
+    /// Brings the bytes of a URL into an upload that has begun.
+    async fn download(self: &Arc<Self>, who: &Caller, upload: Upload, url: String) -> Result<()> {
+        let (id, shown) = (upload.image(), without_query(&url).to_owned());
+        match self.note_import(who, id, ImportMethod::Download, Some(shown)) {
+            Ok(running) => {
+                self.follow(id, running, Arc::clone(self).fetch_into(url, upload));
+                Ok(())
+            }
+            Err(error) => {
+                upload.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload) -> Result<()> {
         let mut pace = Pace::new(self.limits.patience, Instant::now());
         let received = async {
             let mut body = self.fetcher.get(&url, None).await?;
-            upload.claim(Claim { size: body.length, ..Claim::default() });
             while let Some(chunk) = pace.next(&mut body.stream, Error::from).await? {
                 upload.write(chunk).await?;
             }

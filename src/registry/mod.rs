@@ -45,7 +45,7 @@ pub use self::staging::Stage;
 pub use self::sweep::Swept;
 use self::tasks::Tasks;
 pub use self::tasks::{ImportMethod, Task};
-pub use self::upload::Upload;
+pub use self::upload::{Target, Upload};
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;

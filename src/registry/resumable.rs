@@ -98,7 +98,7 @@ impl Registry {
         let begun = tokio::spawn(async move {
             let Claim { size, digests } = claim;
             let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
-            let (mut saving, key) = registry.expect_bytes(&who, into, &patch, &claim, Some(resumable)).await?;
+            let (mut saving, key) = registry.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
             let kept = async { registry.store.begin(&key, None).await?.keep().await };
             if let Err(error) = kept.await {
                 // What it left is of nobody's as soon as the row is back.

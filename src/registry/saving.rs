@@ -58,6 +58,11 @@ impl Saving {
         &self.registry
     }
 
+    /// Whether there is something to put back.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// Hands the responsibility on, to be taken up by hand: dropping what this returns does nothing, and leaves the
     /// row to the next start.
     pub(super) fn disarm(&mut self) -> Self {

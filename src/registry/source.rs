@@ -61,7 +61,7 @@ pub(super) fn without_query(url: &str) -> &str {
 }
 
 /// The caller named the URL, so naming it back tells nothing new.
-fn nothing_at(error: FetchError, url: &str) -> Error {
+pub(super) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
         FetchError::NotFound => Error::new(Kind::NotFound, format!("No image file found at {}", without_query(url))),
         other => other.into(),

@@ -27,9 +27,26 @@ pub struct Upload {
 /// After so many bytes it is looked whether the image is still there: who removes it ends its upload.
 const LOOK_BYTES: u64 = 64 << 20;
 
+/// Which image bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A new one, of which nothing is left if its bytes do not come to their end.
+    New,
+    /// A new one, under this id if the caller chose one, that has failed then and may be tried again.
+    Kept(Option<ImageId>),
+    /// One that is there, and has failed then.
+    Existing(ImageId),
+}
+
+impl From<Option<ImageId>> for Target {
+    fn from(id: Option<ImageId>) -> Self {
+        id.map_or(Self::New, Self::Existing)
+    }
+}
+
 impl Registry {
-    /// Begins the upload of a new image, or into one that takes bytes. If it does not come to its end nothing is left of
-    /// the new one; the other has failed and may be tried again.
+    /// Begins the upload of a new image, or into one that takes bytes. What is left if it does not come to its end, the
+    /// [`Target`] says.
     ///
     /// # Errors
     /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
@@ -37,12 +54,12 @@ impl Registry {
     pub async fn upload(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: impl Into<Target>,
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
         let slot = self.upload_slot()?;
-        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let (saving, key) = self.expect_bytes(who, into.into(), patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
         let intake = Intake::start(self, writer, 0, self.hub.begin(), claim, slot)?;
         Ok(Upload { intake: Some(intake), saving, key, who: who.clone(), unseen: 0 })
@@ -52,7 +69,7 @@ impl Registry {
     pub(super) async fn expect_bytes(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: Target,
         patch: &ImagePatch,
         claim: &Claim,
         resumable: Option<Resumable>,
@@ -60,10 +77,11 @@ impl Registry {
         self.check_room(claim).await?;
         for _ in 0..RETRIES_MAX {
             let image = match into {
-                None => self.draft(who, patch).await?,
-                Some(id) => self.waiting(who, id, patch).await?,
+                Target::New | Target::Kept(None) => self.draft(who, patch).await?,
+                Target::Kept(Some(id)) => Image { id, ..self.draft(who, patch).await? },
+                Target::Existing(id) => self.waiting(who, id, patch).await?,
             };
-            match self.begin_saving(image, into.is_none(), resumable).await {
+            match self.begin_saving(image, into, resumable).await {
                 // Its metadata was changed meanwhile, or somebody else began; the next look tells.
                 Err(error) if error.kind() == Kind::Precondition => {}
                 begun => return begun,
@@ -87,7 +105,7 @@ impl Registry {
     async fn begin_saving(
         self: &Arc<Self>,
         mut image: Image,
-        new: bool,
+        into: Target,
         resumable: Option<Resumable>,
     ) -> Result<(Saving, BlobKey)> {
         match image.store {
@@ -97,10 +115,11 @@ impl Registry {
                 return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
             }
         }
-        let fallback = if new { Fallback::Discard } else { Fallback::Fail };
+        let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
         let key = BlobKey::whole(image.id, image.format);
+        let new = !matches!(into, Target::Existing(_));
         Ok((Saving::begin(self, image, new).await?, key))
     }
 
@@ -136,6 +155,11 @@ impl Registry {
 }
 
 impl Upload {
+    /// The image that gets the bytes.
+    pub fn image(&self) -> ImageId {
+        self.saving.id()
+    }
+
     /// Adds to what the sender says of its bytes: a form may say it behind them.
     pub fn claim(&mut self, more: Claim) {
         if let Some(intake) = &mut self.intake {
@@ -192,7 +216,10 @@ impl Upload {
         if let Some(intake) = self.intake.take() {
             intake.abort().await;
         }
-        self.saving.put_back().await;
+        // Once: the image may wait for another upload by now.
+        if self.saving.is_armed() {
+            self.saving.put_back().await;
+        }
     }
 }
 

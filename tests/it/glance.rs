@@ -476,7 +476,7 @@ fn staged_bytes_survive_a_restart() {
 }
 
 /// Answers every request with this, until the test ends. Its port.
-fn upstream(answer: &'static str) -> u16 {
+pub(crate) fn upstream(answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -2,21 +2,13 @@
 
 use std::ops::Bound;
 
-use percent_encoding::percent_decode_str;
-
+use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
 use super::render::statuses;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
 use crate::registry::Shown;
-
-/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
-const LIMIT: usize = 25;
-const LIMIT_MAX: usize = 1000;
-
-/// Filters of a list, and words of one filter: every image is held against each of them.
-const CONDITIONS_MAX: usize = 64;
 
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
@@ -28,17 +20,6 @@ pub(super) struct ListQuery {
     pub(super) marker: Option<ImageId>,
 }
 
-/// Names and values of a query string, decoded, in their order.
-fn pairs(query: &str) -> Result<Vec<(String, String)>> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
-        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
-}
-
 impl ListQuery {
     /// Reads a query string.
     ///
@@ -46,12 +27,12 @@ impl ListQuery {
     /// `Invalid`. An unknown name is a property's.
     pub(super) fn parse(query: &str) -> Result<Self> {
         let mut shown = Shown::default();
-        let (mut filter, mut hidden, mut conditions) = (Filter::everything(), false, 0);
+        let (mut filter, mut hidden) = (Filter::everything(), false);
         let (mut limit, mut marker) = (LIMIT, None);
         let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());
         for (name, value) in pairs(query)? {
             match name.as_str() {
-                "limit" => limit = count(&name, &value)?.min(LIMIT_MAX),
+                "limit" => limit = params::limit(&value)?,
                 "marker" => marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort" => sort = Some(value),
                 "sort_key" => keys.push(sortable(&value)?),
@@ -67,14 +48,8 @@ impl ListQuery {
                 "os_hidden" => hidden = flag(&name, &value.to_ascii_lowercase())?,
                 // Clients of the identity API send what they also have in the path.
                 "image_id" => {}
-                _ => {
-                    conditions += 1;
-                    filter = filter.and(condition(name, value)?);
-                }
+                _ => filter = filter.and(condition(name, value)?),
             }
-        }
-        if conditions > CONDITIONS_MAX {
-            return Err(Error::invalid(format!("A list has at most {CONDITIONS_MAX} filters.")));
         }
         let keys = match (sort, keys.is_empty() && directions.is_empty()) {
             (Some(sort), true) => sort_list(&sort)?,
@@ -109,38 +84,6 @@ fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
         None => Ok((sortable(one)?, Direction::Descending)),
     });
     keys.collect()
-}
-
-fn sortable(key: &str) -> Result<Attr> {
-    Ok(match key {
-        "name" => Attr::Name,
-        "status" => Attr::Status,
-        "container_format" => Attr::Container,
-        "disk_format" => Attr::Format,
-        "size" => Attr::Size,
-        "id" => Attr::Id,
-        "created_at" => Attr::CreatedAt,
-        "updated_at" => Attr::UpdatedAt,
-        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
-    })
-}
-
-fn direction(text: &str) -> Result<Direction> {
-    match text {
-        "asc" => Ok(Direction::Ascending),
-        "desc" => Ok(Direction::Descending),
-        other => Err(Error::invalid(format!("Invalid sort direction: {}.", other.escape_default()))),
-    }
-}
-
-fn count(name: &str, value: &str) -> Result<usize> {
-    let number =
-        value.parse::<u64>().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")));
-    number.map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-pub(super) fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
 }
 
 fn flag(name: &str, value: &str) -> Result<bool> {
@@ -188,7 +131,7 @@ fn condition(name: String, value: String) -> Result<Filter> {
         "created_at" | "updated_at" => times(&name, &value),
         _ => match measured(&name) {
             Some((attr, bounds)) => {
-                let number = Value::Int(count(&name, &value)? as u64);
+                let number = Value::Int(count(&name, &value)?);
                 Ok(match bounds {
                     None => Filter::Equals(attr, number),
                     Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
@@ -235,8 +178,8 @@ fn words(value: &str) -> Result<Vec<String>> {
             (_, None) => {}
         }
     }
-    if words.len() > CONDITIONS_MAX {
-        return Err(Error::invalid(format!("A filter has at most {CONDITIONS_MAX} words.")));
+    if words.len() > PARAMETERS_MAX {
+        return Err(Error::invalid(format!("A filter has at most {PARAMETERS_MAX} words.")));
     }
     if quoted {
         return Err(Error::invalid("Invalid filter value: the quote is not closed."));
@@ -283,6 +226,7 @@ pub(super) fn link(query: &str, marker: Option<ImageId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::params::LIMIT_MAX;
     use super::*;
     use crate::error::Kind;
     use crate::image::Status;
@@ -332,11 +276,11 @@ mod tests {
     #[test]
     fn what_is_asked_is_bounded() {
         let tags = |count: usize| (0..count).map(|n| format!("tag={n}")).collect::<Vec<_>>().join("&");
-        assert!(ListQuery::parse(&tags(CONDITIONS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&tags(CONDITIONS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
         let words = |count: usize| format!("name=in:{}", vec!["x"; count].join(","));
-        assert!(ListQuery::parse(&words(CONDITIONS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&words(CONDITIONS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]
