@@ -74,13 +74,14 @@ impl Registry {
         claim: &Claim,
         resumable: Option<Resumable>,
     ) -> Result<(Saving, BlobKey)> {
-        self.check_room(claim).await?;
         for _ in 0..RETRIES_MAX {
             let image = match into {
                 Target::New | Target::Kept(None) => self.draft(who, patch).await?,
                 Target::Kept(Some(id)) => Image { id, ..self.draft(who, patch).await? },
                 Target::Existing(id) => self.waiting(who, id, patch).await?,
             };
+            // That it takes no bytes is the better news.
+            self.check_room(claim).await?;
             match self.begin_saving(image, into, resumable).await {
                 // Its metadata was changed meanwhile, or somebody else began; the next look tells.
                 Err(error) if error.kind() == Kind::Precondition => {}
