@@ -74,6 +74,10 @@ impl Hand<'_> {
             "os_hidden" => patch.hidden = Some(flag(name, value)?),
             "tags" => patch.tags = Some(tags(value)?),
             "owner" => self.owner(patch, optional_text(name, value)?)?,
+            // None is the same as not to say it.
+            spell::KERNEL | spell::RAMDISK => {
+                spell::set_property(patch, name, optional_text(name, value)?, &self.companions);
+            }
             _ => spell::set_property(patch, name, Some(text(name, value)?), &self.companions),
         }
         Ok(())
