@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::time::Instant;
 
-use common::{Process, Spread, argument, directory, own_peak_mib, quantile};
+use common::{Process, Spread, argument, directory, own_peak_mib, quantile, syncs};
 use futures_util::StreamExt;
 use visor::catalog::Catalog;
 use visor::image::{Architecture, Format, Image, ImageId, Timestamp, Visibility};
@@ -32,7 +32,7 @@ fn main() {
     let sizes = [1000, most / 10, most];
     let dir = directory();
     println!(
-        "| images | load (in process) | peak memory | start | rebuild | peak memory, server |\n|---|---|---|---|---|---|"
+        "| images | load (in process) | peak memory | start | rebuild | peak memory of the rebuild |\n|---|---|---|---|---|---|"
     );
     let servers: Vec<(usize, Process, String)> = sizes
         .into_iter()
@@ -51,7 +51,8 @@ fn main() {
                 rebuilt.1,
                 rebuilt.0.peak_mib()
             );
-            (count, rebuilt.0, middle)
+            drop(rebuilt);
+            (count, started_kept(&data).0, middle)
         })
         .collect();
     pages(&servers, rounds);
@@ -175,15 +176,4 @@ fn creates(dir: &Path, rounds: usize) {
         let ratio = Spread::of(rates.iter().zip(&bare).map(|(rate, bare)| rate / bare));
         println!("| create over HTTP, {clients} clients | {} | {ratio} |", Spread::of(rates.clone()));
     }
-}
-
-fn syncs(path: &Path) -> f64 {
-    use std::io::Write;
-    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
-    let began = Instant::now();
-    for _ in 0..400 {
-        file.write_all(&[b'x'; 600]).unwrap();
-        file.sync_data().unwrap();
-    }
-    400.0 / began.elapsed().as_secs_f64()
 }

@@ -35,11 +35,12 @@ fn main() {
         hashers.into_iter().for_each(|(hasher, _)| _ = std::hint::black_box(hasher.finish()));
         (PIECES / streams * streams * MIB) as f64 / 1e9 / began.elapsed().as_secs_f64()
     };
-    let kinds: [(&str, &[Algorithm]); 4] = [
+    let kinds: [(&str, &[Algorithm]); 5] = [
         ("both, as one upload has them", &[Algorithm::Both]),
         ("md-5, then sha2", &[Algorithm::Md5, Algorithm::Sha256]),
         ("md-5", &[Algorithm::Md5]),
         ("sha2", &[Algorithm::Sha256]),
+        ("sha2, sha512", &[Algorithm::Sha512]),
     ];
     let crowds = [3, 4, 8];
     let mut speeds = vec![Vec::new(); kinds.len()];

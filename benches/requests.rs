@@ -8,8 +8,7 @@ mod common;
 use std::path::Path;
 use std::time::Instant;
 
-use actix_web::{App, HttpResponse, HttpServer, web};
-use common::{Process, Sample, Spread, argument, directory, measure, noise};
+use common::{Process, Sample, Spread, argument, at_once, bare, directory, measure, noise};
 
 /// Small files, so many that no cache of one helps.
 const FILES: usize = 200;
@@ -19,9 +18,8 @@ const FILE_BYTES: usize = 64 << 10;
 const REQUESTS: usize = 20_000;
 
 fn main() {
-    if let Some(at) = std::env::args().position(|argument| argument == "--bare") {
-        let arguments: Vec<String> = std::env::args().skip(at + 1).collect();
-        return bare(Path::new(&arguments[0]), Path::new(&arguments[1]));
+    if bare::serve_if_asked() {
+        return;
     }
     let rounds = argument("--rounds", 5);
     let dir = directory();
@@ -76,7 +74,7 @@ fn small_files(visor: &Process, files: &[String], root: &Path, rounds: usize) {
     for clients in [8, 64] {
         compare(&clients.to_string(), rounds, [visor, &nginx], |server| {
             measure(server, || {
-                at_once(clients, |connection, n| _ = connection.download(&files[n % FILES], true), server)
+                at_once(server, clients, REQUESTS, |connection, n| _ = connection.download(&files[n % FILES], true))
             })
         });
     }
@@ -92,7 +90,7 @@ fn records(visor: &Process, image: &str, root: &Path, rounds: usize) {
         let answer = visor.connect().raw(method, path);
         let bare = Process::bare(root, &answer);
         compare(words, rounds, [visor, &bare], |server| {
-            measure(server, || at_once(8, |connection, _| _ = connection.raw(method, path), server))
+            measure(server, || at_once(server, 8, REQUESTS, |connection, _| _ = connection.raw(method, path)))
         });
     }
 }
@@ -110,52 +108,4 @@ fn compare(words: &str, rounds: usize, servers: [&Process; 2], run: impl Fn(&Pro
     let cpu = |samples: &[Sample]| Spread::of(samples.iter().map(|sample| sample.cpu * 1e6 / REQUESTS as f64));
     let ratio = Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| theirs.seconds / ours.seconds));
     println!("| {words} | {} | {} | {ratio} | {} | {} |", rate(ours), rate(theirs), cpu(ours), cpu(theirs));
-}
-
-/// Makes all requests with so many clients at the same time.
-fn at_once(clients: usize, request: impl Fn(&mut common::Connection, usize) + Sync, server: &Process) {
-    std::thread::scope(|scope| {
-        for client in 0..clients {
-            let request = &request;
-            scope.spawn(move || {
-                let mut connection = server.connect();
-                (0..REQUESTS / clients).for_each(|n| request(&mut connection, n * clients + client));
-            });
-        }
-    });
-}
-
-/// The peer: actix-web and a handler that returns bytes. `answer` is a file with an answer's head and body.
-fn bare(answer: &Path, ready: &Path) {
-    let text = std::fs::read(answer).unwrap();
-    let end = text.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(text[..end].to_vec()).unwrap();
-    let body = web::Bytes::copy_from_slice(&text[end + 4..]);
-    let headers: Vec<(String, String)> = head
-        .lines()
-        .skip(1)
-        .map(|line| line.split_once(": ").unwrap())
-        .filter(|(name, _)| !["content-length", "transfer-encoding", "date", "connection"].contains(name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let ready = ready.to_owned();
-    actix_web::rt::System::new()
-        .block_on(async move {
-            let server = HttpServer::new(move || {
-                let (headers, body) = (headers.clone(), body.clone());
-                App::new().default_service(web::to(move || {
-                    let mut response = HttpResponse::Ok();
-                    headers
-                        .iter()
-                        .for_each(|(name, value)| _ = response.append_header((name.as_str(), value.as_str())));
-                    let body = body.clone();
-                    async move { response.body(body) }
-                }))
-            })
-            .bind("127.0.0.1:0")
-            .unwrap();
-            std::fs::write(ready, format!("http://{}\n", server.addrs()[0])).unwrap();
-            server.run().await
-        })
-        .unwrap();
 }

@@ -9,12 +9,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use common::{MIB, Process, Sample, Spread, argument, cpu_of_children, directory, measure, noise};
-
-static TAG: AtomicU64 = AtomicU64::new(0);
+use common::{MIB, Process, Sample, Spread, argument, cpu_of_children, directory, measure, noise, send, warm};
 
 /// A piece of work to be measured each round.
 type Work<'a> = Box<dyn Fn() -> Sample + 'a>;
@@ -95,15 +92,6 @@ fn add(visor: &Process, block: &[u8]) -> String {
     format!("/images/{}", answer["image"]["_id"].as_str().unwrap())
 }
 
-/// Has the machine bring as much memory as a work will fill. A virtual machine gives what is free back to its host, and
-/// whoever writes next pays for getting it again: up to ten times the cost of writing, and not the writer's doing.
-fn warm(path: &Path, block: &[u8], mib: usize) {
-    let mut file = File::create(path).unwrap();
-    (0..mib / 64 + 1).for_each(|_| file.write_all(block).unwrap());
-    file.sync_all().unwrap();
-    std::fs::remove_file(path).unwrap();
-}
-
 /// Sends so many MiB as each of several new images at the same time, then removes them.
 fn uploads(visor: &Process, block: &[u8], mib: usize, clients: usize) -> Sample {
     let sample = measure(visor, || {
@@ -131,22 +119,6 @@ fn put(nginx: &Process, block: &[u8], mib: usize, clients: usize, root: &Path) -
     });
     (0..clients).for_each(|client| std::fs::remove_file(root.join(format!("put{client}"))).unwrap());
     sample
-}
-
-fn send(server: &Process, head: &str, block: &[u8], mib: usize) {
-    let mut connection = server.connect();
-    let length = mib * MIB;
-    let socket = connection.send_head(&format!("{head}Host: localhost\r\nContent-Length: {length}\r\n\r\n"));
-    // No two are the same: those would be stored once.
-    let tag = TAG.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    socket.write_all(&tag).unwrap();
-    let mut left = length - tag.len();
-    while left > 0 {
-        let piece = left.min(block.len());
-        socket.write_all(&block[..piece]).unwrap();
-        left -= piece;
-    }
-    connection.answer();
 }
 
 /// Copies a file and makes it durable, with programs that read it at the same time.

@@ -32,6 +32,8 @@ pub enum Kind {
     BadRange,
     /// The body is of a type that does not belong here.
     MediaType,
+    /// The bytes are not of the format that their image has, or dangerous for whoever uses them.
+    BadContent,
     /// The server is not able to do this (a store that is not configured, say).
     Unsupported,
     /// The bytes are not those that were announced.
@@ -52,7 +54,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::NotFound,
         Kind::Invalid,
         Kind::AlreadyExists,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::TooMany,
         Kind::BadRange,
         Kind::MediaType,
+        Kind::BadContent,
         Kind::Unsupported,
         Kind::DigestMismatch,
         Kind::Incomplete,

@@ -9,7 +9,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+pub mod bare;
 
 pub const MIB: usize = 1 << 20;
 
@@ -298,6 +301,56 @@ impl Connection {
         }
         length
     }
+}
+
+/// Makes so many requests with so many clients at the same time; each request is told its number.
+pub fn at_once(server: &Process, clients: usize, requests: usize, request: impl Fn(&mut Connection, usize) + Sync) {
+    std::thread::scope(|scope| {
+        for client in 0..clients {
+            let request = &request;
+            scope.spawn(move || {
+                let mut connection = server.connect();
+                (0..requests / clients).for_each(|n| request(&mut connection, n * clients + client));
+            });
+        }
+    });
+}
+
+/// Appends of 600 bytes, each synced: how many a second this disk does for one thread.
+pub fn syncs(path: &Path) -> f64 {
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    let began = Instant::now();
+    for _ in 0..400 {
+        file.write_all(&[b'x'; 600]).unwrap();
+        file.sync_data().unwrap();
+    }
+    400.0 / began.elapsed().as_secs_f64()
+}
+
+/// Sends a head and so many MiB behind it, and reads the answer. No two bodies are the same: those would be stored once.
+pub fn send(server: &Process, head: &str, block: &[u8], mib: usize) {
+    static TAG: AtomicU64 = AtomicU64::new(0);
+    let mut connection = server.connect();
+    let length = mib << 20;
+    let socket = connection.send_head(&format!("{head}Host: localhost\r\nContent-Length: {length}\r\n\r\n"));
+    let tag = TAG.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    socket.write_all(&tag).unwrap();
+    let mut left = length - tag.len();
+    while left > 0 {
+        let piece = left.min(block.len());
+        socket.write_all(&block[..piece]).unwrap();
+        left -= piece;
+    }
+    connection.answer();
+}
+
+/// Has the machine bring as much memory as a work will fill. A virtual machine gives what is free back to its host, and
+/// whoever writes next pays for getting it again: up to ten times the cost of writing, and not the writer's doing.
+pub fn warm(path: &Path, block: &[u8], mib: usize) {
+    let mut file = std::fs::File::create(path).unwrap();
+    (0..mib / 64 + 1).for_each(|_| file.write_all(block).unwrap());
+    file.sync_all().unwrap();
+    std::fs::remove_file(path).unwrap();
 }
 
 /// What a round measured.

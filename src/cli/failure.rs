@@ -60,7 +60,7 @@ impl From<crate::error::Error> for Failure {
             Kind::NotFound => Exit::NotFound,
             Kind::AlreadyExists | Kind::Conflict | Kind::Precondition => Exit::Conflict,
             Kind::Unauthenticated | Kind::Forbidden => Exit::Auth,
-            Kind::DigestMismatch | Kind::Incomplete => Exit::Mismatch,
+            Kind::DigestMismatch | Kind::BadContent | Kind::Incomplete => Exit::Mismatch,
             Kind::StoreFull | Kind::TooLarge => Exit::Full,
             Kind::Upstream | Kind::TooSlow | Kind::Busy => Exit::Network,
             Kind::Invalid | Kind::TooMany | Kind::MediaType | Kind::BadRange | Kind::Unsupported | Kind::Internal => {

@@ -19,12 +19,13 @@ use crate::api::identity::{self as identity_api, Identity};
 use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
 use crate::http::body::Patience;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls;
+use crate::image::inspect::Rules;
 use crate::registry::{DataDir, Limits, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
@@ -114,6 +115,8 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,
         free_bytes_min: config.upload.free_min.bytes(),
+        sha512: config.glance.os_hash_algo == HashAlgorithm::Sha512,
+        inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },
     };
     let linked = Linked::new(config.stores.file.import_dirs.clone());
     Ok(Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits))
@@ -189,7 +192,8 @@ async fn serve(
     .map_err(Failure::general)?;
     let handle = running.handle();
     actix_web::rt::spawn(stop_on_signal(handle));
-    actix_web::rt::spawn(sweep_from_time_to_time(registry));
+    actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
+    actix_web::rt::spawn(async move { registry.fill_in_digests().await });
     if let Some(file) = &args.ready_file {
         write_ready(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::words::{Size, Span};
+pub use self::words::{FormatName, HashAlgorithm, Size, Span};
 use crate::account::Secret;
 
 /// What lasts longer is not a token but a key. A year with its leap day.
@@ -31,6 +31,8 @@ pub struct Config {
     pub server: Server,
     pub catalog: Catalog,
     pub upload: Upload,
+    pub inspect: Inspect,
+    pub glance: Glance,
     pub stores: Stores,
     pub fetch: Fetch,
     pub auth: Auth,
@@ -58,6 +60,8 @@ section!(Server {
 });
 section!(Catalog { cache: Size });
 section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Span, rate_min: Size });
+section!(Inspect { off: Vec<FormatName> });
+section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Stores { file: FileStore });
 section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });
@@ -198,6 +202,7 @@ pub fn cache_dir() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Format;
 
     fn with(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let written = file.map(|text| {
@@ -220,12 +225,14 @@ mod tests {
         assert_eq!(config.catalog.cache.bytes(), 64 << 20);
         assert_eq!(config.upload.image_max.bytes(), 1 << 40);
         assert_eq!(config.auth.date_window.duration().as_secs(), 900);
+        assert!(config.inspect.off.is_empty());
         assert!(config.stores.file.import_dirs.is_empty() && config.fetch.allow.is_empty());
     }
 
     #[test]
     fn what_is_shown_can_be_loaded_and_says_the_same() {
-        let config = with(None, &[("VISOR__UPLOAD__IMAGE_MAX", "3 GiB")]).unwrap();
+        let config = with(None, &[("VISOR__UPLOAD__IMAGE_MAX", "3 GiB"), ("VISOR__INSPECT__OFF", "iso, img")]).unwrap();
+        assert_eq!(config.inspect.off.iter().map(|name| name.format()).collect::<Vec<_>>(), [Format::Iso, Format::Raw]);
         let again = with(Some(&config.show().unwrap()), &[]).unwrap();
         assert_eq!(format!("{config:?}"), format!("{again:?}"));
     }
@@ -259,6 +266,7 @@ mod tests {
             ("[server]\ndrain = \"soon\"", "soon"),
             ("[server]\nlisten = [\"here\"]", "socket address"),
             ("[upload]\nuploads_max = \"x\"", "uploads_max"),
+            ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is no format"),
             ("not toml at all", "line 1"),
         ] {
             let text = refusal(Some(file), &[]);

@@ -1,9 +1,11 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and formats as people write them.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::image::{Format, Vocabulary};
 
 /// A number of bytes, written like `64 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,41 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(deserializer)?;
         let wrong = |_| serde::de::Error::custom(format!("{text:?} is no duration like \"30s\""));
         humantime::parse_duration(&text).map(Self).map_err(wrong)
+    }
+}
+
+/// A digest that Glance's clients compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    /// Computed anyway.
+    Sha256,
+    /// Glance's own default; computed for this alone.
+    Sha512,
+}
+
+/// A disk format, by any of its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormatName(Format);
+
+impl FormatName {
+    /// Which.
+    pub fn format(self) -> Format {
+        self.0
+    }
+}
+
+impl Serialize for FormatName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for FormatName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom(format!("{text:?} is no format; there are {}", Format::names()));
+        Format::parse(&text).map(Self).ok_or_else(wrong)
     }
 }
 

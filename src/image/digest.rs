@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use md5::Md5;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use super::stitched::Stitched;
 
@@ -76,6 +76,8 @@ pub enum Algorithm {
     Sha256,
     /// Both in one pass over the bytes, where this processor can; see [`Algorithm::for_images`].
     Both,
+    /// SHA-512.
+    Sha512,
 }
 
 impl Algorithm {
@@ -96,6 +98,8 @@ pub enum Hasher {
     Both(Md5, Sha256),
     /// Both at once.
     Stitched(Box<Stitched>),
+    /// SHA-512.
+    Sha512(Box<Sha512>),
 }
 
 impl Hasher {
@@ -108,6 +112,7 @@ impl Hasher {
                 Some(both) => Self::Stitched(Box::new(both)),
                 None => Self::Both(Md5::new(), Sha256::new()),
             },
+            Algorithm::Sha512 => Self::Sha512(Box::new(Sha512::new())),
         }
     }
 
@@ -121,6 +126,7 @@ impl Hasher {
                 sha256.update(bytes);
             }
             Self::Stitched(both) => both.update(bytes),
+            Self::Sha512(state) => state.update(bytes),
         }
     }
 
@@ -147,6 +153,7 @@ impl Hasher {
                 ..Digests::default()
             },
             Self::Stitched(both) => both.finish(),
+            Self::Sha512(state) => Digests { sha512: Some(state.finalize().into()), ..Digests::default() },
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod attr;
 pub mod change;
 pub mod digest;
+pub mod inspect;
 pub mod query;
 pub mod status;
 #[cfg_attr(not(target_arch = "x86_64"), path = "unstitched.rs")]

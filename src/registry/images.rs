@@ -16,8 +16,9 @@ impl Registry {
     /// Registers an image without bytes, or with those at a source, under a new id or one that the caller chose.
     ///
     /// # Errors
-    /// `Unauthenticated`; `AlreadyExists` if the id is taken; `Invalid` values, `TooMany` of them; `NotFound` when kernel, ramdisk or source are not there; `Forbidden` source;
-    /// `DigestMismatch` when the source is not what the claim says.
+    /// `Unauthenticated`; `AlreadyExists` if the id is taken; `Invalid` values, `TooMany` of them; `NotFound` when
+    /// kernel, ramdisk or source are not there; `Forbidden` source; `DigestMismatch` when the source is not what the
+    /// claim says, `BadContent` when it is a file that is not of the image's format or is dangerous.
     pub async fn create(
         &self,
         who: &Caller,
@@ -134,7 +135,8 @@ impl Registry {
     /// Changes an image, and gives it the bytes at a source if there is one and it takes any.
     ///
     /// # Errors
-    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when it has bytes already.
+    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when it has bytes already; `BadContent` when those are
+    /// not of the format that it is to have.
     pub async fn update(
         &self,
         who: &Caller,
@@ -174,9 +176,12 @@ impl Registry {
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
+            let format = image.format;
             self.change(who, &mut image, &patch).await?;
-            if let Some(source) = source.clone() {
-                self.attach(&mut image, source, claim).await?;
+            match source.clone() {
+                Some(source) => self.attach(&mut image, source, claim).await?,
+                None if image.format != format => self.check_kept(&mut image).await?,
+                None => {}
             }
             image.updated_at = Some(self.now());
             match self.catalog.replace(image).await {
@@ -288,7 +293,7 @@ impl Registry {
         if store == StoreName::Http && claim.digests != Digests::default() {
             return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
         }
-        let part = self.inspect(source).await?;
+        let part = self.inspect(source, image.format).await?;
         claim.check(part.size, &part.digests)?;
         image.store = Some(store);
         image.parts = vec![part];

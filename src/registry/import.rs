@@ -147,6 +147,10 @@ impl Registry {
     /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
     /// image still waits for bytes.
     pub fn import_of(&self, image: &Image) -> Option<Task> {
+        // Of most images there is nothing to say, and lists ask for each of theirs.
+        if matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting) {
+            return None;
+        }
         let last = self.imports.with(|tasks| tasks.iter().find(|task| task.image == image.id).cloned())?;
         let waits = matches!(image.status, Status::Queued | Status::Failed);
         (last.is_running() || (waits && last.reason().is_some())).then_some(last)

@@ -1,7 +1,7 @@
 //! Bytes on their way in: counted, hashed and written beside each other.
 //!
 //! Chunks are pushed, because an HTTP body can't be handed to another thread. They are gathered into buffers of 1 MiB,
-//! and each goes to the digest lanes and to the store's writer. Knows nothing of images.
+//! and each goes to the digest lanes and to the store's writer. Knows nothing of images but the format they have to have.
 
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use super::publish::Received;
 use super::{Claim, Registry};
 use crate::blob::{BlobWriter, Buffer};
 use crate::error::{Error, Kind, Result};
+use crate::image::Format;
+use crate::image::inspect::check;
 
 /// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
 /// that say it may together be too many.
@@ -134,23 +136,25 @@ impl Intake {
         self.writer.leave().await;
     }
 
-    /// Ends: what all bytes hash to, verified, and the writer that has them.
+    /// Ends: what all bytes hash to, verified, and the writer that has them. They are to be an image of this format.
     ///
     /// # Errors
-    /// `DigestMismatch`; what the writer says. The bytes are gone then.
-    pub(super) async fn finish(mut self) -> Result<Received> {
+    /// `DigestMismatch`; `BadContent` when they are of another format, or dangerous; what the writer says. The bytes are
+    /// gone then.
+    pub(super) async fn finish(mut self, format: Option<Format>) -> Result<Received> {
         if let Err(error) = self.flush().await {
             self.abort().await;
             return Err(error);
         }
-        let Self { writer, lanes, claim, received, slot, .. } = self;
+        let Self { registry, writer, lanes, claim, received, slot, .. } = self;
         let verified = async {
-            let digests = lanes.pause().await?.finish();
+            let (digests, inspection) = lanes.pause().await?.finish();
             claim.check(Some(received), &digests)?;
-            Ok(digests)
+            check(&inspection, format, &registry.limits.inspect)?;
+            Ok((digests, inspection.virtual_size(format)))
         };
         match verified.await {
-            Ok(digests) => Ok(Received { size: received, digests, writer, slot }),
+            Ok((digests, virtual_size)) => Ok(Received { size: received, virtual_size, digests, writer, slot }),
             Err(error) => {
                 writer.abort().await;
                 Err(error)

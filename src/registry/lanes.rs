@@ -2,6 +2,9 @@
 //! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
 //! digests of an upload, elsewhere one for each.
 //!
+//! Whoever hands the bytes on also has a look at them (see [`Inspector`]), so that what is known of the bytes of an upload
+//! is in one place, wherever it rests between two requests.
+//!
 //! All lanes share a few threads. When several have a chunk waiting, one thread takes them together, which costs little more
 //! than one of them (see [`Hasher::update_together`]).
 
@@ -16,6 +19,7 @@ use crate::blob::{BlobBody, Buffers, stream};
 use crate::error::{Error, Result};
 use crate::image::Digests;
 use crate::image::digest::{Algorithm, Hasher};
+use crate::image::inspect::{Inspection, Inspector};
 
 /// Chunks that may wait in a lane. With chunks of 1 MiB this is what an upload can hold in memory; deeper queues
 /// only hide that the slowest lane sets the pace.
@@ -28,23 +32,26 @@ const TOGETHER: usize = 8;
 /// receives and writes.
 const CROWD: usize = 3;
 
-/// Digests of the bytes so far, at rest.
-pub(super) struct Digesting(Vec<Hasher>);
+/// What is known of the bytes so far, at rest.
+pub(super) struct Digesting {
+    hashers: Vec<Hasher>,
+    inspector: Inspector,
+}
 
 impl Digesting {
-    /// Of no bytes yet.
-    pub(super) fn new() -> Self {
-        Self(Algorithm::for_images().iter().copied().map(Hasher::new).collect())
-    }
-
-    /// The digests.
-    pub(super) fn finish(self) -> Digests {
-        self.0.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()))
+    /// The digests, and what the bytes are.
+    pub(super) fn finish(self) -> (Digests, Inspection) {
+        let digests = self.hashers.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()));
+        (digests, self.inspector.finish())
     }
 }
 
 /// The threads, and what waits for them. They end with this.
-pub(super) struct Hub(Arc<Shared>);
+pub(super) struct Hub {
+    shared: Arc<Shared>,
+    /// Whether there is a lane for sha512 too.
+    sha512: bool,
+}
 
 struct Shared {
     line: Mutex<Line>,
@@ -83,32 +90,44 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(sha512: bool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        Self(Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }))
+        Self { shared: Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }), sha512 }
+    }
+
+    pub(super) fn computes_sha512(&self) -> bool {
+        self.sha512
+    }
+
+    /// What is to be known of bytes, of none yet.
+    pub(super) fn begin(&self) -> Digesting {
+        let more = self.sha512.then_some(Algorithm::Sha512);
+        let hashers = Algorithm::for_images().iter().copied().chain(more).map(Hasher::new).collect();
+        Digesting { hashers, inspector: Inspector::new() }
     }
 
     /// Opens lanes that go on with digests. Their threads are not of the blocking pool: they have work for as long as clients
     /// send, and would leave no thread there for those who write the bytes.
     pub(super) fn resume(&self, digesting: Digesting) -> Result<Lanes> {
-        let mut line = locked(&self.0.line);
-        while line.threads < self.0.cores.min(line.lanes + digesting.0.len()) {
-            let shared = Arc::clone(&self.0);
+        let mut line = locked(&self.shared.line);
+        while line.threads < self.shared.cores.min(line.lanes + digesting.hashers.len()) {
+            let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("digest".into());
             thread.spawn(move || shared.work()).map_err(Error::internal)?;
             line.threads += 1;
         }
-        line.lanes += digesting.0.len();
+        line.lanes += digesting.hashers.len();
         let lane = |hasher| {
             let state = LaneState { hasher: Some(hasher), chunks: VecDeque::new(), busy: false, paused: None };
             Arc::new(Lane { state: Mutex::new(state), room: Semaphore::new(DEPTH) })
         };
-        Ok(Lanes { shared: Arc::clone(&self.0), lanes: digesting.0.into_iter().map(lane).collect() })
+        let lanes = digesting.hashers.into_iter().map(lane).collect();
+        Ok(Lanes { shared: Arc::clone(&self.shared), lanes, inspector: digesting.inspector })
     }
 
     /// Digests of the bytes of a body, and how many there were.
     pub(super) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, Digesting)> {
-        let lanes = self.resume(Digesting::new())?;
+        let mut lanes = self.resume(self.begin())?;
         let mut size = 0;
         let mut bytes = stream(body, buffers);
         while let Some(chunk) = bytes.next().await {
@@ -122,8 +141,8 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        locked(&self.0.line).closed = true;
-        self.0.bell.notify_all();
+        locked(&self.shared.line).closed = true;
+        self.shared.bell.notify_all();
     }
 }
 
@@ -202,11 +221,13 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     lanes: Vec<Arc<Lane>>,
+    inspector: Inspector,
 }
 
 impl Lanes {
     /// Hands a chunk to every lane; waits for the slowest to have room.
-    pub(super) async fn update(&self, chunk: &Bytes) -> Result<()> {
+    pub(super) async fn update(&mut self, chunk: &Bytes) -> Result<()> {
+        self.inspector.feed(chunk);
         for lane in &self.lanes {
             lane.room.acquire().await.map_err(Error::internal)?.forget();
             let mut state = locked(&lane.state);
@@ -219,8 +240,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// The digests of all chunks.
-    pub(super) async fn pause(self) -> Result<Digesting> {
+    /// What is known of all chunks.
+    pub(super) async fn pause(mut self) -> Result<Digesting> {
         let mut hashers = Vec::new();
         for lane in &self.lanes {
             let waiting = {
@@ -240,7 +261,7 @@ impl Lanes {
                 Ok(waiting) => waiting.await.map_err(Error::internal)?,
             });
         }
-        Ok(Digesting(hashers))
+        Ok(Digesting { hashers, inspector: std::mem::take(&mut self.inspector) })
     }
 }
 
@@ -259,26 +280,28 @@ mod tests {
 
     #[tokio::test]
     async fn lanes_agree_with_the_published_vectors_and_may_rest_between() {
-        let hub = Hub::new();
-        let mut digesting = Digesting::new();
+        let hub = Hub::new(true);
+        let mut digesting = hub.begin();
         for part in ["a", "", "bc"] {
-            let lanes = hub.resume(digesting).unwrap();
+            let mut lanes = hub.resume(digesting).unwrap();
             lanes.update(&Bytes::from_static(part.as_bytes())).await.unwrap();
             digesting = lanes.pause().await.unwrap();
         }
-        let digests = digesting.finish();
+        let (digests, inspection) = digesting.finish();
+        assert_eq!(inspection.size, 3);
         assert_eq!(digests.md5_hex().as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         assert!(digests.sha256_hex().unwrap().starts_with("ba7816bf8f01cfea"));
+        assert!(digests.sha512_hex().unwrap().starts_with("ddaf35a193617aba"));
     }
 
     /// Many lanes of different lengths on few threads, some of which are given up.
     #[tokio::test]
     async fn many_lanes_share_the_threads_and_do_not_mix() {
-        let hub = Arc::new(Hub::new());
+        let hub = Arc::new(Hub::new(false));
         let streams = (0..24u8).map(|seed| {
             let hub = Arc::clone(&hub);
             tokio::spawn(async move {
-                let lanes = hub.resume(Digesting::new()).unwrap();
+                let mut lanes = hub.resume(hub.begin()).unwrap();
                 let mut alone = Hasher::new(Algorithm::Both);
                 for round in 0..20 {
                     let chunk =
@@ -289,14 +312,14 @@ mod tests {
                         return;
                     }
                 }
-                assert_eq!(lanes.pause().await.unwrap().finish(), alone.finish(), "{seed}");
+                assert_eq!(lanes.pause().await.unwrap().finish().0, alone.finish(), "{seed}");
             })
         });
         for stream in futures_util::future::join_all(streams).await {
             stream.unwrap();
         }
-        let line = locked(&hub.0.line);
+        let line = locked(&hub.shared.line);
         assert_eq!(line.lanes, 0);
-        assert!(line.threads <= hub.0.cores);
+        assert!(line.threads <= hub.shared.cores);
     }
 }

@@ -7,10 +7,12 @@ mod claim;
 mod data_dir;
 mod desk;
 mod download;
+mod fill_in;
 mod holds;
 mod images;
 mod import;
 mod intake;
+mod kept;
 mod lanes;
 mod members;
 mod publish;
@@ -44,6 +46,7 @@ pub use self::upload::Upload;
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
+use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
 
 /// What the time is. Tests bring their own.
@@ -57,7 +60,7 @@ pub fn system_clock() -> Timestamp {
 }
 
 /// Bounds on what one caller, or all together, can ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Largest image.
     pub image_bytes_max: u64,
@@ -65,6 +68,10 @@ pub struct Limits {
     pub uploads_max: usize,
     /// So much of the store's space stays free.
     pub free_bytes_min: u64,
+    /// What is not asked of the bytes of an image.
+    pub inspect: Rules,
+    /// Whether images get a sha512 besides what they always get.
+    pub sha512: bool,
 }
 
 /// The service.
@@ -96,20 +103,21 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
+        let uploads = Arc::new(Semaphore::new(limits.uploads_max));
         Arc::new(Self {
             catalog,
             store,
             linked,
             fetcher,
             clock,
-            limits,
             boot: Uuid::new_v4(),
-            uploads: Arc::new(Semaphore::new(limits.uploads_max)),
+            uploads,
             desks: Desks::default(),
             holds: Holds::default(),
             imports: Imports::default(),
-            hub: Hub::new(),
+            hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
+            limits,
         })
     }
 

@@ -18,6 +18,8 @@ const TWINS_MAX: usize = 4;
 /// All bytes of an upload, verified.
 pub(super) struct Received {
     pub(super) size: u64,
+    /// How large the disk in them is.
+    pub(super) virtual_size: Option<u64>,
     pub(super) digests: Digests,
     /// Where they are.
     pub(super) writer: Box<dyn BlobWriter>,
@@ -44,9 +46,9 @@ pub(super) async fn publish(
     let done = tokio::spawn(async move {
         let _hold = hold;
         let registry = Arc::clone(saving.registry());
-        let Received { size, digests, writer, slot } = received;
+        let Received { size, virtual_size, digests, writer, slot } = received;
         let location = Location::Stored { store: registry.store_name(), key: key.clone() };
-        let part = Part { kind: PartKind::Whole, location, size: Some(size), virtual_size: None, digests, etag: None };
+        let part = Part { kind: PartKind::Whole, location, size: Some(size), virtual_size, digests, etag: None };
         let outcome = match registry.settle_bytes(&part, writer).await {
             Err(error) => Err(error),
             Ok(copy) => {

@@ -352,15 +352,18 @@ impl Append {
             }
             registry.check_patch(&who, id, patch).await
         };
-        if let Err(error) = ready.await {
-            self.pause().await?;
-            return Err(error);
-        }
+        let format = match ready.await {
+            Ok(format) => format,
+            Err(error) => {
+                self.pause().await?;
+                return Err(error);
+            }
+        };
         let (intake, seat) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.registry, self.id);
         let (key, patch) = (self.key.clone(), patch.clone());
         let done = tokio::spawn(async move {
-            match intake.finish().await {
+            match intake.finish(format).await {
                 Ok(received) => Progress::of(publish(saving, key, received, patch, seat).await?),
                 Err(error) => {
                     saving.put_back().await;

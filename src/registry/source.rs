@@ -1,4 +1,5 @@
-//! Bytes that are somewhere already: a file of the operator's, or a URL. Looked at once, when they are registered.
+//! Bytes that are somewhere already: a file of the operator's, or a URL. Looked at once, when they are registered. What is
+//! under a URL is not read here: it may be something else at any time, and nobody can be kept from it by us.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,8 @@ use super::Registry;
 use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::FetchError;
-use crate::image::{Digests, Location, Part, PartKind};
+use crate::image::inspect::check;
+use crate::image::{Digests, Format, Location, Part, PartKind};
 
 /// Where bytes already are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +20,8 @@ pub enum Source {
 }
 
 impl Registry {
-    /// Looks at a source: a file is read and hashed, a URL is asked for its size and entity tag.
-    pub(super) async fn inspect(&self, source: Source) -> Result<Part> {
+    /// Looks at a source of an image of this format: a file is read and hashed, a URL is asked for its size and entity tag.
+    pub(super) async fn inspect(&self, source: Source, format: Option<Format>) -> Result<Part> {
         match source {
             Source::Http(url) => {
                 let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
@@ -37,12 +39,13 @@ impl Registry {
                 let _slot = self.upload_slot()?;
                 let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
                 let (size, digesting) = self.hub.digest(BlobBody::File(found.file), &self.buffers).await?;
-                let digests = digesting.finish();
+                let (digests, inspection) = digesting.finish();
+                check(&inspection, format, &self.limits.inspect)?;
                 Ok(Part {
                     kind: PartKind::Whole,
                     location: Location::File { path: found.path.to_string_lossy().into_owned() },
                     size: Some(size),
-                    virtual_size: None,
+                    virtual_size: inspection.virtual_size(format),
                     digests,
                     etag: None,
                 })

@@ -24,7 +24,7 @@ pub(super) struct Bench {
 }
 
 fn limits() -> Limits {
-    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0 }
+    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0, inspect: Rules::default(), sha512: false }
 }
 
 fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
@@ -422,11 +422,13 @@ async fn a_kernel_has_to_be_one() {
 }
 
 #[tokio::test]
-async fn withheld_bytes_are_given_to_nobody() {
+async fn withheld_bytes_are_given_to_administrators_only() {
     let bench = Bench::new();
     let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
     let withheld = bench.registry.set_active(&ROOT, image.id, false).await.unwrap();
-    assert_eq!(bench.registry.open(&ROOT, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
+    let user = Caller::User("me".into());
+    assert_eq!(bench.registry.open(&user, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
+    assert!(bench.registry.open(&ROOT, &withheld, None).await.is_ok());
     let error = send(&bench.registry, Some(image.id), Claim::default(), content()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict, "what is withheld is not up for replacement");
     let again = bench.registry.set_active(&ROOT, image.id, true).await.unwrap();

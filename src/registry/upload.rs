@@ -7,12 +7,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::not_for_bytes;
 use super::intake::{Intake, over, too_large};
-use super::lanes::Digesting;
 use super::publish::{Received, publish};
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
 use crate::error::{Error, Kind, Result};
-use crate::image::{BlobKey, Fallback, Image, ImageId, ImagePatch, Resumable, Status, StoreName, Ticket};
+use crate::image::{BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, Ticket};
 
 /// Bytes on their way into an image.
 pub struct Upload {
@@ -40,7 +39,7 @@ impl Registry {
         let slot = self.upload_slot()?;
         let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
-        let intake = Intake::start(self, writer, 0, Digesting::new(), claim, slot)?;
+        let intake = Intake::start(self, writer, 0, self.hub.begin(), claim, slot)?;
         Ok(Upload { intake: Some(intake), saving, key, who: who.clone() })
     }
 
@@ -110,10 +109,12 @@ impl Registry {
             .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
     }
 
-    /// Whether a patch may be put on an image; it is put on whatever the row is in the end.
-    pub(super) async fn check_patch(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<()> {
+    /// Whether a patch may be put on an image; it is put on whatever the row is in the end. Returns the format that the
+    /// image then has: while bytes are on their way to it nobody else changes that.
+    pub(super) async fn check_patch(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Option<Format>> {
         let mut image = self.catalog.get(id).await?;
-        self.change(who, &mut image, patch).await
+        self.change(who, &mut image, patch).await?;
+        Ok(image.format)
     }
 }
 
@@ -141,8 +142,9 @@ impl Upload {
     /// Ends the upload: verifies the claim, makes the bytes durable, puts `patch` on the image and makes it available.
     ///
     /// # Errors
-    /// `DigestMismatch`, `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile. The image is
-    /// then as if the upload had not been tried. After `Internal` the next start decides what it is.
+    /// `DigestMismatch`, `BadContent` when the bytes are not of the image's format or are dangerous, `StoreFull`, `Invalid`
+    /// patch, `NotFound` when the image was removed meanwhile. The image is then as if the upload had not been tried.
+    /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
             Ok(received) => publish(self.saving.disarm(), self.key.clone(), received, patch.clone(), ()).await,
@@ -154,8 +156,8 @@ impl Upload {
     }
 
     async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
-        self.saving.registry().check_patch(&self.who, self.saving.id(), patch).await?;
-        self.intake.take().ok_or_else(over)?.finish().await
+        let format = self.saving.registry().check_patch(&self.who, self.saving.id(), patch).await?;
+        self.intake.take().ok_or_else(over)?.finish(format).await
     }
 
     /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.

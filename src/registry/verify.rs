@@ -42,7 +42,7 @@ impl Registry {
         let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
         let Some(part) = image.whole() else { return Ok(()) };
         let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
-        let digests = digesting.finish();
+        let (digests, _) = digesting.finish();
         if part.size.is_some_and(|expected| expected != size) {
             return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
         }

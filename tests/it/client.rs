@@ -53,8 +53,8 @@ fn every_command_does_what_it_says() {
     assert_eq!((text(saved, "verified"), &saved["size"]), ("sha256", &3_000_000.into()));
     assert!(std::fs::read(text(saved, "path")).unwrap() == body);
 
-    let updated = &done(&["update", id, "format=qcow2", "--file", file, "-p", p])[0];
-    assert_eq!((text(updated, "status"), text(updated, "format")), ("available", "qcow2"));
+    let updated = &done(&["update", id, "format=ami", "--file", file, "-p", p])[0];
+    assert_eq!((text(updated, "status"), text(updated, "format")), ("available", "ami"));
     assert_eq!(text(&done(&["delete", id, "-p", p])[0], "_id"), id);
     assert_eq!(text(&done(&["delete", "-q", "name=disk", "-p", p])[0], "_id"), other);
     assert_eq!(run(&["brief", "-p", p]).0, 3);
@@ -257,6 +257,10 @@ fn large_files_go_on_where_they_were() {
     // Taken from it, it waits a moment and goes on; until it is interrupted.
     let child = add();
     let (id, _) = taken_over(&server);
+    // Written right behind the beginning; what is interrupted before that is not remembered.
+    eventually("the upload is noted", || {
+        std::fs::read_dir(cache.join("visor/uploads")).is_ok_and(|dir| dir.count() == 1)
+    });
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let done = child.wait_with_output().unwrap();

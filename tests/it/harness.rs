@@ -306,6 +306,33 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
         .collect()
 }
 
+/// A disc with nothing on it: what tells it lies behind its first 32 KiB.
+pub(crate) fn iso() -> Vec<u8> {
+    let mut bytes = vec![0; 34 << 10];
+    bytes[32 << 10..][..7].copy_from_slice(b"\x01CD001\x01");
+    bytes
+}
+
+/// The header of a qcow2 image of a disk of 1 GiB, and these bytes behind it.
+pub(crate) fn qcow2(content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 64 << 10];
+    bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    bytes[20..24].copy_from_slice(&16_u32.to_be_bytes());
+    bytes[24..32].copy_from_slice(&(1_u64 << 30).to_be_bytes());
+    bytes[100..104].copy_from_slice(&104_u32.to_be_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// The same with the name of another file in it, which whoever opens the image would open too.
+pub(crate) fn qcow2_over_a_file(content: &[u8]) -> Vec<u8> {
+    let (mut bytes, name) = (qcow2(content), b"/etc/shadow");
+    bytes[8..16].copy_from_slice(&512_u64.to_be_bytes());
+    bytes[16..20].copy_from_slice(&(name.len() as u32).to_be_bytes());
+    bytes[512..512 + name.len()].copy_from_slice(name);
+    bytes
+}
+
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     visor::image::digest::hex(&sha2::Sha256::digest(bytes))

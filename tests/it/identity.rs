@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Server, eventually, run, visor};
 
 /// Makes an account on the directory of a running server; its secret.
-fn account(server: &Server, name: &str, arguments: &[&str]) -> String {
+pub(crate) fn account(server: &Server, name: &str, arguments: &[&str]) -> String {
     let done = visor()
         .args(["--json", "account", "add", name, "--data-dir"])
         .arg(&server.dir)
@@ -43,7 +43,7 @@ fn given(server: &Server, body: &Value) -> (String, Value) {
     (answer.header("x-subject-token").unwrap().to_owned(), answer.json()["token"].clone())
 }
 
-fn token(server: &Server, user: &str, secret: &str) -> String {
+pub(crate) fn token(server: &Server, user: &str, secret: &str) -> String {
     given(server, &password(user, secret, project(user))).0
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Server, eventually, md5, noise, send_and_leave, sha256};
+use crate::harness::{Answer, Server, eventually, iso, md5, noise, qcow2, send_and_leave, sha256};
 
 const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
 const NAME: (&str, &str) = ("x-image-meta-name", "a");
@@ -127,9 +127,9 @@ fn a_failed_update_may_be_tried_again() {
     assert_eq!(server.send("PUT", &path, &wrong, b"bytes").status, 400);
     assert_eq!(server.send("HEAD", &path, &[], b"").header("x-image-meta-status"), Some("error"));
     assert_eq!(server.files(), (vec![], vec![]));
-    let answer = server.send("PUT", &path, &[OCTETS, ("x-image-meta-format", "iso")], b"bytes");
+    let answer = server.send("PUT", &path, &[OCTETS, ("x-image-meta-format", "iso")], &iso());
     assert_eq!(answer.json()["image"]["status"], "available", "{answer:?}");
-    assert_eq!(server.get(&path).body, b"bytes");
+    assert!(server.get(&path).body == iso());
     assert_eq!(server.files().0, [format!("{}.iso", image["_id"].as_str().unwrap())]);
 }
 
@@ -256,7 +256,7 @@ const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=XX");
 #[test]
 fn forms_with_the_fields_on_either_side_of_the_file() {
     let server = Server::start();
-    let file = noise(9, 2_500_000);
+    let file = qcow2(&noise(9, 2_500_000));
     let name: (&str, Option<&str>, &[u8]) = ("name", None, b"from a form");
     let arch: (&str, Option<&str>, &[u8]) = ("architecture", None, b"amd64");
     let os: (&str, Option<&str>, &[u8]) = ("os", None, "täst".as_bytes());

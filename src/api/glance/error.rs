@@ -19,7 +19,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         // A full store is 413 in Glance too: its clients know no other word for it.
         Kind::TooLarge | Kind::TooMany | Kind::StoreFull => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,

@@ -92,6 +92,8 @@ async fn identify(
 }
 
 /// An answer in JSON.
-fn json(response: &mut actix_web::HttpResponseBuilder, value: &serde_json::Value) -> HttpResponse {
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(value.to_string())
+fn json(response: &mut actix_web::HttpResponseBuilder, value: &impl serde::Serialize) -> HttpResponse {
+    // Texts, numbers and lists of them: all of it can be written.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
 }

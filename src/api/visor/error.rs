@@ -13,13 +13,17 @@ pub const REASON: &str = "x-visor-error";
 pub const MISMATCH: &str = "mismatch";
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
-/// for success, so others stand only where no request of its can lead.
+/// for success, so others stand only where no request of its can lead, or (413, 507) where a program that does
+/// understand them has to be told apart what it can do about it.
 pub(super) fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Invalid | Kind::TooMany | Kind::DigestMismatch | Kind::Incomplete | Kind::Unsupported => {
-            StatusCode::BAD_REQUEST
-        }
+        Kind::Invalid
+        | Kind::TooMany
+        | Kind::BadContent
+        | Kind::DigestMismatch
+        | Kind::Incomplete
+        | Kind::Unsupported => StatusCode::BAD_REQUEST,
         Kind::AlreadyExists | Kind::Conflict => StatusCode::CONFLICT,
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated | Kind::Forbidden => StatusCode::FORBIDDEN,

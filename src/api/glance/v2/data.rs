@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::super::Glance;
 use super::super::error::{render, render_as};
+use super::render::status_word;
 use super::{id_of, info};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
@@ -49,7 +50,8 @@ pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: P
 /// Which image gets bytes, and what is said of them.
 ///
 /// # Errors
-/// `MediaType`; `NotFound`; `Invalid` when the image does not say yet what the bytes are, or for another store.
+/// `MediaType`; `NotFound`; `Conflict` when the image takes no bytes; `Invalid` when it does not say yet what they are, or
+/// for another store.
 async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, Claim)> {
     let headers = request.headers();
     if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
@@ -60,7 +62,12 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
     }
     let image = glance.registry.get(who, id_of(request)?).await?;
     who.may_change(&image)?;
-    if image.status.takes_bytes() && !says_what_it_is(&image) {
+    if !image.status.takes_bytes() {
+        let now = status_word(&image, false);
+        let text = format!("Image status transition from {now} to saving is not allowed.");
+        return Err(Error::new(Kind::Conflict, text));
+    }
+    if !says_what_it_is(&image) {
         let text = "Properties disk_format, container_format must be set prior to saving data.";
         return Err(Error::invalid(text));
     }

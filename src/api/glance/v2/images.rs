@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::error::render_as;
 use super::super::{Glance, body, json as answer_json};
 use super::change::{Hand, referred};
 use super::query::{ListQuery, link, no_marker};
-use super::{id_of, info, patch, render};
+use super::render::{Page, Shown};
+use super::{id_of, info, patch};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
 use crate::http::headers::text;
@@ -20,8 +21,8 @@ use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
 use crate::registry::{Caller, Claim};
 
 impl Glance {
-    pub(super) fn show(&self, image: &Image) -> Value {
-        render::image(image, self.registry.import_of(image).as_ref())
+    fn show<'a>(&self, image: &'a Image) -> Shown<'a> {
+        Shown { image, import: self.registry.import_of(image) }
     }
 
     /// Which of these images are a kernel or a ramdisk that the caller knows of.
@@ -84,15 +85,13 @@ pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResp
             0 => Vec::new(),
             limit => glance.registry.list(&who, shown, Query { filter, sort, limit, after }).await?.images,
         };
-        let shown: Vec<Value> = images.iter().map(|image| glance.show(image)).collect();
-        let mut page = json!({
-            "images": shown,
-            "first": link(request.query_string(), None),
-            "schema": "/v2/schemas/images",
-        });
-        if let Some(last) = images.last().filter(|_| images.len() == limit) {
-            page["next"] = link(request.query_string(), Some(last.id)).into();
-        }
+        let last = images.last().filter(|_| images.len() == limit);
+        let page = Page {
+            images: images.iter().map(|image| glance.show(image)).collect(),
+            first: link(request.query_string(), None),
+            next: last.map(|last| link(request.query_string(), Some(last.id))),
+            schema: "/v2/schemas/images",
+        };
         Ok(answer_json(&mut HttpResponse::Ok(), &page))
     });
     listed.await

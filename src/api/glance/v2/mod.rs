@@ -5,6 +5,7 @@ mod data;
 mod images;
 mod import;
 mod info;
+mod locations;
 mod patch;
 mod query;
 mod render;
@@ -28,6 +29,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         .configure(sharing::mount)
         .configure(schemas::mount)
         .configure(info::mount)
+        .configure(locations::mount)
         .configure(tasks::mount)
         .default_service(web::to(versions::unknown));
     app.service(routes);

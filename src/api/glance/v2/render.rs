@@ -1,10 +1,11 @@
 //! An image as JSON.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use super::super::spell::{changed_at, properties, time};
 use crate::image::digest::hex;
-use crate::image::{Image, Status, Visibility};
+use crate::image::{Image, Status};
 use crate::registry::Task;
 
 /// The states that v2 tells apart. What failed waits for another try, as what never had bytes does.
@@ -33,64 +34,101 @@ pub(super) fn statuses(word: &str) -> &'static [Status] {
     }
 }
 
-/// The word for who sees an image.
-pub(super) fn visibility_word(visibility: Visibility) -> &'static str {
-    visibility.name()
+/// An image as it is written: properties first, as Glance has them.
+pub(super) struct Shown<'a> {
+    pub(super) image: &'a Image,
+    /// What was last tried to bring its bytes, if that says something of how it stands.
+    pub(super) import: Option<Task>,
 }
 
-/// An image, properties first, as Glance has them; `import` is what was last tried to bring its bytes.
-pub(super) fn image(image: &Image, import: Option<&Task>) -> Value {
-    let mut all: Map<String, Value> =
-        properties(image).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let importing = import.filter(|task| task.is_running());
-    if let Some(task) = import {
-        all.insert("os_glance_import_task".into(), task.id.to_string().into());
-        let store = |there: bool| if there { super::info::STORE } else { "" };
-        all.insert("os_glance_importing_to_stores".into(), store(importing.is_some()).into());
-        all.insert("os_glance_failed_import".into(), store(task.reason().is_some()).into());
+/// The attributes that every image shows. A property that another protocol let somebody call so gives way.
+const BASE: [&str; 23] = [
+    "name",
+    "disk_format",
+    "container_format",
+    "visibility",
+    "size",
+    "virtual_size",
+    "status",
+    "checksum",
+    "protected",
+    "min_ram",
+    "min_disk",
+    "owner",
+    "os_hidden",
+    "os_hash_algo",
+    "os_hash_value",
+    "id",
+    "created_at",
+    "updated_at",
+    "tags",
+    "self",
+    "file",
+    "schema",
+    "stores",
+];
+
+// By hand: a list of a thousand images is written without making a tree of it first.
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (image, mut map) = (self.image, serializer.serialize_map(None)?);
+        for (name, value) in properties(image).iter().filter(|(name, _)| !BASE.contains(name)) {
+            map.serialize_entry(name, value)?;
+        }
+        let importing = self.import.as_ref().is_some_and(Task::is_running);
+        if let Some(task) = &self.import {
+            let store = |there: bool| if there { super::info::STORE } else { "" };
+            map.serialize_entry("os_glance_import_task", &task.id.to_string())?;
+            map.serialize_entry("os_glance_importing_to_stores", store(importing))?;
+            map.serialize_entry("os_glance_failed_import", store(task.reason().is_some()))?;
+        }
+        let part = image.whole();
+        let digests = part.map(|part| part.digests).unwrap_or_default();
+        let (algorithm, digest) = match (digests.sha512, digests.sha256) {
+            (Some(sha512), _) => (Some("sha512"), Some(hex(&sha512))),
+            (None, Some(sha256)) => (Some("sha256"), Some(hex(&sha256))),
+            (None, None) => (None, None),
+        };
+        let staged = || image.ticket?.resumable.map(|resumable| resumable.size.unwrap_or(resumable.offset));
+        let path = format!("/v2/images/{}", image.id);
+        map.serialize_entry("name", &image.name)?;
+        map.serialize_entry("disk_format", &image.format.map(|format| format.name()))?;
+        map.serialize_entry("container_format", &image.container.map(|container| container.name()))?;
+        map.serialize_entry("visibility", image.visibility.name())?;
+        map.serialize_entry("size", &image.size().or_else(staged))?;
+        map.serialize_entry("virtual_size", &part.and_then(|part| part.virtual_size))?;
+        map.serialize_entry("status", status_word(image, importing))?;
+        map.serialize_entry("checksum", &digests.md5_hex())?;
+        map.serialize_entry("protected", &image.protected)?;
+        map.serialize_entry("min_ram", &image.min_ram)?;
+        map.serialize_entry("min_disk", &image.min_disk)?;
+        map.serialize_entry("owner", &image.owner)?;
+        map.serialize_entry("os_hidden", &image.hidden)?;
+        map.serialize_entry("os_hash_algo", &algorithm)?;
+        map.serialize_entry("os_hash_value", &digest)?;
+        map.serialize_entry("id", &path["/v2/images/".len()..])?;
+        map.serialize_entry("created_at", &time(image.created_at))?;
+        map.serialize_entry("updated_at", &time(changed_at(image)))?;
+        map.serialize_entry("tags", &image.tags)?;
+        map.serialize_entry("self", &path)?;
+        map.serialize_entry("file", &format!("{path}/file"))?;
+        map.serialize_entry("schema", "/v2/schemas/image")?;
+        // Unlike the others it is there or not, never null.
+        if part.is_some() {
+            map.serialize_entry("stores", super::info::STORE)?;
+        }
+        map.end()
     }
-    let part = image.whole();
-    let digests = part.map(|part| part.digests).unwrap_or_default();
-    let (algorithm, digest) = match (digests.sha512, digests.sha256) {
-        (Some(sha512), _) => (Some("sha512"), Some(hex(&sha512))),
-        (None, Some(sha256)) => (Some("sha256"), Some(hex(&sha256))),
-        (None, None) => (None, None),
-    };
-    let staged = || image.ticket?.resumable.map(|resumable| resumable.size.unwrap_or(resumable.offset));
-    let path = format!("/v2/images/{}", image.id);
-    let base = [
-        ("name", json!(image.name)),
-        ("disk_format", json!(image.format.map(|format| format.name()))),
-        ("container_format", json!(image.container.map(|container| container.name()))),
-        ("visibility", json!(visibility_word(image.visibility))),
-        ("size", json!(image.size().or_else(staged))),
-        ("virtual_size", json!(part.and_then(|part| part.virtual_size))),
-        ("status", json!(status_word(image, importing.is_some()))),
-        ("checksum", json!(digests.md5_hex())),
-        ("protected", json!(image.protected)),
-        ("min_ram", json!(image.min_ram)),
-        ("min_disk", json!(image.min_disk)),
-        ("owner", json!(image.owner)),
-        ("os_hidden", json!(image.hidden)),
-        ("os_hash_algo", json!(algorithm)),
-        ("os_hash_value", json!(digest)),
-        ("id", json!(image.id.to_string())),
-        ("created_at", json!(time(image.created_at))),
-        ("updated_at", json!(time(changed_at(image)))),
-        ("tags", json!(image.tags)),
-        ("self", json!(path)),
-        ("file", json!(format!("{path}/file"))),
-        ("schema", json!("/v2/schemas/image")),
-    ];
-    for (name, value) in base {
-        // An attribute that another protocol let somebody call so gives way.
-        all.remove(name);
-        all.insert(name.to_owned(), value);
-    }
-    // Unlike the others it is there or not, never null.
-    all.remove("stores");
-    if part.is_some() {
-        all.insert("stores".to_owned(), super::info::STORE.into());
-    }
-    Value::Object(all)
+}
+
+/// A page of a list.
+#[derive(Serialize)]
+pub(super) struct Page<'a> {
+    pub(super) images: Vec<Shown<'a>>,
+    /// The path of the first page.
+    pub(super) first: String,
+    /// That of the next one, if there may be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+    pub(super) schema: &'static str,
 }

@@ -1,0 +1,63 @@
+//! Where the bytes of an image are, as far as that is anybody's business: at a URL that somebody registered. Where our own
+//! store keeps them is never said.
+
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::super::{Glance, at, body, json as answer_json};
+use super::data::says_what_it_is;
+use super::id_of;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Image, ImagePatch, Location};
+use crate::registry::{Claim, Source};
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/images/{id}/locations", "GET, POST", |at| {
+        at.route(web::get().to(list)).route(web::post().to(add))
+    }));
+}
+
+/// `GET /v2/images/:id/locations`
+async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let listed = glance.answer(&request, async |who| {
+        let image = glance.registry.get(&who, id_of(&request)?).await?;
+        if !who.is_admin() {
+            return Err(Error::new(Kind::Forbidden, "You are not authorized to complete fetch_image_location action."));
+        }
+        let remote = |image: &Image| image.whole().is_some_and(|part| matches!(part.location, Location::Http { .. }));
+        let url = glance.registry.location(&who, &image).filter(|_| remote(&image));
+        let locations: Vec<Value> = url.into_iter().map(|url| json!({ "url": url, "metadata": {} })).collect();
+        Ok(answer_json(&mut HttpResponse::Ok(), &Value::from(locations)))
+    });
+    listed.await
+}
+
+/// `POST /v2/images/:id/locations`: the image is what is under a URL, from now on and as long as that is there.
+async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let added = glance.answer(&request, async |who| {
+        let url = parse(&body::read(payload, glance.patience).await?)?;
+        let image = glance.registry.get(&who, id_of(&request)?).await?;
+        who.may_change(&image)?;
+        if image.status.takes_bytes() && !says_what_it_is(&image) {
+            let text = "Properties disk_format, container_format must be set before a location is added.";
+            return Err(Error::invalid(text));
+        }
+        let source = Some(Source::Http(url));
+        glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Claim::default()).await?;
+        Ok(HttpResponse::Accepted().finish())
+    });
+    added.await
+}
+
+fn parse(body: &Value) -> Result<String> {
+    let validation = body.get("validation_data").and_then(Value::as_object);
+    if validation.is_some_and(|members| !members.is_empty()) {
+        let text =
+            "What is under a URL can't be held to a digest here: leave validation_data out, or import the image.";
+        return Err(Error::invalid(text));
+    }
+    let url = body.get("url").and_then(Value::as_str).filter(|url| !url.is_empty());
+    url.map(ToOwned::to_owned).ok_or_else(|| Error::invalid("Required property 'url' is missing."))
+}

@@ -1,0 +1,226 @@
+//! Between the newest shape of a row and the domain's image. What is stored is not trusted: a text that names no value
+//! makes the row unreadable.
+
+use uuid::Uuid;
+
+use super::{LocationV1, MemberV3, PartV3, ResumableV3, RowError, RowV3, TicketV3, malformed};
+use crate::image::digest::from_hex;
+use crate::image::{
+    Digests, Fallback, Image, ImageId, Location, Member, Part, PartKind, Resumable, Status, Ticket, Timestamp,
+    Vocabulary,
+};
+
+fn uuid(id: ImageId) -> Uuid {
+    Uuid::from_bytes(*id.as_bytes())
+}
+
+fn id(uuid: Uuid) -> ImageId {
+    ImageId::from_bytes(uuid.into_bytes())
+}
+
+/// The value of a stored word. Only the one name is stored, so a spelling variant is as wrong as an unknown word.
+fn word<V: Vocabulary>(name: &str) -> Result<V, RowError> {
+    V::ALL.iter().copied().find(|value| value.name() == name).ok_or_else(|| malformed(format!("unknown word {name:?}")))
+}
+
+fn words<V: Vocabulary>(name: Option<&String>) -> Result<Option<V>, RowError> {
+    name.map(|name| word(name)).transpose()
+}
+
+impl From<&Image> for RowV3 {
+    fn from(image: &Image) -> Self {
+        fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
+            value.map(|v| v.name().to_owned())
+        }
+        Self {
+            id: uuid(image.id),
+            revision: image.revision,
+            name: image.name.clone(),
+            owner: image.owner.clone(),
+            visibility: image.visibility.name().to_owned(),
+            status: image.status.word().to_owned(),
+            format: name(image.format),
+            container: name(image.container),
+            kind: name(image.kind),
+            architecture: name(image.architecture),
+            store: name(image.store),
+            kernel: image.kernel.map(uuid),
+            ramdisk: image.ramdisk.map(uuid),
+            parts: image.parts.iter().map(PartV3::from).collect(),
+            properties: image.properties.clone(),
+            tags: image.tags.iter().cloned().collect(),
+            members: image.members.iter().map(|(account, member)| (account.clone(), member.into())).collect(),
+            protected: image.protected,
+            hidden: image.hidden,
+            min_disk_gib: image.min_disk,
+            min_ram_mib: image.min_ram,
+            created_at_us: image.created_at.0,
+            updated_at_us: image.updated_at.map(|t| t.0),
+            uploaded_at_us: image.uploaded_at.map(|t| t.0),
+            ticket: image.ticket.map(TicketV3::from),
+        }
+    }
+}
+
+impl TryFrom<RowV3> for Image {
+    type Error = RowError;
+
+    fn try_from(row: RowV3) -> Result<Self, RowError> {
+        Ok(Image {
+            id: id(row.id),
+            revision: row.revision,
+            visibility: word(&row.visibility)?,
+            status: Status::ALL
+                .into_iter()
+                .find(|status| status.word() == row.status)
+                .ok_or_else(|| malformed(format!("unknown status {:?}", row.status)))?,
+            format: words(row.format.as_ref())?,
+            container: words(row.container.as_ref())?,
+            kind: words(row.kind.as_ref())?,
+            architecture: words(row.architecture.as_ref())?,
+            store: words(row.store.as_ref())?,
+            name: row.name,
+            owner: row.owner,
+            kernel: row.kernel.map(id),
+            ramdisk: row.ramdisk.map(id),
+            parts: row.parts.into_iter().map(Part::try_from).collect::<Result<_, _>>()?,
+            properties: row.properties,
+            tags: row.tags.into_iter().collect(),
+            members: row
+                .members
+                .into_iter()
+                .map(|(account, member)| Ok((account, member.try_into()?)))
+                .collect::<Result<_, RowError>>()?,
+            protected: row.protected,
+            hidden: row.hidden,
+            min_disk: row.min_disk_gib,
+            min_ram: row.min_ram_mib,
+            created_at: Timestamp(row.created_at_us),
+            updated_at: row.updated_at_us.map(Timestamp),
+            uploaded_at: row.uploaded_at_us.map(Timestamp),
+            ticket: row.ticket.map(Ticket::try_from).transpose()?,
+        })
+    }
+}
+
+impl From<&Part> for PartV3 {
+    fn from(part: &Part) -> Self {
+        Self {
+            kind: match part.kind {
+                PartKind::Whole => "whole".to_owned(),
+            },
+            location: match &part.location {
+                Location::Stored { store, key } => {
+                    LocationV1::Stored { store: store.name().to_owned(), key: key.to_string() }
+                }
+                Location::File { path } => LocationV1::File { path: path.clone() },
+                Location::Http { url } => LocationV1::Http { url: url.clone() },
+            },
+            size_bytes: part.size,
+            virtual_size_bytes: part.virtual_size,
+            md5: part.digests.md5_hex(),
+            sha256: part.digests.sha256_hex(),
+            sha512: part.digests.sha512_hex(),
+            etag: part.etag.clone(),
+        }
+    }
+}
+
+fn digest<const N: usize>(text: Option<String>) -> Result<Option<[u8; N]>, RowError> {
+    text.map(|text| from_hex(&text).ok_or_else(|| malformed("a digest is no hexadecimal"))).transpose()
+}
+
+fn digests(md5: Option<String>, sha256: Option<String>, sha512: Option<String>) -> Result<Digests, RowError> {
+    Ok(Digests { md5: digest(md5)?, sha256: digest(sha256)?, sha512: digest(sha512)? })
+}
+
+impl TryFrom<PartV3> for Part {
+    type Error = RowError;
+
+    fn try_from(row: PartV3) -> Result<Self, RowError> {
+        Ok(Part {
+            kind: match row.kind.as_str() {
+                "whole" => PartKind::Whole,
+                other => return Err(malformed(format!("unknown part {other:?}"))),
+            },
+            location: match row.location {
+                LocationV1::Stored { store, key } => Location::Stored {
+                    store: word(&store)?,
+                    key: key.parse().map_err(|()| malformed("a blob key is none of ours"))?,
+                },
+                LocationV1::File { path } => Location::File { path },
+                LocationV1::Http { url } => Location::Http { url },
+            },
+            size: row.size_bytes,
+            virtual_size: row.virtual_size_bytes,
+            digests: digests(row.md5, row.sha256, row.sha512)?,
+            etag: row.etag,
+        })
+    }
+}
+
+fn fallback_word(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Discard => "discard",
+        Fallback::Fail => "fail",
+    }
+}
+
+impl From<&Member> for MemberV3 {
+    fn from(member: &Member) -> Self {
+        Self {
+            status: member.status.name().to_owned(),
+            can_share: member.can_share,
+            created_at_us: member.created_at.0,
+            updated_at_us: member.updated_at.0,
+        }
+    }
+}
+
+impl TryFrom<MemberV3> for Member {
+    type Error = RowError;
+
+    fn try_from(row: MemberV3) -> Result<Self, RowError> {
+        Ok(Self {
+            status: word(&row.status)?,
+            can_share: row.can_share,
+            created_at: Timestamp(row.created_at_us),
+            updated_at: Timestamp(row.updated_at_us),
+        })
+    }
+}
+
+impl From<Ticket> for TicketV3 {
+    fn from(ticket: Ticket) -> Self {
+        let resumable = ticket.resumable.map(|resumable| ResumableV3 {
+            offset: resumable.offset,
+            size_bytes: resumable.size,
+            md5: resumable.digests.md5_hex(),
+            sha256: resumable.digests.sha256_hex(),
+            sha512: resumable.digests.sha512_hex(),
+            expires_at_us: resumable.expires_at.0,
+        });
+        Self { boot: ticket.boot, fallback: fallback_word(ticket.fallback).to_owned(), resumable }
+    }
+}
+
+impl TryFrom<TicketV3> for Ticket {
+    type Error = RowError;
+
+    fn try_from(row: TicketV3) -> Result<Self, RowError> {
+        let fallback = match row.fallback.as_str() {
+            "discard" => Fallback::Discard,
+            "fail" => Fallback::Fail,
+            other => return Err(malformed(format!("unknown fallback {other:?}"))),
+        };
+        let resumable = |row: ResumableV3| {
+            Ok(Resumable {
+                offset: row.offset,
+                size: row.size_bytes,
+                digests: digests(row.md5, row.sha256, row.sha512)?,
+                expires_at: Timestamp(row.expires_at_us),
+            })
+        };
+        Ok(Self { boot: row.boot, fallback, resumable: row.resumable.map(resumable).transpose()? })
+    }
+}

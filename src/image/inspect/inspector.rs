@@ -1,0 +1,137 @@
+//! Keeps of a stream of bytes what tells its format: the first 64 KiB, the last 1.5 KiB, and what a header points to.
+
+use std::ops::Range;
+
+use super::{Inspection, vhdx};
+
+/// Of every file so much is kept from its beginning: every header but VHDX's tables, and the first descriptors of a disc.
+const HEAD: u64 = 64 << 10;
+
+/// And so much from its end, where VHD and streamed VMDK files have footers.
+const TAIL: usize = 3 * 512;
+
+/// Looks at the bytes of a file that passes by. Holds 320 KiB at the most, and mostly 64.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    /// How many bytes have passed.
+    size: u64,
+    held: Regions,
+    /// What is to be kept next; nothing of it lies behind what has passed.
+    wanted: Option<Range<u64>>,
+    tail: Vec<u8>,
+}
+
+/// Parts of a file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Regions(Vec<(u64, Vec<u8>)>);
+
+/// What is there of a file that has ended.
+pub(super) struct Seen {
+    pub(super) size: u64,
+    pub(super) held: Regions,
+    tail: Vec<u8>,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inspector {
+    /// Of a file that begins.
+    pub fn new() -> Self {
+        Self { size: 0, held: Regions(vec![(0, Vec::new())]), wanted: Some(0..HEAD), tail: Vec::new() }
+    }
+
+    /// Takes the next bytes, in pieces of any size. Once the first ones are there this costs a comparison and the tail.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        self.keep_tail(bytes);
+        while let Some(wanted) = &self.wanted {
+            let before = wanted.start.saturating_sub(self.size).min(bytes.len() as u64);
+            self.size += before;
+            bytes = &bytes[before as usize..];
+            let taken = wanted.end.saturating_sub(self.size).min(bytes.len() as u64);
+            let full = self.size + taken == wanted.end;
+            if taken > 0
+                && let Some((_, kept)) = self.held.0.last_mut()
+            {
+                kept.extend_from_slice(&bytes[..taken as usize]);
+            }
+            self.size += taken;
+            bytes = &bytes[taken as usize..];
+            if !full {
+                return;
+            }
+            self.wanted = self.held.wants().filter(|next| next.start >= self.size);
+            if let Some(next) = &self.wanted {
+                self.held.0.push((next.start, Vec::new()));
+            }
+        }
+        self.size += bytes.len() as u64;
+    }
+
+    /// What of the rest of a file of `size` bytes is still to be fed; what lies before it may be left out, by
+    /// [`Inspector::skip_to`]. `None`: nothing.
+    pub fn wants(&self, size: u64) -> Option<Range<u64>> {
+        let tail = size.saturating_sub(TAIL as u64);
+        let next = match &self.wanted {
+            Some(wanted) if wanted.start < tail => wanted.start..wanted.end.min(size),
+            _ => tail..size,
+        };
+        let next = next.start.max(self.size)..next.end;
+        (!next.is_empty()).then_some(next)
+    }
+
+    /// Leaves out what lies before this place and is not wanted.
+    pub fn skip_to(&mut self, at: u64) {
+        if at > self.size {
+            self.tail.clear();
+            self.size = at;
+        }
+    }
+
+    /// What the file is.
+    pub fn finish(self) -> Inspection {
+        Inspection::of(&Seen { size: self.size, held: self.held, tail: self.tail })
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        let stays = TAIL.saturating_sub(bytes.len());
+        let goes = self.tail.len().saturating_sub(stays);
+        self.tail.drain(..goes);
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+    }
+}
+
+impl Regions {
+    /// The first bytes of the file.
+    pub(super) fn head(&self) -> &[u8] {
+        self.0.first().map_or(&[], |(_, bytes)| bytes)
+    }
+
+    /// The bytes at a place, if all of them were kept.
+    pub(super) fn read(&self, at: u64, length: usize) -> Option<&[u8]> {
+        self.0.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+            super::bytes::slice(bytes, from, length)
+        })
+    }
+
+    /// What is to be kept next. Only one format has something; each answer lies behind the one before.
+    fn wants(&self) -> Option<Range<u64>> {
+        vhdx::wants(self)
+    }
+}
+
+impl Seen {
+    /// The first bytes: 64 KiB, or all there are.
+    pub(super) fn head(&self) -> &[u8] {
+        self.held.head()
+    }
+
+    /// The last bytes: 1.5 KiB, or all there are.
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+}

@@ -1,0 +1,75 @@
+//! What is asked of bytes before they are kept under a format.
+
+use std::fmt;
+
+use super::{Danger, Detected, Inspection};
+use crate::error::{Error, Kind};
+use crate::image::Format;
+
+/// What is not asked for, as the operator decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Formats whose images are taken as they come. `raw` stands for images without a format as well.
+    pub off: Vec<Format>,
+}
+
+/// Why bytes are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// They are not what was said of them.
+    Mismatch {
+        /// What was said.
+        declared: Format,
+        /// What they are.
+        found: Detected,
+    },
+    /// They are dangerous to open.
+    Unsafe(Danger),
+}
+
+impl fmt::Display for Refusal {
+    /// In Glance's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch { declared, found } => {
+                write!(f, "Image disk_format {} does not match stream data {}", declared.name(), found.name())
+            }
+            Self::Unsafe(danger) => write!(f, "Image failed safety checks: {danger}"),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Kind::BadContent, refusal.to_string())
+    }
+}
+
+/// Whether an image may have these bytes under this format.
+///
+/// An image without a format is asked what a raw one is: it may have any bytes but dangerous ones, because whoever uses
+/// it finds out by itself what it is. No bytes are fine for every format.
+///
+/// # Errors
+/// The bytes are of another format than declared, or dangerous.
+pub fn check(inspection: &Inspection, declared: Option<Format>, rules: &Rules) -> Result<(), Refusal> {
+    let format = declared.unwrap_or(Format::Raw);
+    if inspection.size == 0 || rules.off.contains(&format) {
+        return Ok(());
+    }
+    let expected = match format {
+        Format::Iso => Some(Detected::Iso),
+        Format::Vhd => Some(Detected::Vhd),
+        Format::Vhdx => Some(Detected::Vhdx),
+        Format::Vdi => Some(Detected::Vdi),
+        Format::Vmdk => Some(Detected::Vmdk),
+        Format::Qcow2 => Some(Detected::Qcow2),
+        Format::Raw => None,
+        // Nothing that a hypervisor opens as a disk, or (ploop) in a form that names no files.
+        Format::Ami | Format::Aki | Format::Ari | Format::Ploop | Format::Squashfs | Format::Tar => return Ok(()),
+    };
+    if expected.is_some_and(|expected| expected != inspection.format) {
+        return Err(Refusal::Mismatch { declared: format, found: inspection.format });
+    }
+    inspection.danger.map_or(Ok(()), |danger| Err(Refusal::Unsafe(danger)))
+}

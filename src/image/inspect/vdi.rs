@@ -1,0 +1,34 @@
+//! VirtualBox's format. Numbers have their lowest byte first.
+//!
+//! Undo and differencing images lie over another one, which they name by its id.
+
+use super::bytes::{disk_size, le32, le64, slice};
+use super::{Danger, Detected, Found, Seen};
+
+const MAGIC: u32 = 0xbeda_107f;
+const HEADER: usize = 0x200;
+/// Image types that stand for themselves.
+const DYNAMIC: u32 = 1;
+const FIXED: u32 = 2;
+
+/// What a file is if it is one of these.
+pub(super) fn look(seen: &Seen) -> Option<Found> {
+    let head = seen.head();
+    if le32(head, 0x40) != Some(MAGIC) || head.len() < HEADER {
+        return None;
+    }
+    // The fields below are where version 1 has them.
+    if le32(head, 0x44)? >> 16 != 1 {
+        let danger = Some(Danger::Broken("its version is not known"));
+        return Some(Found { format: Detected::Vdi, disk_size: None, danger });
+    }
+    let size = disk_size(le64(head, 0x170)?);
+    // The ids of the image below, and of its last change.
+    let alone = slice(head, 0x1a8, 32)?.iter().all(|byte| *byte == 0);
+    let danger = match le32(head, 0x4c)? {
+        DYNAMIC | FIXED if size.is_none() => Some(Danger::Broken("its header makes no sense")),
+        DYNAMIC | FIXED if alone => None,
+        _ => Some(Danger::Parent),
+    };
+    Some(Found { format: Detected::Vdi, disk_size: size, danger })
+}

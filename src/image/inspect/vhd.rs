@@ -1,0 +1,42 @@
+//! Virtual PC's format. Numbers are in network order.
+//!
+//! A footer at the end says what the disk is; before it lie the disk's bytes (fixed), or a copy of the footer begins the
+//! file (dynamic, differencing). A differencing disk lies over another one, which it names by paths.
+
+use super::bytes::{be32, be64, disk_size};
+use super::{Danger, Detected, Found, Seen};
+
+const MAGIC: &[u8] = b"conectix";
+const FOOTER: usize = 512;
+const FIXED: u32 = 2;
+const DYNAMIC: u32 = 3;
+
+/// What a file is if it is one of these.
+pub(super) fn look(seen: &Seen) -> Option<Found> {
+    let first = seen.head().get(..FOOTER).filter(|header| header.starts_with(MAGIC));
+    let tail = seen.tail();
+    let last = tail.len().checked_sub(FOOTER).map(|at| &tail[at..]).filter(|footer| footer.starts_with(MAGIC));
+    let (kind, size) = facts(first.or(last)?)?;
+    let danger = match (first, last) {
+        // Some programs believe the one, some the other.
+        (Some(_), Some(last)) if facts(last) != Some((kind, size)) => {
+            Some(Danger::Broken("its header and its footer differ"))
+        }
+        _ => match (kind, disk_size(size)) {
+            (_, None) => Some(Danger::Broken("its header makes no sense")),
+            (FIXED | DYNAMIC, Some(_)) => None,
+            _ => Some(Danger::Parent),
+        },
+    };
+    Some(Found { format: Detected::Vhd, disk_size: disk_size(size), danger })
+}
+
+/// Whether the file begins with the disk's own bytes: they may look like anything.
+pub(super) fn is_fixed(seen: &Seen) -> bool {
+    !seen.head().starts_with(MAGIC)
+}
+
+/// What kind of disk a footer describes, and how large it is.
+fn facts(footer: &[u8]) -> Option<(u32, u64)> {
+    be32(footer, 60).zip(be64(footer, 48))
+}

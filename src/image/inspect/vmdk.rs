@@ -1,0 +1,127 @@
+//! VMware's format. Numbers have their lowest byte first.
+//!
+//! A text, the descriptor, lists the files that a disk consists of; it can name any file or device. Only the two kinds
+//! that are one file, with the descriptor inside, can be kept here: monolithicSparse and streamOptimized.
+
+use super::bytes::{le32, le64, slice};
+use super::{Danger, Detected, Found, Seen, bytes};
+
+const MAGIC: &[u8] = b"KDMV";
+/// The sparse files of ESX servers: they need a descriptor beside them.
+const MAGIC_ESX: &[u8] = b"COWD";
+const SECTOR: usize = 512;
+/// Where the descriptor is: QEMU looks for it nowhere else, whatever the header says.
+const DESCRIPTOR_SECTOR: u64 = 1;
+/// How much QEMU reads there, whatever the header says.
+const DESCRIPTOR_READ: usize = 20 * SECTOR;
+/// In the place of the grain directory's offset: a footer has it.
+const IN_FOOTER: u64 = u64::MAX;
+const FOOTER_MARKER: u32 = 3;
+
+/// What a file is if it is one of these.
+pub(super) fn look(seen: &Seen) -> Option<Found> {
+    let head = seen.head();
+    if head.starts_with(MAGIC) && head.len() >= SECTOR {
+        let size = le64(head, 12)?.checked_mul(SECTOR as u64).and_then(bytes::disk_size);
+        let danger = sparse(head, seen.tail(), size).err();
+        return Some(Found { format: Detected::Vmdk, disk_size: size, danger });
+    }
+    let elsewhere = head.starts_with(MAGIC_ESX) || is_descriptor(head);
+    elsewhere.then_some(Found { format: Detected::Vmdk, disk_size: None, danger: Some(Danger::Subformat) })
+}
+
+/// Whether a file is a descriptor: by its first line, or as QEMU decides, which wants a version behind nothing but
+/// comments and blank lines.
+fn is_descriptor(head: &[u8]) -> bool {
+    const FIRST_LINE: &[u8] = b"# disk descriptorfile";
+    if head.get(..FIRST_LINE.len()).is_some_and(|line| line.eq_ignore_ascii_case(FIRST_LINE)) {
+        return true;
+    }
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    // Many a text begins like that; without this one QEMU gives up.
+    let typed = || head.windows(10).any(|window| window.eq_ignore_ascii_case(b"createtype"));
+    matches!(first, Some(b"version=1" | b"version=2" | b"version=3")) && typed()
+}
+
+fn sparse(head: &[u8], tail: &[u8], size: Option<u64>) -> Result<(), Danger> {
+    let broken = Danger::Broken("its header makes no sense");
+    // Without a size QEMU takes the descriptor for that of a disk in several files.
+    if !matches!(le32(head, 4), Some(1..=3)) || size.is_none_or(|size| size == 0) {
+        return Err(broken);
+    }
+    let sectors = le64(head, 36).and_then(|sectors| usize::try_from(sectors).ok()).ok_or(broken)?;
+    if le64(head, 28) != Some(DESCRIPTOR_SECTOR) || sectors == 0 {
+        return Err(Danger::Broken("its descriptor is not where it should be"));
+    }
+    let too_long = Danger::Broken("its descriptor is too long");
+    let stated = sectors.checked_mul(SECTOR).and_then(|length| slice(head, SECTOR, length)).ok_or(too_long)?;
+    let read = head.get(SECTOR..).unwrap_or_default();
+    let read = &read[..read.len().min(stated.len().max(DESCRIPTOR_READ))];
+    let length = read.iter().position(|byte| *byte == 0).unwrap_or(read.len());
+    // Who stops at the first zero must not read something else than who does not.
+    if stated.iter().skip(length).any(|byte| *byte != 0) {
+        return Err(Danger::Broken("its descriptor goes on behind its end"));
+    }
+    descriptor(&String::from_utf8_lossy(&read[..length]).to_ascii_lowercase())?;
+    match le64(head, 56) {
+        Some(IN_FOOTER) => footer(head, tail),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a descriptor, in lower case. Every line has to be one that is understood.
+fn descriptor(text: &str) -> Result<(), Danger> {
+    // QEMU looks for this word anywhere.
+    if text.contains("parentfilenamehint") {
+        return Err(Danger::Parent);
+    }
+    let (mut kinds, mut extents) = (0, 0);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.split_once('=').map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))) {
+            Some((key, _)) if key.starts_with("ddb.") => {}
+            Some(("createtype", "monolithicsparse" | "streamoptimized")) => kinds += 1,
+            Some(("createtype", _)) => return Err(Danger::Subformat),
+            Some(("parentcid", parent)) if parent != "ffffffff" => return Err(Danger::Parent),
+            Some(("changetrackpath", _)) => return Err(Danger::Extents),
+            Some((key, _)) if !key.contains(char::is_whitespace) => {}
+            _ => {
+                extent(line)?;
+                extents += 1;
+            }
+        }
+    }
+    if kinds == 0 {
+        Err(Danger::Subformat)
+    } else if extents != 1 {
+        Err(Danger::Extents)
+    } else {
+        Ok(())
+    }
+}
+
+/// `RW 4192256 SPARSE "disk.vmdk"`: the file itself, under the name it had when it was made.
+fn extent(line: &str) -> Result<(), Danger> {
+    let mut words = line.splitn(4, char::is_whitespace);
+    if !matches!(words.next(), Some("rw" | "rdonly" | "noaccess")) {
+        return Err(Danger::Broken("its descriptor has a line that is not understood"));
+    }
+    match (words.nth(1), words.next()) {
+        (Some("sparse"), Some(name)) if !name.contains(['/', '\\']) => Ok(()),
+        _ => Err(Danger::Extents),
+    }
+}
+
+/// A file that was written as a stream has a second header at its end, which goes over the first: they have to say the
+/// same, but for the offset that was not known at first.
+fn footer(head: &[u8], tail: &[u8]) -> Result<(), Danger> {
+    let broken = Danger::Broken("its footer makes no sense");
+    let place = tail.len().checked_sub(3 * SECTOR).ok_or(broken)?;
+    let (marker, rest) = tail[place..].split_at(SECTOR);
+    let (footer, end) = rest.split_at(SECTOR);
+    let marked = le32(marker, 8) == Some(0) && le32(marker, 12) == Some(FOOTER_MARKER);
+    let ended = end.iter().all(|byte| *byte == 0);
+    // Magic, version, flags, capacity, grain size, and where the descriptor is.
+    let alike = footer[..8] == head[..8] && footer[12..44] == head[12..44];
+    if marked && ended && alike && le64(footer, 56) != Some(IN_FOOTER) { Ok(()) } else { Err(broken) }
+}

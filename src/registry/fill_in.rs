@@ -1,0 +1,59 @@
+//! Digests that images lack because they came before anybody asked for them.
+
+use std::ops::Bound;
+
+use super::{Caller, Registry};
+use crate::error::{Error, Result};
+use crate::image::query::{Filter, Query, Sort};
+use crate::image::{Attr, Image, Status};
+
+/// Records looked at together.
+const PAGE: usize = 64;
+
+impl Registry {
+    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other. What it did not
+    /// come to is done by the next run.
+    pub async fn fill_in_digests(&self) {
+        if !self.hub.computes_sha512() {
+            return;
+        }
+        let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
+        let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
+        let mut after = None;
+        loop {
+            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
+            let page = match self.catalog.list(&query).await {
+                Ok(page) => page,
+                Err(error) => return log::error!("no sha512 is filled in: {error}: {}", error.causes()),
+            };
+            for image in &page.images {
+                if let Err(error) = self.fill_in(image).await {
+                    log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn fill_in(&self, image: &Image) -> Result<()> {
+        // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
+        let Some(sha256) = image.whole().and_then(|part| part.digests.sha256) else { return Ok(()) };
+        // It costs what an upload costs, and waits for its turn.
+        let _slot = self.uploads.acquire().await.map_err(Error::internal)?;
+        let body = self.open(&Caller::Admin(None), image, None).await?;
+        let (found, _) = self.hub.digest(body, &self.buffers).await?.1.finish();
+        if found.sha256 != Some(sha256) {
+            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+        }
+        let put = move |row: &Image| {
+            let mut row = row.clone();
+            let same = row.parts.iter_mut().filter(|part| part.digests.sha256 == Some(sha256));
+            same.for_each(|part| part.digests = part.digests.or(found));
+            Ok(Some(row))
+        };
+        self.catalog.amend(image.id, put).await.map(drop)
+    }
+}
