@@ -114,10 +114,18 @@ class Files:
             file.write(noise.randbytes(12_345))
         open(self.empty, "wb").close()
 
-    def qcow2(self):
-        path = self.server.path("qcow2")
+    def disk(self, format_, *options):
+        """The sparse file as a disk of a format, and the size that such a disk has in a machine."""
+        path = self.server.path(format_)
         if not os.path.exists(path):
-            subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", self.sparse, path], check=True)
+            subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", format_, *options, self.sparse, path], check=True)
+        shown = subprocess.run(["qemu-img", "info", "--output=json", path], check=True, capture_output=True).stdout
+        return path, json.loads(shown)["virtual-size"]
+
+    def with_backing(self):
+        """A disk that is nothing without another file, which it names."""
+        path = self.server.path("backed")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", path, "1M"], check=True)
         return path
 
     @staticmethod
