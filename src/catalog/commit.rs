@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::engine::memory::MemoryEngine;
 use super::engine::{Batch, Engine, EngineError, Table};
-use super::journal::{AppendError, Journal, delete_line, put_line};
+use super::journal::{AppendError, Journal, LINE_BYTES_MAX, delete_line, put_line};
+use super::spent::Spent;
 use super::state::State;
 use super::{load, row};
 use crate::error::{Error, Kind, Result};
@@ -75,9 +76,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(crate) fn start(engine: Current, journal: Journal, state: State) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: Current, journal: Journal, state: State, spent: Spent) -> std::io::Result<Self> {
         let (requests, inbox) = channel();
-        let worker = Worker { engine, journal, state, sealed: false, spare: None, compact_after: 0 };
+        let worker = Worker { engine, journal, state, spent, sealed: false, spare: None, compact_after: 0 };
         let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || worker.run(&inbox))?;
         Ok(Self { requests, thread: Mutex::new(Some(thread)) })
     }
@@ -150,6 +151,7 @@ struct Worker {
     engine: Current,
     journal: Journal,
     state: State,
+    spent: Spent,
     /// Set when the disk broke its word about a sync: from then on nothing is acknowledged.
     sealed: bool,
     /// A request that was taken out of the inbox while gathering and has to wait for the batch.
@@ -271,6 +273,11 @@ impl Worker {
                 let text = format!("There is an image with id '{id}' already.");
                 return Ok(Err(Error::new(Kind::AlreadyExists, text)));
             }
+            // Removed by this very batch, or earlier.
+            Change::Insert(_) if pending.images.contains_key(&id) || self.spent.has(id) => {
+                let text = format!("There was an image with id '{id}', and ids are not used again.");
+                return Ok(Err(Error::new(Kind::AlreadyExists, text)));
+            }
             Change::Replace(image) if old_revision != Some(image.revision) => return Ok(Err(stale(id))),
             Change::Remove(_, revision) if old_revision != Some(*revision) => return Ok(Err(stale(id))),
             Change::Insert(image) | Change::Replace(image) => Some(image.clone()),
@@ -293,6 +300,10 @@ impl Worker {
             (Err(error), _) => return Ok(Err(Error::internal(error))),
             (_, Err(error)) => return Ok(Err(Error::internal(error))),
         };
+        // Far beyond what the rules about images let pass: but what is not read again must not be acknowledged.
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Ok(Err(Error::invalid("The record is too large to be kept.")));
+        }
         pending.lines.extend(line);
         pending.line_count += 1;
         load::apply(&mut self.state, seq, id, old.as_ref(), new.as_ref(), &mut pending.writes);
@@ -302,6 +313,8 @@ impl Worker {
 
     /// Journal first, engine second. When the journal has a change, it is made, whatever the engine says.
     fn write(&mut self, before: State, pending: &mut Pending) -> std::result::Result<(), AppendError> {
+        // First: an id that is noted and still there does no harm.
+        self.spent.add(pending.images.iter().filter(|(_, image)| image.is_none()).map(|(id, _)| *id));
         let outcome = self.journal.append(&pending.lines, pending.line_count);
         self.sealed |= matches!(outcome, Err(AppendError::Sync(_)));
         outcome?;

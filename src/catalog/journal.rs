@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::row::{ResumableV2, RowError, RowV1, RowV2, RowV3, VERSION, check_version};
 use crate::image::{Image, ImageId};
 
-/// Longest line that is read. A record is at most about 500 KB (all texts at their limits, escaped).
-const LINE_BYTES_MAX: u64 = 1 << 20;
+/// Longest line that is written or read. A record of texts that are at their limits, escaped, has about half of that.
+pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// `{"crc":"` + eight digits + `",`
 const CRC_HEAD_BYTES: usize = 18;

@@ -14,6 +14,7 @@ mod load;
 pub mod migrations;
 mod plan;
 mod row;
+mod spent;
 mod state;
 mod verify;
 
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use self::commit::{Change, Current, Writer, current};
 use self::engine::Table;
+use self::spent::Spent;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
 use crate::image::{Access, Image, ImageId, Timestamp};
@@ -46,8 +48,9 @@ impl Catalog {
     /// directory.
     pub fn open(dir: &Path, cache_bytes: u64) -> std::io::Result<Self> {
         let load::Opened { engine, journal, state, lost } = load::open(dir, cache_bytes)?;
+        let spent = Spent::open(dir)?;
         let engine: Current = Arc::new(RwLock::new(Arc::from(engine)));
-        let writer = Writer::start(Arc::clone(&engine), journal, state)?;
+        let writer = Writer::start(Arc::clone(&engine), journal, state, spent)?;
         Ok(Self { engine, writer, accesses: Mutex::default(), lost })
     }
 
@@ -64,7 +67,7 @@ impl Catalog {
     /// Adds an image. Durable when this returns; dropping the future does not undo it.
     ///
     /// # Errors
-    /// `AlreadyExists` if the id is taken.
+    /// `AlreadyExists` if the id is taken, or was an image's that is gone.
     pub async fn insert(&self, image: Image) -> Result<Image> {
         self.writer.change(Change::Insert(image)).await?.ok_or_else(|| Error::internal("an insert left nothing"))
     }

@@ -21,12 +21,11 @@ use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
 use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
-use crate::http::body::Patience;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls;
 use crate::image::inspect::Rules;
-use crate::registry::{DataDir, Limits, Registry, system_clock};
+use crate::registry::{DataDir, Limits, Patience, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -57,10 +56,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
                 public_read: config.auth.public_read,
                 date_window: config.auth.date_window.duration(),
             },
-            patience: Patience {
-                idle: config.upload.idle.duration(),
-                bytes_per_second_min: config.upload.rate_min.bytes(),
-            },
+            patience: patience(&config),
             buffers: Buffers::for_reads(),
         };
         serve(&config, args, data_dir.path(), visor, made).await
@@ -105,6 +101,11 @@ pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
     })
 }
 
+/// How slowly bytes may come.
+fn patience(config: &Config) -> Patience {
+    Patience { idle: config.upload.idle.duration(), bytes_per_second_min: config.upload.rate_min.bytes() }
+}
+
 /// The service over a data directory.
 pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
@@ -115,6 +116,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,
         free_bytes_min: config.upload.free_min.bytes(),
+        patience: patience(config),
         sha512: config.glance.os_hash_algo == HashAlgorithm::Sha512,
         inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },
     };
@@ -184,6 +186,7 @@ async fn serve(
         refuse: visor_api::error::render,
     };
     let running = server::start(settings, move |app| {
+        glance_api::mount_by_accept(app);
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);
         glance_api::mount(app, &glance);

@@ -5,7 +5,7 @@
 //! URL, each address of its host and each redirect is judged before anything is sent. Knows nothing of images,
 //! callers or protocols, holds no credentials and sends none.
 //!
-//! How many bytes are wanted at the most, and how slow is too slow over all, is for the caller to say: it counts and
+//! How many bytes are wanted at the most, and how slow is too slow over all, is for the caller to say, who counts and
 //! times the stream like that of any upload.
 
 mod address;
@@ -92,6 +92,9 @@ impl fmt::Debug for Body {
     }
 }
 
+/// Longest URL, as written down: what servers and proxies take. It becomes a part of a record.
+const URL_BYTES_MAX: usize = 4096;
+
 /// The guarded client. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Fetcher(Arc<Inner>);
@@ -113,12 +116,14 @@ impl Fetcher {
         Self(Arc::new(Inner { guard, rules, public: OnceLock::new(), listed: OnceLock::new() }))
     }
 
-    /// Whether a URL may be fetched, as far as it can be told without asking anybody.
+    /// A URL as it is written down, if it may be fetched as far as can be told without asking anybody. What is given may have
+    /// blanks around it that mean nothing, as many as the sender likes.
     ///
     /// # Errors
-    /// [`FetchError::Refused`].
-    pub fn check(&self, url: &str) -> Result<(), FetchError> {
-        self.0.guard.parse(url).map(drop)
+    /// [`FetchError::Refused`], for one that is too long as well.
+    pub fn canonical(&self, url: &str) -> Result<String, FetchError> {
+        let (url, _) = self.0.guard.parse(url)?;
+        if url.as_str().len() > URL_BYTES_MAX { Err(FetchError::Refused) } else { Ok(url.into()) }
     }
 
     /// What is under a URL. Anything but a plain yes is [`FetchError::NotFound`].

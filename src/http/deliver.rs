@@ -94,7 +94,22 @@ pub async fn deliver(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let facts = facts(image);
+    deliver_as(facts(image), registry, buffers, who, image, request, headers).await
+}
+
+/// The same for a protocol that has an entity tag of its own.
+///
+/// # Errors
+/// As [`deliver`].
+pub async fn deliver_as(
+    facts: Facts,
+    registry: &Arc<Registry>,
+    buffers: &Buffers,
+    who: &Caller,
+    image: &Image,
+    request: &HttpRequest,
+    headers: impl Fn(&mut HttpResponseBuilder),
+) -> Result<HttpResponse> {
     let verdict = judge(request.headers(), &facts);
     let status = match &verdict {
         Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),

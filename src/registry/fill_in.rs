@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{Caller, Registry};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, Status};
 
@@ -27,7 +27,10 @@ impl Registry {
                 Err(error) => return log::error!("no sha512 is filled in: {error}: {}", error.causes()),
             };
             for image in &page.images {
-                if let Err(error) = self.fill_in(image).await {
+                if let Err(error) = self.fill_in(image).await
+                    // Removed meanwhile.
+                    && error.kind() != Kind::NotFound
+                {
                     log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
                 }
             }
@@ -41,8 +44,6 @@ impl Registry {
     async fn fill_in(&self, image: &Image) -> Result<()> {
         // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
         let Some(sha256) = image.whole().and_then(|part| part.digests.sha256) else { return Ok(()) };
-        // It costs what an upload costs, and waits for its turn.
-        let _slot = self.uploads.acquire().await.map_err(Error::internal)?;
         let body = self.open(&Caller::Admin(None), image, None).await?;
         let (found, _) = self.hub.digest(body, &self.buffers).await?.1.finish();
         if found.sha256 != Some(sha256) {

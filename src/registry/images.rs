@@ -16,7 +16,7 @@ impl Registry {
     /// Registers an image without bytes, or with those at a source, under a new id or one that the caller chose.
     ///
     /// # Errors
-    /// `Unauthenticated`; `AlreadyExists` if the id is taken; `Invalid` values, `TooMany` of them; `NotFound` when
+    /// `Unauthenticated`; `AlreadyExists` if the id is or was taken; `Invalid` values, `TooMany` of them; `NotFound` when
     /// kernel, ramdisk or source are not there; `Forbidden` source; `DigestMismatch` when the source is not what the
     /// claim says, `BadContent` when it is a file that is not of the image's format or is dangerous.
     pub async fn create(
@@ -31,13 +31,7 @@ impl Registry {
         if let Some(source) = source {
             self.attach(&mut image, source, claim).await?;
         }
-        let Some(id) = id else { return self.catalog.insert(image).await };
-        // Whoever sits there, or holds it, works for an image that had this id before.
-        let seat = self.desks.take_free(id);
-        if seat.is_none() || self.holds.is_held(id) {
-            return Err(is_taken(id));
-        }
-        self.catalog.insert(Image { id, ..image }).await
+        self.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await
     }
 
     /// A new image with a patch on it, not yet in the catalogue.
@@ -311,10 +305,6 @@ impl Registry {
         let query = Query { filter, sort: Sort::default(), limit: usize::MAX, after: None };
         Ok(self.catalog.list(&query).await?.images)
     }
-}
-
-fn is_taken(id: ImageId) -> Error {
-    Error::new(Kind::AlreadyExists, format!("There is an image with id '{id}' already."))
 }
 
 /// The answer to a change that always met another one.

@@ -1,14 +1,14 @@
 //! Sharing: whom an image is shared with, and what they think of it. Each change is made inside the catalogue's writer.
 //!
 //! Members are accounts by name. Nobody is asked whether there is such an account: a name may be known elsewhere first.
-//! None of this is a change of the image, so its `updated_at` stays.
+//! None of this is a change of the image, so its `updated_at` stays, unless it makes a private image a shared one.
 
 use std::collections::BTreeMap;
 
 use super::{Caller, Registry, Shown};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
-use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Visibility};
+use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
 
 impl Registry {
     /// The members of an image, by account: all for who may change it, and a member's own entry for the member.
@@ -33,7 +33,7 @@ impl Registry {
         let add = move |who: &Caller, image: &mut Image| {
             check_shared(image)?;
             if !who.shares(image) {
-                return Err(Error::new(Kind::Forbidden, "Only who may change or share this image may add members."));
+                return Err(may_not_share());
             }
             if image.members.insert(name.clone(), made).is_some() {
                 let text = format!("'{name}' is a member of image '{id}' already.");
@@ -75,46 +75,51 @@ impl Registry {
         image.members.get(account).copied().ok_or_else(|| no_member(id, account))
     }
 
-    /// Says whether a member may share an image with others.
+    /// Shares an image with an account, or changes whether that may share it with others; where nothing is said of this, it
+    /// stays as it is, and a new member may not. A private image becomes a shared one.
     ///
     /// # Errors
-    /// `NotFound` image or member; `Forbidden` when the image is not a shared one, and for who may not change it.
-    pub async fn set_member_can_share(
+    /// As [`Registry::add_member`], but for `AlreadyExists`; only who may change the image changes what a member may.
+    pub async fn share_with(
         &self,
         who: &Caller,
         id: ImageId,
         account: &str,
-        can_share: bool,
+        can_share: Option<bool>,
     ) -> Result<Member> {
         let (name, now) = (account.to_owned(), self.now());
-        let set = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
-            check_shared(image)?;
-            let member = image.members.get_mut(&name).ok_or_else(|| no_member(id, &name))?;
-            *member = Member { can_share, updated_at: now, ..*member };
+        let share = move |who: &Caller, image: &mut Image| {
+            open_to_members(image, now)?;
+            let member = member_as(image, &name, can_share, now);
+            let changes = image.members.get(&name).is_some_and(|old| old.can_share != member.can_share);
+            if !who.shares(image) || (changes && !who.changes(image)) {
+                return Err(may_not_share());
+            }
+            image.members.insert(name.clone(), member);
             Ok(())
         };
-        let image = self.amend(who, id, set).await?;
+        let image = self.amend(who, id, share).await?;
         image.members.get(account).copied().ok_or_else(|| no_member(id, account))
     }
 
-    /// Shares an image with exactly these accounts, which may share it with others or not. Who was a member and stays
-    /// one keeps its status.
+    /// Shares an image with exactly these accounts, which may share it with others or not, or, where nothing is said of
+    /// this, as before. Who was a member and stays one keeps its status. A private image becomes a shared one.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` when the image is not a shared one, and for who may not change it; `Invalid` name;
-    /// `TooMany` members.
-    pub async fn replace_members(&self, who: &Caller, id: ImageId, members: BTreeMap<String, bool>) -> Result<Image> {
+    /// `NotFound`; `Forbidden` for a public or community image, and for who may not change it; `Invalid` name; `TooMany`
+    /// members.
+    pub async fn replace_members(
+        &self,
+        who: &Caller,
+        id: ImageId,
+        members: BTreeMap<String, Option<bool>>,
+    ) -> Result<Image> {
         let now = self.now();
         let replace = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
-            check_shared(image)?;
-            let kept = |account: &str, can_share: bool| match image.members.get(account) {
-                Some(member) if member.can_share == can_share => *member,
-                Some(member) => Member { can_share, updated_at: now, ..*member },
-                None => Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now },
-            };
-            image.members = members.iter().map(|(name, can_share)| (name.clone(), kept(name, *can_share))).collect();
+            open_to_members(image, now)?;
+            let kept = members.iter().map(|(name, can_share)| (name.clone(), member_as(image, name, *can_share, now)));
+            image.members = kept.collect();
             Ok(())
         };
         self.amend(who, id, replace).await
@@ -158,6 +163,32 @@ fn check_shared(image: &Image) -> Result<()> {
             Err(Error::new(Kind::Forbidden, "Only shared images have members."))
         }
     }
+}
+
+/// Makes a private image one that may have members. Those of an earlier time are not meant.
+fn open_to_members(image: &mut Image, now: Timestamp) -> Result<()> {
+    if image.visibility == Visibility::Private {
+        image.visibility = Visibility::Shared;
+        image.members.clear();
+        image.updated_at = Some(now);
+    }
+    check_shared(image)
+}
+
+/// A member as it will be.
+fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timestamp) -> Member {
+    match image.members.get(account) {
+        Some(member) if can_share.is_none_or(|can_share| can_share == member.can_share) => *member,
+        Some(member) => Member { can_share: !member.can_share, updated_at: now, ..*member },
+        None => {
+            let can_share = can_share.unwrap_or(false);
+            Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now }
+        }
+    }
+}
+
+fn may_not_share() -> Error {
+    Error::new(Kind::Forbidden, "Only who may change or share this image may add members.")
 }
 
 fn no_member(id: ImageId, account: &str) -> Error {

@@ -8,19 +8,21 @@ mod data_dir;
 mod desk;
 mod download;
 mod fill_in;
-mod holds;
 mod images;
 mod import;
 mod intake;
 mod kept;
 mod lanes;
 mod members;
+mod pace;
 mod publish;
 mod removal;
 mod resumable;
 mod saving;
 mod source;
+mod staging;
 mod sweep;
+mod tasks;
 mod upload;
 mod verify;
 
@@ -35,14 +37,15 @@ pub use self::access::{Caller, Shown};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
-use self::holds::Holds;
-use self::import::Imports;
-pub use self::import::{ImportMethod, Stage, Task};
 use self::lanes::Hub;
+pub use self::pace::{Pace, Patience, too_slow};
 pub use self::resumable::{Append, Progress, taken_over};
 pub use self::source::Source;
+pub use self::staging::Stage;
 pub use self::sweep::Swept;
-pub use self::upload::Upload;
+use self::tasks::Tasks;
+pub use self::tasks::{ImportMethod, Task};
+pub use self::upload::{Target, Upload};
 use crate::blob::{BlobStore, Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
@@ -70,6 +73,8 @@ pub struct Limits {
     pub free_bytes_min: u64,
     /// What is not asked of the bytes of an image.
     pub inspect: Rules,
+    /// How slowly bytes may come that the service itself fetches.
+    pub patience: Patience,
     /// Whether images get a sha512 besides what they always get.
     pub sha512: bool,
 }
@@ -87,8 +92,7 @@ pub struct Registry {
     boot: Uuid,
     uploads: Arc<Semaphore>,
     desks: Desks,
-    holds: Holds,
-    imports: Imports,
+    tasks: Tasks,
     hub: Hub,
     buffers: Buffers,
 }
@@ -113,8 +117,7 @@ impl Registry {
             boot: Uuid::new_v4(),
             uploads,
             desks: Desks::default(),
-            holds: Holds::default(),
-            imports: Imports::default(),
+            tasks: Tasks::default(),
             hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
             limits,

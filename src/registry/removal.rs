@@ -35,11 +35,6 @@ impl Registry {
 
     /// The second half of a removal. What fails here is tried again by the sweep.
     pub(super) async fn remove_deleted(&self, image: Image) {
-        let _hold = self.holds.hold(image.id);
-        // Somebody else may have brought it to its end, and the id and its file names may be another image's by now.
-        if !self.catalog.get(image.id).await.is_ok_and(|row| row.revision == image.revision) {
-            return;
-        }
         let stored = image.parts.iter().filter_map(|part| match &part.location {
             Location::Stored { key, .. } => Some(key.clone()),
             Location::File { .. } | Location::Http { .. } => None,

@@ -98,7 +98,7 @@ impl Registry {
         let begun = tokio::spawn(async move {
             let Claim { size, digests } = claim;
             let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
-            let (mut saving, key) = registry.expect_bytes(&who, into, &patch, &claim, Some(resumable)).await?;
+            let (mut saving, key) = registry.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
             let kept = async { registry.store.begin(&key, None).await?.keep().await };
             if let Err(error) = kept.await {
                 // What it left is of nobody's as soon as the row is back.
@@ -124,7 +124,7 @@ impl Registry {
         self.progress_now(who, id).await
     }
 
-    async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    pub(super) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
         let image = self.get(who, id).await?;
         who.may_change(&image)?;
         Progress::of(image)
@@ -323,6 +323,11 @@ impl Append {
     /// How many there will be, if that is known.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Says that what came is all there is.
+    pub(super) fn ends_here(&mut self) {
+        self.size = Some(self.received());
     }
 
     /// Ends the request, and not the upload: what was taken is durable when this returns.

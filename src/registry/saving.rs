@@ -8,7 +8,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Registry;
-use super::holds::Hold;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Fallback, Image, ImageId, Status};
@@ -22,8 +21,6 @@ pub(super) struct Saving {
     id: ImageId,
     /// Whether there is something to put back.
     armed: bool,
-    /// Until the bytes are where they belong, or gone.
-    _hold: Hold,
 }
 
 impl Saving {
@@ -37,20 +34,20 @@ impl Saving {
     pub(super) async fn begin(registry: &Arc<Registry>, image: Image, new: bool) -> Result<Self> {
         let (registry, id) = (Arc::clone(registry), image.id);
         let task = tokio::spawn(async move {
-            let (hold, catalog) = (registry.holds.hold(id), &registry.catalog);
+            let catalog = &registry.catalog;
             if new {
                 catalog.insert(image).await?
             } else {
                 catalog.replace(image).await?
             };
-            Ok(Self { registry, id, armed: true, _hold: hold })
+            Ok(Self { registry, id, armed: true })
         });
         task.await.map_err(Error::internal)?
     }
 
     /// An image that is in this state already, with nobody else's responsibility for it. As after [`Saving::disarm`].
     pub(super) fn adopt(registry: &Arc<Registry>, id: ImageId) -> Self {
-        Self { registry: Arc::clone(registry), id, armed: false, _hold: registry.holds.hold(id) }
+        Self { registry: Arc::clone(registry), id, armed: false }
     }
 
     pub(super) fn id(&self) -> ImageId {
@@ -61,11 +58,25 @@ impl Saving {
         &self.registry
     }
 
+    /// Whether there is something to put back.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// Hands the responsibility on, to be taken up by hand: dropping what this returns does nothing, and leaves the
     /// row to the next start.
     pub(super) fn disarm(&mut self) -> Self {
         self.armed = false;
         Self::adopt(&self.registry, self.id)
+    }
+
+    /// Whether the row still waits for this upload.
+    ///
+    /// # Errors
+    /// `NotFound` when the image was removed meanwhile.
+    pub(super) async fn check(&self) -> Result<()> {
+        let row = self.registry.catalog.get(self.id).await?;
+        if is_saving(&row, self.registry.boot) { Ok(()) } else { Err(not_found(self.id)) }
     }
 
     /// Makes the row what the upload made of it.

@@ -71,8 +71,9 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     assert_eq!(kind(registry.add_tag(&you, id, "t").await), Kind::Forbidden);
     assert_eq!(kind(registry.remove_member(&you, id, "you").await), Kind::Forbidden);
     assert_eq!(kind(registry.add_member(&you, id, "other", false).await), Kind::Forbidden);
-    assert_eq!(kind(registry.set_member_can_share(&you, id, "you", true).await), Kind::Forbidden);
-    let changed = registry.set_member_can_share(&me, id, "you", true).await.unwrap();
+    assert_eq!(kind(registry.share_with(&you, id, "you", Some(true)).await), Kind::Forbidden);
+    assert_eq!(kind(registry.share_with(&you, id, "other", None).await), Kind::Forbidden);
+    let changed = registry.share_with(&me, id, "you", Some(true)).await.unwrap();
     assert_eq!((changed.status, changed.can_share), (MemberStatus::Accepted, true));
     registry.add_member(&you, id, "other", false).await.unwrap();
     assert!(registry.get(&other, id).await.is_ok());
@@ -92,7 +93,10 @@ async fn only_shared_images_have_members() {
         let id = bench.mine("not shared", visibility).await.id;
         assert_eq!(kind(registry.members(&me, id).await), Kind::Forbidden);
         assert_eq!(kind(registry.add_member(&me, id, "you", true).await), Kind::Forbidden);
-        assert_eq!(kind(registry.replace_members(&me, id, BTreeMap::new()).await), Kind::Forbidden);
+        if visibility != Visibility::Private {
+            assert_eq!(kind(registry.share_with(&me, id, "you", None).await), Kind::Forbidden);
+            assert_eq!(kind(registry.replace_members(&me, id, BTreeMap::new()).await), Kind::Forbidden);
+        }
         let error = registry.remove_member(&me, id, "you").await.unwrap_err();
         assert_eq!(error.message(), "Only shared images have members.");
     }
@@ -103,18 +107,45 @@ async fn members_are_replaced_and_who_stays_keeps_its_status() {
     let bench = Bench::new();
     let (registry, me) = (&bench.registry, user("me"));
     let id = bench.mine("a", Visibility::Shared).await.id;
-    for account in ["gone", "stays"] {
-        registry.add_member(&me, id, account, false).await.unwrap();
+    for (account, can_share) in [("gone", None), ("stays", None), ("shares", Some(true))] {
+        registry.share_with(&me, id, account, can_share).await.unwrap();
     }
     registry.set_member_status(&user("stays"), id, "stays", MemberStatus::Accepted).await.unwrap();
-    let members = BTreeMap::from([("stays".to_owned(), true), ("new".to_owned(), false)]);
-    registry.replace_members(&me, id, members).await.unwrap();
+    let wanted = [("stays", Some(true)), ("new", None), ("shares", None)];
+    let members = wanted.map(|(name, can_share)| (name.to_owned(), can_share));
+    registry.replace_members(&me, id, members.into()).await.unwrap();
     let found = registry.members(&me, id).await.unwrap();
     let found: Vec<_> = found.iter().map(|(name, m)| (name.as_str(), m.status, m.can_share)).collect();
-    assert_eq!(found, [("new", MemberStatus::Pending, false), ("stays", MemberStatus::Accepted, true)]);
-    let many = (0..=crate::image::change::MEMBERS_MAX).map(|n| (n.to_string(), false)).collect();
+    let (pending, accepted) = (MemberStatus::Pending, MemberStatus::Accepted);
+    assert_eq!(found, [("new", pending, false), ("shares", pending, true), ("stays", accepted, true)]);
+    let many = (0..=crate::image::change::MEMBERS_MAX).map(|n| (n.to_string(), None)).collect();
     assert_eq!(kind(registry.replace_members(&me, id, many).await), Kind::TooMany);
-    assert_eq!(registry.members(&me, id).await.unwrap().len(), 2);
+    assert_eq!(kind(registry.replace_members(&user("shares"), id, BTreeMap::new()).await), Kind::Forbidden);
+    assert_eq!(registry.members(&me, id).await.unwrap().len(), 3);
+}
+
+/// For a protocol that knows images for everyone and others, and shares the others.
+#[tokio::test]
+async fn a_private_image_becomes_a_shared_one_with_its_first_member() {
+    let bench = Bench::new();
+    let (registry, me, you) = (&bench.registry, user("me"), user("you"));
+    let id = bench.mine("a", Visibility::Shared).await.id;
+    registry.share_with(&me, id, "former", Some(true)).await.unwrap();
+    let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
+    registry.update(&me, id, &hide, None, &Claim::default()).await.unwrap();
+    assert_eq!(kind(registry.share_with(&user("former"), id, "former", None).await), Kind::NotFound);
+
+    registry.share_with(&me, id, "you", None).await.unwrap();
+    let image = registry.get(&you, id).await.unwrap();
+    assert_eq!(image.visibility, Visibility::Shared);
+    assert_eq!(image.members.keys().collect::<Vec<_>>(), ["you"], "those of an earlier time stay away");
+    let again = registry.share_with(&me, id, "you", None).await.unwrap();
+    assert_eq!(again, image.members["you"], "what is so already is left alone");
+
+    registry.update(&me, id, &hide, None, &Claim::default()).await.unwrap();
+    registry.replace_members(&me, id, [("you".to_owned(), Some(true))].into()).await.unwrap();
+    let member = registry.get(&you, id).await.unwrap().members["you"];
+    assert_eq!((member.status, member.can_share), (MemberStatus::Pending, true));
 }
 
 #[tokio::test]
@@ -239,6 +270,7 @@ async fn edits_that_meet_are_made_one_after_the_other() {
     assert_eq!(kind(bench.registry.edit(&user("you"), id, |_| Ok(named("b"))).await), Kind::Forbidden);
 }
 
+/// Who knows an image by its id never gets another for it, and bytes that are on their way never get into another.
 #[tokio::test]
 async fn an_id_may_be_chosen_once() {
     let bench = Bench::new();
@@ -246,36 +278,36 @@ async fn an_id_may_be_chosen_once() {
     let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Claim::default()).await;
     assert_eq!(create().await.unwrap().id, id);
     assert_eq!(kind(create().await), Kind::AlreadyExists);
-    registry.delete(&ROOT, id).await.unwrap();
-    create().await.unwrap();
-}
-
-/// The bytes of an image that is gone never get into the next one of its id.
-#[tokio::test]
-async fn an_id_is_taken_while_bytes_of_an_earlier_image_are_on_their_way() {
-    let bench = Bench::new();
-    let (registry, id) = (&bench.registry, ImageId::random());
-    let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Claim::default()).await;
-    create().await.unwrap();
     let mut upload = begin(registry, Some(id), Claim::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     registry.delete(&ROOT, id).await.unwrap();
     assert_eq!(kind(create().await), Kind::AlreadyExists);
     assert_eq!(kind(upload.finish(&ImagePatch::default()).await), Kind::NotFound);
-    create().await.unwrap();
-
-    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
-    let append = registry.append(&ROOT, begun.image.id, 0, None).await.unwrap();
-    registry.delete(&ROOT, id).await.unwrap();
     assert_eq!(kind(create().await), Kind::AlreadyExists);
-    append.pause().await.unwrap_err();
-    create().await.unwrap();
+}
 
-    // A sweep that read its list before: what it would remove is another image's now.
-    let gone = Image { revision: 1, status: crate::image::Status::Deleting, ..registry.get(&ROOT, id).await.unwrap() };
-    let mut upload = begin(registry, Some(id), Claim::default()).await.unwrap();
-    upload.write(content()).await.unwrap();
-    let image = upload.finish(&ImagePatch::default()).await.unwrap();
-    registry.remove_deleted(Image { parts: image.parts.clone(), ..gone }).await;
-    assert!(registry.open(&ROOT, &image, None).await.is_ok());
+/// Under an id of its own or not: what began stays, and says that it failed.
+#[tokio::test]
+async fn a_kept_image_outlives_its_upload() {
+    let bench = Bench::new();
+    let (registry, id) = (&bench.registry, ImageId::random());
+    let claim = || Claim { size: Some(3), ..Claim::default() };
+    for chosen in [Some(id), None] {
+        let upload = async || registry.upload(&ROOT, Target::Kept(chosen), &named("a"), claim()).await;
+        let mut first = upload().await.unwrap();
+        let made = first.image();
+        assert!(chosen.is_none_or(|id| id == made));
+        if chosen.is_some() {
+            assert_eq!(kind(upload().await.map(drop)), Kind::AlreadyExists);
+        }
+        first.write("ab".into()).await.unwrap();
+        assert_eq!(kind(first.finish(&ImagePatch::default()).await), Kind::DigestMismatch);
+        assert_eq!(registry.get(&ROOT, made).await.unwrap().status, crate::image::Status::Failed);
+        let mut again = registry.upload(&ROOT, Target::Existing(made), &ImagePatch::default(), claim()).await.unwrap();
+        again.write("abc".into()).await.unwrap();
+        assert_eq!(again.finish(&ImagePatch::default()).await.unwrap().size(), Some(3));
+    }
+    let late = registry.upload(&ROOT, Target::Kept(Some(id)), &named("a"), claim()).await;
+    assert_eq!(kind(late.map(drop)), Kind::AlreadyExists);
+    assert_eq!(registry.get(&ROOT, id).await.unwrap().size(), Some(3), "who came too late changes nothing");
 }

@@ -24,6 +24,7 @@ impl Registry {
     pub(super) async fn inspect(&self, source: Source, format: Option<Format>) -> Result<Part> {
         match source {
             Source::Http(url) => {
+                let url = self.fetcher.canonical(&url)?;
                 let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
                 Ok(Part {
                     kind: PartKind::Whole,
@@ -60,7 +61,7 @@ pub(super) fn without_query(url: &str) -> &str {
 }
 
 /// The caller named the URL, so naming it back tells nothing new.
-fn nothing_at(error: FetchError, url: &str) -> Error {
+pub(super) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
         FetchError::NotFound => Error::new(Kind::NotFound, format!("No image file found at {}", without_query(url))),
         other => other.into(),

@@ -24,7 +24,15 @@ pub(super) struct Bench {
 }
 
 fn limits() -> Limits {
-    Limits { image_bytes_max: 1 << 30, uploads_max: 2, free_bytes_min: 0, inspect: Rules::default(), sha512: false }
+    let patience = Patience { idle: Duration::from_secs(30), bytes_per_second_min: 1 };
+    Limits {
+        image_bytes_max: 1 << 30,
+        uploads_max: 2,
+        free_bytes_min: 0,
+        inspect: Rules::default(),
+        sha512: false,
+        patience,
+    }
 }
 
 fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::images::not_for_bytes;
+use super::images::{RETRIES_MAX, not_for_bytes, outrun};
 use super::intake::{Intake, over, too_large};
 use super::publish::{Received, publish};
 use super::saving::Saving;
@@ -20,11 +20,33 @@ pub struct Upload {
     saving: Saving,
     key: BlobKey,
     who: Caller,
+    /// Bytes since the row was last looked at.
+    unseen: u64,
+}
+
+/// After so many bytes it is looked whether the image is still there: who removes it ends its upload.
+const LOOK_BYTES: u64 = 64 << 20;
+
+/// Which image bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A new one, of which nothing is left if its bytes do not come to their end.
+    New,
+    /// A new one, under this id if the caller chose one, that has failed then and may be tried again.
+    Kept(Option<ImageId>),
+    /// One that is there, and has failed then.
+    Existing(ImageId),
+}
+
+impl From<Option<ImageId>> for Target {
+    fn from(id: Option<ImageId>) -> Self {
+        id.map_or(Self::New, Self::Existing)
+    }
 }
 
 impl Registry {
-    /// Begins the upload of a new image, or into one that takes bytes. If it does not come to its end nothing is left of
-    /// the new one; the other has failed and may be tried again.
+    /// Begins the upload of a new image, or into one that takes bytes. What is left if it does not come to its end, the
+    /// [`Target`] says.
     ///
     /// # Errors
     /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
@@ -32,43 +54,60 @@ impl Registry {
     pub async fn upload(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: impl Into<Target>,
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
         let slot = self.upload_slot()?;
-        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let (saving, key) = self.expect_bytes(who, into.into(), patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
         let intake = Intake::start(self, writer, 0, self.hub.begin(), claim, slot)?;
-        Ok(Upload { intake: Some(intake), saving, key, who: who.clone() })
+        Ok(Upload { intake: Some(intake), saving, key, who: who.clone(), unseen: 0 })
     }
 
     /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
     pub(super) async fn expect_bytes(
         self: &Arc<Self>,
         who: &Caller,
-        into: Option<ImageId>,
+        into: Target,
         patch: &ImagePatch,
         claim: &Claim,
         resumable: Option<Resumable>,
     ) -> Result<(Saving, BlobKey)> {
-        let mut image = match into {
-            None => {
-                self.check_room(claim).await?;
-                self.draft(who, patch).await?
+        self.check_room(claim).await?;
+        for _ in 0..RETRIES_MAX {
+            let image = match into {
+                Target::New | Target::Kept(None) => self.draft(who, patch).await?,
+                Target::Kept(Some(id)) => Image { id, ..self.draft(who, patch).await? },
+                Target::Existing(id) => self.waiting(who, id, patch).await?,
+            };
+            match self.begin_saving(image, into, resumable).await {
+                // Its metadata was changed meanwhile, or somebody else began; the next look tells.
+                Err(error) if error.kind() == Kind::Precondition => {}
+                begun => return begun,
             }
-            Some(id) => {
-                let mut image = self.get(who, id).await?;
-                who.may_change(&image)?;
-                if !image.status.takes_bytes() {
-                    return Err(not_for_bytes());
-                }
-                self.check_room(claim).await?;
-                self.change(who, &mut image, patch).await?;
-                image.updated_at = Some(self.now());
-                image
-            }
-        };
+        }
+        Err(outrun())
+    }
+
+    /// An image that waits for bytes, with a patch on it.
+    async fn waiting(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Image> {
+        let mut image = self.get(who, id).await?;
+        who.may_change(&image)?;
+        if !image.status.takes_bytes() {
+            return Err(not_for_bytes());
+        }
+        self.change(who, &mut image, patch).await?;
+        image.updated_at = Some(self.now());
+        Ok(image)
+    }
+
+    async fn begin_saving(
+        self: &Arc<Self>,
+        mut image: Image,
+        into: Target,
+        resumable: Option<Resumable>,
+    ) -> Result<(Saving, BlobKey)> {
         match image.store {
             None | Some(StoreName::File) => {}
             Some(StoreName::Http) => return Err(Error::invalid("Cannot post an image file to a HTTP backend")),
@@ -76,15 +115,12 @@ impl Registry {
                 return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
             }
         }
-        let fallback = if into.is_none() { Fallback::Discard } else { Fallback::Fail };
+        let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
         let key = BlobKey::whole(image.id, image.format);
-        let saving = Saving::begin(self, image, into.is_none()).await.map_err(|error| match error.kind() {
-            Kind::Precondition => not_for_bytes().because(error),
-            _ => error,
-        })?;
-        Ok((saving, key))
+        let new = !matches!(into, Target::Existing(_));
+        Ok((Saving::begin(self, image, new).await?, key))
     }
 
     /// Whether there is room for another upload of this size.
@@ -119,6 +155,11 @@ impl Registry {
 }
 
 impl Upload {
+    /// The image that gets the bytes.
+    pub fn image(&self) -> ImageId {
+        self.saving.id()
+    }
+
     /// Adds to what the sender says of its bytes: a form may say it behind them.
     pub fn claim(&mut self, more: Claim) {
         if let Some(intake) = &mut self.intake {
@@ -129,10 +170,16 @@ impl Upload {
     /// Takes a chunk. After an error the upload is over, and the image is as if it had not been tried.
     ///
     /// # Errors
-    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`.
+    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the image
+    /// was removed meanwhile.
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
         let Some(intake) = &mut self.intake else { return Err(over()) };
-        let outcome = intake.take(chunk).await;
+        self.unseen += chunk.len() as u64;
+        let mut outcome = intake.take(chunk).await;
+        if outcome.is_ok() && self.unseen >= LOOK_BYTES {
+            self.unseen = 0;
+            outcome = self.saving.check().await;
+        }
         if outcome.is_err() {
             self.give_up().await;
         }
@@ -169,7 +216,10 @@ impl Upload {
         if let Some(intake) = self.intake.take() {
             intake.abort().await;
         }
-        self.saving.put_back().await;
+        // Once: the image may wait for another upload by now.
+        if self.saving.is_armed() {
+            self.saving.put_back().await;
+        }
     }
 }
 

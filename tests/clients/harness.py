@@ -1,5 +1,6 @@
 """What the suites of OpenStack's clients share: a server with its users, and the clients' commands."""
 
+import atexit
 import functools
 import hashlib
 import http.server
@@ -29,6 +30,8 @@ class Server:
         self.process = subprocess.Popen(
             [VISOR, "serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file", ready, "--data-dir", self.path("data"), *options],
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
+        # Should nothing come to the point of stopping it.
+        atexit.register(self.process.kill)
         for _ in range(300):
             if os.path.exists(ready):
                 break

@@ -193,6 +193,8 @@ fn an_id_can_be_chosen_once() {
     assert_eq!(client.create(&json!({ "id": id })), id);
     assert_eq!(client.post("/v2/images", &json!({ "id": id })).status, 409);
     assert_eq!(client.post("/v2/images", &json!({ "id": "mine" })).status, 400);
+    assert_eq!(client.delete(&format!("/v2/images/{id}")).status, 204);
+    assert_eq!(client.post("/v2/images", &json!({ "id": id })).status, 409, "others may know another image by it");
 }
 
 #[test]
@@ -474,7 +476,7 @@ fn staged_bytes_survive_a_restart() {
 }
 
 /// Answers every request with this, until the test ends. Its port.
-fn upstream(answer: &'static str) -> u16 {
+pub(crate) fn upstream(answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -10,6 +10,7 @@ mod crash;
 mod downloads;
 mod errors;
 mod glance;
+mod glance_v1;
 mod harness;
 mod identity;
 mod images;

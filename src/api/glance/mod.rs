@@ -3,26 +3,35 @@
 
 mod body;
 mod error;
+mod params;
 mod spell;
+mod v1;
 mod v2;
 mod versions;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::guard::fn_guard;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope};
+
+use percent_encoding::percent_decode_str;
 
 use self::error::{no_method, render};
+use self::params::no_marker;
 use super::auth::{AuthRules, bearer};
 use crate::blob::Buffers;
-use crate::error::Result;
-use crate::http::body::Patience;
+use crate::error::{Error, Kind, Result};
+use crate::http::headers::text;
 use crate::http::observe::RequestId;
-use crate::registry::{Caller, Registry};
+use crate::image::query::Query;
+use crate::image::{Image, ImageId, ImageKind};
+use crate::registry::{Caller, Patience, Registry, Shown};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -42,6 +51,35 @@ impl Glance {
         bearer(request, &self.auth, self.registry.now())
     }
 
+    /// Which of these images are a kernel or a ramdisk that the caller knows of.
+    async fn companions(&self, who: &Caller, ids: Vec<ImageId>) -> Result<BTreeMap<ImageId, ImageKind>> {
+        let mut companions = BTreeMap::new();
+        for id in ids {
+            match self.registry.companion(who, id).await {
+                Ok(Some(kind)) => _ = companions.insert(id, kind),
+                Ok(None) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(companions)
+    }
+
+    /// A page of a list, which begins behind `marker`, if there is one.
+    async fn page(&self, who: &Caller, shown: Shown, query: Query, marker: Option<ImageId>) -> Result<Vec<Image>> {
+        let after = match marker {
+            Some(id) => match self.registry.cursor(who, id, &query.sort).await {
+                Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
+                cursor => Some(cursor?),
+            },
+            None => None,
+        };
+        match query.limit {
+            0 => Ok(Vec::new()),
+            _ => Ok(self.registry.list(who, shown, Query { after, ..query }).await?.images),
+        }
+    }
+
     /// What every handler does around its own work.
     async fn answer(
         &self,
@@ -59,11 +97,35 @@ fn at(path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) ->
     routes(web::resource(path)).default_service(web::to(refused))
 }
 
+/// A part of the path, as it was before it was written into a URL.
+fn part(request: &HttpRequest, name: &str) -> Result<String> {
+    let text = request.match_info().get(name).unwrap_or_default();
+    let text = percent_decode_str(text).decode_utf8().map(String::from);
+    text.map_err(|_| Error::invalid("The path is not UTF-8."))
+}
+
 /// Adds the routes.
 pub fn mount(app: &mut ServiceConfig, glance: &Glance) {
     app.app_data(Data::new(glance.clone()));
     versions::mount(app);
+    v1::mount(app);
     v2::mount(app);
+}
+
+/// Adds the routes that are told from those of other protocols only by what the client accepts. They come before those.
+pub fn mount_by_accept(app: &mut ServiceConfig) {
+    v1::mount_by_accept(app);
+    v2::mount_by_accept(app);
+}
+
+/// Glance's other way to choose a version: a path without one, and this media type in `Accept`.
+fn unversioned(media_type: &'static str) -> Scope {
+    web::scope("").guard(fn_guard(move |asked| {
+        let accept = text(asked.head().headers(), header::ACCEPT).unwrap_or_default();
+        let accepts = accept.split([',', ';']).any(|part| part.trim() == media_type);
+        // Paths with a version choose by it.
+        accepts && ["/images", "/shared-images"].iter().any(|path| asked.head().uri.path().starts_with(path))
+    }))
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");

@@ -33,6 +33,17 @@ pub(super) fn properties(image: &Image) -> BTreeMap<&str, String> {
     all
 }
 
+/// Whether an image has a property.
+pub(super) fn has_property(image: &Image, name: &str) -> bool {
+    let attribute = match name {
+        ARCHITECTURE => image.architecture.is_some(),
+        KERNEL => image.kernel.is_some(),
+        RAMDISK => image.ramdisk.is_some(),
+        _ => false,
+    };
+    attribute || image.properties.contains_key(name)
+}
+
 /// Sets a property, or removes it. `companions` are the images that are known to be a kernel or a ramdisk: other ids stay
 /// texts, for Glance refers to images that it does not have.
 pub(super) fn set_property(

@@ -20,8 +20,7 @@ use self::login::Holder;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::account::attempts::Attempts;
 use crate::error::Result;
-use crate::http::body::Patience;
-use crate::registry::Registry;
+use crate::registry::{Patience, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]

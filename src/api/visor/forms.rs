@@ -15,10 +15,9 @@ use super::Visor;
 use super::images::save_meta;
 use super::meta::{Fields, With};
 use crate::error::{Error, Kind, Result};
-use crate::http::body::{Pace, too_slow};
 use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
-use crate::registry::{Caller, Upload};
+use crate::registry::{Caller, Pace, Upload, too_slow};
 
 /// Most fields of a form: more than an image can have of known and free attributes together.
 const FIELDS_MAX: usize = 160;

@@ -20,8 +20,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use crate::api::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
-use crate::http::body::Patience;
-use crate::registry::{Caller, Registry};
+use crate::registry::{Caller, Patience, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]

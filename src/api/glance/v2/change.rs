@@ -74,7 +74,7 @@ impl Hand<'_> {
             "os_hidden" => patch.hidden = Some(flag(name, value)?),
             "tags" => patch.tags = Some(tags(value)?),
             "owner" => self.owner(patch, optional_text(name, value)?)?,
-            // None is the same as not to say it.
+            // Clients that copy an image send these as they found them.
             spell::KERNEL | spell::RAMDISK => {
                 spell::set_property(patch, name, optional_text(name, value)?, &self.companions);
             }
@@ -121,13 +121,14 @@ impl Hand<'_> {
 
 /// Whether an image has an attribute or a property of this name.
 pub(super) fn has(image: &Image, name: &str) -> bool {
-    BASE.contains(&name) || READ_ONLY.contains(&name) || spell::properties(image).contains_key(name)
+    BASE.contains(&name) || READ_ONLY.contains(&name) || spell::has_property(image, name)
 }
 
 /// The ids among the values of names that refer to another image.
 pub(super) fn referred<'a>(pairs: impl Iterator<Item = (&'a str, &'a Value)>) -> Vec<ImageId> {
     let refers = pairs.filter(|(name, _)| [spell::KERNEL, spell::RAMDISK].contains(name));
-    refers.filter_map(|(_, value)| value.as_str()?.parse().ok()).collect()
+    let ids: BTreeSet<ImageId> = refers.filter_map(|(_, value)| value.as_str()?.parse().ok()).collect();
+    ids.into_iter().collect()
 }
 
 fn check_name(name: &str) -> Result<()> {

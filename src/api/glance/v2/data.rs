@@ -21,8 +21,9 @@ pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: 
         let who = glance.caller(&request)?;
         let (id, claim) = announced(&request, &glance, &who).await?;
         let upload = glance.registry.upload(&who, Some(id), &Default::default(), claim).await?;
-        let upload = Body::new(payload, glance.patience).fill(upload).await?;
-        Ok(upload.finish(&Default::default()).await)
+        let received =
+            async { Body::new(payload, glance.patience).fill(upload).await?.finish(&Default::default()).await };
+        Ok(received.await)
     };
     match uploaded.await {
         Ok(Ok(_)) => HttpResponse::NoContent().finish(),

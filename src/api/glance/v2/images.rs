@@ -1,7 +1,5 @@
 //! The handlers of images: parse, call, render.
 
-use std::collections::BTreeMap;
-
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -10,33 +8,19 @@ use serde_json::Value;
 use super::super::error::render_as;
 use super::super::{Glance, body, json as answer_json};
 use super::change::{Hand, referred};
-use super::query::{ListQuery, link, no_marker};
+use super::query::{ListQuery, link};
 use super::render::{Page, Shown};
 use super::{id_of, info, patch};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::image::query::Query;
-use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
-use crate::registry::{Caller, Claim};
+use crate::image::{Image, ImagePatch, Visibility};
+use crate::registry::Claim;
 
 impl Glance {
     fn show<'a>(&self, image: &'a Image) -> Shown<'a> {
         Shown { image, import: self.registry.import_of(image) }
-    }
-
-    /// Which of these images are a kernel or a ramdisk that the caller knows of.
-    async fn companions(&self, who: &Caller, ids: Vec<ImageId>) -> Result<BTreeMap<ImageId, ImageKind>> {
-        let mut companions = BTreeMap::new();
-        for id in ids {
-            match self.registry.companion(who, id).await {
-                Ok(Some(kind)) => _ = companions.insert(id, kind),
-                Ok(None) => {}
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(companions)
     }
 }
 
@@ -74,17 +58,7 @@ fn not_an_id() -> Error {
 pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let ListQuery { shown, filter, sort, limit, marker } = ListQuery::parse(request.query_string())?;
-        let after = match marker {
-            Some(id) => match glance.registry.cursor(&who, id, &sort).await {
-                Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
-                cursor => Some(cursor?),
-            },
-            None => None,
-        };
-        let images = match limit {
-            0 => Vec::new(),
-            limit => glance.registry.list(&who, shown, Query { filter, sort, limit, after }).await?.images,
-        };
+        let images = glance.page(&who, shown, Query { filter, sort, limit, after: None }, marker).await?;
         let last = images.last().filter(|_| images.len() == limit);
         let page = Page {
             images: images.iter().map(|image| glance.show(image)).collect(),

@@ -39,7 +39,7 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
                 return conflict("An image that is active cannot be the target of an import.");
             }
             (Method::Staged, _) => registry.import_staged(&who, image.id).await?,
-            (Method::Download(url), _) => registry.import_url(&who, image.id, url).await?,
+            (Method::Download(url), _) => registry.import_url(&who, image.id, &url).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });

@@ -13,17 +13,27 @@ mod schemas;
 mod sharing;
 mod tasks;
 
-use actix_web::HttpRequest;
+use actix_web::dev::HttpServiceFactory;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, Scope};
 
-use super::{at, identify, versions};
+use super::{at, identify, unversioned, versions};
 use crate::error::{Error, Kind, Result};
 use crate::image::ImageId;
 
 /// Adds the routes: under `/v2`, and under each of its minor versions, which Glance takes for the same.
 pub(super) fn mount(app: &mut ServiceConfig) {
-    let routes = web::scope("/v2{minor:(\\.[0-9]+)?}")
+    app.service(routes(web::scope("/v2{minor:(\\.[0-9]+)?}")));
+}
+
+/// Adds those that are chosen by `Accept`.
+pub(super) fn mount_by_accept(app: &mut ServiceConfig) {
+    app.service(routes(unversioned("application/vnd.openstack.images-v2")));
+}
+
+fn routes(scope: Scope) -> impl HttpServiceFactory {
+    scope
         .wrap(from_fn(identify))
         .configure(images_and_data)
         .configure(sharing::mount)
@@ -31,8 +41,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         .configure(info::mount)
         .configure(locations::mount)
         .configure(tasks::mount)
-        .default_service(web::to(versions::unknown));
-    app.service(routes);
+        .default_service(web::to(versions::unknown))
 }
 
 fn images_and_data(app: &mut ServiceConfig) {

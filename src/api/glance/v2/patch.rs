@@ -11,6 +11,9 @@ use crate::image::{Image, ImagePatch};
 pub(super) const TYPES: [&str; 2] =
     ["application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch"];
 
+/// More than an image has attributes and properties. Each is checked against the whole image.
+const OPERATIONS_MAX: usize = 256;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Add,
@@ -41,6 +44,9 @@ pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Oper
     };
     let list =
         body.as_array().ok_or_else(|| Error::invalid("Request body must be a JSON array of operation objects."))?;
+    if list.len() > OPERATIONS_MAX {
+        return Err(Error::invalid(format!("A patch has at most {OPERATIONS_MAX} operations.")));
+    }
     list.iter().map(|one| operation(one, strict)).collect()
 }
 

@@ -2,18 +2,13 @@
 
 use std::ops::Bound;
 
-use percent_encoding::percent_decode_str;
-
+use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
 use super::render::statuses;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
 use crate::registry::Shown;
-
-/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
-const LIMIT: usize = 25;
-const LIMIT_MAX: usize = 1000;
 
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
@@ -23,17 +18,6 @@ pub(super) struct ListQuery {
     pub(super) sort: Sort,
     pub(super) limit: usize,
     pub(super) marker: Option<ImageId>,
-}
-
-/// Names and values of a query string, decoded, in their order.
-fn pairs(query: &str) -> Result<Vec<(String, String)>> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
-        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
 }
 
 impl ListQuery {
@@ -48,7 +32,7 @@ impl ListQuery {
         let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());
         for (name, value) in pairs(query)? {
             match name.as_str() {
-                "limit" => limit = count(&name, &value)?.min(LIMIT_MAX),
+                "limit" => limit = params::limit(&value)?,
                 "marker" => marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort" => sort = Some(value),
                 "sort_key" => keys.push(sortable(&value)?),
@@ -72,6 +56,9 @@ impl ListQuery {
             (Some(_), false) => return Err(Error::invalid("Old and new sorting syntax cannot be combined.")),
             (None, _) => paired(keys, &directions)?,
         };
+        if keys.iter().enumerate().any(|(at, (key, _))| keys[..at].iter().any(|(earlier, _)| earlier == key)) {
+            return Err(Error::invalid("A list is sorted by a key once."));
+        }
         let filter = filter.and(Filter::Equals(Attr::Hidden, Value::Flag(hidden)));
         Ok(Self { shown, filter, sort: Sort::by_all(keys), limit, marker })
     }
@@ -99,38 +86,6 @@ fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
     keys.collect()
 }
 
-fn sortable(key: &str) -> Result<Attr> {
-    Ok(match key {
-        "name" => Attr::Name,
-        "status" => Attr::Status,
-        "container_format" => Attr::Container,
-        "disk_format" => Attr::Format,
-        "size" => Attr::Size,
-        "id" => Attr::Id,
-        "created_at" => Attr::CreatedAt,
-        "updated_at" => Attr::UpdatedAt,
-        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
-    })
-}
-
-fn direction(text: &str) -> Result<Direction> {
-    match text {
-        "asc" => Ok(Direction::Ascending),
-        "desc" => Ok(Direction::Descending),
-        other => Err(Error::invalid(format!("Invalid sort direction: {}.", other.escape_default()))),
-    }
-}
-
-fn count(name: &str, value: &str) -> Result<usize> {
-    let number =
-        value.parse::<u64>().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")));
-    number.map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-pub(super) fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
-}
-
 fn flag(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::invalid(format!("Invalid value for {name}: it is 'true' or 'false'.")))
 }
@@ -155,7 +110,7 @@ fn member_status(word: &str) -> Result<Option<MemberStatus>> {
 
 /// What a pair asks for.
 fn condition(name: String, value: String) -> Result<Filter> {
-    let of_any = |attr: Attr| Ok(Filter::Any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
+    let of_any = |attr: Attr| Ok(any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
     match name.as_str() {
         "name" => of_any(Attr::Name),
         "id" => of_any(Attr::Id),
@@ -163,7 +118,7 @@ fn condition(name: String, value: String) -> Result<Filter> {
         "container_format" => of_any(Attr::Container),
         "status" => {
             let meant = words(&value)?.into_iter().flat_map(|word| statuses(&word).iter());
-            Ok(Filter::Any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+            Ok(any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
         }
         "owner" => Ok(Filter::spelled(Attr::Owner, &value)),
         "checksum" => Ok(Filter::spelled(Attr::Checksum, &value)),
@@ -176,7 +131,7 @@ fn condition(name: String, value: String) -> Result<Filter> {
         "created_at" | "updated_at" => times(&name, &value),
         _ => match measured(&name) {
             Some((attr, bounds)) => {
-                let number = Value::Int(count(&name, &value)? as u64);
+                let number = Value::Int(count(&name, &value)?);
                 Ok(match bounds {
                     None => Filter::Equals(attr, number),
                     Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
@@ -186,6 +141,11 @@ fn condition(name: String, value: String) -> Result<Filter> {
             None => Ok(spell::property_is(name, value)),
         },
     }
+}
+
+/// One of these. A single one is itself: the planner knows more ways to it.
+fn any(mut choices: Vec<Filter>) -> Filter {
+    if choices.len() == 1 { choices.remove(0) } else { Filter::Any(choices) }
 }
 
 /// An attribute that is a number, and which bound of it a name means: the lower one, the upper one, or the number itself.
@@ -217,6 +177,9 @@ fn words(value: &str) -> Result<Vec<String>> {
             (c, Some(word)) => word.push(c),
             (_, None) => {}
         }
+    }
+    if words.len() > PARAMETERS_MAX {
+        return Err(Error::invalid(format!("A filter has at most {PARAMETERS_MAX} words.")));
     }
     if quoted {
         return Err(Error::invalid("Invalid filter value: the quote is not closed."));
@@ -263,6 +226,7 @@ pub(super) fn link(query: &str, marker: Option<ImageId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::params::LIMIT_MAX;
     use super::*;
     use crate::error::Kind;
     use crate::image::Status;
@@ -276,7 +240,7 @@ mod tests {
 
     #[test]
     fn pairs_become_conditions() {
-        let any = |attr, words: &[&str]| Filter::Any(words.iter().map(|word| Filter::spelled(attr, word)).collect());
+        let any = |attr, words: &[&str]| any(words.iter().map(|word| Filter::spelled(attr, word)).collect());
         assert_eq!(filter("name=a%3Ab+c"), any(Attr::Name, &["a:b c"]), "a colon is part of a name");
         assert_eq!(filter("name=in:a,%22b,c%22"), any(Attr::Name, &["a", "b,c"]));
         assert_eq!(filter("status=queued"), any(Attr::Status, &[Status::Queued.word(), Status::Failed.word()]));
@@ -301,10 +265,22 @@ mod tests {
             "sort=name:up",
             "name=%ff",
             "sort=name&sort_key=name",
+            "sort=name,size,name",
+            "sort_key=id&sort_key=id",
             "sort_key=name&sort_dir=asc&sort_dir=asc",
         ] {
             assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_asked_is_bounded() {
+        let tags = |count: usize| (0..count).map(|n| format!("tag={n}")).collect::<Vec<_>>().join("&");
+        assert!(ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        let words = |count: usize| format!("name=in:{}", vec!["x"; count].join(","));
+        assert!(ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
+        assert_eq!(ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]

@@ -117,18 +117,8 @@ fn image() -> Value {
         ("schema", path("Path of this schema")),
         ("stores", read_only(json!({ "type": "string", "description": "Where the data is, comma-separated" }))),
         ("architecture", property("The processor that the image is for")),
-        (
-            "kernel_id",
-            json!({
-                "type": ["null", "string"], "pattern": UUID, "is_base": false, "description": "The image of its kernel",
-            }),
-        ),
-        (
-            "ramdisk_id",
-            json!({
-                "type": ["null", "string"], "pattern": UUID, "is_base": false, "description": "The image of its ramdisk",
-            }),
-        ),
+        ("kernel_id", nullable_property("The image of its kernel")),
+        ("ramdisk_id", nullable_property("The image of its ramdisk")),
         ("os_distro", property("Name of the distribution, as in its os-release")),
         ("os_version", property("Version of the distribution")),
     ];
@@ -148,6 +138,11 @@ fn image() -> Value {
 /// A property that is usual, and not every image's.
 fn property(description: &str) -> Value {
     json!({ "type": "string", "is_base": false, "description": description })
+}
+
+/// The same of one that clients also send as nothing.
+fn nullable_property(description: &str) -> Value {
+    json!({ "type": ["null", "string"], "is_base": false, "description": description })
 }
 
 fn member() -> Value {

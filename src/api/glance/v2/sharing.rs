@@ -2,13 +2,12 @@
 
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::super::spell::{names, time};
-use super::super::{Glance, at, body, json as answer_json};
+use super::super::{Glance, at, body, json as answer_json, part};
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::image::{ImageId, Member, MemberStatus};
 
 /// Adds the routes.
@@ -20,13 +19,6 @@ pub(super) fn mount(app: &mut ServiceConfig) {
     app.service(at("/images/{id}/tags/{tag}", "PUT, DELETE", |at| {
         at.route(web::put().to(tag)).route(web::delete().to(untag))
     }));
-}
-
-/// A part of the path, as it was before it was written into a URL.
-fn part(request: &HttpRequest, name: &str) -> Result<String> {
-    let text = request.match_info().get(name).unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map(String::from);
-    text.map_err(|_| Error::invalid("The path is not UTF-8."))
 }
 
 fn entry(image: ImageId, account: &str, member: &Member) -> Value {

@@ -22,8 +22,7 @@ async fn of_image(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        let tasks: Vec<Value> =
-            glance.registry.imports().iter().filter(|task| task.image == image.id).map(detail).collect();
+        let tasks: Vec<Value> = glance.registry.imports(Some(image.id)).iter().map(detail).collect();
         Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "tasks": tasks })))
     });
     listed.await
@@ -33,7 +32,7 @@ async fn of_image(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
 async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         for_admins(&who)?;
-        let tasks: Vec<Value> = glance.registry.imports().iter().map(brief).collect();
+        let tasks: Vec<Value> = glance.registry.imports(None).iter().map(brief).collect();
         let page = json!({ "tasks": tasks, "first": "/v2/tasks", "schema": "/v2/schemas/tasks" });
         Ok(answer_json(&mut HttpResponse::Ok(), &page))
     });
@@ -45,7 +44,7 @@ async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         for_admins(&who)?;
         let id = request.match_info().get("id").unwrap_or_default();
-        let tasks = glance.registry.imports();
+        let tasks = glance.registry.imports(None);
         let task = tasks
             .iter()
             .find(|task| task.id.to_string() == id)

@@ -1,0 +1,82 @@
+//! What the query strings of both versions have in common.
+
+use percent_encoding::percent_decode_str;
+
+use crate::error::{Error, Result};
+use crate::image::Attr;
+use crate::image::query::Direction;
+
+/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
+pub(super) const LIMIT: usize = 25;
+pub(super) const LIMIT_MAX: usize = 1000;
+
+/// Parameters of a list, and words of one of them: every image is held against each.
+pub(super) const PARAMETERS_MAX: usize = 64;
+
+/// Names and values of a query string, decoded, in their order.
+///
+/// # Errors
+/// `Invalid` for what is not UTF-8, and for more than anybody needs.
+pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
+        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    if pairs.clone().count() > PARAMETERS_MAX {
+        return Err(Error::invalid(format!("A list has at most {PARAMETERS_MAX} parameters.")));
+    }
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
+}
+
+/// How many images a page has at the most.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn limit(value: &str) -> Result<usize> {
+    count("limit", value).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).min(LIMIT_MAX))
+}
+
+/// A number of something.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn count(name: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")))
+}
+
+/// The attribute that a list is to be sorted by.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn sortable(key: &str) -> Result<Attr> {
+    Ok(match key {
+        "name" => Attr::Name,
+        "status" => Attr::Status,
+        "container_format" => Attr::Container,
+        "disk_format" => Attr::Format,
+        "size" => Attr::Size,
+        "id" => Attr::Id,
+        "created_at" => Attr::CreatedAt,
+        "updated_at" => Attr::UpdatedAt,
+        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
+    })
+}
+
+/// Which way a list is to be sorted.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn direction(text: &str) -> Result<Direction> {
+    match text {
+        "asc" => Ok(Direction::Ascending),
+        "desc" => Ok(Direction::Descending),
+        other => Err(Error::invalid(format!("Invalid sort direction: {}.", other.escape_default()))),
+    }
+}
+
+/// The answer to a page that begins behind an image that is not there.
+pub(super) fn no_marker(text: &str) -> Error {
+    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
+}

@@ -1,0 +1,236 @@
+//! Lists of images: their query strings, and the pages.
+
+use std::ops::Bound;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value as Json, json};
+
+use super::super::params::{LIMIT, direction, limit, no_marker, pairs, sortable};
+use super::super::spell::{self, moment};
+use super::super::{Glance, json as answer_json};
+use super::meta::is_yes;
+use super::render::{self, status_word};
+use crate::error::{Error, Result};
+use crate::image::query::{Direction, Filter, Query, Sort};
+use crate::image::{Attr, Image, ImageId, Status, Value, Visibility};
+use crate::registry::{Caller, Shown};
+
+/// `GET /v1/images`
+pub(super) async fn brief(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    list(&request, &glance, render::brief).await
+}
+
+/// `GET /v1/images/detail`
+pub(super) async fn detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    list(&request, &glance, render::detail).await
+}
+
+async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json) -> HttpResponse {
+    let listed = glance.answer(request, async |who| {
+        let ListQuery { filter, public, sort, limit, marker } = ListQuery::parse(request.query_string())?;
+        let (shown, more) = public.of(&who);
+        let query = Query { filter: filter.and(more), sort, limit, after: None };
+        let images = glance.page(&who, shown, query, marker).await?;
+        let images: Vec<Json> = images.iter().map(shape).collect();
+        Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "images": images })))
+    });
+    listed.await
+}
+
+/// A list as it was asked for.
+#[derive(Debug, PartialEq)]
+struct ListQuery {
+    filter: Filter,
+    public: Public,
+    sort: Sort,
+    limit: usize,
+    marker: Option<ImageId>,
+}
+
+/// Which images an administrator wants to see; everybody else sees what there is to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Public {
+    /// What a list of anybody's has: public ones, one's own, and those shared with one.
+    #[default]
+    Usual,
+    /// Those that are not public.
+    No,
+    /// All.
+    Any,
+}
+
+impl Public {
+    fn of(self, who: &Caller) -> (Shown, Filter) {
+        // Nobody has to accept anything in v1.
+        let usual = Shown { community: false, member_status: None };
+        let all = Shown { community: true, ..usual };
+        match (self, who) {
+            (_, Caller::Anonymous | Caller::User(_)) => (usual, Filter::everything()),
+            (Self::No, _) => (all, Filter::spelled(Attr::Visibility, Visibility::Public.name()).negated()),
+            (Self::Usual, Caller::Admin(Some(name))) => (all, Caller::User(name.clone()).listed(usual)),
+            // Without accounts all images are one's own.
+            (Self::Usual | Self::Any, _) => (all, Filter::everything()),
+        }
+    }
+}
+
+impl ListQuery {
+    /// # Errors
+    /// `Invalid`. What has no meaning here is ignored, as Glance does.
+    fn parse(query: &str) -> Result<Self> {
+        let mut list = Self {
+            filter: Filter::everything(),
+            public: Public::default(),
+            sort: Sort::by(Attr::CreatedAt, Direction::Descending),
+            limit: LIMIT,
+            marker: None,
+        };
+        for (name, value) in pairs(query)? {
+            match name.as_str() {
+                "limit" => list.limit = limit(&value)?,
+                "marker" => list.marker = Some(value.parse().map_err(|()| no_marker(&value))?),
+                "sort_key" => list.sort.by = sortable(&value)?,
+                "sort_dir" => list.sort.direction = direction(&value)?,
+                "is_public" if value.eq_ignore_ascii_case("none") => list.public = Public::Any,
+                "is_public" if flag(&name, &value)? => list.public = Public::Usual,
+                "is_public" => list.public = Public::No,
+                _ => list.filter = list.filter.and(condition(&name, value)?),
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// What a pair asks for.
+fn condition(name: &str, value: String) -> Result<Filter> {
+    let spelled = |attr| Ok(Filter::spelled(attr, &value));
+    match name {
+        "name" => spelled(Attr::Name),
+        "disk_format" => spelled(Attr::Format),
+        "container_format" => spelled(Attr::Container),
+        "status" => {
+            let meant = Status::ALL.into_iter().filter(|status| status_word(*status) == value);
+            Ok(Filter::Any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+        }
+        "min_ram" => Ok(Filter::Equals(Attr::MinRam, Value::Int(number(name, &value)?))),
+        "min_disk" => Ok(Filter::Equals(Attr::MinDisk, Value::Int(number(name, &value)?))),
+        // What has no size is said to have none of 0 bytes.
+        "size_min" => Ok(match number(name, &value)? {
+            0 => Filter::everything(),
+            size => Filter::Within(Attr::Size, Bound::Included(Value::Int(size)), Bound::Unbounded),
+        }),
+        "size_max" => {
+            let over = Bound::Excluded(Value::Int(number(name, &value)?));
+            Ok(Filter::Within(Attr::Size, over, Bound::Unbounded).negated())
+        }
+        "protected" => Ok(Filter::Equals(Attr::Protected, Value::Flag(flag(name, &value)?))),
+        "changes-since" => {
+            let since = Bound::Included(Value::Time(moment(&value).ok_or_else(|| bad(name, &value))?));
+            let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);
+            Ok(Filter::Any(vec![within(Attr::CreatedAt), within(Attr::UpdatedAt)]))
+        }
+        // They are gone. To show others instead would be worse than nothing.
+        "deleted" if is_yes(&value) => Ok(Filter::nothing()),
+        _ => Ok(match name.strip_prefix("property-") {
+            Some(name) => spell::property_is(name.to_owned(), value),
+            None => Filter::everything(),
+        }),
+    }
+}
+
+fn bad(name: &str, value: &str) -> Error {
+    Error::invalid(format!("Bad value passed to filter {name} got {}", value.escape_default()))
+}
+
+fn number(name: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| bad(name, value))
+}
+
+/// Here a yes or a no, and nothing else.
+fn flag(name: &str, value: &str) -> Result<bool> {
+    let is_no = || ["0", "f", "false", "off", "n", "no"].iter().any(|no| no.eq_ignore_ascii_case(value.trim()));
+    if is_yes(value) || is_no() { Ok(is_yes(value)) } else { Err(bad(name, value)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::image::Timestamp;
+    use crate::image::change::tests::sample;
+
+    #[test]
+    fn pairs_become_conditions() {
+        let mut image = sample("a b");
+        image.properties.insert("os".into(), "linux".into());
+        (image.protected, image.min_ram) = (true, 64);
+        image.updated_at = Some(Timestamp(1_795_246_208_000_000));
+        for (query, passes) in [
+            ("", true),
+            ("name=a+b&unheard=x&owner=me", true),
+            ("name=a", false),
+            ("status=queued", true),
+            ("status=killed", false),
+            ("status=unheard", false),
+            ("protected=True&min_ram=64&min_disk=0", true),
+            ("protected=off", false),
+            ("size_min=0&size_max=0", true),
+            ("size_min=1", false),
+            ("property-os=linux", true),
+            ("property-os=plan9", false),
+            ("disk_format=raw", false),
+            ("changes-since=2026-11-21T07:30:08", true),
+            ("changes-since=2026-11-21T07:30:09Z", false),
+            ("deleted=False", true),
+            ("deleted=True", false),
+        ] {
+            assert_eq!(ListQuery::parse(query).unwrap().filter.passes(&image), passes, "{query}");
+        }
+        for bad in [
+            "size_min=abc",
+            "size_max=-1",
+            "min_ram=x",
+            "protected=maybe",
+            "is_public=maybe",
+            "changes-since=yesterday",
+            "limit=-1",
+            "marker=x",
+            "sort_key=owner",
+            "sort_dir=up",
+            "name=%ff",
+        ] {
+            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+    }
+
+    /// A row per image, a column per question: the usual, what is not public, all.
+    #[test]
+    fn administrators_choose_what_they_see() {
+        let image = |visibility, owner: Option<&str>| {
+            let image = sample("a");
+            Image { visibility, owner: owner.map(Into::into), ..image }
+        };
+        let queries = ["", "is_public=False", "is_public=None"];
+        let columns = |who: &Caller, image: &Image| {
+            queries.map(|query| {
+                let (shown, more) = ListQuery::parse(query).unwrap().public.of(who);
+                who.listed(shown).and(more).passes(image)
+            })
+        };
+        let (admin, user) = (Caller::Admin(Some("root".into())), Caller::User("me".into()));
+        for (image, of_admin, of_user) in [
+            (image(Visibility::Public, Some("me")), [true, false, true], [true; 3]),
+            (image(Visibility::Shared, Some("me")), [false, true, true], [true; 3]),
+            (image(Visibility::Private, Some("root")), [true; 3], [false; 3]),
+            (image(Visibility::Private, Some("you")), [false, true, true], [false; 3]),
+            (image(Visibility::Community, Some("you")), [false, true, true], [false; 3]),
+            (image(Visibility::Private, None), [false, true, true], [false; 3]),
+        ] {
+            assert_eq!(columns(&admin, &image), of_admin, "{image:?}");
+            assert_eq!(columns(&user, &image), of_user, "{image:?}");
+            let open = columns(&Caller::Admin(None), &image);
+            assert_eq!(open, [true, image.visibility != Visibility::Public, true], "{image:?}");
+        }
+    }
+}

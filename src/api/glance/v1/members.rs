@@ -1,0 +1,203 @@
+//! Whom an image is shared with. Nobody has to accept that here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::web::{self, Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, Resource};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::super::error::render as refuse;
+use super::super::{Glance, at, body, json as answer_json, part};
+use super::id_of;
+use crate::error::{Error, Kind, Result};
+use crate::image::query::Cursor;
+use crate::image::{Image, Visibility};
+use crate::registry::{Caller, Registry};
+
+/// Entries that are read and written at a time.
+const PAGE: usize = 500;
+
+/// The routes.
+pub(super) fn resources() -> [Resource; 3] {
+    [
+        at("/images/{id}/members", "GET, PUT", |at| at.route(web::get().to(list)).route(web::put().to(replace))),
+        at("/images/{id}/members/{member}", "PUT, DELETE", |at| {
+            at.route(web::put().to(share)).route(web::delete().to(remove))
+        }),
+        at("/shared-images/{tenant}", "GET", |at| at.route(web::get().to(shared_with))),
+    ]
+}
+
+impl Glance {
+    /// The image whose members are to be changed. Who may not is told that it is not there: so in Glance.
+    async fn to_share(&self, request: &HttpRequest, who: &Caller) -> Result<Image> {
+        let image = self.registry.get(who, id_of(request)?).await?;
+        who.known()?;
+        if who.shares(&image) {
+            return Ok(image);
+        }
+        Err(Error::new(Kind::NotFound, format!("Image with identifier {} not found", image.id)))
+    }
+}
+
+/// `GET /v1/images/:id/members`
+async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let listed = glance.answer(&request, async |who| {
+        let image = glance.registry.get(&who, id_of(&request)?).await?;
+        let members = match image.visibility {
+            Visibility::Shared => glance.registry.members(&who, image.id).await?,
+            Visibility::Public | Visibility::Private | Visibility::Community => BTreeMap::new(),
+        };
+        let entries = members.iter().map(|(name, one)| json!({ "member_id": name, "can_share": one.can_share }));
+        let members: Vec<Value> = entries.collect();
+        Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "members": members })))
+    });
+    listed.await
+}
+
+/// `PUT /v1/images/:id/members`
+async fn replace(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let replaced = glance.answer(&request, async |who| {
+        let image = glance.to_share(&request, &who).await?;
+        let members = memberships(&body::read(payload, glance.patience).await?)?;
+        glance.registry.replace_members(&who, image.id, members).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    replaced.await
+}
+
+/// `PUT /v1/images/:id/members/:member`
+async fn share(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+    let shared = glance.answer(&request, async |who| {
+        let image = glance.to_share(&request, &who).await?;
+        let can_share = match body::read_if_any(payload, glance.patience).await? {
+            Some(body) => can_share(body.get("member").ok_or_else(malformed)?)?,
+            None => None,
+        };
+        glance.registry.share_with(&who, image.id, &part(&request, "member")?, can_share).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    shared.await
+}
+
+/// `DELETE /v1/images/:id/members/:member`
+async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let removed = glance.answer(&request, async |who| {
+        let (image, member) = (glance.to_share(&request, &who).await?, part(&request, "member")?);
+        if image.visibility != Visibility::Shared {
+            return Err(Error::new(Kind::NotFound, "Membership could not be found."));
+        }
+        glance.registry.remove_member(&who, image.id, &member).await?;
+        Ok(HttpResponse::NoContent().finish())
+    });
+    removed.await
+}
+
+/// All members of an image: `{"memberships": […]}`, or the bare list of the class of 2011.
+fn memberships(body: &Value) -> Result<BTreeMap<String, Option<bool>>> {
+    let list = body.get("memberships").unwrap_or(body).as_array().ok_or_else(malformed)?;
+    let member = |entry: &Value| {
+        let account = entry.get("member_id").and_then(Value::as_str).filter(|account| !account.is_empty());
+        Ok((account.ok_or_else(malformed)?.to_owned(), can_share(entry)?))
+    };
+    list.iter().map(member).collect()
+}
+
+/// Whether a member may share the image with others, if that is said.
+fn can_share(member: &Value) -> Result<Option<bool>> {
+    match member.get("can_share") {
+        _ if !member.is_object() => Err(malformed()),
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_bool().map(Some).ok_or_else(malformed),
+    }
+}
+
+fn malformed() -> Error {
+    Error::invalid(
+        "The body is {\"member\": {\"can_share\": …}} or {\"memberships\": [{\"member_id\": …, \"can_share\": …}]}.",
+    )
+}
+
+/// What is shared with somebody, page by page.
+struct SharedImages {
+    registry: Arc<Registry>,
+    who: Caller,
+    account: String,
+    after: Option<Cursor>,
+    begun: bool,
+}
+
+impl SharedImages {
+    /// The next page as text, with what stands before the first and behind the last.
+    async fn next(&mut self) -> Result<Bytes> {
+        let page = self.registry.shared_with(&self.who, &self.account, PAGE, self.after.take()).await?;
+        self.after = page.next;
+        let entry = |image: &Image| {
+            let can_share = image.members.get(&self.account).is_some_and(|member| member.can_share);
+            json!({ "image_id": image.id.to_string(), "can_share": can_share }).to_string()
+        };
+        let entries: Vec<String> = page.images.iter().map(entry).collect();
+        let head = match std::mem::replace(&mut self.begun, true) {
+            false => "{\"shared_images\":[",
+            true if entries.is_empty() => "",
+            true => ",",
+        };
+        let foot = if self.after.is_none() { "]}" } else { "" };
+        Ok(format!("{head}{}{foot}", entries.join(",")).into())
+    }
+}
+
+/// `GET /v1/shared-images/:tenant`. There are no pages in v1, so this is as long as it is, and written as the client reads.
+async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let begun = async {
+        let (who, account) = (glance.caller(&request)?, part(&request, "tenant")?);
+        let registry = Arc::clone(&glance.registry);
+        let mut images = SharedImages { registry, who, account, after: None, begun: false };
+        let first = images.next().await?;
+        Ok((first, images))
+    };
+    let (first, images) = match begun.await {
+        Ok(begun) => begun,
+        Err(error) => return refuse(&request, &error),
+    };
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    if images.after.is_none() {
+        return response.body(first);
+    }
+    response.streaming(stream::unfold((Some(first), images), |(ready, mut images)| async move {
+        if let Some(text) = ready {
+            return Some((Ok(text), (None, images)));
+        }
+        images.after.as_ref()?;
+        // What can't be finished breaks off, so that nobody takes a part for the whole.
+        let next = images.next().await.map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
+        Some((next, (None, images)))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_memberships() {
+        let list = json!([{ "member_id": "a", "can_share": true }, { "member_id": "b" }]);
+        let expected = BTreeMap::from([("a".to_owned(), Some(true)), ("b".to_owned(), None)]);
+        assert_eq!(memberships(&json!({ "memberships": list })).unwrap(), expected);
+        assert_eq!(memberships(&list).unwrap(), expected);
+        assert_eq!(memberships(&json!([])).unwrap(), BTreeMap::new());
+        for bad in [
+            json!({}),
+            json!({ "memberships": {} }),
+            json!(["a"]),
+            json!([{ "can_share": true }]),
+            json!([{ "member_id": "" }]),
+            json!([{ "member_id": "a", "can_share": "yes" }]),
+        ] {
+            assert_eq!(memberships(&bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The ids of images that were removed. A caller may choose the id of a new image, and must not get one under which others know
+//! an older image: they would take the one for the other (OSSN-0075).
+//!
+//! A file of its own, one id a line, which only ever grows: the journal forgets what is gone when it is folded.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::image::ImageId;
+
+/// An id and the end of its line.
+const LINE_BYTES: u64 = 37;
+
+/// The newest of so many are read at a start: 37 MB of a file, and as much of memory.
+const IDS_MAX: u64 = 1_000_000;
+
+/// The ids there are. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Spent(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    ids: HashSet<ImageId>,
+    file: File,
+}
+
+impl Spent {
+    /// Reads the ids of a catalogue's directory.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let mut file = File::options().read(true).append(true).create(true).open(dir.join("spent-ids"))?;
+        let length = file.metadata()?.len();
+        // A line that a crash cut.
+        let whole = length - length % LINE_BYTES;
+        if whole < length {
+            file.set_len(whole)?;
+        }
+        file.seek(SeekFrom::Start(whole.saturating_sub(IDS_MAX * LINE_BYTES)))?;
+        let mut text = String::new();
+        Read::by_ref(&mut file).take(IDS_MAX * LINE_BYTES).read_to_string(&mut text)?;
+        let ids = text.lines().filter_map(|line| line.parse().ok()).collect();
+        Ok(Self(Arc::new(Mutex::new(State { ids, file }))))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic stands between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an id was an image's that is gone.
+    pub(crate) fn has(&self, id: ImageId) -> bool {
+        self.state().ids.contains(&id)
+    }
+
+    /// Notes ids, durably. When that fails they are known until the end of this run: a full disk must not keep anybody from
+    /// removing images.
+    pub(crate) fn add(&self, ids: impl IntoIterator<Item = ImageId>) {
+        let mut state = self.state();
+        let new: Vec<ImageId> = ids.into_iter().filter(|id| state.ids.insert(*id)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let lines: String = new.iter().map(|id| format!("{id}\n")).collect();
+        let written = state.file.write_all(lines.as_bytes()).and_then(|()| state.file.sync_data());
+        if let Err(error) = written {
+            log::warn!("ids of removed images are not kept, after a restart they can be chosen again: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_known_after_a_restart_and_a_cut_line_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, c) = (ImageId::random(), ImageId::random(), ImageId::random());
+        let spent = Spent::open(dir.path()).unwrap();
+        spent.add([a, b]);
+        spent.add([b]);
+        assert!(spent.has(a) && spent.has(b) && !spent.has(c));
+        let path = dir.path().join("spent-ids");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{a}\n{b}\n"));
+        std::fs::write(&path, &text[..text.len() - 5]).unwrap();
+        let spent = Spent::open(dir.path()).unwrap();
+        assert!(spent.has(a) && !spent.has(b));
+        spent.add([c]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{a}\n{c}\n"));
+    }
+}
