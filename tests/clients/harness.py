@@ -1,5 +1,6 @@
 """What the suites of OpenStack's clients share: a server with its users, and the clients' commands."""
 
+import atexit
 import functools
 import hashlib
 import http.server
@@ -16,8 +17,6 @@ import threading
 import time
 import unittest
 
-import openstack
-
 VISOR = sys.argv[1]
 
 
@@ -31,6 +30,8 @@ class Server:
         self.process = subprocess.Popen(
             [VISOR, "serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file", ready, "--data-dir", self.path("data"), *options],
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
+        # Should nothing come to the point of stopping it.
+        atexit.register(self.process.kill)
         for _ in range(300):
             if os.path.exists(ready):
                 break
@@ -73,6 +74,8 @@ class Server:
         return json.loads(done.out)
 
     def connect(self, name):
+        # Here, because old clients are run by a Python that does not have it.
+        import openstack
         config = openstack.config.OpenStackConfig(load_envvars=False, config_files=[self.path(f"{name}.yaml")])
         return openstack.connection.Connection(config=config.get_one("visor"))
 
@@ -114,10 +117,18 @@ class Files:
             file.write(noise.randbytes(12_345))
         open(self.empty, "wb").close()
 
-    def qcow2(self):
-        path = self.server.path("qcow2")
+    def disk(self, format_, *options):
+        """The sparse file as a disk of a format, and the size that such a disk has in a machine."""
+        path = self.server.path(format_)
         if not os.path.exists(path):
-            subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", self.sparse, path], check=True)
+            subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", format_, *options, self.sparse, path], check=True)
+        shown = subprocess.run(["qemu-img", "info", "--output=json", path], check=True, capture_output=True).stdout
+        return path, json.loads(shown)["virtual-size"]
+
+    def with_backing(self):
+        """A disk that is nothing without another file, which it names."""
+        path = self.server.path("backed")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", path, "1M"], check=True)
         return path
 
     @staticmethod

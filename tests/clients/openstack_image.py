@@ -106,8 +106,12 @@ class WithoutAccounts(Commands):
     def test_bytes_from_standard_input_and_a_real_qcow2(self):
         self.do("create", "piped", stdin=self.files.sparse)
         self.check_saved("piped", self.files.sparse)
-        self.check(self.json("create", "--disk-format", "qcow2", "--file", self.files.qcow2(), "--progress", "q"), self.files.qcow2())
-        self.check_saved("q", self.files.qcow2())
+        qcow2, virtual_size = self.files.disk("qcow2")
+        shown = self.json("create", "--disk-format", "qcow2", "--file", qcow2, "--progress", "q")
+        self.check(shown, qcow2)
+        self.assertEqual(shown["virtual_size"], virtual_size)
+        self.check_saved("q", qcow2)
+        self.refused("415", "create", "--disk-format", "qcow2", "--file", self.files.odd, "no qcow2")
         self.check(self.json("create", "--file", self.files.empty, "nothing in it"), self.files.empty)
 
     def test_set_and_unset(self):
@@ -319,30 +323,32 @@ class OtherProtocols(Commands):
         return self.server.visor("--json", *arguments, "-p", self.port)
 
     def test_put_in_through_visor(self):
+        path, _ = self.files.disk("qcow2")
         made = json.loads(self.visor(
-            "add", "name=from VISOR", "architecture=amd64", "format=iso", "access=private", "custom=kept", "--file", self.files.odd))
+            "add", "name=from VISOR", "architecture=amd64", "format=qcow2", "access=private", "custom=kept", "--file", path))
         shown = self.json("show", "from VISOR")
-        self.check(shown, self.files.odd)
-        self.assertEqual((shown["id"], shown["disk_format"], shown["visibility"]), (made["_id"], "iso", "private"))
+        self.check(shown, path)
+        self.assertEqual((shown["id"], shown["disk_format"], shown["visibility"]), (made["_id"], "qcow2", "private"))
         self.assertEqual((shown["properties"]["architecture"], shown["properties"]["custom"]), ("x86_64", "kept"))
-        self.check_saved("from VISOR", self.files.odd)
+        self.check_saved("from VISOR", path)
         self.do("set", "--architecture", "aarch64", "--property", "custom=changed", "--public", "--name", "from both", "from VISOR")
         record = json.loads(self.visor("head", made["_id"]))
-        expected = {"name": "from both", "architecture": "aarch64", "access": "public", "custom": "changed", "format": "iso"}
+        expected = {"name": "from both", "architecture": "aarch64", "access": "public", "custom": "changed", "format": "qcow2"}
         self.assertEqual({name: record.get(name) for name in expected}, expected)
         self.visor("delete", made["_id"])
         self.refused("No Image found", "show", made["_id"])
 
     def test_put_in_through_a_request(self):
+        path, _ = self.files.disk("vmdk", "-o", "subformat=streamOptimized")
         headers = {"x-image-meta-name": "plain", "x-image-meta-architecture": "i386", "x-image-meta-format": "vmdk",
                    "x-image-meta-store": "file", "content-type": "application/octet-stream"}
-        request = urllib.request.Request(self.server.url + "/images", data=open(self.files.sparse, "rb").read(), headers=headers, method="POST")
+        request = urllib.request.Request(self.server.url + "/images", data=open(path, "rb").read(), headers=headers, method="POST")
         answer = urllib.request.urlopen(request, timeout=60).read().decode()
         shown = self.json("show", "plain")
         self.assertIn(shown["id"], answer)
-        self.check(shown, self.files.sparse)
+        self.check(shown, path)
         self.assertEqual((shown["disk_format"], shown["visibility"]), ("vmdk", "public"))
-        self.check_saved("plain", self.files.sparse)
+        self.check_saved("plain", path)
 
     def test_put_in_through_glance(self):
         made = self.json("create", "--file", self.files.odd, "--disk-format", "raw", "--public", "--property", "architecture=x86_64",

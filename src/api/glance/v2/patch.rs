@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::image::change::tests::sample;
-    use crate::image::{Format, Status, Visibility};
+    use crate::image::{Format, ImageId, Status, Visibility};
     use crate::registry::Caller;
 
     fn patched(image: &Image, operations: &Value) -> Result<Image> {
@@ -199,6 +199,15 @@ mod tests {
         ] {
             assert_eq!(refused(&operations), kind, "{operations}");
         }
+    }
+
+    #[test]
+    fn a_kernel_may_be_none() {
+        let set = |value: Value| json!([{ "op": "add", "path": "/kernel_id", "value": value }]);
+        let image = patched(&sample("a"), &set(json!(ImageId::random().to_string()))).unwrap();
+        assert_eq!(image.properties.len(), 1);
+        assert_eq!(patched(&image, &set(json!(null))).unwrap().properties.len(), 0);
+        assert_eq!(patched(&image, &set(json!(1))).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]
