@@ -16,7 +16,8 @@ const WINDOW_US: i64 = 60 * 1_000_000;
 /// How many addresses and accounts are remembered.
 const ENTRIES_MAX: usize = 4096;
 
-/// Who tries what: the account is counted for one address, so that nobody can lock another out.
+/// Who tries what: the account is counted for one address, so that nobody can lock out another who
+/// comes from elsewhere.
 pub type Try = (Option<IpAddr>, String);
 
 /// The tries of late.

@@ -145,8 +145,9 @@ impl Live {
         if let Some((_, oldest)) = own {
             self.take(&oldest);
         }
+        // Whoever has most gives one up, so that nobody's greed ends the sessions of others.
         if self.tokens.len() > TOKENS_MAX
-            && let Some((_, oldest)) = self.order.values().filter_map(oldest_of).min_by_key(|(number, _)| *number)
+            && let Some((_, oldest)) = self.order.values().max_by_key(|tokens| tokens.len()).and_then(oldest_of)
         {
             self.take(&oldest);
         }

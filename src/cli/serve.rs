@@ -21,6 +21,7 @@ use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
 use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
+use crate::http::base::PublicUrl;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls;
@@ -185,7 +186,11 @@ async fn serve(
         // No protocol was chosen yet, but it has to look like somebody's.
         refuse: visor_api::error::render,
     };
+    let public = config.server.public_url.trim_end_matches('/').to_owned();
     let running = server::start(settings, move |app| {
+        if !public.is_empty() {
+            app.app_data(PublicUrl(public.clone()));
+        }
         glance_api::mount_by_accept(app);
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);

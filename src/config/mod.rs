@@ -54,6 +54,7 @@ section!(Server {
     listen: Vec<SocketAddr>,
     listen_tls: Vec<SocketAddr>,
     names: Vec<String>,
+    public_url: String,
     workers: usize,
     connections_max: usize,
     drain: Span,
@@ -160,6 +161,10 @@ impl Config {
             return Err(ConfigError(
                 "server.listen and server.listen_tls are both empty: nobody could reach it".into(),
             ));
+        }
+        let public = &self.server.public_url;
+        if !public.is_empty() && !public.starts_with("http://") && !public.starts_with("https://") {
+            return Err(ConfigError("server.public_url begins with http:// or https://".into()));
         }
         let lifetime = self.auth.token_lifetime.duration();
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {

@@ -6,9 +6,16 @@ use actix_web::http::header;
 use super::headers::text;
 use super::server::Arrival;
 
+/// The address that the operator says clients call, when something between them and the server changes it.
+#[derive(Debug, Clone)]
+pub struct PublicUrl(pub String);
+
 /// The server's address as the client called it, such as `http://127.0.0.1:4568`. The name was checked before any
 /// handler ran (see [`super::guard`]).
 pub fn base_url(request: &HttpRequest) -> String {
+    if let Some(PublicUrl(url)) = request.app_data() {
+        return url.clone();
+    }
     let arrival = request.conn_data::<Arrival>();
     let host = text(request.headers(), header::HOST).map(ToOwned::to_owned);
     let scheme = if arrival.is_some_and(|arrival| arrival.secure) { "https" } else { "http" };

@@ -275,6 +275,14 @@ impl Image {
         self.parts.iter().find(|part| part.kind == PartKind::Whole)
     }
 
+    /// The format that the bytes have to have; none when what they are is a container with the disk in it.
+    pub fn format_of_bytes(&self) -> Option<Format> {
+        self.format.filter(|_| match self.container {
+            None | Some(Container::Bare | Container::Ami | Container::Aki | Container::Ari) => true,
+            Some(Container::Ovf | Container::Ova | Container::Docker | Container::Compressed) => false,
+        })
+    }
+
     /// Size in bytes, if known.
     pub fn size(&self) -> Option<u64> {
         self.whole().and_then(|part| part.size)

@@ -9,7 +9,7 @@ pub enum Status {
     Saving,
     /// Bytes are there, durable and verified.
     Available,
-    /// Bytes are there, and withheld by an administrator.
+    /// Bytes are there, and withheld by whoever may change the image.
     Deactivated,
     /// The last upload failed; another may be tried.
     Failed,

@@ -6,7 +6,9 @@ use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
-use crate::image::{Access, Attr, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Status, StoreName};
+use crate::image::{
+    Access, Attr, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Part, Status, StoreName,
+};
 
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
 /// that many others were faster.
@@ -29,7 +31,8 @@ impl Registry {
     ) -> Result<Image> {
         let mut image = self.draft(who, patch).await?;
         if let Some(source) = source {
-            self.attach(&mut image, source, claim).await?;
+            let part = self.look_at(&image, source, claim).await?;
+            attach(&mut image, part);
         }
         self.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await
     }
@@ -159,6 +162,8 @@ impl Registry {
         source: Option<Source>,
         claim: &Claim,
     ) -> Result<Image> {
+        // A file is read and hashed once, however often another change comes between.
+        let mut found: Option<(Option<Format>, Part)> = None;
         for _ in 0..RETRIES_MAX {
             let mut image = self.catalog.get(id).await?;
             who.may_change(&image)?;
@@ -173,7 +178,16 @@ impl Registry {
             let format = image.format;
             self.change(who, &mut image, &patch).await?;
             match source.clone() {
-                Some(source) => self.attach(&mut image, source, claim).await?,
+                Some(source) => {
+                    let wanted = image.format_of_bytes();
+                    let part = match found.take().filter(|(format, _)| *format == wanted && image.status.takes_bytes())
+                    {
+                        Some((_, part)) => part,
+                        None => self.look_at(&image, source, claim).await?,
+                    };
+                    found = Some((wanted, part.clone()));
+                    attach(&mut image, part);
+                }
                 None if image.format != format => self.check_kept(&mut image).await?,
                 None => {}
             }
@@ -272,8 +286,8 @@ impl Registry {
         Ok(!self.catalog.list(&query).await?.images.is_empty())
     }
 
-    /// Gives an image the bytes at a source.
-    async fn attach(&self, image: &mut Image, source: Source, claim: &Claim) -> Result<()> {
+    /// What is at a source, if it may become an image's bytes.
+    async fn look_at(&self, image: &Image, source: Source, claim: &Claim) -> Result<Part> {
         if !image.status.takes_bytes() {
             return Err(not_for_bytes());
         }
@@ -287,12 +301,9 @@ impl Registry {
         if store == StoreName::Http && claim.digests != Digests::default() {
             return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
         }
-        let part = self.inspect(source, image.format).await?;
+        let part = self.inspect(source, image.format_of_bytes()).await?;
         claim.check(part.size, &part.digests)?;
-        image.store = Some(store);
-        image.parts = vec![part];
-        image.status = Status::Available;
-        Ok(())
+        Ok(part)
     }
 
     /// All images in a state, for administration: no rights are checked.
@@ -305,6 +316,16 @@ impl Registry {
         let query = Query { filter, sort: Sort::default(), limit: usize::MAX, after: None };
         Ok(self.catalog.list(&query).await?.images)
     }
+}
+
+/// Gives an image the bytes that were found at a source.
+fn attach(image: &mut Image, part: Part) {
+    image.store = Some(match &part.location {
+        Location::Http { .. } => StoreName::Http,
+        Location::File { .. } | Location::Stored { .. } => StoreName::File,
+    });
+    image.parts = vec![part];
+    image.status = Status::Available;
 }
 
 /// The answer to a change that always met another one.

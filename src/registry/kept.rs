@@ -34,7 +34,7 @@ impl Registry {
                 return Err(Error::internal("bytes of an image ended early"));
             }
         }
-        let (found, format) = (inspector.finish(), image.format);
+        let (found, format) = (inspector.finish(), image.format_of_bytes());
         check(&found, format, &self.limits.inspect)?;
         image.parts.iter_mut().for_each(|part| part.virtual_size = found.virtual_size(format));
         Ok(())

@@ -1,6 +1,6 @@
 //! Digest lanes: digests are computed on threads of their own, beside the writing and never after it. MD5 is the
 //! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
-//! digests of an upload, elsewhere one for each.
+//! digests of an upload, elsewhere one for each, and one more where sha512 is asked for.
 //!
 //! Whoever hands the bytes on also has a look at them (see [`Inspector`]), so that what is known of the bytes of an upload
 //! is in one place, wherever it rests between two requests.

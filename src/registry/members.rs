@@ -35,10 +35,15 @@ impl Registry {
             if !who.shares(image) {
                 return Err(may_not_share());
             }
-            if image.members.insert(name.clone(), made).is_some() {
+            if image.members.contains_key(&name) {
+                // A member does not know of the others.
+                if !who.changes(image) {
+                    return Ok(());
+                }
                 let text = format!("'{name}' is a member of image '{id}' already.");
                 return Err(Error::new(Kind::AlreadyExists, text));
             }
+            image.members.insert(name.clone(), made);
             Ok(())
         };
         self.amend(who, id, add).await.map(|_| made)

@@ -443,6 +443,35 @@ async fn withheld_bytes_are_given_to_administrators_only() {
     assert!(bench.bytes(&again).await == content());
 }
 
+/// What an interrupted sender left is not all of it, and does not stand in the way of the next try.
+#[tokio::test]
+async fn an_import_takes_only_what_was_staged_completely() {
+    let bench = Bench::new();
+    let image = bench.queued("a").await;
+    let (registry, id) = (&bench.registry, image.id);
+    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    let mut append = registry.append(&ROOT, begun.image.id, 0, None).await.unwrap();
+    append.write(content()).await.unwrap();
+    append.pause().await.unwrap();
+    assert_eq!(registry.import_staged(&ROOT, id).await.unwrap_err().kind(), Kind::Conflict);
+    let mut stage = registry.stage(&ROOT, id, Claim::default()).await.unwrap();
+    stage.write(content()).await.unwrap();
+    assert_eq!(registry.import_staged(&ROOT, id).await.unwrap_err().kind(), Kind::Conflict, "it is still coming");
+    stage.finish().await.unwrap();
+    assert_eq!(
+        registry.stage(&ROOT, id, Claim::default()).await.unwrap_err().kind(),
+        Kind::Conflict,
+        "it is all there"
+    );
+    registry.import_staged(&ROOT, id).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while registry.get(&ROOT, id).await.unwrap().status != Status::Available {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(registry.imports(Some(id)).iter().all(|task| task.reason().is_none()));
+}
+
 async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
     let mut append = bench.registry.append(&ROOT, id, from, None).await.unwrap();
     append.write(content().slice(from as usize..to as usize)).await.unwrap();

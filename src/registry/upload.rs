@@ -147,11 +147,11 @@ impl Registry {
     }
 
     /// Whether a patch may be put on an image; it is put on whatever the row is in the end. Returns the format that the
-    /// image then has: while bytes are on their way to it nobody else changes that.
+    /// bytes then have to have: while bytes are on their way to it nobody else changes that.
     pub(super) async fn check_patch(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Option<Format>> {
         let mut image = self.catalog.get(id).await?;
         self.change(who, &mut image, patch).await?;
-        Ok(image.format)
+        Ok(image.format_of_bytes())
     }
 }
 

@@ -111,6 +111,27 @@ fn versions_lead_to_the_images() {
 }
 
 #[test]
+fn behind_a_proxy_the_addresses_are_those_that_the_operator_says() {
+    let server = Server::configured("[server]\npublic_url = \"https://images.example/\"\n");
+    let versions = server.get("/versions").json();
+    assert_eq!(versions["versions"][0]["links"][0]["href"], "https://images.example/v2/");
+    let image = server.add("a", &[], b"");
+    assert!(image["uri"].as_str().unwrap().starts_with("https://images.example/images/"), "{image}");
+    let made = Client::new(&server).post("/v2/images", &json!({}));
+    assert!(made.header("location").unwrap().starts_with("https://images.example/v2/images/"), "{made:?}");
+}
+
+#[test]
+fn a_container_is_not_taken_for_the_disk_in_it() {
+    let server = Server::start();
+    let client = Client::new(&server);
+    for (container, status) in [("ova", 204), ("ovf", 204), ("compressed", 204), ("docker", 204), ("bare", 415)] {
+        let id = client.create(&json!({ "disk_format": "vmdk", "container_format": container }));
+        assert_eq!(client.put(&format!("/v2/images/{id}/file"), b"an archive").status, status, "{container}");
+    }
+}
+
+#[test]
 fn an_image_lives() {
     let server = Server::start();
     let client = Client::new(&server);
