@@ -8,6 +8,7 @@
 //! - [`blob`]: bytes: the seam that every store implements, the local directory
 //! - [`fetch`]: the one guarded way out to other servers
 //! - [`account`]: who may use the service
+//! - [`metadefs`]: metadata definitions: a dictionary that is stored and served, and acted on by nobody here
 //! - [`registry`]: the service: what can be done with images, and who may do it; never heard of HTTP
 //! - [`http`]: what all protocols share on actix-web
 //! - [`api`]: the protocols, a folder of translators each
@@ -25,4 +26,5 @@ pub mod error;
 pub mod fetch;
 pub mod http;
 pub mod image;
+pub mod metadefs;
 pub mod registry;

@@ -26,7 +26,7 @@ use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls;
 use crate::image::inspect::Rules;
-use crate::registry::{DataDir, Limits, Patience, Registry, system_clock};
+use crate::registry::{DataDir, Limits, Metadefs, Patience, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -45,6 +45,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let local = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
     let made = first_account(&accounts, local, data_dir.path())?;
     let registry = registry(&config, data_dir.path())?;
+    let metadefs = Metadefs::open(&DataDir::catalog(data_dir.path()), system_clock)?;
     let served = actix_web::rt::System::new().block_on(async {
         let swept = registry.sweep_at_start().await?;
         log::debug!("swept: {swept:?}");
@@ -60,7 +61,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
             patience: patience(&config),
             buffers: Buffers::for_reads(),
         };
-        serve(&config, args, data_dir.path(), visor, made).await
+        serve(&config, args, data_dir.path(), visor, metadefs, made).await
     });
     registry.close();
     if let Some(file) = &args.ready_file {
@@ -142,6 +143,7 @@ async fn serve(
     args: &ServeArgs,
     data_dir: &Path,
     visor: Visor,
+    metadefs: Metadefs,
     made: Option<String>,
 ) -> Result<(), Failure> {
     let bind = |addresses: &[SocketAddr]| {
@@ -169,6 +171,7 @@ async fn serve(
     let registry = Arc::clone(&visor.registry);
     let glance = Glance {
         registry: Arc::clone(&registry),
+        metadefs,
         auth: visor.auth.clone(),
         patience: visor.patience,
         buffers: visor.buffers.clone(),

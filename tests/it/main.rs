@@ -15,6 +15,7 @@ mod harness;
 mod identity;
 mod images;
 mod inspection;
+mod metadefs;
 mod program;
 mod resumable;
 mod tenants;

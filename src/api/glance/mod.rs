@@ -31,13 +31,15 @@ use crate::http::headers::text;
 use crate::http::observe::RequestId;
 use crate::image::query::Query;
 use crate::image::{Image, ImageId, ImageKind};
-use crate::registry::{Caller, Patience, Registry, Shown};
+use crate::registry::{Caller, Metadefs, Patience, Registry, Shown};
 
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Glance {
     /// The service.
     pub registry: Arc<Registry>,
+    /// What may be said about images.
+    pub metadefs: Metadefs,
     /// Who may call.
     pub auth: AuthRules,
     /// How patient to be with bodies.

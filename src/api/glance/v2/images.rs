@@ -62,8 +62,8 @@ pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResp
         let last = images.last().filter(|_| images.len() == limit);
         let page = Page {
             images: images.iter().map(|image| glance.show(image)).collect(),
-            first: link(request.query_string(), None),
-            next: last.map(|last| link(request.query_string(), Some(last.id))),
+            first: link("/v2/images", request.query_string(), None),
+            next: last.map(|last| link("/v2/images", request.query_string(), Some(&last.id.to_string()))),
             schema: "/v2/schemas/images",
         };
         Ok(answer_json(&mut HttpResponse::Ok(), &page))

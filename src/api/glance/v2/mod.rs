@@ -6,6 +6,7 @@ mod images;
 mod import;
 mod info;
 mod locations;
+mod metadefs;
 mod patch;
 mod query;
 mod render;
@@ -41,6 +42,7 @@ fn routes(scope: Scope) -> impl HttpServiceFactory {
         .configure(info::mount)
         .configure(locations::mount)
         .configure(tasks::mount)
+        .configure(metadefs::mount)
         .default_service(web::to(versions::unknown))
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Bound;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
 use super::render::statuses;
@@ -9,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
 use crate::registry::Shown;
+
+/// What stands in a URL as what it is, everywhere.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
@@ -217,11 +222,11 @@ fn times(name: &str, value: &str) -> Result<Filter> {
 }
 
 /// The path of a page of the same list: all that was asked for, and where it begins.
-pub(super) fn link(query: &str, marker: Option<ImageId>) -> String {
+pub(super) fn link(path: &str, query: &str, marker: Option<&str>) -> String {
     let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("marker"));
-    let marker = marker.map(|marker| format!("marker={marker}"));
+    let marker = marker.map(|marker| format!("marker={}", utf8_percent_encode(marker, UNRESERVED)));
     let query: Vec<&str> = kept.chain(marker.as_deref()).collect();
-    if query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{}", query.join("&")) }
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
 #[cfg(test)]
@@ -300,10 +305,10 @@ mod tests {
 
     #[test]
     fn links_keep_everything() {
-        let id: ImageId = "edfa919a-0415-4d26-b54d-ae78ffc4dc79".parse().unwrap();
-        assert_eq!(link("", None), "/v2/images");
-        assert_eq!(link("tag=a&marker=x&tag=b%20c", None), "/v2/images?tag=a&tag=b%20c");
-        let next = "/v2/images?tag=a&tag=b%20c&marker=edfa919a-0415-4d26-b54d-ae78ffc4dc79";
-        assert_eq!(link("tag=a&marker=x&tag=b%20c", Some(id)), next);
+        assert_eq!(link("/v2/images", "", None), "/v2/images");
+        let asked = "tag=a&marker=x&tag=b%20c";
+        assert_eq!(link("/v2/images", asked, None), "/v2/images?tag=a&tag=b%20c");
+        let next = "/v2/images?tag=a&tag=b%20c&marker=edfa919a-A%3A%3Ab";
+        assert_eq!(link("/v2/images", asked, Some("edfa919a-A::b")), next);
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
 }
 
 /// The schema of pages of something.
-fn list(one: &str, many: &str, schema: Value) -> Value {
+pub(super) fn list(one: &str, many: &str, schema: Value) -> Value {
     json!({
         "name": many,
         "properties": {

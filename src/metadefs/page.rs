@@ -1,0 +1,56 @@
+//! A page of a list.
+
+use super::{Dated, missing};
+use crate::error::Result;
+
+/// What a list is ordered by. Equals come by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortKey {
+    /// When they were made.
+    CreatedAt,
+    /// When they last changed.
+    UpdatedAt,
+    /// By name.
+    Name,
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Its order.
+    pub key: SortKey,
+    /// Whether the largest comes first.
+    pub descending: bool,
+    /// Most entries.
+    pub limit: usize,
+    /// The name after which the page begins.
+    pub after: Option<String>,
+}
+
+impl Page {
+    /// The page of these entries. `word` is what one is called.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none to begin after.
+    pub fn of<'a, T>(
+        &self,
+        word: &str,
+        entries: impl Iterator<Item = (&'a str, &'a Dated<T>)>,
+    ) -> Result<Vec<(&'a str, &'a Dated<T>)>> {
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by(|(a, x), (b, y)| {
+            let order = match self.key {
+                SortKey::CreatedAt => x.created_at().cmp(&y.created_at()),
+                SortKey::UpdatedAt => x.updated_at().cmp(&y.updated_at()),
+                SortKey::Name => a.cmp(b),
+            };
+            if self.descending { order.reverse() } else { order }.then_with(|| a.cmp(b))
+        });
+        if let Some(after) = &self.after {
+            let at = entries.iter().position(|(name, _)| name == after).ok_or_else(|| missing(word, after))?;
+            entries.drain(..=at);
+        }
+        entries.truncate(self.limit);
+        Ok(entries)
+    }
+}
