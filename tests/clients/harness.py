@@ -17,6 +17,8 @@ import threading
 import time
 import unittest
 
+from keystoneauth1 import loading
+
 VISOR = sys.argv[1]
 
 
@@ -162,12 +164,16 @@ class Source:
 
 @functools.cache
 def program(name):
-    """What a command that a Python package installs calls. All that `openstack` imports when it starts is imported, too."""
+    """What a command that a Python package installs calls. What it is about to import and to look for is here already then."""
     (script,) = importlib.metadata.entry_points(group="console_scripts", name=name)
-    if name == "openstack":
+    if name == "glance":
+        for module in ("v1.client", "v1.shell", "v2.client", "v2.shell"):
+            importlib.import_module("glanceclient." + module)
+    else:
         for entry in (entry for package in importlib.metadata.distributions() for entry in package.entry_points):
-            if entry.group.startswith("openstack."):
+            if entry.group.startswith(name + "."):
                 entry.load()
+    loading.get_available_plugin_names()
     return script.load()
 
 
