@@ -42,6 +42,8 @@ impl Registry {
         who.known()?;
         let mut image = Image::blank(ImageId::random(), self.now());
         image.owner = who.account().map(Into::into);
+        // That it was made is the first of its changes, so that lists by change have a place for it.
+        image.updated_at = Some(image.created_at);
         self.change(who, &mut image, patch).await?;
         Ok(image)
     }

@@ -82,7 +82,8 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     assert_eq!(kind(registry.remove_member(&me, id, "you").await), Kind::NotFound);
     assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
     assert!(bench.names(&you, Shown::default()).await.is_empty());
-    assert_eq!(registry.get(&me, id).await.unwrap().updated_at, None, "sharing is no change of the image");
+    let image = registry.get(&me, id).await.unwrap();
+    assert_eq!(image.updated_at, Some(image.created_at), "sharing is no change of the image");
 }
 
 #[tokio::test]

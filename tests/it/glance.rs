@@ -339,6 +339,7 @@ fn lists_are_filtered_sorted_and_paged() {
         ("?created_at=gt:2020-01-01T00:00:00Z", &["d", "d", "b", "a"]),
         ("?updated_at=lt:2020-01-01T00:00:00Z", &[]),
         ("?limit=0", &[]),
+        ("?sort=updated_at:asc&tag=x", &["a", "b"]),
     ] {
         assert_eq!(client.names(query), names, "{query}");
     }

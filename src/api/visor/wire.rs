@@ -134,6 +134,8 @@ fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
         Attr::Status => return Some(Field::Text(status_word(image.status).into())),
         Attr::Visibility => return Some(Field::Text(access_word(image.visibility).into())),
         Attr::Location => return location.map(|location| Field::Text(location.to_owned())),
+        // The original says so of real changes only.
+        Attr::UpdatedAt if image.updated_at == Some(image.created_at) => return None,
         _ => {}
     }
     Some(match attr.read(image)? {
