@@ -22,6 +22,11 @@ pub fn argument(name: &str, default: usize) -> usize {
     arguments.nth(1).map_or(default, |value| value.parse().expect("a number"))
 }
 
+/// The same of a text; `None` without it.
+pub fn text(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 /// A directory of our own on the disk that holds the build directory. Removed when dropped.
 pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
