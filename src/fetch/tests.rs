@@ -289,3 +289,18 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     assert!(matches!(&error, FetchError::Upstream(text) if text.contains("certificate")), "{error:?}");
     assert!(server.join().unwrap().is_err(), "the handshake must not succeed");
 }
+
+#[test]
+fn a_url_is_written_down_in_one_bounded_form() {
+    let fetcher = Fetcher::new(FetchRules::default());
+    let blanks = " ".repeat(1 << 20);
+    for (given, kept) in [
+        (" HTTPS://Example.org/a b\n".to_owned(), "https://example.org/a%20b"),
+        (format!("https://example.org/x{blanks}"), "https://example.org/x"),
+    ] {
+        assert_eq!(fetcher.canonical(&given).unwrap(), kept);
+    }
+    for bad in [format!("https://example.org/{}", "x".repeat(URL_BYTES_MAX)), "ftp://example.org/".into(), "x".into()] {
+        assert!(fetcher.canonical(&bad).is_err(), "{}", &bad[..20.min(bad.len())]);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -571,6 +572,31 @@ fn bytes_come_from_a_url() {
     let id = client.create(&json!({ "name": "a", "disk_format": "raw", "container_format": "bare" }));
     let refused = client.post(&format!("/v2/images/{id}/import"), &download(format!("http://127.0.0.1:{port}/x")));
     assert_eq!(refused.status, 400);
+}
+
+#[test]
+fn a_source_that_drips_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let server =
+        Server::configured("[upload]\nidle = \"1s\"\nrate_min = \"10 KiB\"\n[fetch]\nallow = [\"127.0.0.1/32\"]\n");
+    let client = Client::new(&server);
+    let id = client.create(&json!({ "disk_format": "raw", "container_format": "bare" }));
+    let uri = format!("http://127.0.0.1:{port}/x");
+    let import = json!({ "method": { "name": "web-download", "uri": uri } });
+    assert_eq!(client.post(&format!("/v2/images/{id}/import"), &import).status, 202);
+    eventually("it is given up", || client.show(&id)["os_glance_failed_import"] == "file");
+    let task = client.get(&format!("/v2/images/{id}/tasks")).json()["tasks"][0].clone();
+    assert!(task["message"].as_str().unwrap().contains("too slowly"), "{task}");
+    assert_eq!((client.status(&id).as_str(), server.files()), ("queued", (vec![], vec![])));
 }
 
 #[test]
