@@ -12,6 +12,7 @@ pub mod headers;
 mod leftover;
 pub mod observe;
 mod parts;
+pub mod query;
 pub mod server;
 mod socket;
 pub mod tls;

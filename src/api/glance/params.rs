@@ -1,8 +1,7 @@
 //! What the query strings of both versions have in common.
 
-use percent_encoding::percent_decode_str;
-
 use crate::error::{Error, Result};
+use crate::http::query;
 use crate::image::Attr;
 use crate::image::query::Direction;
 
@@ -18,16 +17,11 @@ pub(super) const PARAMETERS_MAX: usize = 64;
 /// # Errors
 /// `Invalid` for what is not UTF-8, and for more than anybody needs.
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
-        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    if pairs.clone().count() > PARAMETERS_MAX {
+    let pairs = query::pairs(query)?;
+    if pairs.len() > PARAMETERS_MAX {
         return Err(Error::invalid(format!("A list has at most {PARAMETERS_MAX} parameters.")));
     }
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| Ok((decode(n)?, decode(v)?))).collect()
+    Ok(pairs)
 }
 
 /// How many images a page has at the most.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
-use percent_encoding::percent_decode_str;
 
 use super::wire::{
     Record, Surroundings, access_word, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items,
@@ -14,6 +13,7 @@ use super::wire::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::http::accept::Format;
+use crate::http::query;
 use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
 use crate::registry::{Caller, Registry, Shown};
@@ -35,15 +35,8 @@ pub(super) struct ListQuery {
 
 /// Name and value of each pair of a query string, decoded. Later ones come over earlier ones.
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(String::from);
-        decoded.map_err(|_| Error::invalid("The query string is not UTF-8."))
-    };
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode(name)?, decode(value)?);
+    for (name, value) in query::pairs(query)? {
         pairs.retain(|(earlier, _)| *earlier != name);
         pairs.push((name, value));
     }
