@@ -2,6 +2,7 @@
 //! they choose. What is served, and how it differs from Glance: `docs/protocols/glance.md`.
 
 mod body;
+mod bytes;
 mod error;
 mod params;
 mod spell;
@@ -19,7 +20,6 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope};
-
 use percent_encoding::percent_decode_str;
 
 use self::error::{no_method, render};

@@ -1,11 +1,12 @@
 //! The handlers of images: parse, call, render.
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{Method, header};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-use super::super::error::{render as refuse, render_as};
+use super::super::bytes::withheld;
+use super::super::error::render as refuse;
 use super::super::{Glance, json as answer_json};
 use super::meta::{Meta, Origin, two_sources};
 use super::{id_of, render};
@@ -13,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::conditional::Facts;
-use crate::http::deliver::{deliver_as, facts, unsatisfiable};
+use crate::http::deliver::facts;
 use crate::http::headers::{announce_body, text};
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Claim, Source, Target};
@@ -151,18 +152,13 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
 
 /// `GET` and `HEAD /v1/images/:id`: the metadata in headers, the bytes in the body.
 pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
-    let found = async {
-        let who = glance.caller(&request)?;
-        let image = glance.registry.get(&who, id_of(&request)?).await?;
-        Ok((who, image))
-    };
-    let (who, image) = match found.await {
+    let (who, image) = match glance.found(&request, id_of).await {
         Ok(found) => found,
         Err(error) => return refuse(&request, &error),
     };
     let is_head = request.method() == Method::HEAD;
-    let withheld = image.status == Status::Deactivated && !who.is_admin();
-    let has_bytes = matches!(image.status, Status::Available | Status::Deactivated) && !withheld;
+    let withheld = withheld(&who, &image);
+    let has_bytes = matches!(image.status, Status::Available | Status::Deactivated) && withheld.is_none();
     let headers = |response: &mut HttpResponseBuilder| render::put_headers(response, &image);
     if !has_bytes {
         if is_head {
@@ -170,27 +166,15 @@ pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResp
             headers(&mut response);
             return response.finish();
         }
-        let (kind, text) = match withheld {
-            true => (Kind::Forbidden, "The requested image has been deactivated. Image data download is forbidden."),
-            false => (Kind::NotFound, "Image is not active"),
-        };
-        return refuse(&request, &Error::new(kind, text));
+        let error = withheld.unwrap_or_else(|| Error::new(Kind::NotFound, "Image is not active"));
+        return refuse(&request, &error);
     }
     if !is_head {
         glance.registry.touch(image.id);
     }
     let known = facts(&image);
     let tagged = Facts { etag: render::checksum(&image).or(known.etag), ..known };
-    let delivered = deliver_as(tagged, &glance.registry, &glance.buffers, &who, &image, &request, headers);
-    match delivered.await {
-        Ok(response) => response,
-        Err(error) if error.kind() == Kind::BadRange => {
-            render_as(&request, StatusCode::RANGE_NOT_SATISFIABLE, &error, |response| {
-                response.insert_header(unsatisfiable(&image));
-            })
-        }
-        Err(error) => refuse(&request, &error),
-    }
+    glance.give(&request, &who, &image, tagged, headers).await
 }
 
 /// `DELETE /v1/images/:id`

@@ -5,12 +5,13 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::super::Glance;
+use super::super::bytes::withheld;
 use super::super::error::{render, render_as};
 use super::render::status_word;
 use super::{id_of, info};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
-use crate::http::deliver::{deliver, unsatisfiable};
+use crate::http::deliver::facts;
 use crate::http::headers::text;
 use crate::image::{Image, ImageId, Status};
 use crate::registry::{Caller, Claim};
@@ -90,22 +91,16 @@ pub(super) fn says_what_it_is(image: &Image) -> bool {
 
 /// `GET /v2/images/:id/file`
 pub(super) async fn download(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
-    let found = async {
-        let who = glance.caller(&request)?;
-        let image = glance.registry.get(&who, id_of(&request)?).await?;
-        Ok((who, image))
-    };
-    let (who, image) = match found.await {
+    let (who, image) = match glance.found(&request, id_of).await {
         Ok(found) => found,
         Err(error) => return render(&request, &error),
     };
+    if let Some(error) = withheld(&who, &image) {
+        return render(&request, &error);
+    }
     match image.status {
         Status::Queued | Status::Saving | Status::Failed | Status::Deleting => {
             return HttpResponse::NoContent().finish();
-        }
-        Status::Deactivated if !who.is_admin() => {
-            let text = "The requested image has been deactivated. Image data download is forbidden.";
-            return render(&request, &Error::new(Kind::Forbidden, text));
         }
         Status::Available | Status::Deactivated => glance.registry.touch(image.id),
     }
@@ -115,13 +110,5 @@ pub(super) async fn download(request: HttpRequest, glance: Data<Glance>) -> Http
             response.insert_header(("content-md5", md5));
         }
     };
-    match deliver(&glance.registry, &glance.buffers, &who, &image, &request, headers).await {
-        Ok(response) => response,
-        Err(error) if error.kind() == Kind::BadRange => {
-            render_as(&request, StatusCode::RANGE_NOT_SATISFIABLE, &error, |response| {
-                response.insert_header(unsatisfiable(&image));
-            })
-        }
-        Err(error) => render(&request, &error),
-    }
+    glance.give(&request, &who, &image, facts(&image), headers).await
 }
