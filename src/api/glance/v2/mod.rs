@@ -25,24 +25,25 @@ use crate::image::ImageId;
 
 /// Adds the routes: under `/v2`, and under each of its minor versions, which Glance takes for the same.
 pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(routes(web::scope("/v2{minor:(\\.[0-9]+)?}")));
+    let versioned = web::scope("/v2{minor:(\\.[0-9]+)?}")
+        .configure(schemas::mount)
+        .configure(info::mount)
+        .configure(tasks::mount)
+        .configure(metadefs::mount);
+    app.service(routes(versioned));
 }
 
-/// Adds those that are chosen by `Accept`.
+/// Adds those that are chosen by `Accept`: of images only, for nothing else is asked for without a version.
 pub(super) fn mount_by_accept(app: &mut ServiceConfig) {
     app.service(routes(unversioned("application/vnd.openstack.images-v2")));
 }
 
 fn routes(scope: Scope) -> impl HttpServiceFactory {
     scope
-        .wrap(from_fn(identify))
         .configure(images_and_data)
         .configure(sharing::mount)
-        .configure(schemas::mount)
-        .configure(info::mount)
         .configure(locations::mount)
-        .configure(tasks::mount)
-        .configure(metadefs::mount)
+        .wrap(from_fn(identify))
         .default_service(web::to(versions::unknown))
 }
 
@@ -60,6 +61,7 @@ fn images_and_data(app: &mut ServiceConfig) {
     }));
     app.service(at("/images/{id}/stage", "PUT", |at| at.route(web::put().to(data::stage))));
     app.service(at("/images/{id}/import", "POST", |at| at.route(web::post().to(import::start))));
+    app.service(at("/images/{id}/tasks", "GET", |at| at.route(web::get().to(tasks::of_image))));
     for (action, active) in [("deactivate", false), ("reactivate", true)] {
         let path = format!("/images/{{id}}/actions/{action}");
         app.service(at(&path, "POST", |at| {

@@ -12,13 +12,12 @@ use crate::registry::{Caller, Task};
 
 /// Adds the routes.
 pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/images/{id}/tasks", "GET", |at| at.route(web::get().to(of_image))));
     app.service(at("/tasks", "GET", |at| at.route(web::get().to(list))));
     app.service(at("/tasks/{id}", "GET", |at| at.route(web::get().to(show))));
 }
 
 /// `GET /v2/images/:id/tasks`
-async fn of_image(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn of_image(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
