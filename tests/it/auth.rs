@@ -2,10 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use visor::api::visor::signature::{ContentType, sign, string_to_sign};
 
-use crate::harness::{Answer, Server, visor};
+use crate::harness::{Answer, Server};
 
 struct Account {
     key: String,
@@ -14,14 +13,7 @@ struct Account {
 
 /// Makes an account on the directory of a running server.
 fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
-    let done = visor()
-        .args(["--json", "account", "add", name, "--data-dir"])
-        .arg(&server.dir)
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{done:?}");
-    let made: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let made = server.account(name, arguments);
     assert_eq!(made.as_object().unwrap().len(), 2);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     Account { key: text("access_key"), secret: text("secret_key") }

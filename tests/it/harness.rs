@@ -161,6 +161,15 @@ impl Server {
         Answer::parse(&self.raw(&bytes), method == "HEAD")
     }
 
+    /// Makes an account beside the running server, and returns its keys.
+    pub(crate) fn account(&self, name: &str, arguments: &[&str]) -> Value {
+        let mut command = visor();
+        command.args(["--json", "account", "add", name, "--data-dir"]).arg(&self.dir).args(arguments);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        serde_json::from_slice(&done.stdout).unwrap()
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"")
     }

@@ -6,15 +6,7 @@ use crate::harness::{Answer, Server, eventually, run, visor};
 
 /// Makes an account on the directory of a running server; its secret.
 pub(crate) fn account(server: &Server, name: &str, arguments: &[&str]) -> String {
-    let done = visor()
-        .args(["--json", "account", "add", name, "--data-dir"])
-        .arg(&server.dir)
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{done:?}");
-    let made: Value = serde_json::from_slice(&done.stdout).unwrap();
-    made["secret_key"].as_str().unwrap().to_owned()
+    server.account(name, arguments)["secret_key"].as_str().unwrap().to_owned()
 }
 
 fn password(user: &str, secret: &str, scope: Value) -> Value {
