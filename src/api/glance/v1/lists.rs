@@ -115,7 +115,7 @@ fn condition(name: &str, value: String) -> Result<Filter> {
         }
         "min_ram" => Ok(Filter::Equals(Attr::MinRam, Value::Int(number(name, &value)?))),
         "min_disk" => Ok(Filter::Equals(Attr::MinDisk, Value::Int(number(name, &value)?))),
-        // What has no size is said to have none of 0 bytes.
+        // What has no size is shown with one of 0.
         "size_min" => Ok(match number(name, &value)? {
             0 => Filter::everything(),
             size => Filter::Within(Attr::Size, Bound::Included(Value::Int(size)), Bound::Unbounded),
