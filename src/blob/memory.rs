@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn is_full_when_told_and_not_for_ever() {
         let store = MemoryStore::new();
-        let (a, b) = (BlobKey::whole(ImageId::random(), None), BlobKey::whole(ImageId::random(), None));
+        let (a, b) = (BlobKey::main(ImageId::random(), None), BlobKey::main(ImageId::random(), None));
         store.fail_after(10);
         assert!(matches!(store.begin(&a, Some(11)).await.err(), Some(StoreError::Full)));
         suite::put(&store, &a, &[1; 6]).await;

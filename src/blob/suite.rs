@@ -62,7 +62,7 @@ async fn get(store: &dyn BlobStore, key: &BlobKey, range: Option<Range<u64>>) ->
 }
 
 fn key() -> BlobKey {
-    BlobKey::whole(ImageId::random(), Some(Format::Qcow2))
+    BlobKey::main(ImageId::random(), Some(Format::Qcow2))
 }
 
 /// Bytes that differ everywhere, so that a piece in the wrong place shows.

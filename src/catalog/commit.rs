@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::engine::memory::MemoryEngine;
 use super::engine::{Batch, Engine, EngineError, Table};
-use super::journal::{AppendError, Journal, LINE_BYTES_MAX, delete_line, put_line};
+use super::journal::{AppendError, Journal};
+use super::prepare::{Change, Draft, Pending};
 use super::spent::Spent;
 use super::state::State;
 use super::{load, row};
@@ -33,30 +34,6 @@ pub(crate) type Current = Arc<RwLock<Arc<dyn Engine>>>;
 /// The engine in use right now.
 pub(crate) fn current(engine: &Current) -> Arc<dyn Engine> {
     Arc::clone(&engine.read().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// What becomes of the stored version of an image: a new one, none, or a refusal.
-pub(crate) type Amend = Box<dyn Fn(&Image) -> Result<Option<Image>> + Send>;
-
-/// A change to one image.
-pub(crate) enum Change {
-    /// A new image. `AlreadyExists` if its id is taken.
-    Insert(Image),
-    /// A new version of an image. `Precondition` unless the stored revision is the image's.
-    Replace(Image),
-    /// No image any more. `Precondition` unless the stored revision is this.
-    Remove(ImageId, u64),
-    /// Whatever this makes of the stored version, whichever it is. `NotFound` if there is none. May be called again.
-    Amend(ImageId, Amend),
-}
-
-impl Change {
-    fn id(&self) -> ImageId {
-        match self {
-            Change::Insert(image) | Change::Replace(image) => image.id,
-            Change::Remove(id, _) | Change::Amend(id, _) => *id,
-        }
-    }
 }
 
 /// What the writer is asked for.
@@ -135,17 +112,6 @@ impl Drop for Writer {
 }
 
 type Reply = Option<oneshot::Sender<Result<Option<Image>>>>;
-
-/// A batch in the making.
-#[derive(Default)]
-struct Pending {
-    lines: Vec<u8>,
-    line_count: u64,
-    writes: Batch,
-    /// What this batch makes of the images it touches.
-    images: HashMap<ImageId, Option<(Image, Vec<u8>)>>,
-    outcomes: Vec<Result<Option<Image>>>,
-}
 
 struct Worker {
     engine: Current,
@@ -245,7 +211,14 @@ impl Worker {
     fn prepare_all(&mut self, changes: &[Box<Change>]) -> std::result::Result<Pending, String> {
         let mut pending = Pending::default();
         for change in changes {
-            let outcome = if self.sealed { Err(sealed_error()) } else { self.prepare(change, &mut pending)? };
+            let outcome = match self.sealed {
+                true => Err(sealed_error()),
+                false => {
+                    let engine = current(&self.engine);
+                    Draft { engine: &*engine, spent: &self.spent, state: &mut self.state, pending: &mut pending }
+                        .add(change)?
+                }
+            };
             pending.outcomes.push(outcome);
         }
         Ok(pending)
@@ -254,61 +227,6 @@ impl Worker {
     fn refuse_all(&mut self, count: usize, why: &str) -> Pending {
         let outcomes = (0..count).map(|_| Err(Error::internal(why.to_owned()))).collect();
         Pending { outcomes, ..Pending::default() }
-    }
-
-    fn prepare(
-        &mut self,
-        change: &Change,
-        pending: &mut Pending,
-    ) -> std::result::Result<Result<Option<Image>>, String> {
-        let id = change.id();
-        let old = match pending.images.get(&id) {
-            Some(known) => known.clone(),
-            None => load::stored(&*current(&self.engine), id)?,
-        };
-        let old_revision = old.as_ref().map(|(image, _)| image.revision);
-        let seq = self.state.seq + 1;
-        let new = match change {
-            Change::Insert(_) if old.is_some() => {
-                let text = format!("There is an image with id '{id}' already.");
-                return Ok(Err(Error::new(Kind::AlreadyExists, text)));
-            }
-            // Removed by this very batch, or earlier.
-            Change::Insert(_) if pending.images.contains_key(&id) || self.spent.has(id) => {
-                let text = format!("There was an image with id '{id}', and ids are not used again.");
-                return Ok(Err(Error::new(Kind::AlreadyExists, text)));
-            }
-            Change::Replace(image) if old_revision != Some(image.revision) => return Ok(Err(stale(id))),
-            Change::Remove(_, revision) if old_revision != Some(*revision) => return Ok(Err(stale(id))),
-            Change::Insert(image) | Change::Replace(image) => Some(image.clone()),
-            Change::Remove(..) => None,
-            Change::Amend(_, amend) => {
-                let Some((image, _)) = &old else { return Ok(Err(super::not_found(id))) };
-                match amend(image) {
-                    Ok(new) => new,
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-        };
-        let new = new.map(|image| Image { revision: seq, ..image });
-        let line = match &new {
-            Some(image) => put_line(seq, image),
-            None => delete_line(seq, id),
-        };
-        let (line, new) = match (line, new.map(load::with_row).transpose()) {
-            (Ok(line), Ok(new)) => (line, new),
-            (Err(error), _) => return Ok(Err(Error::internal(error))),
-            (_, Err(error)) => return Ok(Err(Error::internal(error))),
-        };
-        // Far beyond what the rules about images let pass: but what is not read again must not be acknowledged.
-        if line.len() as u64 > LINE_BYTES_MAX {
-            return Ok(Err(Error::invalid("The record is too large to be kept.")));
-        }
-        pending.lines.extend(line);
-        pending.line_count += 1;
-        load::apply(&mut self.state, seq, id, old.as_ref(), new.as_ref(), &mut pending.writes);
-        pending.images.insert(id, new.clone());
-        Ok(Ok(new.map(|(image, _)| image)))
     }
 
     /// Journal first, engine second. When the journal has a change, it is made, whatever the engine says.
@@ -395,10 +313,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn stale(id: ImageId) -> Error {
-    Error::new(Kind::Precondition, format!("Image '{id}' was changed or removed meanwhile."))
 }
 
 fn sealed_error() -> Error {

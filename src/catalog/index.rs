@@ -18,6 +18,9 @@ const WORD_TAG: u8 = 0xf1;
 /// The tag of the index over members.
 const MEMBER_TAG: u8 = 0xf2;
 
+/// The tag of the index over aliases, all of them.
+const ALIAS_TAG: u8 = 0xf3;
+
 /// So much of a free attribute's value goes into its key. Longer values share a stretch of keys and are told apart
 /// by the row, which every answer is tested against anyway.
 const PROPERTY_KEY_BYTES: usize = 64;
@@ -30,7 +33,7 @@ fn tag(attr: Attr) -> Option<u8> {
         // Not sortable: what is shown differs from what is kept.
         Attr::Location => None,
         Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => None,
-        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 => None,
+        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Offered => None,
         Attr::Name => Some(1),
         Attr::Architecture => Some(2),
         Attr::Visibility => Some(3),
@@ -47,7 +50,15 @@ fn tag(attr: Attr) -> Option<u8> {
         Attr::UploadedAt => Some(14),
         Attr::UpdatedAt => Some(15),
         Attr::Container => Some(16),
+        Attr::Fingerprint => Some(17),
+        Attr::Alias => Some(18),
+        Attr::ExpiresAt => Some(19),
     }
+}
+
+/// Whether the index of an attribute leaves out the images that have no value of it. It is then no order of all images.
+pub(crate) fn is_sparse(attr: Attr) -> bool {
+    matches!(attr, Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt)
 }
 
 /// Where an image stands in the order of an attribute: its entry's key, or for the id its row's.
@@ -136,17 +147,26 @@ pub(crate) fn member_prefix(account: &str, status: Option<MemberStatus>) -> Vec<
     key
 }
 
+/// What the entries of all images with this alias begin with.
+pub(crate) fn alias_prefix(alias: &str) -> Vec<u8> {
+    let mut key = vec![ALIAS_TAG];
+    put_text(&mut key, alias);
+    key
+}
+
 /// Every index entry of an image.
 pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
-    let attributes = ATTRS.iter().filter(|row| tag(row.attr).is_some()).map(|row| sort_key(row.attr, image));
+    let has_entry = |attr| tag(attr).is_some() && (!is_sparse(attr) || attr.read(image).is_some());
+    let attributes = ATTRS.iter().filter(|row| has_entry(row.attr)).map(|row| sort_key(row.attr, image));
     let properties = image.properties.iter().map(|(name, value)| property_prefix(name, value));
     let words = image.tags.iter().map(|word| word_prefix(word));
     let members = image.members.iter().map(|(account, member)| member_prefix(account, Some(member.status)));
+    let aliases = image.aliases.keys().map(|alias| alias_prefix(alias));
     let with_tail = |mut key: Vec<u8>| {
         put_tail(&mut key, image);
         key
     };
-    attributes.chain(properties.chain(words).chain(members).map(with_tail)).collect()
+    attributes.chain(properties.chain(words).chain(members).chain(aliases).map(with_tail)).collect()
 }
 
 /// Adds to a batch what turns the entries of `old` into those of `new`.
@@ -169,12 +189,13 @@ mod tests {
 
     #[test]
     fn tags_are_unique_and_stand_where_the_attribute_table_says() {
-        let mut seen = BTreeSet::from([PROPERTY_TAG, WORD_TAG, MEMBER_TAG]);
+        let mut seen = BTreeSet::from([PROPERTY_TAG, WORD_TAG, MEMBER_TAG, ALIAS_TAG]);
         for row in &ATTRS {
             if let Some(tag) = tag(row.attr) {
                 assert!(seen.insert(tag), "tag {tag} stands twice");
             }
-            assert_eq!(row.indexed, tag(row.attr).is_some() || row.attr == Attr::Id, "{:?}", row.attr);
+            let whole = tag(row.attr).is_some() && !is_sparse(row.attr);
+            assert_eq!(row.indexed, whole || row.attr == Attr::Id, "{:?}", row.attr);
         }
     }
 

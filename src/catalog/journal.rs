@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::row::{ResumableV2, RowError, RowV1, RowV2, RowV3, VERSION, check_version};
+use super::row::{ResumableV2, RowError, RowV1, RowV2, RowV3, RowV4, VERSION, check_version};
 use crate::image::{Image, ImageId};
 
 /// Longest line that is written or read. A record of texts that are at their limits, escaped, has about half of that.
@@ -38,9 +38,28 @@ pub(crate) enum Entry {
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Outgoing<'a> {
-    Begin { seq: u64, images: u64 },
-    Put { seq: u64, v: u8, image: &'a RowV3 },
-    Delete { seq: u64, id: Uuid },
+    Begin {
+        seq: u64,
+        images: u64,
+    },
+    Put {
+        seq: u64,
+        v: u8,
+        #[serde(skip_serializing_if = "is_false")]
+        more: bool,
+        image: &'a RowV4,
+    },
+    Delete {
+        seq: u64,
+        #[serde(skip_serializing_if = "is_false")]
+        more: bool,
+        id: Uuid,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What a line says, with a row of the newest version.
@@ -48,8 +67,15 @@ enum Outgoing<'a> {
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
     Begin { seq: u64, images: u64 },
-    Put { seq: u64, image: Box<RowV3> },
+    Put { seq: u64, image: Box<RowV4> },
     Delete { seq: u64, id: Uuid },
+}
+
+/// A line of version 3 with a row.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Third {
+    Put { seq: u64, image: Box<RowV3> },
 }
 
 /// A line of version 1 or 2 with a row. The first version has none of the last.
@@ -59,10 +85,12 @@ enum Old {
     Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
 }
 
-/// The version of a line's row, where it has one.
+/// The version of a line's row, where it has one, and whether the next line is a part of the same change.
 #[derive(Deserialize)]
 struct Version {
     v: Option<u8>,
+    #[serde(default)]
+    more: bool,
 }
 
 /// A whole line, with its end.
@@ -75,18 +103,18 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The line that records an image.
-pub(crate) fn put_line(seq: u64, image: &Image) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Put { seq, v: VERSION, image: &image.into() })
+/// The line that records an image. `more`: the next line is a part of the same change, and neither counts without the other.
+pub(crate) fn put_line(seq: u64, image: &Image, more: bool) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Put { seq, v: VERSION, more, image: &image.into() })
 }
 
-/// The line that records a removal.
-pub(crate) fn delete_line(seq: u64, id: ImageId) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Delete { seq, id: Uuid::from_bytes(*id.as_bytes()) })
+/// The line that records a removal. `more` as for [`put_line`].
+pub(crate) fn delete_line(seq: u64, id: ImageId, more: bool) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Delete { seq, more, id: Uuid::from_bytes(*id.as_bytes()) })
 }
 
-/// What a line (without its end) says: its sequence number and the change.
-fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
+/// What a line (without its end) says, and whether the next one belongs to it.
+fn parse(line: &[u8]) -> Result<(Found, bool), RowError> {
     let (head, rest) = line.split_at_checked(CRC_HEAD_BYTES).ok_or(RowError::Damaged)?;
     let expected = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest));
     if head != expected.as_bytes() {
@@ -95,14 +123,25 @@ fn parse(line: &[u8]) -> Result<(u64, Entry), RowError> {
     let json = [b"{", rest].concat();
     let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
     // Before the row itself, whose shape belongs to its version.
-    let Version { v } = serde_json::from_slice(&json).map_err(malformed)?;
+    let Version { v, more } = serde_json::from_slice(&json).map_err(malformed)?;
     v.map_or(Ok(()), check_version)?;
+    let (seq, entry) = change(v, &json)?;
+    Ok((Found { seq, entry }, more))
+}
+
+/// The sequence number and the change in the JSON of a line whose row has version `v`.
+fn change(v: Option<u8>, json: &[u8]) -> Result<(u64, Entry), RowError> {
+    let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
     if matches!(v, Some(1 | 2)) {
-        let Old::Put { seq, image, resumable } = serde_json::from_slice(&json).map_err(malformed)?;
-        let row = RowV3::from(RowV2 { image: *image, resumable });
+        let Old::Put { seq, image, resumable } = serde_json::from_slice(json).map_err(malformed)?;
+        let row = RowV4::from(RowV3::from(RowV2 { image: *image, resumable }));
         return Ok((seq, Entry::Put(Box::new(row.try_into()?))));
     }
-    Ok(match serde_json::from_slice(&json).map_err(malformed)? {
+    if v == Some(3) {
+        let Third::Put { seq, image } = serde_json::from_slice(json).map_err(malformed)?;
+        return Ok((seq, Entry::Put(Box::new(RowV4::from(*image).try_into()?))));
+    }
+    Ok(match serde_json::from_slice(json).map_err(malformed)? {
         Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
         Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
         Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),
@@ -180,7 +219,7 @@ impl Journal {
         out.write_all(&line(&Outgoing::Begin { seq, images: count })?)?;
         let mut written = 0;
         for image in images {
-            out.write_all(&put_line(seq, &image?)?)?;
+            out.write_all(&put_line(seq, &image?, false)?)?;
             written += 1;
         }
         if written != count {
@@ -247,6 +286,8 @@ impl Journal {
         let (mut line, mut at, mut good_end, mut damage) = (Vec::new(), 0, 0, Damage::default());
         // What the segment's first line promises of those behind it.
         let mut base: Option<(u64, u64)> = None;
+        // Lines of a change whose last one has not come yet.
+        let mut open: Vec<Found> = Vec::new();
         self.lines = 0;
         loop {
             line.clear();
@@ -260,18 +301,22 @@ impl Journal {
                 continue;
             };
             match parse(whole) {
-                Ok((seq, entry)) => {
+                Ok((found, more)) => {
                     damage.lines += std::mem::take(&mut damage.tail_lines);
                     // What looked torn was too long a line.
                     damage.lines += u64::from(std::mem::take(&mut damage.torn));
-                    good_end = at;
-                    self.lines += 1;
-                    match (&entry, &mut base) {
-                        (Entry::Begin { images }, _) => base = Some((seq, *images)),
-                        (Entry::Put(_), Some((began, left))) if *began == seq => *left = left.saturating_sub(1),
+                    match (&found.entry, &mut base) {
+                        (Entry::Begin { images }, _) => base = Some((found.seq, *images)),
+                        (Entry::Put(_), Some((began, left))) if *began == found.seq => *left = left.saturating_sub(1),
                         _ => {}
                     }
-                    each(Found { seq, entry })?;
+                    open.push(found);
+                    if more {
+                        continue;
+                    }
+                    good_end = at;
+                    self.lines += open.len() as u64;
+                    open.drain(..).try_for_each(&mut each)?;
                 }
                 Err(RowError::Damaged) => damage.tail_lines += 1,
                 // Whole, as its checksum says, and not ours to cut or skip.
@@ -281,6 +326,8 @@ impl Journal {
             }
         }
         damage.base = base.is_none_or(|(_, left)| left > 0);
+        // A change that was cut short between two of its lines.
+        damage.torn |= !open.is_empty();
         self.bytes = good_end;
         Ok(damage)
     }
@@ -351,8 +398,8 @@ mod tests {
     fn three_lines(dir: &Path) -> (Journal, Image, Image) {
         let (a, b) = (sample("a"), sample("b\n\"\u{fffd}"));
         let mut journal = Journal::begin(dir, 0, 0, std::iter::empty()).unwrap();
-        journal.append(&[put_line(1, &a).unwrap(), put_line(2, &b).unwrap()].concat(), 2).unwrap();
-        journal.append(&delete_line(3, a.id).unwrap(), 1).unwrap();
+        journal.append(&[put_line(1, &a, false).unwrap(), put_line(2, &b, false).unwrap()].concat(), 2).unwrap();
+        journal.append(&delete_line(3, a.id, false).unwrap(), 1).unwrap();
         (journal, a, b)
     }
 
@@ -387,8 +434,29 @@ mod tests {
             assert_eq!((entries.len(), damaged), (ends.iter().filter(|end| **end <= cut).count(), 0), "cut at {cut}");
             assert_eq!(std::fs::metadata(&path).unwrap().len(), cut as u64, "reading changes nothing");
             journal.cut().unwrap();
-            journal.append(&delete_line(9, ImageId::random()).unwrap(), 1).unwrap();
+            journal.append(&delete_line(9, ImageId::random(), false).unwrap(), 1).unwrap();
             assert_eq!(replayed(&mut journal).0.len(), entries.len() + 1, "cut at {cut}");
+        }
+    }
+
+    /// Cut anywhere: of a change of several lines there is all or nothing.
+    #[test]
+    fn a_change_of_several_lines_is_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, a, b) = three_lines(dir.path());
+        let group = [put_line(4, &b, true), put_line(5, &a, true), delete_line(6, b.id, false)].map(Result::unwrap);
+        journal.append(&group.concat(), 3).unwrap();
+        let path = segment_path(dir.path(), 1);
+        let all = std::fs::read(&path).unwrap();
+        let before = all.len() - group.concat().len();
+        for cut in before..=all.len() {
+            std::fs::write(&path, &all[..cut]).unwrap();
+            let mut journal = Journal::open(dir.path()).unwrap().unwrap();
+            let (entries, damaged) = replayed(&mut journal);
+            assert_eq!((entries.len(), damaged), (if cut == all.len() { 7 } else { 4 }, 0), "cut at {cut}");
+            journal.cut().unwrap();
+            let length = std::fs::metadata(&path).unwrap().len();
+            assert_eq!(length, if cut == all.len() { cut } else { before } as u64, "cut at {cut}");
         }
     }
 
@@ -405,7 +473,7 @@ mod tests {
         assert_eq!((entries.len(), damaged), (3, 1));
     }
 
-    /// As the programs wrote them that knew versions 1 and 2.
+    /// As the programs wrote them that knew versions 1, 2 and 3.
     #[test]
     fn lines_of_earlier_versions_are_read() {
         let image = r#""image":{"id":"07070707-0707-0707-0707-070707070707","revision":3,"name":"a","owner":"me",
@@ -420,9 +488,24 @@ mod tests {
             "sha256":null,"expires_at_us":8}"#;
         for (v, crc, resumable) in [(1, "98cf4375", ""), (2, "0c42ec0c", resumable)] {
             let rest = format!("\"op\":\"put\",\"seq\":3,\"v\":{v},{image}{resumable}}}").replace("\n            ", "");
-            let (seq, entry) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
-            assert_eq!((seq, entry), (3, Entry::Put(Box::new(old_image(v == 2)))));
+            let (found, more) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
+            assert_eq!((found.seq, found.entry, more), (3, Entry::Put(Box::new(old_image(v == 2))), false));
         }
+        let third = r#"
+            {"crc":"e6adaa8f","op":"put","seq":3,"v":3,"image":{"id":"cfab7f83-9c80-49a8-af89-240d31e459b8","rev
+            ision":3,"name":"old","owner":null,"visibility":"public","status":"available","format":null,"contain
+            er":null,"kind":null,"architecture":"x86_64","store":"file","kernel":null,"ramdisk":null,
+            "parts":[{"kind":"whole","location":{"stored":{"store":"file","key":"cfab7f83-9c80-49a8-af89-240d31e
+            459b8.none"}},"size_bytes":5,"virtual_size_bytes":null,"md5":"5d41402abc4b2a76b9719d911017c592","sha
+            256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","sha512":null,"etag":null}],
+            "properties":{"os":"linux"},"tags":["blue"],"members":{},"protected":false,"hidden":false,"min_disk_
+            gib":0,"min_ram_mib":0,"created_at_us":1795288298153414,"updated_at_us":1795288298462242,"uploaded_a
+            t_us":1795288298167712,"ticket":null}}"#
+            .replace("\n            ", "");
+        let (found, _) = parse(third.trim().as_bytes()).unwrap();
+        let Entry::Put(image) = found.entry else { panic!("it records an image") };
+        assert_eq!((found.seq, image.name.as_deref(), image.size(), image.offered), (3, Some("old"), Some(5), true));
+        assert!(image.tags.contains("blue") && image.properties["os"] == "linux");
     }
 
     #[test]
@@ -442,7 +525,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let images: Vec<_> = ["a", "b"].map(|name| Ok(sample(name))).into();
         let mut journal = Journal::begin(dir.path(), 7, 2, images.into_iter()).unwrap();
-        journal.append(&delete_line(8, ImageId::random()).unwrap(), 1).unwrap();
+        journal.append(&delete_line(8, ImageId::random(), false).unwrap(), 1).unwrap();
         let whole = std::fs::read(segment_path(dir.path(), 1)).unwrap();
         let lines: Vec<&[u8]> = whole.split_inclusive(|b| *b == b'\n').collect();
         for (keep, base) in [(0..4, false), (0..3, false), (0..2, true), (0..1, true), (0..0, true), (1..4, true)] {
@@ -455,18 +538,18 @@ mod tests {
     /// What can't be understood although it is whole belongs to a newer program: never cut, never skipped.
     #[test]
     fn what_is_newer_is_refused() {
-        let put = put_line(1, &sample("a")).unwrap();
+        let put = put_line(1, &sample("a"), false).unwrap();
         let put = std::str::from_utf8(&put[CRC_HEAD_BYTES..put.len() - 1]).unwrap();
         for (from, to) in [
-            ("\"v\":3", "\"v\":4"),
-            ("\"v\":3,\"image\":{\"id\"", "\"v\":4,\"image\":{\"key\""),
+            ("\"v\":4", "\"v\":5"),
+            ("\"v\":4,\"image\":{\"id\"", "\"v\":5,\"image\":{\"key\""),
             ("\"public\"", "\"secret\""),
             ("\"op\":\"put\"", "\"op\":\"merge\""),
         ] {
             assert!(put.contains(from), "{from}: {put}");
             let newer = put.replace(from, to);
             let line = format!("{{\"crc\":\"{:08x}\",{newer}", crc32fast::hash(newer.as_bytes()));
-            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(4) | RowError::Malformed(_))), "{to}");
+            assert!(matches!(parse(line.as_bytes()), Err(RowError::Newer(5) | RowError::Malformed(_))), "{to}");
             let dir = tempfile::tempdir().unwrap();
             let (mut journal, ..) = three_lines(dir.path());
             journal.append(format!("{line}\n").as_bytes(), 1).unwrap();
@@ -480,7 +563,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, ..) = three_lines(dir.path());
         journal.doubt = Some("lost power".into());
-        let error = journal.append(&delete_line(9, ImageId::random()).unwrap(), 1).unwrap_err();
+        let error = journal.append(&delete_line(9, ImageId::random(), false).unwrap(), 1).unwrap_err();
         assert!(matches!(error, AppendError::Sync(_)));
     }
 }

@@ -13,6 +13,7 @@ mod load;
 #[path = "../../migrations/mod.rs"]
 pub mod migrations;
 mod plan;
+mod prepare;
 mod row;
 mod spent;
 mod state;
@@ -22,8 +23,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use self::commit::{Change, Current, Writer, current};
+use self::commit::{Current, Writer, current};
 use self::engine::Table;
+pub use self::prepare::Amend;
+use self::prepare::Change;
 use self::spent::Spent;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
@@ -91,6 +94,14 @@ impl Catalog {
         amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static,
     ) -> Result<Option<Image>> {
         self.writer.change(Change::Amend(id, Box::new(amend))).await
+    }
+
+    /// Changes several images at once: all of them or, when one change is refused, none. Returns what the last one is now.
+    ///
+    /// # Errors
+    /// The first refusal, as for [`Catalog::amend`].
+    pub async fn amend_together(&self, amends: Vec<(ImageId, Amend)>) -> Result<Option<Image>> {
+        self.writer.change(Change::Together(amends)).await
     }
 
     /// Like [`Catalog::amend`], without waiting or telling the outcome: for guards that are dropped.

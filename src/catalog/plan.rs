@@ -7,7 +7,9 @@
 use super::engine::{EngineError, KeyRange, Table, after_prefix};
 use std::ops::Bound;
 
-use super::index::{any_value_prefix, member_prefix, property_prefix, value_prefix, whole_order, word_prefix};
+use super::index::{
+    alias_prefix, any_value_prefix, is_sparse, member_prefix, property_prefix, value_prefix, whole_order, word_prefix,
+};
 use crate::image::query::{Filter, Sort};
 use crate::image::{Attr, ImageId, Value};
 
@@ -68,6 +70,7 @@ pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Pla
     Ok(match (smallest, in_order) {
         (Some((_, ranges)), _) => Plan::Gather(ranges),
         (None, Some(prefix)) => Plan::WalkValue { prefix },
+        (None, None) if is_sparse(sort.by) => return Err(EngineError::Broken("an order of some images only".into())),
         (None, None) => Plan::WalkOrder(whole_order(sort.by)),
     })
 }
@@ -81,6 +84,8 @@ fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
             [value] => value_prefix(*attr, value),
             _ => None,
         },
+        // An order of those that have a value, which are all that can pass.
+        Filter::Within(attr, Bound::Unbounded, Bound::Unbounded) if by == *attr => any_value_prefix(*attr),
         Filter::Property(name, value) if by == Attr::CreatedAt => Some(property_prefix(name, value)),
         Filter::Tag(word) if by == Attr::CreatedAt => Some(word_prefix(word)),
         Filter::Member { account, status: Some(status) } if by == Attr::CreatedAt => {
@@ -110,6 +115,7 @@ fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
         Filter::Equals(attr, value) => value_prefix(*attr, value).map(prefix),
         Filter::Property(name, value) => Some(prefix(property_prefix(name, value))),
         Filter::Tag(word) => Some(prefix(word_prefix(word))),
+        Filter::Alias(alias) => Some(prefix(alias_prefix(alias))),
         Filter::Member { account, status } => Some(prefix(member_prefix(account, *status))),
         Filter::OneOf(attr, values) => {
             let prefixes = values.iter().map(|value| value_prefix(*attr, value).map(prefix));

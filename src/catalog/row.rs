@@ -1,7 +1,7 @@
 //! The stored form of an image: its own types, never the domain's and never a protocol's.
 //!
 //! One shape, two encodings: bincode behind a version byte and a checksum in the database, JSON in the journal.
-//! bincode can't evolve a struct, so a new field is a new `RowV4` with `From<RowV3>`, the decoder keeps both, and the old
+//! bincode can't evolve a struct, so a new field is a new `RowV5` with `From<RowV4>`, the decoder keeps both, and the old
 //! one goes to `frozen`. This is the only file that names bincode.
 
 mod convert;
@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use self::frozen::{ResumableV2, RowV1, RowV2};
+pub(crate) use self::frozen::{ResumableV2, RowV1, RowV2, RowV3};
 use crate::image::{Access, Image, Timestamp};
 
 /// Version of the newest row shape, in the database and in the journal.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 
 /// Version byte and CRC-32.
 const HEAD_BYTES: usize = 5;
@@ -36,9 +36,9 @@ fn malformed(why: impl std::fmt::Display) -> RowError {
     RowError::Malformed(why.to_string())
 }
 
-/// Version 3 of the shape. Frozen, as every version is from the moment when a row was written in it.
+/// Version 4 of the shape. Frozen, as every version is from the moment when a row was written in it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RowV3 {
+pub(crate) struct RowV4 {
     id: Uuid,
     revision: u64,
     name: Option<String>,
@@ -60,10 +60,36 @@ pub(crate) struct RowV3 {
     hidden: bool,
     min_disk_gib: u32,
     min_ram_mib: u32,
+    aliases: BTreeMap<String, String>,
+    filename: Option<String>,
+    offer: Option<OfferV4>,
+    offered: bool,
+    upstream: Option<UpstreamV4>,
+    auto_update: bool,
+    built_at_us: Option<i64>,
+    expires_at_us: Option<i64>,
     created_at_us: i64,
     updated_at_us: Option<i64>,
     uploaded_at_us: Option<i64>,
     ticket: Option<TicketV3>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OfferV4 {
+    fingerprint: String,
+    root_sha256: Option<String>,
+    made: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct UpstreamV4 {
+    server: String,
+    protocol: String,
+    alias: String,
+    certificate: Option<String>,
+    kind: Option<String>,
+    checked_at_us: Option<i64>,
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,15 +139,16 @@ struct ResumableV3 {
 
 /// Bytes for the database: version, CRC-32 of the rest (little endian), bincode.
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, RowError> {
-    seal(&RowV3::from(image))
+    seal(&RowV4::from(image))
 }
 
 /// The image in some bytes of the database.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, RowError> {
     let row = match unseal(bytes)? {
-        (1, body) => RowV2::from(read::<RowV1>(body)?).into(),
-        (2, body) => read::<RowV2>(body)?.into(),
-        (_, body) => read::<RowV3>(body)?,
+        (1, body) => RowV3::from(RowV2::from(read::<RowV1>(body)?)).into(),
+        (2, body) => RowV3::from(read::<RowV2>(body)?).into(),
+        (3, body) => read::<RowV3>(body)?.into(),
+        (_, body) => read::<RowV4>(body)?,
     };
     row.try_into()
 }
@@ -180,14 +207,15 @@ pub(crate) mod tests {
     use super::*;
     use crate::image::{
         Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, Member,
-        MemberStatus, Part, PartKind, Resumable, Status, StoreName, Ticket, Visibility, Vocabulary,
+        MemberStatus, Offer, Part, PartKind, Protocol, Resumable, Status, StoreName, Ticket, Upstream, Visibility,
+        Vocabulary,
     };
 
     fn part() -> impl Strategy<Value = Part> {
         let location = prop_oneof![
             (any::<[u8; 16]>(), proptest::option::of(proptest::sample::select(Format::ALL))).prop_map(
                 |(id, format)| {
-                    Location::Stored { store: StoreName::File, key: BlobKey::whole(ImageId::from_bytes(id), format) }
+                    Location::Stored { store: StoreName::File, key: BlobKey::main(ImageId::from_bytes(id), format) }
                 }
             ),
             "/[a-z/]{0,20}".prop_map(|path| Location::File { path }),
@@ -195,9 +223,10 @@ pub(crate) mod tests {
         ];
         let sizes = any::<(Option<u64>, Option<u64>)>();
         let digests = any::<(Option<[u8; 16]>, Option<[u8; 32]>)>();
-        (location, sizes, digests, any::<Option<String>>()).prop_map(
-            |(location, (size, virtual_size), (md5, sha256), etag)| Part {
-                kind: PartKind::Whole,
+        let kind = proptest::sample::select(&[PartKind::Main, PartKind::Metadata][..]);
+        (kind, location, sizes, digests, any::<Option<String>>()).prop_map(
+            |(kind, location, (size, virtual_size), (md5, sha256), etag)| Part {
+                kind,
                 location,
                 size,
                 virtual_size,
@@ -217,6 +246,24 @@ pub(crate) mod tests {
             },
         );
         proptest::collection::btree_map("[a-b]", member, 0..3)
+    }
+
+    fn upstream() -> impl Strategy<Value = Upstream> {
+        let words = (
+            proptest::sample::select(Protocol::ALL),
+            proptest::option::of(proptest::sample::select(ImageKind::ALL)),
+            any::<Option<i64>>(),
+        );
+        let texts = ("[a-c]{0,3}", "[a-c]{0,3}", any::<Option<String>>(), any::<Option<String>>());
+        (words, texts).prop_map(|((protocol, kind, checked), (server, alias, certificate, error))| Upstream {
+            server,
+            protocol,
+            alias,
+            certificate,
+            kind,
+            checked_at: checked.map(Timestamp),
+            error,
+        })
     }
 
     /// Any image at all, consistent or not: the codec must not care.
@@ -240,8 +287,15 @@ pub(crate) mod tests {
             members(),
         );
         let flags = (any::<bool>(), any::<bool>(), 0u32..3, 0u32..3);
+        let bundle = (
+            proptest::collection::btree_map("[a-b]", "[a-c]{0,3}", 0..3),
+            proptest::option::of("[a-c]{0,3}"),
+            proptest::option::of((any::<[u8; 32]>(), any::<Option<[u8; 32]>>(), any::<bool>())),
+            any::<(bool, bool, Option<i64>, Option<i64>)>(),
+            proptest::option::of(upstream()),
+        );
         let rest = (0u64..1000, -5i64..5, any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<[u8; 16]>>());
-        (words, texts, flags, rest).prop_map(|(words, texts, flags, rest)| Image {
+        (words, texts, flags, bundle, rest).prop_map(|(words, texts, flags, bundle, rest)| Image {
             id: ImageId::from_bytes(texts.0),
             revision: rest.0,
             name: texts.1,
@@ -263,6 +317,14 @@ pub(crate) mod tests {
             hidden: flags.1,
             min_disk: flags.2,
             min_ram: flags.3,
+            aliases: bundle.0,
+            filename: bundle.1,
+            offer: bundle.2.map(|(fingerprint, root_sha256, made)| Offer { fingerprint, root_sha256, made }),
+            offered: bundle.3.0,
+            auto_update: bundle.3.1,
+            built_at: bundle.3.2.map(Timestamp),
+            expires_at: bundle.3.3.map(Timestamp),
+            upstream: bundle.4,
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),
             uploaded_at: rest.3.map(Timestamp),
@@ -283,8 +345,8 @@ pub(crate) mod tests {
         #[test]
         fn rows_come_back_as_they_went(image in any_image()) {
             prop_assert_eq!(&decode(&encode(&image).unwrap()).unwrap(), &image);
-            let json = serde_json::to_vec(&RowV3::from(&image)).unwrap();
-            let back: RowV3 = serde_json::from_slice(&json).unwrap();
+            let json = serde_json::to_vec(&RowV4::from(&image)).unwrap();
+            let back: RowV4 = serde_json::from_slice(&json).unwrap();
             prop_assert_eq!(&Image::try_from(back).unwrap(), &image);
         }
 
@@ -321,9 +383,9 @@ pub(crate) mod tests {
         image.owner = Some("me".into());
         image.status = Status::Saving;
         image.properties.insert("os".into(), "linux".into());
-        let key = BlobKey::whole(image.id, Some(Format::Iso));
+        let key = BlobKey::main(image.id, Some(Format::Iso));
         image.parts.push(Part {
-            kind: PartKind::Whole,
+            kind: PartKind::Main,
             location: Location::Stored { store: StoreName::File, key },
             size: Some(9),
             virtual_size: None,

@@ -335,8 +335,8 @@ fn fixture_images(layout: u32) -> Vec<Image> {
         Visibility,
     };
     let stored = |id: ImageId, format: Option<Format>| Part {
-        kind: PartKind::Whole,
-        location: Location::Stored { store: StoreName::File, key: BlobKey::whole(id, format) },
+        kind: PartKind::Main,
+        location: Location::Stored { store: StoreName::File, key: BlobKey::main(id, format) },
         size: Some(676_331_520),
         virtual_size: None,
         digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },

@@ -26,7 +26,7 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// What is said about the bytes of an image in every answer that is about them.
 pub fn facts(image: &Image) -> Facts {
-    let part = image.whole();
+    let part = image.main();
     let etag = part.and_then(|part| match part.digests.sha256_hex() {
         Some(sha256) => Some(sha256),
         // The owner of the URL chose it; only what can stand between quotes is passed on.
@@ -55,7 +55,7 @@ fn describe(response: &mut HttpResponseBuilder, facts: &Facts) {
 fn introduce(response: &mut HttpResponseBuilder, image: &Image) {
     let name = attachment(image.name.as_deref(), image.format.map(|format| format.name()), &image.id.to_string());
     response.insert_header((header::CONTENT_DISPOSITION, name));
-    if let Some(sha256) = image.whole().and_then(|part| part.digests.sha256) {
+    if let Some(sha256) = image.main().and_then(|part| part.digests.sha256) {
         let digest = STANDARD.encode(sha256);
         response.insert_header(("repr-digest", format!("sha-256=:{digest}:")));
         response.insert_header(("digest", format!("sha-256={digest}")));

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::digest::hex;
 use super::{
     Architecture, Container, Format, Image, ImageId, ImageKind, Location, StoreName, Timestamp, Visibility, Vocabulary,
 };
@@ -63,6 +64,14 @@ pub enum Attr {
     Sha256,
     /// SHA-512 of the bytes in hexadecimal.
     Sha512,
+    /// The name that LXD and Incus know the image by, in hexadecimal.
+    Fingerprint,
+    /// The first of its [`Image::aliases`].
+    Alias,
+    /// [`Image::expires_at`]
+    ExpiresAt,
+    /// [`Image::offered`]
+    Offered,
 }
 
 /// A value of an attribute. Ordered as people would sort it.
@@ -116,7 +125,7 @@ pub struct Row {
     pub value: ValueType,
     /// Who may set it.
     pub edit: Edit,
-    /// Whether it has a secondary index, so that lists can be sorted by it and filters on it are cheap.
+    /// Whether it has a secondary index of all images, so that lists can be sorted by it and filters on it are cheap.
     pub indexed: bool,
     /// Its value in an image, if it has one.
     pub read: fn(&Image) -> Option<Value<'_>>,
@@ -139,7 +148,7 @@ fn text(value: &str) -> Value<'_> {
 }
 
 /// The table, in the order in which VISOR lists those that it knows.
-pub static ATTRS: [Row; 25] = [
+pub static ATTRS: [Row; 29] = [
     row(Attr::Id, ValueType::Id, Edit::Service, true, |i| Some(Value::Id(i.id))),
     row(Attr::Name, ValueType::Text, Edit::Owner, true, |i| i.name.as_deref().map(text)),
     row(Attr::Architecture, words::<Architecture>(), Edit::Owner, true, |i| i.architecture.map(|v| text(v.name()))),
@@ -163,9 +172,15 @@ pub static ATTRS: [Row; 25] = [
     row(Attr::MinRam, ValueType::Count, Edit::Owner, false, |i| Some(Value::Int(i.min_ram.into()))),
     row(Attr::Protected, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.protected))),
     row(Attr::Hidden, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.hidden))),
-    row(Attr::VirtualSize, ValueType::Count, Edit::Service, false, |i| i.whole()?.virtual_size.map(Value::Int)),
-    row(Attr::Sha256, ValueType::Text, Edit::Service, false, |i| i.whole()?.digests.sha256_hex().map(owned)),
-    row(Attr::Sha512, ValueType::Text, Edit::Service, false, |i| i.whole()?.digests.sha512_hex().map(owned)),
+    row(Attr::VirtualSize, ValueType::Count, Edit::Service, false, |i| i.main()?.virtual_size.map(Value::Int)),
+    row(Attr::Sha256, ValueType::Text, Edit::Service, false, |i| i.main()?.digests.sha256_hex().map(owned)),
+    row(Attr::Sha512, ValueType::Text, Edit::Service, false, |i| i.main()?.digests.sha512_hex().map(owned)),
+    // Few images have these: their indexes leave the others out, and are no order of all images.
+    row(Attr::Fingerprint, ValueType::Text, Edit::Service, false, |i| i.fingerprint().map(|bytes| owned(hex(&bytes)))),
+    row(Attr::Alias, ValueType::Text, Edit::Owner, false, |i| i.aliases.keys().next().map(|alias| text(alias))),
+    row(Attr::ExpiresAt, ValueType::Time, Edit::Owner, false, |i| i.expires_at.map(Value::Time)),
+    // Said only where it is not as always.
+    row(Attr::Offered, ValueType::Flag, Edit::Owner, false, |i| (!i.offered).then_some(Value::Flag(false))),
 ];
 
 fn owned(value: String) -> Value<'static> {
@@ -173,7 +188,7 @@ fn owned(value: String) -> Value<'static> {
 }
 
 fn location(image: &Image) -> Option<Value<'_>> {
-    image.whole().map(|part| match &part.location {
+    image.main().map(|part| match &part.location {
         Location::Stored { key, .. } => text(key.as_str()),
         Location::File { path } => text(path),
         Location::Http { url } => text(url),
@@ -181,7 +196,7 @@ fn location(image: &Image) -> Option<Value<'_>> {
 }
 
 fn checksum(image: &Image) -> Option<Value<'_>> {
-    let part = image.whole()?;
+    let part = image.main()?;
     match part.digests.md5_hex() {
         Some(hex) => Some(owned(hex)),
         None => part.etag.as_deref().map(text),
@@ -214,7 +229,8 @@ mod tests {
     #[test]
     fn what_an_owner_sets_is_never_the_services() {
         let of_the_record = [Attr::Id, Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt, Attr::Status];
-        let of_the_bytes = [Attr::Size, Attr::VirtualSize, Attr::Checksum, Attr::Sha256, Attr::Sha512];
+        let of_the_bytes =
+            [Attr::Size, Attr::VirtualSize, Attr::Checksum, Attr::Sha256, Attr::Sha512, Attr::Fingerprint];
         for attr in of_the_record.into_iter().chain(of_the_bytes) {
             assert_eq!(attr.row().edit, Edit::Service, "{attr:?}");
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, Visibility};
+use super::{
+    Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, Upstream, Visibility,
+};
 use crate::error::{Error, Kind, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: what Glance allows.
@@ -18,6 +20,12 @@ pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
 pub const TAGS_MAX: usize = 128;
 /// Most members of one image: what Glance allows. Each is an index entry.
 pub const MEMBERS_MAX: usize = 128;
+/// Most aliases of one image. Each is an index entry.
+pub const ALIASES_MAX: usize = 64;
+/// Longest description of an alias, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 4096;
+/// Longest text about where an image was copied from, in bytes: a certificate is about one KiB.
+const UPSTREAM_BYTES_MAX: usize = 16 * 1024;
 /// Largest demand for disk or memory: what Glance's database can hold.
 pub const DEMAND_MAX: u32 = i32::MAX as u32;
 
@@ -58,6 +66,20 @@ pub struct ImagePatch {
     pub min_disk: Option<u32>,
     /// [`Image::min_ram`]
     pub min_ram: Option<u32>,
+    /// [`Image::aliases`], all of them.
+    pub aliases: Option<BTreeMap<String, String>>,
+    /// [`Image::filename`]
+    pub filename: Option<Option<String>>,
+    /// [`Image::offered`]
+    pub offered: Option<bool>,
+    /// [`Image::upstream`]
+    pub upstream: Option<Option<Upstream>>,
+    /// [`Image::auto_update`]
+    pub auto_update: Option<bool>,
+    /// [`Image::built_at`]
+    pub built_at: Option<Option<Timestamp>>,
+    /// [`Image::expires_at`]
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
 impl ImagePatch {
@@ -88,6 +110,13 @@ impl ImagePatch {
             hidden: later.hidden.or(self.hidden),
             min_disk: later.min_disk.or(self.min_disk),
             min_ram: later.min_ram.or(self.min_ram),
+            aliases: later.aliases.or(self.aliases),
+            filename: later.filename.or(self.filename),
+            offered: later.offered.or(self.offered),
+            upstream: later.upstream.or(self.upstream),
+            auto_update: later.auto_update.or(self.auto_update),
+            built_at: later.built_at.or(self.built_at),
+            expires_at: later.expires_at.or(self.expires_at),
         }
     }
 
@@ -116,6 +145,13 @@ impl ImagePatch {
         set(&mut image.hidden, &self.hidden);
         set(&mut image.min_disk, &self.min_disk);
         set(&mut image.min_ram, &self.min_ram);
+        set(&mut image.aliases, &self.aliases);
+        set(&mut image.filename, &self.filename);
+        set(&mut image.offered, &self.offered);
+        set(&mut image.upstream, &self.upstream);
+        set(&mut image.auto_update, &self.auto_update);
+        set(&mut image.built_at, &self.built_at);
+        set(&mut image.expires_at, &self.expires_at);
         if self.purge {
             image.properties.clear();
         }
@@ -144,10 +180,7 @@ pub fn check(image: &Image) -> Result<()> {
     let mut bytes = 0;
     for (name, value) in &image.properties {
         check_name("attribute name", name)?;
-        if value.len() > PROPERTY_BYTES_MAX {
-            return Err(Error::invalid(format!("The {name} is longer than {PROPERTY_BYTES_MAX} bytes.")));
-        }
-        check_characters(name, value)?;
+        check_text(name, value, PROPERTY_BYTES_MAX)?;
         bytes += name.len() + value.len();
     }
     if bytes > PROPERTIES_BYTES_MAX {
@@ -158,10 +191,32 @@ pub fn check(image: &Image) -> Result<()> {
     check_count("tags", image.tags.len(), TAGS_MAX)?;
     image.tags.iter().try_for_each(|tag| check_name("tag", tag))?;
     check_count("members", image.members.len(), MEMBERS_MAX)?;
-    image.members.keys().try_for_each(|account| match account.is_empty() {
-        true => Err(Error::invalid("The name of a member can't be empty.")),
-        false => check_name("name of a member", account),
-    })
+    image.members.keys().try_for_each(|account| check_full_name("name of a member", account))?;
+    check_count("aliases", image.aliases.len(), ALIASES_MAX)?;
+    for (alias, description) in &image.aliases {
+        check_full_name("alias", alias)?;
+        check_text("description of an alias", description, DESCRIPTION_BYTES_MAX)?;
+    }
+    image.filename.as_deref().map_or(Ok(()), |name| check_name("filename", name))?;
+    let Some(upstream) = &image.upstream else { return Ok(()) };
+    // A certificate has lines.
+    let certificate = upstream.certificate.as_deref().map(|text| text.replace(['\n', '\r'], " "));
+    [Some(&upstream.server), Some(&upstream.alias), certificate.as_ref(), upstream.error.as_ref()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|text| check_text("origin of an image", text, UPSTREAM_BYTES_MAX))
+}
+
+fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+    if text.len() > bytes_max {
+        return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));
+    }
+    check_characters(what, text)
+}
+
+/// A name that has to be there.
+fn check_full_name(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() { Err(Error::invalid(format!("The {what} can't be empty."))) } else { check_name(what, text) }
 }
 
 fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
@@ -211,6 +266,14 @@ impl Image {
             hidden: false,
             min_disk: 0,
             min_ram: 0,
+            aliases: BTreeMap::new(),
+            filename: None,
+            offer: None,
+            offered: true,
+            upstream: None,
+            auto_update: false,
+            built_at: None,
+            expires_at: None,
             created_at: now,
             updated_at: None,
             uploaded_at: None,

@@ -6,6 +6,7 @@ pub mod attr;
 pub mod change;
 pub mod digest;
 pub mod inspect;
+mod offer;
 pub mod query;
 pub mod status;
 #[cfg_attr(not(target_arch = "x86_64"), path = "unstitched.rs")]
@@ -21,6 +22,7 @@ use uuid::Uuid;
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
 pub use self::digest::Digests;
+pub use self::offer::{Offer, Protocol, Upstream};
 pub use self::status::Status;
 pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, StoreName, Visibility, Vocabulary};
 
@@ -109,10 +111,18 @@ pub enum Location {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey(String);
 
+/// The suffix of [`BlobKey::metadata`]; no format is called so.
+const METADATA: &str = "metadata";
+
 impl BlobKey {
-    /// The key of a whole image. The suffix is its format, as a person would name the file; `none` without one.
-    pub fn whole(id: ImageId, format: Option<Format>) -> Self {
+    /// The key of an image's main file. The suffix is its format, as a person would name the file; `none` without one.
+    pub fn main(id: ImageId, format: Option<Format>) -> Self {
         Self(format!("{id}.{}", format.map_or("none", Format::name)))
+    }
+
+    /// The key of what describes an image to LXD and Incus.
+    pub fn metadata(id: ImageId) -> Self {
+        Self(format!("{id}.{METADATA}"))
     }
 
     /// The key as text.
@@ -129,11 +139,11 @@ impl BlobKey {
 impl FromStr for BlobKey {
     type Err = ();
 
-    /// Accepts exactly what [`BlobKey::whole`] makes: this is the gate for names read back from a disk.
+    /// Accepts exactly what [`BlobKey::main`] makes: this is the gate for names read back from a disk.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (id, suffix) = text.split_once('.').ok_or(())?;
         id.parse::<ImageId>()?;
-        let known = suffix == "none" || Format::parse(suffix).is_some_and(|f| f.name() == suffix);
+        let known = ["none", METADATA].contains(&suffix) || Format::parse(suffix).is_some_and(|f| f.name() == suffix);
         if known { Ok(Self(text.to_owned())) } else { Err(()) }
     }
 }
@@ -144,11 +154,13 @@ impl fmt::Display for BlobKey {
     }
 }
 
-/// Which part of an image some bytes are. LXD's split images have two; everything else has one whole file.
+/// Which part of an image some bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartKind {
-    /// All of it in one file.
-    Whole,
+    /// The image's file: the disk, the root file system, or an archive that holds everything. All that most protocols know.
+    Main,
+    /// A small archive that describes the main file to LXD and Incus, where that does not do so itself.
+    Metadata,
 }
 
 /// Bytes of an image, and what is known of them.
@@ -259,6 +271,22 @@ pub struct Image {
     pub min_disk: u32,
     /// The least memory that it runs in, in MiB.
     pub min_ram: u32,
+    /// Names that stand for it, each with a description. A name stands for one image at a time.
+    pub aliases: BTreeMap<String, String>,
+    /// Under which name the file came, for those who save it.
+    pub filename: Option<String>,
+    /// How LXD and Incus know it; absent when they don't.
+    pub offer: Option<Offer>,
+    /// Whether they are to be offered it, if it is a disk that they can use.
+    pub offered: bool,
+    /// Where it was copied from.
+    pub upstream: Option<Upstream>,
+    /// Whether its place is taken by what its upstream has under the same alias, whenever that is something new.
+    pub auto_update: bool,
+    /// When what is in it was made, as far as it says so itself.
+    pub built_at: Option<Timestamp>,
+    /// When it is removed.
+    pub expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -270,9 +298,24 @@ pub struct Image {
 }
 
 impl Image {
-    /// The part with all the bytes, if they are there.
-    pub fn whole(&self) -> Option<&Part> {
-        self.parts.iter().find(|part| part.kind == PartKind::Whole)
+    /// The image's file, if it is there.
+    pub fn main(&self) -> Option<&Part> {
+        self.part(PartKind::Main)
+    }
+
+    /// A part, if it is there.
+    pub fn part(&self, kind: PartKind) -> Option<&Part> {
+        self.parts.iter().find(|part| part.kind == kind)
+    }
+
+    /// Every key under which the store may have bytes of this image, now or by an upload that is running.
+    pub fn keys(&self) -> Vec<BlobKey> {
+        let stored = self.parts.iter().filter_map(|part| match &part.location {
+            Location::Stored { key, .. } => Some(key.clone()),
+            Location::File { .. } | Location::Http { .. } => None,
+        });
+        let arriving = self.ticket.map(|_| [BlobKey::main(self.id, self.format), BlobKey::metadata(self.id)]);
+        stored.chain(arriving.into_iter().flatten()).collect()
     }
 
     /// The format that the bytes have to have; none when what they are is a container with the disk in it.
@@ -285,7 +328,7 @@ impl Image {
 
     /// Size in bytes, if known.
     pub fn size(&self) -> Option<u64> {
-        self.whole().and_then(|part| part.size)
+        self.main().and_then(|part| part.size)
     }
 }
 
@@ -317,7 +360,7 @@ mod tests {
     #[test]
     fn blob_keys_read_back_only_what_we_write() {
         let id = ImageId::random();
-        for key in [BlobKey::whole(id, None), BlobKey::whole(id, Some(Format::Qcow2))] {
+        for key in [BlobKey::main(id, None), BlobKey::main(id, Some(Format::Qcow2)), BlobKey::metadata(id)] {
             assert_eq!(key.as_str().parse(), Ok(key.clone()));
             assert_eq!(key.image(), Some(id));
         }

@@ -24,6 +24,8 @@ pub enum Filter {
     Property(String, String),
     /// It has this tag.
     Tag(String),
+    /// It has this alias.
+    Alias(String),
     /// The account is a member, with this status or with any. Says nothing of the visibility.
     Member {
         /// Which account.
@@ -91,6 +93,7 @@ impl Filter {
             Self::Not(filter) => !filter.passes(image),
             Self::Property(name, value) => image.properties.get(name) == Some(value),
             Self::Tag(tag) => image.tags.contains(tag),
+            Self::Alias(alias) => image.aliases.contains_key(alias),
             Self::Member { account, status } => {
                 image.members.get(account).is_some_and(|member| status.is_none_or(|status| member.status == status))
             }
@@ -104,7 +107,7 @@ impl Filter {
 /// and one index serves both directions. (Glance orders ties newest first, also in an ascending list.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sort {
-    /// By which attribute; it must be indexed.
+    /// By which attribute; it must be indexed, or the filter must demand that it has a value.
     pub by: Attr,
     /// Which way.
     pub direction: Direction,

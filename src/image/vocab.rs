@@ -59,6 +59,8 @@ macro_rules! vocabulary {
     };
 }
 
+pub(super) use vocabulary;
+
 vocabulary! {
     /// The processor an image is for. The original knew the first two; the others are what people have.
     Architecture {
@@ -76,6 +78,12 @@ vocabulary! {
         Riscv64 = "riscv64",
         /// IBM Z.
         S390x = "s390x",
+        /// 32-bit Arm of the sixth generation.
+        Armv6l = "armv6l" | "armel",
+        /// 64-bit POWER, big endian.
+        Ppc64 = "ppc64" | "powerpc64",
+        /// 64-bit LoongArch.
+        Loongarch64 = "loongarch64" | "loong64",
     }
 }
 
@@ -120,6 +128,10 @@ vocabulary! {
         Ramdisk = "ramdisk",
         /// A whole machine.
         Machine = "machine",
+        /// The root file system of a container, as LXD and Incus have them.
+        Container = "container",
+        /// The disk of a virtual machine, as LXD and Incus have them.
+        VirtualMachine = "virtual-machine",
     }
 }
 

@@ -21,7 +21,7 @@ impl Registry {
         if !who.sees(image) {
             return Err(not_found(image.id));
         }
-        let Some(part) = image.whole().filter(|_| given_to(who, image)) else {
+        let Some(part) = image.main().filter(|_| given_to(who, image)) else {
             return Err(Error::new(Kind::Conflict, format!("The image '{}' has no file to give out now.", image.id)));
         };
         match &part.location {

@@ -43,7 +43,7 @@ impl Registry {
 
     async fn fill_in(&self, image: &Image) -> Result<()> {
         // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
-        let Some(sha256) = image.whole().and_then(|part| part.digests.sha256) else { return Ok(()) };
+        let Some(sha256) = image.main().and_then(|part| part.digests.sha256) else { return Ok(()) };
         let body = self.open(&Caller::Admin(None), image, None).await?;
         let (found, _) = self.hub.digest(body, &self.buffers).await?.1.finish();
         if found.sha256 != Some(sha256) {

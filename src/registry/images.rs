@@ -122,7 +122,7 @@ impl Registry {
 
     /// Where a reader finds the bytes, for those who may change the image: it tells of the server's directories.
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
-        Some(match &image.whole()?.location {
+        Some(match &image.main()?.location {
             Location::Http { url } if who.changes(image) => url.clone(),
             Location::Http { url } => without_query(url).to_owned(),
             Location::File { path } if who.changes(image) => format!("file://{path}"),

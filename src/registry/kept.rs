@@ -15,7 +15,7 @@ impl Registry {
     /// # Errors
     /// `BadContent`; as [`Registry::open`].
     pub(super) async fn check_kept(&self, image: &mut Image) -> Result<()> {
-        let Some(part) = image.whole().filter(|part| !matches!(part.location, Location::Http { .. })) else {
+        let Some(part) = image.main().filter(|part| !matches!(part.location, Location::Http { .. })) else {
             return Ok(());
         };
         // What is withheld is looked at like everything else.

@@ -48,7 +48,7 @@ pub(super) async fn publish(
         let registry = Arc::clone(saving.registry());
         let Received { size, virtual_size, digests, writer, slot } = received;
         let location = Location::Stored { store: registry.store_name(), key: key.clone() };
-        let part = Part { kind: PartKind::Whole, location, size: Some(size), virtual_size, digests, etag: None };
+        let part = Part { kind: PartKind::Main, location, size: Some(size), virtual_size, digests, etag: None };
         let outcome = match registry.settle_bytes(&part, writer).await {
             Err(error) => Err(error),
             Ok(copy) => {
@@ -131,11 +131,9 @@ impl Registry {
         let query = Query { filter, sort: Sort::default(), limit: TWINS_MAX, after: None };
         let page = self.catalog.list(&query).await.ok()?;
         let same = |other: &Part| other.size == part.size && other.digests.sha256 == part.digests.sha256;
-        page.images.iter().filter_map(Image::whole).filter(|other| same(other)).find_map(|other| {
-            match &other.location {
-                Location::Stored { store, key } if *store == self.store_name() => Some(key.clone()),
-                _ => None,
-            }
+        page.images.iter().filter_map(Image::main).filter(|other| same(other)).find_map(|other| match &other.location {
+            Location::Stored { store, key } if *store == self.store_name() => Some(key.clone()),
+            _ => None,
         })
     }
 }

@@ -39,7 +39,7 @@ impl Registry {
             Location::Stored { key, .. } => Some(key.clone()),
             Location::File { .. } | Location::Http { .. } => None,
         });
-        let arriving = image.ticket.map(|_| BlobKey::whole(image.id, image.format));
+        let arriving = image.ticket.map(|_| BlobKey::main(image.id, image.format));
         for key in stored.chain(arriving) {
             if let Err(error) = self.store.delete(&key).await {
                 log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);

@@ -161,7 +161,7 @@ impl Registry {
         if offset == 0 {
             self.check_room(&claim).await?;
         }
-        let key = BlobKey::whole(id, progress.image.format);
+        let key = BlobKey::main(id, progress.image.format);
         let mut writer = self.store.resume(&key, offset, size).await?;
         let digesting = match seat.parked.take() {
             Some((at, digesting)) if at == offset => digesting,
@@ -193,7 +193,7 @@ impl Registry {
     /// *available* before it stopped.
     async fn end_upload(&self, image: &Image) -> Result<()> {
         self.note(image.id, 0, None).await?;
-        self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
+        self.store.delete(&BlobKey::main(image.id, image.format)).await?;
         self.put_back(image.id).await;
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Registry {
 
     /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
     pub(super) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
-        let key = BlobKey::whole(image.id, image.format);
+        let key = BlobKey::main(image.id, image.format);
         if resumable.expires_at <= self.now() {
             return Ok(false);
         }

@@ -27,7 +27,7 @@ impl Registry {
                 let url = self.fetcher.canonical(&url)?;
                 let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
                 Ok(Part {
-                    kind: PartKind::Whole,
+                    kind: PartKind::Main,
                     location: Location::Http { url },
                     size: found.size,
                     virtual_size: None,
@@ -43,7 +43,7 @@ impl Registry {
                 let (digests, inspection) = digesting.finish();
                 check(&inspection, format, &self.limits.inspect)?;
                 Ok(Part {
-                    kind: PartKind::Whole,
+                    kind: PartKind::Main,
                     location: Location::File { path: found.path.to_string_lossy().into_owned() },
                     size: Some(size),
                     virtual_size: inspection.virtual_size(format),

@@ -27,7 +27,7 @@ impl Registry {
     /// `Internal` when catalogue or store do not work.
     pub async fn sweep_at_start(&self) -> Result<Swept> {
         let resumables = self.resumables().await?;
-        let keys: Vec<_> = resumables.iter().map(|(image, _)| BlobKey::whole(image.id, image.format)).collect();
+        let keys: Vec<_> = resumables.iter().map(|(image, _)| BlobKey::main(image.id, image.format)).collect();
         // On the word of a journal that lost lines nothing is removed.
         let staged = self.store.sweep((!self.catalog.may_have_lost_changes()).then_some(&keys)).await?;
         let mut stay = HashSet::new();
@@ -62,7 +62,7 @@ impl Registry {
             let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };
             return self.catalog.replace(failed).await.map(drop);
         }
-        self.store.delete(&BlobKey::whole(image.id, image.format)).await?;
+        self.store.delete(&BlobKey::main(image.id, image.format)).await?;
         self.catalog.amend(image.id, |row| Ok(fallen_back(row.clone()))).await.map(drop)
     }
 

@@ -125,7 +125,7 @@ async fn bytes_come_back_as_they_were_sent() {
     for into in [None, Some(bench.queued("old").await.id)] {
         let image = send(&bench.registry, into, Claim::default(), content()).await.unwrap();
         assert_eq!(image.status, Status::Available);
-        assert_eq!(image.whole().unwrap().size, Some(2_500_000));
+        assert_eq!(image.main().unwrap().size, Some(2_500_000));
         assert!(bench.bytes(&image).await == content());
         assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap(), image);
     }
@@ -405,7 +405,7 @@ fn locations_tell_others_no_secrets() {
     let mut image = Image::blank(ImageId::random(), system_clock());
     image.owner = Some("me".into());
     image.parts = vec![Part {
-        kind: PartKind::Whole,
+        kind: PartKind::Main,
         location: Location::Http { url: "https://example.org/a?X-Amz-Signature=abc#x".into() },
         size: None,
         virtual_size: None,
@@ -514,7 +514,7 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let image = append.finish(&named("whole")).await.unwrap().image;
     assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("whole")));
     assert!(bench.bytes(&image).await == content());
-    assert_eq!(image.whole().unwrap().digests, digests_of_content());
+    assert_eq!(image.main().unwrap().digests, digests_of_content());
     assert!(bench.registry.progress(&ROOT, id).await.unwrap().is_complete());
     let swept;
     (bench, swept) = bench.restart().await;

@@ -119,7 +119,7 @@ impl Registry {
         let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
-        let key = BlobKey::whole(image.id, image.format);
+        let key = BlobKey::main(image.id, image.format);
         let new = !matches!(into, Target::Existing(_));
         Ok((Saving::begin(self, image, new).await?, key))
     }

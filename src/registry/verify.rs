@@ -40,7 +40,7 @@ impl Registry {
         // A withheld image is verified like any other.
         let image = Image { status: Status::Available, ..image.clone() };
         let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
-        let Some(part) = image.whole() else { return Ok(()) };
+        let Some(part) = image.main() else { return Ok(()) };
         let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
         let (digests, _) = digesting.finish();
         if part.size.is_some_and(|expected| expected != size) {

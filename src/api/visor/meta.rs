@@ -121,7 +121,7 @@ impl Fields {
             Some(Attr::Size | Attr::Checksum) => !(with.file || has_source),
             Some(Attr::Owner) => !with.admin,
             Some(Attr::Status) => !with.admin || with.new,
-            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt) => true,
+            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => true,
             Some(_) => false,
             None => READ_ONLY.contains(&name),
         };
@@ -165,11 +165,12 @@ impl Meta {
             }
             Some(Attr::Checksum) => self.claim.digests = checksum(value)?,
             Some(Attr::Status) => self.active = Some(active(value)?),
+            Some(Attr::Offered) => patch.offered = Some(flag(name, value)?),
             // Refused before.
-            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt) => {}
+            Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => {}
             // Without a name here, so never found by one.
             Some(Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden) => {}
-            Some(Attr::VirtualSize | Attr::Sha256 | Attr::Sha512) => {}
+            Some(Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Alias | Attr::ExpiresAt) => {}
         }
         Ok(())
     }
@@ -234,6 +235,15 @@ fn checksum(value: &str) -> Result<Digests> {
         return Err(Error::invalid("A checksum is an md5 or a sha256 in hexadecimal."));
     }
     Ok(digests)
+}
+
+/// Yes or no; an empty value is what it begins with.
+fn flag(name: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" | "" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::invalid(format!("Invalid {name} '{value}', available options: true, false"))),
+    }
 }
 
 fn active(value: &str) -> Result<bool> {

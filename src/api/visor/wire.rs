@@ -45,7 +45,10 @@ pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
         Attr::UpdatedAt => "updated_at",
         Attr::Checksum => "checksum",
         Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => return None,
-        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 => return None,
+        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Alias | Attr::ExpiresAt => return None,
+        // The original had neither; they say what an image is to LXD and Incus.
+        Attr::Fingerprint => "fingerprint",
+        Attr::Offered => "lxd_offer",
     })
 }
 

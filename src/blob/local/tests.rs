@@ -52,7 +52,7 @@ impl Place {
 }
 
 fn key() -> BlobKey {
-    BlobKey::whole(ImageId::random(), Some(Format::Raw))
+    BlobKey::main(ImageId::random(), Some(Format::Raw))
 }
 
 fn broken<T>(result: Result<T, StoreError>) -> bool {

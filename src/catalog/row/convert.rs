@@ -3,11 +3,11 @@
 
 use uuid::Uuid;
 
-use super::{LocationV1, MemberV3, PartV3, ResumableV3, RowError, RowV3, TicketV3, malformed};
-use crate::image::digest::from_hex;
+use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpstreamV4, malformed};
+use crate::image::digest::{from_hex, hex};
 use crate::image::{
-    Digests, Fallback, Image, ImageId, Location, Member, Part, PartKind, Resumable, Status, Ticket, Timestamp,
-    Vocabulary,
+    Digests, Fallback, Image, ImageId, Location, Member, Offer, Part, PartKind, Resumable, Status, Ticket, Timestamp,
+    Upstream, Vocabulary,
 };
 
 fn uuid(id: ImageId) -> Uuid {
@@ -27,7 +27,7 @@ fn words<V: Vocabulary>(name: Option<&String>) -> Result<Option<V>, RowError> {
     name.map(|name| word(name)).transpose()
 }
 
-impl From<&Image> for RowV3 {
+impl From<&Image> for RowV4 {
     fn from(image: &Image) -> Self {
         fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
             value.map(|v| v.name().to_owned())
@@ -54,6 +54,14 @@ impl From<&Image> for RowV3 {
             hidden: image.hidden,
             min_disk_gib: image.min_disk,
             min_ram_mib: image.min_ram,
+            aliases: image.aliases.clone(),
+            filename: image.filename.clone(),
+            offer: image.offer.as_ref().map(OfferV4::from),
+            offered: image.offered,
+            upstream: image.upstream.as_ref().map(UpstreamV4::from),
+            auto_update: image.auto_update,
+            built_at_us: image.built_at.map(|t| t.0),
+            expires_at_us: image.expires_at.map(|t| t.0),
             created_at_us: image.created_at.0,
             updated_at_us: image.updated_at.map(|t| t.0),
             uploaded_at_us: image.uploaded_at.map(|t| t.0),
@@ -62,10 +70,10 @@ impl From<&Image> for RowV3 {
     }
 }
 
-impl TryFrom<RowV3> for Image {
+impl TryFrom<RowV4> for Image {
     type Error = RowError;
 
-    fn try_from(row: RowV3) -> Result<Self, RowError> {
+    fn try_from(row: RowV4) -> Result<Self, RowError> {
         Ok(Image {
             id: id(row.id),
             revision: row.revision,
@@ -95,6 +103,14 @@ impl TryFrom<RowV3> for Image {
             hidden: row.hidden,
             min_disk: row.min_disk_gib,
             min_ram: row.min_ram_mib,
+            aliases: row.aliases,
+            filename: row.filename,
+            offer: row.offer.map(Offer::try_from).transpose()?,
+            offered: row.offered,
+            upstream: row.upstream.map(Upstream::try_from).transpose()?,
+            auto_update: row.auto_update,
+            built_at: row.built_at_us.map(Timestamp),
+            expires_at: row.expires_at_us.map(Timestamp),
             created_at: Timestamp(row.created_at_us),
             updated_at: row.updated_at_us.map(Timestamp),
             uploaded_at: row.uploaded_at_us.map(Timestamp),
@@ -107,7 +123,9 @@ impl From<&Part> for PartV3 {
     fn from(part: &Part) -> Self {
         Self {
             kind: match part.kind {
-                PartKind::Whole => "whole".to_owned(),
+                // The word is older than images of two parts.
+                PartKind::Main => "whole".to_owned(),
+                PartKind::Metadata => "metadata".to_owned(),
             },
             location: match &part.location {
                 Location::Stored { store, key } => {
@@ -140,7 +158,8 @@ impl TryFrom<PartV3> for Part {
     fn try_from(row: PartV3) -> Result<Self, RowError> {
         Ok(Part {
             kind: match row.kind.as_str() {
-                "whole" => PartKind::Whole,
+                "whole" => PartKind::Main,
+                "metadata" => PartKind::Metadata,
                 other => return Err(malformed(format!("unknown part {other:?}"))),
             },
             location: match row.location {
@@ -222,5 +241,54 @@ impl TryFrom<TicketV3> for Ticket {
             })
         };
         Ok(Self { boot: row.boot, fallback, resumable: row.resumable.map(resumable).transpose()? })
+    }
+}
+
+impl From<&Offer> for OfferV4 {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            fingerprint: hex(&offer.fingerprint),
+            root_sha256: offer.root_sha256.map(|bytes| hex(&bytes)),
+            made: offer.made,
+        }
+    }
+}
+
+impl TryFrom<OfferV4> for Offer {
+    type Error = RowError;
+
+    fn try_from(row: OfferV4) -> Result<Self, RowError> {
+        let fingerprint = digest(Some(row.fingerprint))?.ok_or_else(|| malformed("an offer without a name"))?;
+        Ok(Self { fingerprint, root_sha256: digest(row.root_sha256)?, made: row.made })
+    }
+}
+
+impl From<&Upstream> for UpstreamV4 {
+    fn from(upstream: &Upstream) -> Self {
+        Self {
+            server: upstream.server.clone(),
+            protocol: upstream.protocol.name().to_owned(),
+            alias: upstream.alias.clone(),
+            certificate: upstream.certificate.clone(),
+            kind: upstream.kind.map(|kind| kind.name().to_owned()),
+            checked_at_us: upstream.checked_at.map(|t| t.0),
+            error: upstream.error.clone(),
+        }
+    }
+}
+
+impl TryFrom<UpstreamV4> for Upstream {
+    type Error = RowError;
+
+    fn try_from(row: UpstreamV4) -> Result<Self, RowError> {
+        Ok(Self {
+            server: row.server,
+            protocol: word(&row.protocol)?,
+            alias: row.alias,
+            certificate: row.certificate,
+            kind: words(row.kind.as_ref())?,
+            checked_at: row.checked_at_us.map(Timestamp),
+            error: row.error,
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{LocationV1, PartV3, ResumableV3, RowV3, TicketV3};
+use super::{LocationV1, MemberV3, PartV3, ResumableV3, RowV4, TicketV3};
 
 /// Version 1 of the shape.
 #[derive(Debug, Deserialize)]
@@ -61,6 +61,36 @@ pub(crate) struct ResumableV2 {
     md5: Option<String>,
     sha256: Option<String>,
     expires_at_us: i64,
+}
+
+/// Version 3 of the shape: with tags, members and what else Glance knows.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RowV3 {
+    id: Uuid,
+    revision: u64,
+    name: Option<String>,
+    owner: Option<String>,
+    visibility: String,
+    status: String,
+    format: Option<String>,
+    container: Option<String>,
+    kind: Option<String>,
+    architecture: Option<String>,
+    store: Option<String>,
+    kernel: Option<Uuid>,
+    ramdisk: Option<Uuid>,
+    parts: Vec<PartV3>,
+    properties: BTreeMap<String, String>,
+    tags: Vec<String>,
+    members: BTreeMap<String, MemberV3>,
+    protected: bool,
+    hidden: bool,
+    min_disk_gib: u32,
+    min_ram_mib: u32,
+    created_at_us: i64,
+    updated_at_us: Option<i64>,
+    uploaded_at_us: Option<i64>,
+    ticket: Option<TicketV3>,
 }
 
 impl From<RowV1> for RowV2 {
@@ -120,6 +150,46 @@ impl From<PartV1> for PartV3 {
             sha256: part.sha256,
             sha512: None,
             etag: part.etag,
+        }
+    }
+}
+
+impl From<RowV3> for RowV4 {
+    fn from(row: RowV3) -> Self {
+        Self {
+            id: row.id,
+            revision: row.revision,
+            name: row.name,
+            owner: row.owner,
+            visibility: row.visibility,
+            status: row.status,
+            format: row.format,
+            container: row.container,
+            kind: row.kind,
+            architecture: row.architecture,
+            store: row.store,
+            kernel: row.kernel,
+            ramdisk: row.ramdisk,
+            parts: row.parts,
+            properties: row.properties,
+            tags: row.tags,
+            members: row.members,
+            protected: row.protected,
+            hidden: row.hidden,
+            min_disk_gib: row.min_disk_gib,
+            min_ram_mib: row.min_ram_mib,
+            aliases: BTreeMap::new(),
+            filename: None,
+            offer: None,
+            offered: true,
+            upstream: None,
+            auto_update: false,
+            built_at_us: None,
+            expires_at_us: None,
+            created_at_us: row.created_at_us,
+            updated_at_us: row.updated_at_us,
+            uploaded_at_us: row.uploaded_at_us,
+            ticket: row.ticket,
         }
     }
 }

@@ -232,7 +232,7 @@ impl Meta {
         if self.status.as_deref().is_some_and(|status| status != render::status_word(image.status)) {
             return refuse("status");
         }
-        let Some(part) = image.whole() else { return Ok(()) };
+        let Some(part) = image.main() else { return Ok(()) };
         if self.claim.size.is_some_and(|size| size != part.size.unwrap_or(0)) {
             return refuse("size");
         }
@@ -447,7 +447,7 @@ mod tests {
         let md5 = "900150983cd24fb0d6963f7d28e17f72";
         let digests = Digests { md5: from_hex(md5), ..Digests::default() };
         let location = Location::Http { url: "https://h/a".into() };
-        let part = Part { kind: PartKind::Whole, location, size: Some(3), virtual_size: None, digests, etag: None };
+        let part = Part { kind: PartKind::Main, location, size: Some(3), virtual_size: None, digests, etag: None };
         let image = Image { parts: vec![part], status: Status::Available, ..sample("a") };
         let id = image.id.to_string();
         let all = [("id", id.as_str()), ("status", "active"), ("size", "3"), ("checksum", md5), ("deleted", "True")];

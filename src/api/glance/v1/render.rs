@@ -48,7 +48,7 @@ fn time(time: Timestamp) -> String {
 
 /// The md5 of the bytes, which is also their entity tag: bare, as v1's clients read it.
 pub(super) fn checksum(image: &Image) -> Option<String> {
-    image.whole().and_then(|part| part.digests.md5_hex())
+    image.main().and_then(|part| part.digests.md5_hex())
 }
 
 /// What stands in a list that was not asked for more.
@@ -77,7 +77,7 @@ fn base(image: &Image) -> Map<String, Value> {
     };
     let more = [
         ("status", json!(status_word(image.status))),
-        ("virtual_size", json!(image.whole().and_then(|part| part.virtual_size))),
+        ("virtual_size", json!(image.main().and_then(|part| part.virtual_size))),
         ("min_disk", json!(image.min_disk)),
         ("min_ram", json!(image.min_ram)),
         ("owner", json!(image.owner)),

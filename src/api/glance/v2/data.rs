@@ -106,7 +106,7 @@ pub(super) async fn download(request: HttpRequest, glance: Data<Glance>) -> Http
     }
     let headers = |response: &mut HttpResponseBuilder| {
         // In hexadecimal, whatever RFC 1864 says: so Glance writes it, and so its clients read it.
-        if let Some(md5) = image.whole().and_then(|part| part.digests.md5_hex()) {
+        if let Some(md5) = image.main().and_then(|part| part.digests.md5_hex()) {
             response.insert_header(("content-md5", md5));
         }
     };

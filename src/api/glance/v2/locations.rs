@@ -26,7 +26,7 @@ async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
         if !who.is_admin() {
             return Err(Error::new(Kind::Forbidden, "You are not authorized to complete fetch_image_location action."));
         }
-        let remote = |image: &Image| image.whole().is_some_and(|part| matches!(part.location, Location::Http { .. }));
+        let remote = |image: &Image| image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
         let url = glance.registry.location(&who, &image).filter(|_| remote(&image));
         let locations: Vec<Value> = url.into_iter().map(|url| json!({ "url": url, "metadata": {} })).collect();
         Ok(answer_json(&mut HttpResponse::Ok(), &Value::from(locations)))

@@ -82,7 +82,7 @@ impl Serialize for Shown<'_> {
             map.serialize_entry("os_glance_importing_to_stores", store(importing))?;
             map.serialize_entry("os_glance_failed_import", store(task.reason().is_some()))?;
         }
-        let part = image.whole();
+        let part = image.main();
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {
             (Some(sha512), _) => (Some("sha512"), Some(hex(&sha512))),
