@@ -157,7 +157,7 @@ async fn serve(
     let certificate = match tls_listeners.is_empty() {
         true => None,
         false => Some(
-            tls::open(&DataDir::keys(data_dir), &config.server.names, &config.server.listen_tls)
+            tls::open(&DataDir::keys(data_dir), &config.server.names, &config.server.listen_tls, system_clock())
                 .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?,
         ),
     };

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod base;
 pub mod body;
+mod certificate;
 pub mod conditional;
 pub mod deliver;
 mod disposition;
