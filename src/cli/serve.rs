@@ -79,6 +79,7 @@ fn effective(mut config: Config, args: &ServeArgs) -> Result<Config, Failure> {
         config.server.listen_tls.clear();
     } else if !args.listen_tls.is_empty() {
         config.server.listen_tls.clone_from(&args.listen_tls);
+        config.listen_tls_chosen = true;
     }
     config.fetch.allow.extend(&args.allow_fetch);
     config.check()?;
