@@ -191,7 +191,7 @@ impl Trust {
         })
     }
 
-    /// Lets a certificate in whose holder proved to have the account, whatever it stood for before.
+    /// Lets a certificate in whose holder proved that it may be, whatever it stood for before.
     ///
     /// # Errors
     /// `Invalid` name, `TooMany`.
@@ -199,10 +199,10 @@ impl Trust {
         &self,
         certificate: &Certificate,
         name: Option<&str>,
-        account: &Account,
+        account: Option<&Account>,
         now: Timestamp,
     ) -> Result<Client> {
-        let client = entry(certificate, name, Some(Holder::of(account)), now)?;
+        let client = entry(certificate, name, account.map(Holder::of), now)?;
         self.shared.change(|table| table.put(client))
     }
 
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(place.stands_for(&shown), None);
         let alice = place.account("alice");
         assert_eq!(place.stands_for(&shown), None, "also when there are accounts by now");
-        let admitted = place.trust.admit(&shown, None, &alice, NOW).unwrap();
+        let admitted = place.trust.admit(&shown, None, Some(&alice), NOW).unwrap();
         assert_eq!((place.stands_for(&shown).as_deref(), admitted.name.as_str()), (Some("alice"), "laptop"));
         assert_eq!(place.trust.list().unwrap(), [admitted], "one entry a certificate");
     }

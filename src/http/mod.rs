@@ -2,6 +2,7 @@
 //! the service, and knows no protocol.
 
 pub mod accept;
+pub mod addresses;
 pub mod base;
 pub mod body;
 mod certificate;
