@@ -4,28 +4,32 @@
 //! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.
 
 pub mod attempts;
+mod file;
 pub mod tokens;
+pub mod trust;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use self::file::Shared;
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
+use crate::image::digest::hex;
 
 /// Longest access key.
 pub const ACCESS_KEY_BYTES_MAX: usize = 64;
 
 /// Random bytes of a secret key: 40 characters of base64, as VISOR's have.
 const SECRET_BYTES: usize = 30;
+
+/// Random bytes of a secret that is made for one use, and of a token.
+const RANDOM_BYTES: usize = 32;
 
 /// A text that never prints.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,14 @@ impl Secret {
     /// Hides a text.
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// A new one that nobody guesses, in hexadecimal: what begins with a dash, as base64 may, is an option to most commands.
+    ///
+    /// # Errors
+    /// `Internal` when the system has no random numbers.
+    pub fn random() -> Result<Self> {
+        Ok(Self(random_hex(RANDOM_BYTES)?))
     }
 
     /// The text. For checking and for the one time that it is shown.
@@ -53,6 +65,33 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// A digest of a secret that is random and long, so that nobody finds it by trying.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Print(String);
+
+impl Print {
+    /// The digest of a text.
+    pub fn of(text: &str) -> Self {
+        Self(hex(&Sha256::digest(text)))
+    }
+}
+
+/// Moments as they are kept.
+mod micros {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::image::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(time.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(deserializer).map(Timestamp)
     }
 }
 
@@ -90,30 +129,27 @@ impl Account {
     }
 }
 
-type Table = BTreeMap<String, Account>;
+/// All accounts, by access key; a list in the file.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<Account>", into = "Vec<Account>")]
+struct Table(BTreeMap<String, Account>);
 
-/// What tells one state of the file from another: it is replaced, never written in place, so its inode changes.
-/// `None`: there is no file.
-type Stamp = Option<(u64, i64, i64, u64)>;
+impl From<Vec<Account>> for Table {
+    fn from(accounts: Vec<Account>) -> Self {
+        Self(accounts.into_iter().map(|account| (account.access_key.clone(), account)).collect())
+    }
+}
+
+impl From<Table> for Vec<Account> {
+    fn from(table: Table) -> Self {
+        table.0.into_values().collect()
+    }
+}
 
 /// The accounts of a data directory.
 #[derive(Debug)]
 pub struct Accounts {
-    dir: PathBuf,
-    cached: RwLock<Option<(Stamp, Arc<Table>)>>,
-}
-
-/// A file that can't be looked at is not one that is missing: without accounts everybody is an administrator.
-fn stamp(path: &Path) -> Result<Stamp> {
-    match std::fs::metadata(path) {
-        Ok(m) => Ok(Some((m.ino(), m.mtime(), m.mtime_nsec(), m.len()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(&error)),
-    }
-}
-
-fn unreadable(error: &dyn std::fmt::Display) -> Error {
-    Error::internal(format!("the accounts can't be read: {error}"))
+    shared: Shared<Table>,
 }
 
 impl Accounts {
@@ -122,30 +158,15 @@ impl Accounts {
     /// # Errors
     /// `Internal` when the directory or the file can't be used, or others may read the file.
     pub fn open(dir: &Path) -> Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unreadable(&e))?;
-        let accounts = Self { dir: dir.to_owned(), cached: RwLock::default() };
-        accounts.table()?;
-        Ok(accounts)
+        Ok(Self { shared: Shared::open(dir, "accounts")? })
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.join("accounts.json")
-    }
-
-    /// All accounts, read again if the file is another than before.
     fn table(&self) -> Result<Arc<Table>> {
-        let now = stamp(&self.path())?;
-        if let Some((then, table)) = &*self.cached.read().unwrap_or_else(PoisonError::into_inner)
-            && *then == now
-        {
-            return Ok(Arc::clone(table));
-        }
-        let table = Arc::new(read(&self.path())?);
-        let before = self.cached.write().unwrap_or_else(PoisonError::into_inner).replace((now, Arc::clone(&table)));
-        if table.is_empty() && before.is_some_and(|(_, before)| !before.is_empty()) {
-            log::warn!("there are no accounts any more: whoever reaches this server may do everything");
-        }
-        Ok(table)
+        self.shared.read(|before, now| {
+            if now.0.is_empty() && !before.0.is_empty() {
+                log::warn!("there are no accounts any more: whoever reaches this server may do everything");
+            }
+        })
     }
 
     /// Whether there are none: then everybody who can reach the server is its administrator.
@@ -153,17 +174,22 @@ impl Accounts {
     /// # Errors
     /// `Internal` when the file can't be read, like every method here.
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.table()?.is_empty())
+        Ok(self.table()?.0.is_empty())
     }
 
     /// All accounts, by access key.
     pub fn list(&self) -> Result<Vec<Account>> {
-        Ok(self.table()?.values().cloned().collect())
+        Ok(self.table()?.0.values().cloned().collect())
     }
 
     /// The account with an access key.
     pub fn get(&self, access_key: &str) -> Result<Option<Account>> {
-        Ok(self.table()?.get(access_key).cloned())
+        Ok(self.table()?.0.get(access_key).cloned())
+    }
+
+    /// The account with an id, whatever its access key is by now.
+    pub fn with_id(&self, id: Uuid) -> Result<Option<Account>> {
+        Ok(self.table()?.0.values().find(|account| account.id == id).cloned())
     }
 
     /// The account with these keys. Takes as long when there is none of that name.
@@ -249,44 +275,15 @@ impl Accounts {
         })
     }
 
-    /// Reads, changes and replaces the file, alone among all processes.
-    fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let lock = private().create(true).open(self.dir.join("accounts.lock")).map_err(|e| unreadable(&e))?;
-        lock.lock().map_err(|e| unreadable(&e))?;
-        let mut table = read(&self.path())?;
-        let outcome = change(&mut table)?;
-        replace(&self.dir, &self.path(), &table).map_err(|e| unreadable(&e))?;
-        Ok(outcome)
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Account>) -> Result<T>) -> Result<T> {
+        self.shared.change(|table| change(&mut table.0))
     }
 }
 
-fn private() -> std::fs::OpenOptions {
-    let mut options = File::options();
-    options.write(true).mode(0o600);
-    options
-}
-
-fn read(path: &Path) -> Result<Table> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Table::new()),
-        Err(error) => return Err(unreadable(&error)),
-    };
-    let mode = std::fs::metadata(path).map_err(|e| unreadable(&e))?.mode();
-    if mode & 0o077 != 0 {
-        return Err(unreadable(&format!("others may read {}; run chmod 600 on it", path.display())));
-    }
-    let accounts: Vec<Account> = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
-    Ok(accounts.into_iter().map(|account| (account.access_key.clone(), account)).collect())
-}
-
-fn replace(dir: &Path, path: &Path, table: &Table) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".accounts").tempfile_in(dir)?;
-    serde_json::to_writer_pretty(&mut file, &table.values().collect::<Vec<_>>())?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(dir)?.sync_all()
+fn random_hex(bytes: usize) -> Result<String> {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(hex(&random))
 }
 
 fn new_secret() -> Result<Secret> {
@@ -325,8 +322,6 @@ fn unknown(key: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -339,6 +334,7 @@ mod tests {
         assert_eq!(accounts.add("foo", None, false, Timestamp(8)).unwrap_err().kind(), Kind::AlreadyExists);
         let bar = accounts.update("foo", Some("bar".into()), None, Timestamp(9)).unwrap();
         assert_eq!((bar.id, bar.updated_at()), (foo.id, Some(Timestamp(9))));
+        assert_eq!(accounts.with_id(foo.id).unwrap().unwrap().access_key, "bar");
         assert!(accounts.get("foo").unwrap().is_none());
         assert_eq!(accounts.remove("bar").unwrap().id, foo.id);
         assert_eq!(accounts.remove("bar").unwrap_err().kind(), Kind::NotFound);
@@ -367,17 +363,6 @@ mod tests {
             let error = accounts.add("ok", Some(bad.into()), false, Timestamp(1)).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_file_that_others_may_read_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(dir.path()).unwrap();
-        accounts.add("foo", None, false, Timestamp(1)).unwrap();
-        let mode = std::fs::metadata(accounts.path()).unwrap().mode() & 0o777;
-        assert_eq!(mode, 0o600);
-        std::fs::set_permissions(accounts.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Accounts::open(dir.path()).is_err());
     }
 
     #[test]

@@ -13,17 +13,12 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::log::{Line, Log};
-use super::{Account, Accounts, Secret};
+use super::{Account, Accounts, Print, Secret, random_hex};
 use crate::error::{Error, Result};
 use crate::image::Timestamp;
-use crate::image::digest::hex;
-
-/// Random bytes of a token.
-const TOKEN_BYTES: usize = 32;
 
 /// Random bytes of the name by which a token can be spoken of.
 const AUDIT_ID_BYTES: usize = 16;
@@ -73,38 +68,13 @@ pub struct Grant {
     /// What it is good for.
     pub scope: Scope,
     /// When it was given.
-    #[serde(with = "micros", rename = "issued_at_us")]
+    #[serde(with = "super::micros", rename = "issued_at_us")]
     pub issued_at: Timestamp,
     /// When it ends.
-    #[serde(with = "micros", rename = "expires_at_us")]
+    #[serde(with = "super::micros", rename = "expires_at_us")]
     pub expires_at: Timestamp,
     /// Its own name for logs, and that of the first token that it was got with.
     pub audit_ids: Vec<String>,
-}
-
-mod micros {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::image::Timestamp;
-
-    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(time.0)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        i64::deserialize(deserializer).map(Timestamp)
-    }
-}
-
-/// A digest of a token, or of a secret. Those are random and long, so nobody finds them by trying.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Print(String);
-
-impl Print {
-    fn of(text: &str) -> Self {
-        Self(hex(&Sha256::digest(text)))
-    }
 }
 
 /// A token as it is kept.
@@ -231,7 +201,7 @@ impl Tokens {
         from: Option<&Grant>,
         now: Timestamp,
     ) -> Result<Grant> {
-        let mut audit_ids = vec![random(AUDIT_ID_BYTES)?];
+        let mut audit_ids = vec![random_hex(AUDIT_ID_BYTES)?];
         let mut expires_at = Timestamp(now.0.saturating_add(self.lifetime_us));
         if let Some(from) = from {
             audit_ids.extend(from.audit_ids.last().cloned());
@@ -313,14 +283,7 @@ impl Tokens {
 /// # Errors
 /// `Internal` when the system has no random numbers.
 pub fn unkept() -> Result<Secret> {
-    Ok(Secret::new(random(TOKEN_BYTES)?))
-}
-
-/// In hexadecimal: what begins with a dash, as base64 may, is an option to `openstack token revoke`.
-fn random(bytes: usize) -> Result<String> {
-    let mut random = vec![0; bytes];
-    getrandom::fill(&mut random).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(hex(&random))
+    Secret::random()
 }
 
 #[cfg(test)]

@@ -4,4 +4,12 @@
 pub mod auth;
 pub mod glance;
 pub mod identity;
+pub mod lxd;
 pub mod visor;
+
+use crate::error::{Error, Result};
+
+/// Does what waits for the disk on a thread that may wait. It is carried through when the client leaves.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    actix_web::web::block(work).await.map_err(|error| Error::internal(error.to_string()))?
+}

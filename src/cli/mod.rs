@@ -7,6 +7,7 @@ mod openstack;
 mod print;
 mod progress;
 mod serve;
+mod trust;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
 use self::image::{ImageCommand, Place};
+use self::trust::TrustCommand;
 use crate::config::Config;
 
 /// Keeps virtual-machine and container images and serves them to every tool in the language it already speaks.
@@ -93,6 +95,9 @@ enum Command {
     /// Accounts of a data directory; works beside a running server
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Certificates of LXD's and Incus's clients that stand for accounts; works beside a running server
+    #[command(subcommand)]
+    Trust(TrustCommand),
     /// Print what another program needs to use a server
     #[command(subcommand)]
     Use(UseCommand),
@@ -187,6 +192,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
                 Command::Account(command) => admin::account(&globals, command),
+                Command::Trust(command) => trust::run(&globals, command),
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),
                 Command::Config(command) => admin::config(&globals, &command),
                 Command::Rebuild => admin::rebuild(&globals),

@@ -1,30 +1,34 @@
 //! `visor serve`: puts the parts together, says where it serves, and ends in good order.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::{HttpRequest, HttpResponse, web};
 use log::LevelFilter;
 
 use super::failure::{Exit, Failure};
 use super::{Globals, ServeArgs};
 use crate::account::Accounts;
 use crate::account::tokens::Tokens;
+use crate::account::trust::Trust;
 use crate::api::auth::AuthRules;
 use crate::api::glance::{self as glance_api, Glance};
 use crate::api::identity::{self as identity_api, Identity};
+use crate::api::lxd::server::Facts;
+use crate::api::lxd::{self as lxd_api, Lxd};
 use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
 use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
+use crate::http::addresses;
 use crate::http::base::PublicUrl;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
-use crate::http::tls;
+use crate::http::tls::{self, Tls};
 use crate::image::inspect::Rules;
 use crate::registry::{DataDir, Limits, Metadefs, Patience, Registry, system_clock};
 
@@ -79,6 +83,7 @@ fn effective(mut config: Config, args: &ServeArgs) -> Result<Config, Failure> {
         config.server.listen_tls.clear();
     } else if !args.listen_tls.is_empty() {
         config.server.listen_tls.clone_from(&args.listen_tls);
+        config.listen_tls_chosen = true;
     }
     config.fetch.allow.extend(&args.allow_fetch);
     config.check()?;
@@ -138,6 +143,53 @@ fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Op
     )))
 }
 
+/// Where it serves.
+struct Listeners {
+    plain: Vec<TcpListener>,
+    tls: Vec<TcpListener>,
+    certificate: Option<Tls>,
+}
+
+impl Listeners {
+    fn bind(config: &Config, args: &ServeArgs, keys: &Path) -> Result<Self, Failure> {
+        let chosen = !args.listen.is_empty() || !args.listen_tls.is_empty();
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => Failure::new(Exit::Conflict, format!("{error}; is visor running already?")),
+            _ => Failure::general(error),
+        };
+        let plain = server::bind(&config.server.listen, !chosen).map_err(failed)?;
+        let tls = match server::bind(&config.server.listen_tls, !chosen) {
+            // A machine with LXD or Incus on it has something there already, and plain HTTP is served either way.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && !config.listen_tls_chosen && !plain.is_empty() =>
+            {
+                log::warn!("not serving HTTPS: {error}; --listen-tls takes another address");
+                Vec::new()
+            }
+            bound => bound.map_err(failed)?,
+        };
+        let open = || tls::open(keys, &config.server.names, &config.server.listen_tls, system_clock());
+        let unusable = |error| Failure::general(format!("the certificate can't be used: {error}"));
+        let certificate = if tls.is_empty() { None } else { Some(open().map_err(unusable)?) };
+        Ok(Self { plain, tls, certificate })
+    }
+
+    fn urls(&self) -> Result<Vec<String>, Failure> {
+        let url = |scheme: &str, listener: &TcpListener| {
+            listener.local_addr().map(|address| format!("{scheme}://{address}")).map_err(Failure::general)
+        };
+        let plain = self.plain.iter().map(|listener| url("http", listener));
+        plain.chain(self.tls.iter().map(|listener| url("https", listener))).collect()
+    }
+
+    /// What LXD's clients are told about them.
+    fn facts(&self, config: &Config) -> Facts {
+        let bound: Vec<SocketAddr> = self.tls.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let addresses = addresses::reachable(&bound, &config.server.names, &config.server.public_url);
+        Facts::new(addresses, self.certificate.as_ref())
+    }
+}
+
 async fn serve(
     config: &Config,
     args: &ServeArgs,
@@ -146,28 +198,10 @@ async fn serve(
     metadefs: Metadefs,
     made: Option<String>,
 ) -> Result<(), Failure> {
-    let bind = |addresses: &[SocketAddr]| {
-        let chosen = !args.listen.is_empty() || !args.listen_tls.is_empty();
-        server::bind(addresses, !chosen).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => Failure::new(Exit::Conflict, format!("{error}; is visor running already?")),
-            _ => Failure::general(error),
-        })
-    };
-    let (plain, tls_listeners) = (bind(&config.server.listen)?, bind(&config.server.listen_tls)?);
-    let certificate = match tls_listeners.is_empty() {
-        true => None,
-        false => Some(
-            tls::open(&DataDir::keys(data_dir), &config.server.names, &config.server.listen_tls)
-                .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?,
-        ),
-    };
-    let url = |scheme: &str, listener: &std::net::TcpListener| {
-        listener.local_addr().map(|address| format!("{scheme}://{address}")).map_err(Failure::general)
-    };
-    let mut urls = plain.iter().map(|l| url("http", l)).collect::<Result<Vec<_>, _>>()?;
-    urls.extend(tls_listeners.iter().map(|l| url("https", l)).collect::<Result<Vec<_>, _>>()?);
-
-    banner(data_dir, &visor, &urls, certificate.as_ref().map(|c| c.fingerprint.as_str()), made).await?;
+    let keys = DataDir::keys(data_dir);
+    let listeners = Listeners::bind(config, args, &keys)?;
+    let urls = listeners.urls()?;
+    banner(data_dir, &visor, &urls, listeners.certificate.as_ref().map(|c| c.fingerprint.as_str()), made).await?;
     let registry = Arc::clone(&visor.registry);
     let glance = Glance {
         registry: Arc::clone(&registry),
@@ -177,23 +211,33 @@ async fn serve(
         buffers: visor.buffers.clone(),
     };
     let identity = Identity::new(Arc::clone(&registry), visor.auth.clone(), visor.patience);
+    let lxd = Lxd::new(
+        Arc::clone(&registry),
+        visor.auth.clone(),
+        Trust::open(&keys)?,
+        visor.patience,
+        visor.buffers.clone(),
+        listeners.facts(config),
+        system_clock,
+    );
     let settings = Settings {
-        plain,
-        tls: tls_listeners,
-        certificate,
+        plain: listeners.plain,
+        tls: listeners.tls,
+        certificate: listeners.certificate,
         names: Names::new(&config.server.names),
         workers: config.server.workers,
         connections_max: config.server.connections_max,
         drain: config.server.drain.duration(),
         access_log: config.log.access,
-        // No protocol was chosen yet, but it has to look like somebody's.
-        refuse: visor_api::error::render,
+        refuse: refused,
     };
     let public = config.server.public_url.trim_end_matches('/').to_owned();
+    let ending = lxd.clone();
     let running = server::start(settings, move |app| {
         if !public.is_empty() {
             app.app_data(PublicUrl(public.clone()));
         }
+        lxd_api::mount(app, &lxd);
         glance_api::mount_by_accept(app);
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);
@@ -202,7 +246,7 @@ async fn serve(
     })
     .map_err(Failure::general)?;
     let handle = running.handle();
-    actix_web::rt::spawn(stop_on_signal(handle));
+    actix_web::rt::spawn(stop_on_signal(handle, ending));
     actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
     actix_web::rt::spawn(async move { registry.fill_in_digests().await });
     if let Some(file) = &args.ready_file {
@@ -211,8 +255,16 @@ async fn serve(
     running.await.map_err(Failure::general)
 }
 
+/// The answer to a request that no protocol has seen: in the form of the one whose path it has, or of our own.
+fn refused(request: &HttpRequest, error: &crate::error::Error) -> HttpResponse {
+    match lxd_api::covers(request.path()) {
+        true => lxd_api::error::render(request, error),
+        false => visor_api::error::render(request, error),
+    }
+}
+
 /// The first signal lets transfers end, the second does not.
-async fn stop_on_signal(handle: actix_web::dev::ServerHandle) {
+async fn stop_on_signal(handle: actix_web::dev::ServerHandle, lxd: Lxd) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -226,6 +278,8 @@ async fn stop_on_signal(handle: actix_web::dev::ServerHandle) {
             _ = interrupt.recv() => {}
         }
         log::info!("stopping{}", if graceful { ", running transfers may end first" } else { " now" });
+        let lxd = lxd.clone();
+        actix_web::rt::spawn(async move { lxd.end().await });
         actix_web::rt::spawn(handle.stop(graceful));
         graceful = false;
     }

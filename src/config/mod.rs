@@ -19,6 +19,9 @@ use crate::account::Secret;
 /// What lasts longer is not a token but a key. A year with its leap day.
 const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
+/// The one key whose default gives way: another program may have its address.
+const LISTEN_TLS: [&str; 2] = ["server", "listen_tls"];
+
 /// The shipped file.
 pub const SHIPPED: &str = include_str!("../../visor.toml");
 
@@ -38,6 +41,9 @@ pub struct Config {
     pub auth: Auth,
     pub log: Log,
     pub client: Client,
+    /// Whether somebody said where to serve TLS, so that serving elsewhere or nowhere would be wrong.
+    #[serde(skip)]
+    pub listen_tls_chosen: bool,
 }
 
 macro_rules! section {
@@ -99,10 +105,13 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut table = overlay::parse(SHIPPED, "the built-in configuration")?;
+        let mut chosen = false;
         if let Some(path) = file {
             let text =
                 std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
-            overlay::put_file(&mut table, &text, &path.display().to_string())?;
+            let name = path.display().to_string();
+            chosen = overlay::has(&overlay::parse(&text, &name)?, LISTEN_TLS);
+            overlay::put_file(&mut table, &text, &name)?;
             match table.get("client").and_then(|client| client.get("secret_key")).map(toml::Value::as_str) {
                 None | Some(Some("")) => {}
                 Some(Some(_)) => check_private(path)?,
@@ -112,11 +121,14 @@ impl Config {
                 }
             }
         }
-        overlay::put_environment(&mut table, environment)?;
+        let environment: Vec<_> = environment.collect();
+        chosen |= environment.iter().any(|(variable, _)| *variable == overlay::variable(LISTEN_TLS));
+        overlay::put_environment(&mut table, environment.into_iter())?;
         let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
             let text = error.to_string();
             ConfigError(format!("the configuration has a wrong value: {}", text.trim().replace('\n', " ")))
         })?;
+        config.listen_tls_chosen = chosen;
         config.client.read_secret()?;
         config.check()?;
         Ok(config)
@@ -227,6 +239,7 @@ mod tests {
     fn the_shipped_file_gives_the_documented_defaults() {
         let config = with(None, &[]).unwrap();
         assert_eq!(config.server.listen, ["127.0.0.1:4568".parse().unwrap(), "[::1]:4568".parse().unwrap()]);
+        assert_eq!(config.server.listen_tls, ["127.0.0.1:8443".parse().unwrap()]);
         assert_eq!(config.catalog.cache.bytes(), 64 << 20);
         assert_eq!(config.upload.image_max.bytes(), 1 << 40);
         assert_eq!(config.auth.date_window.duration().as_secs(), 900);
@@ -251,6 +264,13 @@ mod tests {
         assert_eq!((config.upload.uploads_max, config.catalog.cache.bytes()), (5, 1 << 20));
         assert_eq!(config.server.listen.len(), 2);
         assert_eq!(config.upload.free_min.bytes(), 256 << 20);
+    }
+
+    #[test]
+    fn what_was_chosen_is_told_from_the_default_even_if_it_is_the_same() {
+        assert!(!with(Some("[server]\nworkers = 1"), &[]).unwrap().listen_tls_chosen);
+        assert!(with(Some("[server]\nlisten_tls = [\"127.0.0.1:8443\"]"), &[]).unwrap().listen_tls_chosen);
+        assert!(with(None, &[("VISOR__SERVER__LISTEN_TLS", "127.0.0.1:1")]).unwrap().listen_tls_chosen);
     }
 
     #[test]
@@ -297,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_could_not_work_is_refused() {
-        assert!(refusal(Some("[server]\nlisten = []"), &[]).contains("server.listen"));
+        assert!(refusal(Some("[server]\nlisten = []\nlisten_tls = []"), &[]).contains("server.listen"));
         for lifetime in ["0s", "2y"] {
             let text = refusal(Some(&format!("[auth]\ntoken_lifetime = \"{lifetime}\"")), &[]);
             assert!(text.contains("auth.token_lifetime"), "{text}");

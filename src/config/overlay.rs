@@ -19,6 +19,16 @@ pub(super) fn put_file(table: &mut Table, text: &str, name: &str) -> Result<(), 
     put_table(table, parse(text, name)?, "", name)
 }
 
+/// Whether a table has a value at this path of keys.
+pub(super) fn has(table: &Table, path: [&str; 2]) -> bool {
+    table.get(path[0]).and_then(|section| section.get(path[1])).is_some()
+}
+
+/// The variable that sets the value at a path of keys.
+pub(super) fn variable(path: [&str; 2]) -> String {
+    format!("{PREFIX}{}", path.join("__").to_ascii_uppercase())
+}
+
 fn put_table(base: &mut Table, over: Table, path: &str, name: &str) -> Result<(), ConfigError> {
     for (key, value) in over {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };

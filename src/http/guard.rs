@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 pub struct Names(Arc<[String]>);
 
 /// What this machine calls itself; empty if nothing.
-pub(super) fn machine_name() -> String {
+pub fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
@@ -71,6 +72,10 @@ pub(super) async fn end_cleanly(
     let mut shared = Shared(Rc::new(RefCell::new(Some(payload))));
     request.set_payload(Payload::Stream { payload: Box::pin(shared.clone()) });
     let response = next.call(request).await?.map_into_boxed_body();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // What follows is no body that somebody left: it belongs to whoever speaks the other protocol.
+        return Ok(response);
+    }
     if shared.0.borrow().is_some() {
         // An answer that took no time comes before the connection's reader looked at what follows the head.
         tokio::task::yield_now().await;

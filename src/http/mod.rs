@@ -2,8 +2,10 @@
 //! the service, and knows no protocol.
 
 pub mod accept;
+pub mod addresses;
 pub mod base;
 pub mod body;
+mod certificate;
 pub mod conditional;
 pub mod deliver;
 mod disposition;

@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{Extensions, HttpServiceBuilder, Request, Response};
+use actix_http::{Extensions, HttpServiceBuilder, Request, Response, TlsAcceptorConfig};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::max_concurrent_tls_connect;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
@@ -14,6 +17,7 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
 use super::guard::{self, Names};
@@ -21,6 +25,10 @@ use super::leftover::end_cleanly;
 use super::observe::observe;
 use super::socket::Socket;
 use super::tls::Tls;
+use crate::image::digest::hex;
+
+/// A client has so long for a handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client has so long for its request line and headers.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -119,6 +127,30 @@ pub struct Arrival {
     pub local: SocketAddr,
 }
 
+/// A certificate that a client showed, and proved to have the key of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The certificate as it was sent.
+    pub der: Vec<u8>,
+    /// Its SHA-256 in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Who is at the other end of a connection, as far as its handshake told.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The certificate of a TLS client that has one. Whether it means anything is for others to say.
+    pub certificate: Option<Arc<Shown>>,
+}
+
+impl Peer {
+    fn of(stream: &TlsStream<TcpStream>) -> Self {
+        let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let shown = |der: &[u8]| Shown { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
+        Self { certificate: first.map(|der| Arc::new(shown(der))) }
+    }
+}
+
 /// Starts serving `mount`'s routes. The server runs when it is awaited.
 ///
 /// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP (see `socket.rs`); `HttpServer`
@@ -145,10 +177,14 @@ where
         0 => std::thread::available_parallelism().map_or(1, Into::into),
         some => some,
     };
+    // Counted by each worker for itself.
+    let connections = connections_max.div_ceil(workers);
+    // They are connections already. With a lower bound of their own, those who never end a handshake would keep everybody
+    // else away.
+    max_concurrent_tls_connect(connections);
     let mut server = Server::build()
         .workers(workers)
-        // Counted by each worker for itself.
-        .max_concurrent_connections(connections_max.div_ceil(workers))
+        .max_concurrent_connections(connections)
         .shutdown_timeout(drain.as_secs())
         .disable_signals();
     for listener in plain {
@@ -173,10 +209,17 @@ where
         let arrival = Arrival { secure: true, local: listener.local_addr()? };
         let (app, ending, config) = (app.clone(), server.graceful_shutdown_signal(), certificate.config.clone());
         server = server.listen("https", listener, move || {
+            let handshake = TlsAcceptorConfig::default().handshake_timeout(HANDSHAKE_PATIENCE);
             patient(ending.clone())
-                .on_connect_ext(move |_, data: &mut Extensions| _ = data.insert(arrival))
+                // Nobody closes one half of a TLS connection and waits for an answer on the other. A client that has
+                // closed is gone, and so is what a handler does for it.
+                .h1_allow_half_closed(false)
+                .on_connect_ext(move |stream: &TlsStream<TcpStream>, data: &mut Extensions| {
+                    data.insert(arrival);
+                    data.insert(Peer::of(stream));
+                })
                 .finish(app())
-                .rustls_0_23(config.clone())
+                .rustls_0_23_with_config(config.clone(), handshake)
         })?;
     }
     Ok(server.run())

@@ -1,26 +1,38 @@
-//! The certificate that visor makes for itself, and the TLS settings around it.
+//! The TLS settings of the listeners, and what a handshake says about the client.
+//!
+//! Whom a certificate stands for is nobody's business here.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
+use x509_cert::der::pem::{LineEnding, encode_string};
+use x509_cert::der::{Decode, Encode};
 
-use super::guard::machine_name;
+use super::certificate::find_or_make;
+use crate::image::Timestamp;
 use crate::image::digest::hex;
 
-/// TLS settings, and the certificate's fingerprint for people to compare.
+/// Largest certificate, or chain of them, that a client may show: it stays in memory as long as the connection.
+const SHOWN_BYTES_MAX: usize = 16 << 10;
+
+/// TLS settings, and the certificate for clients to remember.
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// For the listener.
     pub config: ServerConfig,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
+    /// The certificate as PEM, without what else is in its file.
+    pub pem: String,
 }
 
 /// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. Once
@@ -28,56 +40,131 @@ pub struct Tls {
 ///
 /// # Errors
 /// The directory can't be used, or what is in it is no certificate.
-pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr]) -> io::Result<Tls> {
-    let (certificate, key) = (keys.join("tls.crt"), keys.join("tls.key"));
-    if !certificate.exists() || !key.exists() {
-        make(keys, &certificate, &key, names, addresses)?;
-    }
-    let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", certificate.display()));
+pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<Tls> {
+    let files = find_or_make(keys, names, addresses, now)?;
+    let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", files.certificate.display()));
     let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect).map_err(|error| named(&error))?;
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| named(&error))?;
-    let fingerprint = chain.first().map(|first| hex(&Sha256::digest(first))).unwrap_or_default();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+        CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect).map_err(|error| named(&error))?;
+    let private = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| named(&error))?;
+    let first = chain.first().ok_or_else(|| named(&"there is no certificate in it"))?;
+    let fingerprint = hex(&Sha256::digest(first));
+    let pem = encode_string("CERTIFICATE", LineEnding::LF, first).map_err(|error| named(&error))?;
+    let provider = Arc::new(ring::default_provider());
+    let anyone = AnyClient(provider.signature_verification_algorithms);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| named(&error))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(Arc::new(anyone))
         .with_single_cert(chain, private)
         .map_err(|error| named(&error))?;
-    Ok(Tls { config, fingerprint })
+    Ok(Tls { config, fingerprint, pem })
 }
 
-fn make(keys: &Path, certificate: &Path, key: &Path, names: &[String], addresses: &[SocketAddr]) -> io::Result<()> {
-    let mut subjects = vec!["localhost".to_owned(), machine_name(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    subjects.extend(names.iter().cloned());
-    subjects.extend(addresses.iter().map(|a| a.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
-    subjects.retain(|name| !name.is_empty());
-    subjects.sort();
-    subjects.dedup();
-    let made = rcgen::generate_simple_self_signed(subjects).map_err(io::Error::other)?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
-    // The key first: a certificate without one would never be replaced.
-    write_new(key, &made.signing_key.serialize_pem())?;
-    write_new(certificate, &made.cert.pem())
+/// The first certificate in a file of PEM, as DER.
+///
+/// # Errors
+/// There is none; the text names the file.
+pub fn first_certificate(path: &Path) -> io::Result<Vec<u8>> {
+    let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
+    let first = CertificateDer::from_pem_file(path).map_err(|error| named(&error))?;
+    Ok(first.to_vec())
 }
 
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+/// Lets every client in that has the key of the certificate it shows, and every client that shows none.
+///
+/// rustls calls this dangerous, and it would be where being let in is a right. Here it is none: LXD's clients make their
+/// certificates themselves, so no chain leads anywhere, and one that nobody has heard of has to get as far as asking to
+/// be trusted. What counts is the proof that the client has the key; whose it is, is looked up for each request by the
+/// certificate's fingerprint.
+#[derive(Debug)]
+struct AnyClient(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: with a hint, clients would keep theirs to themselves.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if shown.len() + others.iter().map(|other| other.len()).sum::<usize>() > SHOWN_BYTES_MAX {
+            return Err(CertificateError::BadEncoding.into());
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, shown, signature, &self.0)
+    }
+
+    /// By the key alone. What rustls has for certificates refuses those of version 1 and those with an extension that it
+    /// does not know, neither of which matters here.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let malformed = |_| Error::from(CertificateError::BadEncoding);
+        let shown = x509_cert::Certificate::from_der(shown).map_err(malformed)?;
+        let key = shown.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?;
+        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_772_280_000_000_000);
+
     #[test]
-    fn the_certificate_is_made_once() {
+    fn the_certificate_stays_and_is_told_without_its_key() {
         let dir = tempfile::tempdir().unwrap();
-        let first = open(dir.path(), &["visor.lab".into()], &[]).unwrap();
-        let second = open(dir.path(), &[], &[]).unwrap();
-        assert_eq!(first.fingerprint, second.fingerprint);
-        assert_eq!(first.fingerprint.len(), 64);
+        let first = open(dir.path(), &["visor.lab".into()], &[], NOW).unwrap();
+        let second = open(dir.path(), &[], &[], NOW).unwrap();
+        assert_eq!((&first.fingerprint, &first.pem), (&second.fingerprint, &second.pem));
+        let file = dir.path().join("tls.crt");
+        assert_eq!(first.pem, std::fs::read_to_string(&file).unwrap());
+        assert_eq!(first.fingerprint, hex(&Sha256::digest(first_certificate(&file).unwrap())));
+        assert!(first_certificate(&dir.path().join("tls.key")).is_err());
+    }
+
+    #[test]
+    fn one_of_an_earlier_version_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("tls.crt"), old.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("tls.key"), old.signing_key.serialize_pem()).unwrap();
+        assert_eq!(open(dir.path(), &[], &[], NOW).unwrap().fingerprint, hex(&Sha256::digest(old.cert.der())));
+    }
+
+    #[test]
+    fn more_than_a_certificate_is_refused() {
+        let anyone = AnyClient(ring::default_provider().signature_verification_algorithms);
+        let of = |bytes: usize| CertificateDer::from(vec![0; bytes]);
+        let shown = |bytes, more: &[usize]| {
+            let more: Vec<_> = more.iter().map(|bytes| of(*bytes)).collect();
+            anyone.verify_client_cert(&of(bytes), &more, UnixTime::since_unix_epoch(std::time::Duration::ZERO)).is_ok()
+        };
+        assert!(shown(1000, &[]) && shown(SHOWN_BYTES_MAX / 2, &[SHOWN_BYTES_MAX / 2]));
+        assert!(!shown(SHOWN_BYTES_MAX + 1, &[]) && !shown(SHOWN_BYTES_MAX, &[1]));
     }
 }

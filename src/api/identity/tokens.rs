@@ -10,6 +10,7 @@ use super::login::Holder;
 use super::{Identity, wire};
 use crate::account::tokens::{Scope, unkept};
 use crate::api::auth::header;
+use crate::api::elsewhere;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 
@@ -21,11 +22,6 @@ const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
 
 fn wants_catalog(request: &HttpRequest) -> bool {
     !request.query_string().split('&').any(|pair| pair.split('=').next() == Some("nocatalog"))
-}
-
-/// What waits for the disk, elsewhere; it is carried through when the client leaves.
-async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    actix_web::web::block(work).await.map_err(|error| Error::internal(error.to_string()))?
 }
 
 /// `POST /auth/tokens`

@@ -1,0 +1,507 @@
+//! Certificates that stand for accounts, and the tokens by which another comes to do so, once each.
+//!
+//! A certificate stands for one account, whose rights its holder then has, by that account's id: one that is made anew
+//! under the same access key is another. An entry without an account means nothing by itself. Entries are kept in one
+//! file beside the accounts, and read again whenever it has changed. Knows no protocol.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+use x509_cert::der::Decode;
+use x509_cert::der::pem::{LineEnding, encode_string};
+
+use super::file::Shared;
+use super::{Account, Accounts, Print, Secret};
+use crate::error::{Error, Kind, Result};
+use crate::image::Timestamp;
+use crate::image::digest::hex;
+
+/// Largest certificate.
+const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
+
+/// Longest name of an entry.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Certificates of one account, and of nobody's.
+const ACCOUNT_CLIENTS_MAX: usize = 256;
+
+/// Unused tokens of one account, and of nobody's.
+const ACCOUNT_TOKENS_MAX: usize = 64;
+
+/// A certificate, read and found to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// SHA-256 of it in hexadecimal.
+    pub fingerprint: String,
+    /// The certificate as PEM.
+    pub pem: String,
+    /// The name in it, if it has one that can be shown.
+    common_name: Option<String>,
+}
+
+impl Certificate {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// `Invalid` for what is none, or too large.
+    pub fn read(der: &[u8]) -> Result<Self> {
+        if der.len() > CERTIFICATE_BYTES_MAX {
+            return Err(Error::invalid(format!("A certificate has at most {CERTIFICATE_BYTES_MAX} bytes.")));
+        }
+        let wrong = |error| Error::invalid("This is no X.509 certificate.").because(error);
+        let read = x509_cert::Certificate::from_der(der).map_err(wrong)?;
+        let name = read.tbs_certificate().subject().common_name().ok().flatten();
+        let name = name.map(|name| name.value().into_owned()).filter(|name| check_name(name).is_ok());
+        let pem = encode_string("CERTIFICATE", LineEnding::LF, der);
+        let pem = pem.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Self { fingerprint: hex(&Sha256::digest(der)), pem, common_name: name })
+    }
+
+    /// What to call its holder when nobody said: the name in it, or the beginning of its fingerprint.
+    fn name(&self) -> String {
+        self.common_name.clone().unwrap_or_else(|| self.fingerprint.chars().take(12).collect())
+    }
+}
+
+/// An account as an entry remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its id.
+    pub id: Uuid,
+    /// What it was called then.
+    pub access_key: String,
+}
+
+impl Holder {
+    fn of(account: &Account) -> Self {
+        Self { id: account.id, access_key: account.access_key.clone() }
+    }
+}
+
+/// A certificate that was let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
+    /// What people call it.
+    pub name: String,
+    /// Whom it stands for. Nobody: it was let in while there were no accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// The certificate as PEM.
+    pub certificate: String,
+    /// When it was let in.
+    #[serde(with = "super::micros", rename = "added_at_us")]
+    pub added_at: Timestamp,
+}
+
+/// A token that lets one certificate in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Token {
+    secret: Print,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
+    #[serde(with = "super::micros", rename = "expires_at_us")]
+    expires_at: Timestamp,
+}
+
+/// What the file has.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Table {
+    #[serde(default)]
+    clients: Vec<Client>,
+    #[serde(default)]
+    tokens: Vec<Token>,
+}
+
+impl Table {
+    /// Puts an entry in the place of one with the same certificate.
+    fn put(&mut self, client: Client) -> Result<Client> {
+        self.clients.retain(|other| other.fingerprint != client.fingerprint);
+        let id = |client: &Client| client.holder.as_ref().map(|holder| holder.id);
+        if self.clients.iter().filter(|other| id(other) == id(&client)).count() >= ACCOUNT_CLIENTS_MAX {
+            return Err(Error::new(
+                Kind::TooMany,
+                format!("An account has at most {ACCOUNT_CLIENTS_MAX} certificates."),
+            ));
+        }
+        self.clients.push(client.clone());
+        Ok(client)
+    }
+}
+
+/// The certificates of a data directory.
+#[derive(Debug)]
+pub struct Trust {
+    shared: Shared<Table>,
+}
+
+impl Trust {
+    /// The certificates kept in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `Internal` when the directory or the file can't be used, or others may read the file; so it is with every method.
+    pub fn open(dir: &Path) -> Result<Self> {
+        Ok(Self { shared: Shared::open(dir, "trust")? })
+    }
+
+    fn table(&self) -> Result<Arc<Table>> {
+        self.shared.read(|_, _| {})
+    }
+
+    /// All entries, in the order in which they came.
+    pub fn list(&self) -> Result<Vec<Client>> {
+        Ok(self.table()?.clients.clone())
+    }
+
+    /// The account that a certificate stands for: none for a certificate that was never let in, was let in for nobody,
+    /// or stood for an account that is gone.
+    pub fn account(&self, fingerprint: &str, accounts: &Accounts) -> Result<Option<Account>> {
+        let table = self.table()?;
+        let client = table.clients.iter().find(|client| client.fingerprint == fingerprint);
+        match client.and_then(|client| client.holder.as_ref()) {
+            Some(holder) => accounts.with_id(holder.id),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets a certificate in, for an account. Waits for the disk, like every change.
+    ///
+    /// # Errors
+    /// `Invalid` name, `AlreadyExists`, `TooMany`.
+    pub fn add(
+        &self,
+        certificate: &Certificate,
+        name: Option<&str>,
+        account: Option<&Account>,
+        now: Timestamp,
+    ) -> Result<Client> {
+        let client = entry(certificate, name, account.map(Holder::of), now)?;
+        self.shared.change(|table| {
+            if table.clients.iter().any(|other| other.fingerprint == client.fingerprint) {
+                return Err(Error::new(Kind::AlreadyExists, "Certificate already in trust store"));
+            }
+            table.put(client)
+        })
+    }
+
+    /// Lets a certificate in whose holder proved that it may be, whatever it stood for before.
+    ///
+    /// # Errors
+    /// `Invalid` name, `TooMany`.
+    pub fn admit(
+        &self,
+        certificate: &Certificate,
+        name: Option<&str>,
+        account: Option<&Account>,
+        now: Timestamp,
+    ) -> Result<Client> {
+        let client = entry(certificate, name, account.map(Holder::of), now)?;
+        self.shared.change(|table| table.put(client))
+    }
+
+    /// Takes the entry away whose fingerprint begins so, among those that `visible` lets one see.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when several begin so.
+    pub fn remove(&self, prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<Client> {
+        self.shared.change(|table| {
+            let found = only(&table.clients, prefix, visible)?.clone();
+            table.clients.retain(|client| client.fingerprint != found.fingerprint);
+            Ok(found)
+        })
+    }
+
+    /// The entry whose fingerprint begins so, among those that `visible` lets one see.
+    ///
+    /// # Errors
+    /// As [`Trust::remove`].
+    pub fn find(&self, prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<Client> {
+        only(&self.table()?.clients, prefix, visible).cloned()
+    }
+
+    /// Makes a token that lets one certificate in for an account, and says until when.
+    ///
+    /// # Errors
+    /// `Invalid` name, `TooMany`.
+    pub fn issue(
+        &self,
+        name: Option<&str>,
+        account: Option<&Account>,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<(Secret, Timestamp)> {
+        name.map_or(Ok(()), check_name)?;
+        let secret = Secret::random()?;
+        let lifetime_us = i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX);
+        let token = Token {
+            secret: Print::of(secret.reveal()),
+            name: name.map(ToOwned::to_owned),
+            holder: account.map(Holder::of),
+            expires_at: Timestamp(now.0.saturating_add(lifetime_us)),
+        };
+        let expires_at = token.expires_at;
+        self.shared.change(|table| {
+            table.tokens.retain(|token| now < token.expires_at);
+            if table.tokens.iter().filter(|other| other.holder == token.holder).count() >= ACCOUNT_TOKENS_MAX {
+                let text = format!("An account has at most {ACCOUNT_TOKENS_MAX} unused tokens; wait or use one.");
+                return Err(Error::new(Kind::TooMany, text));
+            }
+            table.tokens.push(token);
+            Ok(())
+        })?;
+        Ok((secret, expires_at))
+    }
+
+    /// Lets a certificate in with a token, which is gone then. `None` for what is no token, or one for an account that is
+    /// gone. One for nobody is good only where `open` says that everybody is let in anyway.
+    ///
+    /// # Errors
+    /// `Invalid` name, `TooMany`.
+    pub fn redeem(
+        &self,
+        secret: &str,
+        certificate: &Certificate,
+        name: Option<&str>,
+        accounts: &Accounts,
+        open: bool,
+        now: Timestamp,
+    ) -> Result<Option<Client>> {
+        let secret = Print::of(secret);
+        // Most of what comes is no token, and must not wait for the disk to be told so.
+        if !self.table()?.tokens.iter().any(|token| token.secret == secret) {
+            return Ok(None);
+        }
+        self.shared.change(|table| {
+            let Some(at) = table.tokens.iter().position(|token| token.secret == secret) else { return Ok(None) };
+            let token = table.tokens.remove(at);
+            let good = match &token.holder {
+                Some(holder) => accounts.with_id(holder.id)?.is_some(),
+                None => open,
+            };
+            if !good || token.expires_at <= now {
+                return Ok(None);
+            }
+            // What the token was made for is what its maker will look for.
+            let name = token.name.as_deref().or(name);
+            table.put(entry(certificate, name, token.holder, now)?).map(Some)
+        })
+    }
+}
+
+fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
+    name.map_or(Ok(()), check_name)?;
+    Ok(Client {
+        fingerprint: certificate.fingerprint.clone(),
+        name: name.map_or_else(|| certificate.name(), ToOwned::to_owned),
+        holder,
+        certificate: certificate.pem.clone(),
+        added_at: now,
+    })
+}
+
+fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<&'a Client> {
+    let prefix = prefix.to_ascii_lowercase();
+    let begins = |client: &&Client| !prefix.is_empty() && client.fingerprint.starts_with(&prefix);
+    let mut found = clients.iter().filter(begins).filter(|client| visible(client));
+    match (found.next(), found.next()) {
+        (Some(client), None) => Ok(client),
+        (None, _) => Err(Error::new(Kind::NotFound, "Certificate not found")),
+        (Some(_), Some(_)) => Err(Error::new(Kind::Conflict, "More than one certificate matches")),
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("A name has 1 to {NAME_BYTES_MAX} characters that can be seen.")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn later(seconds: i64) -> Timestamp {
+        Timestamp(NOW.0 + seconds * 1_000_000)
+    }
+
+    fn certificate(name: &str) -> Certificate {
+        let mut described = rcgen::CertificateParams::default();
+        described.distinguished_name = rcgen::DistinguishedName::new();
+        if !name.is_empty() {
+            described.distinguished_name.push(rcgen::DnType::CommonName, name);
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        Certificate::read(described.self_signed(&key).unwrap().der()).unwrap()
+    }
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        accounts: Accounts,
+        trust: Trust,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let (accounts, trust) = (Accounts::open(dir.path()).unwrap(), Trust::open(dir.path()).unwrap());
+        Place { _dir: dir, accounts, trust }
+    }
+
+    impl Place {
+        fn account(&self, name: &str) -> Account {
+            self.accounts.add(name, None, false, NOW).unwrap()
+        }
+
+        fn stands_for(&self, certificate: &Certificate) -> Option<String> {
+            let account = self.trust.account(&certificate.fingerprint, &self.accounts).unwrap();
+            account.map(|account| account.access_key)
+        }
+
+        fn redeem(&self, secret: &str, certificate: &Certificate, open: bool, now: Timestamp) -> Option<Client> {
+            self.trust.redeem(secret, certificate, None, &self.accounts, open, now).unwrap()
+        }
+    }
+
+    #[test]
+    fn certificates_are_read_or_refused() {
+        let read = certificate("root@laptop");
+        assert_eq!((read.fingerprint.len(), read.name().as_str()), (64, "root@laptop"));
+        assert!(
+            read.pem.starts_with("-----BEGIN CERTIFICATE-----\n") && read.pem.ends_with("-----END CERTIFICATE-----\n")
+        );
+        for nameless in ["", "two\nlines", "  "] {
+            let read = certificate(nameless);
+            assert_eq!(read.name(), read.fingerprint[..12], "{nameless:?}");
+        }
+        for wrong in [&b""[..], b"x", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &vec![0x30; CERTIFICATE_BYTES_MAX + 1]] {
+            assert_eq!(Certificate::read(wrong).unwrap_err().kind(), Kind::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_certificate_stands_for_an_account_as_long_as_there_is_one() {
+        let place = place();
+        let (alice, shown) = (place.account("alice"), certificate("laptop"));
+        assert_eq!(place.stands_for(&shown), None);
+        place.trust.add(&shown, None, Some(&alice), NOW).unwrap();
+        assert_eq!(place.stands_for(&shown).as_deref(), Some("alice"));
+        let again = place.trust.add(&shown, None, Some(&alice), NOW).unwrap_err();
+        assert_eq!(again.kind(), Kind::AlreadyExists);
+        place.accounts.update("alice", Some("alicia".into()), None, NOW).unwrap();
+        assert_eq!(place.stands_for(&shown).as_deref(), Some("alicia"), "an account may change its name");
+        place.accounts.remove("alicia").unwrap();
+        assert_eq!(place.stands_for(&shown), None);
+        place.account("alicia");
+        assert_eq!(place.stands_for(&shown), None, "another account of the same name is another's");
+    }
+
+    #[test]
+    fn without_an_account_an_entry_means_nothing() {
+        let (place, shown) = (place(), certificate("laptop"));
+        place.trust.add(&shown, Some("mine"), None, NOW).unwrap();
+        assert_eq!(place.stands_for(&shown), None);
+        let alice = place.account("alice");
+        assert_eq!(place.stands_for(&shown), None, "also when there are accounts by now");
+        let admitted = place.trust.admit(&shown, None, Some(&alice), NOW).unwrap();
+        assert_eq!((place.stands_for(&shown).as_deref(), admitted.name.as_str()), (Some("alice"), "laptop"));
+        assert_eq!(place.trust.list().unwrap(), [admitted], "one entry a certificate");
+    }
+
+    #[test]
+    fn entries_are_found_by_the_beginning_of_their_fingerprint() {
+        let place = place();
+        let alice = place.account("alice");
+        let all: Vec<_> = (0..20).map(|_| certificate("c")).collect();
+        for (n, one) in all.iter().enumerate() {
+            place.trust.add(one, None, (n % 2 == 0).then_some(&alice), NOW).unwrap();
+        }
+        let (own, others) = (&all[0].fingerprint, &all[1].fingerprint);
+        let visible = |client: &Client| client.holder.is_some();
+        assert_eq!(place.trust.find(&own[..40].to_uppercase(), visible).unwrap().fingerprint, *own);
+        for (prefix, kind) in [(&own[..0], Kind::NotFound), (others, Kind::NotFound), ("%", Kind::NotFound)] {
+            assert_eq!(place.trust.find(prefix, visible).unwrap_err().kind(), kind, "{prefix}");
+            assert_eq!(place.trust.remove(prefix, visible).unwrap_err().kind(), kind, "{prefix}");
+        }
+        let digits = "0123456789abcdef".chars();
+        let several = digits.filter(|digit| all.iter().filter(|c| c.fingerprint.starts_with(*digit)).count() > 1);
+        for digit in several {
+            assert_eq!(place.trust.find(&digit.to_string(), |_| true).unwrap_err().kind(), Kind::Conflict);
+        }
+        assert_eq!(place.trust.remove(own, visible).unwrap().fingerprint, *own);
+        assert_eq!(place.trust.list().unwrap().len(), 19);
+    }
+
+    #[test]
+    fn a_token_lets_one_certificate_in() {
+        let place = place();
+        let alice = place.account("alice");
+        let (secret, expires_at) = place.trust.issue(Some("ci"), Some(&alice), HOUR, NOW).unwrap();
+        assert_eq!(expires_at, later(3600));
+        let kept = std::fs::read_to_string(place._dir.path().join("trust.json")).unwrap();
+        assert!(!kept.contains(secret.reveal()), "only a digest is kept");
+        let (first, second) = (certificate("first"), certificate("second"));
+        assert!(place.redeem("nonsense", &first, true, NOW).is_none());
+        let client = place.redeem(secret.reveal(), &first, false, later(3599)).unwrap();
+        assert_eq!((client.name.as_str(), place.stands_for(&first).as_deref()), ("ci", Some("alice")));
+        assert!(place.redeem(secret.reveal(), &second, true, NOW).is_none());
+        assert_eq!(place.stands_for(&second), None);
+    }
+
+    #[test]
+    fn tokens_end() {
+        let place = place();
+        let alice = place.account("alice");
+        let shown = certificate("laptop");
+        let issue = |account| place.trust.issue(None, account, HOUR, NOW).unwrap().0;
+        assert!(place.redeem(issue(Some(&alice)).reveal(), &shown, true, later(3600)).is_none());
+        let orphan = issue(Some(&alice));
+        place.accounts.remove("alice").unwrap();
+        place.account("alice");
+        assert!(place.redeem(orphan.reveal(), &shown, true, NOW).is_none(), "its account is gone");
+        assert!(
+            place.redeem(issue(None).reveal(), &shown, false, NOW).is_none(),
+            "nobody's, on a server with accounts"
+        );
+        assert_eq!(place.redeem(issue(None).reveal(), &shown, true, NOW).unwrap().holder, None);
+    }
+
+    #[test]
+    fn there_are_so_many_and_no_more() {
+        let place = place();
+        let alice = place.account("alice");
+        for _ in 0..ACCOUNT_TOKENS_MAX {
+            place.trust.issue(None, Some(&alice), HOUR, NOW).unwrap();
+        }
+        let full = place.trust.issue(None, Some(&alice), HOUR, NOW).unwrap_err();
+        assert_eq!(full.kind(), Kind::TooMany);
+        place.trust.issue(None, None, HOUR, NOW).unwrap();
+        place.trust.issue(None, Some(&alice), HOUR, later(3600)).unwrap();
+        for bad in ["", " ", "a\u{1b}b", &"x".repeat(NAME_BYTES_MAX + 1)] {
+            assert!(place.trust.issue(Some(bad), None, HOUR, NOW).is_err(), "{bad:?}");
+        }
+        let mut table = Table::default();
+        let client = |n: usize, holder: Option<Holder>| Client {
+            fingerprint: n.to_string(),
+            name: "x".into(),
+            holder,
+            certificate: String::new(),
+            added_at: NOW,
+        };
+        for n in 0..ACCOUNT_CLIENTS_MAX {
+            table.put(client(n, None)).unwrap();
+        }
+        assert_eq!(table.put(client(ACCOUNT_CLIENTS_MAX, None)).unwrap_err().kind(), Kind::TooMany);
+        table.put(client(0, None)).unwrap();
+        table.put(client(ACCOUNT_CLIENTS_MAX, Some(Holder::of(&alice)))).unwrap();
+    }
+}

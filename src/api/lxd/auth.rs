@@ -1,0 +1,104 @@
+//! Who is calling: whoever has the key of a certificate that stands for an account. Nothing that a request says counts,
+//! only what its connection proved.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+
+use super::Lxd;
+use super::error::not_authorized;
+use crate::account::Account;
+use crate::api::auth::caller_of;
+use crate::error::Result;
+use crate::http::server::{Arrival, Peer, Shown};
+use crate::registry::Caller;
+
+/// The certificate that a request's connection showed.
+pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<Shown>> {
+    request.conn_data::<Peer>().and_then(|peer| peer.certificate.as_ref())
+}
+
+impl Lxd {
+    /// The caller of a request. On a server without accounts everybody is an administrator; with them, whoever shows no
+    /// certificate that stands for one is `Anonymous`.
+    ///
+    /// # Errors
+    /// `Internal` when accounts or certificates can't be read, like every method here.
+    pub fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+        self.caller_with(shown(request).map(|shown| shown.fingerprint.as_str()))
+    }
+
+    /// The same for whoever has the certificate with this fingerprint.
+    pub(super) fn caller_with(&self, fingerprint: Option<&str>) -> Result<Caller> {
+        if self.auth.is_open()? {
+            return Ok(Caller::Admin(None));
+        }
+        let account = match fingerprint {
+            Some(fingerprint) => self.trust.account(fingerprint, &self.auth.accounts)?,
+            None => None,
+        };
+        Ok(account.map_or(Caller::Anonymous, caller_of))
+    }
+
+    /// The caller of a request that only trusted clients may make.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn trusted(&self, request: &HttpRequest) -> Result<Caller> {
+        match self.caller(request)? {
+            Caller::Anonymous => Err(not_authorized()),
+            caller => Ok(caller),
+        }
+    }
+
+    /// The caller of a request that reads what is public: anybody, if the operator lets everybody read.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn reader(&self, request: &HttpRequest) -> Result<Caller> {
+        match self.caller(request)? {
+            Caller::Anonymous if !self.auth.public_read => Err(not_authorized()),
+            caller => Ok(caller),
+        }
+    }
+
+    /// Somebody who was a caller when it left something to be done later, as it is now: its account may be gone by then, or
+    /// be no administrator's any more. `None` if it would not be let in now.
+    pub fn renewed(&self, caller: &Caller) -> Result<Option<Caller>> {
+        match caller.account() {
+            Some(name) => Ok(self.auth.accounts.get(name)?.map(caller_of)),
+            None if caller.is_admin() => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
+            None => Ok(None),
+        }
+    }
+
+    /// The account of a caller, if it has one.
+    pub(super) fn account_of(&self, caller: &Caller) -> Result<Option<Account>> {
+        caller.account().map_or(Ok(None), |name| self.auth.accounts.get(name))
+    }
+
+    /// Who asked for something, as events tell it.
+    pub fn requestor(&self, request: &HttpRequest, caller: &Caller) -> Requestor {
+        let secure = request.conn_data::<Arrival>().is_some_and(|arrival| arrival.secure);
+        let shown = shown(request).map(|shown| shown.fingerprint.clone());
+        Requestor {
+            username: shown.or_else(|| caller.account().map(ToOwned::to_owned)).unwrap_or_default(),
+            protocol: if secure { "tls" } else { "http" },
+            address: request.peer_addr().map(|address| address.to_string()).unwrap_or_default(),
+            caller: caller.clone(),
+        }
+    }
+}
+
+/// Who asked for something.
+#[derive(Debug, Clone)]
+pub struct Requestor {
+    /// The fingerprint of its certificate, or its account's access key.
+    pub username: String,
+    /// How it came.
+    pub protocol: &'static str,
+    /// From where.
+    pub address: String,
+    /// Who it is.
+    pub caller: Caller,
+}

@@ -1,0 +1,297 @@
+//! `/certificates`: how a client comes to be trusted, and whose certificates are.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::auth::shown;
+use super::envelope::{accepted, created, done, etag, sync, sync_with, time};
+use super::error::not_authorized;
+use super::operations::{About, Purpose};
+use super::{Lxd, at, part, recursive};
+use crate::account::trust::{Certificate, Client};
+use crate::account::{ACCESS_KEY_BYTES_MAX, Account};
+use crate::api::elsewhere;
+use crate::error::{Error, Result};
+use crate::http::body::Body;
+use crate::image::Timestamp;
+use crate::registry::Caller;
+
+/// Largest body: a certificate, and what is said about it.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A token that a client makes for another is good for so long.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/certificates", |at| at.route(web::get().to(list)).route(web::post().to(create))));
+    app.service(at("/certificates/{fingerprint}", |at| at.route(web::get().to(show)).route(web::delete().to(delete))));
+}
+
+/// What a client sends; `null` is the same as nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Post {
+    name: Option<String>,
+    r#type: Option<String>,
+    /// DER in base64; without it, the certificate of the connection.
+    certificate: Option<String>,
+    /// The keys of an account (`ACCESS_KEY:SECRET_KEY`), or a token.
+    password: Option<String>,
+    /// A token, where clients of today put it.
+    trust_token: Option<String>,
+    /// Whether a token is wanted, for somebody else.
+    token: Option<bool>,
+    restricted: Option<bool>,
+}
+
+impl Post {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        let wrong = |error| Error::invalid("This is no JSON that describes a certificate.").because(error);
+        let mut post: Self = serde_json::from_slice(bytes).map_err(wrong)?;
+        for text in [&mut post.name, &mut post.r#type, &mut post.certificate, &mut post.password, &mut post.trust_token]
+        {
+            *text = text.take().filter(|text| !text.is_empty());
+        }
+        if post.r#type.as_deref().is_some_and(|kind| kind != "client") {
+            return Err(Error::invalid("Only certificates of clients are kept here."));
+        }
+        // An account's rights are all of them. To take the wish for fewer for granted would be worse than to refuse it.
+        if post.restricted == Some(true) {
+            let text =
+                "Certificates are not restricted here: add it for an account that may do no more than it should.";
+            return Err(Error::invalid(text));
+        }
+        Ok(post)
+    }
+
+    /// The certificate that this is about: the one in it, or that of the connection.
+    fn certificate(&self, request: &HttpRequest) -> Result<Certificate> {
+        match &self.certificate {
+            Some(text) => {
+                let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+                let wrong = |error| Error::invalid("The certificate is not in base64.").because(error);
+                Certificate::read(&STANDARD.decode(text).map_err(wrong)?)
+            }
+            None => match shown(request) {
+                Some(shown) => Certificate::read(&shown.der),
+                None => Err(Error::invalid("No client certificate provided")),
+            },
+        }
+    }
+}
+
+/// The secret in a token, which clients send as they got it: as a whole, or by itself.
+fn secret_of(token: &str) -> String {
+    let whole = STANDARD.decode(token.trim()).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let secret = whole.as_ref().and_then(|token| token.get("secret")).and_then(Value::as_str);
+    secret.unwrap_or(token.trim()).to_owned()
+}
+
+/// `POST /certificates`
+async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let body = Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?;
+        let post = Post::read(&body)?;
+        let caller = lxd.caller(&request)?;
+        let trusted = caller != Caller::Anonymous;
+        if post.token == Some(true) {
+            return if trusted { lxd.invite(&caller, &post, &body) } else { Err(not_authorized()) };
+        }
+        // With accounts, whoever is trusted has nothing left to prove. Without them everybody is, but may bring a token.
+        let open = caller == Caller::Admin(None);
+        let proof = post.trust_token.as_ref().or(post.password.as_ref()).filter(|_| !trusted || open);
+        let admitted = match proof {
+            Some(proof) => lxd.admit(&request, &post, proof).await?,
+            None => None,
+        };
+        let (client, caller) = match admitted {
+            Some(client) => {
+                let caller = lxd.caller_with(Some(&client.fingerprint))?;
+                (client, caller)
+            }
+            None if !trusted => return Err(not_authorized()),
+            None if post.certificate.is_none() => return Err(Error::invalid("Client is already trusted")),
+            None => (lxd.add(&caller, post.certificate(&request)?, post.name).await?, caller),
+        };
+        let path = path_of(&client);
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "certificate-created", &path, &Value::Null);
+        Ok(created(&path))
+    })
+    .await
+}
+
+impl Lxd {
+    /// Lets a certificate in whose sender proves to have an account, or brings a token; none if it proves nothing.
+    async fn admit(&self, request: &HttpRequest, post: &Post, proof: &str) -> Result<Option<Client>> {
+        let (certificate, open) = (post.certificate(request)?, self.auth.is_open()?);
+        let (name, now) = (post.name.clone(), self.registry.now());
+        let trust = Arc::clone(&self.trust);
+        // A secret has no colon in it, nor has a token.
+        if let Some((access_key, secret_key)) = proof.split_once(':') {
+            let peer = request.peer_addr().map(|peer| peer.ip());
+            let account = if open { None } else { self.with_keys(access_key, secret_key, peer, now)? };
+            let Some(account) = account else { return Ok(None) };
+            return elsewhere(move || trust.admit(&certificate, name.as_deref(), Some(&account), now)).await.map(Some);
+        }
+        let (secret, accounts) = (secret_of(proof), Arc::clone(&self.auth.accounts));
+        // One that another client made is kept nowhere but here.
+        let made = |purpose: &Purpose| matches!(purpose, Purpose::Certificate(_));
+        let Some(ticket) = self.operations.take(&secret, made) else {
+            return elsewhere(move || trust.redeem(&secret, &certificate, name.as_deref(), &accounts, open, now)).await;
+        };
+        let Some(owner) = self.renewed(&ticket.owner)? else { return Ok(None) };
+        let name = match ticket.purpose {
+            Purpose::Certificate(given) if !given.is_empty() => Some(given),
+            _ => name,
+        };
+        let account = self.account_of(&owner)?;
+        elsewhere(move || trust.admit(&certificate, name.as_deref(), account.as_ref(), now)).await.map(Some)
+    }
+
+    /// The account with these keys, tried no more often than anybody has to.
+    fn with_keys(
+        &self,
+        access_key: &str,
+        secret_key: &str,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Option<Account>> {
+        // Nobody's, and nothing to be remembered.
+        if access_key.len() > ACCESS_KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let who = (peer, access_key.to_owned());
+        self.attempts.begin(&who, now)?;
+        let account = self.auth.accounts.with_keys(access_key, secret_key)?;
+        if account.is_some() {
+            self.attempts.succeeded(&who);
+        }
+        Ok(account)
+    }
+
+    /// Lets another certificate in, for the caller's own account.
+    async fn add(&self, caller: &Caller, certificate: Certificate, name: Option<String>) -> Result<Client> {
+        let (trust, account, now) = (Arc::clone(&self.trust), self.account_of(caller)?, self.registry.now());
+        elsewhere(move || trust.add(&certificate, name.as_deref(), account.as_ref(), now)).await
+    }
+
+    /// Makes a token that lets one certificate in for the caller's own account.
+    fn invite(&self, caller: &Caller, post: &Post, body: &[u8]) -> Result<HttpResponse> {
+        let now = self.registry.now();
+        let lifetime_us = i64::try_from(TOKEN_LIFETIME.as_micros()).unwrap_or(i64::MAX);
+        // Told back as it was asked for, but for what is secret.
+        let mut asked: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        asked.retain(|name, _| !["password", "trust_token"].contains(&name.as_str()));
+        let name = post.name.clone().unwrap_or_default();
+        asked.insert("name".to_owned(), name.as_str().into());
+        let about = About::new("Executing operation")
+            .metadata("fingerprint", self.facts.fingerprint.as_str())
+            .metadata("addresses", json!(self.facts.addresses))
+            .metadata("request", asked)
+            .metadata("expiresAt", time(Timestamp(now.0.saturating_add(lifetime_us))));
+        let operation = self.operations.token(caller, about, Purpose::Certificate(name), TOKEN_LIFETIME)?;
+        Ok(accepted(&operation))
+    }
+
+    /// Which certificates a caller may see and remove: its own account's, or all.
+    fn visible(&self, caller: &Caller) -> Result<impl Fn(&Client) -> bool + Send + 'static> {
+        let (all, own) = (caller.is_admin(), self.account_of(caller)?.map(|account| account.id));
+        Ok(move |client: &Client| all || (own.is_some() && own == client.holder.as_ref().map(|holder| holder.id)))
+    }
+}
+
+fn path_of(client: &Client) -> String {
+    format!("/1.0/certificates/{}", client.fingerprint)
+}
+
+fn json_of(client: &Client) -> Value {
+    json!({
+        "name": client.name,
+        "type": "client",
+        "restricted": false,
+        "projects": [],
+        "description": client.holder.as_ref().map_or("", |holder| holder.access_key.as_str()),
+        "certificate": client.certificate,
+        "fingerprint": client.fingerprint,
+    })
+}
+
+/// `GET /certificates`
+async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let visible = lxd.visible(&lxd.trusted(&request)?)?;
+        let whole = recursive(&request)?;
+        let clients = lxd.trust.list()?.into_iter().filter(visible);
+        let shown: Vec<Value> = clients.map(|one| if whole { json_of(&one) } else { path_of(&one).into() }).collect();
+        Ok(sync(&shown))
+    })
+    .await
+}
+
+/// `GET /certificates/FINGERPRINT`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let visible = lxd.visible(&lxd.trusted(&request)?)?;
+        let shown = json_of(&lxd.trust.find(&part(&request, "fingerprint")?, visible)?);
+        let tag = etag(&shown);
+        Ok(sync_with(HttpResponse::Ok().insert_header((header::ETAG, tag)), &shown))
+    })
+    .await
+}
+
+/// `DELETE /certificates/FINGERPRINT`
+async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let (visible, prefix) = (lxd.visible(&caller)?, part(&request, "fingerprint")?);
+        let trust = Arc::clone(&lxd.trust);
+        let removed = elsewhere(move || trust.remove(&prefix, visible)).await?;
+        let requestor = lxd.requestor(&request, &caller);
+        lxd.events.lifecycle(&requestor, "certificate-deleted", &path_of(&removed), &Value::Null);
+        Ok(done())
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn a_token_is_its_secret_however_it_comes() {
+        let whole = STANDARD.encode(r#"{"client_name":"x","secret":"abc","addresses":[]}"#);
+        for (given, expected) in
+            [(whole.as_str(), "abc"), ("abc", "abc"), (" abc\n", "abc"), ("", ""), ("e30=", "e30=")]
+        {
+            assert_eq!(secret_of(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_not_overlooked() {
+        for (body, right) in [
+            (r#"{}"#, true),
+            (r#"{"type":"client","password":"a:b","certificate":null,"projects":[],"restricted":false}"#, true),
+            (r#"{"type":"metrics"}"#, false),
+            (r#"{"type":"server"}"#, false),
+            (r#"{"restricted":true,"projects":["default"]}"#, false),
+            (r#"{"password":1}"#, false),
+            ("", false),
+            ("[]", false),
+        ] {
+            assert_eq!(Post::read(body.as_bytes()).map_err(|error| error.kind()).is_ok(), right, "{body}");
+        }
+        assert_eq!(Post::read(b"x").unwrap_err().kind(), Kind::Invalid);
+    }
+}

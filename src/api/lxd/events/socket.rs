@@ -1,0 +1,130 @@
+//! `GET /events`: the WebSocket on which a client hears what happens.
+//!
+//! Nothing that a client says on it matters; that it says anything shows that it is there. Whoever stays silent, reads too
+//! slowly or is not trusted any more is sent away, and everybody is when the server stops.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
+
+use super::{Subscription, Topic};
+use crate::api::lxd::{Lxd, auth, error};
+use crate::error::{Error, Result};
+use crate::http::query::pairs;
+use crate::registry::Caller;
+
+/// How often a client is asked for a sign of life, as LXD does.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// A client may be silent for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+
+/// A client may take so long to make room for the next event.
+const SEND_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Largest frame of a client's: it has nothing to say.
+const FRAME_BYTES_MAX: usize = 4096;
+
+/// `GET /events`
+pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    let begin = || {
+        let caller = lxd.trusted(&request)?;
+        let topics = topics(&request)?;
+        // Before the answer is out: what happens from then on is heard.
+        let subscription = lxd.events.subscribe()?;
+        let (response, session, stream) = actix_ws::handle(&request, payload)
+            .map_err(|error| Error::invalid("This is heard on a WebSocket.").because(error.to_string()))?;
+        let fingerprint = auth::shown(&request).map(|shown| shown.fingerprint.clone());
+        let listener = Listener {
+            lxd: Lxd::clone(&lxd),
+            fingerprint,
+            caller,
+            topics,
+            session,
+            stream: stream.max_frame_size(FRAME_BYTES_MAX),
+        };
+        actix_web::rt::spawn(listener.run(subscription));
+        Ok(response)
+    };
+    begin().unwrap_or_else(|failure| error::render(&request, &failure))
+}
+
+/// What a client wants to hear of.
+fn topics(request: &HttpRequest) -> Result<Vec<Topic>> {
+    let mut chosen = Vec::new();
+    for (_, types) in pairs(request.query_string())?.iter().filter(|(name, _)| name == "type") {
+        for name in types.split(',').filter(|name| !name.is_empty()) {
+            let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name);
+            chosen.push(
+                topic.ok_or_else(|| {
+                    Error::invalid(format!("'{}' isn't a supported event type", name.escape_default()))
+                })?,
+            );
+        }
+    }
+    Ok(if chosen.is_empty() { Topic::ALL.to_vec() } else { chosen })
+}
+
+struct Listener {
+    lxd: Lxd,
+    fingerprint: Option<String>,
+    caller: Caller,
+    topics: Vec<Topic>,
+    session: Session,
+    stream: MessageStream,
+}
+
+impl Listener {
+    /// Tells what happens until there is a reason not to.
+    async fn run(mut self, mut heard: Subscription) {
+        let reason = self.tell(&mut heard).await;
+        // Whoever does not take this is gone, or is about to find out.
+        let _ = timeout(SEND_PATIENCE, self.session.close(reason)).await;
+    }
+
+    /// Why it is over: `None` when the client left.
+    async fn tell(&mut self, heard: &mut Subscription) -> Option<CloseReason> {
+        let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut silent_until = Instant::now() + SILENCE_MAX;
+        loop {
+            // In this order: at the end, everything that has happened is still told.
+            tokio::select! {
+                biased;
+                _ = ping.tick() => {
+                    // An account that is gone, or a certificate, must not go on hearing.
+                    if self.lxd.caller_with(self.fingerprint.as_deref()).ok().as_ref() != Some(&self.caller) {
+                        return Some(because(CloseCode::Policy, "not authorized"));
+                    }
+                    timeout(SEND_PATIENCE, self.session.ping(b"")).await.ok()?.ok()?;
+                }
+                event = heard.receiver.recv() => match event {
+                    Ok(event) if self.topics.contains(&event.topic) && event.is_for(&self.caller) => {
+                        let text = String::from(&*event.text);
+                        timeout(SEND_PATIENCE, self.session.text(text)).await.ok()?.ok()?;
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => return Some(because(CloseCode::Policy, "too slow")),
+                    Err(RecvError::Closed) => return Some(because(CloseCode::Away, "the server stops")),
+                },
+                message = self.stream.recv() => match message {
+                    Some(Ok(Message::Ping(bytes))) => {
+                        silent_until = Instant::now() + SILENCE_MAX;
+                        timeout(SEND_PATIENCE, self.session.pong(&bytes)).await.ok()?.ok()?;
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                    Some(Ok(_)) => silent_until = Instant::now() + SILENCE_MAX,
+                },
+                () = sleep_until(silent_until) => return Some(because(CloseCode::Policy, "no sign of life")),
+                _ = heard.ended.wait_for(|ended| *ended) => return Some(because(CloseCode::Away, "the server stops")),
+            }
+        }
+    }
+}
+
+fn because(code: CloseCode, description: &str) -> CloseReason {
+    CloseReason { code, description: Some(description.to_owned()) }
+}

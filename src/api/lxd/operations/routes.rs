@@ -1,0 +1,108 @@
+//! `/operations`: those that go on and those that have ended, waiting for one, and stopping one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value};
+
+use super::Entry;
+use crate::account::Secret;
+use crate::api::lxd::envelope::{done, sync};
+use crate::api::lxd::error::not_authorized;
+use crate::api::lxd::{Lxd, at, parameter, part, recursive};
+use crate::error::{Error, Result};
+use crate::registry::Caller;
+
+/// Adds the routes.
+pub(in crate::api::lxd) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/operations", |at| at.route(web::get().to(list))));
+    app.service(at("/operations/{id}", |at| at.route(web::get().to(show)).route(web::delete().to(cancel))));
+    app.service(at("/operations/{id}/wait", |at| at.route(web::get().to(wait))));
+    app.service(at("/operations/{id}/websocket", |at| at.route(web::get().to(websocket))));
+}
+
+/// `GET /operations`: by status.
+async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let whole = recursive(&request)?;
+        let mut by_status = Map::new();
+        for operation in lxd.operations.list(&caller) {
+            let shown = if whole { operation.json() } else { operation.url().into() };
+            let status =
+                by_status.entry(operation.status.name().to_lowercase()).or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(all) = status {
+                all.push(shown);
+            }
+        }
+        Ok(sync(&by_status))
+    })
+    .await
+}
+
+/// `GET /operations/ID`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        Ok(sync(&lxd.operations.find(&caller, &part(&request, "id")?)?.show()))
+    })
+    .await
+}
+
+/// `DELETE /operations/ID`
+async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let entry = lxd.operations.find(&caller, &part(&request, "id")?)?;
+        lxd.operations.cancel(&entry)?;
+        Ok(done())
+    })
+    .await
+}
+
+/// `GET /operations/ID/wait`: answered when the operation has ended, and with it as it is when `timeout` (in seconds) is over.
+async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let entry = allowed(&request, &lxd)?;
+        let patience = match parameter(&request, "timeout")?.filter(|text| !text.is_empty()) {
+            None => None,
+            Some(text) => {
+                let wrong = |_| Error::invalid("timeout is a number of seconds");
+                // Below zero it is for ever.
+                u64::try_from(text.parse::<i64>().map_err(wrong)?).ok().map(Duration::from_secs)
+            }
+        };
+        Ok(sync(&lxd.operations.wait(&entry, patience).await?))
+    })
+    .await
+}
+
+/// `GET /operations/ID/websocket`: of no operation here.
+async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        allowed(&request, &lxd)?;
+        match parameter(&request, "secret")? {
+            None => Err(Error::invalid("missing secret")),
+            Some(_) => Err(Error::invalid("Only websocket operations can be connected")),
+        }
+    })
+    .await
+}
+
+/// The operation of a path, for whoever may see it, and for whoever has its secret.
+fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Arc<Entry>> {
+    let id = part(request, "id")?;
+    match lxd.caller(request)? {
+        Caller::Anonymous => {
+            let given = parameter(request, "secret")?.ok_or_else(not_authorized)?;
+            let knows = |entry: &Arc<Entry>| {
+                entry.show().secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given))
+            };
+            // Which of the two was wrong is nobody's business.
+            lxd.operations.any(&id).filter(knows).ok_or_else(not_authorized)
+        }
+        caller => lxd.operations.find(&caller, &id),
+    }
+}

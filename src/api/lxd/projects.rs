@@ -1,0 +1,89 @@
+//! `/projects` and `/profiles`: there is one of each, `default`, because clients ask for them before they do anything.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header;
+use actix_web::middleware::Next;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::envelope::{etag, sync, sync_with};
+use super::error::render;
+use super::{Lxd, at, part, recursive};
+use crate::error::{Error, Kind};
+use crate::http::query::pairs;
+
+/// The name of the one project, and of the one profile.
+pub const DEFAULT: &str = "default";
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    for (kind, what) in [("projects", project as fn() -> Value), ("profiles", profile)] {
+        let list = move |request, lxd| list(request, lxd, kind, what);
+        let show = move |request, lxd| show(request, lxd, kind, what);
+        app.service(at(&format!("/{kind}"), |at| at.route(web::get().to(list))));
+        app.service(at(&format!("/{kind}/{{name}}"), |at| at.route(web::get().to(show))));
+    }
+}
+
+fn project() -> Value {
+    json!({
+        "name": DEFAULT,
+        "description": "Everything is in this project",
+        "config": { "features.images": "true", "features.profiles": "true" },
+        "used_by": [],
+    })
+}
+
+fn profile() -> Value {
+    json!({
+        "name": DEFAULT,
+        "description": "Nothing, for images that name no other profile",
+        "config": {},
+        "devices": {},
+        "used_by": [],
+    })
+}
+
+/// `GET /projects` and `/profiles`
+async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn() -> Value) -> HttpResponse {
+    lxd.answer(&request, async || {
+        lxd.trusted(&request)?;
+        Ok(match recursive(&request)? {
+            true => sync(&[what()]),
+            false => sync(&[format!("/1.0/{kind}/{DEFAULT}")]),
+        })
+    })
+    .await
+}
+
+/// `GET /projects/NAME` and `/profiles/NAME`
+async fn show(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn() -> Value) -> HttpResponse {
+    lxd.answer(&request, async || {
+        lxd.trusted(&request)?;
+        if part(&request, "name")? != DEFAULT {
+            let text = if kind == "projects" { "Project not found" } else { "Profile not found" };
+            return Err(Error::new(Kind::NotFound, text));
+        }
+        let shown = what();
+        let tag = etag(&[&shown["description"], &shown["config"]]);
+        Ok(sync_with(HttpResponse::Ok().insert_header((header::ETAG, tag)), &shown))
+    })
+    .await
+}
+
+/// Middleware: refuses requests for another project, whatever they are about.
+pub(super) async fn in_default(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let other = |(name, value): &(String, String)| name == "project" && !value.is_empty() && value != DEFAULT;
+    let refusal = match pairs(request.query_string()) {
+        Ok(pairs) if pairs.iter().any(other) => Error::new(Kind::NotFound, "Project not found"),
+        Ok(_) => return next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(error) => error,
+    };
+    let response = render(request.request(), &refusal);
+    Ok(request.into_response(response))
+}

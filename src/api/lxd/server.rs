@@ -1,0 +1,181 @@
+//! `/` and `/1.0`: what a client has to know of this server before it does anything.
+
+use actix_web::guard::fn_guard;
+use actix_web::http::header;
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+
+use super::envelope::{etag, sync, sync_with};
+use super::{Lxd, at};
+use crate::error::{Error, Kind};
+use crate::http::guard::machine_name;
+use crate::http::headers::text;
+use crate::http::tls::Tls;
+use crate::registry::Caller;
+
+/// What is served beyond the first version of the API. Clients take from this list what they may ask for, so it names
+/// what works and nothing else.
+const API_EXTENSIONS: [&str; 22] = [
+    "etag",
+    "patch",
+    "https_allowed_credentials",
+    "image_compression_algorithm",
+    "image_create_aliases",
+    "image_force_refresh",
+    "image_types",
+    "images_expiry",
+    "image_profiles",
+    "image_copy_profile",
+    "image_source_project",
+    "images_default_architecture",
+    "images_push_relay",
+    "images_target_project",
+    "images_all_projects",
+    "api_filtering",
+    "projects",
+    "certificate_token",
+    "explicit_trust_token",
+    "event_lifecycle",
+    "event_lifecycle_requestor_address",
+    "operation_description",
+];
+
+/// How the clients begin to say who they are that expect LXD's answer at `/`, where others expect another's.
+const AGENTS: [&str; 6] = ["lxd", "lxc", "incus", "pylxd", "hyperkit", "simplestreams"];
+
+/// What clients are told about the listeners.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Where the server is reached by HTTPS (`host:port`).
+    pub addresses: Vec<String>,
+    /// The certificate that it shows there, as PEM.
+    pub certificate: String,
+    /// SHA-256 of it in hexadecimal.
+    pub fingerprint: String,
+}
+
+impl Facts {
+    /// The facts of a server that is reached at `addresses`, and shows this certificate.
+    pub fn new(addresses: Vec<String>, tls: Option<&Tls>) -> Self {
+        let (certificate, fingerprint) = tls.map(|tls| (tls.pem.clone(), tls.fingerprint.clone())).unwrap_or_default();
+        Self { addresses, certificate, fingerprint }
+    }
+}
+
+/// Adds `/`, for LXD's clients alone.
+pub(super) fn mount_root(app: &mut ServiceConfig) {
+    let is_ours = fn_guard(|asked| {
+        let agent = text(asked.head().headers(), header::USER_AGENT).unwrap_or_default();
+        let word = agent.split(['/', ' ']).next().unwrap_or_default();
+        AGENTS.iter().any(|known| word.eq_ignore_ascii_case(known))
+    });
+    let versions = || async { sync(&json!(["/1.0"])) };
+    app.service(at("/", |at| at.route(web::get().to(versions))).guard(is_ours));
+}
+
+/// Adds `/1.0` itself.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("", |at| {
+        at.route(web::get().to(show)).route(web::put().to(configure)).route(web::patch().to(configure))
+    }));
+}
+
+/// `GET /1.0`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.caller(&request)?;
+        let trusted = caller != Caller::Anonymous;
+        let mut server = json!({
+            "api_extensions": API_EXTENSIONS,
+            "api_status": "stable",
+            "api_version": "1.0",
+            "auth": if trusted { "trusted" } else { "untrusted" },
+            "public": false,
+            "auth_methods": ["tls"],
+        });
+        if !trusted {
+            return Ok(sync(&server));
+        }
+        server["config"] = Value::Object(Map::new());
+        server["environment"] = environment(&lxd.facts);
+        if let Some(account) = caller.account() {
+            server["auth_user_name"] = account.into();
+            server["auth_user_method"] = "tls".into();
+        }
+        let tag = etag(&server["config"]);
+        Ok(sync_with(HttpResponse::Ok().insert_header((header::ETAG, tag)), &server))
+    })
+    .await
+}
+
+fn environment(facts: &Facts) -> Value {
+    let system = rustix::system::uname();
+    let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let machine = word(system.machine());
+    json!({
+        "addresses": facts.addresses,
+        "architectures": architectures(&machine),
+        "certificate": facts.certificate,
+        "certificate_fingerprint": facts.fingerprint,
+        "driver": "",
+        "driver_version": "",
+        "kernel": word(system.sysname()),
+        "kernel_architecture": machine,
+        "kernel_version": word(system.release()),
+        "project": "default",
+        "server": "visor",
+        "server_clustered": false,
+        "server_name": server_name(),
+        "server_pid": std::process::id(),
+        "server_version": env!("CARGO_PKG_VERSION"),
+        "storage": "",
+        "storage_version": "",
+    })
+}
+
+/// What this server is called: clients take two of the same name, with the same certificate, for one.
+fn server_name() -> String {
+    Some(machine_name()).filter(|name| !name.is_empty()).unwrap_or_else(|| "visor".to_owned())
+}
+
+/// What this machine runs, in the kernel's words: its own architecture first.
+fn architectures(machine: &str) -> Vec<&str> {
+    match machine {
+        "x86_64" => vec!["x86_64", "i686"],
+        "aarch64" => vec!["aarch64", "armv7l"],
+        other => vec![other],
+    }
+}
+
+/// `PUT` and `PATCH /1.0`: nothing here is set by clients.
+async fn configure(request: HttpRequest, lxd: Data<Lxd>, _: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        lxd.trusted(&request)?;
+        let text = "This server has no settings that clients could change: they are in its visor.toml.";
+        Err(Error::new(Kind::Unsupported, text))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_is_named_once_and_none_that_is_not_served() {
+        let mut all = API_EXTENSIONS.to_vec();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), API_EXTENSIONS.len());
+        for absent in ["clustering", "instances", "image_registries", "oidc"] {
+            assert!(!all.contains(&absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_machines_own_architecture_comes_first() {
+        assert_eq!(architectures("x86_64"), ["x86_64", "i686"]);
+        assert_eq!(architectures("riscv64"), ["riscv64"]);
+    }
+}

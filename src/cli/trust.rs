@@ -1,0 +1,186 @@
+//! `visor trust`: certificates that stand for accounts, beside a running server or without one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure};
+use super::{Globals, print};
+use crate::account::trust::{Certificate, Client, Trust};
+use crate::account::{Account, Accounts};
+use crate::api::lxd::envelope::time;
+use crate::config::Config;
+use crate::http::{addresses, tls};
+use crate::registry::{DataDir, system_clock};
+
+/// A token that is good for longer is no token but a key.
+const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// What to do with the certificates.
+#[derive(Debug, Subcommand)]
+pub(super) enum TrustCommand {
+    /// Let a certificate in: its holder gets an account's rights
+    Add {
+        /// The certificate (PEM), such as ~/.config/lxc/client.crt
+        certificate: PathBuf,
+        /// What to call it [default: the name in it]
+        #[arg(long)]
+        name: Option<String>,
+        /// Whose rights it has
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// List certificates, and whether they are trusted
+    List,
+    /// Remove a certificate
+    Remove {
+        /// The beginning of its fingerprint
+        fingerprint: String,
+    },
+    /// Print a token that lets one client in: lxc remote add NAME TOKEN
+    Token {
+        /// What to call the client's certificate [default: the name in it]
+        #[arg(long)]
+        name: Option<String>,
+        /// Whose rights it will have
+        #[arg(long)]
+        account: Option<String>,
+        /// How long the token is good
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+        expires: Duration,
+        /// Where clients reach this server [default: where it serves HTTPS] (repeatable)
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Vec<String>,
+    },
+}
+
+/// Runs a command.
+pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failure> {
+    let config = globals.load()?;
+    let keys = DataDir::keys(&config.data_dir()?);
+    let (trust, accounts) = (Trust::open(&keys)?, Accounts::open(&keys)?);
+    match command {
+        TrustCommand::Add { certificate, name, account } => {
+            let account = holder(&accounts, account.as_deref())?;
+            let der = tls::first_certificate(&certificate).map_err(Failure::general)?;
+            let certificate = Certificate::read(&der)?;
+            let client = trust.add(&certificate, name.as_deref(), account.as_ref(), system_clock())?;
+            match globals.json {
+                true => print::line(shown(&client, &accounts)?),
+                false => print::line(format!("Added {} ({}).", client.fingerprint, client.name)),
+            }
+        }
+        TrustCommand::List => {
+            let mut clients = trust.list()?.into_iter();
+            clients.try_for_each(|client| match globals.json {
+                true => print::line(shown(&client, &accounts)?),
+                false => print::line(row(&client, &accounts)?),
+            })
+        }
+        TrustCommand::Remove { fingerprint } => {
+            let client = trust.remove(&fingerprint, |_| true)?;
+            match globals.json {
+                true => print::line(shown(&client, &accounts)?),
+                false => print::line(format!("Removed {} ({}).", client.fingerprint, client.name)),
+            }
+        }
+        TrustCommand::Token { name, account, expires, address } => {
+            let account = holder(&accounts, account.as_deref())?;
+            let token = Token { name, account, expires, address };
+            issue(globals, &config, &trust, token)
+        }
+    }
+}
+
+/// The account that a command names. With accounts, one has to be named: whose rights a certificate has is never guessed.
+fn holder(accounts: &Accounts, name: Option<&str>) -> Result<Option<Account>, Failure> {
+    match name {
+        Some(name) => match accounts.get(name)? {
+            Some(account) => Ok(Some(account)),
+            None => {
+                Err(Failure::new(Exit::NotFound, format!("there is no account {name}; 'visor account list' has them")))
+            }
+        },
+        None if accounts.is_empty()? => Ok(None),
+        None => Err(Failure::new(Exit::Usage, "there are accounts: say with --account whose rights the client has")),
+    }
+}
+
+/// What a certificate is worth: the account that it stands for, or why it is for none.
+fn standing(client: &Client, accounts: &Accounts) -> Result<(Option<String>, &'static str), Failure> {
+    let Some(holder) = &client.holder else {
+        return Ok(match accounts.is_empty()? {
+            true => (None, "trusted, as everybody is without accounts"),
+            false => (None, "untrusted: it was let in without an account"),
+        });
+    };
+    Ok(match accounts.with_id(holder.id)? {
+        Some(account) => (Some(account.access_key), "trusted"),
+        None => (Some(holder.access_key.clone()), "untrusted: its account is gone"),
+    })
+}
+
+fn shown(client: &Client, accounts: &Accounts) -> Result<Value, Failure> {
+    let (account, state) = standing(client, accounts)?;
+    Ok(json!({
+        "fingerprint": client.fingerprint,
+        "name": client.name,
+        "account": account,
+        "trusted": state.starts_with("trusted"),
+        "added_at": time(client.added_at),
+    }))
+}
+
+fn row(client: &Client, accounts: &Accounts) -> Result<String, Failure> {
+    let (account, state) = standing(client, accounts)?;
+    let short = client.fingerprint.get(..12).unwrap_or(&client.fingerprint);
+    Ok(format!("{short}  {:<24} {:<16} {state}", client.name, account.as_deref().unwrap_or("-")))
+}
+
+struct Token {
+    name: Option<String>,
+    account: Option<Account>,
+    expires: Duration,
+    address: Vec<String>,
+}
+
+fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Result<(), Failure> {
+    if token.expires.is_zero() || token.expires > LIFETIME_MAX {
+        return Err(Failure::new(Exit::Usage, "--expires has to be more than nothing, and a year at the most"));
+    }
+    let server = &config.server;
+    let addresses = match token.address.is_empty() {
+        true => addresses::reachable(&server.listen_tls, &server.names, &server.public_url),
+        false => token.address,
+    };
+    if addresses.is_empty() {
+        let text = "no client could come: server.listen_tls is empty; say with --address where this server is reached";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let now = system_clock();
+    // Clients compare it with the one that they meet, so there has to be one, also before the first start.
+    let keys = DataDir::keys(&config.data_dir()?);
+    let own = tls::open(&keys, &server.names, &server.listen_tls, now)
+        .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?;
+    let (secret, expires_at) = trust.issue(token.name.as_deref(), token.account.as_ref(), token.expires, now)?;
+    let expires_at = time(expires_at);
+    let text = json!({
+        "client_name": token.name.unwrap_or_default(),
+        "fingerprint": own.fingerprint,
+        "addresses": addresses,
+        "secret": secret.reveal(),
+        "expires_at": expires_at,
+    });
+    let text = base64::engine::general_purpose::STANDARD.encode(text.to_string());
+    if globals.json {
+        return print::line(json!({ "token": text, "addresses": addresses, "expires_at": expires_at }));
+    }
+    print::line(&text)?;
+    eprintln!("Good for one client until {expires_at}, at {}:", addresses.join(", "));
+    eprintln!("  lxc remote add visor TOKEN");
+    eprintln!("  incus remote add visor TOKEN");
+    Ok(())
+}

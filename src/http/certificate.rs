@@ -1,0 +1,160 @@
+//! The certificate that visor makes for itself at its first start. Once made it stays: clients remember it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+
+use super::guard::machine_name;
+use crate::image::Timestamp;
+
+/// How long it is good for.
+const YEARS: i16 = 10;
+
+/// Longest common name that a certificate may have (RFC 5280, appendix A.1).
+const COMMON_NAME_CHARS_MAX: usize = 64;
+
+/// Where the certificate and its key lie.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// Finds the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`.
+///
+/// # Errors
+/// The directory can't be used.
+pub(super) fn find_or_make(
+    keys: &Path,
+    names: &[String],
+    addresses: &[SocketAddr],
+    now: Timestamp,
+) -> io::Result<Files> {
+    let files = Files { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
+    let there = || files.certificate.exists() && files.key.exists();
+    if !there() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
+        // A server that starts and a command that needs the certificate must not each make a half of it.
+        let lock = private().open(keys.join("tls.lock"))?;
+        lock.lock()?;
+        if !there() {
+            make(&files, names, addresses, now)?;
+        }
+    }
+    Ok(files)
+}
+
+fn make(files: &Files, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let made = describe(names, addresses, now)?.self_signed(&key).map_err(io::Error::other)?;
+    // The key first: a certificate without one would never be replaced.
+    write(&files.key, &key.serialize_pem())?;
+    write(&files.certificate, &made.pem())
+}
+
+/// What stands in the certificate.
+fn describe(names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<CertificateParams> {
+    // Clients written in Go ask for the first name in it whatever they connect to, so that has to be one that every
+    // TLS library takes for a name.
+    let mut subjects = vec!["localhost".to_owned()];
+    let ours = [machine_name()].into_iter().chain(names.iter().cloned());
+    subjects.extend(ours.filter(|name| is_host_name(name)));
+    subjects.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
+    subjects.extend(addresses.iter().map(|a| a.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    let mut seen = std::collections::BTreeSet::new();
+    subjects.retain(|name| seen.insert(name.clone()));
+
+    let mut certificate = CertificateParams::new(subjects).map_err(io::Error::other)?;
+    let name: String = format!("visor@{}", machine_name()).chars().take(COMMON_NAME_CHARS_MAX).collect();
+    certificate.distinguished_name = DistinguishedName::new();
+    certificate.distinguished_name.push(DnType::OrganizationName, "Visor");
+    certificate.distinguished_name.push(DnType::CommonName, name);
+    certificate.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let today = jiff::Timestamp::from_microsecond(now.0).map_err(io::Error::other)?.to_zoned(jiff::tz::TimeZone::UTC);
+    // The clocks of clients may be a little behind.
+    let begin = today.date().yesterday().map_err(io::Error::other)?;
+    // The first of a month exists in every year.
+    let end = (today.year().saturating_add(YEARS), today.month());
+    let part = |number: i8| u8::try_from(number).map_err(io::Error::other);
+    certificate.not_before = date_time_ymd(begin.year().into(), part(begin.month())?, part(begin.day())?);
+    certificate.not_after = date_time_ymd(end.0.into(), part(end.1)?, 1);
+    Ok(certificate)
+}
+
+/// Whether a name can stand in a certificate, and be asked for in a handshake.
+fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn private() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = private().open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rcgen::SanType;
+
+    use super::*;
+
+    /// 2026-02-28.
+    const NOW: Timestamp = Timestamp(1_772_280_000_000_000);
+
+    #[test]
+    fn it_is_made_once_and_for_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let files = find_or_make(&keys, &["visor.lab".into()], &[], NOW).unwrap();
+        let read = || [&files.certificate, &files.key].map(|path| std::fs::read(path).unwrap());
+        let first = read();
+        find_or_make(&keys, &[], &[], NOW).unwrap();
+        assert_eq!(first, read());
+        assert_eq!(std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn it_says_what_clients_look_for() {
+        let addresses = ["10.1.2.3:8443".parse().unwrap(), "0.0.0.0:8443".parse().unwrap()];
+        let names = ["visor.lab".to_owned(), "bad_name".to_owned(), "ünïcode".to_owned(), "localhost".to_owned()];
+        let made = describe(&names, &addresses, NOW).unwrap();
+        assert!(matches!(&made.subject_alt_names[0], SanType::DnsName(name) if name.as_str() == "localhost"));
+        let names: Vec<&str> = made
+            .subject_alt_names
+            .iter()
+            .filter_map(|name| match name {
+                SanType::DnsName(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names.iter().filter(|name| **name == "localhost").count(), 1);
+        assert!(names.contains(&"visor.lab") && !names.contains(&"bad_name"), "{names:?}");
+        for ip in ["127.0.0.1", "::1", "10.1.2.3"] {
+            assert!(made.subject_alt_names.contains(&SanType::IpAddress(ip.parse().unwrap())), "{ip}");
+        }
+        assert!(!made.subject_alt_names.contains(&SanType::IpAddress("0.0.0.0".parse().unwrap())));
+        assert_eq!((made.not_before, made.not_after), (date_time_ymd(2026, 2, 27), date_time_ymd(2036, 2, 1)));
+        assert_eq!(made.extended_key_usages, [ExtendedKeyUsagePurpose::ServerAuth]);
+    }
+}
