@@ -120,6 +120,10 @@ vocabulary! {
         Ramdisk = "ramdisk",
         /// A whole machine.
         Machine = "machine",
+        /// The file system of a container, for LXD and Incus.
+        Container = "container",
+        /// The disk of a virtual machine, for LXD and Incus.
+        VirtualMachine = "virtual-machine",
     }
 }
 
