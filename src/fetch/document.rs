@@ -28,6 +28,14 @@ impl Fetcher {
         Document::read(body, bytes_max, self.time_for(request)).await
     }
 
+    /// An answer that was opened, read as a document of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Fetcher::document`].
+    pub async fn rest(&self, body: Body, bytes_max: usize) -> Result<Document, FetchError> {
+        Document::read(body, bytes_max, self.0.rules.document_timeout).await
+    }
+
     /// How long a document may take from its first byte to its last.
     pub(super) fn time_for(&self, request: &Request) -> Duration {
         self.0.rules.document_timeout.max(request.patience.unwrap_or_default())

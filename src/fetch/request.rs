@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 
-use super::FetchError;
 use super::pin::Pin;
+use crate::error::{Error, Result};
 
 /// All that a request may say in its headers besides what every one says. A closed set: what goes out is decided here,
 /// not by whoever brings a URL.
@@ -84,9 +84,10 @@ impl Request {
     /// The same request with a header.
     ///
     /// # Errors
-    /// `Refused` for a value that can't stand in one: only visible ASCII can.
-    pub fn saying(mut self, header: Header, value: &str) -> Result<Self, FetchError> {
-        let mut value = HeaderValue::from_str(value).map_err(|_| FetchError::Refused)?;
+    /// `Invalid` for a value that can't stand in one: only visible ASCII can.
+    pub fn saying(mut self, header: Header, value: &str) -> Result<Self> {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| Error::invalid(format!("This can't be said in the header {}.", header.name())))?;
         value.set_sensitive(matches!(header, Header::LxdSecret | Header::IncusSecret));
         self.said.push((header, value));
         Ok(self)

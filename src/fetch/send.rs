@@ -43,7 +43,8 @@ impl Fetcher {
         let progress = Arc::new(Progress::default());
         let body = watched(stream, length, Arc::clone(&progress));
         let mut outgoing = self.0.request(Method::POST, request, &url, reach)?;
-        let content_type = HeaderValue::from_str(&content_type).map_err(|_| FetchError::Refused)?;
+        let content_type =
+            HeaderValue::from_str(&content_type).map_err(|error| FetchError::Payload(Error::internal(error)))?;
         outgoing = outgoing.header(CONTENT_TYPE, content_type).body(reqwest::Body::wrap_stream(body));
         if let Some(length) = length {
             outgoing = outgoing.header(CONTENT_LENGTH, length);
@@ -109,5 +110,5 @@ fn watched(
             }
         }
     });
-    pieces.boxed()
+    pieces.fuse().boxed()
 }

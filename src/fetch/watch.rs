@@ -28,7 +28,7 @@ impl Watch {
             let watch = piece.is_ok().then_some(watch);
             Some((piece, watch))
         });
-        pieces.boxed()
+        pieces.fuse().boxed()
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, FetchError>> {
