@@ -7,6 +7,7 @@
 //! - [`catalog`]: metadata: rows and indexes over an engine, a journal as the truth (`migrations/` is its history)
 //! - [`blob`]: bytes: the seam that every store implements, the local directory
 //! - [`fetch`]: the one guarded way out to other servers
+//! - [`upstream`]: other image servers, as their client
 //! - [`account`]: who may use the service
 //! - [`metadefs`]: metadata definitions: a dictionary that is stored and served, and acted on by nobody here
 //! - [`registry`]: the service: what can be done with images, and who may do it; never heard of HTTP
@@ -28,3 +29,4 @@ pub mod http;
 pub mod image;
 pub mod metadefs;
 pub mod registry;
+pub mod upstream;

@@ -7,6 +7,24 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, Hea
 /// Longest entity tag that is kept: it goes into records and answers.
 const ETAG_BYTES_MAX: usize = 256;
 
+/// Longest header of an answer that is looked at.
+const TOLD_BYTES_MAX: usize = 8192;
+
+/// What an answer says about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Told(HeaderMap);
+
+impl Told {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.clone())
+    }
+
+    /// A header's value, if there is one that is text and not absurdly long. Case does not matter.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok().map(str::trim).filter(|text| text.len() <= TOLD_BYTES_MAX)
+    }
+}
+
 /// The announced length. For an answer to `HEAD` too, which has no body to measure.
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
@@ -58,6 +76,19 @@ mod tests {
         for bad in ["", "+1", "-1", "1.0", "99999999999999999999", "1,1"] {
             assert_eq!(length(&headers(&[(CONTENT_LENGTH, bad)])), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_told_is_short_text() {
+        let told = |value| Told::of(&headers(&[(CONTENT_RANGE, value)]));
+        assert_eq!(told(" a b ").text("Content-Range"), Some("a b"));
+        assert_eq!(told("x").text("content-length"), None);
+        assert_eq!(
+            Told::of(&HeaderMap::from_iter([(ETAG, HeaderValue::from_bytes(b"\xff").unwrap())])).text("etag"),
+            None
+        );
+        let long = HeaderValue::from_str(&"x".repeat(TOLD_BYTES_MAX + 1)).unwrap();
+        assert_eq!(Told::of(&HeaderMap::from_iter([(ETAG, long)])).text("etag"), None);
     }
 
     #[test]

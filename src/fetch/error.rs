@@ -20,6 +20,12 @@ pub enum FetchError {
     /// The other server took too long, to connect or between two pieces.
     #[error("the other server is too slow: {0}")]
     TimedOut(String),
+    /// The other server can't show a certificate that is trusted, or not the one that was given for it.
+    #[error("the other server's certificate is not to be trusted: {0}")]
+    Certificate(String),
+    /// What was to be given could not be read. That is no fault of the other server.
+    #[error("what was to be given could not be read")]
+    Payload(#[source] Error),
     /// The body had fewer bytes, or more, than were announced.
     #[error("the body has not the length that was announced: {0}")]
     WrongLength(String),
@@ -36,7 +42,11 @@ impl FetchError {
             return Self::Refused;
         }
         let text = format!("{}: {}", redacted(url), chain(&error));
-        if error.is_timeout() { Self::TimedOut(text) } else { Self::Upstream(text) }
+        match &error {
+            error if error.is_timeout() => Self::TimedOut(text),
+            error if is_about_certificate(error) => Self::Certificate(text),
+            _ => Self::Upstream(text),
+        }
     }
 
     /// The same for an error in mid-body. There, whatever ends the connection ends the body early.
@@ -46,24 +56,36 @@ impl FetchError {
             other => other,
         }
     }
+
+    /// The error for whoever named the server, by this name.
+    pub fn of_server(self, host: &str) -> Error {
+        self.blame(&format!("The server {host}"))
+    }
+
+    fn blame(self, server: &str) -> Error {
+        let does = match &self {
+            Self::Refused => {
+                let text =
+                    "This URL is not fetched: its host is not known, or it is not one that this server may reach.";
+                return Error::invalid(text).because(self);
+            }
+            Self::NotFound => return Error::new(Kind::NotFound, "There is nothing under this URL.").because(self),
+            Self::BadRange => return Error::new(Kind::BadRange, "The range lies outside the image.").because(self),
+            Self::TimedOut(_) => "takes too long to answer",
+            Self::WrongLength(_) => "sent more or less than it announced",
+            Self::Certificate(_) => "has not the certificate that it must have to be trusted",
+            Self::Payload(_) | Self::Upstream(_) => "does not answer as it should",
+        };
+        match self {
+            Self::Payload(error) => error,
+            other => Error::new(Kind::Upstream, format!("{server} {does}.")).because(other),
+        }
+    }
 }
 
 impl From<FetchError> for Error {
     fn from(error: FetchError) -> Self {
-        let (kind, message) = match &error {
-            FetchError::Refused => (
-                Kind::Invalid,
-                "This URL is not fetched: its host is not known, or it is not one that this server may reach.",
-            ),
-            FetchError::NotFound => (Kind::NotFound, "There is nothing under this URL."),
-            FetchError::BadRange => (Kind::BadRange, "The range lies outside the image."),
-            FetchError::TimedOut(_) => (Kind::Upstream, "The server of this URL takes too long to answer."),
-            FetchError::WrongLength(_) => {
-                (Kind::Upstream, "The server of this URL sent more or less than it announced.")
-            }
-            FetchError::Upstream(_) => (Kind::Upstream, "The server of this URL does not answer as it should."),
-        };
-        Error::new(kind, message).because(error)
+        error.blame("The server of this URL")
     }
 }
 
@@ -89,6 +111,19 @@ fn caused_by<T: std::error::Error + 'static>(error: &Cause) -> bool {
     causes(error).any(|cause| cause.is::<T>())
 }
 
+/// Whether the other server's certificate is what a TLS connection failed for.
+fn is_about_certificate(error: &Cause) -> bool {
+    // What an I/O error wraps is not among its sources; it may wrap another one.
+    fn wrapped(cause: &Cause) -> Option<&Cause> {
+        cause.downcast_ref::<std::io::Error>()?.get_ref().map(|inner| inner as &Cause)
+    }
+    let mut tls = causes(error).flat_map(|cause| std::iter::successors(Some(cause), |&cause| wrapped(cause)));
+    tls.any(|cause| {
+        let known = cause.downcast_ref::<rustls::Error>();
+        matches!(known, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    })
+}
+
 fn chain(error: &Cause) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -112,5 +147,13 @@ mod tests {
         {
             assert!(!Error::from(error).message().contains("10."));
         }
+    }
+
+    #[test]
+    fn a_server_is_blamed_by_its_name_and_not_for_what_is_ours() {
+        let error = FetchError::TimedOut("s3cret".into()).of_server("lab:8443");
+        assert_eq!((error.kind(), error.message()), (Kind::Upstream, "The server lab:8443 takes too long to answer."));
+        let ours = FetchError::Payload(Error::new(Kind::NotFound, "gone")).of_server("lab:8443");
+        assert_eq!((ours.kind(), ours.message()), (Kind::NotFound, "gone"));
     }
 }

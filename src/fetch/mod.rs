@@ -3,19 +3,25 @@
 //! A URL comes from outside, so whoever gives one could make the server talk to itself, to its neighbours, or to the
 //! metadata service of its cloud. Nothing else in the program that fetches a given URL opens a connection; here each
 //! URL, each address of its host and each redirect is judged before anything is sent. Knows nothing of images,
-//! callers or protocols, holds no credentials and sends none.
+//! callers or protocols and holds no credentials; all it says beyond a URL is of a closed set ([`Header`]), and what is given
+//! away ([`Payload`]) goes to the server that was named or nowhere.
 //!
 //! How many bytes are wanted at the most, and how slow is too slow over all, is for the caller to say, who counts and
 //! times the stream like that of any upload.
 
 mod address;
 mod answer;
+mod document;
 mod error;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod guard;
+mod pin;
+mod request;
+mod send;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::ops::Range;
@@ -24,15 +30,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use ipnet::IpNet;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 
 pub use self::address::is_public;
+pub use self::answer::Told;
+pub use self::document::Document;
 pub use self::error::FetchError;
 use self::error::redacted;
 use self::guard::{Guard, Reach, Resolver};
+pub use self::pin::Pin;
+pub use self::request::{Header, Request};
+pub use self::send::Payload;
+use self::watch::Watch;
 
 /// Redirects that are followed: mirrors of distributions need two or three.
 const REDIRECTS_MAX: usize = 5;
@@ -50,17 +62,20 @@ pub struct FetchRules {
     pub connect_timeout: Duration,
     /// How long the other server may take to answer, and then to send another piece.
     pub idle_timeout: Duration,
+    /// How long an answer that is read whole may take, unless its request is more patient.
+    pub document_timeout: Duration,
 }
 
 impl Default for FetchRules {
-    /// Public addresses on the web's own ports. The times suit a bad line, not a dead one.
+    /// Public addresses on the web's own ports and LXD's. The times suit a bad line, not a dead one.
     fn default() -> Self {
         Self {
             allow: Vec::new(),
-            ports: vec![80, 443],
+            ports: vec![80, 443, 8443],
             resolve_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
+            document_timeout: Duration::from_secs(120),
         }
     }
 }
@@ -76,12 +91,14 @@ pub struct Found {
 
 /// Bytes from under a URL.
 pub struct Body {
-    /// 200, or 206 for a range.
+    /// 200, or 206 for a range; from [`Fetcher::open`] any.
     pub status: u16,
     /// How many bytes there will be; always known for a range.
     pub length: Option<u64>,
     /// Strong entity tag without its quotes, to see that two answers are about the same bytes.
     pub etag: Option<String>,
+    /// What else the answer says about itself.
+    pub told: Told,
     /// The bytes. An end before `length`, or a byte after it, is an error; after an error there is nothing more.
     pub stream: BoxStream<'static, Result<Bytes, FetchError>>,
 }
@@ -130,9 +147,10 @@ impl Fetcher {
     ///
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.
     pub async fn head(&self, url: &str) -> Result<Found, FetchError> {
-        let (mut response, _) = self.follow(Method::HEAD, url, None).await?;
+        let request = Request::to(url);
+        let (mut response, _) = self.follow(Method::HEAD, &request, None).await?;
         if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
-            (response, _) = self.follow(Method::GET, url, None).await?;
+            (response, _) = self.follow(Method::GET, &request, None).await?;
         }
         if response.status() != StatusCode::OK {
             return Err(FetchError::NotFound);
@@ -142,64 +160,72 @@ impl Fetcher {
         Ok(Found { size: answer::length(headers).filter(|_| plain), etag: answer::etag(headers) })
     }
 
+    /// The status and the headers of the answer to a `HEAD`.
+    pub async fn headers(&self, request: &Request) -> Result<(u16, Told), FetchError> {
+        let (response, _) = self.follow(Method::HEAD, request, None).await?;
+        Ok((response.status().as_u16(), Told::of(response.headers())))
+    }
+
     /// The bytes under a URL, or the part `range` of them (the end is exclusive). A server that answers a range with
     /// anything else than exactly this part is an error.
     pub async fn get(&self, url: &str, range: Option<Range<u64>>) -> Result<Body, FetchError> {
         if range.as_ref().is_some_and(|range| range.is_empty()) {
             return Err(FetchError::BadRange);
         }
-        let (response, at) = self.follow(Method::GET, url, range.as_ref()).await?;
+        let request = Request::to(url);
+        let (response, at) = self.follow(Method::GET, &request, range.as_ref()).await?;
         let status = response.status();
-        let length = match (status, &range) {
-            (StatusCode::OK, None) => answer::length(response.headers()),
+        match (status, &range) {
+            (StatusCode::OK, None) => self.0.body(response, at, &request),
             (StatusCode::PARTIAL_CONTENT, Some(range)) if answer::is_part(response.headers(), range) => {
-                Some(range.end - range.start)
+                self.0.body_of(response, at, &request, Some(range.end - range.start))
             }
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => return Err(FetchError::BadRange),
-            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => return Err(FetchError::NotFound),
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => return Err(FetchError::NotFound),
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Err(FetchError::BadRange),
+            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(FetchError::NotFound),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(FetchError::NotFound),
             (StatusCode::OK | StatusCode::PARTIAL_CONTENT, _) => {
-                return Err(upstream(
-                    &at,
-                    format_args!("{status}, which is not the range {range:?} that was asked for"),
-                ));
+                Err(upstream(&at, format_args!("{status}, which is not the range {range:?} that was asked for")))
             }
-            _ => return Err(upstream(&at, status)),
-        };
-        if !answer::is_plain(response.headers()) {
-            return Err(upstream(&at, "the body is compressed although that was not asked for"));
+            _ => Err(upstream(&at, status)),
         }
-        let etag = answer::etag(response.headers());
-        let body = response.bytes_stream().boxed();
-        let watch = Watch { body, left: length, idle_timeout: self.0.rules.idle_timeout, url: at };
-        Ok(Body { status: status.as_u16(), length, etag, stream: watch.stream() })
+    }
+
+    /// What a server answers to a request, whatever its status: some say in the body of an error what is wrong.
+    pub async fn open(&self, request: &Request) -> Result<Body, FetchError> {
+        let (response, at) = self.follow(Method::GET, request, None).await?;
+        self.0.body(response, at, request)
     }
 
     /// Sends a request and follows redirects, each judged like the first URL. Returns where the answer came from.
     async fn follow(
         &self,
         method: Method,
-        url: &str,
+        request: &Request,
         range: Option<&Range<u64>>,
     ) -> Result<(Response, Url), FetchError> {
-        let (mut url, mut reach) = self.0.guard.parse(url)?;
+        let (mut url, mut reach) = self.0.guard.parse(&request.url)?;
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.0.client(reach)?.request(method.clone(), url.clone());
-            // As it is: a compressed answer would have other bytes, another length and other ranges.
-            request = request.header(ACCEPT_ENCODING, "identity");
+            let mut outgoing = self.0.request(method.clone(), request, &url, reach)?;
             if let Some(range) = range {
-                request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+                outgoing = outgoing.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
             }
-            let response = self.0.answer(request, &url).await?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let response = self.0.answer(outgoing, &url, request.patience).await?;
+            if !is_redirect(response.status()) {
                 return Ok((response, url));
             }
             let next = next_hop(&url, response.headers())?;
+            if request.pin.is_some() && next.origin() != url.origin() {
+                return Err(upstream(&url, "a redirect to elsewhere, although its certificate is pinned"));
+            }
             reach = self.0.guard.judge(&next)?;
             url = next;
         }
         Err(upstream(&url, "too many redirects"))
     }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Where a redirect leads.
@@ -220,13 +246,57 @@ fn upstream(url: &Url, what: impl fmt::Display) -> FetchError {
 }
 
 impl Inner {
+    /// A request as it goes out to one hop.
+    fn request(
+        &self,
+        method: Method,
+        request: &Request,
+        url: &Url,
+        reach: Reach,
+    ) -> Result<RequestBuilder, FetchError> {
+        let mut outgoing = match &request.pin {
+            None => self.client(reach)?.request(method, url.clone()),
+            Some(_) if url.scheme() != "https" => return Err(upstream(url, "there is no certificate without https")),
+            Some(pin) => self.pinned(reach, pin)?.request(method, url.clone()),
+        };
+        // As it is: a compressed answer would have other bytes, another length and other ranges.
+        outgoing = outgoing.header(ACCEPT_ENCODING, "identity");
+        for (header, value) in &request.said {
+            outgoing = outgoing.header(header.name(), value.clone());
+        }
+        Ok(outgoing)
+    }
+
     /// Sends a request and waits for the head of its answer.
-    async fn answer(&self, request: RequestBuilder, url: &Url) -> Result<Response, FetchError> {
-        let patience = self.rules.connect_timeout + self.rules.idle_timeout;
+    async fn answer(
+        &self,
+        request: RequestBuilder,
+        url: &Url,
+        patience: Option<Duration>,
+    ) -> Result<Response, FetchError> {
+        let patience = self.rules.connect_timeout + patience.unwrap_or(self.rules.idle_timeout);
         match tokio::time::timeout(patience, request.send()).await {
             Ok(answer) => answer.map_err(|error| FetchError::from_client(error, url)),
             Err(_) => Err(FetchError::TimedOut(format!("{}: no answer within {patience:?}", redacted(url)))),
         }
+    }
+
+    /// The body of an answer from `at`.
+    fn body(&self, response: Response, at: Url, request: &Request) -> Result<Body, FetchError> {
+        let length = answer::length(response.headers());
+        self.body_of(response, at, request, length)
+    }
+
+    /// The body of an answer that has to have this length.
+    fn body_of(&self, response: Response, at: Url, request: &Request, length: Option<u64>) -> Result<Body, FetchError> {
+        if !answer::is_plain(response.headers()) {
+            return Err(upstream(&at, "the body is compressed although that was not asked for"));
+        }
+        let status = response.status().as_u16();
+        let (etag, told) = (answer::etag(response.headers()), Told::of(response.headers()));
+        let idle_timeout = request.patience.unwrap_or(self.rules.idle_timeout);
+        let watch = Watch { body: response.bytes_stream().boxed(), left: length, idle_timeout, url: at };
+        Ok(Body { status, length, etag, told, stream: watch.stream() })
     }
 
     fn client(&self, reach: Reach) -> Result<&Client, FetchError> {
@@ -235,69 +305,38 @@ impl Inner {
             Reach::Listed => &self.listed,
         };
         let client = client.get_or_init(|| self.build(reach).map_err(|error| error.to_string()));
-        client.as_ref().map_err(|error| FetchError::Upstream(format!("the HTTP client can't be made: {error}")))
+        client.as_ref().map_err(no_client)
+    }
+
+    /// A client for one server. It reads no certificates of the system and is quickly made.
+    fn pinned(&self, reach: Reach, pin: &Pin) -> Result<Client, FetchError> {
+        let config = pin.config().map_err(no_client)?;
+        self.builder(reach).tls_backend_preconfigured(config).build().map_err(no_client)
     }
 
     fn build(&self, reach: Reach) -> reqwest::Result<Client> {
         // An error says that there is a provider already, which will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Resolver { guard: self.guard.clone(), reach })
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                // Every request makes a connection of its own, to addresses judged for it.
-                .pool_max_idle_per_host(0)
-                // No `read_timeout`: it also counts the time that our own reader takes between two pieces.
-                .connect_timeout(self.rules.connect_timeout)
-        };
-        builder().build().or_else(|error| {
+        self.builder(reach).build().or_else(|error| {
             log::warn!("the system's certificates can't be read, so https URLs will not be fetched: {error}");
-            builder().tls_certs_only([]).build()
+            self.builder(reach).tls_certs_only([]).build()
         })
     }
+
+    fn builder(&self, reach: Reach) -> ClientBuilder {
+        Client::builder()
+            .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Resolver { guard: self.guard.clone(), reach })
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            // Every request makes a connection of its own, to addresses judged for it.
+            .pool_max_idle_per_host(0)
+            // No `read_timeout`: it also counts the time that our own reader takes between two pieces.
+            .connect_timeout(self.rules.connect_timeout)
+    }
 }
 
-/// Watches over a body: that it does not stop coming, and has exactly the announced length.
-struct Watch {
-    body: BoxStream<'static, reqwest::Result<Bytes>>,
-    left: Option<u64>,
-    idle_timeout: Duration,
-    url: Url,
-}
-
-impl Watch {
-    /// The stream of what passes; an error is the last thing in it.
-    fn stream(self) -> BoxStream<'static, Result<Bytes, FetchError>> {
-        let pieces = stream::unfold(Some(self), |watch| async move {
-            let mut watch = watch?;
-            let piece = watch.next().await?;
-            let watch = piece.is_ok().then_some(watch);
-            Some((piece, watch))
-        });
-        pieces.boxed()
-    }
-
-    async fn next(&mut self) -> Option<Result<Bytes, FetchError>> {
-        let Ok(piece) = tokio::time::timeout(self.idle_timeout, self.body.next()).await else {
-            let text = format!("{}: nothing came for {:?}", redacted(&self.url), self.idle_timeout);
-            return Some(Err(FetchError::TimedOut(text)));
-        };
-        match (piece, self.left) {
-            (Some(Err(error)), _) => Some(Err(FetchError::from_body(error, &self.url))),
-            (Some(Ok(piece)), None) => Some(Ok(piece)),
-            (Some(Ok(piece)), Some(left)) => {
-                self.left = left.checked_sub(piece.len() as u64);
-                Some(if self.left.is_some() { Ok(piece) } else { Err(self.wrong_length("more bytes than announced")) })
-            }
-            (None, None | Some(0)) => None,
-            (None, Some(left)) => Some(Err(self.wrong_length(format_args!("{left} bytes are missing")))),
-        }
-    }
-
-    fn wrong_length(&self, what: impl fmt::Display) -> FetchError {
-        FetchError::WrongLength(format!("{}: {what}", redacted(&self.url)))
-    }
+fn no_client(error: impl fmt::Display) -> FetchError {
+    FetchError::Upstream(format!("the HTTP client can't be made: {error}"))
 }

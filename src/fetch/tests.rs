@@ -2,7 +2,7 @@
 
 use tokio::net::TcpListener;
 
-use super::fake::{Fake, HOLD};
+use super::fake::{self, Fake, HOLD, Say};
 use super::*;
 
 fn rules(allow: &[&str]) -> FetchRules {
@@ -12,7 +12,8 @@ fn rules(allow: &[&str]) -> FetchRules {
 /// The rules of `open`, with little patience.
 fn hasty() -> Fetcher {
     let (connect_timeout, idle_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
-    Fetcher::new(FetchRules { connect_timeout, idle_timeout, ..open().0.rules.clone() })
+    let document_timeout = Duration::from_secs(1);
+    Fetcher::new(FetchRules { connect_timeout, idle_timeout, document_timeout, ..open().0.rules.clone() })
 }
 
 /// One that may reach the fakes.
@@ -266,28 +267,154 @@ async fn head_says_what_is_there() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
-    let server = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut socket)?;
-        }
-        std::io::Result::Ok(())
+    let (pem, tls) = fake::certificate();
+    let fake = Fake::serving(Some(tls), |_| fake::answer("200 OK", "", "hello"));
+    let error = open().get(&fake.url(""), None).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Certificate(text) if text.contains("certificate")), "{error:?}");
+    assert!(fake.asked().is_empty(), "nothing is said before the handshake has succeeded");
+
+    let pinned = |pem: &str| Request::to(fake.url("x")).pinned(Some(Pin::of_pem(pem).unwrap()));
+    let body = open().open(&pinned(&pem)).await.unwrap();
+    assert_eq!(read(body).await.unwrap(), b"hello");
+    let (other, _) = fake::certificate();
+    let chain = format!("{pem}{other}");
+    assert!(open().open(&pinned(&chain)).await.is_ok(), "the first is the server's own");
+    for wrong in [other.clone(), format!("{other}{pem}")] {
+        let error = open().open(&pinned(&wrong)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Certificate(_)), "{error:?}");
+    }
+    assert_eq!(fake.asked().len(), 2);
+    for bad in ["", "x", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", &"x".repeat(1 << 20)] {
+        assert!(Pin::of_pem(bad).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_server_leads_nowhere_else_and_speaks_tls() {
+    let (pem, tls) = fake::certificate();
+    let pin = Some(Pin::of_pem(&pem).unwrap());
+    let other = Fake::serving(Some(Arc::clone(&tls)), |_| fake::answer("200 OK", "", "hello"));
+    let elsewhere = other.url("");
+    let fake = Fake::serving(Some(tls), move |asked| {
+        let to = match asked.target() {
+            "/here" => "/there",
+            "/there" => return fake::answer("200 OK", "", "hello"),
+            _ => &elsewhere,
+        };
+        fake::answer("302 F", &format!("Location: {to}\r\n"), "")
     });
-    let error = open().get(&url, None).await.unwrap_err();
-    assert!(matches!(&error, FetchError::Upstream(text) if text.contains("certificate")), "{error:?}");
-    assert!(server.join().unwrap().is_err(), "the handshake must not succeed");
+    let get = async |rest: &str| read(open().open(&Request::to(fake.url(rest)).pinned(pin.clone())).await?).await;
+    assert_eq!(get("here").await.unwrap(), b"hello");
+    assert!(matches!(get("elsewhere").await, Err(FetchError::Upstream(_))));
+    assert_eq!(other.connections(), 0);
+    let plain = Fake::fixed(HELLO).await;
+    let error = open().open(&Request::to(plain.url("")).pinned(pin)).await.unwrap_err();
+    assert!(matches!(error, FetchError::Upstream(_)) && plain.connections() == 0, "{error:?}");
+}
+
+#[tokio::test]
+async fn documents_are_bounded_in_bytes_and_time() {
+    let fake = Fake::serving(None, |asked| match asked.target() {
+        "/error" => fake::answer("500 E", "X-Y: z\r\n", "oh"),
+        "/exact" => fake::answer("200 OK", "", "x".repeat(100)),
+        "/long" => fake::answer("200 OK", "", "x".repeat(101)),
+        "/endless" => Say::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 40]),
+        "/drip" => Say::Dripping(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x']),
+        _ => Say::Hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello".to_vec()),
+    });
+    let get = async |rest: &str| hasty().document(&Request::to(fake.url(rest)), 100).await;
+    let error = get("error").await.unwrap();
+    assert_eq!((error.status, error.told.text("x-y"), &*error.bytes), (500, Some("z"), &b"oh"[..]));
+    assert_eq!(get("exact").await.unwrap().bytes.len(), 100);
+    for rest in ["long", "endless"] {
+        assert!(matches!(get(rest).await, Err(FetchError::WrongLength(_))), "{rest}");
+    }
+    assert!(matches!(get("hang").await, Err(FetchError::TimedOut(_))));
+    // One byte after the other never is silence, but there is a limit to the whole as well.
+    let dripping = hasty().document(&Request::to(fake.url("drip")), usize::MAX).await;
+    assert!(matches!(dripping, Err(FetchError::TimedOut(_))), "{dripping:?}");
+}
+
+#[tokio::test]
+async fn patience_is_asked_for_by_the_request() {
+    let slow = Fake::serving(None, |_| {
+        std::thread::sleep(Duration::from_millis(1500));
+        fake::answer("200 OK", "", "late")
+    });
+    let request = Request::to(slow.url(""));
+    assert!(matches!(hasty().document(&request, 100).await, Err(FetchError::TimedOut(_))));
+    let patient = request.within(Duration::from_secs(20));
+    assert_eq!(hasty().document(&patient, 100).await.unwrap().bytes, "late");
+}
+
+#[tokio::test]
+async fn only_what_is_listed_is_said_and_headers_come_back() {
+    let fake = Fake::serving(None, |_| fake::answer("404 N", "Lxd-Image-Hash: abc\r\n", ""));
+    let request = Request::to(fake.url("i")).saying(Header::LxdVersion, "5.0").unwrap();
+    let (status, told) = open().headers(&request).await.unwrap();
+    assert_eq!((status, told.text("LXD-Image-Hash"), told.text("x")), (404, Some("abc"), None));
+    let asked = fake.asked().remove(0);
+    assert!(asked.head.starts_with("HEAD /i "));
+    assert_eq!(asked.header("lxd-server-version"), Some("5.0"));
+    for bad in ["a\r\nb: c", "\0", "é\n"] {
+        assert!(Request::to("http://h/").saying(Header::LxdSecret, bad).is_err(), "{bad:?}");
+    }
+    let secret = Request::to("https://h/?secret=s3cret").saying(Header::LxdSecret, "s3cret").unwrap();
+    assert!(!format!("{secret:?}").contains("s3cret"));
+}
+
+fn payload(length: Option<u64>, pieces: Vec<crate::error::Result<Bytes>>) -> Payload {
+    Payload { content_type: "text/x".into(), length, stream: futures_util::stream::iter(pieces).boxed() }
+}
+
+#[tokio::test]
+async fn bytes_are_given_to_the_named_server_only() {
+    let target = Fake::serving(None, |_| fake::answer("200 OK", "", "thanks"));
+    let elsewhere = target.url("");
+    let fake = Fake::serving(None, move |asked| match asked.target() {
+        "/refuses" => fake::answer("403 F", "", "no"),
+        "/hang" => Say::Hold(Vec::new()),
+        "/away" => fake::answer("307 T", &format!("Location: {elsewhere}\r\n"), ""),
+        _ => fake::answer("202 A", "", "thanks"),
+    });
+    let pieces = || vec![Ok(Bytes::from("hel")), Ok(Bytes::from("lo"))];
+    let give = async |rest: &str, what| hasty().send(&Request::to(fake.url(rest)), what, 100).await;
+    for length in [Some(5), None] {
+        let document = give("takes", payload(length, pieces())).await.unwrap();
+        assert_eq!((document.status, &*document.bytes), (202, &b"thanks"[..]));
+        let asked = fake.asked().pop().unwrap();
+        assert!(asked.head.starts_with("POST /takes ") && asked.body == b"hello", "{}", asked.head);
+        assert_eq!(asked.header("content-length").is_some(), length.is_some());
+        assert_eq!(asked.header("content-type"), Some("text/x"));
+    }
+    assert_eq!(give("refuses", payload(None, pieces())).await.unwrap().status, 403);
+    assert!(matches!(give("hang", payload(None, pieces())).await, Err(FetchError::TimedOut(_))));
+    assert!(matches!(give("away", payload(None, pieces())).await, Err(FetchError::Upstream(_))));
+    assert_eq!(target.connections(), 0);
+    let refused = Fetcher::new(rules(&[])).send(&Request::to(fake.url("")), payload(None, pieces()), 100).await;
+    assert!(matches!(refused, Err(FetchError::Refused)));
+
+    let broken = vec![Ok(Bytes::from("hel")), Err(crate::error::Error::invalid("our disk"))];
+    for (length, pieces, text) in
+        [(None, broken, "our disk"), (Some(9), pieces(), "server"), (Some(4), pieces(), "server")]
+    {
+        let error = give("takes", payload(length, pieces)).await.unwrap_err();
+        assert!(matches!(&error, FetchError::Payload(error) if error.message().contains(text)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_bytes_is_given_up() {
+    // It reads nothing at all: what the kernel does not hold back is stuck.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let _socket = listener.accept().await;
+        std::future::pending::<()>().await;
+    });
+    let endless = futures_util::stream::repeat_with(|| Ok(Bytes::from(vec![0; 65536]))).boxed();
+    let what = Payload { content_type: "text/x".into(), length: None, stream: endless };
+    assert!(matches!(hasty().send(&Request::to(url), what, 100).await, Err(FetchError::TimedOut(_))));
 }
 
 #[test]

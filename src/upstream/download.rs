@@ -1,0 +1,225 @@
+//! Files on their way here: one after the other in the order of the fingerprint, each as long as was announced and with the
+//! digest that was announced.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use sha2::{Digest, Sha256};
+
+use super::forms::{self, Form};
+use super::lxd::is_text;
+use super::server::{Server, file_name, said};
+use super::{Files, Found};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::{Body, FetchError, Fetcher};
+use crate::image::ImageKind;
+use crate::image::digest::hex;
+
+/// Which part of an image a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// What is said about the other one; comes first.
+    Metadata,
+    /// The file system of a container, or the disk of a virtual machine.
+    Rootfs,
+}
+
+/// A file of an image, before its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Which part it is.
+    pub part: Part,
+    /// What the server calls it: nothing but a name, empty if it has no fit one.
+    pub name: String,
+    /// How many bytes, if that was announced; then there will be just as many.
+    pub size: Option<u64>,
+}
+
+/// A file that lies by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) file: File,
+    /// Where on the server.
+    pub(super) path: String,
+    pub(super) sha256: Option<[u8; 32]>,
+}
+
+/// The files of one image: either [`Part::Whole`], or [`Part::Metadata`] and then [`Part::Rootfs`].
+pub struct Download {
+    server: Server,
+    /// Bytes that may still come, of all files together.
+    left: Option<u64>,
+    source: Source,
+}
+
+enum Source {
+    /// Several answers, the next of which is asked for when it is its turn.
+    Listed { fetcher: Fetcher, rest: VecDeque<Listed>, now: Option<Box<Coming>> },
+    /// One answer that has been opened. The file is taken when somebody is told of it.
+    Unified(Option<File>, BoxStream<'static, Result<Bytes, FetchError>>),
+    /// One answer with two files in it.
+    Split(Form, ImageKind),
+    /// Nothing more after an error.
+    Broken,
+}
+
+/// A listed file whose bytes come.
+struct Coming {
+    listed: Listed,
+    stream: BoxStream<'static, Result<Bytes, FetchError>>,
+    left: Option<u64>,
+    hash: Sha256,
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download").field("host", &self.server.host()).finish_non_exhaustive()
+    }
+}
+
+impl Download {
+    pub(super) fn listed(fetcher: Fetcher, server: Server, files: Vec<Listed>) -> Self {
+        // Of these, each knows its own size.
+        Self { server, left: None, source: Source::Listed { fetcher, rest: files.into(), now: None } }
+    }
+
+    pub(super) fn unified(server: &Server, found: &Found, body: Body) -> Result<Self> {
+        if found.size.zip(body.length).is_some_and(|(announced, sent)| announced != sent) {
+            return Err(server.failed(FetchError::WrongLength("the answer has another length than the image".into())));
+        }
+        let name = body.told.text("content-disposition").and_then(forms::file_name_in);
+        let name = name.as_deref().and_then(file_name).unwrap_or(&found.filename).to_owned();
+        let file = File { part: Part::Whole, name, size: body.length };
+        Ok(Self { server: server.clone(), left: found.size, source: Source::Unified(Some(file), body.stream) })
+    }
+
+    pub(super) fn split(server: &Server, found: &Found, content_type: String, body: Body) -> Result<Self> {
+        let form = Form::read(content_type, body.stream)?;
+        Ok(Self { server: server.clone(), left: found.size, source: Source::Split(form, found.kind) })
+    }
+
+    /// The next file. What is left of the one before is read and thrown away.
+    ///
+    /// # Errors
+    /// `Upstream` when the server sends something else than was announced; after an error there is nothing more.
+    pub async fn next_file(&mut self) -> Result<Option<File>> {
+        while self.next_chunk().await?.is_some() {}
+        self.begin().await.inspect_err(|_| self.source = Source::Broken)
+    }
+
+    /// More bytes of the file; `None` at its end.
+    ///
+    /// # Errors
+    /// As [`Download::next_file`]; `DigestMismatch` when the bytes are not those that were announced.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        let chunk = self.piece().await.and_then(|chunk| self.count(chunk));
+        chunk.inspect_err(|_| self.source = Source::Broken)
+    }
+
+    /// The bytes of the file as a stream, for who measures their pace.
+    pub fn chunks(&mut self) -> BoxStream<'_, Result<Bytes>> {
+        let chunks = stream::unfold(self, |download| async move {
+            let chunk = download.next_chunk().await.transpose()?;
+            Some((chunk, download))
+        });
+        chunks.fuse().boxed()
+    }
+
+    async fn begin(&mut self) -> Result<Option<File>> {
+        match &mut self.source {
+            Source::Broken => Err(Error::new(Kind::Upstream, "The download has broken off.")),
+            Source::Unified(file, _) => Ok(file.take()),
+            Source::Split(form, kind) => form.next_file(*kind).await.map_err(|trouble| trouble.of(&self.server)),
+            Source::Listed { fetcher, rest, now } => {
+                let Some(listed) = rest.pop_front() else { return Ok(None) };
+                let coming = now.insert(Box::new(Coming::open(fetcher, &self.server, listed).await?));
+                Ok(Some(coming.listed.file.clone()))
+            }
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        match &mut self.source {
+            Source::Broken | Source::Unified(Some(_), _) => Ok(None),
+            Source::Unified(None, stream) => stream.next().await.transpose().map_err(|error| self.server.failed(error)),
+            Source::Split(form, _) => form.next_chunk().await.map_err(|trouble| trouble.of(&self.server)),
+            Source::Listed { now, .. } => {
+                let Some(coming) = now else { return Ok(None) };
+                let chunk = coming.next(&self.server).await?;
+                if chunk.is_none() {
+                    *now = None;
+                }
+                Ok(chunk)
+            }
+        }
+    }
+
+    fn count(&mut self, chunk: Option<Bytes>) -> Result<Option<Bytes>> {
+        if let (Some(left), Some(chunk)) = (&mut self.left, &chunk) {
+            let more = || self.server.failed(FetchError::WrongLength("more bytes than announced".into()));
+            *left = left.checked_sub(chunk.len() as u64).ok_or_else(more)?;
+        }
+        Ok(chunk)
+    }
+}
+
+impl Coming {
+    async fn open(fetcher: &Fetcher, server: &Server, listed: Listed) -> Result<Self> {
+        let body = fetcher.open(&server.request(&listed.path)).await.map_err(|error| server.failed(error))?;
+        let shown = server.shown(&listed.path);
+        match body.status {
+            200 => {}
+            403 | 404 | 410 => return Err(Error::new(Kind::NotFound, format!("There is nothing under {shown}."))),
+            status => return Err(server.garbled("an image server", format!("{shown}: {status}"))),
+        }
+        if let Some(kind) = body.told.text("content-type").filter(|kind| is_text(kind)) {
+            return Err(server.garbled("an image server", format!("{shown}: {} for a file", said(kind))));
+        }
+        if listed.file.size.zip(body.length).is_some_and(|(announced, sent)| announced != sent) {
+            return Err(server.failed(FetchError::WrongLength(format!("{shown}: not the length that is listed"))));
+        }
+        let left = listed.file.size;
+        let size = left.or(body.length);
+        let listed = Listed { file: File { size, ..listed.file }, ..listed };
+        Ok(Self { listed, stream: body.stream, left, hash: Sha256::new() })
+    }
+
+    async fn next(&mut self, server: &Server) -> Result<Option<Bytes>> {
+        let wrong = |what: &str| server.failed(FetchError::WrongLength(what.to_owned()));
+        match self.stream.next().await.transpose().map_err(|error| server.failed(error))? {
+            Some(chunk) => {
+                if let Some(left) = &mut self.left {
+                    *left = left.checked_sub(chunk.len() as u64).ok_or_else(|| wrong("more bytes than listed"))?;
+                }
+                if self.listed.sha256.is_some() {
+                    self.hash.update(&chunk);
+                }
+                Ok(Some(chunk))
+            }
+            None if self.left.is_some_and(|left| left > 0) => Err(wrong("fewer bytes than listed")),
+            None => {
+                let sum: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
+                match self.listed.sha256 {
+                    Some(listed) if listed != sum => {
+                        let shown = server.shown(&self.listed.path);
+                        let text = format!("Hash mismatch for \"{shown}\": {} != {}", hex(&sum), hex(&listed));
+                        Err(Error::new(Kind::DigestMismatch, text))
+                    }
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+}
+
+/// The one file under a URL, with the digest that it has to have.
+pub(super) fn single(path: String, sha256: [u8; 32]) -> Files {
+    let name = path.split('?').next().and_then(|path| path.rsplit('/').next()).and_then(file_name);
+    let file = File { part: Part::Whole, name: name.unwrap_or_default().to_owned(), size: None };
+    Files::Listed(vec![Listed { file, path, sha256: Some(sha256) }])
+}

@@ -1,0 +1,194 @@
+//! What other image servers say, and what they are told: the images API of LXD and Incus, simplestreams, and the header
+//! scheme by which LXD imports from a URL. A client of each, on the one guarded way out.
+//!
+//! Knows their wire forms, and nothing of our catalogue, of who asks us, or of how we answer. Whatever comes from there is
+//! hostile: it is bounded in bytes and time, names are names and never paths, and what was announced is what has to come. The
+//! identity of a whole image, its fingerprint, is for whoever stores the bytes to see to, as for any upload.
+
+mod download;
+mod forms;
+mod lxd;
+mod push;
+mod server;
+mod simplestreams;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use self::download::{Download, File, Part};
+pub use self::push::{Outgoing, Parcel, Push};
+use self::server::Server;
+pub use self::url::UrlAnswer;
+use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
+use crate::image::{Architecture, ImageKind, Timestamp};
+
+/// The language of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// LXD's API.
+    Lxd,
+    /// Incus' API: LXD's, as far as images are read.
+    Incus,
+    /// Documents and files on any web server.
+    Simplestreams,
+}
+
+impl Protocol {
+    /// The protocol that a word of the API names. None at all is LXD's.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "" | "lxd" => Self::Lxd,
+            "incus" => Self::Incus,
+            "simplestreams" => Self::Simplestreams,
+            _ => return None,
+        })
+    }
+
+    /// Its word in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lxd => "lxd",
+            Self::Incus => "incus",
+            Self::Simplestreams => "simplestreams",
+        }
+    }
+}
+
+/// Longest name of an image that is asked for.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// Which image of which server.
+#[derive(Clone)]
+pub struct Ask {
+    /// Its URL, such as `https://images.example.org` or `https://lab:8443`.
+    pub server: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// An alias, a fingerprint, or the beginning of one.
+    pub image: String,
+    /// The certificate that the server has to have, in PEM; without one, or with an empty one, any that the system trusts.
+    pub certificate: Option<String>,
+    /// What opens an image that is not public. Good for one look and what follows within a few seconds.
+    pub secret: Option<String>,
+    /// A container or a virtual machine; without a wish, a container if there is one.
+    pub kind: Option<ImageKind>,
+    /// For which processor, where an alias stands for several. Without a wish this machine's own, then one whose programs
+    /// it runs, then any.
+    pub architecture: Option<Architecture>,
+    /// The project on the server.
+    pub project: Option<String>,
+}
+
+impl Ask {
+    fn secret(&self) -> Option<&str> {
+        self.secret.as_deref().filter(|secret| !secret.is_empty())
+    }
+
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref().filter(|project| !project.is_empty())
+    }
+}
+
+impl fmt::Debug for Ask {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, protocol, image, kind, architecture, project, .. } = self;
+        f.debug_struct("Ask")
+            .field("server", server)
+            .field("protocol", protocol)
+            .field("image", image)
+            .field("kind", kind)
+            .field("architecture", architecture)
+            .field("project", project)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An image that a server has.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// SHA-256 of its files, one after the other.
+    pub fingerprint: [u8; 32],
+    /// Whether what was asked for is an alias there, which may stand for another image tomorrow.
+    pub by_alias: bool,
+    /// Container or virtual machine.
+    pub kind: ImageKind,
+    /// The processor it is for.
+    pub architecture: Architecture,
+    /// Its file name there, if it is one that is nothing but a name; else empty.
+    pub filename: String,
+    /// As the server has them.
+    pub properties: BTreeMap<String, String>,
+    /// When it was built.
+    pub created_at: Option<Timestamp>,
+    /// When it is out of date.
+    pub expires_at: Option<Timestamp>,
+    /// When the server got it.
+    pub uploaded_at: Option<Timestamp>,
+    /// Bytes of all its files together, as announced: more will not come.
+    pub size: Option<u64>,
+    /// Whether everybody may read it there.
+    pub public: bool,
+    /// Its names there, each with a description.
+    pub aliases: Vec<(String, String)>,
+    files: Files,
+}
+
+/// Where the files of an image are.
+#[derive(Debug, Clone)]
+enum Files {
+    /// The server hands them out together.
+    Export,
+    /// Each lies on its own, in the order of the fingerprint.
+    Listed(Vec<download::Listed>),
+}
+
+/// The client of other image servers. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    fetcher: Fetcher,
+}
+
+impl Upstream {
+    /// A client that goes out through `fetcher`.
+    pub fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher }
+    }
+
+    /// Asks for an image, as an alias first and then by fingerprint: clients put an alias where a fingerprint belongs.
+    ///
+    /// # Errors
+    /// `Invalid` for what can't be asked; `NotFound` when there is no such image there; `Conflict` when the beginning of a
+    /// fingerprint is that of several; `Unsupported` for a processor that we don't know; `Upstream` for a server that does
+    /// not answer as it should.
+    pub async fn find(&self, ask: &Ask) -> Result<Found> {
+        if ask.image.is_empty() {
+            return Err(Error::invalid("must specify one of alias or fingerprint for init from image"));
+        }
+        if ask.image.len() > NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("The name of an image has at most {NAME_BYTES_MAX} bytes.")));
+        }
+        let server = Server::new(&self.fetcher, &ask.server, ask.certificate.as_deref())?;
+        match ask.protocol {
+            Protocol::Lxd | Protocol::Incus => lxd::find(&self.fetcher, &server, ask).await,
+            Protocol::Simplestreams => simplestreams::find(&self.fetcher, &server, ask).await,
+        }
+    }
+
+    /// Begins to bring in the files of an image that was found by the same question. With a secret, within five seconds of
+    /// that: then the server forgets it.
+    ///
+    /// # Errors
+    /// As [`Upstream::find`]; what goes wrong later, the download says.
+    pub async fn download(&self, ask: &Ask, found: &Found) -> Result<Download> {
+        let server = Server::new(&self.fetcher, &ask.server, ask.certificate.as_deref())?;
+        match &found.files {
+            Files::Export => lxd::export(&self.fetcher, &server, ask, found).await,
+            Files::Listed(files) => Ok(Download::listed(self.fetcher.clone(), server, files.clone())),
+        }
+    }
+}
