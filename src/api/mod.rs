@@ -5,6 +5,7 @@ pub mod auth;
 pub mod glance;
 pub mod identity;
 pub mod lxd;
+pub mod simplestreams;
 pub mod visor;
 
 use crate::error::{Error, Result};

@@ -14,7 +14,7 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::BlobFile;
+use super::{BlobFile, Held};
 
 /// So much is fetched at a time, while as much is sent: enough for a disk to be read at its full speed.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -33,12 +33,13 @@ pub struct Ahead {
     ready: u64,
     end: u64,
     flight: Option<JoinHandle<io::Result<()>>>,
+    _held: Option<Held>,
 }
 
 impl Ahead {
     /// At the beginning of a span.
-    pub fn new(BlobFile { file, offset, length }: BlobFile) -> Self {
-        Self { file, offset, ready: offset, end: offset + length, flight: None }
+    pub fn new(BlobFile { file, offset, length, held }: BlobFile) -> Self {
+        Self { file, offset, ready: offset, end: offset + length, flight: None, _held: held }
     }
 
     /// The file.
@@ -130,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn a_span_is_ready_window_by_window() {
         let file = file_of(&vec![1; WINDOW_BYTES as usize * 2 + 10]);
-        let mut ahead = Ahead::new(BlobFile { file, offset: 5, length: WINDOW_BYTES * 2 });
+        let mut ahead = Ahead::new(BlobFile { file, offset: 5, length: WINDOW_BYTES * 2, held: None });
         for expected in [WINDOW_BYTES, WINDOW_BYTES] {
             assert_eq!(poll_fn(|cx| ahead.poll_ready(cx)).await.unwrap(), expected);
             ahead.advance(expected - 1);
@@ -146,13 +147,13 @@ mod tests {
         let file = file_of(&[1; 100_000]);
         file.sync_all().unwrap();
         fadvise(&*file, 0, None, Advice::DontNeed).unwrap();
-        let mut ahead = Ahead::new(BlobFile { file: Arc::clone(&file), offset: 0, length: 100_000 });
+        let mut ahead = Ahead::new(BlobFile { file: Arc::clone(&file), offset: 0, length: 100_000, held: None });
         assert_eq!(poll_fn(|cx| ahead.poll_ready(cx)).await.unwrap(), 100_000);
     }
 
     #[tokio::test]
     async fn a_file_that_was_cut_is_an_error() {
-        let mut ahead = Ahead::new(BlobFile { file: file_of(&[1; 10]), offset: 0, length: 11 });
+        let mut ahead = Ahead::new(BlobFile { file: file_of(&[1; 10]), offset: 0, length: 11, held: None });
         let error = poll_fn(|cx| ahead.poll_ready(cx)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -71,7 +71,7 @@ fn open(directories: &[PathBuf], path: &Path) -> Result<LinkedFile, StoreError> 
         return Err(StoreError::NotFound);
     };
     let (file, stat) = descend(root, below)?;
-    Ok(LinkedFile { file: BlobFile { file: Arc::new(file), offset: 0, length: stat.size }, stat, path })
+    Ok(LinkedFile { file: BlobFile { file: Arc::new(file), offset: 0, length: stat.size, held: None }, stat, path })
 }
 
 /// Opens `below` step by step without following a link anywhere: a directory that somebody swaps for a link after the

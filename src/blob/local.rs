@@ -200,7 +200,7 @@ impl BlobStore for LocalStore {
             }
         };
         let (offset, length) = span(range, stat.size)?;
-        Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset, length }))
+        Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset, length, held: None }))
     }
 
     async fn stat(&self, key: &BlobKey) -> Result<BlobStat, StoreError> {

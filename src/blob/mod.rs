@@ -23,6 +23,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 pub use self::ahead::Ahead;
@@ -146,6 +147,20 @@ impl BlobBody {
             Self::Stream { length, .. } => *length,
         }
     }
+
+    /// The same, keeping something until it is read or given up.
+    pub fn holding(self, held: impl Send + Sync + 'static) -> Self {
+        match self {
+            Self::File(file) => Self::File(BlobFile { held: Some(Held(Box::new(held))), ..file }),
+            Self::Stream { stream, length } => {
+                let stream = stream.map(move |piece| {
+                    let _ = &held;
+                    piece
+                });
+                Self::Stream { stream: stream.boxed(), length }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for BlobBody {
@@ -166,6 +181,17 @@ pub struct BlobFile {
     pub offset: u64,
     /// How long it is. The file had at least so many bytes when it was opened.
     pub length: u64,
+    /// What goes when nobody reads it any more.
+    pub held: Option<Held>,
+}
+
+/// Something that is kept as long as somebody reads. It is only ever dropped.
+pub struct Held(#[expect(dead_code, reason = "its end is what it is for")] Box<dyn Send + Sync>);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 /// What a store knows about a blob without reading it.

@@ -59,7 +59,7 @@ mod tests {
     }
 
     fn read(file: File, offset: u64, length: u64) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        stream(BlobBody::File(BlobFile { file: Arc::new(file), offset, length }), &Buffers::of_size(8))
+        stream(BlobBody::File(BlobFile { file: Arc::new(file), offset, length, held: None }), &Buffers::of_size(8))
     }
 
     async fn all(mut from: BoxStream<'static, Result<Bytes, StoreError>>) -> Result<Vec<u8>, StoreError> {

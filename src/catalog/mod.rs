@@ -148,6 +148,15 @@ impl Catalog {
         }
     }
 
+    /// How many changes were made so far: as long as this stays, so does everything that lists show.
+    ///
+    /// # Errors
+    /// `Internal` when the database can't be read.
+    pub fn version(&self) -> Result<u64> {
+        let state = state::State::load(&*current(&self.engine));
+        state.map(|state| state.map_or(0, |state| state.seq)).map_err(|error| Error::internal(error.to_string()))
+    }
+
     /// The place just behind an image in an order.
     pub fn cursor(image: &Image, sort: &Sort) -> Cursor {
         index::place(sort, image)

@@ -64,7 +64,7 @@ pub(crate) struct RowV4 {
     filename: Option<String>,
     offer: Option<OfferV4>,
     offered: bool,
-    upstream: Option<UpstreamV4>,
+    update_source: Option<UpdateSourceV4>,
     auto_update: bool,
     built_at_us: Option<i64>,
     expires_at_us: Option<i64>,
@@ -82,7 +82,7 @@ struct OfferV4 {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct UpstreamV4 {
+struct UpdateSourceV4 {
     server: String,
     protocol: String,
     alias: String,
@@ -207,7 +207,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::image::{
         Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, Member,
-        MemberStatus, Offer, Part, PartKind, Protocol, Resumable, Status, StoreName, Ticket, Upstream, Visibility,
+        MemberStatus, Offer, Part, PartKind, Protocol, Resumable, Status, StoreName, Ticket, UpdateSource, Visibility,
         Vocabulary,
     };
 
@@ -248,14 +248,14 @@ pub(crate) mod tests {
         proptest::collection::btree_map("[a-b]", member, 0..3)
     }
 
-    fn upstream() -> impl Strategy<Value = Upstream> {
+    fn update_source() -> impl Strategy<Value = UpdateSource> {
         let words = (
             proptest::sample::select(Protocol::ALL),
             proptest::option::of(proptest::sample::select(ImageKind::ALL)),
             any::<Option<i64>>(),
         );
         let texts = ("[a-c]{0,3}", "[a-c]{0,3}", any::<Option<String>>(), any::<Option<String>>());
-        (words, texts).prop_map(|((protocol, kind, checked), (server, alias, certificate, error))| Upstream {
+        (words, texts).prop_map(|((protocol, kind, checked), (server, alias, certificate, error))| UpdateSource {
             server,
             protocol,
             alias,
@@ -292,7 +292,7 @@ pub(crate) mod tests {
             proptest::option::of("[a-c]{0,3}"),
             proptest::option::of((any::<[u8; 32]>(), any::<Option<[u8; 32]>>(), any::<bool>())),
             any::<(bool, bool, Option<i64>, Option<i64>)>(),
-            proptest::option::of(upstream()),
+            proptest::option::of(update_source()),
         );
         let rest = (0u64..1000, -5i64..5, any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<[u8; 16]>>());
         (words, texts, flags, bundle, rest).prop_map(|(words, texts, flags, bundle, rest)| Image {
@@ -324,7 +324,7 @@ pub(crate) mod tests {
             auto_update: bundle.3.1,
             built_at: bundle.3.2.map(Timestamp),
             expires_at: bundle.3.3.map(Timestamp),
-            upstream: bundle.4,
+            update_source: bundle.4,
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),
             uploaded_at: rest.3.map(Timestamp),

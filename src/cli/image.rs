@@ -109,6 +109,11 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
             update(json, server.verbose, &client, &id, &meta(&attributes)?, file.as_deref()).await?;
             server.verbose
         }
+        ImageCommand::LxdOffer { id, offer, server } => {
+            let meta = [("lxd_offer".to_owned(), (offer == "on").to_string())];
+            update(json, server.verbose, &connect(globals, &server)?, &id, &meta, None).await?;
+            server.verbose
+        }
         ImageCommand::Delete { ids, query, server } => {
             delete(json, server.verbose, &connect(globals, &server)?, &ids, query.as_deref()).await?;
             server.verbose

@@ -19,6 +19,7 @@ use crate::api::glance::{self as glance_api, Glance};
 use crate::api::identity::{self as identity_api, Identity};
 use crate::api::lxd::server::Facts;
 use crate::api::lxd::{self as lxd_api, Lxd};
+use crate::api::simplestreams::{self as simplestreams_api, Simplestreams};
 use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked, LocalStore};
 use crate::catalog::Catalog;
@@ -30,7 +31,7 @@ use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls::{self, Tls};
 use crate::image::inspect::Rules;
-use crate::registry::{DataDir, Limits, Metadefs, Patience, Registry, system_clock};
+use crate::registry::{DataDir, Instances, Limits, Metadefs, Patience, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -125,10 +126,14 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         free_bytes_min: config.upload.free_min.bytes(),
         patience: patience(config),
         sha512: config.glance.os_hash_algo == HashAlgorithm::Sha512,
+        offer_disks: config.lxd.offer_disks,
+        keep_removed: config.lxd.keep_removed.duration(),
         inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },
     };
     let linked = Linked::new(config.stores.file.import_dirs.clone());
-    Ok(Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits))
+    let instances = config.lxd.instances.iter().map(|one| (one.name.clone(), one.path.clone()));
+    let instances = Instances::new(instances);
+    Ok(Registry::new(catalog, Box::new(store), linked, instances, fetcher, system_clock, limits))
 }
 
 /// Off loopback nobody writes without an account, so the first start makes one. Says where its secret lies.
@@ -211,6 +216,7 @@ async fn serve(
         buffers: visor.buffers.clone(),
     };
     let identity = Identity::new(Arc::clone(&registry), visor.auth.clone(), visor.patience);
+    let simplestreams = Simplestreams::new(Arc::clone(&registry), visor.auth.clone(), visor.buffers.clone());
     let lxd = Lxd::new(
         Arc::clone(&registry),
         visor.auth.clone(),
@@ -238,6 +244,7 @@ async fn serve(
             app.app_data(PublicUrl(public.clone()));
         }
         lxd_api::mount(app, &lxd);
+        simplestreams_api::mount(app, &simplestreams);
         glance_api::mount_by_accept(app);
         visor_api::mount(app, &visor);
         identity_api::mount(app, &identity);
@@ -248,6 +255,9 @@ async fn serve(
     let handle = running.handle();
     actix_web::rt::spawn(stop_on_signal(handle, ending));
     actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
+    actix_web::rt::spawn(keep_copies_up_to_date(Arc::clone(&registry), config.lxd.auto_update_interval.duration()));
+    let disks = Arc::clone(&registry);
+    actix_web::rt::spawn(async move { disks.offer_disks().await });
     actix_web::rt::spawn(async move { registry.fill_in_digests().await });
     if let Some(file) = &args.ready_file {
         write_ready(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
@@ -282,6 +292,19 @@ async fn stop_on_signal(handle: actix_web::dev::ServerHandle, lxd: Lxd) {
         actix_web::rt::spawn(async move { lxd.end().await });
         actix_web::rt::spawn(handle.stop(graceful));
         graceful = false;
+    }
+}
+
+/// Never, if the interval is nothing.
+async fn keep_copies_up_to_date(registry: Arc<Registry>, interval: Duration) {
+    if interval.is_zero() {
+        return;
+    }
+    let mut timer = tokio::time::interval(interval);
+    timer.tick().await;
+    loop {
+        timer.tick().await;
+        registry.auto_update().await;
     }
 }
 

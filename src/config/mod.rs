@@ -36,6 +36,7 @@ pub struct Config {
     pub upload: Upload,
     pub inspect: Inspect,
     pub glance: Glance,
+    pub lxd: Lxd,
     pub stores: Stores,
     pub fetch: Fetch,
     pub auth: Auth,
@@ -69,6 +70,8 @@ section!(Catalog { cache: Size });
 section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Span, rate_min: Size });
 section!(Inspect { off: Vec<FormatName> });
 section!(Glance { os_hash_algo: HashAlgorithm });
+section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
+section!(Instance { name: String, path: PathBuf });
 section!(Stores { file: FileStore });
 section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });

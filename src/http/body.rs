@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Payload};
+use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
 use crate::error::{Error, Kind, Result};
 use crate::registry::{Pace, Patience, Upload};
@@ -31,6 +32,20 @@ impl Body {
             self.first = self.next().await?;
         }
         Ok(self.first.is_none())
+    }
+
+    /// The first chunk, without taking it; `None` for an empty body. Waits for it.
+    ///
+    /// # Errors
+    /// As [`Body::next`].
+    pub async fn peek(&mut self) -> Result<Option<&Bytes>> {
+        self.is_empty().await?;
+        Ok(self.first.as_ref())
+    }
+
+    /// The chunks as a stream.
+    pub fn chunks(&mut self) -> LocalBoxStream<'_, Result<Bytes>> {
+        stream::unfold(self, async |body| Some((body.next().await.transpose()?, body))).fuse().boxed_local()
     }
 
     /// The next chunk that has bytes; `None` at a clean end.

@@ -19,7 +19,7 @@ use super::socket::{FileBody, Outlet, cut_short};
 use crate::blob::{BlobBody, Buffers, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
-use crate::registry::{Caller, Registry};
+use crate::registry::{BundleFile, Caller, Registry};
 
 /// Of every image: what it is stands in its record.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -80,6 +80,32 @@ impl MessageBody for HeadBody {
     }
 }
 
+/// Where the bytes of an answer are.
+#[derive(Clone)]
+pub struct Origin {
+    /// Who has them.
+    pub registry: Arc<Registry>,
+    /// Who gets them.
+    pub who: Caller,
+    /// The image that they are of.
+    pub image: Image,
+    /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
+    pub file: Option<BundleFile>,
+}
+
+impl Origin {
+    /// Opens them, or a part of them.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
+        match &self.file {
+            None => self.registry.open(&self.who, &self.image, range).await,
+            Some(file) => self.registry.open_file(&self.who, &self.image, file, range).await,
+        }
+    }
+}
+
 /// Answers a GET or HEAD for the bytes of an image. `headers` are the protocol's own, and stand in every answer that
 /// has the bytes or would have.
 ///
@@ -110,6 +136,25 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
+    let origin = Origin { registry: Arc::clone(registry), who: who.clone(), image: image.clone(), file: None };
+    let all = |response: &mut HttpResponseBuilder| {
+        headers(response);
+        introduce(response, image);
+    };
+    deliver_from(&origin, facts, buffers, request, all).await
+}
+
+/// The same from anywhere.
+///
+/// # Errors
+/// As [`deliver`].
+pub async fn deliver_from(
+    origin: &Origin,
+    facts: Facts,
+    buffers: &Buffers,
+    request: &HttpRequest,
+    headers: impl Fn(&mut HttpResponseBuilder),
+) -> Result<HttpResponse> {
     let verdict = judge(request.headers(), &facts);
     let status = match &verdict {
         Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),
@@ -125,7 +170,6 @@ pub async fn deliver_as(
     let mut response = HttpResponse::build(status);
     headers(&mut response);
     describe(&mut response, &facts);
-    introduce(&mut response, image);
     let head = request.method() == Method::HEAD;
     let size = facts.size;
     let range = match verdict {
@@ -135,7 +179,7 @@ pub async fn deliver_as(
             let length = Some(parts.length());
             return Ok(match head {
                 true => response.body(HeadBody(length)),
-                false => send(response, length, parts.stream(registry, buffers, who, image)),
+                false => send(response, length, parts.stream(origin, buffers)),
             });
         }
         Verdict::Part(range) => Some(range),
@@ -148,7 +192,7 @@ pub async fn deliver_as(
     if head {
         return Ok(response.body(HeadBody(range.map_or(size, |range| Some(range.end - range.start)))));
     }
-    let body = registry.open(who, image, range).await?;
+    let body = origin.open(range).await?;
     Ok(match (body, request.conn_data::<Outlet>()) {
         // The length is in the head and not in the body, which actix-http never sees.
         (BlobBody::File(file), Some(outlet)) => {
@@ -159,7 +203,7 @@ pub async fn deliver_as(
 }
 
 /// The stream itself.
-fn send(
+pub fn send(
     mut response: HttpResponseBuilder,
     length: Option<u64>,
     bytes: BoxStream<'static, Result<Bytes, StoreError>>,

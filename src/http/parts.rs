@@ -2,16 +2,14 @@
 //! before the first byte of it is read.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use actix_web::web::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream as streams};
 
+use super::deliver::Origin;
 use crate::blob::{Buffers, StoreError, stream};
 use crate::error::Error;
-use crate::image::Image;
-use crate::registry::{Caller, Registry};
 
 /// An answer of several parts.
 pub(super) struct Parts {
@@ -52,21 +50,14 @@ impl Parts {
     }
 
     /// The answer's bytes. Each part is opened when its turn comes; what was deleted meanwhile ends the answer early.
-    pub(super) fn stream(
-        self,
-        registry: &Arc<Registry>,
-        buffers: &Buffers,
-        who: &Caller,
-        image: &Image,
-    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    pub(super) fn stream(self, origin: &Origin, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let end = self.end();
-        let (registry, buffers) = (Arc::clone(registry), buffers.clone());
-        let (who, image) = (who.clone(), image.clone());
+        let (origin, buffers) = (origin.clone(), buffers.clone());
         let opened = streams::iter(self.parts).then(move |(head, range)| {
-            let (registry, buffers, who, image) = (Arc::clone(&registry), buffers.clone(), who.clone(), image.clone());
+            let (origin, buffers) = (origin.clone(), buffers.clone());
             async move {
                 let head = streams::iter([Ok(Bytes::from(head))]);
-                match registry.open(&who, &image, Some(range)).await {
+                match origin.open(Some(range)).await {
                     Ok(body) => head.chain(stream(body, &buffers)).boxed(),
                     Err(error) => streams::iter([Err(failed(error))]).boxed(),
                 }

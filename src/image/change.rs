@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, Upstream, Visibility,
+    Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, UpdateSource, Visibility,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -25,7 +25,7 @@ pub const ALIASES_MAX: usize = 64;
 /// Longest description of an alias, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4096;
 /// Longest text about where an image was copied from, in bytes: a certificate is about one KiB.
-const UPSTREAM_BYTES_MAX: usize = 16 * 1024;
+const ORIGIN_BYTES_MAX: usize = 16 * 1024;
 /// Largest demand for disk or memory: what Glance's database can hold.
 pub const DEMAND_MAX: u32 = i32::MAX as u32;
 
@@ -72,8 +72,8 @@ pub struct ImagePatch {
     pub filename: Option<Option<String>>,
     /// [`Image::offered`]
     pub offered: Option<bool>,
-    /// [`Image::upstream`]
-    pub upstream: Option<Option<Upstream>>,
+    /// [`Image::update_source`]
+    pub update_source: Option<Option<UpdateSource>>,
     /// [`Image::auto_update`]
     pub auto_update: Option<bool>,
     /// [`Image::built_at`]
@@ -113,7 +113,7 @@ impl ImagePatch {
             aliases: later.aliases.or(self.aliases),
             filename: later.filename.or(self.filename),
             offered: later.offered.or(self.offered),
-            upstream: later.upstream.or(self.upstream),
+            update_source: later.update_source.or(self.update_source),
             auto_update: later.auto_update.or(self.auto_update),
             built_at: later.built_at.or(self.built_at),
             expires_at: later.expires_at.or(self.expires_at),
@@ -148,7 +148,7 @@ impl ImagePatch {
         set(&mut image.aliases, &self.aliases);
         set(&mut image.filename, &self.filename);
         set(&mut image.offered, &self.offered);
-        set(&mut image.upstream, &self.upstream);
+        set(&mut image.update_source, &self.update_source);
         set(&mut image.auto_update, &self.auto_update);
         set(&mut image.built_at, &self.built_at);
         set(&mut image.expires_at, &self.expires_at);
@@ -198,13 +198,13 @@ pub fn check(image: &Image) -> Result<()> {
         check_text("description of an alias", description, DESCRIPTION_BYTES_MAX)?;
     }
     image.filename.as_deref().map_or(Ok(()), |name| check_name("filename", name))?;
-    let Some(upstream) = &image.upstream else { return Ok(()) };
+    let Some(update_source) = &image.update_source else { return Ok(()) };
     // A certificate has lines.
-    let certificate = upstream.certificate.as_deref().map(|text| text.replace(['\n', '\r'], " "));
-    [Some(&upstream.server), Some(&upstream.alias), certificate.as_ref(), upstream.error.as_ref()]
+    let certificate = update_source.certificate.as_deref().map(|text| text.replace(['\n', '\r'], " "));
+    [Some(&update_source.server), Some(&update_source.alias), certificate.as_ref(), update_source.error.as_ref()]
         .into_iter()
         .flatten()
-        .try_for_each(|text| check_text("origin of an image", text, UPSTREAM_BYTES_MAX))
+        .try_for_each(|text| check_text("origin of an image", text, ORIGIN_BYTES_MAX))
 }
 
 fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
@@ -270,7 +270,7 @@ impl Image {
             filename: None,
             offer: None,
             offered: true,
-            upstream: None,
+            update_source: None,
             auto_update: false,
             built_at: None,
             expires_at: None,

@@ -100,6 +100,8 @@ pub enum Hasher {
     Stitched(Box<Stitched>),
     /// SHA-512.
     Sha512(Box<Sha512>),
+    /// SHA-256 that began with other bytes: of what two files hash to together, the second is the image's.
+    Joint(Sha256),
 }
 
 impl Hasher {
@@ -120,7 +122,7 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(state) => state.update(bytes),
-            Self::Sha256(state) => state.update(bytes),
+            Self::Sha256(state) | Self::Joint(state) => state.update(bytes),
             Self::Both(md5, sha256) => {
                 md5.update(bytes);
                 sha256.update(bytes);
@@ -142,9 +144,10 @@ impl Hasher {
         Stitched::update_together(&mut stitched);
     }
 
-    /// The digest of all bytes taken in.
+    /// The digest of all bytes taken in. One that began with other bytes says nothing about these alone.
     pub fn finish(self) -> Digests {
         match self {
+            Self::Joint(_) => Digests::default(),
             Self::Md5(state) => Digests { md5: Some(state.finalize().into()), ..Digests::default() },
             Self::Sha256(state) => Digests { sha256: Some(state.finalize().into()), ..Digests::default() },
             Self::Both(md5, sha256) => Digests {

@@ -3,6 +3,7 @@
 //! An image is one superset record; each protocol shows the part it knows under its own names.
 
 pub mod attr;
+pub mod bundle;
 pub mod change;
 pub mod digest;
 pub mod inspect;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
 pub use self::digest::Digests;
-pub use self::offer::{Offer, Protocol, Upstream};
+pub use self::offer::{Offer, Protocol, UpdateSource};
 pub use self::status::Status;
 pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, StoreName, Visibility, Vocabulary};
 
@@ -280,8 +281,8 @@ pub struct Image {
     /// Whether they are to be offered it, if it is a disk that they can use.
     pub offered: bool,
     /// Where it was copied from.
-    pub upstream: Option<Upstream>,
-    /// Whether its place is taken by what its upstream has under the same alias, whenever that is something new.
+    pub update_source: Option<UpdateSource>,
+    /// Whether its place is taken by what its update_source has under the same alias, whenever that is something new.
     pub auto_update: bool,
     /// When what is in it was made, as far as it says so itself.
     pub built_at: Option<Timestamp>,
@@ -314,8 +315,11 @@ impl Image {
             Location::Stored { key, .. } => Some(key.clone()),
             Location::File { .. } | Location::Http { .. } => None,
         });
-        let arriving = self.ticket.map(|_| [BlobKey::main(self.id, self.format), BlobKey::metadata(self.id)]);
-        stored.chain(arriving.into_iter().flatten()).collect()
+        let arriving = self.ticket.map(|_| BlobKey::main(self.id, self.format));
+        // What describes it comes before its record says so.
+        let described = self.offer.is_none() && matches!(self.format, Some(Format::Qcow2 | Format::Raw));
+        let perhaps = (described || self.ticket.is_some()).then(|| BlobKey::metadata(self.id));
+        stored.chain(arriving).chain(perhaps).collect()
     }
 
     /// The format that the bytes have to have; none when what they are is a container with the disk in it.

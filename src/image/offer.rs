@@ -28,7 +28,7 @@ vocabulary! {
 
 /// Where an image was copied from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
+pub struct UpdateSource {
     /// URL of the server.
     pub server: String,
     /// What it speaks.

@@ -9,7 +9,7 @@ use super::{Caller, Registry};
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Image, Location, Status};
+use crate::image::{Image, Location, Part, PartKind, Status};
 
 impl Registry {
     /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image).
@@ -18,12 +18,41 @@ impl Registry {
     /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
     /// are withheld, or changed behind our back; `Upstream`.
     pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
-        if !who.sees(image) {
+        self.open_part(who, image, PartKind::Main, range).await
+    }
+
+    /// The same for any part of it. Whoever reads it has the image in use.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn open_part(
+        &self,
+        who: &Caller,
+        image: &Image,
+        kind: PartKind,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
+        let part = self.part_for(who, image, kind)?;
+        self.bytes_of(image, part, range).await
+    }
+
+    /// A part of an image, if the caller may have its bytes.
+    pub(super) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
+        let lingers = self.lingers(image);
+        if !who.sees(image) && !lingers {
             return Err(not_found(image.id));
         }
-        let Some(part) = image.main().filter(|_| given_to(who, image)) else {
-            return Err(Error::new(Kind::Conflict, format!("The image '{}' has no file to give out now.", image.id)));
-        };
+        let nothing = || Error::new(Kind::Conflict, format!("The image '{}' has no file to give out now.", image.id));
+        image.part(kind).filter(|_| lingers || given_to(who, image)).ok_or_else(nothing)
+    }
+
+    /// The bytes of a part, for somebody who may have them.
+    pub(super) async fn bytes_of(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
+        let lease = self.in_use.lease(image.id);
+        self.located(image, part, range).await.map(|body| body.holding(lease))
+    }
+
+    async fn located(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
         match &part.location {
             Location::Stored { key, .. } => self.store.open(key, range).await.map_err(|error| match error {
                 StoreError::NotFound => {

@@ -1,5 +1,6 @@
 //! Records: make, read, list, change, remove.
 
+use super::bundle::withdraw;
 use super::source::{Source, without_query};
 use super::{Caller, Claim, Registry, Shown};
 use crate::catalog::{Catalog, not_found};
@@ -34,7 +35,9 @@ impl Registry {
             let part = self.look_at(&image, source, claim).await?;
             attach(&mut image, part);
         }
-        self.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await
+        let image = self.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await?;
+        self.offers.look_at(image.id);
+        Ok(image)
     }
 
     /// A new image with a patch on it, not yet in the catalogue.
@@ -110,6 +113,14 @@ impl Registry {
         Ok(Catalog::cursor(&self.get(who, id).await?, sort))
     }
 
+    /// How many changes were made so far: as long as this stays, so does everything that lists show.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn version(&self) -> Result<u64> {
+        self.catalog.version()
+    }
+
     /// How often an image was read.
     pub fn access(&self, id: ImageId) -> Access {
         self.catalog.access(id)
@@ -177,7 +188,7 @@ impl Registry {
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            let format = image.format;
+            let before = image.clone();
             self.change(who, &mut image, &patch).await?;
             match source.clone() {
                 Some(source) => {
@@ -190,13 +201,20 @@ impl Registry {
                     found = Some((wanted, part.clone()));
                     attach(&mut image, part);
                 }
-                None if image.format != format => self.check_kept(&mut image).await?,
+                None if image.format != before.format => self.check_kept(&mut image).await?,
                 None => {}
             }
             image.updated_at = Some(self.now());
+            let withdrawn = withdraw(&before, &mut image);
             match self.catalog.replace(image).await {
                 Err(error) if error.kind() == Kind::Precondition => {}
-                done => return done,
+                done => {
+                    if withdrawn {
+                        self.forget_metadata(id).await;
+                    }
+                    self.offers.look_at(id);
+                    return done;
+                }
             }
         }
         Err(outrun())

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::Digest;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::lanes::{Digesting, Lanes};
@@ -148,13 +149,17 @@ impl Intake {
         }
         let Self { registry, writer, lanes, claim, received, slot, .. } = self;
         let verified = async {
-            let (digests, inspection) = lanes.pause().await?.finish();
+            let digesting = lanes.pause().await?;
+            let joint = digesting.joint().pop().map(|state| state.finalize().into());
+            let (digests, inspection) = digesting.finish();
             claim.check(Some(received), &digests)?;
             check(&inspection, format, &registry.limits.inspect)?;
-            Ok((digests, inspection.virtual_size(format)))
+            Ok((digests, joint, inspection.virtual_size(format)))
         };
         match verified.await {
-            Ok((digests, virtual_size)) => Ok(Received { size: received, virtual_size, digests, writer, slot }),
+            Ok((digests, joint, virtual_size)) => {
+                Ok(Received { size: received, virtual_size, digests, joint, writer, slot, offered: None })
+            }
             Err(error) => {
                 writer.abort().await;
                 Err(error)

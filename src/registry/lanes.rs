@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use sha2::Sha256;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::blob::{BlobBody, Buffers, stream};
@@ -39,6 +40,18 @@ pub(super) struct Digesting {
 }
 
 impl Digesting {
+    /// The same, and a SHA-256 that goes on behind `before` with these bytes. Of none yet.
+    pub(super) fn behind(mut self, before: Sha256) -> Self {
+        self.hashers.push(Hasher::Joint(before));
+        self
+    }
+
+    /// Where the SHA-256s of [`Digesting::behind`] stand, in the order in which they were asked for.
+    pub(super) fn joint(&self) -> Vec<Sha256> {
+        let joint = |hasher: &Hasher| if let Hasher::Joint(state) = hasher { Some(state.clone()) } else { None };
+        self.hashers.iter().filter_map(joint).collect()
+    }
+
     /// The digests, and what the bytes are.
     pub(super) fn finish(self) -> (Digests, Inspection) {
         let digests = self.hashers.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()));
@@ -106,6 +119,12 @@ impl Hub {
         Digesting { hashers, inspector: Inspector::new() }
     }
 
+    /// Only SHA-256s that go on behind other bytes.
+    pub(super) fn begin_joint(&self, before: [Sha256; 2]) -> Digesting {
+        let nothing = Digesting { hashers: Vec::new(), inspector: Inspector::new() };
+        before.into_iter().fold(nothing, Digesting::behind)
+    }
+
     /// Opens lanes that go on with digests. Their threads are not of the blocking pool: they have work for as long as clients
     /// send, and would leave no thread there for those who write the bytes.
     pub(super) fn resume(&self, digesting: Digesting) -> Result<Lanes> {
@@ -127,7 +146,17 @@ impl Hub {
 
     /// Digests of the bytes of a body, and how many there were.
     pub(super) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, Digesting)> {
-        let mut lanes = self.resume(self.begin())?;
+        self.digest_into(self.begin(), body, buffers).await
+    }
+
+    /// The same, behind what was digested before.
+    pub(super) async fn digest_into(
+        &self,
+        before: Digesting,
+        body: BlobBody,
+        buffers: &Buffers,
+    ) -> Result<(u64, Digesting)> {
+        let mut lanes = self.resume(before)?;
         let mut size = 0;
         let mut bytes = stream(body, buffers);
         while let Some(chunk) = bytes.next().await {
@@ -277,6 +306,18 @@ impl Drop for Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_goes_on_behind_other_bytes_is_no_digest_of_these() {
+        use sha2::Digest;
+        let hub = Hub::new(false);
+        let mut lanes = hub.resume(hub.begin().behind(Sha256::new_with_prefix("a"))).unwrap();
+        lanes.update(&Bytes::from_static(b"bc")).await.unwrap();
+        let digesting = lanes.pause().await.unwrap();
+        let [joint] = <[Sha256; 1]>::try_from(digesting.joint()).unwrap();
+        assert!(crate::image::digest::hex(&joint.finalize()).starts_with("ba7816bf8f01cfea"));
+        assert_eq!(digesting.finish().0.sha256, Some(Sha256::digest("bc").into()));
+    }
 
     #[tokio::test]
     async fn lanes_agree_with_the_published_vectors_and_may_rest_between() {

@@ -3,6 +3,7 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
+mod bundle;
 mod claim;
 mod data_dir;
 mod desk;
@@ -10,6 +11,7 @@ mod download;
 mod fill_in;
 mod images;
 mod import;
+mod in_use;
 mod intake;
 mod kept;
 mod lanes;
@@ -29,15 +31,20 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
+use self::bundle::Offers;
+pub use self::bundle::{
+    Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Wishes, files_of, fingerprint_of,
+};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
+use self::in_use::InUse;
 use self::lanes::Hub;
 pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
 pub use self::pace::{Pace, Patience, too_slow};
@@ -53,6 +60,8 @@ use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
 use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
+use crate::upstream::Upstream;
+pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
 /// What the time is. Tests bring their own.
 pub type Clock = fn() -> Timestamp;
@@ -79,6 +88,10 @@ pub struct Limits {
     pub patience: Patience,
     /// Whether images get a sha512 besides what they always get.
     pub sha512: bool,
+    /// Whether disks are offered to LXD and Incus that came through other protocols.
+    pub offer_disks: bool,
+    /// So long the files of images that were published and removed can still be fetched.
+    pub keep_removed: Duration,
 }
 
 /// The service.
@@ -88,6 +101,7 @@ pub struct Registry {
     store: Box<dyn BlobStore>,
     linked: Linked,
     fetcher: Fetcher,
+    upstream: Upstream,
     clock: Clock,
     limits: Limits,
     /// Names this run: an upload's ticket of another run is dead.
@@ -95,6 +109,9 @@ pub struct Registry {
     uploads: Arc<Semaphore>,
     desks: Desks,
     tasks: Tasks,
+    in_use: InUse,
+    offers: Offers,
+    instances: Instances,
     hub: Hub,
     buffers: Buffers,
 }
@@ -105,6 +122,7 @@ impl Registry {
         catalog: Catalog,
         store: Box<dyn BlobStore>,
         linked: Linked,
+        instances: Instances,
         fetcher: Fetcher,
         clock: Clock,
         limits: Limits,
@@ -114,12 +132,16 @@ impl Registry {
             catalog,
             store,
             linked,
+            upstream: Upstream::new(fetcher.clone()),
             fetcher,
             clock,
             boot: Uuid::new_v4(),
             uploads,
             desks: Desks::default(),
             tasks: Tasks::default(),
+            in_use: InUse::default(),
+            offers: Offers::default(),
+            instances,
             hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
             limits,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Registry;
@@ -9,7 +11,7 @@ use super::saving::Saving;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, Part, PartKind, Status};
+use crate::image::{Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, Offer, Part, PartKind, Status};
 
 /// Images with the same md5 that are looked at for the same bytes: more is an attack on md5, or a very common file whose
 /// first image is as good as any.
@@ -21,6 +23,10 @@ pub(super) struct Received {
     /// How large the disk in them is.
     pub(super) virtual_size: Option<u64>,
     pub(super) digests: Digests,
+    /// SHA-256 of what described them and of them, if something came before them.
+    pub(super) joint: Option<[u8; 32]>,
+    /// How LXD and Incus are to know them, and what describes them if they don't do so themselves.
+    pub(super) offered: Option<(Offer, Option<Bytes>)>,
     /// Where they are.
     pub(super) writer: Box<dyn BlobWriter>,
     /// Given back when they are durable.
@@ -46,14 +52,21 @@ pub(super) async fn publish(
     let done = tokio::spawn(async move {
         let _hold = hold;
         let registry = Arc::clone(saving.registry());
-        let Received { size, virtual_size, digests, writer, slot } = received;
-        let location = Location::Stored { store: registry.store_name(), key: key.clone() };
-        let part = Part { kind: PartKind::Main, location, size: Some(size), virtual_size, digests, etag: None };
-        let outcome = match registry.settle_bytes(&part, writer).await {
+        let Received { size, virtual_size, digests, offered, writer, slot, .. } = received;
+        let main = registry.stored(PartKind::Main, key.clone(), size, digests);
+        let mut parts = vec![Part { virtual_size, ..main }];
+        let (offer, metadata) = offered.map_or((None, None), |(offer, metadata)| (Some(offer), metadata));
+        let settled = async {
+            if let Some(metadata) = metadata {
+                parts.push(registry.keep_metadata(saving.id(), metadata).await?);
+            }
+            registry.settle_bytes(&parts[0], writer).await
+        };
+        let outcome = match settled.await {
             Err(error) => Err(error),
             Ok(copy) => {
                 drop(slot);
-                let settled = settle_row(&saving, part, patch).await;
+                let settled = settle_row(&saving, parts, offer, patch).await;
                 if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                     // It may be in the journal all the same: neither bytes nor row are touched any more.
                     return settled;
@@ -65,8 +78,10 @@ pub(super) async fn publish(
                 settled
             }
         };
-        if outcome.is_err() {
-            registry.remove_unnamed(saving.id(), &key).await;
+        if let Ok(image) = &outcome {
+            registry.offers.look_at(image.id);
+        } else {
+            registry.remove_unnamed(saving.id(), key).await;
             saving.put_back().await;
         }
         outcome
@@ -74,12 +89,13 @@ pub(super) async fn publish(
     done.await.map_err(Error::internal)?
 }
 
-async fn settle_row(saving: &Saving, part: Part, patch: ImagePatch) -> Result<Image> {
+async fn settle_row(saving: &Saving, parts: Vec<Part>, offer: Option<Offer>, patch: ImagePatch) -> Result<Image> {
     let (store, now) = (saving.registry().store_name(), saving.registry().now());
     let published = saving.settle(move |row| {
         let mut image = Image {
             store: Some(store),
-            parts: vec![part.clone()],
+            parts: parts.clone(),
+            offer,
             status: Status::Available,
             ticket: None,
             uploaded_at: Some(now),
@@ -111,16 +127,36 @@ impl Registry {
         Ok(None)
     }
 
+    /// A part of an image that the store has.
+    pub(super) fn stored(&self, kind: PartKind, key: BlobKey, size: u64, digests: Digests) -> Part {
+        let location = Location::Stored { store: self.store_name(), key };
+        Part { kind, location, size: Some(size), virtual_size: None, digests, etag: None }
+    }
+
+    /// Makes durable what describes an image to LXD and Incus.
+    pub(super) async fn keep_metadata(&self, id: ImageId, bytes: Bytes) -> Result<Part> {
+        let (key, size) = (BlobKey::metadata(id), bytes.len() as u64);
+        let digests = Digests { sha256: Some(Sha256::digest(&bytes).into()), ..Digests::default() };
+        let mut writer = self.store.begin(&key, Some(size)).await?;
+        writer.write(bytes).await?;
+        writer.finish().await?;
+        Ok(self.stored(PartKind::Metadata, key, size, digests))
+    }
+
     /// Removes bytes that no record got.
-    async fn remove_unnamed(&self, id: ImageId, key: &BlobKey) {
-        let named = |part: &Part| matches!(&part.location, Location::Stored { key: other, .. } if other == key);
-        match self.catalog.get(id).await {
-            Ok(image) if image.parts.iter().any(named) => return,
-            Err(error) if error.kind() != Kind::NotFound => return,
-            _ => {}
-        }
-        if let Err(error) = self.store.delete(key).await {
-            log::error!("the bytes of a failed upload could not be removed: {error}");
+    async fn remove_unnamed(&self, id: ImageId, main: BlobKey) {
+        let named = match self.catalog.get(id).await {
+            Ok(image) => image.parts,
+            Err(error) if error.kind() == Kind::NotFound => Vec::new(),
+            Err(_) => return,
+        };
+        let is_named = |key: &BlobKey| {
+            named.iter().any(|part| matches!(&part.location, Location::Stored { key: other, .. } if other == key))
+        };
+        for key in [main, BlobKey::metadata(id)].iter().filter(|key| !is_named(key)) {
+            if let Err(error) = self.store.delete(key).await {
+                log::error!("the bytes of a failed upload could not be removed: {error}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::images::{RETRIES_MAX, outrun};
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Access, Attr, BlobKey, Image, ImageId, Location, Status, Value};
+use crate::image::{Access, Attr, Image, ImageId, Status, Timestamp, Value};
 
 impl Registry {
     /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
@@ -19,8 +19,8 @@ impl Registry {
                 return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
             }
             let access = self.catalog.access(id);
-            // With the ticket of an upload, if one is running: it tells whose file to look for.
-            let gone = Image { status: Status::Deleting, ..image.clone() };
+            let mut gone = image.clone();
+            Self::take_out_of_sight(&mut gone, self.now());
             match self.catalog.replace(gone).await {
                 Ok(gone) => {
                     self.remove_deleted(gone).await;
@@ -33,14 +33,24 @@ impl Registry {
         Err(outrun())
     }
 
-    /// The second half of a removal. What fails here is tried again by the sweep.
+    /// The first half of a removal: from now on nobody sees the image. It keeps the ticket of an upload, if one is running:
+    /// that tells whose files to look for.
+    pub(super) fn take_out_of_sight(image: &mut Image, now: Timestamp) {
+        image.status = Status::Deleting;
+        image.aliases.clear();
+        image.updated_at = Some(now);
+    }
+
+    /// The second half of a removal, unless its files are to stay a while. What fails here is tried again by the sweep.
     pub(super) async fn remove_deleted(&self, image: Image) {
-        let stored = image.parts.iter().filter_map(|part| match &part.location {
-            Location::Stored { key, .. } => Some(key.clone()),
-            Location::File { .. } | Location::Http { .. } => None,
-        });
-        let arriving = image.ticket.map(|_| BlobKey::main(image.id, image.format));
-        for key in stored.chain(arriving) {
+        if !self.lingers(&image) {
+            self.remove_files(image).await;
+        }
+    }
+
+    /// Removes the files of an image that nobody sees any more, and then its record.
+    pub(super) async fn remove_files(&self, image: Image) {
+        for key in image.keys() {
             if let Err(error) = self.store.delete(&key).await {
                 log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
                 return;

@@ -70,6 +70,13 @@ impl Saving {
         Self::adopt(&self.registry, self.id)
     }
 
+    /// Hands everything on: this one does nothing any more, and what it returns does what this would have done.
+    pub(super) fn hand_over(&mut self) -> Self {
+        let mut other = self.disarm();
+        other.armed = true;
+        other
+    }
+
     /// Whether the row still waits for this upload.
     ///
     /// # Errors

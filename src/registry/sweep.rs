@@ -62,7 +62,9 @@ impl Registry {
             let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };
             return self.catalog.replace(failed).await.map(drop);
         }
-        self.store.delete(&BlobKey::main(image.id, image.format)).await?;
+        for key in image.keys() {
+            self.store.delete(&key).await?;
+        }
         self.catalog.amend(image.id, |row| Ok(fallen_back(row.clone()))).await.map(drop)
     }
 
@@ -77,6 +79,7 @@ impl Registry {
             self.remove_deleted(image).await;
         }
         self.expire_resumables().await?;
+        self.expire().await?;
         self.catalog.keep_accesses();
         Ok(count)
     }

@@ -31,6 +31,8 @@ fn limits() -> Limits {
         free_bytes_min: 0,
         inspect: Rules::default(),
         sha512: false,
+        offer_disks: true,
+        keep_removed: Duration::from_secs(3600),
         patience,
     }
 }
@@ -38,7 +40,7 @@ fn limits() -> Limits {
 fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
     let catalog = Catalog::open(dir, 1 << 20).unwrap();
     let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
-    Registry::new(catalog, Box::new(store.clone()), linked, fetcher, system_clock, limits())
+    Registry::new(catalog, Box::new(store.clone()), linked, Instances::default(), fetcher, system_clock, limits())
 }
 
 impl Bench {
@@ -261,7 +263,8 @@ async fn some_space_stays_free_whatever_senders_say() {
     let catalog = Catalog::open(dir.path(), 1 << 20).unwrap();
     let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
     let limits = Limits { free_bytes_min: 100_000_000, ..limits() };
-    let registry = Registry::new(catalog, Box::new(store.clone()), linked, fetcher, system_clock, limits);
+    let registry =
+        Registry::new(catalog, Box::new(store.clone()), linked, Instances::default(), fetcher, system_clock, limits);
     store.fail_after(140_000_000);
     let mut upload = begin(&registry, None, Claim::default()).await.unwrap();
     let chunk = Bytes::from(vec![0; 1 << 20]);
@@ -286,7 +289,8 @@ fn uploads_do_not_starve_each_other() {
         let catalog = Catalog::open(&dir.path().join("catalog"), 1 << 20).unwrap();
         let store = crate::blob::LocalStore::open(dir.path()).unwrap();
         let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
-        let registry = Registry::new(catalog, Box::new(store), linked, fetcher, system_clock, limits());
+        let registry =
+            Registry::new(catalog, Box::new(store), linked, Instances::default(), fetcher, system_clock, limits());
         let work = futures_util::future::join(
             send(&registry, None, Claim::default(), content()),
             send(&registry, None, Claim::default(), content()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::images::{RETRIES_MAX, not_for_bytes, outrun};
@@ -16,10 +17,12 @@ use crate::image::{BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resuma
 /// Bytes on their way into an image.
 pub struct Upload {
     // Dropped in this order: the staged file goes first, then the image falls back.
-    intake: Option<Intake>,
-    saving: Saving,
-    key: BlobKey,
-    who: Caller,
+    pub(super) intake: Option<Intake>,
+    pub(super) saving: Saving,
+    pub(super) key: BlobKey,
+    pub(super) who: Caller,
+    /// What describes the bytes to LXD and Incus, if that came before them.
+    pub(super) metadata: Option<Bytes>,
     /// Bytes since the row was last looked at.
     unseen: u64,
 }
@@ -58,11 +61,27 @@ impl Registry {
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
+        self.upload_behind(who, into.into(), patch, claim, None).await
+    }
+
+    /// The same for bytes that are described by others, which came before them.
+    pub(super) async fn upload_behind(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Target,
+        patch: &ImagePatch,
+        claim: Claim,
+        metadata: Option<Bytes>,
+    ) -> Result<Upload> {
         let slot = self.upload_slot()?;
-        let (saving, key) = self.expect_bytes(who, into.into(), patch, &claim, None).await?;
+        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
-        let intake = Intake::start(self, writer, 0, self.hub.begin(), claim, slot)?;
-        Ok(Upload { intake: Some(intake), saving, key, who: who.clone(), unseen: 0 })
+        let digesting = match &metadata {
+            Some(metadata) => self.hub.begin().behind(Sha256::new_with_prefix(metadata)),
+            None => self.hub.begin(),
+        };
+        let intake = Intake::start(self, writer, 0, digesting, claim, slot)?;
+        Ok(Upload { intake: Some(intake), saving, key, who: who.clone(), metadata, unseen: 0 })
     }
 
     /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
@@ -130,13 +149,22 @@ impl Registry {
         if size > self.limits.image_bytes_max {
             return Err(too_large(self.limits.image_bytes_max));
         }
-        if let Some(free) = self.store.free().await {
-            let room = free.saturating_sub(self.limits.free_bytes_min);
-            if size.max(1) > room {
-                return Err(no_room(size, room));
-            }
+        let (enough, _) = self.room_for(size).await;
+        if enough {
+            return Ok(());
         }
-        Ok(())
+        self.make_room().await?;
+        match self.room_for(size).await {
+            (true, _) => Ok(()),
+            (false, room) => Err(no_room(size, room)),
+        }
+    }
+
+    /// Whether so many bytes fit, and how many would.
+    async fn room_for(&self, size: u64) -> (bool, u64) {
+        let Some(free) = self.store.free().await else { return (true, u64::MAX) };
+        let room = free.saturating_sub(self.limits.free_bytes_min);
+        (size.max(1) <= room, room)
     }
 
     /// The right to read and hash a file, of which there are only so many.
@@ -203,7 +231,7 @@ impl Upload {
         }
     }
 
-    async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
+    pub(super) async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
         let format = self.saving.registry().check_patch(&self.who, self.saving.id(), patch).await?;
         self.intake.take().ok_or_else(over)?.finish(format).await
     }
@@ -213,7 +241,7 @@ impl Upload {
         self.give_up().await;
     }
 
-    async fn give_up(&mut self) {
+    pub(super) async fn give_up(&mut self) {
         if let Some(intake) = self.intake.take() {
             intake.abort().await;
         }

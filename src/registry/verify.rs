@@ -39,18 +39,20 @@ impl Registry {
     async fn verify_bytes(&self, image: &Image) -> Result<(), String> {
         // A withheld image is verified like any other.
         let image = Image { status: Status::Available, ..image.clone() };
-        let body = self.open(&Caller::Admin(None), &image, None).await.map_err(|error| error.to_string())?;
-        let Some(part) = image.main() else { return Ok(()) };
-        let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
-        let (digests, _) = digesting.finish();
-        if part.size.is_some_and(|expected| expected != size) {
-            return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
-        }
-        let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
-        if differs(part.digests.md5_hex(), digests.md5_hex())
-            || differs(part.digests.sha256_hex(), digests.sha256_hex())
-        {
-            return Err("its bytes are not those that were stored".into());
+        for part in &image.parts {
+            let body = self.open_part(&Caller::Admin(None), &image, part.kind, None).await;
+            let body = body.map_err(|error| error.to_string())?;
+            let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
+            let (digests, _) = digesting.finish();
+            if part.size.is_some_and(|expected| expected != size) {
+                return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
+            }
+            let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
+            if differs(part.digests.md5_hex(), digests.md5_hex())
+                || differs(part.digests.sha256_hex(), digests.sha256_hex())
+            {
+                return Err("its bytes are not those that were stored".into());
+            }
         }
         Ok(())
     }

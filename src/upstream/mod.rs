@@ -21,44 +21,13 @@ use std::fmt;
 pub use self::download::{Download, File, Part};
 pub use self::push::{Outgoing, Parcel, Push};
 use self::server::Server;
+pub use self::simplestreams::this_machine;
 pub use self::url::UrlAnswer;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::image::{Architecture, ImageKind, Timestamp};
+use crate::image::{Architecture, ImageKind, Protocol, Timestamp};
 
-/// The language of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// LXD's API.
-    Lxd,
-    /// Incus' API: LXD's, as far as images are read.
-    Incus,
-    /// Documents and files on any web server.
-    Simplestreams,
-}
-
-impl Protocol {
-    /// The protocol that a word of the API names. None at all is LXD's.
-    pub fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "" | "lxd" => Self::Lxd,
-            "incus" => Self::Incus,
-            "simplestreams" => Self::Simplestreams,
-            _ => return None,
-        })
-    }
-
-    /// Its word in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lxd => "lxd",
-            Self::Incus => "incus",
-            Self::Simplestreams => "simplestreams",
-        }
-    }
-}
-
-/// Longest name of an image that is asked for.
+/// Longest name of an image that is asked for, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
 /// Which image of which server.

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod auth;
+mod bundles;
 mod client;
 mod crash;
 mod downloads;
@@ -15,6 +16,7 @@ mod harness;
 mod identity;
 mod images;
 mod inspection;
+mod lxd_images;
 mod metadefs;
 mod program;
 mod resumable;

@@ -8,6 +8,8 @@ mod certificates;
 pub mod envelope;
 pub mod error;
 pub mod events;
+mod images;
+mod instances;
 pub mod operations;
 pub mod projects;
 pub mod server;
@@ -134,6 +136,8 @@ pub fn mount(app: &mut ServiceConfig, lxd: &Lxd) {
             .configure(projects::mount)
             .configure(certificates::mount)
             .configure(operations::routes::mount)
+            .configure(images::mount)
+            .configure(instances::mount)
             .service(at("/events", |at| at.route(web::get().to(events::listen))))
             .default_service(web::to(no_path)),
     );

@@ -77,7 +77,7 @@ impl BlobWriter for LocalWriter {
         let (staged, file) = landed(spawn_blocking(move || staged.reread().map(|file| (staged, file)))).await?;
         self.staged = Some(staged);
         self.sound = true;
-        Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset: 0, length: self.size }))
+        Ok(BlobBody::File(BlobFile { file: Arc::new(file), offset: 0, length: self.size, held: None }))
     }
 
     async fn link(&mut self, twin: &BlobKey) -> Result<bool, StoreError> {

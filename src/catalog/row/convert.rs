@@ -3,11 +3,11 @@
 
 use uuid::Uuid;
 
-use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpstreamV4, malformed};
+use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpdateSourceV4, malformed};
 use crate::image::digest::{from_hex, hex};
 use crate::image::{
     Digests, Fallback, Image, ImageId, Location, Member, Offer, Part, PartKind, Resumable, Status, Ticket, Timestamp,
-    Upstream, Vocabulary,
+    UpdateSource, Vocabulary,
 };
 
 fn uuid(id: ImageId) -> Uuid {
@@ -58,7 +58,7 @@ impl From<&Image> for RowV4 {
             filename: image.filename.clone(),
             offer: image.offer.as_ref().map(OfferV4::from),
             offered: image.offered,
-            upstream: image.upstream.as_ref().map(UpstreamV4::from),
+            update_source: image.update_source.as_ref().map(UpdateSourceV4::from),
             auto_update: image.auto_update,
             built_at_us: image.built_at.map(|t| t.0),
             expires_at_us: image.expires_at.map(|t| t.0),
@@ -107,7 +107,7 @@ impl TryFrom<RowV4> for Image {
             filename: row.filename,
             offer: row.offer.map(Offer::try_from).transpose()?,
             offered: row.offered,
-            upstream: row.upstream.map(Upstream::try_from).transpose()?,
+            update_source: row.update_source.map(UpdateSource::try_from).transpose()?,
             auto_update: row.auto_update,
             built_at: row.built_at_us.map(Timestamp),
             expires_at: row.expires_at_us.map(Timestamp),
@@ -263,24 +263,24 @@ impl TryFrom<OfferV4> for Offer {
     }
 }
 
-impl From<&Upstream> for UpstreamV4 {
-    fn from(upstream: &Upstream) -> Self {
+impl From<&UpdateSource> for UpdateSourceV4 {
+    fn from(update_source: &UpdateSource) -> Self {
         Self {
-            server: upstream.server.clone(),
-            protocol: upstream.protocol.name().to_owned(),
-            alias: upstream.alias.clone(),
-            certificate: upstream.certificate.clone(),
-            kind: upstream.kind.map(|kind| kind.name().to_owned()),
-            checked_at_us: upstream.checked_at.map(|t| t.0),
-            error: upstream.error.clone(),
+            server: update_source.server.clone(),
+            protocol: update_source.protocol.name().to_owned(),
+            alias: update_source.alias.clone(),
+            certificate: update_source.certificate.clone(),
+            kind: update_source.kind.map(|kind| kind.name().to_owned()),
+            checked_at_us: update_source.checked_at.map(|t| t.0),
+            error: update_source.error.clone(),
         }
     }
 }
 
-impl TryFrom<UpstreamV4> for Upstream {
+impl TryFrom<UpdateSourceV4> for UpdateSource {
     type Error = RowError;
 
-    fn try_from(row: UpstreamV4) -> Result<Self, RowError> {
+    fn try_from(row: UpdateSourceV4) -> Result<Self, RowError> {
         Ok(Self {
             server: row.server,
             protocol: word(&row.protocol)?,

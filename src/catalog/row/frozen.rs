@@ -182,7 +182,7 @@ impl From<RowV3> for RowV4 {
             filename: None,
             offer: None,
             offered: true,
-            upstream: None,
+            update_source: None,
             auto_update: false,
             built_at_us: None,
             expires_at_us: None,

@@ -108,6 +108,16 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
+    /// Offer a disk to LXD and Incus as a virtual machine, or keep it from them
+    LxdOffer {
+        /// Its id
+        id: String,
+        /// Whether to
+        #[arg(value_parser = ["on", "off"])]
+        offer: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Remove images and their files
     Delete {
         /// Their ids

@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn of(ask: &Ask) -> Self {
-        Self { kind: ask.kind, architecture: ask.architecture, ..Self::named(&ask.image, native()) }
+        Self { kind: ask.kind, architecture: ask.architecture, ..Self::named(&ask.image, this_machine()) }
     }
 
     /// An image by its name, for a machine with this processor.
@@ -61,7 +61,7 @@ impl Wanted {
 }
 
 /// The processor of this machine, by its kernel.
-fn native() -> Option<Architecture> {
+pub fn this_machine() -> Option<Architecture> {
     Architecture::parse(rustix::system::uname().machine().to_str().ok()?)
 }
 
@@ -220,6 +220,6 @@ pub(crate) mod tests {
 
     #[test]
     fn this_machine_has_a_processor_that_is_known() {
-        assert_eq!(native(), Architecture::parse(std::env::consts::ARCH));
+        assert_eq!(this_machine(), Architecture::parse(std::env::consts::ARCH));
     }
 }

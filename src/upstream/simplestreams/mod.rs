@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use self::choice::this_machine;
 use self::choice::{Choice, Wanted};
 use super::server::{Server, said};
 use super::{Ask, Found};

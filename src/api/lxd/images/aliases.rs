@@ -1,0 +1,147 @@
+//! `/images/aliases`: names that stand for images. They may have slashes in them, escaped or not.
+
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::matches;
+use super::wire::{self, alias_etag};
+use super::wishes::{AliasFields, small_json};
+use crate::api::lxd::envelope::{created, done, sync, sync_with};
+use crate::api::lxd::{Lxd, at, part, recursive};
+use crate::error::Result;
+use crate::http::headers::text;
+use crate::image::Attr;
+use crate::image::query::{Direction, Query, Sort};
+use crate::registry::{Alias, Registry, Shown};
+
+/// Records read together.
+const PAGE: usize = 256;
+
+/// Adds the routes. They come before those of images, of which none is called `aliases`.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/images/aliases", |at| at.route(web::get().to(list)).route(web::post().to(create))));
+    app.service(at("/images/aliases/{name:.+}", |at| {
+        let at = at.route(web::get().to(show)).route(web::delete().to(delete)).route(web::post().to(rename));
+        at.route(web::put().to(put)).route(web::patch().to(patch))
+    }));
+}
+
+fn path_of(name: &str) -> String {
+    format!("/1.0/images/aliases/{name}")
+}
+
+/// `GET /images/aliases`
+async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let whole = recursive(&request)?;
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let sort = Sort::by(Attr::Alias, Direction::Ascending);
+            let query = Query { filter: Registry::aliased(), sort, limit: PAGE, after };
+            let page = lxd.registry.list(&caller, Shown::default(), query).await?;
+            for image in page.images {
+                for (name, description) in image.aliases.clone() {
+                    let alias = Alias { name, description, image: image.clone() };
+                    let shown = if whole { wire::alias(&alias) } else { path_of(&alias.name).into() };
+                    all.push((alias.name, shown));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(sync(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>()))
+    })
+    .await
+}
+
+/// `POST /images/aliases`
+async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let fields: AliasFields = small_json(payload, lxd.patience).await?;
+        let name = AliasFields::required(fields.name.as_ref(), "name")?;
+        let target = AliasFields::required(fields.target.as_ref(), "target")?;
+        let image = lxd.registry.by_fingerprint(&caller, target).await?;
+        let description = fields.description.as_deref().unwrap_or_default();
+        lxd.registry.add_alias(&caller, image.id, name, description).await?;
+        let context = json!({ "target": wire::fingerprint(&image) });
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-created", &path_of(name), &context);
+        Ok(created(&path_of(name)))
+    })
+    .await
+}
+
+/// `GET /images/aliases/NAME`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let alias = lxd.registry.alias(&lxd.reader(&request)?, &part(&request, "name")?).await?;
+        Ok(sync_with(HttpResponse::Ok().insert_header(("etag", alias_etag(&alias))), &wire::alias(&alias)))
+    })
+    .await
+}
+
+/// `PUT /images/aliases/NAME`: what it stands for, and what is said about it.
+async fn put(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    change(request, lxd, payload, true).await
+}
+
+/// `PATCH /images/aliases/NAME`: one of the two.
+async fn patch(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    change(request, lxd, payload, false).await
+}
+
+async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let fields: AliasFields = small_json(payload, lxd.patience).await?;
+        let name = part(&request, "name")?;
+        if whole {
+            AliasFields::required(fields.target.as_ref(), "target")?;
+        }
+        // Before the target: that the alias is not there is the better news.
+        lxd.registry.alias(&caller, &name).await?;
+        let target = match fields.target.as_deref().filter(|target| !target.is_empty()) {
+            Some(target) => Some(lxd.registry.by_fingerprint(&caller, target).await?.id),
+            None => None,
+        };
+        let description = fields.description.as_deref().or(whole.then_some(""));
+        let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
+        let expect = |alias: &Alias| -> Result<()> { matches(wanted.as_deref(), &alias_etag(alias)) };
+        let image = lxd.registry.change_alias(&caller, &name, target, description, expect).await?;
+        let context = json!({ "target": wire::fingerprint(&image) });
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-updated", &path_of(&name), &context);
+        Ok(done())
+    })
+    .await
+}
+
+/// `POST /images/aliases/NAME`: another name for it.
+async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let fields: AliasFields = small_json(payload, lxd.patience).await?;
+        let (name, new) = (part(&request, "name")?, AliasFields::required(fields.name.as_ref(), "name")?);
+        lxd.registry.rename_alias(&caller, &name, new).await?;
+        let context = json!({ "old_name": name });
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-renamed", &path_of(new), &context);
+        Ok(created(&path_of(new)))
+    })
+    .await
+}
+
+/// `DELETE /images/aliases/NAME`
+async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let name = part(&request, "name")?;
+        lxd.registry.remove_alias(&caller, &name).await?;
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-deleted", &path_of(&name), &Value::Null);
+        Ok(done())
+    })
+    .await
+}

@@ -1,0 +1,38 @@
+//! `POST /images`: an image in the body, or a request in JSON that says where one is. Which of the two it is the body itself says,
+//! because clients name no type, or another.
+
+use actix_web::http::header;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::wishes::{JSON_BYTES_MAX, from_json};
+use super::{source, upload};
+use crate::api::lxd::Lxd;
+use crate::error::Result;
+use crate::http::body::Body;
+use crate::http::headers::text;
+
+/// `POST /images`
+pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let content_type = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
+        let is =
+            |wanted: &str| content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted));
+        if is("multipart/form-data") {
+            return upload::split(&request, &lxd, payload).await;
+        }
+        let mut body = Body::new(payload, lxd.patience);
+        if is("application/json") || looks_like_json(&mut body).await? {
+            let caller = lxd.trusted(&request)?;
+            let bytes = body.whole(JSON_BYTES_MAX).await?;
+            return source::create(&request, &lxd, &caller, from_json(&bytes)?).await;
+        }
+        upload::unified(&request, &lxd, body).await
+    })
+    .await
+}
+
+/// No image begins like that.
+async fn looks_like_json(body: &mut Body) -> Result<bool> {
+    Ok(body.peek().await?.is_some_and(|first| first.trim_ascii_start().starts_with(b"{")))
+}

@@ -1,0 +1,143 @@
+//! Images on their way out: one file as it is, with ranges; two files as a form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::SizedStream;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
+
+use super::wire::{fingerprint, path_of};
+use super::{named, readable};
+use crate::api::lxd::Lxd;
+use crate::api::lxd::envelope::accepted;
+use crate::api::lxd::operations::{About, Purpose};
+use crate::blob::{StoreError, stream as bytes_of};
+use crate::error::{Error, Kind, Result};
+use crate::http::conditional::Facts;
+use crate::http::deliver::{Origin, deliver_from};
+use crate::image::Image;
+use crate::image::bundle::Packing;
+use crate::image::digest::hex;
+use crate::registry::{BundleFile, Caller, Role, files_of};
+
+/// A secret that nobody has used is good for so long.
+const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// `GET /images/FINGERPRINT/export`
+pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let (image, caller) = readable(&request, &lxd).await?;
+        let files = files_of(&image)?;
+        let answer = match &files[..] {
+            [unified] => one(&request, &lxd, &caller, &image, unified).await?,
+            files => form(&lxd, &caller, &image, files).await?,
+        };
+        if answer.status().is_success() {
+            lxd.registry.touch(image.id);
+            lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-retrieved", &path_of(&image), &Value::Null);
+        }
+        Ok(answer)
+    })
+    .await
+}
+
+/// Under which name a file is saved. Clients insist on one, and it tells how the file is packed.
+pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &BundleFile) -> Result<String> {
+    let packing = lxd.registry.packing(caller, image, file).await?;
+    let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
+    Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
+}
+
+async fn one(
+    request: &HttpRequest,
+    lxd: &Lxd,
+    caller: &Caller,
+    image: &Image,
+    file: &BundleFile,
+) -> Result<HttpResponse> {
+    let name = name_of(lxd, caller, image, file).await?;
+    let facts = Facts {
+        etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
+        modified_s: Some(image.uploaded_at.unwrap_or(image.created_at).seconds()),
+        size: Some(file.size),
+    };
+    let disposition = format!("inline;filename={name}");
+    let headers = |response: &mut HttpResponseBuilder| {
+        response.insert_header((header::CONTENT_DISPOSITION, disposition.as_str()));
+    };
+    let registry = Arc::clone(&lxd.registry);
+    let origin = Origin { registry, who: caller.clone(), image: image.clone(), file: Some(file.clone()) };
+    let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
+    answer.or_else(|error| match error.kind() {
+        // The size goes with it.
+        Kind::BadRange => {
+            let mut response = HttpResponse::RangeNotSatisfiable();
+            Ok(response.insert_header((header::CONTENT_RANGE, format!("bytes */{}", file.size))).finish())
+        }
+        _ => Err(error),
+    })
+}
+
+/// What a part of a form is called.
+fn part_name(role: Role) -> &'static str {
+    match role {
+        Role::Metadata => "metadata",
+        Role::Disk => "rootfs.img",
+        Role::Unified | Role::Rootfs => "rootfs",
+    }
+}
+
+/// All files in one answer, opened before its first byte: what is removed meanwhile is still sent.
+async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[BundleFile]) -> Result<HttpResponse> {
+    // Random, so that no image has it in its bytes on purpose.
+    let boundary = uuid::Uuid::new_v4().simple().to_string();
+    let (mut pieces, mut length) = (Vec::new(), 0);
+    for (at, file) in files.iter().enumerate() {
+        let name = name_of(lxd, caller, image, file).await?;
+        let head = format!(
+            "{}--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{name}\"\r\nContent-Type: \
+             application/octet-stream\r\n\r\n",
+            if at == 0 { "" } else { "\r\n" },
+            part_name(file.role),
+        );
+        length += head.len() as u64 + file.size;
+        pieces.push(text(head));
+        let body = lxd.registry.open_file(caller, image, file, None).await?;
+        pieces.push(bytes_of(body, &lxd.buffers));
+    }
+    let end = format!("\r\n--{boundary}--\r\n");
+    length += end.len() as u64;
+    pieces.push(text(end));
+    let body = stream::iter(pieces).flatten();
+    let body = body.map(|chunk| chunk.map_err(|error| -> Box<dyn std::error::Error> { Box::new(error) }));
+    let content_type = format!("multipart/form-data; boundary={boundary}");
+    Ok(HttpResponse::Ok().content_type(content_type).body(SizedStream::new(length, body)))
+}
+
+fn text(text: String) -> stream::BoxStream<'static, std::result::Result<Bytes, StoreError>> {
+    stream::iter([Ok(Bytes::from(text))]).boxed()
+}
+
+/// `POST /images/FINGERPRINT/secret`
+pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let image = named(&request, &lxd, &caller).await?;
+        // Whoever may read it may not let everybody read it.
+        caller.may_change(&image).map_err(|error| match error.kind() {
+            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may make a secret for this image."),
+            _ => error,
+        })?;
+        let fingerprint = fingerprint(&image);
+        let about = About::new("Image download token").image(&fingerprint);
+        let operation = lxd.operations.token(&caller, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
+        let requestor = lxd.requestor(&request, &caller);
+        lxd.events.lifecycle(&requestor, "image-secret-created", &path_of(&image), &Value::Null);
+        Ok(accepted(&operation))
+    })
+    .await
+}

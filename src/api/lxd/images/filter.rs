@@ -1,0 +1,207 @@
+//! LXD's filters: `properties.os eq debian and not type eq container`. Clauses are joined from left to right; texts are
+//! compared as patterns that have to fit all of them, whatever the case.
+
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Longest filter, in bytes, and largest compiled pattern of it: both far beyond what anybody types.
+const BYTES_MAX: usize = 4096;
+const PATTERN_BYTES_MAX: usize = 1 << 18;
+/// Most clauses.
+const CLAUSES_MAX: usize = 32;
+
+/// A filter.
+#[derive(Debug)]
+pub(super) struct Filter(Vec<Clause>);
+
+/// One comparison.
+#[derive(Debug)]
+struct Clause {
+    /// Whether what stands before it has to hold too; otherwise one of both is enough.
+    and: bool,
+    negated: bool,
+    field: String,
+    equal: bool,
+    value: String,
+    pattern: Option<Regex>,
+}
+
+impl Filter {
+    /// Reads a filter.
+    ///
+    /// # Errors
+    /// `Invalid` when it is malformed.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        if text.len() > BYTES_MAX {
+            return Err(invalid("it is too long"));
+        }
+        let words = words(text)?;
+        let (mut rest, mut clauses, mut and) = (words.as_slice(), Vec::new(), true);
+        while !rest.is_empty() {
+            let negated = rest[0] == "not";
+            rest = &rest[usize::from(negated)..];
+            let [field, operator, value, more @ ..] = rest else {
+                return Err(invalid("a clause is FIELD eq VALUE or FIELD ne VALUE"));
+            };
+            let equal = match operator.as_str() {
+                "eq" => true,
+                "ne" => false,
+                other => return Err(invalid(&format!("there is no operator {other:?}"))),
+            };
+            clauses.push(Clause {
+                and,
+                negated,
+                field: field.clone(),
+                equal,
+                value: value.clone(),
+                // What is no pattern is a text all the same.
+                pattern: RegexBuilder::new(&format!("^(?:{value})$"))
+                    .case_insensitive(true)
+                    .size_limit(PATTERN_BYTES_MAX)
+                    .build()
+                    .ok(),
+            });
+            if clauses.len() > CLAUSES_MAX {
+                return Err(invalid("it has too many clauses"));
+            }
+            rest = match more {
+                [] => &[],
+                [_] => return Err(invalid("it ends with a word that joins nothing")),
+                [joint, more @ ..] => {
+                    and = match joint.as_str() {
+                        "and" => true,
+                        "or" => false,
+                        other => return Err(invalid(&format!("{other:?} joins no clauses"))),
+                    };
+                    more
+                }
+            };
+        }
+        if clauses.is_empty() { Err(invalid("it is empty")) } else { Ok(Self(clauses)) }
+    }
+
+    /// Whether an object passes.
+    pub(super) fn passes(&self, object: &Value) -> bool {
+        self.0.iter().fold(true, |so_far, clause| {
+            let holds = clause.holds(object);
+            // The first joins nothing.
+            if clause.and { so_far && holds } else { so_far || holds }
+        })
+    }
+}
+
+impl Clause {
+    fn holds(&self, object: &Value) -> bool {
+        let same = match field(object, &self.field) {
+            Some(Value::String(text)) => match &self.pattern {
+                Some(pattern) => pattern.is_match(text),
+                None => text.eq_ignore_ascii_case(&self.value),
+            },
+            Some(Value::Bool(flag)) => self.value.eq_ignore_ascii_case(if *flag { "true" } else { "false" }),
+            Some(Value::Number(number)) => self.value == number.to_string(),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) => false,
+            // A property that an image does not have is empty.
+            None => self.value.is_empty(),
+        };
+        (same == self.equal) != self.negated
+    }
+}
+
+/// The value of a field; dots lead into objects. A property may have dots in its own name.
+fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    match object.get(path) {
+        Some(found) => Some(found),
+        None => {
+            let (first, rest) = path.split_once('.')?;
+            field(object.get(first)?, rest)
+        }
+    }
+}
+
+/// The words of a filter; what stands in quotes is one.
+fn words(text: &str) -> Result<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(end), c) if c == end => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(invalid("a quote is not closed"));
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+fn invalid(why: &str) -> Error {
+    Error::invalid(format!("Invalid filter: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn passes(filter: &str) -> bool {
+        let image = json!({
+            "type": "container", "public": true, "size": 12, "architecture": "x86_64", "aliases": [],
+            "properties": { "os": "Debian", "release": "trixie", "requirements.secureboot": "false" },
+        });
+        Filter::parse(filter).unwrap().passes(&image)
+    }
+
+    #[test]
+    fn clauses_compare_fields() {
+        for (filter, expected) in [
+            ("type eq container", true),
+            ("type eq contain", false),
+            ("type eq contain.*", true),
+            ("properties.os eq debian", true),
+            ("properties.os ne debian", false),
+            ("not properties.os eq debian", false),
+            ("properties.requirements.secureboot eq false", true),
+            ("public eq true", true),
+            ("public eq TRUE", true),
+            ("size eq 12", true),
+            ("aliases eq x", false),
+            ("properties.none eq \"\"", true),
+            ("properties.none eq x", false),
+            ("no.such.field ne x", true),
+            ("properties.os eq 'deb(ian'", false),
+            // From left to right.
+            ("type eq x or public eq true and size eq 13", false),
+            ("size eq 13 and public eq true or type eq container", true),
+        ] {
+            assert_eq!(passes(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        let long = "x".repeat(BYTES_MAX + 1);
+        let many = vec!["a eq b"; CLAUSES_MAX + 1].join(" and ");
+        for bad in [
+            "",
+            "type",
+            "type eq",
+            "type like x",
+            "a eq b c",
+            "a eq b xor c eq d",
+            "a eq b and",
+            "a eq \"b",
+            &long,
+            &many,
+        ] {
+            assert!(Filter::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Images: lists, one, its changes and its end. How they come in and go out is in the files beside this one.
+
+mod aliases;
+mod create;
+mod export;
+mod filter;
+mod push;
+mod source;
+mod upload;
+mod wire;
+mod wishes;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+
+use self::filter::Filter;
+use self::wire::{fingerprint, image_etag, path_of, type_of};
+use self::wishes::{Change, small_json};
+use super::envelope::{accepted, done, sync_with};
+use super::operations::About;
+use super::{Lxd, at, parameter, part, recursive};
+use crate::error::{Error, Kind, Result};
+use crate::http::headers::text;
+use crate::image::query::{Cursor, Direction, Query, Sort};
+use crate::image::{Attr, Image};
+use crate::registry::{Caller, Registry, Shown};
+
+/// Records read together.
+const PAGE: usize = 256;
+
+/// Adds the routes.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    app.service(at("/images", |at| at.route(web::get().to(list)).route(web::post().to(create::create))));
+    aliases::mount(app);
+    app.service(at("/images/{fingerprint}", |at| {
+        let at = at.route(web::get().to(show)).route(web::delete().to(delete));
+        at.route(web::put().to(put)).route(web::patch().to(patch))
+    }));
+    let export = |at: actix_web::Resource| at.route(web::get().to(export::download)).route(web::post().to(push::push));
+    app.service(at("/images/{fingerprint}/export", export));
+    app.service(at("/images/{fingerprint}/secret", |at| at.route(web::post().to(export::secret))));
+    app.service(at("/images/{fingerprint}/refresh", |at| at.route(web::post().to(source::refresh))));
+}
+
+/// The image that a path names, for the caller.
+async fn named(request: &HttpRequest, lxd: &Lxd, caller: &Caller) -> Result<Image> {
+    lxd.registry.by_fingerprint(caller, &part(request, "fingerprint")?).await
+}
+
+/// The image that a path names, for somebody who may read it: by its own right, or by a secret that was made for it. Returns
+/// as whom it is read.
+async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
+    if let Some(secret) = parameter(request, "secret")?.filter(|secret| !secret.is_empty())
+        // Whoever made the secret has seen the image. Without the right one this tells nothing.
+        && let Ok(image) = lxd.registry.by_fingerprint(&Caller::Admin(None), &part(request, "fingerprint")?).await
+        && let Some(owner) = lxd.operations.opens(&secret, &fingerprint(&image))
+    {
+        return Ok((image, owner));
+    }
+    let caller = lxd.reader(request)?;
+    Ok((named(request, lxd, &caller).await?, caller))
+}
+
+/// `GET /images`
+async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.reader(&request)?;
+        let filter = match parameter(&request, "filter")?.filter(|text| !text.is_empty()) {
+            Some(text) => Some(Filter::parse(&text)?),
+            None => None,
+        };
+        let list = List { registry: Arc::clone(&lxd.registry), caller, whole: recursive(&request)?, filter };
+        // The first page before the head, so that what is wrong can still be said.
+        let first = list.page(None).await?;
+        let head = Bytes::from_static(br#"{"type":"sync","status":"Success","status_code":200,"metadata":["#);
+        let pages = stream::unfold(Some((list, first, false)), |state| async move {
+            let (list, (text, next), begun) = state?;
+            let goes_on = begun || !text.is_empty();
+            let text = if begun { with_comma(text) } else { text };
+            let Some(next) = next else { return Some((Ok(text), None)) };
+            match list.page(Some(next)).await {
+                Ok(page) => Some((Ok(text), Some((list, page, goes_on)))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let end = Bytes::from_static(b"]}");
+        let body = stream::iter([Ok(head)]).chain(pages).chain(stream::iter([Ok(end)]));
+        Ok(HttpResponse::Ok().content_type("application/json").streaming(body.boxed()))
+    })
+    .await
+}
+
+fn with_comma(text: Bytes) -> Bytes {
+    if text.is_empty() { text } else { [b",", &text[..]].concat().into() }
+}
+
+/// A list on its way out, page by page: there may be many images, and no more of them are held than a page has.
+struct List {
+    registry: Arc<Registry>,
+    caller: Caller,
+    whole: bool,
+    filter: Option<Filter>,
+}
+
+impl List {
+    /// A page, as the JSON of its entries with commas between them, and where the next one begins.
+    async fn page(&self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
+        let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
+        let query = Query { filter: Registry::bundles(), sort, limit: PAGE, after };
+        let page = self.registry.list(&self.caller, Shown::default(), query).await?;
+        let mut text = Vec::new();
+        for image in &page.images {
+            let value = match self.whole || self.filter.is_some() {
+                true => wire::image(image, self.registry.access(image.id)),
+                false => Value::Null,
+            };
+            if self.filter.as_ref().is_some_and(|filter| !filter.passes(&value)) {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push(b',');
+            }
+            let shown = if self.whole { value } else { path_of(image).into() };
+            serde_json::to_writer(&mut text, &shown).map_err(Error::internal)?;
+        }
+        Ok((text.into(), page.next))
+    }
+}
+
+/// `GET /images/FINGERPRINT`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let (image, _) = readable(&request, &lxd).await?;
+        let shown = wire::image(&image, lxd.registry.access(image.id));
+        Ok(sync_with(HttpResponse::Ok().insert_header(("etag", image_etag(&image))), &shown))
+    })
+    .await
+}
+
+/// `PUT /images/FINGERPRINT`: everything that may be changed.
+async fn put(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    change(request, lxd, payload, true).await
+}
+
+/// `PATCH /images/FINGERPRINT`: what is named.
+async fn patch(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    change(request, lxd, payload, false).await
+}
+
+async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let change: Change = small_json(payload, lxd.patience).await?;
+        let image = named(&request, &lxd, &caller).await?;
+        let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
+        let changed = lxd.registry.edit(&caller, image.id, |image| {
+            matches(wanted.as_deref(), &image_etag(image))?;
+            change.patch(image, whole)
+        });
+        let image = changed.await?;
+        let requestor = lxd.requestor(&request, &caller);
+        lxd.events.lifecycle(&requestor, "image-updated", &path_of(&image), &Value::Null);
+        Ok(done())
+    })
+    .await
+}
+
+/// Whether what a client wants to change is still what it has seen. The tag may stand in quotes or not.
+fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
+    let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty() && *wanted != "*") else {
+        return Ok(());
+    };
+    if wanted.trim_matches('"') == tag.trim_matches('"') {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Precondition, format!("ETag doesn't match: {wanted} vs {tag}")))
+}
+
+/// `DELETE /images/FINGERPRINT`
+async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let image = named(&request, &lxd, &caller).await?;
+        caller.may_change(&image)?;
+        let requestor = lxd.requestor(&request, &caller);
+        let (state, who, about) =
+            (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));
+        let operation = lxd.operations.run(&caller, about, |_| async move {
+            state.registry.delete(&who, image.id).await?;
+            let context = json!({ "type": type_of(&image) });
+            state.events.lifecycle(&requestor, "image-deleted", &path_of(&image), &context);
+            Ok(Value::Null)
+        })?;
+        Ok(accepted(&operation))
+    })
+    .await
+}

@@ -1,0 +1,87 @@
+//! `POST /images/FINGERPRINT/export`: an image is given to a server that waits for it.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::export::name_of;
+use super::wire::{fingerprint, path_of};
+use super::wishes::small_json;
+use crate::api::lxd::{Lxd, part};
+use crate::api::lxd::envelope::accepted;
+use crate::api::lxd::operations::About;
+use crate::blob::stream;
+use crate::error::{Error, Result};
+use crate::image::{Image, ImageKind};
+use crate::registry::{BundleFile, Caller, Outgoing, Parcel, Push, files_of};
+
+/// To whom, and as what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Request {
+    target: Option<String>,
+    secret: Option<String>,
+    certificate: Option<String>,
+    project: Option<String>,
+    aliases: Option<Vec<Alias>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Alias {
+    name: String,
+}
+
+/// `POST /images/FINGERPRINT/export`
+pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let asked: Request = small_json(payload, lxd.patience).await?;
+        // `lxc` puts an alias into the path here.
+        let image = lxd.registry.by_name(&caller, &part(&request, "fingerprint")?).await?;
+        let missing = |name: &str| Error::invalid(format!("{name} is required"));
+        let to = Push {
+            server: asked.target.filter(|text| !text.is_empty()).ok_or_else(|| missing("target"))?,
+            certificate: asked.certificate,
+            secret: asked.secret.filter(|text| !text.is_empty()).ok_or_else(|| missing("secret"))?,
+            project: asked.project,
+            fingerprint: image.fingerprint().unwrap_or_default(),
+            filename: image.filename.clone().unwrap_or_default(),
+            aliases: asked.aliases.into_iter().flatten().map(|alias| alias.name).collect(),
+        };
+        let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
+        let about = About::new("Exporting image").image(&fingerprint(&image)).cancellable();
+        let operation = lxd.operations.run(&caller, about, |_| async move {
+            let parcel = parcel(&state, &who, &image).await?;
+            state.registry.push(&to, parcel).await?;
+            state.registry.touch(image.id);
+            state.events.lifecycle(&requestor, "image-retrieved", &path_of(&image), &Value::Null);
+            Ok(Value::Null)
+        })?;
+        Ok(accepted(&operation))
+    })
+    .await
+}
+
+/// The files of an image, opened.
+async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
+    let mut files = Vec::new();
+    for file in files_of(image)? {
+        files.push(outgoing(lxd, who, image, &file).await?);
+    }
+    let kind = image.kind.filter(|kind| *kind == ImageKind::Container).unwrap_or(ImageKind::VirtualMachine);
+    match (files.pop(), files.pop()) {
+        (Some(unified), None) => Ok(Parcel::Unified(unified)),
+        (Some(rootfs), Some(metadata)) => Ok(Parcel::Split { metadata, rootfs, kind }),
+        (None, _) => Err(Error::internal("an image without files is to be given away")),
+    }
+}
+
+async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &BundleFile) -> Result<Outgoing> {
+    let name = name_of(lxd, who, image, file).await?;
+    let body = lxd.registry.open_file(who, image, file, None).await?;
+    let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
+    Ok(Outgoing { name, size: Some(file.size), bytes })
+}

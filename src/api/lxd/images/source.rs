@@ -1,0 +1,190 @@
+//! Images from elsewhere, by a request in JSON: copied from another server, fetched from a URL, awaited from a client, or
+//! packed out of a root file system that the operator lends.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::named;
+use super::wire::{fingerprint, path_of, type_of};
+use super::wishes::New;
+use crate::api::lxd::Lxd;
+use crate::api::lxd::envelope::accepted;
+use crate::api::lxd::operations::{About, Progress, Purpose};
+use crate::error::{Error, Result};
+use crate::image::digest::hex;
+use crate::image::{Image, ImageKind, Protocol};
+use crate::registry::{Ask, Caller, Copied, Wishes, files_of, fingerprint_of};
+
+/// Whoever was asked to send an image has so long to begin.
+const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A request for a new image.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Request {
+    #[serde(flatten)]
+    new: New,
+    source: Option<Source>,
+    compression_algorithm: Option<String>,
+}
+
+/// Where it comes from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    r#type: String,
+    mode: Option<String>,
+    server: Option<String>,
+    protocol: Option<String>,
+    alias: Option<String>,
+    fingerprint: Option<String>,
+    certificate: Option<String>,
+    secret: Option<String>,
+    image_type: Option<String>,
+    project: Option<String>,
+    url: Option<String>,
+    name: Option<String>,
+}
+
+/// `POST /images` with JSON.
+pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, asked: Request) -> Result<HttpResponse> {
+    let wishes = asked.new.wishes()?;
+    let source = asked.source.ok_or_else(|| Error::invalid("Missing source in the request"))?;
+    match source.mode.as_deref().unwrap_or_default() {
+        "" | "pull" => {}
+        // Of what kind it is nobody says here: it is whatever is sent.
+        "push" => return awaited(lxd, caller, &asked.new, &source),
+        other => return Err(Error::invalid(format!("Invalid mode {other:?}: pull and push are known"))),
+    }
+    match source.r#type.as_str() {
+        "image" => pull(request, lxd, caller, wishes, &source),
+        "url" => {
+            let url = source.url.clone().filter(|url| !url.is_empty());
+            let url = url.ok_or_else(|| Error::invalid("Missing URL"))?;
+            let state = lxd.clone();
+            let who = caller.clone();
+            copy(request, lxd, caller, move |progress| async move {
+                state.registry.pull_url(&who, &url, &wishes, told(progress)).await
+            })
+        }
+        kind @ ("container" | "instance" | "virtual-machine" | "snapshot") => {
+            let name = source.name.as_deref().unwrap_or_default();
+            if kind == "snapshot" && !name.contains('/') {
+                return Err(Error::invalid("Not a snapshot"));
+            }
+            let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
+            let instance = lxd.registry.instance(name, packing)?;
+            let (state, who) = (lxd.clone(), caller.clone());
+            copy(request, lxd, caller, move |_| async move {
+                let image = state.registry.publish_instance(&who, instance, &wishes).await?;
+                Ok(Copied { image, is_new: true })
+            })
+        }
+        _ => Err(Error::invalid("Invalid images JSON: its source has no type that is known")),
+    }
+}
+
+fn pull(request: &HttpRequest, lxd: &Lxd, caller: &Caller, wishes: Wishes, source: &Source) -> Result<HttpResponse> {
+    let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+    let protocol = match text(&source.protocol) {
+        None => Protocol::Lxd,
+        Some(word) => Protocol::parse(&word).ok_or_else(|| Error::invalid(format!("Unknown protocol {word:?}")))?,
+    };
+    let kind = match text(&source.image_type) {
+        None => None,
+        Some(word) => match ImageKind::parse(&word) {
+            Some(kind @ (ImageKind::Container | ImageKind::VirtualMachine)) => Some(kind),
+            _ => return Err(Error::invalid(format!("Unknown image type {word:?}"))),
+        },
+    };
+    let ask = Ask {
+        server: text(&source.server).ok_or_else(|| Error::invalid("Missing server"))?,
+        protocol,
+        image: text(&source.alias).or_else(|| text(&source.fingerprint)).unwrap_or_default(),
+        certificate: text(&source.certificate),
+        secret: text(&source.secret),
+        kind,
+        architecture: None,
+        project: text(&source.project),
+    };
+    let (state, who) = (lxd.clone(), caller.clone());
+    copy(
+        request,
+        lxd,
+        caller,
+        move |progress| async move { state.registry.pull(&who, &ask, &wishes, told(progress)).await },
+    )
+}
+
+/// Tells how far a download is, in LXD's words.
+fn told(progress: Progress) -> impl Fn(u64, Option<u64>) {
+    let began = std::time::Instant::now();
+    move |bytes, of| {
+        let rate = bytes as f64 / began.elapsed().as_secs_f64().max(0.001) / 1_000_000.0;
+        let text = match of.filter(|of| *of > 0) {
+            Some(of) => format!("{}% ({rate:.2}MB/s)", (bytes.saturating_mul(100) / of).min(100)),
+            None => format!("{:.2}MB ({rate:.2}MB/s)", bytes as f64 / 1_000_000.0),
+        };
+        progress.say("download_progress", text);
+    }
+}
+
+/// Runs something that ends with an image.
+fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, work: W) -> Result<HttpResponse>
+where
+    W: FnOnce(Progress) -> F + 'static,
+    F: Future<Output = Result<Copied>> + 'static,
+{
+    let (state, requestor) = (lxd.clone(), lxd.requestor(request, caller));
+    let about = About::new("Downloading image").cancellable();
+    let operation = lxd.operations.run(caller, about, |progress| async move {
+        let Copied { image, is_new } = work(progress.clone()).await?;
+        progress.image(&fingerprint(&image));
+        if is_new {
+            let context = json!({ "type": type_of(&image) });
+            state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
+        }
+        Ok(said_of(&image))
+    })?;
+    Ok(accepted(&operation))
+}
+
+/// What an operation says of the image that it made. The size is a text, as LXD has it.
+fn said_of(image: &Image) -> Value {
+    let size: u64 = files_of(image).unwrap_or_default().iter().map(|file| file.size).sum();
+    json!({ "fingerprint": fingerprint(image), "size": size.to_string() })
+}
+
+/// An image that somebody else sends: he gets a secret for it.
+fn awaited(lxd: &Lxd, caller: &Caller, new: &New, source: &Source) -> Result<HttpResponse> {
+    let expected = source.fingerprint.clone().unwrap_or_default();
+    let known = fingerprint_of(&expected).map(|bytes| hex(&bytes));
+    let expected = known.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
+    let purpose = Purpose::Upload(json!({ "fingerprint": expected, "new": new }));
+    let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
+    Ok(accepted(&lxd.operations.token(caller, about, purpose, PUSH_LIFETIME)?))
+}
+
+/// `POST /images/FINGERPRINT/refresh`
+pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        let caller = lxd.trusted(&request)?;
+        let image = named(&request, &lxd, &caller).await?;
+        caller.may_change(&image)?;
+        let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
+        let about = About::new("Refreshing image").image(&fingerprint(&image)).cancellable();
+        let operation = lxd.operations.run(&caller, about, |progress| async move {
+            let Copied { image, is_new } = state.registry.refresh(&who, &image, told(progress)).await?;
+            if is_new {
+                state.events.lifecycle(&requestor, "image-refreshed", &path_of(&image), &Value::Null);
+            }
+            Ok(json!({ "refreshed": is_new }))
+        })?;
+        Ok(accepted(&operation))
+    })
+    .await
+}

@@ -1,0 +1,169 @@
+//! Images in bodies: one file, or a form with what describes an image and then its root. The answer comes when all bytes are
+//! here; whether they are an image is what the operation finds out.
+
+use std::time::Instant;
+
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::http::header;
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::wire::{path_of, type_of};
+use super::wishes::{New, of_headers};
+use crate::account::Secret;
+use crate::api::lxd::Lxd;
+use crate::api::lxd::envelope::accepted;
+use crate::api::lxd::error::not_authorized;
+use crate::api::lxd::operations::{About, Purpose};
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+use crate::http::headers::text;
+use crate::image::ImageKind;
+use crate::image::digest::hex;
+use crate::registry::{Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
+
+/// Who sends an image, and what it is to be.
+struct Sender {
+    who: Caller,
+    wishes: Wishes,
+    /// By which somebody who is not trusted may wait for the operation.
+    secret: Option<Secret>,
+}
+
+/// Whoever is trusted, or brings the secret of somebody who is and who has said what the image is to be.
+fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
+    let wishes = of_headers(request.headers())?;
+    let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        return Ok(Sender { who: lxd.trusted(request)?, wishes, secret: None });
+    };
+    let ticket = lxd.operations.take(given, |purpose| matches!(purpose, Purpose::Upload(_)));
+    let ticket = ticket.ok_or_else(not_authorized)?;
+    let Purpose::Upload(asked) = ticket.purpose else { return Err(not_authorized()) };
+    let who = lxd.renewed(&ticket.owner)?.ok_or_else(not_authorized)?;
+    let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
+    let asked: New = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
+    let Wishes { patch, .. } = asked.wishes()?;
+    let filename = wishes.patch.filename.clone();
+    let patch = crate::image::ImagePatch { filename: patch.filename.clone().or(filename), ..patch };
+    // Both have said what it is called: what was asked for is what counts.
+    let wishes = Wishes { patch, fingerprint: expected.or(wishes.fingerprint) };
+    Ok(Sender { who, wishes, secret: Some(Secret::random()?) })
+}
+
+/// An image in one file.
+pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) -> Result<HttpResponse> {
+    let sender = sender(request, lxd)?;
+    let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let claim = Claim { size, ..Claim::default() };
+    let mut bytes = body.chunks();
+    let taken = lxd.registry.take_in(&sender.who, None, claim, &mut bytes, |error| error, |_| {}).await;
+    if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
+        // The operation says it, after the body as always.
+        while let Some(chunk) = bytes.next().await {
+            chunk?;
+        }
+    }
+    finish(request, lxd, sender, taken)
+}
+
+/// An image in two files.
+pub(super) async fn split(request: &HttpRequest, lxd: &Lxd, payload: Payload) -> Result<HttpResponse> {
+    let mut sender = sender(request, lxd)?;
+    let mut form = Multipart::new(request.headers(), payload);
+    let taken = read_form(lxd, &mut sender, &mut form).await;
+    if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
+        drain(lxd, &mut form).await?;
+    }
+    finish(request, lxd, sender, taken)
+}
+
+fn broken(error: MultipartError) -> Error {
+    Error::new(Kind::Incomplete, "The form is malformed or ended before it was complete.").because(error.to_string())
+}
+
+fn invalid_form() -> Error {
+    Error::new(Kind::BadContent, "Invalid multipart image")
+}
+
+async fn next_part(lxd: &Lxd, form: &mut Multipart) -> Result<Option<Field>> {
+    let part = timeout(lxd.patience.idle, form.next()).await.map_err(|_| too_slow())?;
+    part.transpose().map_err(broken)
+}
+
+async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Result<Upload> {
+    let mut first =
+        next_part(lxd, form).await?.filter(|part| part.name() == Some("metadata")).ok_or_else(invalid_form)?;
+    let mut pace = Pace::new(lxd.patience, Instant::now());
+    let mut metadata = Vec::new();
+    while let Some(chunk) = pace.next(&mut first, broken).await? {
+        metadata.extend(chunk);
+        if metadata.len() > METADATA_BYTES_MAX {
+            let text = format!("What describes an image has at most {METADATA_BYTES_MAX} bytes.");
+            return Err(Error::new(Kind::TooLarge, text));
+        }
+    }
+    drop(first);
+    let mut root = next_part(lxd, form).await?.ok_or_else(invalid_form)?;
+    let kind = match root.name() {
+        Some("rootfs") => ImageKind::Container,
+        Some("rootfs.img") => ImageKind::VirtualMachine,
+        _ => return Err(invalid_form()),
+    };
+    let filename = root.content_disposition().and_then(|disposition| disposition.get_filename());
+    let filename = filename.filter(|name| !name.is_empty()).map(|name| Some(name.to_owned()));
+    sender.wishes.patch.filename = sender.wishes.patch.filename.take().or(filename);
+    let described = Some((Bytes::from(metadata), kind));
+    let upload = lxd.registry.take_in(&sender.who, described, Claim::default(), &mut root, broken, |_| {}).await?;
+    drop(root);
+    match next_part(lxd, form).await {
+        Ok(None) => Ok(upload),
+        Ok(Some(_)) => {
+            upload.abandon().await;
+            Err(invalid_form())
+        }
+        Err(error) => {
+            upload.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// Reads what is left of a form that is no image: a client may not listen before it has sent everything.
+async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
+    let mut pace = Pace::new(lxd.patience, Instant::now());
+    while let Some(mut part) = next_part(lxd, form).await? {
+        while pace.next(&mut part, broken).await?.is_some() {}
+    }
+    Ok(())
+}
+
+/// Hands what came to an operation. What is wrong with the request itself is said at once.
+fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload>) -> Result<HttpResponse> {
+    let taken = match taken {
+        Err(error) if error.kind() != Kind::BadContent => return Err(error),
+        taken => taken,
+    };
+    let Sender { who, wishes, secret } = sender;
+    let mut about = About::new("Downloading image");
+    if let Some(secret) = &secret {
+        about = about.metadata("secret", secret.reveal());
+    }
+    let (state, requestor) = (lxd.clone(), lxd.requestor(request, &who));
+    let operation = lxd.operations.run(&who, about, |progress| async move {
+        let sealed = taken?.seal().await?;
+        let fingerprint = hex(&sealed.fingerprint());
+        // Also of one that is here already: clients go on with that.
+        progress.say("fingerprint", fingerprint.as_str());
+        progress.say("size", sealed.size().to_string());
+        let image = sealed.publish(&wishes).await?;
+        progress.image(&fingerprint);
+        let context = json!({ "type": type_of(&image) });
+        state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
+        Ok(Value::Null)
+    })?;
+    Ok(accepted(&operation))
+}

@@ -1,0 +1,202 @@
+//! What clients want of images, as JSON or headers, in the core's terms.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header::HeaderMap;
+use actix_web::web::Payload;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::api::lxd::projects::DEFAULT;
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Body;
+use crate::http::query::pairs;
+use crate::image::{Image, ImagePatch, Timestamp, Visibility};
+use crate::registry::{Patience, Wishes, fingerprint_of};
+
+/// Largest body in JSON: an image with all that it may have is a tenth of it.
+pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// The JSON of a small body.
+///
+/// # Errors
+/// `Invalid` for something else; as [`Body::whole`].
+pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: Patience) -> Result<T> {
+    let bytes = Body::new(payload, patience).whole(JSON_BYTES_MAX).await?;
+    from_json(&bytes)
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let wrong = |error| Error::invalid(format!("Invalid JSON: {error}"));
+    // An object, and not the list of its values that would be taken for one.
+    let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;
+    T::deserialize(Value::Object(object)).map_err(wrong)
+}
+
+/// The names and descriptions of aliases in a request.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct NewAlias {
+    name: String,
+    description: Option<String>,
+}
+
+/// What is wanted of a new image, besides where it comes from.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct New {
+    public: bool,
+    auto_update: bool,
+    properties: Option<BTreeMap<String, String>>,
+    filename: Option<String>,
+    aliases: Option<Vec<NewAlias>>,
+    expires_at: Option<String>,
+    profiles: Option<Vec<String>>,
+}
+
+impl New {
+    /// In the core's terms.
+    ///
+    /// # Errors
+    /// `Invalid` moments and profiles.
+    pub(super) fn wishes(&self) -> Result<Wishes> {
+        check_profiles(self.profiles.as_deref())?;
+        let aliases = self.aliases.iter().flatten();
+        let aliases: BTreeMap<_, _> =
+            aliases.map(|alias| (alias.name.clone(), alias.description.clone().unwrap_or_default())).collect();
+        let patch = ImagePatch {
+            visibility: Some(if self.public { Visibility::Public } else { Visibility::Private }),
+            auto_update: Some(self.auto_update),
+            properties: set(self.properties.as_ref()),
+            filename: self.filename.clone().filter(|name| !name.is_empty()).map(Some),
+            aliases: (!aliases.is_empty()).then_some(aliases),
+            expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
+            ..ImagePatch::default()
+        };
+        Ok(Wishes { patch, fingerprint: None })
+    }
+}
+
+fn set(properties: Option<&BTreeMap<String, String>>) -> BTreeMap<String, Option<String>> {
+    properties.into_iter().flatten().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
+}
+
+/// What an upload's headers ask for. LXD and Incus have names of their own, and each overlooks the other's: here both count.
+///
+/// # Errors
+/// `Invalid` values.
+pub(super) fn of_headers(headers: &HeaderMap) -> Result<Wishes> {
+    let values = |name: &str| {
+        let families = [format!("x-lxd-{name}"), format!("x-incus-{name}")];
+        let all = families.into_iter().flat_map(|name| headers.get_all(name).cloned().collect::<Vec<_>>());
+        let texts = all.map(|value| value.to_str().map(ToOwned::to_owned));
+        texts.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| Error::invalid(format!("The {name} is no text.")))
+    };
+    let one = |name: &str| values(name).map(|values| values.into_iter().find(|value| !value.is_empty()));
+    let listed = |name: &str, key: &str| -> Result<Vec<String>> {
+        let all: Vec<_> = values(name)?.iter().map(|text| pairs(text)).collect::<Result<Vec<_>>>()?.concat();
+        Ok(all.into_iter().filter(|(name, _)| name == key).map(|(_, value)| value).collect())
+    };
+    let mut properties = BTreeMap::new();
+    for text in values("properties")? {
+        properties.extend(pairs(&text)?.into_iter().map(|(name, value)| (name, Some(value))));
+    }
+    let public = one("public")?.is_some_and(|text| is_true(&text));
+    let aliases: BTreeMap<_, _> = listed("aliases", "alias")?.into_iter().map(|name| (name, String::new())).collect();
+    let fingerprint = one("fingerprint")?.map(|text| {
+        fingerprint_of(&text).ok_or_else(|| Error::invalid("The fingerprint is no SHA-256 in lower-case hexadecimal."))
+    });
+    check_profiles(Some(&listed("profiles", "profile")?))?;
+    let patch = ImagePatch {
+        visibility: Some(if public { Visibility::Public } else { Visibility::Private }),
+        filename: one("filename")?.map(Some),
+        aliases: (!aliases.is_empty()).then_some(aliases),
+        properties,
+        ..ImagePatch::default()
+    };
+    Ok(Wishes { patch, fingerprint: fingerprint.transpose()? })
+}
+
+/// As LXD reads flags in headers.
+fn is_true(text: &str) -> bool {
+    ["1", "true", "yes", "on"].iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// There is one profile.
+fn check_profiles(profiles: Option<&[String]>) -> Result<()> {
+    match profiles.unwrap_or_default().iter().find(|name| *name != DEFAULT) {
+        Some(_) => Err(Error::invalid("Profile not found")),
+        None => Ok(()),
+    }
+}
+
+/// What a text says of an end: nothing, that there is none, or when.
+fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Error::invalid("A moment is written as in RFC 3339.");
+    let at: jiff::Timestamp = text.parse().map_err(wrong)?;
+    // LXD's "not set" is the first moment that its language knows, and its "never" that of the clock.
+    Ok(match at.as_second() {
+        i64::MIN..0 => None,
+        0 => Some(None),
+        _ => Some(Some(Timestamp(at.as_microsecond()))),
+    })
+}
+
+/// A change of an image.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Change {
+    public: Option<bool>,
+    auto_update: Option<bool>,
+    properties: Option<BTreeMap<String, String>>,
+    expires_at: Option<String>,
+    profiles: Option<Vec<String>>,
+}
+
+impl Change {
+    /// In the core's terms. `whole`: what is not named is to be as if it had never been set.
+    ///
+    /// # Errors
+    /// `Invalid` moments and profiles.
+    pub(super) fn patch(&self, image: &Image, whole: bool) -> Result<ImagePatch> {
+        check_profiles(self.profiles.as_deref())?;
+        let public = self.public.or(whole.then_some(false));
+        Ok(ImagePatch {
+            visibility: match public {
+                Some(true) => Some(Visibility::Public),
+                // Shared with some is not public either.
+                Some(false) if image.visibility == Visibility::Public => Some(Visibility::Private),
+                _ => None,
+            },
+            auto_update: self.auto_update.or(whole.then_some(false)),
+            properties: set(self.properties.as_ref()),
+            purge: whole,
+            expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
+            ..ImagePatch::default()
+        })
+    }
+}
+
+/// An alias, or what is to become of one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AliasFields {
+    pub(super) name: Option<String>,
+    pub(super) target: Option<String>,
+    pub(super) description: Option<String>,
+}
+
+impl AliasFields {
+    /// A field that has to be there.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(super) fn required<'a>(field: Option<&'a String>, name: &str) -> Result<&'a str> {
+        let missing = || Error::new(Kind::Invalid, format!("{name} is required"));
+        field.map(String::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)
+    }
+}

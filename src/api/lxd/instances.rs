@@ -1,0 +1,66 @@
+//! `/instances`: the root file systems that the operator lends. Nothing runs here; they are listed for clients that publish them.
+
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::envelope::{NEVER, sync};
+use super::{Lxd, at, part, recursive};
+
+use crate::image::bundle::kernel_name;
+
+/// Adds the routes. Older clients call them containers.
+pub(super) fn mount(app: &mut ServiceConfig) {
+    for kind in ["instances", "containers"] {
+        let list = move |request, lxd| list(request, lxd, kind);
+        app.service(at(&format!("/{kind}"), |at| at.route(web::get().to(list))));
+        app.service(at(&format!("/{kind}/{{name}}"), |at| at.route(web::get().to(show))));
+    }
+}
+
+/// One, as something that does not run.
+fn instance(name: &str) -> Value {
+    json!({
+        "name": name,
+        "description": "A root file system to be published",
+        "type": "container",
+        "status": "Stopped",
+        "status_code": 102,
+        "architecture": crate::registry::this_machine().map_or("", kernel_name),
+        "config": {},
+        "devices": {},
+        "expanded_config": {},
+        "expanded_devices": {},
+        "ephemeral": false,
+        "stateful": false,
+        "profiles": ["default"],
+        "created_at": NEVER,
+        "last_used_at": NEVER,
+        "location": "none",
+        "project": "default",
+    })
+}
+
+/// `GET /instances`
+async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str) -> HttpResponse {
+    lxd.answer(&request, async || {
+        lxd.trusted(&request)?;
+        let names = lxd.registry.instances();
+        Ok(match recursive(&request)? {
+            true => sync(&names.map(instance).collect::<Vec<_>>()),
+            false => sync(&names.map(|name| format!("/1.0/{kind}/{name}")).collect::<Vec<_>>()),
+        })
+    })
+    .await
+}
+
+/// `GET /instances/NAME`
+async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+    lxd.answer(&request, async || {
+        lxd.trusted(&request)?;
+        let name = part(&request, "name")?;
+        lxd.registry.instance(&name, "")?;
+        Ok(sync(&instance(&name)))
+    })
+    .await
+}

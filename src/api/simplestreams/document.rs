@@ -1,0 +1,207 @@
+//! The two documents, as LXD and Incus read them (their `shared/simplestreams` and Canonical's description of the format).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::image::digest::hex;
+use crate::image::query::{Direction, Filter, Query, Sort};
+use crate::image::{Architecture, Attr, Format, Image, ImageKind, Timestamp, Visibility};
+use crate::registry::{BundleFile, Caller, Registry, Role, Shown, files_of};
+
+/// Where the documents are, below the server's root.
+pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
+pub(super) const PRODUCTS_PATH: &str = "streams/v1/images.json";
+
+/// Records read together.
+const PAGE: usize = 256;
+
+/// The products: one for each image. An alias stands for one image here, and in this format for the newest version of a
+/// product, so images that are versions of each other for their makers are products of their own.
+#[derive(Serialize)]
+pub(super) struct Products {
+    content_id: &'static str,
+    datatype: &'static str,
+    format: &'static str,
+    products: BTreeMap<String, Product>,
+}
+
+#[derive(Serialize)]
+struct Product {
+    aliases: String,
+    arch: &'static str,
+    os: String,
+    release: String,
+    release_title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    support_eol: Option<String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    requirements: Map<String, Value>,
+    versions: BTreeMap<String, Version>,
+}
+
+#[derive(Serialize)]
+struct Version {
+    items: BTreeMap<&'static str, Map<String, Value>>,
+}
+
+impl Products {
+    pub(super) fn into_json(self) -> Result<Vec<u8>> {
+        serde_json::to_vec(&self).map_err(Error::internal)
+    }
+}
+
+/// The document that says where the products are.
+pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
+    let names: Vec<_> = products.products.keys().collect();
+    let images = json!({
+        "datatype": products.datatype,
+        "path": PRODUCTS_PATH,
+        "format": products.format,
+        "products": names,
+    });
+    serde_json::to_vec(&json!({ "format": "index:1.0", "index": { "images": images } })).map_err(Error::internal)
+}
+
+/// The public images.
+pub(super) async fn products(registry: &Registry) -> Result<Products> {
+    let public = Filter::spelled(Attr::Visibility, Visibility::Public.name());
+    let (sort, mut after) = (Sort::by(Attr::Fingerprint, Direction::Ascending), None);
+    let mut products = BTreeMap::new();
+    loop {
+        let filter = Registry::bundles().and(public.clone());
+        let query = Query { filter, sort: sort.clone(), limit: PAGE, after };
+        let page = registry.list(&Caller::Anonymous, Shown::default(), query).await?;
+        products.extend(page.images.iter().filter_map(product));
+        after = page.next;
+        if after.is_none() {
+            return Ok(Products {
+                content_id: "images",
+                datatype: "image-downloads",
+                format: "products:1.0",
+                products,
+            });
+        }
+    }
+}
+
+/// An image as a product, if it can be one.
+fn product(image: &Image) -> Option<(String, Product)> {
+    let fingerprint = hex(&image.fingerprint()?);
+    let property = |name: &str| image.properties.get(name).filter(|value| !value.is_empty()).cloned();
+    let arch = debian_name(image.architecture?);
+    let os = property("os").or_else(|| image.name.clone()).unwrap_or_else(|| "image".to_owned());
+    let release = property("release").unwrap_or_default();
+    let variant = property("variant");
+    let requirements = image.properties.iter().filter_map(|(name, value)| {
+        Some((name.strip_prefix("requirements.")?.to_owned(), Value::String(value.clone())))
+    });
+    let items = items(image, &fingerprint)?;
+    // Names have colons between their parts; what is in a part must not look like one.
+    let part = |text: &str| text.to_lowercase().replace([':', ' '], "-");
+    let name = format!(
+        "{}:{}:{}:{arch}:{}",
+        part(&os),
+        part(&release),
+        part(variant.as_deref().unwrap_or("default")),
+        &fingerprint[..12]
+    );
+    let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
+    let product = Product {
+        aliases: aliases(image),
+        arch,
+        release_title: property("release_title").unwrap_or_else(|| release.clone()),
+        os,
+        release,
+        variant,
+        version: property("version"),
+        support_eol: image.expires_at.and_then(|at| moment("%Y-%m-%d", at)),
+        requirements: requirements.collect(),
+        versions: [(moment("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
+    };
+    Some((name, product))
+}
+
+/// The names of an image; of a disk without any, the one that it has in other protocols. Commas stand between them: one with a
+/// comma can't be told.
+fn aliases(image: &Image) -> String {
+    let name = image.name.as_ref().filter(|_| image.aliases.is_empty() && image.offer.is_some_and(|offer| offer.made));
+    let all = image.aliases.keys().chain(name).filter(|alias| !alias.contains(','));
+    all.map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn moment(format: &str, at: Timestamp) -> Option<String> {
+    let at = jiff::Timestamp::from_microsecond(at.0).ok()?;
+    Some(at.strftime(format).to_string())
+}
+
+/// What a file is called in its URL.
+pub(super) fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Unified => "combined.tar",
+        Role::Metadata => "metadata.tar",
+        Role::Rootfs => "rootfs",
+        Role::Disk => "disk.qcow2",
+    }
+}
+
+/// The files of an image. LXD and Incus have names of their own for what describes it, and take no notice of the other's.
+fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<String, Value>>> {
+    let files = files_of(image).ok()?;
+    let item = |ftype: &str, file: &BundleFile| -> Option<Map<String, Value>> {
+        let path = format!("streams/v1/files/{fingerprint}/{}", name_of(file.role));
+        let item = json!({ "ftype": ftype, "path": path, "size": file.size, "sha256": hex(&file.sha256?) });
+        if let Value::Object(item) = item { Some(item) } else { None }
+    };
+    let mut items = BTreeMap::new();
+    match &files[..] {
+        [unified] if image.kind == Some(ImageKind::VirtualMachine) => {
+            // Only a newer Incus can be told that this is a machine; all others would take it for a container.
+            let mut combined = item("incus_combined.tar.gz", unified)?;
+            combined.insert("combined_type".into(), ImageKind::VirtualMachine.name().into());
+            items.insert("incus_combined.tar.gz", combined);
+        }
+        [unified] => {
+            for ftype in ["lxd_combined.tar.gz", "incus_combined.tar.gz"] {
+                items.insert(ftype, item(ftype, unified)?);
+            }
+        }
+        [metadata, root] => {
+            let (ftype, combined) = match (root.role, image.format) {
+                (Role::Disk, _) => ("disk-kvm.img", "combined_disk-kvm-img_sha256"),
+                (_, Some(Format::Squashfs)) => ("squashfs", "combined_squashfs_sha256"),
+                _ => ("root.tar.xz", "combined_rootxz_sha256"),
+            };
+            for name in ["lxd.tar.xz", "incus.tar.xz"] {
+                let mut described = item(name, metadata)?;
+                described.insert(combined.into(), fingerprint.into());
+                items.insert(name, described);
+            }
+            items.insert(ftype, item(ftype, root)?);
+        }
+        _ => return None,
+    }
+    Some(items)
+}
+
+/// What Debian calls a processor, as these documents always have.
+fn debian_name(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::I386 => "i386",
+        Architecture::X86_64 => "amd64",
+        Architecture::Aarch64 => "arm64",
+        Architecture::Armv7l => "armhf",
+        Architecture::Ppc64le => "ppc64el",
+        Architecture::Riscv64 => "riscv64",
+        Architecture::S390x => "s390x",
+        Architecture::Armv6l => "armel",
+        Architecture::Ppc64 => "ppc64",
+        Architecture::Loongarch64 => "loong64",
+    }
+}

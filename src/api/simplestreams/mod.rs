@@ -1,0 +1,226 @@
+//! Simplestreams: the public images as two documents and the files that they name, for LXD and Incus and for tools that mirror.
+//!
+//! Read-only, and made of the catalogue as it is at the moment: nothing has to be generated. Their clients know no accounts
+//! but may have a user name and a password in the server's URL.
+
+mod document;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+use self::document::{INDEX_PATH, PRODUCTS_PATH};
+use super::auth::AuthRules;
+use crate::blob::Buffers;
+use crate::error::{Error, Kind, Result};
+use crate::http::conditional::{Facts, Verdict, judge};
+use crate::http::deliver::{Origin, deliver_from};
+use crate::http::headers::text;
+use crate::image::digest::hex;
+use crate::registry::{Caller, Registry, files_of, fingerprint_of};
+
+/// What the handlers need.
+#[derive(Debug, Clone)]
+pub struct Simplestreams {
+    /// The service.
+    pub registry: Arc<Registry>,
+    /// Who may read.
+    pub auth: AuthRules,
+    /// For bytes on their way out.
+    pub buffers: Buffers,
+    documents: Arc<Mutex<Option<Documents>>>,
+}
+
+/// Both documents, of one version of the catalogue.
+#[derive(Debug, Clone)]
+struct Documents {
+    version: u64,
+    index: Rendered,
+    products: Rendered,
+}
+
+/// A document as it goes out.
+#[derive(Debug, Clone)]
+struct Rendered {
+    plain: Bytes,
+    gzip: Bytes,
+    etag: String,
+}
+
+impl Rendered {
+    fn new(plain: Vec<u8>) -> Result<Self> {
+        // Lists compress tenfold at any level; the lowest costs the least.
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let gzip = gzip.write_all(&plain).and_then(|()| gzip.finish()).map_err(Error::internal)?;
+        let etag = hex(&Sha256::digest(&plain)[..16]);
+        Ok(Self { plain: plain.into(), gzip: gzip.into(), etag })
+    }
+
+    fn answer(&self, request: &HttpRequest) -> Result<HttpResponse> {
+        let zipped = accepts_gzip(request);
+        // Two encodings are two representations: a cache must not take one for the other.
+        let etag = format!("\"{}{}\"", self.etag, if zipped { "-gzip" } else { "" });
+        let facts = Facts { etag: Some(etag.clone()), modified_s: None, size: None };
+        let verdict = judge(request.headers(), &facts);
+        let mut response = match verdict {
+            Verdict::Failed => return Err(Error::new(Kind::Precondition, "The document is another by now.")),
+            Verdict::NotModified => HttpResponse::NotModified(),
+            _ => HttpResponse::Ok(),
+        };
+        response.insert_header((header::ETAG, etag)).insert_header((header::VARY, "Accept-Encoding"));
+        // It may change at any moment, and asking whether it did is cheap.
+        response.insert_header((header::CACHE_CONTROL, "no-cache"));
+        if verdict == Verdict::NotModified {
+            return Ok(response.finish());
+        }
+        response.content_type("application/json");
+        if zipped {
+            response.insert_header((header::CONTENT_ENCODING, "gzip"));
+        }
+        Ok(response.body(if zipped { self.gzip.clone() } else { self.plain.clone() }))
+    }
+}
+
+/// Whether the client takes gzip. Nobody weighs encodings against each other in earnest: naming it is enough, `q=0` is not.
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    text(request.headers(), header::ACCEPT_ENCODING).is_some_and(|list| {
+        list.split(',').any(|item| {
+            let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+            let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0f32));
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        })
+    })
+}
+
+impl Simplestreams {
+    /// Over a service.
+    pub fn new(registry: Arc<Registry>, auth: AuthRules, buffers: Buffers) -> Self {
+        Self { registry, auth, buffers, documents: Arc::default() }
+    }
+
+    /// Whether somebody may read: everybody where everybody may read public images, and else who has the keys of an account.
+    fn admit(&self, request: &HttpRequest) -> Result<()> {
+        let unknown = || Error::new(Kind::Unauthenticated, "This needs the keys of an account.");
+        let Some(given) = text(request.headers(), header::AUTHORIZATION) else {
+            let open = self.auth.is_open()? || self.auth.public_read;
+            return if open { Ok(()) } else { Err(unknown()) };
+        };
+        let pair = given.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair.trim()).ok());
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(unknown)?;
+        let (name, secret) = pair.split_once(':').ok_or_else(unknown)?;
+        if self.auth.is_open()? {
+            return Ok(());
+        }
+        self.auth.accounts.with_keys(name, secret)?.map(drop).ok_or_else(unknown)
+    }
+
+    /// The documents of the catalogue as it is. They are made once for each of its versions.
+    async fn documents(&self) -> Result<Documents> {
+        let version = self.registry.version()?;
+        let known = self.documents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.version == version) {
+            return Ok(known);
+        }
+        let products = document::products(&self.registry).await?;
+        let index = Rendered::new(document::index(&products)?)?;
+        let made = Documents { version, index, products: Rendered::new(products.into_json()?)? };
+        *self.documents.lock().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// Adds the routes.
+pub fn mount(app: &mut ServiceConfig, state: &Simplestreams) {
+    // Kinds of request that are not here are not found, as with any web server of files.
+    let get = || web::route().guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head()));
+    let scope = web::scope("/streams/v1")
+        .app_data(web::Data::new(state.clone()))
+        .route("/{document}.json", get().to(read_document))
+        .route("/files/{fingerprint}/{name}", get().to(read_file));
+    app.service(scope);
+}
+
+async fn read_document(request: HttpRequest, state: web::Data<Simplestreams>, name: web::Path<String>) -> HttpResponse {
+    let answer = async {
+        state.admit(&request)?;
+        let path = format!("streams/v1/{name}.json");
+        let documents = state.documents().await?;
+        match path.as_str() {
+            INDEX_PATH => documents.index.answer(&request),
+            PRODUCTS_PATH => documents.products.answer(&request),
+            _ => Err(Error::new(Kind::NotFound, "There is no such document.")),
+        }
+    };
+    answer.await.unwrap_or_else(|error| refusal(&error))
+}
+
+async fn read_file(
+    request: HttpRequest,
+    state: web::Data<Simplestreams>,
+    path: web::Path<(String, String)>,
+) -> HttpResponse {
+    let answer = async {
+        state.admit(&request)?;
+        let (fingerprint, name) = path.into_inner();
+        let nothing = || Error::new(Kind::NotFound, "There is no such file.");
+        let fingerprint = fingerprint_of(&fingerprint).ok_or_else(nothing)?;
+        let image = state.registry.published(&fingerprint).await.map_err(|_| nothing())?;
+        let file = files_of(&image)?.into_iter().find(|file| document::name_of(file.role) == name);
+        let file = file.ok_or_else(nothing)?;
+        let modified = image.uploaded_at.unwrap_or(image.created_at);
+        let facts = Facts {
+            etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
+            modified_s: Some(modified.seconds()),
+            size: Some(file.size),
+        };
+        let whole = image.id;
+        let registry = Arc::clone(&state.registry);
+        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file) };
+        let answer = deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await?;
+        state.registry.touch(whole);
+        Ok(answer)
+    };
+    answer.await.unwrap_or_else(|error| refusal(&error))
+}
+
+/// No form of errors is agreed on here: the status says it to programs, a line of text to people.
+fn refusal(error: &Error) -> HttpResponse {
+    let status = match error.kind() {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
+        Kind::Conflict | Kind::AlreadyExists => StatusCode::CONFLICT,
+        Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Upstream => StatusCode::BAD_GATEWAY,
+        Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::Invalid
+        | Kind::TooLarge
+        | Kind::TooMany
+        | Kind::MediaType
+        | Kind::BadContent
+        | Kind::Unsupported
+        | Kind::DigestMismatch
+        | Kind::Incomplete
+        | Kind::TooSlow => StatusCode::BAD_REQUEST,
+    };
+    if error.kind() == Kind::Internal {
+        log::error!("{error}: {}", error.causes());
+    }
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"visor\"")));
+    }
+    response.content_type("text/plain; charset=utf-8").body(format!("{error}\n"))
+}

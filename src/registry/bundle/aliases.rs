@@ -1,0 +1,144 @@
+//! Names that stand for images. One stands for one image at a time, whosever it is, and moves from one to another in a single
+//! step.
+
+use super::super::{Caller, Registry};
+use crate::catalog::{Amend, not_found};
+use crate::error::{Error, Kind, Result};
+use crate::image::change::check;
+use crate::image::{Image, ImageId};
+
+/// An alias, and what it stands for.
+#[derive(Debug, Clone)]
+pub struct Alias {
+    /// Its name.
+    pub name: String,
+    /// What somebody said about it.
+    pub description: String,
+    /// The image.
+    pub image: Image,
+}
+
+impl Registry {
+    /// An alias.
+    ///
+    /// # Errors
+    /// `NotFound`, also for one of an image that the caller may not know of.
+    pub async fn alias(&self, who: &Caller, name: &str) -> Result<Alias> {
+        let image = self.by_alias(who, name).await?;
+        let description = image.aliases.get(name).cloned().unwrap_or_default();
+        Ok(Alias { name: name.to_owned(), description, image })
+    }
+
+    /// Lets a name stand for an image.
+    ///
+    /// # Errors
+    /// `NotFound` image, `Forbidden`; `AlreadyExists`; `Invalid` name or description, `TooMany` of one image.
+    pub async fn add_alias(&self, who: &Caller, id: ImageId, name: &str, description: &str) -> Result<Image> {
+        self.check_free(who, name).await?;
+        let (name, description) = (name.to_owned(), description.to_owned());
+        let add = amended(who, move |image| {
+            image.aliases.insert(name.clone(), description.clone());
+            Ok(())
+        });
+        self.catalog.amend(id, add).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// Lets an alias stand for another image, or says something else about it. `expect` is shown it as it is, and may refuse.
+    ///
+    /// # Errors
+    /// As [`Registry::add_alias`]; `NotFound` alias, what `expect` says.
+    pub async fn change_alias(
+        &self,
+        who: &Caller,
+        name: &str,
+        target: Option<ImageId>,
+        description: Option<&str>,
+        expect: impl Fn(&Alias) -> Result<()>,
+    ) -> Result<Image> {
+        let alias = self.alias(who, name).await?;
+        // The name of a disk is changed where it was given.
+        if !alias.image.aliases.contains_key(name) {
+            return Err(unknown());
+        }
+        expect(&alias)?;
+        let target = target.unwrap_or(alias.image.id);
+        let description = description.unwrap_or(&alias.description).to_owned();
+        let put = {
+            let name = name.to_owned();
+            amended(who, move |image| {
+                image.aliases.insert(name.clone(), description.clone());
+                Ok(())
+            })
+        };
+        if target == alias.image.id {
+            return self.catalog.amend(target, put).await?.ok_or_else(|| not_found(target));
+        }
+        let take = removal(who, name);
+        let moved = self.catalog.amend_together(vec![(alias.image.id, take), (target, Box::new(put))]);
+        moved.await?.ok_or_else(|| not_found(target))
+    }
+
+    /// Gives an alias another name.
+    ///
+    /// # Errors
+    /// As [`Registry::add_alias`]; `NotFound` alias.
+    pub async fn rename_alias(&self, who: &Caller, name: &str, new: &str) -> Result<()> {
+        let alias = self.alias(who, name).await?;
+        if name != new {
+            self.check_free(who, new).await?;
+        }
+        let (old, new, id) = (name.to_owned(), new.to_owned(), alias.image.id);
+        let rename = amended(who, move |image| {
+            let description = image.aliases.remove(&old).ok_or_else(unknown)?;
+            image.aliases.insert(new.clone(), description);
+            Ok(())
+        });
+        self.catalog.amend(id, rename).await.map(drop)
+    }
+
+    /// Whether a name stands for nothing yet, as far as the caller may know; the catalogue has the last word.
+    async fn check_free(&self, who: &Caller, name: &str) -> Result<()> {
+        match self.by_alias(who, name).await {
+            Ok(image) if image.aliases.contains_key(name) => {
+                let text = format!("Alias \"{}\" already exists", name.escape_default());
+                Err(Error::new(Kind::AlreadyExists, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an alias. Its image stays.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub async fn remove_alias(&self, who: &Caller, name: &str) -> Result<Image> {
+        let alias = self.alias(who, name).await?;
+        self.catalog.amend(alias.image.id, removal(who, name)).await?;
+        Ok(alias.image)
+    }
+}
+
+/// The answer to a name that stands for nothing that the caller may know of.
+pub(super) fn unknown() -> Error {
+    Error::new(Kind::NotFound, "Image alias not found")
+}
+
+fn amended(
+    who: &Caller,
+    change: impl Fn(&mut Image) -> Result<()> + Send + 'static,
+) -> impl Fn(&Image) -> Result<Option<Image>> + Send + 'static {
+    let who = who.clone();
+    move |row| {
+        who.may_change(row)?;
+        let mut image = row.clone();
+        change(&mut image)?;
+        check(&image)?;
+        Ok(Some(image))
+    }
+}
+
+/// Takes a name from an image that has it.
+fn removal(who: &Caller, name: &str) -> Amend {
+    let name = name.to_owned();
+    Box::new(amended(who, move |image| image.aliases.remove(&name).map(drop).ok_or_else(unknown)))
+}

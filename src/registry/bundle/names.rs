@@ -1,0 +1,101 @@
+//! Finding images by what LXD and Incus call them.
+
+use std::ops::Bound;
+
+use super::super::{Caller, Registry, Shown};
+use super::aliases::unknown;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::from_hex;
+use crate::image::query::{Direction, Filter, Query, Sort};
+use crate::image::{Attr, Image, Status, Value};
+
+/// Images of the same fingerprint, or of one that begins the same, that are looked at: more tell nothing new.
+const NAMESAKES_MAX: usize = 16;
+
+/// The fingerprint that a text spells in full, in lower case as it is written everywhere.
+pub fn fingerprint_of(text: &str) -> Option<[u8; 32]> {
+    from_hex(text).filter(|_| is_prefix(text))
+}
+
+fn is_prefix(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// One text for what is not there and for what is somebody else's.
+pub(super) fn no_image() -> Error {
+    Error::new(Kind::NotFound, "Image not found")
+}
+
+impl Registry {
+    /// All images that LXD and Incus may know of, as a filter: those with bytes and a fingerprint.
+    pub fn bundles() -> Filter {
+        let named = Filter::Within(Attr::Fingerprint, Bound::Unbounded, Bound::Unbounded);
+        named.and(Filter::spelled(Attr::Status, Status::Available.word()))
+    }
+
+    /// Those that an alias stands for.
+    pub fn aliased() -> Filter {
+        Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::bundles())
+    }
+
+    /// The image whose fingerprint begins with `prefix`. Of several with the same one it is the caller's own, or the oldest.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when it may be several.
+    pub async fn by_fingerprint(&self, who: &Caller, prefix: &str) -> Result<Image> {
+        // What can't be the beginning of one begins none: `%` is no pattern here.
+        if !is_prefix(prefix) {
+            return Err(no_image());
+        }
+        let text = |text: String| Value::Text(text.into());
+        let (low, high) = (text(prefix.to_owned()), text(format!("{prefix}g")));
+        let beginning = Filter::Within(Attr::Fingerprint, Bound::Included(low), Bound::Excluded(high));
+        let filter = beginning.and(Self::bundles()).and(who.listed(Shown { community: true, member_status: None }));
+        let sort = Sort::by(Attr::CreatedAt, Direction::Ascending);
+        let found = self.catalog.list(&Query { filter, sort, limit: NAMESAKES_MAX, after: None }).await?.images;
+        let oldest = found.first().ok_or_else(no_image)?;
+        if found.iter().any(|image| image.fingerprint() != oldest.fingerprint()) {
+            return Err(Error::invalid("More than one image matches"));
+        }
+        let own = found.iter().find(|image| image.owner.as_deref() == who.account());
+        Ok(own.unwrap_or(oldest).clone())
+    }
+
+    /// The image that an alias stands for; or the disk of this name, if it came through a protocol that knows names, and there is
+    /// one.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn by_alias(&self, who: &Caller, alias: &str) -> Result<Image> {
+        let filter = Filter::Alias(alias.to_owned()).and(Self::bundles());
+        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+        match self.catalog.list(&query).await?.images.pop() {
+            Some(image) if who.sees(&image) => Ok(image),
+            Some(_) => Err(unknown()),
+            None => self.by_disk_name(who, alias).await,
+        }
+    }
+
+    /// The image that a text names in either way: clients put an alias where a fingerprint belongs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when it may be several.
+    pub async fn by_name(&self, who: &Caller, name: &str) -> Result<Image> {
+        match self.by_alias(who, name).await {
+            Err(error) if error.kind() == Kind::NotFound => self.by_fingerprint(who, name).await,
+            found => found,
+        }
+    }
+
+    async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {
+        let named = Filter::Equals(Attr::Name, Value::Text(name.to_owned().into())).and(Self::bundles());
+        let filter = named.and(who.listed(Shown::default()));
+        let query = Query { filter, sort: Sort::default(), limit: NAMESAKES_MAX, after: None };
+        let found = self.catalog.list(&query).await?.images;
+        let mut disks = found.into_iter().filter(|image| image.offer.is_some_and(|offer| offer.made));
+        match (disks.next(), disks.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(unknown()),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Copies of images that other servers have.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::super::upload::Upload;
+use super::super::{Caller, Claim, Registry};
+use super::Wishes;
+use super::receive::METADATA_BYTES_MAX;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Architecture, Image, ImageKind, ImagePatch, UpdateSource, Visibility};
+use crate::upstream::{Ask, Download, Found, Parcel, Part, Push};
+
+/// A copy that was asked for.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// The image, as it is here.
+    pub image: Image,
+    /// Whether it was not here before.
+    pub is_new: bool,
+}
+
+impl Registry {
+    /// Copies an image from another server. What is here already is not copied again: it only gets the aliases and the
+    /// visibility that are wanted. `seen` is told how many bytes came so far, and of how many.
+    ///
+    /// # Errors
+    /// As [`crate::upstream::Upstream::find`], [`Registry::take_in`] and [`super::Sealed::publish`].
+    pub async fn pull(
+        self: &Arc<Self>,
+        who: &Caller,
+        ask: &Ask,
+        wanted: &Wishes,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        who.known()?;
+        let found = self.upstream.find(ask).await?;
+        if let Some(image) = self.known_as(who, &found.fingerprint).await? {
+            let image = self.welcome(who, image, &wanted.patch).await?;
+            return Ok(Copied { image, is_new: false });
+        }
+        let mut download = self.upstream.download(ask, &found).await?;
+        let (upload, _) = self.fetch_files(who, &mut download, found.kind, |count| seen(count, found.size)).await?;
+        let mut patch = facts(ask, &found).then(wanted.patch.clone());
+        // What a fingerprint stands for never changes.
+        patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
+        let wanted = Wishes { patch, fingerprint: Some(found.fingerprint) };
+        let image = upload.seal().await?.publish(&wanted).await?;
+        Ok(Copied { image, is_new: true })
+    }
+
+    /// Gives an image that was here before what a copy of it was to have.
+    async fn welcome(&self, who: &Caller, image: Image, wanted: &ImagePatch) -> Result<Image> {
+        let visibility = wanted.visibility.filter(|wished| *wished == Visibility::Public);
+        if wanted.aliases.as_ref().is_none_or(|aliases| aliases.is_empty()) && visibility.is_none() {
+            return Ok(image);
+        }
+        let make = |image: &Image| {
+            let mut aliases = image.aliases.clone();
+            aliases.extend(wanted.aliases.clone().unwrap_or_default());
+            Ok(ImagePatch { aliases: Some(aliases), visibility, ..ImagePatch::default() })
+        };
+        self.edit(who, image.id, make).await
+    }
+
+    async fn fetch_files(
+        self: &Arc<Self>,
+        who: &Caller,
+        download: &mut Download,
+        kind: ImageKind,
+        seen: impl Fn(u64),
+    ) -> Result<(Upload, String)> {
+        let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let mut file = download.next_file().await?.ok_or_else(lies)?;
+        let mut metadata = None;
+        if file.part == Part::Metadata {
+            metadata = Some(small(download).await?);
+            file = download.next_file().await?.ok_or_else(lies)?;
+        }
+        let metadata = match (metadata, file.part) {
+            (None, Part::Whole) => None,
+            (Some(bytes), Part::Rootfs) => Some((bytes, kind)),
+            _ => return Err(lies()),
+        };
+        let claim = Claim { size: file.size, ..Claim::default() };
+        let upload = self.take_in(who, metadata, claim, &mut download.chunks(), |error| error, seen).await?;
+        Ok((upload, file.name))
+    }
+
+    /// Gives an image to another server.
+    ///
+    /// # Errors
+    /// As [`crate::upstream::Upstream::push`].
+    pub async fn push(&self, to: &Push, parcel: Parcel) -> Result<()> {
+        self.upstream.push(to, parcel).await
+    }
+
+    /// Brings in a unified image that a URL names by headers.
+    ///
+    /// # Errors
+    /// As [`Registry::pull`].
+    pub async fn pull_url(
+        self: &Arc<Self>,
+        who: &Caller,
+        url: &str,
+        wanted: &Wishes,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        who.known()?;
+        let host = crate::upstream::this_machine();
+        // What such a machine runs as well.
+        let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
+        let architectures: Vec<_> = host.into_iter().chain(also).collect();
+        let answer = self.upstream.ask_url(url, &architectures).await?;
+        if let Some(image) = self.known_as(who, &answer.sha256).await? {
+            let image = self.welcome(who, image, &wanted.patch).await?;
+            return Ok(Copied { image, is_new: false });
+        }
+        let mut download = self.upstream.download_url(&answer).await?;
+        let unified = ImageKind::Container;
+        let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
+        let mut patch = wanted.patch.clone();
+        patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
+        let image = upload.seal().await?.publish(&Wishes { patch, fingerprint: Some(answer.sha256) }).await?;
+        Ok(Copied { image, is_new: true })
+    }
+}
+
+/// All of a file that has to be small.
+async fn small(download: &mut Download) -> Result<Bytes> {
+    let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend(chunk?);
+        if bytes.len() > METADATA_BYTES_MAX {
+            return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// What the other server says of an image.
+fn facts(ask: &Ask, found: &Found) -> ImagePatch {
+    let source = found.by_alias.then(|| UpdateSource {
+        server: ask.server.clone(),
+        protocol: ask.protocol,
+        alias: ask.image.clone(),
+        certificate: ask.certificate.clone().filter(|text| !text.is_empty()),
+        kind: ask.kind,
+        checked_at: None,
+        error: None,
+    });
+    ImagePatch {
+        kind: Some(Some(found.kind)),
+        architecture: Some(Some(found.architecture)),
+        built_at: found.created_at.map(Some),
+        expires_at: Some(found.expires_at),
+        filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
+        properties: found.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
+        purge: true,
+        update_source: Some(source),
+        ..ImagePatch::default()
+    }
+}
