@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use super::super::download::{File, Listed, Part};
 use super::super::server::file_name;
 use super::super::{Ask, Files, Found, lxd};
-use super::products::{Build, Item, Product, Products, Version, built_at};
+use super::products::{Build, Document, Item, Product, Version, built_at, each};
 use crate::image::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
 
@@ -53,7 +53,7 @@ impl Wanted {
     }
 
     /// Whether a product has the name that is asked for, alone or with its architecture behind it.
-    fn names(&self, product: &Product) -> bool {
+    fn names(&self, product: &Product<'_>) -> bool {
         let arch = product.arch.as_deref().unwrap_or_default();
         let with_arch = self.name.strip_suffix(arch).and_then(|rest| rest.strip_suffix('/'));
         product.aliases().any(|alias| alias == self.name || with_arch == Some(alias))
@@ -65,12 +65,18 @@ pub fn this_machine() -> Option<Architecture> {
     Architecture::parse(rustix::system::uname().machine().to_str().ok()?)
 }
 
-/// By what the images of one product are sorted, as LXD does: what was meant, the newest build, the best files. The last only
-/// makes it certain.
-type Within<'a> = ((u8, u8), Reverse<&'a str>, usize, [u8; 32]);
-
-/// By what the best images of all products are sorted: what was meant, then the names of the system, then as above.
+/// By what the best images of all products are sorted, as LXD does: what was meant, the names of the system, the newest build,
+/// the best files. The last only makes it certain.
 type Among = ((u8, u8), [(bool, String); 3], Reverse<String>, Architecture, usize, [u8; 32]);
+
+/// Why there is nothing to choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// There is no such image.
+    Nothing,
+    /// The beginning of a fingerprint is that of several.
+    Several,
+}
 
 /// The choice as far as it has been made.
 pub(super) struct Choice {
@@ -86,105 +92,108 @@ impl Choice {
         Self { wanted, by_alias: None, by_fingerprint: None, ambiguous: false }
     }
 
-    /// Looks through a document. Whatever it lists, no more is made up than one image of a product.
+    /// Looks through a document.
     pub(super) fn look(&mut self, document: &[u8]) -> serde_json::Result<()> {
-        let document: Products = serde_json::from_slice(document)?;
-        for product in document.products.values() {
-            let Some(architecture) = product.architecture() else { continue };
-            let named = self.wanted.names(product);
-            if !named && self.wanted.prefix.is_none() {
-                continue;
+        let document: Document<'_> = serde_json::from_slice(document)?;
+        each(document.products, |_, product| self.look_at(&serde_json::from_str(product.get())?))
+    }
+
+    /// Looks through the builds of a product. Only the best of them is compared with those of other products: between
+    /// themselves, the names of the system make no difference.
+    fn look_at(&mut self, product: &Product<'_>) -> serde_json::Result<()> {
+        let named = self.wanted.names(product);
+        let (Some(architecture), Some(versions)) = (product.architecture(), product.versions) else { return Ok(()) };
+        if !named && self.wanted.prefix.is_none() {
+            return Ok(());
+        }
+        let mut best: Option<((u8, u8), Offer)> = None;
+        each(versions, |serial, version| {
+            if built_at(&serial).is_none() {
+                return Ok(());
             }
-            let mut best: Option<(Within<'_>, Offer<'_>)> = None;
-            let versions = product.versions.iter().filter(|(serial, _)| built_at(serial).is_some());
-            for (serial, version) in versions {
-                for build in version.builds() {
-                    let offer = Offer { product, architecture, serial, version, build };
-                    self.match_fingerprint(&offer);
-                    let Some(distance) = self.wanted.distance(offer.build.kind, architecture).filter(|_| named) else {
-                        continue;
-                    };
-                    let order = (distance, Reverse(serial.as_str()), offer.build.rank, offer.build.fingerprint);
-                    if best.as_ref().is_none_or(|(best, _)| order < *best) {
-                        best = Some((order, offer));
-                    }
+            let version: Version = serde_json::from_str(version.get())?;
+            for build in version.builds() {
+                let label = version.label.clone().unwrap_or_default();
+                let offer = Offer { serial: serial.clone(), label, architecture, build };
+                self.match_fingerprint(product, &offer);
+                let distance = self.wanted.distance(offer.build.kind, architecture).filter(|_| named);
+                let Some(distance) = distance else { continue };
+                if best.as_ref().is_none_or(|(other, best)| (distance, offer.order()) < (*other, best.order())) {
+                    best = Some((distance, offer));
                 }
             }
-            if let Some(((distance, ..), offer)) = best {
-                self.weigh(distance, &offer);
-            }
+            Ok(())
+        })?;
+        if let Some((distance, offer)) = best {
+            self.weigh(distance, product, &offer);
         }
         Ok(())
     }
 
-    fn weigh(&mut self, distance: (u8, u8), offer: &Offer<'_>) {
-        let order: Among = (
-            distance,
-            offer.product.order(),
-            Reverse(offer.serial.to_owned()),
-            offer.architecture,
-            offer.build.rank,
-            offer.build.fingerprint,
-        );
+    fn weigh(&mut self, distance: (u8, u8), product: &Product<'_>, offer: &Offer) {
+        let Build { rank, fingerprint, .. } = offer.build;
+        let order: Among =
+            (distance, product.order(), Reverse(offer.serial.clone()), offer.architecture, rank, fingerprint);
         if self.by_alias.as_ref().is_none_or(|(best, _)| order < *best) {
-            self.by_alias = Some((order, offer.found(true)));
+            self.by_alias = Some((order, offer.found(product, true)));
         }
     }
 
-    fn match_fingerprint(&mut self, offer: &Offer<'_>) {
+    fn match_fingerprint(&mut self, product: &Product<'_>, offer: &Offer) {
         let fits = |prefix: &String| hex(&offer.build.fingerprint).starts_with(prefix.as_str());
         if !self.wanted.prefix.as_ref().is_some_and(fits) {
             return;
         }
         match &self.by_fingerprint {
             Some(other) => self.ambiguous |= other.fingerprint != offer.build.fingerprint,
-            None => self.by_fingerprint = Some(offer.found(false)),
+            None => self.by_fingerprint = Some(offer.found(product, false)),
         }
     }
 
-    /// What was meant. An error of nothing: there is no such image; of something: there are several.
-    pub(super) fn made(self) -> Result<Found, Option<()>> {
+    /// What was meant.
+    pub(super) fn made(self) -> Result<Found, Miss> {
         match (self.by_alias, self.by_fingerprint) {
             (Some((_, found)), _) => Ok(found),
-            (None, Some(_)) if self.ambiguous => Err(Some(())),
-            (None, Some(found)) => Ok(found),
-            (None, None) => Err(None),
+            (None, Some(_)) if self.ambiguous => Err(Miss::Several),
+            (None, found) => found.ok_or(Miss::Nothing),
         }
     }
 }
 
-/// An image of a document.
-struct Offer<'a> {
-    product: &'a Product,
+/// An image of a product.
+struct Offer {
+    serial: String,
+    label: String,
     architecture: Architecture,
-    serial: &'a str,
-    version: &'a Version,
-    build: Build<'a>,
+    build: Build,
 }
 
-impl Offer<'_> {
-    fn found(&self, by_alias: bool) -> Found {
-        let Build { meta, root, fingerprint, kind, .. } = self.build;
-        let built_at = built_at(self.serial);
-        let size = |item: &Item| item.size();
-        let size = match root {
-            None => size(meta),
-            Some(root) => size(meta).zip(size(root)).and_then(|(meta, root)| meta.checked_add(root)),
+impl Offer {
+    /// By what the images of one product are sorted.
+    fn order(&self) -> (Reverse<&str>, usize, [u8; 32]) {
+        (Reverse(&self.serial), self.build.rank, self.build.fingerprint)
+    }
+
+    fn found(&self, product: &Product<'_>, by_alias: bool) -> Found {
+        let Build { meta, root, fingerprint, kind, .. } = &self.build;
+        let built_at = built_at(&self.serial);
+        let (size, files) = match root {
+            None => (meta.size(), vec![listed(Part::Whole, meta)]),
+            Some(root) => (
+                meta.size().zip(root.size()).and_then(|(meta, root)| meta.checked_add(root)),
+                vec![listed(Part::Metadata, meta), listed(Part::Rootfs, root)],
+            ),
         };
-        let files = match root {
-            None => vec![listed(Part::Whole, meta)],
-            Some(root) => vec![listed(Part::Metadata, meta), listed(Part::Rootfs, root)],
-        };
-        let aliases = self.product.aliases().take(ALIASES_MAX);
+        let aliases = product.aliases().take(ALIASES_MAX);
         Found {
-            fingerprint,
+            fingerprint: *fingerprint,
             by_alias,
-            kind,
+            kind: *kind,
             architecture: self.architecture,
             filename: name_of(meta).to_owned(),
-            properties: self.product.properties(self.serial, self.version, &self.build),
+            properties: product.properties(&self.serial, &self.label, &self.build),
             created_at: built_at,
-            expires_at: self.product.expires_at(),
+            expires_at: product.expires_at(),
             uploaded_at: built_at,
             size,
             public: true,

@@ -5,12 +5,12 @@ mod products;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 pub use self::choice::this_machine;
-use self::choice::{Choice, Wanted};
+use self::choice::{Choice, Miss, Wanted};
 use super::server::{Server, said};
 use super::{Ask, Found};
 use crate::error::{Error, Kind, Result};
@@ -26,8 +26,9 @@ const PRODUCTS_BYTES_MAX: usize = 64 << 20;
 const DOCUMENTS_MAX: usize = 16;
 
 #[derive(Deserialize)]
-struct Index {
-    index: BTreeMap<String, Entry>,
+struct Index<'a> {
+    #[serde(borrow)]
+    index: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -36,8 +37,23 @@ struct Entry {
     datatype: String,
     #[serde(default)]
     path: String,
+    /// How many is all that matters.
     #[serde(default)]
-    products: Vec<serde::de::IgnoredAny>,
+    products: Vec<IgnoredAny>,
+}
+
+/// The paths of the documents that an index names. One without products does not exist.
+fn paths(index: &[u8]) -> serde_json::Result<Vec<String>> {
+    let index: Index<'_> = serde_json::from_slice(index)?;
+    let mut paths = Vec::new();
+    products::each(index.index, |_, entry| {
+        let Entry { datatype, path, products } = serde_json::from_str(entry.get())?;
+        if datatype == "image-downloads" && !products.is_empty() && paths.len() < DOCUMENTS_MAX {
+            paths.push(path);
+        }
+        Ok(())
+    })?;
+    Ok(paths)
 }
 
 /// Asks a server for an image.
@@ -46,25 +62,20 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
         return Err(Error::invalid("Images with a secret are not known to simplestreams servers."));
     }
     let index = document(fetcher, server, "streams/v1/index.json", INDEX_BYTES_MAX).await?;
-    let index: Index = serde_json::from_slice(&index).map_err(|error| garbled(server, error))?;
-    let entries = index.index.into_values();
-    // An entry without products has no document behind it.
-    let entries = entries.filter(|entry| entry.datatype == "image-downloads" && !entry.products.is_empty());
+    let paths = paths(&index).map_err(|error| garbled(server, error))?;
     let mut left = PRODUCTS_BYTES_MAX;
     let mut choice = Choice::new(Wanted::of(ask));
-    for entry in entries.take(DOCUMENTS_MAX) {
-        if products::path(&entry.path).is_none() {
-            return Err(garbled(server, "an index with a path that is none"));
-        }
-        let bytes = document(fetcher, server, &entry.path, left).await?;
+    for path in paths {
+        let path = products::path(&path).ok_or_else(|| garbled(server, "an index with a path that is none"))?;
+        let bytes = document(fetcher, server, path, left).await?;
         left -= bytes.len();
         // A large document takes a good part of a second.
         let looked = tokio::task::spawn_blocking(move || choice.look(&bytes).map(|()| choice)).await;
         choice = looked.map_err(Error::internal)?.map_err(|error| garbled(server, error))?;
     }
-    choice.made().map_err(|several| match several {
-        None => server.has_no(&ask.image),
-        Some(()) => {
+    choice.made().map_err(|miss| match miss {
+        Miss::Nothing => server.has_no(&ask.image),
+        Miss::Several => {
             let text = format!("More than one image of {} matches '{}'.", server.host(), said(&ask.image));
             Error::new(Kind::Conflict, text)
         }

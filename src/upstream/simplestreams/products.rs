@@ -1,10 +1,16 @@
 //! What a document says: products, their versions, the files of these. Pure.
+//!
+//! A document is never built in memory: whoever wrote it would decide how much that takes, many times its own size. It is
+//! walked through, and of one version at a time the few files that can be an image are kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::image::digest::from_hex;
 use crate::image::{Architecture, ImageKind, Timestamp};
@@ -12,15 +18,21 @@ use crate::image::{Architecture, ImageKind, Timestamp};
 /// Longest path of a file, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// A document with products. What of them is not given, or `null`, is as if empty; what else is in there is not for us.
+/// Most demands of a product that are kept.
+const DEMANDS_MAX: usize = 128;
+
+/// A document with products.
 #[derive(Deserialize)]
-pub(super) struct Products {
-    pub(super) products: BTreeMap<String, Product>,
+pub(super) struct Document<'a> {
+    /// By name.
+    #[serde(borrow)]
+    pub(super) products: &'a RawValue,
 }
 
-/// An operating system in one release, variant and architecture.
+/// An operating system in one release, variant and architecture. What is not given, or `null`, is as if empty; what else is
+/// in there is not for us.
 #[derive(Deserialize)]
-pub(super) struct Product {
+pub(super) struct Product<'a> {
     pub(super) aliases: Option<String>,
     pub(super) arch: Option<String>,
     os: Option<String>,
@@ -29,26 +41,29 @@ pub(super) struct Product {
     version: Option<String>,
     variant: Option<String>,
     support_eol: Option<String>,
-    requirements: Option<BTreeMap<String, String>>,
-    lxd_requirements: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    pub(super) versions: BTreeMap<String, Version>,
+    #[serde(borrow)]
+    requirements: Option<&'a RawValue>,
+    #[serde(borrow)]
+    lxd_requirements: Option<&'a RawValue>,
+    /// By name.
+    #[serde(borrow)]
+    pub(super) versions: Option<&'a RawValue>,
 }
 
 /// One build of a product.
 #[derive(Deserialize)]
 pub(super) struct Version {
-    #[serde(default)]
-    items: BTreeMap<String, Item>,
-    label: Option<String>,
+    #[serde(default, deserialize_with = "known_items")]
+    items: Vec<Item>,
+    pub(super) label: Option<String>,
 }
 
 /// A file of a build.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Item {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     ftype: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) path: String,
     pub(super) sha256: Option<String>,
     size: Option<u64>,
@@ -64,6 +79,63 @@ pub(super) struct Item {
     combined_type: Option<String>,
 }
 
+/// Hands over the entries of an object, one after the other. `null` has none.
+pub(super) fn each<'a>(
+    object: &'a RawValue,
+    mut f: impl FnMut(String, &'a RawValue) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
+    if object.get() == "null" {
+        return Ok(());
+    }
+    let mut from = serde_json::Deserializer::from_str(object.get());
+    Each(|name, value| f(name, value).map_err(|error| error.to_string())).deserialize(&mut from)
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(String, &'de RawValue) -> Result<(), String>> DeserializeSeed<'de> for Each<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de, F: FnMut(String, &'de RawValue) -> Result<(), String>> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            (self.0)(name, value).map_err(A::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+/// Of the files of a build, the first of each type that matters.
+fn known_items<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Item>, D::Error> {
+    let mut items: Vec<Item> = Vec::new();
+    let Some(object) = Option::<&'de RawValue>::deserialize(from)? else { return Ok(items) };
+    let collected = each(object, |_, value| {
+        let item: Item = serde_json::from_str(value.get())?;
+        let known = META.iter().chain(&COMBINED).chain(&ROOTS).any(|ftype| *ftype == item.ftype);
+        if known && items.iter().all(|other| other.ftype != item.ftype) {
+            items.push(item);
+        }
+        Ok(())
+    });
+    collected.map_err(D::Error::custom).map(|()| items)
+}
+
+/// Go, in which those who write these documents try them, takes `null` for nothing.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
 /// The types of the file that describes an image and goes with another one, and of those that are a whole image. LXD and
 /// Incus each know their own; they are the same.
 const META: [&str; 2] = ["incus.tar.xz", "lxd.tar.xz"];
@@ -73,16 +145,17 @@ const COMBINED: [&str; 2] = ["incus_combined.tar.gz", "lxd_combined.tar.gz"];
 const ROOTS: [&str; 5] = ["squashfs", "root.tar.xz", "disk-kvm.img", "uefi1.img", "disk1.img"];
 
 /// An image that a build offers: one file, or two.
-pub(super) struct Build<'a> {
-    pub(super) meta: &'a Item,
-    pub(super) root: Option<&'a Item>,
+#[derive(Clone)]
+pub(super) struct Build {
+    pub(super) meta: Item,
+    pub(super) root: Option<Item>,
     pub(super) fingerprint: [u8; 32],
     pub(super) kind: ImageKind,
     /// How much others are preferred to it.
     pub(super) rank: usize,
 }
 
-impl Product {
+impl Product<'_> {
     /// The processor it is for, if it is one that we know.
     pub(super) fn architecture(&self) -> Option<Architecture> {
         Architecture::parse(self.arch.as_deref()?)
@@ -108,10 +181,10 @@ impl Product {
     }
 
     /// The properties that an image of it gets: those that LXD gives it.
-    pub(super) fn properties(&self, serial: &str, version: &Version, build: &Build<'_>) -> BTreeMap<String, String> {
+    pub(super) fn properties(&self, serial: &str, label: &str, build: &Build) -> BTreeMap<String, String> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let mut description = format!("{} {} {}", text(&self.os), text(&self.release_title), text(&self.arch));
-        for detail in [version.label.as_deref().unwrap_or_default(), serial] {
+        for detail in [label, serial] {
             if !detail.is_empty() {
                 description.push_str(&format!(" ({detail})"));
             }
@@ -122,39 +195,53 @@ impl Product {
             ("version", text(&self.version)),
             ("architecture", text(&self.arch)),
             ("variant", text(&self.variant)),
-            ("label", text(&version.label)),
+            ("label", label.to_owned()),
             ("serial", serial.to_owned()),
             ("description", description.trim().to_owned()),
-            ("type", build.root.map_or("tar.gz", |root| root.ftype.as_str()).to_owned()),
+            ("type", build.root.as_ref().map_or("tar.gz", |root| root.ftype.as_str()).to_owned()),
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let demands = [&self.lxd_requirements, &self.requirements].into_iter().flatten().flatten();
-        let demands = demands.map(|(name, value)| (format!("requirements.{name}"), value.clone()));
-        fixed.chain(demands).filter(|(_, value)| !value.is_empty()).collect()
+        fixed.chain(self.demands()).filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    /// What an image of it demands of those who run it, as properties.
+    fn demands(&self) -> Vec<(String, String)> {
+        let mut demands = Vec::new();
+        for object in [self.lxd_requirements, self.requirements].into_iter().flatten() {
+            // What is no text is no demand that we could pass on.
+            let _ = each(object, |name, value| {
+                let value: String = serde_json::from_str(value.get())?;
+                if demands.len() < DEMANDS_MAX {
+                    demands.push((format!("requirements.{name}"), value));
+                }
+                Ok(())
+            });
+        }
+        demands
     }
 }
 
 impl Version {
-    /// The images that a build offers. At most one of a type is looked at, however many a document lists.
-    pub(super) fn builds(&self) -> Vec<Build<'_>> {
-        let first = |ftype: &str| self.items.values().find(|item| item.ftype == ftype);
-        let metas = META.into_iter().filter_map(first);
+    /// The images that a build offers.
+    pub(super) fn builds(&self) -> Vec<Build> {
+        let of_type = |ftype: &str| self.items.iter().find(|item| item.ftype == ftype);
+        let metas = META.into_iter().filter_map(of_type);
         let pairs = metas.flat_map(|meta| {
             let roots = ROOTS.into_iter().enumerate();
             roots.filter_map(move |(rank, ftype)| {
-                let root = first(ftype)?;
+                let root = of_type(ftype)?.clone();
                 let kind = if rank < 2 { ImageKind::Container } else { ImageKind::VirtualMachine };
                 let fingerprint = from_hex(meta.combined(ftype)?)?;
-                Some(Build { meta, root: Some(root), fingerprint, kind, rank })
+                Some(Build { meta: meta.clone(), root: Some(root), fingerprint, kind, rank })
             })
         });
-        let combined = COMBINED.into_iter().filter_map(first).filter_map(|meta| {
+        let combined = COMBINED.into_iter().filter_map(of_type).filter_map(|meta| {
             let machine = meta.combined_type.as_deref() == Some("virtual-machine");
             let kind = if machine { ImageKind::VirtualMachine } else { ImageKind::Container };
             let fingerprint = from_hex(meta.sha256.as_deref()?)?;
-            Some(Build { meta, root: None, fingerprint, kind, rank: ROOTS.len() })
+            Some(Build { meta: meta.clone(), root: None, fingerprint, kind, rank: ROOTS.len() })
         });
-        let usable = |build: &Build<'_>| [Some(build.meta), build.root].into_iter().flatten().all(Item::is_somewhere);
+        let usable = |build: &Build| build.root.iter().chain([&build.meta]).all(|item| path(&item.path).is_some());
         pairs.chain(combined).filter(usable).collect()
     }
 }
@@ -173,10 +260,6 @@ impl Item {
             _ => return None,
         };
         sum.as_deref()
-    }
-
-    fn is_somewhere(&self) -> bool {
-        path(&self.path).is_some()
     }
 
     /// Its size, if it is listed.

@@ -50,7 +50,7 @@ fn wanted(name: &str) -> Wanted {
     Wanted::named(name, Some(Architecture::X86_64))
 }
 
-fn choose(documents: &[Value], wanted: Wanted) -> Result<Found, Option<()>> {
+fn choose(documents: &[Value], wanted: Wanted) -> Result<Found, Miss> {
     let mut choice = Choice::new(wanted);
     for document in documents {
         choice.look(document.to_string().as_bytes()).unwrap();
@@ -191,6 +191,16 @@ fn properties_are_those_that_lxd_gives() {
 }
 
 #[test]
+fn null_is_nothing() {
+    let products = json!({
+        "a": {"aliases": null, "arch": null, "versions": null},
+        "b": {"aliases": "x", "arch": "amd64", "os": null, "versions": {"20240101": {"items": null}, "20240102": small(1)}},
+        "c": {"aliases": "x", "arch": "amd64", "versions": {"20240103": {"items": {"a": {"ftype": null, "path": null}}}}},
+    });
+    assert_eq!(chosen(products, wanted("x")), Some(1));
+}
+
+#[test]
 fn fingerprints_are_found_in_all_builds_and_documents() {
     let document = |fingerprint: u8, alias: &str| json!({"products": {"a": product(alias, "amd64", json!({}), json!({"20230101": small(fingerprint), "20240101": small(0xff)}))}});
     let documents = [document(0xab, "x"), document(0xac, "y"), document(0xab, "ac")];
@@ -198,10 +208,10 @@ fn fingerprints_are_found_in_all_builds_and_documents() {
     assert_eq!(pick("abab"), Ok((0xab, false)), "the same image twice is one");
     assert_eq!(pick("ABABAB"), Ok((0xab, false)));
     assert_eq!(pick(&hex(&[0xab; 32])), Ok((0xab, false)));
-    assert_eq!(pick("a"), Err(Some(())), "two images");
+    assert_eq!(pick("a"), Err(Miss::Several), "two images");
     assert_eq!(pick("ac"), Ok((0xff, true)), "an alias comes first");
-    assert_eq!(pick("aba0"), Err(None));
-    assert_eq!(pick("xyz"), Err(None));
+    assert_eq!(pick("aba0"), Err(Miss::Nothing));
+    assert_eq!(pick("xyz"), Err(Miss::Nothing));
 }
 
 /// A server with one product; `change` may answer instead.
@@ -378,6 +388,6 @@ proptest! {
                 prop_assert!(!found.filename.contains('/') && !found.properties.values().any(String::is_empty));
             }
         }
-        let _ = serde_json::from_slice::<Index>(wild.to_string().as_bytes());
+        let _ = paths(wild.to_string().as_bytes());
     }
 }
