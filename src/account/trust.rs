@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
 use x509_cert::der::pem::{LineEnding, encode_string};
 
@@ -53,7 +54,7 @@ impl Certificate {
             return Err(Error::invalid(format!("A certificate has at most {CERTIFICATE_BYTES_MAX} bytes.")));
         }
         let wrong = |error| Error::invalid("This is no X.509 certificate.").because(error);
-        let read = x509_cert::Certificate::from_der(der).map_err(wrong)?;
+        let read = CertificateInner::<Raw>::from_der(der).map_err(wrong)?;
         let name = read.tbs_certificate().subject().common_name().ok().flatten();
         let name = name.map(|name| name.value().into_owned()).filter(|name| check_name(name).is_ok());
         let pem = encode_string("CERTIFICATE", LineEnding::LF, der);

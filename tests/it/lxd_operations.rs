@@ -92,13 +92,16 @@ fn waiting_ends_with_the_operation() {
             })
             .collect();
         let untrusted = scope.spawn(|| lab.stranger().read(&format!("{path}/wait?secret={secret}")));
+        let others = scope.spawn(|| lab.trusted(&lab.bob).read(&format!("{path}/wait?secret={secret}")));
         std::thread::sleep(Duration::from_millis(300));
         assert!(waiting.iter().all(|one| !one.is_finished()) && !untrusted.is_finished());
         alice.delete(&path);
         for one in waiting {
             assert_eq!(one.join().unwrap()["status"], "Cancelled");
         }
-        assert_eq!(untrusted.join().unwrap()["status"], "Cancelled");
+        for one in [untrusted, others] {
+            assert_eq!(one.join().unwrap()["status"], "Cancelled");
+        }
     });
     for wrong in ["", "?secret=", "?secret=guess"] {
         let answer = lab.stranger().get(&format!("{path}/wait{wrong}"));

@@ -22,6 +22,7 @@ fn any_certificate_passes_and_none_means_anything_by_itself() {
         with(|_| {}),
         with(|it| it.not_after = date_time_ymd(2001, 1, 1)),
         with(|it| it.not_before = date_time_ymd(3001, 1, 1)),
+        with(|it| it.serial_number = Some(vec![0x7f; 40].into())),
         with(|it| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
         with(|it| {
             let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);

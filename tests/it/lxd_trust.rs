@@ -274,6 +274,7 @@ fn a_token_of_the_operators_lets_one_client_in() {
     assert!(lab.server.log().contains(said["fingerprint"].as_str().unwrap()));
     assert!(said["expires_at"].as_str().unwrap().ends_with('Z'));
     assert_eq!(read(&token(&[]))["addresses"], json!(["127.0.0.1:8443"]), "where it is configured to be");
+    assert_eq!(read(&token(&[]))["client_name"], "alice", "one without a name is none for LXD's clients");
     let (client, identity) = lab.newcomer("laptop");
     created(&post(&client, json!({ "type": "client", "trust_token": first })), &identity);
     assert_eq!((client.is_trusted(), names(&client)), (true, vec!["ci".to_owned()]));
@@ -327,6 +328,8 @@ fn a_trusted_client_invites_another() {
     let (path, operation) = invite();
     assert_eq!(metadata(&alice.delete(&path)), json!({}));
     assert_eq!(post(&late, json!({ "trust_token": operation["metadata"]["secret"] })).status, 403, "taken back");
+    let nameless = post(&alice, json!({ "token": true })).json();
+    assert_eq!(nameless["metadata"]["metadata"]["request"]["name"], "alice");
     let (_, orphan) = invite();
     run(&["account", "remove", "alice", "--data-dir", lab.server.dir.to_str().unwrap()]);
     assert_eq!(post(&late, json!({ "trust_token": orphan["metadata"]["secret"] })).status, 403, "its maker is gone");

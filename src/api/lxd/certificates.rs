@@ -192,8 +192,10 @@ impl Lxd {
         let now = self.registry.now();
         let lifetime_us = i64::try_from(TOKEN_LIFETIME.as_micros()).unwrap_or(i64::MAX);
         let name = post.name.clone().unwrap_or_default();
-        // Told back, for clients make the token that they show out of this.
-        let asked = json!({ "name": name, "type": "client", "token": true, "restricted": false, "projects": [] });
+        // Told back, for clients make the token that they show out of this, and take one without a name for none.
+        let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
+        let shown = shown.iter().find(|name| !name.is_empty());
+        let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
         let about = About::new("Executing operation")
             .metadata("fingerprint", self.facts.fingerprint.as_str())
             .metadata("addresses", json!(self.facts.addresses))
