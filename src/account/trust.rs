@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
 use x509_cert::der::pem::{LineEnding, encode_string};
 
@@ -53,7 +54,7 @@ impl Certificate {
             return Err(Error::invalid(format!("A certificate has at most {CERTIFICATE_BYTES_MAX} bytes.")));
         }
         let wrong = |error| Error::invalid("This is no X.509 certificate.").because(error);
-        let read = x509_cert::Certificate::from_der(der).map_err(wrong)?;
+        let read = CertificateInner::<Raw>::from_der(der).map_err(wrong)?;
         let name = read.tbs_certificate().subject().common_name().ok().flatten();
         let name = name.map(|name| name.value().into_owned()).filter(|name| check_name(name).is_ok());
         let pem = encode_string("CERTIFICATE", LineEnding::LF, der);
@@ -317,7 +318,11 @@ fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bo
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Whether an entry can be called so.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_name(name: &str) -> Result<()> {
     if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(Error::invalid(format!("A name has 1 to {NAME_BYTES_MAX} characters that can be seen.")));
     }
@@ -325,183 +330,4 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_000_000_000);
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn later(seconds: i64) -> Timestamp {
-        Timestamp(NOW.0 + seconds * 1_000_000)
-    }
-
-    fn certificate(name: &str) -> Certificate {
-        let mut described = rcgen::CertificateParams::default();
-        described.distinguished_name = rcgen::DistinguishedName::new();
-        if !name.is_empty() {
-            described.distinguished_name.push(rcgen::DnType::CommonName, name);
-        }
-        let key = rcgen::KeyPair::generate().unwrap();
-        Certificate::read(described.self_signed(&key).unwrap().der()).unwrap()
-    }
-
-    struct Place {
-        _dir: tempfile::TempDir,
-        accounts: Accounts,
-        trust: Trust,
-    }
-
-    fn place() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let (accounts, trust) = (Accounts::open(dir.path()).unwrap(), Trust::open(dir.path()).unwrap());
-        Place { _dir: dir, accounts, trust }
-    }
-
-    impl Place {
-        fn account(&self, name: &str) -> Account {
-            self.accounts.add(name, None, false, NOW).unwrap()
-        }
-
-        fn stands_for(&self, certificate: &Certificate) -> Option<String> {
-            let account = self.trust.account(&certificate.fingerprint, &self.accounts).unwrap();
-            account.map(|account| account.access_key)
-        }
-
-        fn redeem(&self, secret: &str, certificate: &Certificate, open: bool, now: Timestamp) -> Option<Client> {
-            self.trust.redeem(secret, certificate, None, &self.accounts, open, now).unwrap()
-        }
-    }
-
-    #[test]
-    fn certificates_are_read_or_refused() {
-        let read = certificate("root@laptop");
-        assert_eq!((read.fingerprint.len(), read.name().as_str()), (64, "root@laptop"));
-        assert!(
-            read.pem.starts_with("-----BEGIN CERTIFICATE-----\n") && read.pem.ends_with("-----END CERTIFICATE-----\n")
-        );
-        for nameless in ["", "two\nlines", "  "] {
-            let read = certificate(nameless);
-            assert_eq!(read.name(), read.fingerprint[..12], "{nameless:?}");
-        }
-        for wrong in [&b""[..], b"x", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &vec![0x30; CERTIFICATE_BYTES_MAX + 1]] {
-            assert_eq!(Certificate::read(wrong).unwrap_err().kind(), Kind::Invalid);
-        }
-    }
-
-    #[test]
-    fn a_certificate_stands_for_an_account_as_long_as_there_is_one() {
-        let place = place();
-        let (alice, shown) = (place.account("alice"), certificate("laptop"));
-        assert_eq!(place.stands_for(&shown), None);
-        place.trust.add(&shown, None, Some(&alice), NOW).unwrap();
-        assert_eq!(place.stands_for(&shown).as_deref(), Some("alice"));
-        let again = place.trust.add(&shown, None, Some(&alice), NOW).unwrap_err();
-        assert_eq!(again.kind(), Kind::AlreadyExists);
-        place.accounts.update("alice", Some("alicia".into()), None, NOW).unwrap();
-        assert_eq!(place.stands_for(&shown).as_deref(), Some("alicia"), "an account may change its name");
-        place.accounts.remove("alicia").unwrap();
-        assert_eq!(place.stands_for(&shown), None);
-        place.account("alicia");
-        assert_eq!(place.stands_for(&shown), None, "another account of the same name is another's");
-    }
-
-    #[test]
-    fn without_an_account_an_entry_means_nothing() {
-        let (place, shown) = (place(), certificate("laptop"));
-        place.trust.add(&shown, Some("mine"), None, NOW).unwrap();
-        assert_eq!(place.stands_for(&shown), None);
-        let alice = place.account("alice");
-        assert_eq!(place.stands_for(&shown), None, "also when there are accounts by now");
-        let admitted = place.trust.admit(&shown, None, Some(&alice), NOW).unwrap();
-        assert_eq!((place.stands_for(&shown).as_deref(), admitted.name.as_str()), (Some("alice"), "laptop"));
-        assert_eq!(place.trust.list().unwrap(), [admitted], "one entry a certificate");
-    }
-
-    #[test]
-    fn entries_are_found_by_the_beginning_of_their_fingerprint() {
-        let place = place();
-        let alice = place.account("alice");
-        let all: Vec<_> = (0..20).map(|_| certificate("c")).collect();
-        for (n, one) in all.iter().enumerate() {
-            place.trust.add(one, None, (n % 2 == 0).then_some(&alice), NOW).unwrap();
-        }
-        let (own, others) = (&all[0].fingerprint, &all[1].fingerprint);
-        let visible = |client: &Client| client.holder.is_some();
-        assert_eq!(place.trust.find(&own[..40].to_uppercase(), visible).unwrap().fingerprint, *own);
-        for (prefix, kind) in [(&own[..0], Kind::NotFound), (others, Kind::NotFound), ("%", Kind::NotFound)] {
-            assert_eq!(place.trust.find(prefix, visible).unwrap_err().kind(), kind, "{prefix}");
-            assert_eq!(place.trust.remove(prefix, visible).unwrap_err().kind(), kind, "{prefix}");
-        }
-        let digits = "0123456789abcdef".chars();
-        let several = digits.filter(|digit| all.iter().filter(|c| c.fingerprint.starts_with(*digit)).count() > 1);
-        for digit in several {
-            assert_eq!(place.trust.find(&digit.to_string(), |_| true).unwrap_err().kind(), Kind::Conflict);
-        }
-        assert_eq!(place.trust.remove(own, visible).unwrap().fingerprint, *own);
-        assert_eq!(place.trust.list().unwrap().len(), 19);
-    }
-
-    #[test]
-    fn a_token_lets_one_certificate_in() {
-        let place = place();
-        let alice = place.account("alice");
-        let (secret, expires_at) = place.trust.issue(Some("ci"), Some(&alice), HOUR, NOW).unwrap();
-        assert_eq!(expires_at, later(3600));
-        let kept = std::fs::read_to_string(place._dir.path().join("trust.json")).unwrap();
-        assert!(!kept.contains(secret.reveal()), "only a digest is kept");
-        let (first, second) = (certificate("first"), certificate("second"));
-        assert!(place.redeem("nonsense", &first, true, NOW).is_none());
-        let client = place.redeem(secret.reveal(), &first, false, later(3599)).unwrap();
-        assert_eq!((client.name.as_str(), place.stands_for(&first).as_deref()), ("ci", Some("alice")));
-        assert!(place.redeem(secret.reveal(), &second, true, NOW).is_none());
-        assert_eq!(place.stands_for(&second), None);
-    }
-
-    #[test]
-    fn tokens_end() {
-        let place = place();
-        let alice = place.account("alice");
-        let shown = certificate("laptop");
-        let issue = |account| place.trust.issue(None, account, HOUR, NOW).unwrap().0;
-        assert!(place.redeem(issue(Some(&alice)).reveal(), &shown, true, later(3600)).is_none());
-        let orphan = issue(Some(&alice));
-        place.accounts.remove("alice").unwrap();
-        place.account("alice");
-        assert!(place.redeem(orphan.reveal(), &shown, true, NOW).is_none(), "its account is gone");
-        assert!(
-            place.redeem(issue(None).reveal(), &shown, false, NOW).is_none(),
-            "nobody's, on a server with accounts"
-        );
-        assert_eq!(place.redeem(issue(None).reveal(), &shown, true, NOW).unwrap().holder, None);
-    }
-
-    #[test]
-    fn there_are_so_many_and_no_more() {
-        let place = place();
-        let alice = place.account("alice");
-        for _ in 0..ACCOUNT_TOKENS_MAX {
-            place.trust.issue(None, Some(&alice), HOUR, NOW).unwrap();
-        }
-        let full = place.trust.issue(None, Some(&alice), HOUR, NOW).unwrap_err();
-        assert_eq!(full.kind(), Kind::TooMany);
-        place.trust.issue(None, None, HOUR, NOW).unwrap();
-        place.trust.issue(None, Some(&alice), HOUR, later(3600)).unwrap();
-        for bad in ["", " ", "a\u{1b}b", &"x".repeat(NAME_BYTES_MAX + 1)] {
-            assert!(place.trust.issue(Some(bad), None, HOUR, NOW).is_err(), "{bad:?}");
-        }
-        let mut table = Table::default();
-        let client = |n: usize, holder: Option<Holder>| Client {
-            fingerprint: n.to_string(),
-            name: "x".into(),
-            holder,
-            certificate: String::new(),
-            added_at: NOW,
-        };
-        for n in 0..ACCOUNT_CLIENTS_MAX {
-            table.put(client(n, None)).unwrap();
-        }
-        assert_eq!(table.put(client(ACCOUNT_CLIENTS_MAX, None)).unwrap_err().kind(), Kind::TooMany);
-        table.put(client(0, None)).unwrap();
-        table.put(client(ACCOUNT_CLIENTS_MAX, Some(Holder::of(&alice)))).unwrap();
-    }
-}
+mod tests;

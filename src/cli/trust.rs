@@ -167,8 +167,10 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
         .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?;
     let (secret, expires_at) = trust.issue(token.name.as_deref(), token.account.as_ref(), token.expires, now)?;
     let expires_at = time(expires_at);
+    // LXD's clients take a token without a name for an address.
+    let name = token.name.or_else(|| token.account.map(|account| account.access_key));
     let text = json!({
-        "client_name": token.name.unwrap_or_default(),
+        "client_name": name.as_deref().unwrap_or("client"),
         "fingerprint": own.fingerprint,
         "addresses": addresses,
         "secret": secret.reveal(),

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, 
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
+use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::pem::{LineEnding, encode_string};
 use x509_cert::der::{Decode, Encode};
 
@@ -119,7 +120,7 @@ impl ClientCertVerifier for AnyClient {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let malformed = |_| Error::from(CertificateError::BadEncoding);
-        let shown = x509_cert::Certificate::from_der(shown).map_err(malformed)?;
+        let shown = CertificateInner::<Raw>::from_der(shown).map_err(malformed)?;
         let key = shown.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?;
         verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.0)
     }

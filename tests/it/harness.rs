@@ -36,6 +36,8 @@ pub(crate) fn run_with(arguments: &[&str], input: impl Into<Stdio>) -> (i32, Str
 pub(crate) struct Server {
     child: Child,
     address: String,
+    /// Where it serves TLS, if it does.
+    pub(crate) secure: Option<String>,
     pub(crate) dir: PathBuf,
     /// Dropped last.
     _temp: Option<TempDir>,
@@ -62,12 +64,24 @@ impl Server {
         Self::with(&["--config", config.path().to_str().unwrap()])
     }
 
+    /// A server that serves TLS too, on a directory of its own.
+    pub(crate) fn secure(arguments: &[&str]) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut server = Self::launch(temp.path(), &[&["--listen-tls", "127.0.0.1:0"], arguments].concat());
+        server._temp = Some(temp);
+        server
+    }
+
     /// A server on this directory.
     pub(crate) fn on(dir: &Path, arguments: &[&str]) -> Self {
+        Self::launch(dir, &[&["--no-tls"], arguments].concat())
+    }
+
+    fn launch(dir: &Path, arguments: &[&str]) -> Self {
         let ready = dir.with_extension(format!("ready-{}", uuid::Uuid::new_v4()));
         let log = std::fs::File::options().create(true).append(true).open(dir.with_extension("log")).unwrap();
         let mut child = visor()
-            .args(["serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--ready-file"])
             .arg(&ready)
             .arg("--data-dir")
             .arg(dir)
@@ -87,8 +101,9 @@ impl Server {
         }
         let url = std::fs::read_to_string(&ready).unwrap();
         std::fs::remove_file(ready).unwrap();
-        let address = url.lines().next().unwrap().strip_prefix("http://").unwrap().to_owned();
-        Self { child, address, dir: dir.to_owned(), _temp: None }
+        let of = |scheme| url.lines().find_map(|url| url.strip_prefix(scheme)).map(ToOwned::to_owned);
+        let (address, secure) = (of("http://").unwrap(), of("https://"));
+        Self { child, address, secure, dir: dir.to_owned(), _temp: None }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -144,21 +159,7 @@ impl Server {
 
     /// A request, with `Host`, `Connection: close` and the length of a body added.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            request.push_str(&format!("Host: {}\r\n", self.address));
-        }
-        let framed = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
-        if !body.is_empty() && !headers.iter().any(|(name, _)| framed(name)) {
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        let mut bytes = request.into_bytes();
-        for (name, value) in headers {
-            bytes.extend(format!("{name}: {value}\r\n").bytes());
-        }
-        bytes.extend(b"\r\n");
-        bytes.extend(body);
-        Answer::parse(&self.raw(&bytes), method == "HEAD")
+        Answer::parse(&self.raw(&request(&self.address, method, path, headers, body)), method == "HEAD")
     }
 
     /// Makes an account beside the running server, and returns its keys.
@@ -205,6 +206,28 @@ impl Server {
         };
         (names("images"), names("staging"))
     }
+}
+
+/// The bytes of a request, with `Host`, `Connection: close` and the length of a body added.
+pub(crate) fn request(host: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    let given = |names: &[&str]| headers.iter().any(|(name, _)| names.contains(&name.to_ascii_lowercase().as_str()));
+    if !given(&["connection"]) {
+        request.push_str("Connection: close\r\n");
+    }
+    if !given(&["host"]) {
+        request.push_str(&format!("Host: {host}\r\n"));
+    }
+    if !body.is_empty() && !given(&["content-length", "transfer-encoding"]) {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    let mut bytes = request.into_bytes();
+    for (name, value) in headers {
+        bytes.extend(format!("{name}: {value}\r\n").bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body);
+    bytes
 }
 
 impl Drop for Server {

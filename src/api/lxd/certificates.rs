@@ -17,7 +17,7 @@ use super::envelope::{accepted, created, done, etag, sync, sync_with, time};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::{Lxd, at, part, recursive};
-use crate::account::trust::{Certificate, Client};
+use crate::account::trust::{Certificate, Client, check_name};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
@@ -57,7 +57,9 @@ struct Post {
 impl Post {
     fn read(bytes: &[u8]) -> Result<Self> {
         let wrong = |error| Error::invalid("This is no JSON that describes a certificate.").because(error);
-        let mut post: Self = serde_json::from_slice(bytes).map_err(wrong)?;
+        // An object, and no list that happens to have what one would.
+        let asked: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;
+        let mut post: Self = serde_json::from_value(asked.into()).map_err(wrong)?;
         for text in [&mut post.name, &mut post.r#type, &mut post.certificate, &mut post.password, &mut post.trust_token]
         {
             *text = text.take().filter(|text| !text.is_empty());
@@ -65,6 +67,7 @@ impl Post {
         if post.r#type.as_deref().is_some_and(|kind| kind != "client") {
             return Err(Error::invalid("Only certificates of clients are kept here."));
         }
+        post.name.as_deref().map_or(Ok(()), check_name)?;
         // An account's rights are all of them. To take the wish for fewer for granted would be worse than to refuse it.
         if post.restricted == Some(true) {
             let text =
@@ -100,12 +103,11 @@ fn secret_of(token: &str) -> String {
 /// `POST /certificates`
 async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let body = Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?;
-        let post = Post::read(&body)?;
+        let post = Post::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
         let caller = lxd.caller(&request)?;
         let trusted = caller != Caller::Anonymous;
         if post.token == Some(true) {
-            return if trusted { lxd.invite(&caller, &post, &body) } else { Err(not_authorized()) };
+            return if trusted { lxd.invite(&caller, &post) } else { Err(not_authorized()) };
         }
         // With accounts, whoever is trusted has nothing left to prove. Without them everybody is, but may bring a token.
         let open = caller == Caller::Admin(None);
@@ -186,14 +188,14 @@ impl Lxd {
     }
 
     /// Makes a token that lets one certificate in for the caller's own account.
-    fn invite(&self, caller: &Caller, post: &Post, body: &[u8]) -> Result<HttpResponse> {
+    fn invite(&self, caller: &Caller, post: &Post) -> Result<HttpResponse> {
         let now = self.registry.now();
         let lifetime_us = i64::try_from(TOKEN_LIFETIME.as_micros()).unwrap_or(i64::MAX);
-        // Told back as it was asked for, but for what is secret.
-        let mut asked: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-        asked.retain(|name, _| !["password", "trust_token"].contains(&name.as_str()));
         let name = post.name.clone().unwrap_or_default();
-        asked.insert("name".to_owned(), name.as_str().into());
+        // Told back, for clients make the token that they show out of this, and take one without a name for none.
+        let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
+        let shown = shown.iter().find(|name| !name.is_empty());
+        let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
         let about = About::new("Executing operation")
             .metadata("fingerprint", self.facts.fingerprint.as_str())
             .metadata("addresses", json!(self.facts.addresses))

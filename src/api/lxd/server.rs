@@ -42,7 +42,7 @@ const API_EXTENSIONS: [&str; 22] = [
 ];
 
 /// How the clients begin to say who they are that expect LXD's answer at `/`, where others expect another's.
-const AGENTS: [&str; 6] = ["lxd", "lxc", "incus", "pylxd", "hyperkit", "simplestreams"];
+const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 
 /// What clients are told about the listeners.
 #[derive(Debug, Clone, Default)]

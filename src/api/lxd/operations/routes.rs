@@ -91,18 +91,20 @@ async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// The operation of a path, for whoever may see it, and for whoever has its secret.
+/// The operation of a path, for whoever may see it, and for whoever has its secret: one server that sends another an image
+/// waits for what that does with it.
 fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Arc<Entry>> {
-    let id = part(request, "id")?;
-    match lxd.caller(request)? {
-        Caller::Anonymous => {
-            let given = parameter(request, "secret")?.ok_or_else(not_authorized)?;
-            let knows = |entry: &Arc<Entry>| {
-                entry.show().secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given))
-            };
-            // Which of the two was wrong is nobody's business.
-            lxd.operations.any(&id).filter(knows).ok_or_else(not_authorized)
+    let (caller, id) = (lxd.caller(request)?, part(request, "id")?);
+    if let Some(given) = parameter(request, "secret")? {
+        let knows =
+            |entry: &Arc<Entry>| entry.show().secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given));
+        if let Some(entry) = lxd.operations.any(&id).filter(knows) {
+            return Ok(entry);
         }
+    }
+    match caller {
+        // Which of the two was wrong is nobody's business.
+        Caller::Anonymous => Err(not_authorized()),
         caller => lxd.operations.find(&caller, &id),
     }
 }

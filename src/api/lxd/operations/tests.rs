@@ -1,1 +1,291 @@
+use std::cell::RefCell;
+use std::rc::Rc;
 
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::registry::system_clock;
+
+fn operations() -> Operations {
+    Operations::new(system_clock, Events::new(system_clock))
+}
+
+fn user(name: &str) -> Caller {
+    Caller::User(name.into())
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A task that ends when it is told how.
+fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Rc<Notify>) {
+    let go = Rc::new(Notify::new());
+    let gone = Rc::clone(&go);
+    let begun = operations.run(owner, about, move |_| async move {
+        gone.notified().await;
+        Ok(json!({ "fingerprint": "ab" }))
+    });
+    (begun.unwrap(), go)
+}
+
+async fn ended(operations: &Operations, id: Uuid) -> Operation {
+    let entry = operations.any(&id.to_string()).unwrap();
+    operations.wait(&entry, Some(Duration::from_secs(10))).await.unwrap()
+}
+
+#[actix_web::test]
+async fn a_task_says_how_far_it_is_and_how_it_ended() {
+    let operations = operations();
+    let (go, step) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+    let (wait, made) = (Rc::clone(&go), Rc::clone(&step));
+    let about = About::new("Downloading image").metadata("secret", "s");
+    let begun = operations.run(&user("me"), about, move |progress| async move {
+        progress.say("download_progress", "42% (1MB/s)");
+        progress.image("abcd");
+        made.notify_one();
+        wait.notified().await;
+        Ok(json!({ "fingerprint": "abcd", "size": "7" }))
+    });
+    let begun = begun.unwrap();
+    assert_eq!((begun.status, begun.status.code(), begun.class), (Status::Running, 103, Class::Task));
+    step.notified().await;
+    let entry = operations.find(&user("me"), &begun.id.to_string()).unwrap();
+    let half = entry.show();
+    assert_eq!(half.json()["metadata"], json!({ "secret": "s", "download_progress": "42% (1MB/s)" }));
+    assert_eq!(half.json()["resources"], json!({ "images": ["/1.0/images/abcd"] }));
+    go.notify_one();
+    let done = ended(&operations, begun.id).await;
+    assert_eq!((done.status, done.err.as_str(), done.may_cancel), (Status::Success, "", false));
+    let expected = json!({ "secret": "s", "download_progress": "42% (1MB/s)", "fingerprint": "abcd", "size": "7" });
+    assert_eq!(done.json()["metadata"], expected);
+    assert!(done.updated_at >= done.created_at);
+}
+
+#[actix_web::test]
+async fn a_failure_keeps_what_was_said_before() {
+    let operations = operations();
+    let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
+        progress.say("fingerprint", "abcd");
+        Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists").because("not to be told"))
+    });
+    let failed = ended(&operations, begun.unwrap().id).await;
+    let shown = failed.json();
+    assert_eq!((&shown["status"], &shown["status_code"]), (&json!("Failure"), &json!(400)));
+    assert_eq!(shown["err"], "Image with same fingerprint already exists");
+    assert_eq!(shown["metadata"], json!({ "fingerprint": "abcd" }));
+}
+
+#[actix_web::test]
+async fn a_task_that_panics_or_is_dropped_has_failed() {
+    let operations = operations();
+    let begun = operations.run(&user("me"), About::new("x"), |_| async move {
+        if std::hint::black_box(true) {
+            panic!("on purpose");
+        }
+        Ok(Value::Null)
+    });
+    let failed = ended(&operations, begun.unwrap().id).await;
+    assert_eq!(failed.status, Status::Failure);
+    assert!(failed.err.contains("log"), "{}", failed.err);
+    assert_eq!(*operations.0.running.borrow(), 0);
+
+    // On a runtime that ends before it.
+    let elsewhere = operations.clone();
+    let id = std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async { held(&elsewhere, &user("me"), About::new("x")).0.id })
+    });
+    let failed = ended(&operations, id.join().unwrap()).await;
+    assert_eq!((failed.status, *operations.0.running.borrow()), (Status::Failure, 0));
+    assert!(failed.err.contains("stopped"), "{}", failed.err);
+}
+
+/// What shows that it was dropped, and how the operation stood then.
+struct Dropped(Rc<RefCell<Option<Status>>>, Operations, Uuid);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        *self.0.borrow_mut() = Some(self.1.any(&self.2.to_string()).unwrap().show().status);
+    }
+}
+
+#[actix_web::test]
+async fn a_task_is_stopped_if_it_may_be_and_its_work_is_gone_before_that_is_told() {
+    let operations = operations();
+    let (fixed, go) = held(&operations, &user("me"), About::new("x"));
+    let entry = operations.any(&fixed.id.to_string()).unwrap();
+    assert_eq!(operations.cancel(&entry).unwrap_err().message(), "This operation can't be cancelled");
+    go.notify_one();
+    ended(&operations, fixed.id).await;
+    assert_eq!(operations.cancel(&entry).unwrap_err().message(), "Only running operations can be cancelled");
+
+    let (dropped, store) = (Rc::new(RefCell::new(None)), operations.clone());
+    let seen = Rc::clone(&dropped);
+    let begun = operations.run(&user("me"), About::new("x").cancellable(), move |_| async move {
+        let own = store.list(&user("me")).into_iter().find(|operation| operation.status == Status::Running).unwrap().id;
+        let _guard = Dropped(seen, store, own);
+        std::future::pending::<()>().await;
+        Ok(Value::Null)
+    });
+    let begun = begun.unwrap();
+    assert!(begun.may_cancel);
+    tokio::task::yield_now().await;
+    let entry = operations.any(&begun.id.to_string()).unwrap();
+    operations.cancel(&entry).unwrap();
+    assert_eq!(entry.show().status, Status::Cancelling);
+    assert_eq!(operations.cancel(&entry).unwrap_err().kind(), Kind::Invalid);
+    let stopped = ended(&operations, begun.id).await;
+    assert_eq!((stopped.status, stopped.status.code()), (Status::Cancelled, 401));
+    assert_eq!(*dropped.borrow(), Some(Status::Cancelling));
+}
+
+#[actix_web::test]
+async fn waiting_ends_with_the_operation_or_with_patience() {
+    let operations = operations();
+    let (begun, go) = held(&operations, &user("me"), About::new("x"));
+    let entry = operations.any(&begun.id.to_string()).unwrap();
+    for patience in [Duration::ZERO, Duration::from_millis(20)] {
+        assert_eq!(operations.wait(&entry, Some(patience)).await.unwrap().status, Status::Running);
+    }
+    let waiting = futures_util::future::join(operations.wait(&entry, None), async { go.notify_one() });
+    assert_eq!(waiting.await.0.unwrap().status, Status::Success);
+    assert_eq!(operations.wait(&entry, None).await.unwrap().status, Status::Success);
+    assert_eq!(entry.done.receiver_count(), 0, "whoever has waited holds nothing");
+
+    let (begun, _go) = held(&operations, &user("me"), About::new("x"));
+    let entry = operations.any(&begun.id.to_string()).unwrap();
+    let _all: Vec<_> = (0..WAITERS_MAX).map(|_| entry.done.subscribe()).collect();
+    assert_eq!(operations.wait(&entry, None).await.unwrap_err().kind(), Kind::Busy);
+}
+
+#[actix_web::test]
+async fn the_end_waits_for_tasks_and_not_for_tokens() {
+    let operations = operations();
+    let (task, go) = held(&operations, &user("me"), About::new("x"));
+    let token = operations.token(&user("me"), About::new("t"), Purpose::Image("a".into()), HOUR).unwrap();
+    let (task, token) = (operations.any(&task.id.to_string()).unwrap(), operations.any(&token.id.to_string()).unwrap());
+    let order = RefCell::new(Vec::new());
+    let note = |what| order.borrow_mut().push(what);
+    futures_util::future::join4(
+        async {
+            operations.end().await;
+            note("end");
+        },
+        async {
+            assert_eq!(operations.wait(&task, None).await.unwrap().status, Status::Success);
+        },
+        async {
+            assert_eq!(operations.wait(&token, None).await.unwrap().status, Status::Running);
+            note("token");
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            note("task");
+            go.notify_one();
+        },
+    )
+    .await;
+    assert_eq!(order.borrow()[0], "task");
+    assert_eq!(order.borrow().len(), 3);
+}
+
+#[actix_web::test]
+async fn operations_are_their_owners_and_administrators() {
+    let operations = operations();
+    let (mine, go) = held(&operations, &user("me"), About::new("x"));
+    let root = Caller::Admin(Some("root".into()));
+    let (open, _go) = held(&operations, &Caller::Admin(None), About::new("x"));
+    let sees = |caller: &Caller, id: Uuid| operations.find(caller, &id.to_string()).is_ok();
+    for (caller, expected) in [
+        (user("me"), (true, false)),
+        (Caller::Admin(Some("me".into())), (true, true)),
+        (root, (true, true)),
+        (user("you"), (false, false)),
+        (Caller::Anonymous, (false, false)),
+    ] {
+        assert_eq!((sees(&caller, mine.id), sees(&caller, open.id)), expected, "{caller:?}");
+        let listed = operations.list(&caller);
+        assert_eq!(listed.len(), usize::from(expected.0) + usize::from(expected.1), "{caller:?}");
+    }
+    for unknown in ["", "nonsense", "9e1e6a3c-0000-4000-8000-000000000000"] {
+        assert_eq!(operations.find(&user("me"), unknown).unwrap_err().message(), "Operation not found");
+    }
+    go.notify_one();
+    ended(&operations, mine.id).await;
+    assert!(sees(&user("me"), mine.id), "what has ended can still be read");
+    operations.settle(Instant::now() + KEPT);
+    assert!(!sees(&user("me"), mine.id) && sees(&Caller::Admin(None), open.id));
+}
+
+#[actix_web::test]
+async fn a_secret_opens_one_image_for_a_moment() {
+    let operations = operations();
+    let of = |image: &str| {
+        let about = About::new("Generating image secret").image(image);
+        operations.token(&user("me"), about, Purpose::Image(image.into()), HOUR).unwrap()
+    };
+    let begun = of("aa");
+    let secret = begun.secret().unwrap().to_owned();
+    assert_eq!((begun.class, begun.status, begun.may_cancel, secret.len()), (Class::Token, Status::Running, true, 64));
+    assert!(!format!("{begun:?}").contains(&secret));
+    assert_eq!(operations.opens(&secret, "bb"), None);
+    assert_eq!(operations.opens("nonsense", "aa"), None);
+    assert_eq!(operations.take(&secret, |purpose| matches!(purpose, Purpose::Upload(_))), None);
+    for _ in 0..3 {
+        assert_eq!(operations.opens(&secret, "aa"), Some(user("me")));
+    }
+    let entry = operations.any(&begun.id.to_string()).unwrap();
+    operations.settle(Instant::now() + Duration::from_secs(4));
+    assert_eq!(entry.show().status, Status::Running);
+    operations.settle(Instant::now() + Duration::from_secs(5));
+    assert_eq!((entry.show().status, operations.opens(&secret, "aa")), (Status::Success, None));
+
+    let cancelled = of("aa");
+    assert_eq!(operations.opens(cancelled.secret().unwrap(), "aa"), Some(user("me")));
+    let entry = operations.any(&cancelled.id.to_string()).unwrap();
+    operations.cancel(&entry).unwrap();
+    assert_eq!(operations.opens(cancelled.secret().unwrap(), "aa"), None, "at once");
+    assert_eq!(ended(&operations, cancelled.id).await.status, Status::Cancelled);
+
+    let unused = of("aa");
+    let entry = operations.any(&unused.id.to_string()).unwrap();
+    operations.settle(Instant::now() + HOUR);
+    assert_eq!(entry.show().status, Status::Cancelled);
+}
+
+#[actix_web::test]
+async fn a_token_is_taken_once() {
+    let operations = operations();
+    let asked = Purpose::Upload(json!({ "aliases": ["a"] }));
+    let begun = operations.token(&user("me"), About::new("x"), asked.clone(), HOUR).unwrap();
+    let secret = begun.secret().unwrap();
+    let upload = |purpose: &Purpose| matches!(purpose, Purpose::Upload(_));
+    let ticket = operations.take(secret, upload);
+    assert_eq!(ticket, Some(Ticket { owner: user("me"), purpose: asked }));
+    assert_eq!(operations.take(secret, upload), None);
+    assert_eq!(ended(&operations, begun.id).await.status, Status::Success);
+
+    let short = operations.token(&user("me"), About::new("x"), Purpose::Upload(Value::Null), Duration::from_millis(30));
+    let entry = operations.any(&short.unwrap().id.to_string()).unwrap();
+    assert_eq!(operations.wait(&entry, None).await.unwrap().status, Status::Cancelled, "its time ends a wait for it");
+}
+
+#[actix_web::test]
+async fn there_are_so_many_operations_and_no_more() {
+    let operations = operations();
+    let token = |owner: &Caller| operations.token(owner, About::new("x"), Purpose::Upload(Value::Null), HOUR);
+    let all: Vec<Operation> = (0..OPEN_MAX).map(|_| token(&user("me")).unwrap()).collect();
+    assert_eq!(token(&user("me")).unwrap_err().kind(), Kind::Busy);
+    let others = token(&user("you")).unwrap();
+    let entry = operations.any(&all[0].id.to_string()).unwrap();
+    operations.cancel(&entry).unwrap();
+    token(&user("me")).unwrap();
+
+    // What has ended is forgotten before its time, the oldest first, and one's own before anybody else's.
+    for round in 0..ENDED_MAX + 10 {
+        let made = token(&user("you")).unwrap();
+        operations.cancel(&operations.any(&made.id.to_string()).unwrap()).unwrap();
+        assert!(operations.list(&user("you")).len() <= ENDED_MAX + 1, "{round}");
+    }
+    assert!(operations.any(&others.id.to_string()).is_some(), "what goes on is never forgotten");
+    assert!(operations.any(&all[0].id.to_string()).is_some());
+}

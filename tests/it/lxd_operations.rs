@@ -1,0 +1,154 @@
+//! Operations as clients follow, wait for and stop them.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{eventually, request};
+use crate::secure::{Client, Lab, metadata, refusal};
+
+/// An operation that goes on for an hour: its path, and the secret in it.
+fn begin(client: &Client) -> (String, String) {
+    let answer = client.send("POST", "/1.0/certificates", &json!({ "type": "client", "name": "x", "token": true }));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let envelope = answer.json();
+    let words = (&envelope["type"], &envelope["status"], &envelope["status_code"]);
+    assert_eq!(words, (&json!("async"), &json!("Operation created"), &json!(100)));
+    let secret = envelope["metadata"]["metadata"]["secret"].as_str().unwrap().to_owned();
+    (envelope["operation"].as_str().unwrap().to_owned(), secret)
+}
+
+#[test]
+fn they_are_listed_by_status_and_shown() {
+    let lab = Lab::new();
+    let (alice, bob, root) = (lab.trusted(&lab.alice), lab.trusted(&lab.bob), lab.trusted(&lab.root));
+    assert_eq!(alice.read("/1.0/operations"), json!({}));
+    let (first, _) = begin(&alice);
+    let (second, _) = begin(&alice);
+    assert_eq!(alice.read("/1.0/operations"), json!({ "running": [first, second] }));
+    alice.delete(&first);
+    assert_eq!(alice.read("/1.0/operations"), json!({ "cancelled": [first], "running": [second] }));
+    let one = alice.read(&second);
+    assert_eq!(alice.read("/1.0/operations?recursion=1")["running"], json!([one]));
+    for (name, value) in [
+        ("class", json!("token")),
+        ("status", json!("Running")),
+        ("status_code", json!(103)),
+        ("resources", json!({})),
+        ("may_cancel", json!(true)),
+        ("err", json!("")),
+        ("location", json!("none")),
+    ] {
+        assert_eq!(one[name], value, "{name}");
+    }
+    assert!(second.ends_with(one["id"].as_str().unwrap()));
+    for name in ["created_at", "updated_at"] {
+        assert!(one[name].as_str().unwrap().ends_with('Z'), "{name}");
+    }
+    assert_eq!(bob.read("/1.0/operations"), json!({}));
+    assert_eq!(root.read("/1.0/operations?all-projects=true")["running"], json!([second]));
+    for (client, path) in [(&bob, second.as_str()), (&alice, "/1.0/operations/nonsense")] {
+        for (method, path) in [
+            ("GET", path.to_owned()),
+            ("DELETE", path.to_owned()),
+            ("GET", format!("{path}/wait")),
+            ("GET", format!("{path}/websocket")),
+        ] {
+            let answer = client.send(method, &path, &Value::Null);
+            assert_eq!(refusal(&answer, 404), "Operation not found", "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn they_are_stopped_once() {
+    let lab = Lab::new();
+    let alice = lab.trusted(&lab.alice);
+    let (path, _) = begin(&alice);
+    assert_eq!(metadata(&alice.delete(&path)), json!({}));
+    assert_eq!(refusal(&alice.delete(&path), 400), "Only running operations can be cancelled");
+    let stopped = alice.read(&path);
+    assert_eq!((&stopped["status_code"], &stopped["may_cancel"]), (&json!(401), &json!(false)));
+    assert_eq!(alice.read(&format!("{path}/wait")), stopped, "what has ended is not waited for");
+}
+
+#[test]
+fn waiting_ends_with_the_operation() {
+    let lab = Lab::new();
+    let alice = lab.trusted(&lab.alice);
+    let (path, secret) = begin(&alice);
+    for timeout in ["0", "1"] {
+        let waited = alice.read(&format!("{path}/wait?timeout={timeout}"));
+        assert_eq!(waited["status_code"], 103, "with time over it is told as it is");
+    }
+    refusal(&alice.get(&format!("{path}/wait?timeout=soon")), 400);
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = ["", "?timeout=-1", "?timeout=60", "?timeout="]
+            .into_iter()
+            .map(|query| {
+                let (alice, path) = (&alice, format!("{path}/wait{query}"));
+                scope.spawn(move || alice.read(&path))
+            })
+            .collect();
+        let untrusted = scope.spawn(|| lab.stranger().read(&format!("{path}/wait?secret={secret}")));
+        let others = scope.spawn(|| lab.trusted(&lab.bob).read(&format!("{path}/wait?secret={secret}")));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(waiting.iter().all(|one| !one.is_finished()) && !untrusted.is_finished());
+        alice.delete(&path);
+        for one in waiting {
+            assert_eq!(one.join().unwrap()["status"], "Cancelled");
+        }
+        for one in [untrusted, others] {
+            assert_eq!(one.join().unwrap()["status"], "Cancelled");
+        }
+    });
+    for wrong in ["", "?secret=", "?secret=guess"] {
+        let answer = lab.stranger().get(&format!("{path}/wait{wrong}"));
+        assert_eq!(refusal(&answer, 403), "not authorized", "{wrong}");
+    }
+}
+
+/// As many as may wait at a time, and twice: so those who left are not waited for.
+#[test]
+fn who_leaves_does_not_go_on_waiting() {
+    let lab = Lab::new();
+    let alice = lab.trusted(&lab.alice);
+    let (path, _) = begin(&alice);
+    let head = request(alice.address(), "GET", &format!("{path}/wait"), &[], b"");
+    for _ in 0..2 {
+        let mut all: Vec<_> = (0..64).map(|_| alice.connect()).collect();
+        for stream in &mut all {
+            stream.write_all(&head).unwrap();
+        }
+        eventually("all of them wait", || alice.get(&format!("{path}/wait?timeout=0")).status == 503);
+        drop(all);
+        eventually("none of them waits", || alice.get(&format!("{path}/wait?timeout=0")).status == 200);
+    }
+}
+
+#[test]
+fn none_has_a_websocket() {
+    let lab = Lab::new();
+    let alice = lab.trusted(&lab.alice);
+    let (path, secret) = begin(&alice);
+    assert_eq!(refusal(&alice.get(&format!("{path}/websocket")), 400), "missing secret");
+    let answer = alice.get(&format!("{path}/websocket?secret={secret}"));
+    assert_eq!(refusal(&answer, 400), "Only websocket operations can be connected");
+    assert_eq!(refusal(&lab.stranger().get(&format!("{path}/websocket?secret=x")), 403), "not authorized");
+}
+
+#[test]
+fn the_servers_end_is_not_waited_for() {
+    let lab = Lab::new();
+    let alice = lab.trusted(&lab.alice);
+    let (path, _) = begin(&alice);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| alice.read(&format!("{path}/wait")));
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        let (_, clean) = lab.server.stop();
+        assert!(clean && began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        assert_eq!(waiting.join().unwrap()["status"], "Running");
+    });
+}
