@@ -19,11 +19,11 @@ use crate::image::{
 /// A service whose directory outlives it, so that another one can follow it.
 pub(super) struct Bench {
     dir: tempfile::TempDir,
-    store: MemoryStore,
+    pub(super) store: MemoryStore,
     pub(super) registry: Arc<Registry>,
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let patience = Patience { idle: Duration::from_secs(30), bytes_per_second_min: 1 };
     Limits {
         image_bytes_max: 1 << 30,
@@ -37,7 +37,7 @@ fn limits() -> Limits {
     }
 }
 
-fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
+pub(super) fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registry> {
     let catalog = Catalog::open(dir, 1 << 20).unwrap();
     let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
     Registry::new(catalog, Box::new(store.clone()), linked, Instances::default(), fetcher, system_clock, limits())
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     /// Ends the service and starts the next one.
-    async fn restart(self) -> (Self, Swept) {
+    pub(super) async fn restart(self) -> (Self, Swept) {
         let Self { dir, store, registry } = self;
         registry.close();
         drop(registry);
@@ -60,17 +60,17 @@ impl Bench {
         (Self { dir, store, registry }, swept)
     }
 
-    async fn images(&self) -> Vec<Image> {
+    pub(super) async fn images(&self) -> Vec<Image> {
         let query = Query { filter: Filter::everything(), sort: Sort::default(), limit: 1000, after: None };
         self.registry.catalog.list(&query).await.unwrap().images
     }
 
-    async fn blobs(&self) -> usize {
+    pub(super) async fn blobs(&self) -> usize {
         self.store.list().await.unwrap().len()
     }
 
     /// Waits until nothing is in the state between, then says what there is.
-    async fn settled(&self) -> Vec<Image> {
+    pub(super) async fn settled(&self) -> Vec<Image> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let images = self.images().await;
@@ -86,7 +86,7 @@ impl Bench {
         self.registry.create(&ROOT, None, &named(name), None, &Claim::default()).await.unwrap()
     }
 
-    async fn bytes(&self, image: &Image) -> Vec<u8> {
+    pub(super) async fn bytes(&self, image: &Image) -> Vec<u8> {
         let body = self.registry.open(&ROOT, image, None).await.unwrap();
         let mut pieces = stream(body, &Buffers::for_reads());
         let mut bytes = Vec::new();

@@ -14,6 +14,9 @@ mod reading;
 mod receive;
 mod refresh;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::aliases::Alias;
 pub use self::files::{BundleFile, Role, files_of};
 pub use self::instances::Instances;
