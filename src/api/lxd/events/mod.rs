@@ -140,6 +140,19 @@ impl Events {
     }
 }
 
+#[cfg(test)]
+impl Events {
+    /// All that an administrator hears from now on, each time it is asked what is new.
+    pub(super) fn overhear(&self) -> impl FnMut() -> Vec<Value> {
+        let mut heard = self.0.sender.subscribe();
+        move || {
+            std::iter::from_fn(|| heard.try_recv().ok())
+                .map(|event| serde_json::from_str(&event.text).unwrap())
+                .collect()
+        }
+    }
+}
+
 /// What a listener hears.
 struct Subscription {
     receiver: broadcast::Receiver<Event>,

@@ -62,6 +62,27 @@ async fn a_task_says_how_far_it_is_and_how_it_ended() {
 }
 
 #[actix_web::test]
+async fn everything_that_matters_is_told_and_the_end_always() {
+    let events = Events::new(system_clock);
+    let operations = Operations::new(system_clock, events.clone());
+    let mut heard = events.overhear();
+    let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
+        for percent in 0..1000 {
+            progress.say("download_progress", format!("{percent}%"));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        progress.say("download_progress", "1000%");
+        Err(Error::new(Kind::Upstream, "gone"))
+    });
+    let ended = ended(&operations, begun.unwrap().id).await;
+    let told: Vec<Value> = heard().into_iter().map(|event| event["metadata"].clone()).collect();
+    let statuses: Vec<&str> = told.iter().map(|operation| operation["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["Pending", "Running", "Running", "Failure"], "and not every little step");
+    assert_eq!(told[2]["metadata"]["download_progress"], "1000%");
+    assert_eq!(told[3], ended.json());
+}
+
+#[actix_web::test]
 async fn a_failure_keeps_what_was_said_before() {
     let operations = operations();
     let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
