@@ -576,15 +576,6 @@ async fn bytes_of_ours_that_break_off_are_no_fault_of_the_server() {
     assert_eq!(upstream().push(&push_to(&fake), parcel).await.unwrap_err().kind(), Kind::Internal);
 }
 
-#[test]
-fn protocols_are_words() {
-    for protocol in [Protocol::Lxd, Protocol::Incus, Protocol::Simplestreams] {
-        assert_eq!(Protocol::parse(protocol.name()), Some(protocol));
-    }
-    assert_eq!(Protocol::parse(""), Some(Protocol::Lxd));
-    assert_eq!(Protocol::parse("LXD"), None);
-}
-
 fn everything_is_send(upstream: &Upstream, ask: &Ask, found: &Found, to: &Push, parcel: Parcel) -> impl Send {
     async move { (collect(upstream.download(ask, found).await?).await, upstream.push(to, parcel).await).0 }
 }

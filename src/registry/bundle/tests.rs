@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::super::tests::{Bench, ROOT, content};

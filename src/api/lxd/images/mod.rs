@@ -58,6 +58,7 @@ async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
         // Whoever made the secret has seen the image. Without the right one this tells nothing.
         && let Ok(image) = lxd.registry.by_fingerprint(&Caller::Admin(None), &part(request, "fingerprint")?).await
         && let Some(owner) = lxd.operations.opens(&secret, &fingerprint(&image))
+        && let Some(owner) = lxd.renewed(&owner)?
     {
         return Ok((image, owner));
     }
