@@ -3,6 +3,7 @@
 //! An image is one superset record; each protocol shows the part it knows under its own names.
 
 pub mod attr;
+pub mod bundle;
 pub mod change;
 pub mod digest;
 pub mod inspect;
