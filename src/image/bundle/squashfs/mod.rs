@@ -1,0 +1,259 @@
+//! A bounded look into a squashfs: what stands in its root directory, and the bytes of one small file there.
+//!
+//! Libraries for it read the tables of all files first, which are as many as the maker of the image liked. This reads what
+//! leads to one file: the superblock, the root's inode, its directory, that file's inode and its blocks.
+
+mod blocks;
+
+use std::io::{Read, Seek};
+
+use self::blocks::{Blocks, Cursor};
+use super::BundleError;
+use super::contents::Contents;
+use super::manifest::{MOST_BYTES, Manifest};
+use super::meter::{Meter, Taken};
+use super::tar::MemberKind;
+
+/// An image's root directory has three or four names in it.
+const MOST_DIRECTORY: u32 = 1 << 20;
+
+/// Only their inodes are read.
+const MATTER: [&[u8]; 3] = [b"metadata.yaml", b"rootfs", b"rootfs.img"];
+
+/// No fragment: the last bytes of a file have a block of their own.
+const NO_FRAGMENT: u32 = u32::MAX;
+
+fn damaged() -> BundleError {
+    BundleError::damaged("squashfs")
+}
+
+/// Looks for what an image has in a squashfs of this length.
+pub(super) fn search<R: Read + Seek>(
+    file: Taken<'_, R>,
+    length: u64,
+    meter: &Meter<'_>,
+    contents: &mut Contents,
+) -> Result<(), BundleError> {
+    let mut disk = Squashfs::open(Blocks::new(file, length, meter))?;
+    for (name, place) in disk.root_directory()? {
+        if !MATTER.contains(&name.as_slice()) {
+            continue;
+        }
+        let inode = disk.inode(place)?;
+        let kind = match inode {
+            Inode::File(_) => MemberKind::File,
+            Inode::Directory { .. } => MemberKind::Directory,
+            Inode::Link => MemberKind::Link,
+            Inode::Other => MemberKind::Other,
+        };
+        if contents.member(&name, kind)?
+            && let Inode::File(file) = inode
+        {
+            contents.manifest = Some(Manifest::parse(&disk.content(&file)?)?);
+        }
+    }
+    Ok(())
+}
+
+/// Where an inode is: the place of its block in the table, and its place in there.
+#[derive(Clone, Copy)]
+struct Place {
+    block: u64,
+    offset: u16,
+}
+
+/// What is known of a file by its inode.
+enum Inode {
+    File(File),
+    Directory { place: Place, size: u32 },
+    Link,
+    Other,
+}
+
+struct File {
+    /// Where its blocks begin.
+    start: u64,
+    size: u64,
+    fragment: u32,
+    /// Where it begins in its fragment.
+    offset: u32,
+    /// The sizes of its blocks as they are stored.
+    blocks: Vec<u32>,
+}
+
+struct Squashfs<'a, R> {
+    blocks: Blocks<'a, R>,
+    root: Place,
+    inodes: u64,
+    directories: u64,
+    fragments: u64,
+    fragment_count: u32,
+}
+
+impl<'a, R: Read + Seek> Squashfs<'a, R> {
+    fn open(mut blocks: Blocks<'a, R>) -> Result<Self, BundleError> {
+        let head = blocks.stored(0, 96)?;
+        let mut head = Cursor(&head);
+        head.skip(12)?;
+        let block_size = head.u32()?;
+        let fragment_count = head.u32()?;
+        let compression = head.u16()?;
+        let block_log = head.u16()?;
+        head.skip(4)?;
+        let version = (head.u16()?, head.u16()?);
+        let root = Place::of(head.u64()?);
+        head.skip(24)?;
+        let (inodes, directories, fragments) = (head.u64()?, head.u64()?, head.u64()?);
+        if version != (4, 0) || !(12..=20).contains(&block_log) || block_size != 1 << block_log {
+            return Err(damaged());
+        }
+        blocks.set_form(compression, block_size)?;
+        Ok(Self { blocks, root, inodes, directories, fragments, fragment_count })
+    }
+
+    /// The names in the root, and where their inodes are. They are in order, so none is there twice.
+    fn root_directory(&mut self) -> Result<Vec<(Vec<u8>, Place)>, BundleError> {
+        let Inode::Directory { place, size } = self.inode(self.root)? else { return Err(damaged()) };
+        // Three bytes stand for the two entries that are not written.
+        let size = size.saturating_sub(3);
+        if size > MOST_DIRECTORY {
+            return Err(BundleError::TooMuch("has too many files in its root"));
+        }
+        let listing = self.table(self.directories, place, size as usize)?;
+        let mut listing = Cursor(&listing);
+        let mut names: Vec<(Vec<u8>, Place)> = Vec::new();
+        while !listing.0.is_empty() {
+            let (count, block) = (listing.u32()?, listing.u32()?);
+            listing.skip(4)?;
+            // One more than is written, and no more than 256.
+            for _ in 0..=count.min(255) {
+                let offset = listing.u16()?;
+                listing.skip(4)?;
+                let length = usize::from(listing.u16()?) + 1;
+                let name = listing.take(length)?;
+                if name.contains(&b'/') || names.last().is_some_and(|(last, _)| last.as_slice() >= name) {
+                    return Err(damaged());
+                }
+                names.push((name.to_vec(), Place { block: u64::from(block), offset }));
+            }
+        }
+        Ok(names)
+    }
+
+    fn inode(&mut self, place: Place) -> Result<Inode, BundleError> {
+        let kind = self.table(self.inodes, place, 16)?;
+        let kind = Cursor(&kind).u16()?;
+        let length = match kind {
+            1 | 2 => 32,
+            8 => 40,
+            9 => 56,
+            3 | 10 => return Ok(Inode::Link),
+            _ => return Ok(Inode::Other),
+        };
+        let inode = self.table(self.inodes, place, length)?;
+        let mut inode = Cursor(&inode);
+        inode.skip(16)?;
+        Ok(match kind {
+            1 => {
+                let block = inode.u32()?;
+                inode.skip(4)?;
+                let size = u32::from(inode.u16()?);
+                Inode::Directory { place: Place { block: u64::from(block), offset: inode.u16()? }, size }
+            }
+            8 => {
+                inode.skip(4)?;
+                let (size, block) = (inode.u32()?, inode.u32()?);
+                inode.skip(6)?;
+                Inode::Directory { place: Place { block: u64::from(block), offset: inode.u16()? }, size }
+            }
+            2 => {
+                let (start, fragment, offset) = (u64::from(inode.u32()?), inode.u32()?, inode.u32()?);
+                let size = u64::from(inode.u32()?);
+                self.file(place, length, File { start, size, fragment, offset, blocks: Vec::new() })?
+            }
+            _ => {
+                let (start, size) = (inode.u64()?, inode.u64()?);
+                inode.skip(12)?;
+                let (fragment, offset) = (inode.u32()?, inode.u32()?);
+                self.file(place, length, File { start, size, fragment, offset, blocks: Vec::new() })?
+            }
+        })
+    }
+
+    /// A file with the sizes of its blocks, which stand behind its inode. Of one that is too large to be read there are none.
+    fn file(&mut self, place: Place, behind: usize, mut file: File) -> Result<Inode, BundleError> {
+        if file.size <= MOST_BYTES {
+            let block = u64::from(self.blocks.block_size());
+            let count = if file.fragment == NO_FRAGMENT { file.size.div_ceil(block) } else { file.size / block };
+            // No more than 256: a block has 4 KiB at the least.
+            let count = usize::try_from(count).map_err(|_| damaged())?;
+            let bytes = self.table(self.inodes, place, behind + 4 * count)?;
+            let mut sizes = Cursor(&bytes);
+            sizes.skip(behind)?;
+            file.blocks = (0..count).map(|_| sizes.u32()).collect::<Result<_, _>>()?;
+        }
+        Ok(Inode::File(file))
+    }
+
+    /// All the bytes of a file.
+    fn content(&mut self, file: &File) -> Result<Vec<u8>, BundleError> {
+        if file.size > MOST_BYTES {
+            return Err(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"));
+        }
+        let size = usize::try_from(file.size).map_err(|_| damaged())?;
+        let block = self.blocks.block_size() as usize;
+        let mut content = Vec::with_capacity(size);
+        let mut at = file.start;
+        for stored in &file.blocks {
+            let wanted = block.min(size - content.len());
+            let bytes = self.blocks.data(at, *stored, wanted)?;
+            at = at.checked_add(u64::from(blocks::length(*stored))).ok_or_else(damaged)?;
+            content.extend(bytes.get(..wanted).ok_or_else(damaged)?);
+        }
+        let rest = size - content.len();
+        if rest > 0 {
+            let fragment = self.fragment(file.fragment)?;
+            let from = usize::try_from(file.offset).map_err(|_| damaged())?;
+            let rest = from.checked_add(rest).and_then(|to| fragment.get(from..to));
+            content.extend(rest.ok_or_else(damaged)?);
+        }
+        Ok(content)
+    }
+
+    /// A block that has the last bytes of several files in it.
+    fn fragment(&mut self, number: u32) -> Result<Vec<u8>, BundleError> {
+        // Each entry has 16 bytes, and a block of them 8 KiB; where the blocks are stands in a table as it is.
+        if number >= self.fragment_count {
+            return Err(damaged());
+        }
+        let at = self.fragments.checked_add(u64::from(number / 512) * 8).ok_or_else(damaged)?;
+        let table = self.blocks.stored(at, 8)?;
+        let place = Place { block: 0, offset: (number % 512 * 16) as u16 };
+        let entry = self.table(Cursor(&table).u64()?, place, 16)?;
+        let mut entry = Cursor(&entry);
+        let (start, stored) = (entry.u64()?, entry.u32()?);
+        let most = self.blocks.block_size() as usize;
+        self.blocks.data(start, stored, most)
+    }
+
+    /// So many bytes of a table that is stored in blocks of 8 KiB, one after the other.
+    fn table(&mut self, table: u64, place: Place, length: usize) -> Result<Vec<u8>, BundleError> {
+        let mut at = table.checked_add(place.block).ok_or_else(damaged)?;
+        let mut from = usize::from(place.offset);
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let (block, next) = self.blocks.metadata(at)?;
+            let there = block.get(from..).filter(|there| !there.is_empty()).ok_or_else(damaged)?;
+            bytes.extend(&there[..there.len().min(length - bytes.len())]);
+            (at, from) = (next, 0);
+        }
+        Ok(bytes)
+    }
+}
+
+impl Place {
+    /// Out of the superblock: 48 bits, the lowest 16 of which say where in the block.
+    fn of(reference: u64) -> Self {
+        Self { block: reference >> 16, offset: (reference & 0xffff) as u16 }
+    }
+}

@@ -1,0 +1,227 @@
+//! Walks along a tar: what its members are called and what they are, and the bytes of those that are asked for.
+//!
+//! It sees what LXD and GNU tar see, and refuses what they might see in different ways. Of the extensions only those that
+//! change a name or a size matter; each is read into memory, so each is bounded.
+
+use std::io::{Read, Seek};
+
+use tar::{EntryType, Header};
+
+use super::BundleError;
+use super::unpack::Stream;
+
+const BLOCK: usize = 512;
+
+/// As much as Go's reader takes, which is LXD's.
+const MOST_EXTENSION: u64 = 1 << 20;
+
+/// So many headers are looked at, which takes a third of a second. The largest distributions have some 300,000 files.
+pub(super) const MOST_HEADERS: u32 = 500_000;
+
+const DAMAGED: &str = "tarball";
+
+/// A member of an archive.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: MemberKind,
+    /// How many bytes follow that belong to it.
+    pub(super) size: u64,
+}
+
+/// What a member is, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MemberKind {
+    File,
+    Directory,
+    /// A file with holes, which are not in its bytes.
+    Sparse,
+    /// Symbolic or hard.
+    Link,
+    Other,
+}
+
+/// What the extensions before a member's header say of it.
+#[derive(Default)]
+struct Extensions {
+    name: Option<Vec<u8>>,
+    size: Option<u64>,
+    sparse: bool,
+    /// How many there were that can have a name: readers do not agree on which of two counts.
+    names: u32,
+}
+
+/// The members of an archive, one after the other.
+pub(super) struct Members<'a, R> {
+    stream: Stream<'a, R>,
+    /// What of the last member was not read yet, and what fills up its last block.
+    left: u64,
+    padding: u64,
+    /// So many more headers may be read.
+    headers: u32,
+}
+
+impl<'a, R: Read + Seek + 'a> Members<'a, R> {
+    pub(super) fn new(stream: Stream<'a, R>, most_headers: u32) -> Self {
+        Self { stream, left: 0, padding: 0, headers: most_headers }
+    }
+
+    /// The next one; None behind the last.
+    pub(super) fn next(&mut self) -> Result<Option<Member>, BundleError> {
+        let mut extensions = Extensions::default();
+        loop {
+            self.stream.skip(self.left.saturating_add(self.padding))?;
+            (self.left, self.padding) = (0, 0);
+            let Some(header) = self.header()? else { return Ok(None) };
+            let size = size_of(&header, &extensions)?;
+            self.left = size;
+            self.padding = size.wrapping_neg() % BLOCK as u64;
+            match header.entry_type() {
+                EntryType::GNULongName => {
+                    extensions.names += 1;
+                    let mut name = self.extension()?;
+                    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                    extensions.name = Some(name);
+                }
+                // Where links lead to does not matter.
+                EntryType::GNULongLink => drop(self.extension()?),
+                EntryType::XHeader => {
+                    extensions.names += 1;
+                    extensions.take(&self.extension()?)?;
+                }
+                EntryType::XGlobalHeader => {
+                    let mut global = Extensions::default();
+                    global.take(&self.extension()?)?;
+                    if global.name.is_some() || global.size.is_some() || global.sparse {
+                        return Err(BundleError::Refused("The tarball has one name or size for all of its members"));
+                    }
+                }
+                _ if extensions.names > 1 => return Err(BundleError::Refused("A file in the tarball has two names")),
+                kind => {
+                    let name = extensions.name.unwrap_or_else(|| header.path_bytes().into_owned());
+                    if kind == EntryType::GNUSparse {
+                        self.skip_map(&header)?;
+                    }
+                    let kind = kind_of(kind, &name, extensions.sparse);
+                    return Ok(Some(Member { name, kind, size }));
+                }
+            }
+        }
+    }
+
+    /// The bytes of the member that was given last, if they are no more than that.
+    pub(super) fn content(&mut self, most: u64) -> Result<Option<Vec<u8>>, BundleError> {
+        let Some(size) = usize::try_from(self.left).ok().filter(|_| self.left <= most) else { return Ok(None) };
+        let mut bytes = vec![0; size];
+        self.stream.read_exact(&mut bytes)?;
+        self.left = 0;
+        Ok(Some(bytes))
+    }
+
+    fn extension(&mut self) -> Result<Vec<u8>, BundleError> {
+        self.content(MOST_EXTENSION)?.ok_or(BundleError::TooMuch("has a name or an attribute that is too long"))
+    }
+
+    /// The next header; None at the end, which is two empty blocks or, in some archives, nothing.
+    fn header(&mut self) -> Result<Option<Header>, BundleError> {
+        let Some(header) = self.block()? else { return Ok(None) };
+        let bytes = header.as_bytes();
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        if sum(bytes) == 0 {
+            let end = self.block()?.is_none_or(|second| sum(second.as_bytes()) == 0);
+            return if end { Ok(None) } else { Err(BundleError::damaged(DAMAGED)) };
+        }
+        // The sum itself stands in 8 of the bytes, which count as spaces.
+        let found = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
+        let good = header.cksum().is_ok_and(|said| said == found);
+        if good { Ok(Some(header)) } else { Err(BundleError::damaged(DAMAGED)) }
+    }
+
+    fn block(&mut self) -> Result<Option<Header>, BundleError> {
+        let many = BundleError::TooMuch("has too many files before its metadata.yaml");
+        self.headers = self.headers.checked_sub(1).ok_or(many)?;
+        let mut header = Header::new_old();
+        match self.stream.read(header.as_mut_bytes())? {
+            0 => Ok(None),
+            BLOCK => Ok(Some(header)),
+            _ => Err(BundleError::Truncated),
+        }
+    }
+
+    /// Where the holes of a GNU sparse file are, which stands between its header and its bytes.
+    fn skip_map(&mut self, header: &Header) -> Result<(), BundleError> {
+        let mut more = header.as_gnu().ok_or(BundleError::damaged(DAMAGED))?.is_extended();
+        while more {
+            let map = self.block()?.ok_or(BundleError::Truncated)?;
+            more = map.as_bytes()[504] != 0;
+        }
+        Ok(())
+    }
+}
+
+impl Extensions {
+    /// Reads POSIX's: `length name=value`, each with a line feed behind it. Values can have any bytes.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), BundleError> {
+        let damaged = || BundleError::damaged(DAMAGED);
+        while !bytes.is_empty() {
+            let space = bytes.iter().take(8).position(|byte| *byte == b' ').ok_or_else(damaged)?;
+            let length = decimal(&bytes[..space]).and_then(|length| usize::try_from(length).ok());
+            let (record, rest) = length.and_then(|length| bytes.split_at_checked(length)).ok_or_else(damaged)?;
+            let record = record.get(space + 1..).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(damaged)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(damaged)?;
+            let (name, value) = (&record[..equals], &record[equals + 1..]);
+            match name {
+                // The name of a sparse file proper; `path` is then a made-up one.
+                b"GNU.sparse.name" => (self.sparse, self.name) = (true, Some(value.to_vec())),
+                b"path" if !self.sparse => self.name = Some(value.to_vec()),
+                b"size" => self.size = Some(decimal(value).ok_or_else(damaged)?),
+                _ => self.sparse |= name.starts_with(b"GNU.sparse."),
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes follow a header. Links, devices and directories have none, whatever it says.
+fn size_of(header: &Header, extensions: &Extensions) -> Result<u64, BundleError> {
+    if matches!(header.as_bytes()[156], b'1'..=b'6') {
+        return Ok(0);
+    }
+    let own = !matches!(header.as_bytes()[156], b'L' | b'K' | b'x' | b'g');
+    let size = match extensions.size {
+        Some(size) if own => Some(size),
+        _ => number(&header.as_old().size),
+    };
+    size.filter(|size| i64::try_from(*size).is_ok()).ok_or(BundleError::damaged(DAMAGED))
+}
+
+fn kind_of(kind: EntryType, name: &[u8], sparse: bool) -> MemberKind {
+    match kind {
+        EntryType::Regular | EntryType::Continuous if sparse => MemberKind::Sparse,
+        EntryType::GNUSparse => MemberKind::Sparse,
+        // So directories were written once.
+        EntryType::Regular if name.ends_with(b"/") => MemberKind::Directory,
+        EntryType::Regular | EntryType::Continuous => MemberKind::File,
+        EntryType::Directory => MemberKind::Directory,
+        EntryType::Symlink | EntryType::Link => MemberKind::Link,
+        _ => MemberKind::Other,
+    }
+}
+
+/// A number in a header: octal digits, or 96 bits behind a mark.
+fn number(field: &[u8; 12]) -> Option<u64> {
+    if let [0x80, 0, 0, 0, rest @ ..] = field {
+        return Some(u64::from_be_bytes(*rest));
+    }
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
+    text.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'7' => number.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
+}

@@ -1,0 +1,110 @@
+//! The bytes of an archive, out of whatever it is packed in.
+//!
+//! Decoders run in this process and hold no more than a window: for xz and its predecessor 64 MiB, as much as `xz -9` asks
+//! for, which fills up only as bytes come out; for zstd 32 MiB, which is all of `zstd -19` and more, and fills up before any do.
+
+use std::io::{self, BufRead, BufReader, Read, Seek};
+
+use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::{LzmaReader, XzReader};
+
+use super::meter::{Given, Meter, Taken};
+use super::streams::{Frames, Streams};
+use super::{BundleError, Packing};
+
+/// What is read at once.
+const PIECE: usize = 64 << 10;
+
+/// For the window of xz in KiB, and a bit for the decoder's tables.
+pub(super) const XZ_MEMORY: u32 = (64 << 10) + 512;
+
+/// The window of zstd.
+pub(super) const ZSTD_WINDOW: u64 = 32 << 20;
+
+/// An archive to be read from its beginning to its end.
+pub(super) enum Stream<'a, R> {
+    /// As it is: what is not wanted is not read.
+    Plain { file: BufReader<Taken<'a, R>>, left: u64, meter: &'a Meter<'a> },
+    /// Out of a decoder.
+    Unpacked { bytes: BufReader<Given<'a, Box<dyn Read + 'a>>>, meter: &'a Meter<'a> },
+}
+
+impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
+    /// The archive in a file of this length, which stands at its beginning.
+    ///
+    /// # Errors
+    /// There is no archive in files of this packing, or what the decoder says of the first bytes.
+    pub(super) fn open(packing: Packing, file: R, length: u64, meter: &'a Meter<'a>) -> Result<Self, BundleError> {
+        let file = BufReader::with_capacity(PIECE, meter.taken(file));
+        let mut kept_back = 0;
+        let decoder: Box<dyn Read + 'a> = match packing {
+            Packing::Tar => return Ok(Self::Plain { file, left: length, meter }),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Packing::Bzip2 => Box::new(Streams::new(file)),
+            Packing::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY)),
+            Packing::Lzma => Box::new(
+                LzmaReader::new_mem_limit(file, XZ_MEMORY, None).map_err(|error| meter.blame("archive", error))?,
+            ),
+            Packing::Zstd => {
+                kept_back = ZSTD_WINDOW;
+                Box::new(Frames::new(file))
+            }
+            Packing::Squashfs | Packing::Qcow2 => return Err(BundleError::Unsupported),
+        };
+        let bytes = BufReader::with_capacity(PIECE, meter.given(decoder, kept_back));
+        Ok(Self::Unpacked { bytes, meter })
+    }
+
+    /// Fills as much as there are bytes for, and says how much that is.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, BundleError> {
+        let mut count = 0;
+        while let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty()) {
+            let got = match self {
+                Self::Plain { file, left, .. } => {
+                    let wanted = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
+                    file.read(&mut rest[..wanted]).inspect(|got| *left -= *got as u64)
+                }
+                Self::Unpacked { bytes, .. } => bytes.read(rest),
+            };
+            match got.map_err(|error| self.blame(error))? {
+                0 => break,
+                got => count += got,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Fills all of it.
+    pub(super) fn read_exact(&mut self, into: &mut [u8]) -> Result<(), BundleError> {
+        if self.read(into)? == into.len() { Ok(()) } else { Err(BundleError::Truncated) }
+    }
+
+    /// Goes over so many bytes, which have to be there.
+    pub(super) fn skip(&mut self, mut count: u64) -> Result<(), BundleError> {
+        match self {
+            Self::Plain { file, left, meter } => {
+                *left = left.checked_sub(count).ok_or(BundleError::Truncated)?;
+                let count = i64::try_from(count).map_err(|_| BundleError::Truncated)?;
+                file.seek_relative(count).map_err(|error| meter.blame("archive", error))
+            }
+            Self::Unpacked { bytes, meter } => {
+                while count > 0 {
+                    let there = bytes.fill_buf().map_err(|error| meter.blame("archive", error))?.len();
+                    if there == 0 {
+                        return Err(BundleError::Truncated);
+                    }
+                    let over = usize::try_from(count).map_or(there, |count| count.min(there));
+                    bytes.consume(over);
+                    count -= over as u64;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn blame(&self, error: io::Error) -> BundleError {
+        match self {
+            Self::Plain { meter, .. } | Self::Unpacked { meter, .. } => meter.blame("archive", error),
+        }
+    }
+}
