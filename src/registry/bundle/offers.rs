@@ -27,8 +27,7 @@ pub(in crate::registry) struct Offers {
 }
 
 impl Offers {
-    /// Has an image looked at.
-    pub(in crate::registry) fn look_at(&self, id: ImageId) {
+    fn look_at(&self, id: ImageId) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.bell.notify_one();
     }
@@ -89,6 +88,13 @@ impl Registry {
         }
     }
 
+    /// Has an image looked at, if it may have become something to offer.
+    pub(in crate::registry) fn consider(&self, image: &Image) {
+        if self.limits.offer_disks && is_due(image) {
+            self.offers.look_at(image.id);
+        }
+    }
+
     async fn find_disks(&self) -> Result<()> {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
@@ -97,7 +103,7 @@ impl Registry {
         loop {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
             let page = self.catalog.list(&query).await?;
-            page.images.iter().filter(|image| is_due(image)).for_each(|image| self.offers.look_at(image.id));
+            page.images.iter().for_each(|image| self.consider(image));
             after = page.next;
             if after.is_none() {
                 return Ok(());

@@ -117,11 +117,12 @@ impl Registry {
         self.upload_behind(who, Target::New, &patch, claim, metadata).await
     }
 
-    /// The image with a fingerprint that the caller knows of already, if there is one.
+    /// The image with a fingerprint that the caller has already, if there is one. That others have it is no reason not to have
+    /// it too: the bytes are stored once.
     pub(super) async fn known_as(&self, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
         match self.by_fingerprint(who, &hex(fingerprint)).await {
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            found => found.map(Some),
+            found => found.map(|image| Some(image).filter(|image| who.changes(image))),
         }
     }
 }
@@ -162,7 +163,7 @@ impl Sealed {
     /// Makes it an image. What it says of itself is read from it, `wanted` goes over that.
     ///
     /// # Errors
-    /// `DigestMismatch` when it is called otherwise than wanted; `AlreadyExists` when the caller knows an image of that name,
+    /// `DigestMismatch` when it is called otherwise than wanted; `AlreadyExists` when the caller has an image of that name,
     /// or another has one of the aliases; `BadContent` when it does not say what it is; as [`Upload::finish`]. Nothing is left
     /// of it then.
     pub async fn publish(mut self, wanted: &Wishes) -> Result<Image> {

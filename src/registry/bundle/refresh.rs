@@ -71,6 +71,8 @@ impl Registry {
             return Ok(Copied { image: image.clone(), is_new: false });
         }
         let patch = ImagePatch {
+            // Whoever asks for it, the copy is the owner's as it was.
+            owner: (image.owner.as_deref() != who.account()).then(|| image.owner.clone()),
             visibility: Some(image.visibility),
             auto_update: Some(image.auto_update),
             ..ImagePatch::default()

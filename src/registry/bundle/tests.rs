@@ -139,10 +139,11 @@ async fn the_same_bytes_are_an_image_for_each_who_has_them_and_no_more() {
         let error = bench.registry.by_fingerprint(&who, &fingerprint).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Image not found"));
     }
-    // What is public I can see: it need not be kept once more.
+    // Of one that is public I can have my own, and mine is meant then.
     import(&bench, &you, unified("p"), public()).await.unwrap();
-    let error = import(&bench, &me, unified("p"), ImagePatch::default()).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::AlreadyExists);
+    let mine = import(&bench, &me, unified("p"), ImagePatch::default()).await.unwrap();
+    let fingerprint = hex(&mine.fingerprint().unwrap());
+    assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
 }
 
 #[tokio::test]

@@ -33,11 +33,16 @@ struct Sender {
     secret: Option<Secret>,
 }
 
+/// What allows somebody who is not trusted to send an image.
+pub(super) fn secret_of(request: &HttpRequest) -> Option<&str> {
+    let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
+    given.filter(|given| !given.is_empty())
+}
+
 /// Whoever is trusted, or brings the secret of somebody who is and who has said what the image is to be.
 fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let wishes = of_headers(request.headers())?;
-    let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
-    let Some(given) = given.filter(|given| !given.is_empty()) else {
+    let Some(given) = secret_of(request) else {
         return Ok(Sender { who: lxd.trusted(request)?, wishes, secret: None });
     };
     let ticket = lxd.operations.take(given, |purpose| matches!(purpose, Purpose::Upload(_)));
