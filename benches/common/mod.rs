@@ -56,10 +56,21 @@ pub struct Process {
 impl Process {
     /// Visor on this data directory.
     pub fn visor(data: &Path) -> Self {
+        Self::visor_with(data, &["--no-tls"])
+    }
+
+    /// Visor on this data directory, and where it serves TLS.
+    pub fn visor_tls(data: &Path) -> (Self, SocketAddr) {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        (Self::visor_with(data, &["--listen-tls", &address.to_string()]), address)
+    }
+
+    fn visor_with(data: &Path, arguments: &[&str]) -> Self {
         let ready = data.with_extension("ready");
         let child = Command::new(env!("CARGO_BIN_EXE_visor"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--no-tls", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .args([data, Path::new("--ready-file"), &ready])
+            .args(arguments)
             .env("VISOR__LOG__ACCESS", "false")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -67,22 +78,6 @@ impl Process {
             .spawn()
             .unwrap();
         Self::ready(child, &ready)
-    }
-
-    /// Visor on this data directory, and where it serves TLS.
-    pub fn visor_tls(data: &Path) -> (Self, SocketAddr) {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let ready = data.with_extension("ready");
-        let child = Command::new(env!("CARGO_BIN_EXE_visor"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--listen-tls", &address.to_string(), "--data-dir"])
-            .args([data, Path::new("--ready-file"), &ready])
-            .env("VISOR__LOG__ACCESS", "false")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        (Self::ready(child, &ready), address)
     }
 
     /// This program as a server of its own that answers everything with these bytes; `--bare ANSWER READY`.
