@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::fake::{
     Endless, PACKINGS, YAML, archive, container, header, manifest, member, pack, read, record, refusal, rootfs, with,
 };
-use super::tests::MADE;
+use super::tests::{MADE, made};
 use super::*;
 
 fn refused(members: &[Vec<u8>]) -> String {
@@ -237,6 +237,24 @@ fn members_without_end() {
     let start = with(&header(b"rootfs/x", b'S', 0), 482, &[1]);
     let more = [&start[..], &vec![1; 512 * 1000]].concat();
     assert_eq!(refusal(&more), "unexpected EOF");
+}
+
+#[test]
+fn squashed_images_are_asked_the_same() {
+    for ((name, image), words) in [
+        (made!("manifest-link.squashfs"), "metadata.yaml is not a plain file"),
+        (made!("root-link.squashfs"), "rootfs is not a directory"),
+        (made!("two-roots.squashfs"), "The image has two roots"),
+        (made!("long.squashfs"), "The image has a metadata.yaml of more than 1 MiB"),
+        (made!("lz4.squashfs"), "Unsupported compression"),
+    ] {
+        assert_eq!(refusal(image), words, "{name}");
+    }
+    // Names out of order could be there twice.
+    let (_, image) = made!("stored.squashfs");
+    let at = image.windows(6).rposition(|name| name == b"rootfs").unwrap();
+    let unordered = [&image[..at], b"aaaaaa", &image[at + 6..]].concat();
+    assert_eq!(refusal(&unordered), "The squashfs is damaged");
 }
 
 #[test]

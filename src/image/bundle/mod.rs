@@ -47,8 +47,8 @@ pub struct Bundle {
     pub root: Option<Root>,
 }
 
-/// Reads what an image of so many bytes carries. It ends with the first place where both the manifest and the root are
-/// known; LXD stops there as well, so what comes later is not part of what an image says of itself.
+/// Reads what an image of so many bytes carries. It ends where both the manifest and the root are known. A second manifest
+/// behind that place is not seen; LXD stops there as well, so nobody takes it for what the image says of itself.
 ///
 /// `go_on` is asked at least once for each 64 KiB of the file; `false` ends the work with [`BundleError::Stopped`].
 /// Memory stays below 64 MiB and a bit, which only packings with such a window reach.
