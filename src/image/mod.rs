@@ -286,7 +286,9 @@ pub struct Image {
     pub auto_update: bool,
     /// When what is in it was made, as far as it says so itself.
     pub built_at: Option<Timestamp>,
-    /// When it is removed.
+    /// Until when its makers stand by it, as far as it says so itself.
+    pub supported_until: Option<Timestamp>,
+    /// When it is removed, because somebody here said so.
     pub expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,

@@ -37,9 +37,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
-use self::bundle::Offers;
+use self::bundle::{ClockWatch, Offers};
 pub use self::bundle::{
-    Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Wishes, files_of, fingerprint_of,
+    Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of, fingerprint_of,
 };
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
@@ -62,6 +62,9 @@ use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
+
+/// So many look into images at the same time.
+const READERS: usize = 2;
 
 /// What the time is. Tests bring their own.
 pub type Clock = fn() -> Timestamp;
@@ -112,6 +115,9 @@ pub struct Registry {
     in_use: InUse,
     offers: Offers,
     instances: Instances,
+    /// For those who look into images.
+    readers: Arc<Semaphore>,
+    clock_seen: ClockWatch,
     hub: Hub,
     buffers: Buffers,
 }
@@ -142,6 +148,8 @@ impl Registry {
             in_use: InUse::default(),
             offers: Offers::default(),
             instances,
+            readers: Arc::new(Semaphore::new(READERS)),
+            clock_seen: ClockWatch::default(),
             hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
             limits,

@@ -121,7 +121,7 @@ fn product(image: &Image) -> Option<(String, Product)> {
         release,
         variant,
         version: property("version"),
-        support_eol: image.expires_at.and_then(|at| moment("%Y-%m-%d", at)),
+        support_eol: image.supported_until.or(image.expires_at).and_then(|at| moment("%Y-%m-%d", at)),
         requirements: requirements.collect(),
         versions: [(moment("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
     };

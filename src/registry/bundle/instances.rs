@@ -107,6 +107,7 @@ impl Registry {
         wishes: &Wishes,
     ) -> Result<Image> {
         who.known()?;
+        let slot = self.slot()?;
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.now();
         let packed = tokio::task::spawn_blocking(move || {
@@ -119,7 +120,7 @@ impl Registry {
         });
         let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
         let failed = |error: io::Error| Error::internal(error);
-        let upload = self.take_in(who, None, Claim::default(), &mut pieces, failed, |_| {}).await?;
+        let upload = self.take_in(who, slot, None, Claim::default(), &mut pieces, failed, |_| {}).await?;
         packed.await.map_err(Error::internal)?;
         let mut wishes = wishes.clone();
         // What is given takes the place of what it says of itself, as LXD has it.

@@ -18,9 +18,10 @@ mod refresh;
 mod tests;
 
 pub use self::aliases::Alias;
+pub(super) use self::expiry::ClockWatch;
 pub use self::files::{BundleFile, Role, files_of};
 pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
 pub(super) use self::offers::{Offers, withdraw};
 pub use self::pull::Copied;
-pub use self::receive::{METADATA_BYTES_MAX, Sealed, Wishes};
+pub use self::receive::{METADATA_BYTES_MAX, Sealed, Slot, Wishes};

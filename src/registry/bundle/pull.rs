@@ -1,12 +1,12 @@
 //! Copies of images that other servers have.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::super::upload::Upload;
-use super::super::{Caller, Claim, Registry};
+use super::super::{Caller, Claim, Pace, Registry};
 use super::Wishes;
 use super::receive::METADATA_BYTES_MAX;
 use crate::error::{Error, Kind, Result};
@@ -37,7 +37,7 @@ impl Registry {
     ) -> Result<Copied> {
         who.known()?;
         let found = self.upstream.find(ask).await?;
-        if let Some(image) = self.known_as(who, &found.fingerprint).await? {
+        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
@@ -73,10 +73,11 @@ impl Registry {
         seen: impl Fn(u64),
     ) -> Result<(Upload, String)> {
         let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let slot = self.slot()?;
         let mut file = download.next_file().await?.ok_or_else(lies)?;
         let mut metadata = None;
         if file.part == Part::Metadata {
-            metadata = Some(small(download).await?);
+            metadata = Some(self.small(download).await?);
             file = download.next_file().await?.ok_or_else(lies)?;
         }
         let metadata = match (metadata, file.part) {
@@ -85,8 +86,21 @@ impl Registry {
             _ => return Err(lies()),
         };
         let claim = Claim { size: file.size, ..Claim::default() };
-        let upload = self.take_in(who, metadata, claim, &mut download.chunks(), |error| error, seen).await?;
+        let upload = self.take_in(who, slot, metadata, claim, &mut download.chunks(), |error| error, seen).await?;
         Ok((upload, file.name))
+    }
+
+    /// All of a file that has to be small.
+    async fn small(&self, download: &mut Download) -> Result<Bytes> {
+        let mut pace = Pace::new(self.limits.patience, Instant::now());
+        let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
+        while let Some(chunk) = pace.next(&mut chunks, |error| error).await? {
+            bytes.extend(chunk);
+            if bytes.len() > METADATA_BYTES_MAX {
+                return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+            }
+        }
+        Ok(bytes.into())
     }
 
     /// Gives an image to another server.
@@ -114,7 +128,7 @@ impl Registry {
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
         let answer = self.upstream.ask_url(url, &architectures).await?;
-        if let Some(image) = self.known_as(who, &answer.sha256).await? {
+        if let Some(image) = self.own_with(who, &answer.sha256).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
@@ -126,18 +140,6 @@ impl Registry {
         let image = upload.seal().await?.publish(&Wishes { patch, fingerprint: Some(answer.sha256) }).await?;
         Ok(Copied { image, is_new: true })
     }
-}
-
-/// All of a file that has to be small.
-async fn small(download: &mut Download) -> Result<Bytes> {
-    let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
-    while let Some(chunk) = chunks.next().await {
-        bytes.extend(chunk?);
-        if bytes.len() > METADATA_BYTES_MAX {
-            return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
-        }
-    }
-    Ok(bytes.into())
 }
 
 /// What the other server says of an image.
@@ -155,7 +157,7 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
         kind: Some(Some(found.kind)),
         architecture: Some(Some(found.architecture)),
         built_at: found.created_at.map(Some),
-        expires_at: Some(found.expires_at),
+        supported_until: Some(found.expires_at),
         filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
         properties: found.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
         purge: true,

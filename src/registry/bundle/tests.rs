@@ -39,7 +39,7 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<Sealed> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let taken = bench.registry.take_in(who, metadata, Claim::default(), &mut pieces, |error| error, |_| {});
+    let taken = bench.registry.take_in(who, bench.registry.slot()?, metadata, Claim::default(), &mut pieces, |error| error, |_| {});
     taken.await?.seal().await
 }
 
@@ -185,7 +185,7 @@ async fn files_of_what_was_public_stay_a_while() {
     // The same image may come again meanwhile.
     import(&bench, &ROOT, unified("shown"), public()).await.unwrap();
     // Room goes before.
-    bench.registry.make_room().await.unwrap();
+    bench.registry.make_room(0).await.unwrap();
     let left = bench.images().await;
     assert_eq!((left.len(), left[0].status, bench.blobs().await), (1, Status::Available, 1));
 }

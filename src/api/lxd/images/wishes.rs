@@ -165,6 +165,7 @@ impl Change {
     pub(super) fn patch(&self, image: &Image, whole: bool) -> Result<ImagePatch> {
         check_profiles(self.profiles.as_deref())?;
         let public = self.public.or(whole.then_some(false));
+        let end = self.expires_at.as_deref().map(moment).transpose()?.flatten();
         Ok(ImagePatch {
             visibility: match public {
                 Some(true) => Some(Visibility::Public),
@@ -175,7 +176,8 @@ impl Change {
             auto_update: self.auto_update.or(whole.then_some(false)),
             properties: set(self.properties.as_ref()),
             purge: whole,
-            expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
+            // Clients send back what they were shown, which need not have been the end of anything.
+            expires_at: end.filter(|end| *end != super::wire::end_of(image)),
             ..ImagePatch::default()
         })
     }
