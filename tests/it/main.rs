@@ -10,9 +10,14 @@ mod client;
 mod crash;
 mod downloads;
 mod errors;
+#[path = "../../src/fetch/fake.rs"]
+#[allow(dead_code, reason = "the tests of the fetcher use all of it")]
+mod fake;
+mod gem;
 mod glance;
 mod glance_v1;
 mod harness;
+mod hyperkit;
 mod identity;
 mod images;
 mod inspection;
