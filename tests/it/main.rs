@@ -24,6 +24,8 @@ mod inspection;
 mod lxd_events;
 mod lxd_images;
 mod lxd_operations;
+mod lxd_push;
+mod lxd_sources;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
