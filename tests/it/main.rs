@@ -25,6 +25,7 @@ mod lxd_events;
 mod lxd_images;
 mod lxd_operations;
 mod lxd_push;
+mod lxd_refresh;
 mod lxd_sources;
 mod lxd_tls;
 mod lxd_trust;

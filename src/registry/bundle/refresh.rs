@@ -79,15 +79,19 @@ impl Registry {
         self.take_the_place(who, image, copied.image).await
     }
 
-    /// Puts an image in the place of another. One that is protected only loses its aliases.
+    /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
     async fn take_the_place(&self, who: &Caller, old: &Image, new: Image) -> Result<Copied> {
-        let (aliases, now) = (old.aliases.clone(), self.now());
+        let (aliases, source, follows) = (old.aliases.clone(), old.update_source.clone(), old.auto_update);
+        let now = self.now();
         let (first, second) = (who.clone(), who.clone());
         let leave: Amend = Box::new(move |row| {
             first.may_change(row)?;
             let mut row = row.clone();
             row.aliases.clear();
-            if !row.protected {
+            if row.protected {
+                // Or it would be replaced again and again, and lose every name that it gets.
+                row.auto_update = false;
+            } else {
                 Self::take_out_of_sight(&mut row, now);
             }
             Ok(Some(row))
@@ -96,6 +100,10 @@ impl Registry {
             second.may_change(row)?;
             let mut row = row.clone();
             row.aliases.extend(aliases.clone());
+            // One that was here already, by another way, follows the alias from now on.
+            if row.update_source.is_none() {
+                (row.update_source, row.auto_update) = (source.clone(), follows);
+            }
             Ok(Some(row))
         });
         let id = new.id;
