@@ -85,8 +85,19 @@ impl Registry {
             _ => return Err(lies()),
         };
         let claim = Claim { size: file.size, ..Claim::default() };
-        let upload = self.take_in(who, metadata, claim, &mut download.chunks(), |error| error, seen).await?;
-        Ok((upload, file.name))
+        let taken = self.take_in(who, metadata, claim, &mut download.chunks(), |error| error, seen).await;
+        let upload = taken.map_err(|error| match error.kind() {
+            // Whoever asked for the copy has sent no body.
+            Kind::TooSlow => Error::new(Kind::Upstream, "The server sends too slowly.").because(error),
+            _ => error,
+        })?;
+        match download.next_file().await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
+            Ok(()) => Ok((upload, file.name)),
+            Err(error) => {
+                upload.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     /// Gives an image to another server.
@@ -140,7 +151,7 @@ async fn small(download: &mut Download) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// What the other server says of an image.
+/// What the other server says of an image. Of what kind it is its bytes say.
 fn facts(ask: &Ask, found: &Found) -> ImagePatch {
     let source = found.by_alias.then(|| UpdateSource {
         server: ask.server.clone(),
@@ -152,7 +163,6 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
         error: None,
     });
     ImagePatch {
-        kind: Some(Some(found.kind)),
         architecture: Some(Some(found.architecture)),
         built_at: found.created_at.map(Some),
         expires_at: Some(found.expires_at),
