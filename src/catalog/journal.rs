@@ -424,7 +424,9 @@ mod tests {
     fn three_lines(dir: &Path) -> (Journal, Image, Image) {
         let (a, b) = (sample("a"), sample("b\n\"\u{fffd}"));
         let mut journal = Journal::begin(dir, 0, 0, std::iter::empty()).unwrap();
-        journal.append(&[put_line(1, &a, Bond::default()).unwrap(), put_line(2, &b, Bond::default()).unwrap()].concat(), 2).unwrap();
+        journal
+            .append(&[put_line(1, &a, Bond::default()).unwrap(), put_line(2, &b, Bond::default()).unwrap()].concat(), 2)
+            .unwrap();
         journal.append(&delete_line(3, a.id, Bond::default()).unwrap(), 1).unwrap();
         (journal, a, b)
     }

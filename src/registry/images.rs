@@ -292,7 +292,7 @@ impl Registry {
             (image.status, image.updated_at) = (next, Some(now));
             Ok(())
         };
-        self.amend(who, id, set).await
+        self.amend(who, id, set).await.inspect(|image| self.consider(image))
     }
 
     /// Whether any image belongs to an account.

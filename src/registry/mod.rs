@@ -37,10 +37,10 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
-use self::bundle::{ClockWatch, Offers};
 pub use self::bundle::{
     Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of, fingerprint_of,
 };
+use self::bundle::{ClockWatch, Offers};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;

@@ -119,6 +119,10 @@ impl Server {
         log_of(&self.dir)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory that it has now.
     pub(crate) fn resident_kib(&self) -> usize {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -10,15 +10,25 @@ mod client;
 mod crash;
 mod downloads;
 mod errors;
+#[path = "../../src/fetch/fake.rs"]
+#[allow(dead_code, reason = "the tests of the fetcher use all of it")]
+mod fake;
+mod gem;
 mod glance;
 mod glance_v1;
 mod harness;
+mod hyperkit;
 mod identity;
 mod images;
 mod inspection;
 mod lxd_events;
 mod lxd_images;
+mod lxd_liars;
 mod lxd_operations;
+mod lxd_push;
+mod lxd_refresh;
+mod lxd_sources;
+mod lxd_stopped;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;

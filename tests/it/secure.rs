@@ -121,6 +121,19 @@ impl Client {
         metadata(&self.get(path))
     }
 
+    /// Waits for the operation that an answer tells of, and returns it as it ended.
+    pub(crate) fn ended(&self, answer: &Answer) -> Value {
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.read(&format!("{}/wait", answer.json()["operation"].as_str().unwrap()))
+    }
+
+    /// Imports an image and returns its fingerprint.
+    pub(crate) fn import(&self, bytes: &[u8], headers: &[(&str, &str)]) -> String {
+        let ended = self.ended(&self.raw("POST", "/1.0/images", headers, bytes));
+        assert_eq!(ended["status_code"], 200, "{ended}");
+        ended["metadata"]["fingerprint"].as_str().unwrap().to_owned()
+    }
+
     /// Whether the server says that it trusts this one.
     pub(crate) fn is_trusted(&self) -> bool {
         match self.read("/1.0")["auth"].as_str().unwrap() {
@@ -168,6 +181,13 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new() -> Self {
         Self::with(&[])
+    }
+
+    /// With this in its `visor.toml`.
+    pub(crate) fn configured(text: &str) -> Self {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), text).unwrap();
+        Self::with(&["--config", config.path().to_str().unwrap()])
     }
 
     pub(crate) fn with(arguments: &[&str]) -> Self {

@@ -13,6 +13,7 @@ mod pull;
 mod reading;
 mod receive;
 mod refresh;
+mod walk;
 
 #[cfg(test)]
 mod tests;

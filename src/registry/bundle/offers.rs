@@ -24,6 +24,8 @@ const PAGE: usize = 64;
 pub(in crate::registry) struct Offers {
     waiting: Mutex<BTreeSet<ImageId>>,
     bell: Notify,
+    /// Held while the description of a disk is made or removed: the file is there before the record says so, and after it.
+    pen: tokio::sync::Mutex<()>,
 }
 
 impl Offers {
@@ -140,6 +142,7 @@ impl Registry {
         if frame.is_none() && main.digests.sha256 != Some(root) {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
+        let pen = self.offers.pen.lock().await;
         let part = self.keep_metadata(id, metadata.into()).await?;
         let offer = Offer { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let described = (image.architecture, image.format, image.main().cloned());
@@ -153,6 +156,7 @@ impl Registry {
         };
         match self.catalog.amend(id, put).await {
             Err(error) => {
+                drop(pen);
                 self.forget_metadata(id).await;
                 // Whoever changed it had it looked at again.
                 if error.kind() == Kind::Precondition { Ok(()) } else { Err(error) }
@@ -163,6 +167,7 @@ impl Registry {
 
     /// Removes what described an image, when no record names it.
     pub(in crate::registry) async fn forget_metadata(&self, id: ImageId) {
+        let _pen = self.offers.pen.lock().await;
         let named = match self.catalog.get(id).await {
             Ok(image) => image.part(PartKind::Metadata).is_some(),
             Err(error) => error.kind() != Kind::NotFound,

@@ -86,8 +86,19 @@ impl Registry {
             _ => return Err(lies()),
         };
         let claim = Claim { size: file.size, ..Claim::default() };
-        let upload = self.take_in(who, slot, metadata, claim, &mut download.chunks(), |error| error, seen).await?;
-        Ok((upload, file.name))
+        let taken = self.take_in(who, slot, metadata, claim, &mut download.chunks(), |error| error, seen).await;
+        let upload = taken.map_err(|error| match error.kind() {
+            // Whoever asked for the copy has sent no body.
+            Kind::TooSlow => Error::new(Kind::Upstream, "The server sends too slowly.").because(error),
+            _ => error,
+        })?;
+        match download.next_file().await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
+            Ok(()) => Ok((upload, file.name)),
+            Err(error) => {
+                upload.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     /// All of a file that has to be small.
@@ -142,7 +153,7 @@ impl Registry {
     }
 }
 
-/// What the other server says of an image.
+/// What the other server says of an image. Of what kind it is its bytes say.
 fn facts(ask: &Ask, found: &Found) -> ImagePatch {
     let source = found.by_alias.then(|| UpdateSource {
         server: ask.server.clone(),
@@ -154,7 +165,6 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
         error: None,
     });
     ImagePatch {
-        kind: Some(Some(found.kind)),
         architecture: Some(Some(found.architecture)),
         built_at: found.created_at.map(Some),
         supported_until: Some(found.expires_at),

@@ -39,7 +39,15 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<Sealed> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let taken = bench.registry.take_in(who, bench.registry.slot()?, metadata, Claim::default(), &mut pieces, |error| error, |_| {});
+    let taken = bench.registry.take_in(
+        who,
+        bench.registry.slot()?,
+        metadata,
+        Claim::default(),
+        &mut pieces,
+        |error| error,
+        |_| {},
+    );
     taken.await?.seal().await
 }
 
@@ -222,6 +230,7 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
     std::fs::write(root.join("rootfs/etc/hostname"), "web").unwrap();
     std::os::unix::fs::symlink("/etc/shadow", root.join("rootfs/link")).unwrap();
     std::os::unix::fs::symlink(root.join("outside"), root.join("snapshots/linked")).unwrap();
+    std::os::unix::net::UnixListener::bind(root.join("rootfs/socket")).unwrap();
     let mut bench = Bench::new();
     let registry = std::sync::Arc::get_mut(&mut bench.registry).unwrap();
     registry.instances = Instances::new([("web".to_owned(), root)]);
@@ -250,6 +259,7 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
                 .collect();
             assert!(entries.contains(&("rootfs/etc/hostname".into(), tar::EntryType::Regular)));
             assert!(entries.contains(&("rootfs/link".into(), tar::EntryType::Symlink)), "{entries:?}");
+            assert!(!entries.iter().any(|(path, _)| path.ends_with("socket")));
         }
     }
 }

@@ -111,7 +111,7 @@ impl List {
     /// A page, as the JSON of its entries with commas between them, and where the next one begins.
     async fn page(&self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let query = Query { filter: Registry::bundles(), sort, limit: PAGE, after };
+        let query = Query { filter: Registry::listed_bundles(), sort, limit: PAGE, after };
         let page = self.registry.list(&self.caller, Shown::default(), query).await?;
         let mut text = Vec::new();
         for image in &page.images {

@@ -65,7 +65,8 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Claim { size, ..Claim::default() };
     let mut bytes = body.chunks();
-    let taken = lxd.registry.take_in(&sender.who, lxd.registry.slot()?, None, claim, &mut bytes, |error| error, |_| {}).await;
+    let taken =
+        lxd.registry.take_in(&sender.who, lxd.registry.slot()?, None, claim, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
         // The operation says it, after the body as always.
         while let Some(chunk) = bytes.next().await {
@@ -124,7 +125,8 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     let filename = filename.filter(|name| !name.is_empty()).map(|name| Some(name.to_owned()));
     sender.wishes.patch.filename = sender.wishes.patch.filename.take().or(filename);
     let described = Some((Bytes::from(metadata), kind));
-    let upload = lxd.registry.take_in(&sender.who, slot, described, Claim::default(), &mut root, broken, |_| {}).await?;
+    let upload =
+        lxd.registry.take_in(&sender.who, slot, described, Claim::default(), &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
         Ok(None) => Ok(upload),
