@@ -35,5 +35,6 @@ mod metadefs;
 mod program;
 mod resumable;
 mod secure;
+mod simplestreams;
 mod tenants;
 mod uploads;

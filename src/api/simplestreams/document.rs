@@ -1,6 +1,7 @@
 //! The two documents, as LXD and Incus read them (their `shared/simplestreams` and Canonical's description of the format).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -51,6 +52,13 @@ struct Version {
     items: BTreeMap<&'static str, Map<String, Value>>,
 }
 
+impl Product {
+    fn also_called(&mut self, aliases: &str) {
+        let comma = if self.aliases.is_empty() || aliases.is_empty() { "" } else { "," };
+        self.aliases = [&self.aliases, comma, aliases].concat();
+    }
+}
+
 impl Products {
     pub(super) fn into_json(self) -> Result<Vec<u8>> {
         serde_json::to_vec(&self).map_err(Error::internal)
@@ -73,12 +81,18 @@ pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
 pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let public = Filter::spelled(Attr::Visibility, Visibility::Public.name());
     let (sort, mut after) = (Sort::by(Attr::Fingerprint, Direction::Ascending), None);
-    let mut products = BTreeMap::new();
+    let mut products: BTreeMap<String, Product> = BTreeMap::new();
     loop {
         let filter = Registry::bundles().and(public.clone());
         let query = Query { filter, sort: sort.clone(), limit: PAGE, after };
         let page = registry.list(&Caller::Anonymous, Shown::default(), query).await?;
-        products.extend(page.images.iter().filter_map(product));
+        for (name, new) in page.images.iter().filter_map(product) {
+            match products.entry(name) {
+                Entry::Vacant(place) => _ = place.insert(new),
+                // The same bytes, published by two: one product, by the names that both gave it.
+                Entry::Occupied(mut known) => known.get_mut().also_called(&new.aliases),
+            }
+        }
         after = page.next;
         if after.is_none() {
             return Ok(Products {
@@ -105,13 +119,9 @@ fn product(image: &Image) -> Option<(String, Product)> {
     let items = items(image, &fingerprint)?;
     // Names have colons between their parts; what is in a part must not look like one.
     let part = |text: &str| text.to_lowercase().replace([':', ' '], "-");
-    let name = format!(
-        "{}:{}:{}:{arch}:{}",
-        part(&os),
-        part(&release),
-        part(variant.as_deref().unwrap_or("default")),
-        &fingerprint[..12]
-    );
+    let kind = part(variant.as_deref().unwrap_or("default"));
+    // All of the fingerprint: nobody finds another image that has it, to take the place of this one.
+    let name = format!("{}:{}:{kind}:{arch}:{fingerprint}", part(&os), part(&release));
     let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
     let product = Product {
         aliases: aliases(image),
