@@ -29,6 +29,7 @@ mod lxd_push;
 mod lxd_refresh;
 mod lxd_sources;
 mod lxd_stopped;
+mod lxd_tenants;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
