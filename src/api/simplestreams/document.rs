@@ -121,13 +121,9 @@ fn product(image: &Image) -> Option<(String, Product)> {
     let items = items(image, &fingerprint)?;
     // Names have colons between their parts; what is in a part must not look like one.
     let part = |text: &str| text.to_lowercase().replace([':', ' '], "-");
-    let name = format!(
-        "{}:{}:{}:{arch}:{}",
-        part(&os),
-        part(&release),
-        part(variant.as_deref().unwrap_or("default")),
-        &fingerprint[..12]
-    );
+    let kind = part(variant.as_deref().unwrap_or("default"));
+    // All of the fingerprint: nobody finds another image that has it, to take the place of this one.
+    let name = format!("{}:{}:{kind}:{arch}:{fingerprint}", part(&os), part(&release));
     let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
     let product = Product {
         aliases: aliases(image),

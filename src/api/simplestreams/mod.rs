@@ -114,7 +114,8 @@ impl Simplestreams {
             let open = self.auth.is_open()? || self.auth.public_read;
             return if open { Ok(()) } else { Err(unknown()) };
         };
-        let pair = given.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair.trim()).ok());
+        let pair = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+        let pair = pair.and_then(|(_, pair)| STANDARD.decode(pair.trim()).ok());
         let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(unknown)?;
         let (name, secret) = pair.split_once(':').ok_or_else(unknown)?;
         if self.auth.is_open()? {

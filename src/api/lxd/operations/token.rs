@@ -66,10 +66,12 @@ impl Operations {
         Ok(entry.show())
     }
 
-    /// In whose name a secret opens the image with this fingerprint, if it does. Its first use leaves it a few seconds.
-    pub fn opens(&self, secret: &str, fingerprint: &str) -> Option<Caller> {
-        let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Image(image) if image == fingerprint);
-        self.use_up(secret, is_it, OPEN_FOR).map(|ticket| ticket.owner)
+    /// In whose name a secret opens an image whose fingerprint begins so, and its whole fingerprint; if it does. Its first use
+    /// leaves it a few seconds.
+    pub fn opens(&self, secret: &str, prefix: &str) -> Option<(Caller, String)> {
+        let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Image(image) if image.starts_with(prefix));
+        let Ticket { owner, purpose } = self.use_up(secret, is_it, OPEN_FOR)?;
+        if let Purpose::Image(fingerprint) = purpose { Some((owner, fingerprint)) } else { None }
     }
 
     /// What a secret lets one do that is good for something of this kind, once: it is gone then.
