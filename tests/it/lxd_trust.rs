@@ -200,8 +200,15 @@ fn the_keys_of_an_account_let_a_certificate_in() {
     let body =
         json!({ "type": "client", "certificate": STANDARD.encode(&other.der), "password": lab.bob, "name": "py" });
     created(&post(&lab.stranger(), body), &other);
-    let other = Client::new(&lab.server, Some(&other));
-    assert_eq!((other.is_trusted(), names(&other)), (true, vec!["py".to_owned()]));
+    let of_bob = Client::new(&lab.server, Some(&other));
+    assert_eq!((of_bob.is_trusted(), names(&of_bob)), (true, vec!["py".to_owned()]));
+
+    // Certificates are no secrets: another's is not taken over by whoever has no key of it.
+    let body = json!({ "certificate": STANDARD.encode(&other.der), "password": lab.alice });
+    for thief in [&lab.stranger(), &lab.newcomer("thief").0] {
+        assert_eq!(refusal(&post(thief, body.clone()), 409), "Certificate already in trust store");
+    }
+    assert_eq!(of_bob.read("/1.0")["auth_user_name"], "bob");
     lab.server.stop();
 }
 
