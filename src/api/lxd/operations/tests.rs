@@ -294,9 +294,13 @@ async fn a_token_is_taken_once() {
 async fn there_are_so_many_operations_and_no_more() {
     let operations = operations();
     let token = |owner: &Caller| operations.token(owner, About::new("x"), Purpose::Upload(Value::Null), HOUR);
-    let all: Vec<Operation> = (0..OPEN_MAX).map(|_| token(&user("me")).unwrap()).collect();
+    let all: Vec<Operation> = (0..TOKENS_MAX).map(|_| token(&user("me")).unwrap()).collect();
     assert_eq!(token(&user("me")).unwrap_err().kind(), Kind::Busy);
     let others = token(&user("you")).unwrap();
+    let held: Vec<_> = (0..TASKS_MAX).map(|_| held(&operations, &user("me"), About::new("x")).1).collect();
+    let busy = operations.run(&user("me"), About::new("x"), |_| async { Ok(Value::Null) }).unwrap_err();
+    assert_eq!(busy.kind(), Kind::Busy, "secrets and tasks are counted apart");
+    held.iter().for_each(|go| go.notify_one());
     let entry = operations.any(&all[0].id.to_string()).unwrap();
     operations.cancel(&entry).unwrap();
     token(&user("me")).unwrap();
