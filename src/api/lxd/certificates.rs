@@ -208,7 +208,8 @@ impl Lxd {
             .metadata("addresses", json!(self.facts.addresses))
             .metadata("request", asked)
             .metadata("expiresAt", time(Timestamp(now.0.saturating_add(lifetime_us))));
-        let operation = self.operations.token(caller, about, Purpose::Certificate(name), TOKEN_LIFETIME)?;
+        let operation =
+            self.operations.token(&self.owner(caller)?, about, Purpose::Certificate(name), TOKEN_LIFETIME)?;
         Ok(accepted(&operation))
     }
 

@@ -55,12 +55,11 @@ async fn named(request: &HttpRequest, lxd: &Lxd, caller: &Caller) -> Result<Imag
 /// as whom it is read.
 async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     if let Some(secret) = parameter(request, "secret")?.filter(|secret| !secret.is_empty())
-        // Whoever made the secret has seen the image. Without the right one this tells nothing.
-        && let Ok(image) = lxd.registry.by_fingerprint(&Caller::Admin(None), &part(request, "fingerprint")?).await
-        && let Some(owner) = lxd.operations.opens(&secret, &fingerprint(&image))
+        && let Some((owner, whole)) = lxd.operations.opens(&secret, &part(request, "fingerprint")?)
         && let Some(owner) = lxd.renewed(&owner)?
     {
-        return Ok((image, owner));
+        // Of several images with these bytes it is the one that the owner of the secret has, as long as he may read it.
+        return Ok((lxd.registry.by_fingerprint(&owner, &whole).await?, owner));
     }
     let caller = lxd.reader(request)?;
     Ok((named(request, lxd, &caller).await?, caller))

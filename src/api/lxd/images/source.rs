@@ -166,7 +166,7 @@ fn awaited(lxd: &Lxd, caller: &Caller, new: &New, source: &Source) -> Result<Htt
     let expected = known.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
     let purpose = Purpose::Upload(json!({ "fingerprint": expected, "new": new }));
     let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
-    Ok(accepted(&lxd.operations.token(caller, about, purpose, PUSH_LIFETIME)?))
+    Ok(accepted(&lxd.operations.token(&lxd.owner(caller)?, about, purpose, PUSH_LIFETIME)?))
 }
 
 /// `POST /images/FINGERPRINT/refresh`

@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use self::record::{About, Class, Operation, Status};
 pub use self::task::Progress;
 use self::token::Token;
-pub use self::token::{Purpose, Ticket};
+pub use self::token::{Owner, Purpose, Ticket};
 use super::events::{Events, Topic};
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
