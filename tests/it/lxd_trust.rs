@@ -220,6 +220,19 @@ fn guessing_ends_soon() {
     assert!((0..20).all(|_| tries("alice:guess") == 403));
     assert_eq!(tries(&lab.alice), 503, "also with the right keys, or guessing would go on");
     assert!(identity.fingerprint.len() == 64 && tries(&lab.bob) == 201, "others are not kept out");
+
+    // What is guessed at in several protocols is counted together.
+    let lab = Lab::new();
+    let (client, _) = lab.newcomer("laptop");
+    let streams = |keys: &str| {
+        let keys = format!("Basic {}", STANDARD.encode(keys));
+        lab.server.send("GET", "/streams/v1/index.json", &[("Authorization", &keys)], b"").status
+    };
+    assert!((0..30).all(|_| streams(&lab.alice) == 200), "whoever has the keys comes as often as he likes");
+    assert!((0..10).all(|_| streams("alice:guess") == 401));
+    assert!((0..10).all(|_| post(&client, json!({ "password": "alice:guess" })).status == 403));
+    assert_eq!((streams(&lab.alice), streams(&lab.bob)), (503, 200));
+    assert_eq!(post(&client, json!({ "password": lab.alice })).status, 503);
 }
 
 #[test]

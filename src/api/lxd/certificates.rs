@@ -1,6 +1,5 @@
 //! `/certificates`: how a client comes to be trusted, and whose certificates are.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::{Lxd, at, part, recursive};
 use crate::account::trust::{Applicant, Certificate, Client, check_name};
-use crate::account::{ACCESS_KEY_BYTES_MAX, Account};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
@@ -147,7 +145,7 @@ impl Lxd {
         // A secret has no colon in it, nor has a token.
         if let Some((access_key, secret_key)) = proof.split_once(':') {
             let peer = request.peer_addr().map(|peer| peer.ip());
-            let account = if open { None } else { self.with_keys(access_key, secret_key, peer, now)? };
+            let account = if open { None } else { self.auth.with_keys(access_key, secret_key, peer, now)? };
             let Some(account) = account else { return Ok(None) };
             return elsewhere(move || trust.admit(&applicant, Some(&account), now)).await.map(Some);
         }
@@ -165,27 +163,6 @@ impl Lxd {
         }
         let account = self.account_of(&owner)?;
         elsewhere(move || trust.admit(&applicant, account.as_ref(), now)).await.map(Some)
-    }
-
-    /// The account with these keys, tried no more often than anybody has to.
-    fn with_keys(
-        &self,
-        access_key: &str,
-        secret_key: &str,
-        peer: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Option<Account>> {
-        // Nobody's, and nothing to be remembered.
-        if access_key.len() > ACCESS_KEY_BYTES_MAX {
-            return Ok(None);
-        }
-        let who = (peer, access_key.to_owned());
-        self.attempts.begin(&who, now)?;
-        let account = self.auth.accounts.with_keys(access_key, secret_key)?;
-        if account.is_some() {
-            self.attempts.succeeded(&who);
-        }
-        Ok(account)
     }
 
     /// Lets another certificate in, for the caller's own account.

@@ -120,7 +120,8 @@ impl Simplestreams {
         if self.auth.is_open()? {
             return Ok(());
         }
-        self.auth.accounts.with_keys(name, secret)?.map(drop).ok_or_else(unknown)
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        self.auth.with_keys(name, secret, peer, self.registry.now())?.map(drop).ok_or_else(unknown)
     }
 
     /// The documents of the catalogue as it is. They are made once for each of its versions.
