@@ -10,9 +10,6 @@ use super::products::{Build, Document, Item, Product, Version, built_at, each};
 use crate::image::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
 
-/// Most names of an image that are kept.
-const ALIASES_MAX: usize = 256;
-
 /// What is asked for.
 pub(super) struct Wanted {
     name: String,
@@ -176,7 +173,6 @@ impl Offer {
 
     fn found(&self, product: &Product<'_>, by_alias: bool) -> Found {
         let Build { meta, root, fingerprint, kind, .. } = &self.build;
-        let built_at = built_at(&self.serial);
         let (size, files) = match root {
             None => (meta.size(), vec![listed(Part::Whole, meta)]),
             Some(root) => (
@@ -184,7 +180,6 @@ impl Offer {
                 vec![listed(Part::Metadata, meta), listed(Part::Rootfs, root)],
             ),
         };
-        let aliases = product.aliases().take(ALIASES_MAX);
         Found {
             fingerprint: *fingerprint,
             by_alias,
@@ -192,12 +187,9 @@ impl Offer {
             architecture: self.architecture,
             filename: name_of(meta).to_owned(),
             properties: product.properties(&self.serial, &self.label, &self.build),
-            created_at: built_at,
+            created_at: built_at(&self.serial),
             expires_at: product.expires_at(),
-            uploaded_at: built_at,
             size,
-            public: true,
-            aliases: aliases.map(|alias| (alias.to_owned(), String::new())).collect(),
             files: Files::Listed(files),
         }
     }
