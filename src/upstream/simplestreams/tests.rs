@@ -188,6 +188,30 @@ fn properties_are_those_that_lxd_gives() {
 }
 
 #[test]
+fn what_has_endless_texts_is_passed_over() {
+    let long = || Value::from("x".repeat(2000));
+    let good = || json!({"20240101": small(1)});
+    let day = format!("20250101{}", "x".repeat(2000));
+    let mut labelled = small(2);
+    labelled["label"] = long();
+    let mut item = small(3);
+    for item in item["items"].as_object_mut().unwrap().values_mut() {
+        item["combined_type"] = long();
+    }
+    let versions = json!({"20240101": small(1), day: small(4), "20250102": labelled, "20250103": item});
+    let of = |more: Value, versions: Value| json!({"a": product("x", "amd64", more, versions)});
+    assert_eq!(chosen(of(json!({}), versions), wanted("x")), Some(1), "builds");
+    for name in ["os", "release", "release_title", "version", "variant", "support_eol"] {
+        assert_eq!(chosen(of(json!({name: long()}), good()), wanted("x")), None, "{name}");
+    }
+    let many = vec!["y".repeat(100); 100].join(",") + ",x";
+    let products = json!({"a": product(&many, "amd64", json!({"requirements": {"a": long(), "b": "c"}}), good())});
+    let found = choose(&[json!({"products": products})], wanted("x")).unwrap();
+    let demands: Vec<_> = found.properties.keys().filter(|name| name.starts_with("requirements")).collect();
+    assert_eq!(demands, ["requirements.b"]);
+}
+
+#[test]
 fn null_is_nothing() {
     let products = json!({
         "a": {"aliases": null, "arch": null, "versions": null},
