@@ -140,7 +140,7 @@ impl BlobKey {
 impl FromStr for BlobKey {
     type Err = ();
 
-    /// Accepts exactly what [`BlobKey::main`] makes: this is the gate for names read back from a disk.
+    /// Accepts exactly what [`BlobKey::main`] and [`BlobKey::metadata`] make: this is the gate for names read back from a disk.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (id, suffix) = text.split_once('.').ok_or(())?;
         id.parse::<ImageId>()?;

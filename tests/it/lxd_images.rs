@@ -420,6 +420,15 @@ fn requests_for_nothing_in_particular_are_refused() {
         let answer = server.send("POST", "/1.0/images", &[], format!(" {body}").as_bytes());
         assert_eq!(server.refused(&answer).0, 400, "{body}");
     }
+    // What no image may have is not kept until somebody sends one, nor is more than a little of what it may.
+    let many = |count: usize, text: usize| -> Value {
+        let one = |n| json!({ "name": format!("a{n}"), "description": "x".repeat(text) });
+        let source = json!({ "mode": "push", "fingerprint": "0".repeat(64) });
+        json!({ "source": source, "aliases": (0..count).map(one).collect::<Vec<_>>() })
+    };
+    for (body, status) in [(many(60, 4096), 400), (many(1, 5000), 400), (many(500, 1), 400), (many(20, 4096), 202)] {
+        assert_eq!(server.send_json("POST", "/1.0/images", &body).status, status);
+    }
     let broken = server.send("POST", "/1.0/images", &[("content-type", "application/json")], b"{");
     assert_eq!(server.refused(&broken).0, 400);
     for kind in ["container", "instance", "virtual-machine"] {

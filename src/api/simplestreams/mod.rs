@@ -6,7 +6,7 @@
 mod document;
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -17,9 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use super::auth::AuthRules;
+use super::elsewhere;
 use crate::blob::Buffers;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
@@ -37,6 +39,7 @@ pub struct Simplestreams {
     pub auth: AuthRules,
     /// For bytes on their way out.
     pub buffers: Buffers,
+    /// Locked while they are made: by one of those who want them, for all.
     documents: Arc<Mutex<Option<Documents>>>,
 }
 
@@ -121,21 +124,26 @@ impl Simplestreams {
         if self.auth.is_open()? {
             return Ok(());
         }
-        self.auth.accounts.with_keys(name, secret)?.map(drop).ok_or_else(unknown)
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        self.auth.with_keys(name, secret, peer, self.registry.now())?.map(drop).ok_or_else(unknown)
     }
 
-    /// The documents of the catalogue as it is. They are made once for each of its versions.
+    /// The documents of the catalogue as it is, or is by the time that they are made. They are made once for each of its
+    /// versions at the most, and one after the other.
     async fn documents(&self) -> Result<Documents> {
+        let wanted = self.registry.version()?;
+        let mut kept = self.documents.lock().await;
+        // Whoever has waited takes what was made meanwhile, and does not ask for what has changed since.
         let version = self.registry.version()?;
-        let known = self.documents.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|known| known.version == version) {
-            return Ok(known);
+        if let Some(known) = kept.as_ref().filter(|known| (wanted..=version).contains(&known.version)) {
+            return Ok(known.clone());
         }
         let products = document::products(&self.registry).await?;
-        let index = Rendered::new(document::index(&products)?)?;
-        let made = Documents { version, index, products: Rendered::new(products.into_json()?)? };
-        *self.documents.lock().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
-        Ok(made)
+        let made = elsewhere(move || {
+            let index = Rendered::new(document::index(&products)?)?;
+            Ok(Documents { version, index, products: Rendered::new(products.into_json()?)? })
+        });
+        Ok(kept.insert(made.await?).clone())
     }
 }
 

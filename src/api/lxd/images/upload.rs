@@ -69,9 +69,10 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
         lxd.registry.take_in(&sender.who, lxd.registry.slot()?, None, claim, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
         // The operation says it, after the body as always.
-        while let Some(chunk) = bytes.next().await {
-            chunk?;
-        }
+        let mut rest = Rest(lxd.registry.image_bytes_max());
+        while let Some(chunk) = bytes.next().await.transpose()?
+            && rest.has_room_for(&chunk)
+        {}
     }
     finish(request, lxd, sender, taken)
 }
@@ -141,11 +142,27 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     }
 }
 
+/// How many more bytes are read of what is no image: no more than an image may have.
+struct Rest(u64);
+
+impl Rest {
+    fn has_room_for(&mut self, chunk: &Bytes) -> bool {
+        let left = self.0.checked_sub(chunk.len() as u64);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 /// Reads what is left of a form that is no image: a client may not listen before it has sent everything.
 async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
     let mut pace = Pace::new(lxd.patience, Instant::now());
+    let mut rest = Rest(lxd.registry.image_bytes_max());
     while let Some(mut part) = next_part(lxd, form).await? {
-        while pace.next(&mut part, broken).await?.is_some() {}
+        while let Some(chunk) = pace.next(&mut part, broken).await? {
+            if !rest.has_room_for(&chunk) {
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }
@@ -175,4 +192,16 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
         Ok(Value::Null)
     })?;
     Ok(accepted(&operation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_read_as_far_as_an_image_may_go() {
+        let mut rest = Rest(10);
+        let read = [4, 6, 0, 1].map(|length| rest.has_room_for(&Bytes::from(vec![0; length])));
+        assert_eq!(read, [true, true, true, false]);
+    }
 }
