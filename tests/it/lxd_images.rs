@@ -243,6 +243,14 @@ fn changes_are_put_or_patched_if_nobody_was_faster() {
     let image = server.lxd(&path);
     assert_eq!((&image["properties"], &image["public"]), (&json!({ "b": "2" }), &false.into()));
     assert_eq!((&image["auto_update"], &image["expires_at"]), (&true.into(), &"2040-01-02T03:04:05Z".into()));
+    // What is made empty is gone.
+    for (method, properties, left) in [
+        ("PATCH", json!({ "b": "", "c": "3", "never": "" }), json!({ "c": "3" })),
+        ("PUT", json!({ "c": "", "d": "4" }), json!({ "d": "4" })),
+    ] {
+        assert_eq!(server.send_json(method, &path, &json!({ "properties": properties })).status, 200);
+        assert_eq!(server.lxd(&path)["properties"], left);
+    }
     assert_eq!(server.send_json("PUT", &path, &json!({ "expires_at": "1970-01-01T00:00:00Z" })).status, 200);
     assert_eq!(server.lxd(&path)["expires_at"], "1970-01-01T00:00:00Z");
     for (body, expected) in [
