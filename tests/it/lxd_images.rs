@@ -167,7 +167,7 @@ fn what_is_no_image_fails_and_leaves_nothing() {
         (described("a: [b"), &[], ""),
         (twice, &[], ""),
         (metadata("no root"), &[], "The image has neither a rootfs nor a rootfs.img"),
-        (qcow2(b""), &[], "Unsupported compression"),
+        (qcow2(b""), &[], "Metadata tarball is missing metadata.yaml"),
         (container("a"), &fingerprint, mismatch.as_str()),
     ] {
         let said = server.failed(&server.send("POST", "/1.0/images", headers, &bytes));
@@ -186,6 +186,10 @@ fn what_is_no_image_fails_and_leaves_nothing() {
         let answer = server.send("POST", "/1.0/images", &[("content-type", &content_type)], &body);
         assert_eq!(server.failed(&answer), "Invalid multipart image");
     }
+    // Nor does a disk describe anything.
+    let (content_type, body) = form(&[("metadata", "", &qcow2(b"")), ("rootfs", "", &squashfs())]);
+    let answer = server.send("POST", "/1.0/images", &[("content-type", &content_type)], &body);
+    assert_eq!(server.failed(&answer), "Metadata tarball is missing metadata.yaml");
     // A disk that would open others is none, whoever it is for.
     let (content_type, body) = form(&[("metadata", "", &meta), ("rootfs.img", "", &qcow2_over_a_file(b""))]);
     server.failed(&server.send("POST", "/1.0/images", &[("content-type", &content_type)], &body));
