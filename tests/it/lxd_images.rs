@@ -93,7 +93,8 @@ fn an_image_in_two_files_is_named_by_both() {
         [("rootfs", squashfs(), "container", "squashfs"), ("rootfs.img", qcow2(b"disk"), "virtual-machine", "qcow2")]
     {
         let both = sha256(&[metadata(part), root.clone()].concat());
-        assert_eq!(server.import_split(part, part, &root, &[("X-Incus-public", "on")]), both);
+        let headers = [("X-Incus-public", "on"), ("X-LXD-filename", "meta.tar.gz")];
+        assert_eq!(server.import_split(part, part, &root, &headers), both);
         let image = server.lxd(&format!("/1.0/images/{both}"));
         assert_eq!(
             (&image["type"], &image["public"], &image["filename"]),
