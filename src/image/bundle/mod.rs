@@ -70,6 +70,8 @@ fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result
     let mut contents = Contents::default();
     match Packing::of(&head).ok_or(BundleError::Unsupported)? {
         Packing::Squashfs => squashfs::search(meter.taken(file), length, meter, &mut contents)?,
+        // A disk describes nothing.
+        Packing::Qcow2 => {}
         packing => {
             let mut members = Members::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {

@@ -114,9 +114,13 @@ impl Registry {
             _ => Format::Tar,
         };
         let (metadata, kind) = metadata.map_or((None, None), |(bytes, kind)| (Some(bytes), Some(kind)));
-        // A disk describes nothing, and no other root is one.
-        if (kind == Some(ImageKind::VirtualMachine)) != (format == Format::Qcow2) {
-            return Err(BundleError::Unsupported.into());
+        // A disk describes nothing, and is the root of a machine and of nothing else.
+        match (kind, format == Format::Qcow2) {
+            (None, true) => return Err(BundleError::NoMetadata.into()),
+            (Some(kind), is_disk) if (kind == ImageKind::VirtualMachine) != is_disk => {
+                return Err(BundleError::Unsupported.into());
+            }
+            _ => {}
         }
         let patch = ImagePatch {
             format: Some(Some(format)),

@@ -124,7 +124,9 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     };
     let filename = root.content_disposition().and_then(|disposition| disposition.get_filename());
     let filename = filename.filter(|name| !name.is_empty()).map(|name| Some(name.to_owned()));
-    sender.wishes.patch.filename = sender.wishes.patch.filename.take().or(filename);
+    let said = sender.wishes.patch.filename.take();
+    // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
+    sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let described = Some((Bytes::from(metadata), kind));
     let upload =
         lxd.registry.take_in(&sender.who, slot, described, Claim::default(), &mut root, broken, |_| {}).await?;
