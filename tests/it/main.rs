@@ -16,6 +16,7 @@ mod harness;
 mod identity;
 mod images;
 mod inspection;
+mod lxd_copies;
 mod lxd_events;
 mod lxd_images;
 mod lxd_operations;

@@ -1,6 +1,7 @@
 //! Copies that follow what their alias stands for where they came from.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::{Caller, Registry, Shown};
 use super::Wishes;
@@ -8,7 +9,7 @@ use super::pull::Copied;
 use crate::catalog::{Amend, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Direction, Query, Sort};
-use crate::image::{Attr, Image, ImagePatch, UpdateSource};
+use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource};
 use crate::upstream::Ask;
 
 /// Records looked at together.
@@ -81,12 +82,18 @@ impl Registry {
 
     /// Puts an image in the place of another. One that is protected only loses its aliases.
     async fn take_the_place(&self, who: &Caller, old: &Image, new: Image) -> Result<Copied> {
-        let (aliases, now) = (old.aliases.clone(), self.now());
+        let (now, id) = (self.now(), new.id);
         let (first, second) = (who.clone(), who.clone());
+        // Those that it has at that moment: a download takes its time, and they may have been moved or removed meanwhile.
+        let handed_over = Arc::new(Mutex::new(BTreeMap::new()));
+        let taken = Arc::clone(&handed_over);
         let leave: Amend = Box::new(move |row| {
             first.may_change(row)?;
+            if row.status != Status::Available {
+                return Err(not_found(row.id));
+            }
             let mut row = row.clone();
-            row.aliases.clear();
+            *taken.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut row.aliases);
             if !row.protected {
                 Self::take_out_of_sight(&mut row, now);
             }
@@ -95,16 +102,23 @@ impl Registry {
         let enter: Amend = Box::new(move |row| {
             second.may_change(row)?;
             let mut row = row.clone();
-            row.aliases.extend(aliases.clone());
+            row.aliases.extend(handed_over.lock().unwrap_or_else(PoisonError::into_inner).clone());
             Ok(Some(row))
         });
-        let id = new.id;
-        let entered = self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await?;
-        match self.catalog.get(old.id).await {
-            Ok(old) if !old.protected => self.remove_deleted(old).await,
-            _ => {}
+        match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+            Ok(entered) => {
+                match self.catalog.get(old.id).await {
+                    Ok(old) if !old.protected => self.remove_deleted(old).await,
+                    _ => {}
+                }
+                Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
+            }
+            // Somebody else has refreshed it at the same time, and was faster.
+            Err(error) if error.kind() == Kind::NotFound => {
+                Ok(Copied { image: self.catalog.get(id).await?, is_new: true })
+            }
+            Err(error) => Err(error),
         }
-        Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
 
     /// Refreshes every image that is to be kept up to date. Called by a timer; what fails is noted at the image and in the log.
