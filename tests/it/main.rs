@@ -20,6 +20,7 @@ mod lxd_copies;
 mod lxd_events;
 mod lxd_images;
 mod lxd_operations;
+mod lxd_push;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
