@@ -46,9 +46,23 @@ impl Registry {
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
-        let wanted = Wishes { patch, fingerprint: Some(found.fingerprint) };
-        let image = upload.seal().await?.publish(&wanted).await?;
-        Ok(Copied { image, is_new: true })
+        self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(found.fingerprint) }).await
+    }
+
+    /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
+    async fn publish_copy(&self, who: &Caller, upload: Upload, wanted: Wishes) -> Result<Copied> {
+        let sealed = upload.seal().await?;
+        let fingerprint = sealed.fingerprint();
+        let refusal = match sealed.publish(&wanted).await {
+            Ok(image) => return Ok(Copied { image, is_new: true }),
+            Err(error) if error.kind() == Kind::AlreadyExists => error,
+            Err(error) => return Err(error),
+        };
+        match self.own_with(who, &fingerprint).await? {
+            Some(image) => Ok(Copied { image: self.welcome(who, image, &wanted.patch).await?, is_new: false }),
+            // It was an alias that is another image's.
+            None => Err(refusal),
+        }
     }
 
     /// Gives an image that was here before what a copy of it was to have.
@@ -148,8 +162,7 @@ impl Registry {
         let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
         let mut patch = wanted.patch.clone();
         patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
-        let image = upload.seal().await?.publish(&Wishes { patch, fingerprint: Some(answer.sha256) }).await?;
-        Ok(Copied { image, is_new: true })
+        self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(answer.sha256) }).await
     }
 }
 

@@ -114,14 +114,14 @@ impl Registry {
             _ => Format::Tar,
         };
         let (metadata, kind) = metadata.map_or((None, None), |(bytes, kind)| (Some(bytes), Some(kind)));
-        // A disk describes nothing, and is the root of a machine and of nothing else.
-        match (kind, format == Format::Qcow2) {
+        let kind = match (kind, format == Format::Qcow2) {
+            // It describes nothing.
             (None, true) => return Err(BundleError::NoMetadata.into()),
-            (Some(kind), is_disk) if (kind == ImageKind::VirtualMachine) != is_disk => {
-                return Err(BundleError::Unsupported.into());
-            }
-            _ => {}
-        }
+            (Some(ImageKind::VirtualMachine), false) => return Err(BundleError::Unsupported.into()),
+            // LXD gives a machine away as if it were a container. No container's root is a disk.
+            (Some(_), true) => Some(ImageKind::VirtualMachine),
+            (kind, false) => kind,
+        };
         let patch = ImagePatch {
             format: Some(Some(format)),
             container: Some(Some(Container::Bare)),
@@ -214,6 +214,10 @@ impl Sealed {
         }
         let bundle = self.read().await?;
         let mut patch = said_by(&bundle, self.kind)?.then(wanted.patch.clone());
+        if self.metadata.is_some() {
+            // What its root is has been seen, whatever others take it for.
+            patch.kind = Some(self.kind);
+        }
         if patch.name.is_none() {
             patch.name = name_of(&patch).map(Some);
         }

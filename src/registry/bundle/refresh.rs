@@ -97,6 +97,9 @@ impl Registry {
         let taken = Arc::clone(&handed);
         let leave: Amend = Box::new(move |row| {
             first.may_change(row)?;
+            if row.status != Status::Available {
+                return Err(not_found(row.id));
+            }
             *handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.clone());
             let mut row = row.clone();
             row.aliases.clear();
@@ -121,7 +124,11 @@ impl Registry {
             Ok(Some(row))
         });
         let id = new.id;
-        let entered = self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await?;
+        let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+            // Somebody else has refreshed it at the same time, and was faster.
+            Err(error) if error.kind() == Kind::NotFound => Some(self.catalog.get(id).await?),
+            entered => entered?,
+        };
         if let Ok(old) = self.catalog.get(old.id).await
             && old.status == Status::Deleting
         {

@@ -15,9 +15,8 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
-use crate::image::digest::hex;
 use crate::image::{Image, ImageId, ImageKind, Protocol};
-use crate::registry::{Ask, Caller, Copied, Wishes, files_of, fingerprint_of};
+use crate::registry::{Ask, Caller, Copied, Wishes, files_of};
 
 /// Whoever was asked to send an image has so long to begin.
 const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
@@ -164,9 +163,9 @@ fn said_of(image: &Image) -> Value {
 
 /// An image that somebody else sends: he gets a secret for it.
 fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &Wishes, source: &Source) -> Result<HttpResponse> {
-    let expected = source.fingerprint.clone().unwrap_or_default();
-    let known = fingerprint_of(&expected).map(|bytes| hex(&bytes));
-    let expected = known.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
+    // `lxc` says the alias of a public image here. Then whoever sends it says what it is called.
+    let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
+    let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
     // What no image may have is refused now, and not kept until somebody has sent one.
     wishes.patch.apply(&mut Image::blank(ImageId::random(), lxd.registry.now()))?;
     let asked = json!({ "fingerprint": expected, "new": new });
