@@ -233,3 +233,61 @@ fn refusal(error: &Error) -> HttpResponse {
     }
     response.content_type("text/plain; charset=utf-8").body(format!("{error}\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::Accounts;
+    use crate::account::tokens::Tokens;
+    use crate::blob::{Linked, MemoryStore};
+    use crate::catalog::Catalog;
+    use crate::fetch::{FetchRules, Fetcher};
+    use crate::image::inspect::Rules;
+    use crate::image::{ImagePatch, Timestamp};
+    use crate::registry::{Claim, Instances, Limits, Patience, system_clock};
+
+    fn service(dir: &std::path::Path) -> Simplestreams {
+        let limits = Limits {
+            image_bytes_max: 1,
+            uploads_max: 1,
+            free_bytes_min: 0,
+            inspect: Rules::default(),
+            sha512: false,
+            offer_disks: false,
+            keep_removed: Duration::ZERO,
+            patience: Patience { idle: Duration::ZERO, bytes_per_second_min: 1 },
+        };
+        let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+        let (catalog, store) = (Catalog::open(dir, 1 << 20).unwrap(), Box::new(MemoryStore::new()));
+        let registry = Registry::new(catalog, store, linked, Instances::default(), fetcher, system_clock, limits);
+        let auth = AuthRules {
+            accounts: Arc::new(Accounts::open(dir).unwrap()),
+            tokens: Arc::new(Tokens::open(dir, Duration::ZERO, Timestamp(0)).unwrap()),
+            open_without_accounts: true,
+            public_read: true,
+            date_window: Duration::ZERO,
+            attempts: Arc::default(),
+        };
+        Simplestreams::new(registry, auth, Buffers::for_reads())
+    }
+
+    #[actix_web::test]
+    async fn documents_are_made_once_for_all_who_want_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = service(dir.path());
+        let all = || futures_util::future::join_all((0..8).map(|_| state.documents()));
+        let made: Vec<Documents> = all().await.into_iter().map(Result::unwrap).collect();
+        let first = made[0].products.plain.as_ptr();
+        assert!(made.iter().all(|one| one.products.plain.as_ptr() == first));
+        assert_eq!(state.documents().await.unwrap().products.plain.as_ptr(), first);
+        state
+            .registry
+            .create(&Caller::Admin(None), None, &ImagePatch::default(), None, &Claim::default())
+            .await
+            .unwrap();
+        let again: Vec<Documents> = all().await.into_iter().map(Result::unwrap).collect();
+        assert!(again.iter().all(|one| one.version == again[0].version && one.version > made[0].version));
+    }
+}
