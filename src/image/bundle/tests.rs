@@ -109,7 +109,7 @@ fn what_is_no_image_is_refused_in_the_words_of_lxd() {
     for (bytes, words) in [
         (Vec::new(), "EOF"),
         (b"junk".to_vec(), "Unsupported compression"),
-        (b"QFI\xfb\0\0\0\x03".to_vec(), "Unsupported compression"),
+        (b"QFI\xfb\0\0\0\x03".to_vec(), "Metadata tarball is missing metadata.yaml"),
         (archive(&[]), "Unsupported compression"),
         (pack(Packing::Xz, &archive(&[])), "Metadata tarball is missing metadata.yaml"),
         (archive(&[rootfs()]), "Metadata tarball is missing metadata.yaml"),
