@@ -38,7 +38,8 @@ use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
 pub use self::bundle::{
-    Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of, fingerprint_of,
+    Alias, Arriving, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of,
+    fingerprint_of,
 };
 use self::bundle::{ClockWatch, Offers};
 pub use self::claim::Claim;

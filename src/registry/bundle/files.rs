@@ -105,7 +105,7 @@ impl Registry {
         let Range { start, end } = range.unwrap_or(0..file.size);
         let (head, behind) = (frame.head(), file.size - frame.padding());
         let cut = |place: u64| place.clamp(head, behind) - head;
-        let (frame, front) = (frame.clone(), start.min(head)..end.min(head));
+        let (frame, front) = (*frame, start.min(head)..end.min(head));
         let front = streams::iter(front.clone().step_by(STRETCH as usize)).map(move |at| {
             let stretch = at..(at + STRETCH).min(front.end);
             Ok(head_of(&frame, stretch))

@@ -17,7 +17,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::super::{Caller, Claim, Registry};
-use super::{Wishes, walk};
+use super::{Arriving, Wishes, walk};
 use crate::error::{Error, Kind, Result};
 use crate::image::bundle::metadata_yaml;
 use crate::image::{Image, Timestamp};
@@ -106,7 +106,7 @@ impl Registry {
         wishes: &Wishes,
     ) -> Result<Image> {
         who.known()?;
-        let slot = self.slot()?;
+        let arriving = Arriving { slot: self.slot()?, metadata: None, claim: Claim::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.now();
         let packed = tokio::task::spawn_blocking(move || {
@@ -119,7 +119,7 @@ impl Registry {
         });
         let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
         let failed = |error: io::Error| Error::internal(error);
-        let upload = self.take_in(who, slot, None, Claim::default(), &mut pieces, failed, |_| {}).await?;
+        let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
         packed.await.map_err(Error::internal)?;
         let mut wishes = wishes.clone();
         // What is given takes the place of what it says of itself, as LXD has it.

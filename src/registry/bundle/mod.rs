@@ -25,4 +25,4 @@ pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
 pub(super) use self::offers::{Offers, withdraw};
 pub use self::pull::Copied;
-pub use self::receive::{METADATA_BYTES_MAX, Sealed, Slot, Wishes};
+pub use self::receive::{Arriving, METADATA_BYTES_MAX, Sealed, Slot, Wishes};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::upload::Upload;
 use super::super::{Caller, Claim, Pace, Registry};
 use super::Wishes;
-use super::receive::METADATA_BYTES_MAX;
+use super::receive::{Arriving, METADATA_BYTES_MAX};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Architecture, Image, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::upstream::{Ask, Download, Found, Parcel, Part, Push};
@@ -100,7 +100,8 @@ impl Registry {
             _ => return Err(lies()),
         };
         let claim = Claim { size: file.size, ..Claim::default() };
-        let taken = self.take_in(who, slot, metadata, claim, &mut download.chunks(), |error| error, seen).await;
+        let arriving = Arriving { slot, metadata, claim };
+        let taken = self.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // Whoever asked for the copy has sent no body.
             Kind::TooSlow => Error::new(Kind::Upstream, "The server sends too slowly.").because(error),

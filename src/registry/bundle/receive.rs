@@ -38,6 +38,16 @@ pub struct Wishes {
 /// The right to take an image in.
 pub struct Slot(OwnedSemaphorePermit);
 
+/// An image whose bytes come now.
+pub struct Arriving {
+    /// The right to take it in.
+    pub slot: Slot,
+    /// What describes it and of what kind its root is, if that came before them.
+    pub metadata: Option<(Bytes, ImageKind)>,
+    /// What is said of them.
+    pub claim: Claim,
+}
+
 /// All bytes of an image, hashed and not yet durable. Gone when this is dropped.
 pub struct Sealed {
     saving: Saving,
@@ -61,9 +71,7 @@ impl Registry {
     pub async fn take_in<E>(
         self: &Arc<Self>,
         who: &Caller,
-        slot: Slot,
-        metadata: Option<(Bytes, ImageKind)>,
-        claim: Claim,
+        arriving: Arriving,
         bytes: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
         broken: impl Fn(E) -> Error,
         seen: impl Fn(u64),
@@ -80,7 +88,7 @@ impl Registry {
         if first.is_empty() {
             return Err(BundleError::Empty.into());
         }
-        let mut upload = self.upload_bundle(who, slot, Packing::of(&first), metadata, claim).await?;
+        let mut upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
         let (mut next, mut count) = (Some(first.freeze()), 0);
         let received = async {
             while let Some(chunk) = next.take() {
@@ -103,10 +111,8 @@ impl Registry {
     async fn upload_bundle(
         self: &Arc<Self>,
         who: &Caller,
-        Slot(slot): Slot,
+        Arriving { slot: Slot(slot), metadata, claim }: Arriving,
         packing: Option<Packing>,
-        metadata: Option<(Bytes, ImageKind)>,
-        claim: Claim,
     ) -> Result<Upload> {
         let format = match packing.ok_or(BundleError::Unsupported)? {
             Packing::Squashfs => Format::Squashfs,

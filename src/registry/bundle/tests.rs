@@ -39,15 +39,8 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<Sealed> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let taken = bench.registry.take_in(
-        who,
-        bench.registry.slot()?,
-        metadata,
-        Claim::default(),
-        &mut pieces,
-        |error| error,
-        |_| {},
-    );
+    let arriving = Arriving { slot: bench.registry.slot()?, metadata, claim: Claim::default() };
+    let taken = bench.registry.take_in(who, arriving, &mut pieces, |error| error, |_| {});
     taken.await?.seal().await
 }
 

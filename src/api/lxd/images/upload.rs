@@ -23,7 +23,7 @@ use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::ImageKind;
 use crate::image::digest::hex;
-use crate::registry::{Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
+use crate::registry::{Arriving, Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
 
 /// Who sends an image, and what it is to be.
 struct Sender {
@@ -64,9 +64,9 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Claim { size, ..Claim::default() };
+    let arriving = Arriving { slot: lxd.registry.slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
-    let taken =
-        lxd.registry.take_in(&sender.who, lxd.registry.slot()?, None, claim, &mut bytes, |error| error, |_| {}).await;
+    let taken = lxd.registry.take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
         // The operation says it, after the body as always.
         let mut rest = Rest(lxd.registry.image_bytes_max());
@@ -127,9 +127,9 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     let said = sender.wishes.patch.filename.take();
     // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
-    let described = Some((Bytes::from(metadata), kind));
-    let upload =
-        lxd.registry.take_in(&sender.who, slot, described, Claim::default(), &mut root, broken, |_| {}).await?;
+    let metadata = Some((Bytes::from(metadata), kind));
+    let arriving = Arriving { slot, metadata, claim: Claim::default() };
+    let upload = lxd.registry.take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
         Ok(None) => Ok(upload),
