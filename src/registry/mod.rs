@@ -37,10 +37,10 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
-use self::bundle::Offers;
 pub use self::bundle::{
     Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Wishes, files_of, fingerprint_of,
 };
+use self::bundle::{Offers, READERS_MAX};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
@@ -107,6 +107,8 @@ pub struct Registry {
     /// Names this run: an upload's ticket of another run is dead.
     boot: Uuid,
     uploads: Arc<Semaphore>,
+    /// Turns at reading what images say of themselves.
+    readers: Semaphore,
     desks: Desks,
     tasks: Tasks,
     in_use: InUse,
@@ -137,6 +139,7 @@ impl Registry {
             clock,
             boot: Uuid::new_v4(),
             uploads,
+            readers: Semaphore::new(READERS_MAX),
             desks: Desks::default(),
             tasks: Tasks::default(),
             in_use: InUse::default(),

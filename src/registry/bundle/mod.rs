@@ -23,4 +23,5 @@ pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
 pub(super) use self::offers::{Offers, withdraw};
 pub use self::pull::Copied;
+pub(super) use self::receive::READERS_MAX;
 pub use self::receive::{METADATA_BYTES_MAX, Sealed, Wishes};

@@ -20,6 +20,9 @@ use crate::image::{BlobKey, Container, Format, Image, ImageKind, ImagePatch, Off
 /// Largest description of an image that comes besides it. They are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
 
+/// Images that are read at a time to find what they say of themselves: a decoder may hold 64 MiB.
+pub(in crate::registry) const READERS_MAX: usize = 4;
+
 /// What is wanted of an image, besides what it says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
@@ -199,6 +202,8 @@ impl Sealed {
 
     /// What the image says of itself.
     async fn read(&mut self) -> Result<Bundle> {
+        let registry = Arc::clone(self.saving.registry());
+        let _turn = registry.readers.acquire().await.map_err(Error::internal)?;
         let reading = match (&self.metadata, &mut self.received) {
             (Some(metadata), _) => Reading::of_bytes(metadata.clone()),
             (None, Some(received)) => Reading::of_body(received.writer.reread().await?).await?,
