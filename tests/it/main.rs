@@ -5,6 +5,7 @@
 
 mod architecture;
 mod auth;
+mod bombs;
 mod bundles;
 mod client;
 mod crash;
