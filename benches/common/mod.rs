@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub mod bare;
+pub mod lxd;
 
 pub const MIB: usize = 1 << 20;
 
@@ -55,10 +56,21 @@ pub struct Process {
 impl Process {
     /// Visor on this data directory.
     pub fn visor(data: &Path) -> Self {
+        Self::visor_with(data, &["--no-tls"])
+    }
+
+    /// Visor on this data directory, and where it serves TLS.
+    pub fn visor_tls(data: &Path) -> (Self, SocketAddr) {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        (Self::visor_with(data, &["--listen-tls", &address.to_string()]), address)
+    }
+
+    fn visor_with(data: &Path, arguments: &[&str]) -> Self {
         let ready = data.with_extension("ready");
         let child = Command::new(env!("CARGO_BIN_EXE_visor"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--no-tls", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .args([data, Path::new("--ready-file"), &ready])
+            .args(arguments)
             .env("VISOR__LOG__ACCESS", "false")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

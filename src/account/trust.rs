@@ -68,6 +68,23 @@ impl Certificate {
     }
 }
 
+/// Who wants to be let in.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    /// With which certificate.
+    pub certificate: Certificate,
+    /// As what.
+    pub name: Option<String>,
+    /// Whether whoever asks has shown that he has the certificate's key. Certificates are no secrets.
+    pub has_key: bool,
+}
+
+impl Applicant {
+    fn entry(&self, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
+        entry(&self.certificate, self.name.as_deref(), holder, now)
+    }
+}
+
 /// An account as an entry remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -122,10 +139,15 @@ struct Table {
 }
 
 impl Table {
-    /// Puts an entry in the place of one with the same certificate.
-    fn put(&mut self, client: Client) -> Result<Client> {
-        self.clients.retain(|other| other.fingerprint != client.fingerprint);
+    /// Puts an entry in the place of one with the same certificate. Another account's is replaced by whoever has the key
+    /// and by nobody else: anyone may have the certificate.
+    fn put(&mut self, client: Client, has_key: bool) -> Result<Client> {
         let id = |client: &Client| client.holder.as_ref().map(|holder| holder.id);
+        let is_taken = |other: &Client| other.fingerprint == client.fingerprint && id(other) != id(&client);
+        if !has_key && self.clients.iter().any(is_taken) {
+            return Err(known());
+        }
+        self.clients.retain(|other| other.fingerprint != client.fingerprint);
         if self.clients.iter().filter(|other| id(other) == id(&client)).count() >= ACCOUNT_CLIENTS_MAX {
             return Err(Error::new(
                 Kind::TooMany,
@@ -186,25 +208,20 @@ impl Trust {
         let client = entry(certificate, name, account.map(Holder::of), now)?;
         self.shared.change(|table| {
             if table.clients.iter().any(|other| other.fingerprint == client.fingerprint) {
-                return Err(Error::new(Kind::AlreadyExists, "Certificate already in trust store"));
+                return Err(known());
             }
-            table.put(client)
+            table.put(client, false)
         })
     }
 
-    /// Lets a certificate in whose holder proved that it may be, whatever it stood for before.
+    /// Lets somebody in who proved that it may be. Whoever has the key of the certificate may have it stand for another
+    /// account from now on.
     ///
     /// # Errors
-    /// `Invalid` name, `TooMany`.
-    pub fn admit(
-        &self,
-        certificate: &Certificate,
-        name: Option<&str>,
-        account: Option<&Account>,
-        now: Timestamp,
-    ) -> Result<Client> {
-        let client = entry(certificate, name, account.map(Holder::of), now)?;
-        self.shared.change(|table| table.put(client))
+    /// `Invalid` name, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
+    pub fn admit(&self, applicant: &Applicant, account: Option<&Account>, now: Timestamp) -> Result<Client> {
+        let client = applicant.entry(account.map(Holder::of), now)?;
+        self.shared.change(|table| table.put(client, applicant.has_key))
     }
 
     /// Takes the entry away whose fingerprint begins so, among those that `visible` lets one see.
@@ -260,16 +277,15 @@ impl Trust {
         Ok((secret, expires_at))
     }
 
-    /// Lets a certificate in with a token, which is gone then. `None` for what is no token, or one for an account that is
+    /// Lets somebody in with a token, which is gone then. `None` for what is no token, or one for an account that is
     /// gone. One for nobody is good only where `open` says that everybody is let in anyway.
     ///
     /// # Errors
-    /// `Invalid` name, `TooMany`.
+    /// As [`Trust::admit`]; the token stays.
     pub fn redeem(
         &self,
         secret: &str,
-        certificate: &Certificate,
-        name: Option<&str>,
+        applicant: &Applicant,
         accounts: &Accounts,
         open: bool,
         now: Timestamp,
@@ -290,10 +306,14 @@ impl Trust {
                 return Ok(None);
             }
             // What the token was made for is what its maker will look for.
-            let name = token.name.as_deref().or(name);
-            table.put(entry(certificate, name, token.holder, now)?).map(Some)
+            let name = token.name.as_deref().or(applicant.name.as_deref());
+            table.put(entry(&applicant.certificate, name, token.holder, now)?, applicant.has_key).map(Some)
         })
     }
+}
+
+fn known() -> Error {
+    Error::new(Kind::AlreadyExists, "Certificate already in trust store")
 }
 
 fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {

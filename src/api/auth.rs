@@ -1,6 +1,7 @@
 //! Who is calling, as far as protocols have to agree on it: the rules that the operator set, and tokens. Signatures are
 //! VISOR's own business; what a caller may then do is the registry's.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
+use crate::account::attempts::Attempts;
 use crate::account::tokens::{Scope, Tokens};
-use crate::account::{Account, Accounts};
+use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
 use crate::registry::Caller;
@@ -30,6 +32,8 @@ pub struct AuthRules {
     pub public_read: bool,
     /// How far a signed date may be off.
     pub date_window: Duration,
+    /// Who tried an account's keys of late, in any protocol: whoever guesses is not to go on in the next one.
+    pub attempts: Arc<Attempts>,
 }
 
 impl AuthRules {
@@ -39,6 +43,30 @@ impl AuthRules {
     /// `Internal` when the accounts can't be read.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.open_without_accounts && self.accounts.is_empty()?)
+    }
+
+    /// The account with these keys, for somebody who comes from `peer`.
+    ///
+    /// # Errors
+    /// `Busy` for whoever has guessed too often; `Internal`.
+    pub fn with_keys(
+        &self,
+        access_key: &str,
+        secret_key: &str,
+        peer: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Option<Account>> {
+        // Nobody's, and nothing to be remembered.
+        if access_key.len() > ACCESS_KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let who = (peer, access_key.to_owned());
+        self.attempts.begin(&who, now)?;
+        let account = self.accounts.with_keys(access_key, secret_key)?;
+        if account.is_some() {
+            self.attempts.succeeded(&who);
+        }
+        Ok(account)
     }
 }
 
@@ -108,6 +136,7 @@ mod tests {
             open_without_accounts: true,
             public_read,
             date_window: Duration::ZERO,
+            attempts: Arc::default(),
         }
     }
 

@@ -45,16 +45,27 @@ enum Outgoing<'a> {
     Put {
         seq: u64,
         v: u8,
-        #[serde(skip_serializing_if = "is_false")]
-        more: bool,
+        #[serde(flatten)]
+        bond: Bond,
         image: &'a RowV4,
     },
     Delete {
         seq: u64,
-        #[serde(skip_serializing_if = "is_false")]
-        more: bool,
+        #[serde(flatten)]
+        bond: Bond,
         id: Uuid,
     },
+}
+
+/// What a line has to do with its neighbours: of a change of several lines none counts without the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Bond {
+    /// The line before is a part of the same change.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) rest: bool,
+    /// The line behind is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) more: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -85,10 +96,13 @@ enum Old {
     Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
 }
 
-/// The version of a line's row, where it has one, and whether the next line is a part of the same change.
+/// The version of a line's row, where it has one, and its bond.
 #[derive(Deserialize)]
 struct Version {
     v: Option<u8>,
+    // Not flattened: that would have the row read twice.
+    #[serde(default)]
+    rest: bool,
     #[serde(default)]
     more: bool,
 }
@@ -103,18 +117,18 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The line that records an image. `more`: the next line is a part of the same change, and neither counts without the other.
-pub(crate) fn put_line(seq: u64, image: &Image, more: bool) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Put { seq, v: VERSION, more, image: &image.into() })
+/// The line that records an image.
+pub(crate) fn put_line(seq: u64, image: &Image, bond: Bond) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Put { seq, v: VERSION, bond, image: &image.into() })
 }
 
-/// The line that records a removal. `more` as for [`put_line`].
-pub(crate) fn delete_line(seq: u64, id: ImageId, more: bool) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Delete { seq, more, id: Uuid::from_bytes(*id.as_bytes()) })
+/// The line that records a removal.
+pub(crate) fn delete_line(seq: u64, id: ImageId, bond: Bond) -> io::Result<Vec<u8>> {
+    line(&Outgoing::Delete { seq, bond, id: Uuid::from_bytes(*id.as_bytes()) })
 }
 
-/// What a line (without its end) says, and whether the next one belongs to it.
-fn parse(line: &[u8]) -> Result<(Found, bool), RowError> {
+/// What a line (without its end) says, and what it has to do with its neighbours.
+fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
     let (head, rest) = line.split_at_checked(CRC_HEAD_BYTES).ok_or(RowError::Damaged)?;
     let expected = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest));
     if head != expected.as_bytes() {
@@ -123,10 +137,10 @@ fn parse(line: &[u8]) -> Result<(Found, bool), RowError> {
     let json = [b"{", rest].concat();
     let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
     // Before the row itself, whose shape belongs to its version.
-    let Version { v, more } = serde_json::from_slice(&json).map_err(malformed)?;
+    let Version { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
     v.map_or(Ok(()), check_version)?;
     let (seq, entry) = change(v, &json)?;
-    Ok((Found { seq, entry }, more))
+    Ok((Found { seq, entry }, Bond { rest, more }))
 }
 
 /// The sequence number and the change in the JSON of a line whose row has version `v`.
@@ -219,7 +233,7 @@ impl Journal {
         out.write_all(&line(&Outgoing::Begin { seq, images: count })?)?;
         let mut written = 0;
         for image in images {
-            out.write_all(&put_line(seq, &image?, false)?)?;
+            out.write_all(&put_line(seq, &image?, Bond::default())?)?;
             written += 1;
         }
         if written != count {
@@ -301,7 +315,7 @@ impl Journal {
                 continue;
             };
             match parse(whole) {
-                Ok((found, more)) => {
+                Ok((found, bond)) => {
                     damage.lines += std::mem::take(&mut damage.tail_lines);
                     // What looked torn was too long a line.
                     damage.lines += u64::from(std::mem::take(&mut damage.torn));
@@ -310,15 +324,27 @@ impl Journal {
                         (Entry::Put(_), Some((began, left))) if *began == found.seq => *left = left.saturating_sub(1),
                         _ => {}
                     }
+                    // Without its first lines it is no change, and neither is one that never came to its last.
+                    if bond.rest == open.is_empty() {
+                        damage.lines += open.drain(..).count() as u64;
+                        if bond.rest {
+                            damage.lines += 1;
+                            good_end = at;
+                            continue;
+                        }
+                    }
                     open.push(found);
-                    if more {
+                    if bond.more {
                         continue;
                     }
                     good_end = at;
                     self.lines += open.len() as u64;
                     open.drain(..).try_for_each(&mut each)?;
                 }
-                Err(RowError::Damaged) => damage.tail_lines += 1,
+                Err(RowError::Damaged) => {
+                    damage.lines += open.drain(..).count() as u64;
+                    damage.tail_lines += 1;
+                }
                 // Whole, as its checksum says, and not ours to cut or skip.
                 Err(error) => {
                     return Err(io::Error::other(format!("the journal was written by a newer visor: {error}")));
@@ -398,8 +424,10 @@ mod tests {
     fn three_lines(dir: &Path) -> (Journal, Image, Image) {
         let (a, b) = (sample("a"), sample("b\n\"\u{fffd}"));
         let mut journal = Journal::begin(dir, 0, 0, std::iter::empty()).unwrap();
-        journal.append(&[put_line(1, &a, false).unwrap(), put_line(2, &b, false).unwrap()].concat(), 2).unwrap();
-        journal.append(&delete_line(3, a.id, false).unwrap(), 1).unwrap();
+        journal
+            .append(&[put_line(1, &a, Bond::default()).unwrap(), put_line(2, &b, Bond::default()).unwrap()].concat(), 2)
+            .unwrap();
+        journal.append(&delete_line(3, a.id, Bond::default()).unwrap(), 1).unwrap();
         (journal, a, b)
     }
 
@@ -434,7 +462,7 @@ mod tests {
             assert_eq!((entries.len(), damaged), (ends.iter().filter(|end| **end <= cut).count(), 0), "cut at {cut}");
             assert_eq!(std::fs::metadata(&path).unwrap().len(), cut as u64, "reading changes nothing");
             journal.cut().unwrap();
-            journal.append(&delete_line(9, ImageId::random(), false).unwrap(), 1).unwrap();
+            journal.append(&delete_line(9, ImageId::random(), Bond::default()).unwrap(), 1).unwrap();
             assert_eq!(replayed(&mut journal).0.len(), entries.len() + 1, "cut at {cut}");
         }
     }
@@ -444,7 +472,13 @@ mod tests {
     fn a_change_of_several_lines_is_whole_or_not_there() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, a, b) = three_lines(dir.path());
-        let group = [put_line(4, &b, true), put_line(5, &a, true), delete_line(6, b.id, false)].map(Result::unwrap);
+        let bond = |rest, more| Bond { rest, more };
+        let group = [
+            put_line(4, &b, bond(false, true)),
+            put_line(5, &a, bond(true, true)),
+            delete_line(6, b.id, bond(true, false)),
+        ]
+        .map(Result::unwrap);
         journal.append(&group.concat(), 3).unwrap();
         let path = segment_path(dir.path(), 1);
         let all = std::fs::read(&path).unwrap();
@@ -457,6 +491,18 @@ mod tests {
             journal.cut().unwrap();
             let length = std::fs::metadata(&path).unwrap().len();
             assert_eq!(length, if cut == all.len() { cut } else { before } as u64, "cut at {cut}");
+        }
+        // Whichever of its lines the disk changes, the others do not count, and what comes behind does.
+        let behind = delete_line(7, a.id, Bond::default()).unwrap();
+        let mut at = before;
+        for line in &group {
+            let mut bytes = [&all[..], &behind].concat();
+            bytes[at + 30] ^= 1;
+            at += line.len();
+            std::fs::write(&path, &bytes).unwrap();
+            let mut journal = Journal::open(dir.path()).unwrap().unwrap();
+            let (entries, damaged) = replayed(&mut journal);
+            assert_eq!((entries.len(), damaged), (5, 3), "{:?}", String::from_utf8_lossy(line));
         }
     }
 
@@ -488,8 +534,9 @@ mod tests {
             "sha256":null,"expires_at_us":8}"#;
         for (v, crc, resumable) in [(1, "98cf4375", ""), (2, "0c42ec0c", resumable)] {
             let rest = format!("\"op\":\"put\",\"seq\":3,\"v\":{v},{image}{resumable}}}").replace("\n            ", "");
-            let (found, more) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
-            assert_eq!((found.seq, found.entry, more), (3, Entry::Put(Box::new(old_image(v == 2))), false));
+            let (found, bond) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
+            let expected = Entry::Put(Box::new(old_image(v == 2)));
+            assert_eq!((found.seq, found.entry, bond), (3, expected, Bond::default()));
         }
         let third = r#"
             {"crc":"e6adaa8f","op":"put","seq":3,"v":3,"image":{"id":"cfab7f83-9c80-49a8-af89-240d31e459b8","rev
@@ -525,7 +572,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let images: Vec<_> = ["a", "b"].map(|name| Ok(sample(name))).into();
         let mut journal = Journal::begin(dir.path(), 7, 2, images.into_iter()).unwrap();
-        journal.append(&delete_line(8, ImageId::random(), false).unwrap(), 1).unwrap();
+        journal.append(&delete_line(8, ImageId::random(), Bond::default()).unwrap(), 1).unwrap();
         let whole = std::fs::read(segment_path(dir.path(), 1)).unwrap();
         let lines: Vec<&[u8]> = whole.split_inclusive(|b| *b == b'\n').collect();
         for (keep, base) in [(0..4, false), (0..3, false), (0..2, true), (0..1, true), (0..0, true), (1..4, true)] {
@@ -538,7 +585,7 @@ mod tests {
     /// What can't be understood although it is whole belongs to a newer program: never cut, never skipped.
     #[test]
     fn what_is_newer_is_refused() {
-        let put = put_line(1, &sample("a"), false).unwrap();
+        let put = put_line(1, &sample("a"), Bond::default()).unwrap();
         let put = std::str::from_utf8(&put[CRC_HEAD_BYTES..put.len() - 1]).unwrap();
         for (from, to) in [
             ("\"v\":4", "\"v\":5"),
@@ -563,7 +610,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, ..) = three_lines(dir.path());
         journal.doubt = Some("lost power".into());
-        let error = journal.append(&delete_line(9, ImageId::random(), false).unwrap(), 1).unwrap_err();
+        let error = journal.append(&delete_line(9, ImageId::random(), Bond::default()).unwrap(), 1).unwrap_err();
         assert!(matches!(error, AppendError::Sync(_)));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::engine::{Batch, Engine, KeyRange, Table};
 use super::index::{alias_prefix, value_prefix};
-use super::journal::{LINE_BYTES_MAX, delete_line, put_line};
+use super::journal::{Bond, LINE_BYTES_MAX, delete_line, put_line};
 use super::keys::id_of;
 use super::load;
 use super::spent::Spent;
@@ -60,8 +60,8 @@ impl Draft<'_> {
     /// Adds a change to the batch, if it may be made.
     pub(crate) fn add(&mut self, change: &Change) -> Result<Result<Option<Image>>, String> {
         match change {
-            Change::Insert(image) | Change::Replace(image) => self.one(image.id, change, false),
-            Change::Remove(id, _) | Change::Amend(id, _) => self.one(*id, change, false),
+            Change::Insert(image) | Change::Replace(image) => self.one(image.id, change),
+            Change::Remove(id, _) | Change::Amend(id, _) => self.one(*id, change),
             Change::Together(amends) => self.together(amends),
         }
     }
@@ -72,7 +72,7 @@ impl Draft<'_> {
         let before: Vec<_> = amends.iter().map(|(id, _)| (*id, self.pending.images.get(id).cloned())).collect();
         let mut outcome = Ok(None);
         for (at, (id, amend)) in amends.iter().enumerate() {
-            outcome = self.amended(*id, amend, at + 1 < amends.len())?;
+            outcome = self.amended(*id, amend, Bond { rest: at > 0, more: at + 1 < amends.len() })?;
             if outcome.is_ok() {
                 continue;
             }
@@ -91,18 +91,19 @@ impl Draft<'_> {
         Ok(outcome)
     }
 
-    fn amended(&mut self, id: ImageId, amend: &Amend, more: bool) -> Result<Result<Option<Image>>, String> {
+    fn amended(&mut self, id: ImageId, amend: &Amend, bond: Bond) -> Result<Result<Option<Image>>, String> {
         let old = self.row(id)?;
         let Some((image, _)) = &old else { return Ok(Err(super::not_found(id))) };
         match amend(image) {
-            Ok(new) => self.put(id, old, new, more),
+            Ok(new) => self.put(id, old, new, bond),
             Err(error) => Ok(Err(error)),
         }
     }
 
-    fn one(&mut self, id: ImageId, change: &Change, more: bool) -> Result<Result<Option<Image>>, String> {
+    fn one(&mut self, id: ImageId, change: &Change) -> Result<Result<Option<Image>>, String> {
+        let bond = Bond::default();
         if let Change::Amend(id, amend) = change {
-            return self.amended(*id, amend, more);
+            return self.amended(*id, amend, bond);
         }
         let old = self.row(id)?;
         let old_revision = old.as_ref().map(|(image, _)| image.revision);
@@ -122,8 +123,8 @@ impl Draft<'_> {
         };
         match (refusal, change) {
             (Some(refusal), _) => Ok(Err(refusal)),
-            (None, Change::Insert(image) | Change::Replace(image)) => self.put(id, old, Some(image.clone()), more),
-            (None, _) => self.put(id, old, None, more),
+            (None, Change::Insert(image) | Change::Replace(image)) => self.put(id, old, Some(image.clone()), bond),
+            (None, _) => self.put(id, old, None, bond),
         }
     }
 
@@ -140,7 +141,7 @@ impl Draft<'_> {
         id: ImageId,
         old: Stored,
         new: Option<Image>,
-        more: bool,
+        bond: Bond,
     ) -> Result<Result<Option<Image>>, String> {
         let seq = self.state.seq + 1;
         let new = new.map(|image| Image { revision: seq, ..image });
@@ -150,8 +151,8 @@ impl Draft<'_> {
             return Ok(Err(error));
         }
         let line = match &new {
-            Some(image) => put_line(seq, image, more),
-            None => delete_line(seq, id, more),
+            Some(image) => put_line(seq, image, bond),
+            None => delete_line(seq, id, bond),
         };
         let (line, new) = match (line, new.map(load::with_row).transpose()) {
             (Ok(line), Ok(new)) => (line, new),
@@ -177,7 +178,10 @@ impl Draft<'_> {
                 return Ok(Err(Error::new(Kind::AlreadyExists, text)));
             }
         }
-        if let Some(fingerprint) = new.fingerprint().filter(|new| old.and_then(Image::fingerprint) != Some(*new)) {
+        let named = |image: &Image| image.fingerprint().map(|fingerprint| (fingerprint, image.owner.clone()));
+        if named(new) != old.and_then(named)
+            && let Some(fingerprint) = new.fingerprint()
+        {
             let same = |other: &Image| other.fingerprint() == Some(fingerprint) && other.owner == new.owner;
             let value = Attr::Fingerprint.read(new);
             if let Some(prefix) = value.and_then(|value| value_prefix(Attr::Fingerprint, &value))

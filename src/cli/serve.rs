@@ -62,6 +62,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
                 open_without_accounts: local,
                 public_read: config.auth.public_read,
                 date_window: config.auth.date_window.duration(),
+                attempts: Arc::default(),
             },
             patience: patience(&config),
             buffers: Buffers::for_reads(),

@@ -41,7 +41,7 @@ pub(super) fn find_or_make(
     if !there() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
         // A server that starts and a command that needs the certificate must not each make a half of it.
-        let lock = private().open(keys.join("tls.lock"))?;
+        let lock = File::options().write(true).create(true).truncate(true).mode(0o600).open(keys.join("tls.lock"))?;
         lock.lock()?;
         if !there() {
             make(&files, names, addresses, now)?;
@@ -53,7 +53,11 @@ pub(super) fn find_or_make(
 fn make(files: &Files, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let made = describe(names, addresses, now)?.self_signed(&key).map_err(io::Error::other)?;
-    // The key first: a certificate without one would never be replaced.
+    // The key first, and nothing beside it that it is not of: a pair is made again unless it is whole.
+    match std::fs::remove_file(&files.certificate) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &made.pem())
 }
@@ -99,16 +103,14 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-fn private() -> std::fs::OpenOptions {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options
-}
-
+/// Writes a file aside, for its owner only, and puts it in its place when it is whole: half a key would never be replaced.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = private().open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut aside = tempfile::Builder::new().prefix(".tls").tempfile_in(dir)?;
+    aside.write_all(text.as_bytes())?;
+    aside.as_file().sync_all()?;
+    aside.persist(path)?;
+    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]
@@ -132,6 +134,28 @@ mod tests {
         find_or_make(&keys, &[], &[], NOW).unwrap();
         assert_eq!(first, read());
         assert_eq!(std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_made_again_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = find_or_make(dir.path(), &[], &[], NOW).unwrap();
+        let read = || [&files.certificate, &files.key].map(|path| std::fs::read_to_string(path).unwrap());
+        for gone in [&files.certificate, &files.key] {
+            let before = read();
+            std::fs::remove_file(gone).unwrap();
+            find_or_make(dir.path(), &[], &[], NOW).unwrap();
+            let after = read();
+            assert!(before.iter().zip(&after).all(|(before, after)| before != after), "the two belong together");
+            assert!(after.iter().all(|text| text.ends_with("-----\n")));
+        }
+        // Never written into: whoever has it open reads what it was to the end.
+        let open = File::open(&files.key).unwrap();
+        write(&files.key, "x").unwrap();
+        let [_, key] = read();
+        assert_eq!((std::io::read_to_string(open).unwrap().len() > 1, key.as_str()), (true, "x"));
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 3, "nothing lies aside: {names:?}");
     }
 
     #[test]

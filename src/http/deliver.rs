@@ -203,7 +203,7 @@ pub async fn deliver_from(
 }
 
 /// The stream itself.
-pub fn send(
+fn send(
     mut response: HttpResponseBuilder,
     length: Option<u64>,
     bytes: BoxStream<'static, Result<Bytes, StoreError>>,

@@ -78,6 +78,8 @@ pub struct ImagePatch {
     pub auto_update: Option<bool>,
     /// [`Image::built_at`]
     pub built_at: Option<Option<Timestamp>>,
+    /// [`Image::supported_until`]
+    pub supported_until: Option<Option<Timestamp>>,
     /// [`Image::expires_at`]
     pub expires_at: Option<Option<Timestamp>>,
 }
@@ -116,6 +118,7 @@ impl ImagePatch {
             update_source: later.update_source.or(self.update_source),
             auto_update: later.auto_update.or(self.auto_update),
             built_at: later.built_at.or(self.built_at),
+            supported_until: later.supported_until.or(self.supported_until),
             expires_at: later.expires_at.or(self.expires_at),
         }
     }
@@ -151,6 +154,7 @@ impl ImagePatch {
         set(&mut image.update_source, &self.update_source);
         set(&mut image.auto_update, &self.auto_update);
         set(&mut image.built_at, &self.built_at);
+        set(&mut image.supported_until, &self.supported_until);
         set(&mut image.expires_at, &self.expires_at);
         if self.purge {
             image.properties.clear();
@@ -197,7 +201,7 @@ pub fn check(image: &Image) -> Result<()> {
         check_full_name("alias", alias)?;
         check_text("description of an alias", description, DESCRIPTION_BYTES_MAX)?;
     }
-    image.filename.as_deref().map_or(Ok(()), |name| check_name("filename", name))?;
+    image.filename.as_deref().map_or(Ok(()), check_filename)?;
     let Some(update_source) = &image.update_source else { return Ok(()) };
     // A certificate has lines.
     let certificate = update_source.certificate.as_deref().map(|text| text.replace(['\n', '\r'], " "));
@@ -212,6 +216,14 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
         return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));
     }
     check_characters(what, text)
+}
+
+/// People save files under it, and their programs are not always careful: it is a name, and neither a path nor hidden.
+fn check_filename(name: &str) -> Result<()> {
+    if name.starts_with('.') || name.contains(['/', '\\']) {
+        return Err(Error::invalid("A filename is a name, without slashes and with no dot before it."));
+    }
+    check_name("filename", name)
 }
 
 /// A name that has to be there.
@@ -273,6 +285,7 @@ impl Image {
             update_source: None,
             auto_update: false,
             built_at: None,
+            supported_until: None,
             expires_at: None,
             created_at: now,
             updated_at: None,

@@ -140,7 +140,7 @@ impl BlobKey {
 impl FromStr for BlobKey {
     type Err = ();
 
-    /// Accepts exactly what [`BlobKey::main`] makes: this is the gate for names read back from a disk.
+    /// Accepts exactly what [`BlobKey::main`] and [`BlobKey::metadata`] make: this is the gate for names read back from a disk.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (id, suffix) = text.split_once('.').ok_or(())?;
         id.parse::<ImageId>()?;
@@ -286,7 +286,9 @@ pub struct Image {
     pub auto_update: bool,
     /// When what is in it was made, as far as it says so itself.
     pub built_at: Option<Timestamp>,
-    /// When it is removed.
+    /// Until when its makers stand by it, as far as it says so itself.
+    pub supported_until: Option<Timestamp>,
+    /// When it is removed, because somebody here said so.
     pub expires_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,

@@ -36,7 +36,7 @@ impl Registry {
             attach(&mut image, part);
         }
         let image = self.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await?;
-        self.offers.look_at(image.id);
+        self.consider(&image);
         Ok(image)
     }
 
@@ -212,8 +212,7 @@ impl Registry {
                     if withdrawn {
                         self.forget_metadata(id).await;
                     }
-                    self.offers.look_at(id);
-                    return done;
+                    return done.inspect(|image| self.consider(image));
                 }
             }
         }
@@ -293,7 +292,7 @@ impl Registry {
             (image.status, image.updated_at) = (next, Some(now));
             Ok(())
         };
-        self.amend(who, id, set).await
+        self.amend(who, id, set).await.inspect(|image| self.consider(image))
     }
 
     /// Whether any image belongs to an account.

@@ -102,6 +102,9 @@ impl Intake {
         self.writer.write(bytes).await?;
         if self.unchecked >= SPACE_CHECK_BYTES {
             self.unchecked = 0;
+            if !self.registry.room_for(0).await.0 {
+                self.registry.make_room(0).await?;
+            }
             if let Some(free) = self.registry.store.free().await
                 && free < self.registry.limits.free_bytes_min
             {

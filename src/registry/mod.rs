@@ -38,9 +38,10 @@ use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
 pub use self::bundle::{
-    Alias, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Wishes, files_of, fingerprint_of,
+    Alias, Arriving, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of,
+    fingerprint_of,
 };
-use self::bundle::{Offers, READERS_MAX};
+use self::bundle::{ClockWatch, Offers};
 pub use self::claim::Claim;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
@@ -62,6 +63,9 @@ use crate::image::inspect::Rules;
 use crate::image::{StoreName, Timestamp};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
+
+/// So many look into images at the same time.
+const READERS: usize = 2;
 
 /// What the time is. Tests bring their own.
 pub type Clock = fn() -> Timestamp;
@@ -107,13 +111,14 @@ pub struct Registry {
     /// Names this run: an upload's ticket of another run is dead.
     boot: Uuid,
     uploads: Arc<Semaphore>,
-    /// Turns at reading what images say of themselves.
-    readers: Semaphore,
     desks: Desks,
     tasks: Tasks,
     in_use: InUse,
     offers: Offers,
     instances: Instances,
+    /// For those who look into images.
+    readers: Arc<Semaphore>,
+    clock_seen: ClockWatch,
     hub: Hub,
     buffers: Buffers,
 }
@@ -139,12 +144,13 @@ impl Registry {
             clock,
             boot: Uuid::new_v4(),
             uploads,
-            readers: Semaphore::new(READERS_MAX),
             desks: Desks::default(),
             tasks: Tasks::default(),
             in_use: InUse::default(),
             offers: Offers::default(),
             instances,
+            readers: Arc::new(Semaphore::new(READERS)),
+            clock_seen: ClockWatch::default(),
             hub: Hub::new(limits.sha512),
             buffers: Buffers::for_uploads(),
             limits,

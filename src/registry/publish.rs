@@ -79,7 +79,7 @@ pub(super) async fn publish(
             }
         };
         if let Ok(image) = &outcome {
-            registry.offers.look_at(image.id);
+            registry.consider(image);
         } else {
             registry.remove_unnamed(saving.id(), key).await;
             saving.put_back().await;

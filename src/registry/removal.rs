@@ -43,13 +43,16 @@ impl Registry {
 
     /// The second half of a removal, unless its files are to stay a while. What fails here is tried again by the sweep.
     pub(super) async fn remove_deleted(&self, image: Image) {
-        if !self.lingers(&image) {
+        if !self.lingers(&image) || self.is_published_again(&image).await {
             self.remove_files(image).await;
         }
     }
 
     /// Removes the files of an image that nobody sees any more, and then its record.
     pub(super) async fn remove_files(&self, image: Image) {
+        if image.status != Status::Deleting {
+            return;
+        }
         for key in image.keys() {
             if let Err(error) = self.store.delete(&key).await {
                 log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);

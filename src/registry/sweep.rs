@@ -7,6 +7,9 @@ use super::saving::fallen_back;
 use crate::error::Result;
 use crate::image::{BlobKey, Image, Status};
 
+/// Removed images whose files stay a while, at the most: the oldest make room.
+const LINGERING_MAX: usize = 1024;
+
 /// What a sweep found to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -73,10 +76,14 @@ impl Registry {
     /// # Errors
     /// `Internal` when the catalogue does not work.
     pub async fn sweep(&self) -> Result<usize> {
-        let gone = self.all_in(Status::Deleting).await?;
+        let mut gone = self.all_in(Status::Deleting).await?;
         let count = gone.len();
-        for image in gone {
-            self.remove_deleted(image).await;
+        gone.sort_by_key(|image| std::cmp::Reverse(image.updated_at));
+        for (at, image) in gone.into_iter().enumerate() {
+            match at < LINGERING_MAX {
+                true => self.remove_deleted(image).await,
+                false => self.remove_files(image).await,
+            }
         }
         self.expire_resumables().await?;
         self.expire().await?;

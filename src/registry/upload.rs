@@ -61,7 +61,8 @@ impl Registry {
         patch: &ImagePatch,
         claim: Claim,
     ) -> Result<Upload> {
-        self.upload_behind(who, into.into(), patch, claim, None).await
+        let slot = self.upload_slot()?;
+        self.upload_behind(who, into.into(), patch, claim, None, slot).await
     }
 
     /// The same for bytes that are described by others, which came before them.
@@ -72,8 +73,8 @@ impl Registry {
         patch: &ImagePatch,
         claim: Claim,
         metadata: Option<Bytes>,
+        slot: OwnedSemaphorePermit,
     ) -> Result<Upload> {
-        let slot = self.upload_slot()?;
         let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
         let writer = self.store.begin(&key, claim.size).await?;
         let digesting = match &metadata {
@@ -153,7 +154,7 @@ impl Registry {
         if enough {
             return Ok(());
         }
-        self.make_room().await?;
+        self.make_room(size).await?;
         match self.room_for(size).await {
             (true, _) => Ok(()),
             (false, room) => Err(no_room(size, room)),
@@ -161,7 +162,7 @@ impl Registry {
     }
 
     /// Whether so many bytes fit, and how many would.
-    async fn room_for(&self, size: u64) -> (bool, u64) {
+    pub(super) async fn room_for(&self, size: u64) -> (bool, u64) {
         let Some(free) = self.store.free().await else { return (true, u64::MAX) };
         let room = free.saturating_sub(self.limits.free_bytes_min);
         (size.max(1) <= room, room)

@@ -58,13 +58,6 @@ struct AliasRow {
     kind: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct NameRow {
-    name: String,
-    #[serde(default)]
-    description: Option<String>,
-}
-
 /// An image as the API shows it. What older servers lack is optional.
 #[derive(Deserialize)]
 struct ImageRow {
@@ -81,13 +74,7 @@ struct ImageRow {
     #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
-    uploaded_at: Option<String>,
-    #[serde(default)]
     size: Option<u64>,
-    #[serde(default)]
-    public: bool,
-    #[serde(default)]
-    aliases: Option<Vec<NameRow>>,
 }
 
 /// Asks a server for an image.
@@ -187,7 +174,6 @@ impl Client<'_> {
             let text = format!("Architecture isn't supported: {}", said(&row.architecture));
             Error::new(Kind::Unsupported, text)
         })?;
-        let named = |row: NameRow| (row.name, row.description.unwrap_or_default());
         Ok(Found {
             fingerprint: from_hex(&row.fingerprint).ok_or_else(|| garbled("no fingerprint"))?,
             by_alias,
@@ -197,10 +183,7 @@ impl Client<'_> {
             properties: row.properties.unwrap_or_default(),
             created_at: row.created_at.as_deref().and_then(moment),
             expires_at: row.expires_at.as_deref().and_then(moment),
-            uploaded_at: row.uploaded_at.as_deref().and_then(moment),
             size: row.size.filter(|size| *size > 0),
-            public: row.public,
-            aliases: row.aliases.unwrap_or_default().into_iter().map(named).collect(),
             files: Files::Export,
         })
     }

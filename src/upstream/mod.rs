@@ -96,14 +96,8 @@ pub struct Found {
     pub created_at: Option<Timestamp>,
     /// When it is out of date.
     pub expires_at: Option<Timestamp>,
-    /// When the server got it.
-    pub uploaded_at: Option<Timestamp>,
     /// Bytes of all its files together, as announced: more will not come.
     pub size: Option<u64>,
-    /// Whether everybody may read it there.
-    pub public: bool,
-    /// Its names there, each with a description.
-    pub aliases: Vec<(String, String)>,
     files: Files,
 }
 

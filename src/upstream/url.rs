@@ -8,6 +8,7 @@ use super::{Download, Files, Upstream};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Header, Request, Told};
 use crate::image::Architecture;
+use crate::image::bundle::kernel_name;
 use crate::image::digest::from_hex;
 
 /// As whose kind we ask: the releases of LXD and Incus whose images we read.
@@ -71,12 +72,4 @@ impl Upstream {
 fn either<'a>(told: &'a Told, name: &str, missing: &'static str) -> Result<&'a str> {
     let text = |family: &str| told.text(&format!("{family}-{name}")).filter(|text| !text.is_empty());
     text("lxd").or_else(|| text("incus")).ok_or_else(|| Error::new(Kind::Upstream, missing))
-}
-
-/// An architecture as kernels call it.
-fn kernel_name(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::I386 => "i686",
-        other => other.name(),
-    }
 }

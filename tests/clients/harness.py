@@ -25,12 +25,14 @@ VISOR = sys.argv[1]
 class Server:
     """The program on a directory of its own, and the files that its users save."""
 
+    listeners = ("--listen", "127.0.0.1:0", "--no-tls")
+
     def __init__(self, *options):
         self.temporary = tempfile.TemporaryDirectory()
         self.directory = self.temporary.name
         ready = self.path("ready")
         self.process = subprocess.Popen(
-            [VISOR, "serve", "--listen", "127.0.0.1:0", "--no-tls", "--ready-file", ready, "--data-dir", self.path("data"), *options],
+            [VISOR, "serve", *self.listeners, "--ready-file", ready, "--data-dir", self.path("data"), *options],
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
         # Should nothing come to the point of stopping it.
         atexit.register(self.process.kill)
@@ -38,7 +40,7 @@ class Server:
             if os.path.exists(ready):
                 break
             time.sleep(0.1)
-        self.url = open(ready).readline().strip()
+        self.url, *self.more_urls = open(ready).read().split()
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -140,12 +142,23 @@ class Files:
 
 
 class Source:
-    """A web server on this machine, to download images from."""
+    """A web server on this machine, to download images from. `answers` are headers by path, for what has nothing else."""
 
     def __init__(self, directory):
+        self.answers = answers = {}
+
         class Quiet(http.server.SimpleHTTPRequestHandler):
             def __init__(self, *arguments):
                 super().__init__(*arguments, directory=directory)
+
+            def send_head(self):
+                if self.path not in answers:
+                    return super().send_head()
+                self.send_response(200)
+                for name, value in answers[self.path].items():
+                    self.send_header(name, value)
+                self.end_headers()
+                return None
 
             def log_message(self, *_):
                 pass

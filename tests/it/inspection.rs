@@ -36,7 +36,8 @@ fn a_file_has_to_be_of_its_images_format() {
     for format in [None, Some("raw"), Some("qcow2"), Some("ami"), Some("tar")] {
         assert_eq!(post(&server, format, &qcow2(&text)).status, 200, "{format:?}");
     }
-    assert_eq!(server.files().0.len(), 5);
+    // Beside some of them there may be by now what describes them to LXD.
+    assert_eq!(server.files().0.iter().filter(|name| !name.ends_with(".metadata")).count(), 5);
     assert_eq!(server.names("").len(), 5, "what was refused has left nothing");
 }
 

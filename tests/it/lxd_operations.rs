@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{eventually, request};
+use crate::bundles::container;
+use crate::harness::{eventually, request, run, sha256};
 use crate::secure::{Client, Lab, metadata, refusal};
 
 /// An operation that goes on for an hour: its path, and the secret in it.
@@ -151,4 +152,38 @@ fn the_servers_end_is_not_waited_for() {
         assert!(clean && began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         assert_eq!(waiting.join().unwrap()["status"], "Running");
     });
+}
+
+fn accepted(client: &Client, path: &str, body: &Value) -> Value {
+    let answer = client.send("POST", path, body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["metadata"]["metadata"].clone()
+}
+
+#[test]
+fn a_secret_is_good_for_its_owners_image_and_as_long_as_its_owner_is() {
+    let lab = Lab::new();
+    let (alice, bob) = (lab.trusted(&lab.alice), lab.trusted(&lab.bob));
+    let bytes = container("same");
+    for (client, owner) in [(&bob, "bob"), (&alice, "alice")] {
+        let properties = format!("of={owner}");
+        let begun = client.raw("POST", "/1.0/images", &[("X-LXD-properties", &properties)], &bytes).json();
+        let ended = client.read(&format!("{}/wait", begun["operation"].as_str().unwrap()));
+        assert_eq!(ended["status"], "Success", "{ended}");
+    }
+    let path = format!("/1.0/images/{}", sha256(&bytes));
+    let read = |secret: &Value| lab.stranger().get(&format!("{}?secret={}", &path[..24], secret.as_str().unwrap()));
+    let secret = || accepted(&alice, &format!("{path}/secret"), &json!({}))["secret"].clone();
+    assert_eq!(metadata(&read(&secret()))["properties"]["of"], "alice", "though bob's is older");
+
+    let push = |fingerprint: &str| json!({ "source": { "type": "image", "mode": "push", "fingerprint": fingerprint } });
+    let other = container("other");
+    let ticket = accepted(&alice, "/1.0/images", &push(&sha256(&other)))["secret"].clone();
+    let unused = secret();
+    let data = lab.server.dir.to_str().unwrap();
+    assert_eq!(run(&["account", "remove", "alice", "--data-dir", data]).0, 0);
+    lab.server.account("alice", &[]);
+    assert_ne!(read(&unused).status, 200, "whoever has the name now has left nothing");
+    let ticket = [("X-LXD-secret", ticket.as_str().unwrap())];
+    assert_eq!(refusal(&lab.stranger().raw("POST", "/1.0/images", &ticket, &other), 403), "not authorized");
 }

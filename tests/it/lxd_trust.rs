@@ -200,8 +200,15 @@ fn the_keys_of_an_account_let_a_certificate_in() {
     let body =
         json!({ "type": "client", "certificate": STANDARD.encode(&other.der), "password": lab.bob, "name": "py" });
     created(&post(&lab.stranger(), body), &other);
-    let other = Client::new(&lab.server, Some(&other));
-    assert_eq!((other.is_trusted(), names(&other)), (true, vec!["py".to_owned()]));
+    let of_bob = Client::new(&lab.server, Some(&other));
+    assert_eq!((of_bob.is_trusted(), names(&of_bob)), (true, vec!["py".to_owned()]));
+
+    // Certificates are no secrets: another's is not taken over by whoever has no key of it.
+    let body = json!({ "certificate": STANDARD.encode(&other.der), "password": lab.alice });
+    for thief in [&lab.stranger(), &lab.newcomer("thief").0] {
+        assert_eq!(refusal(&post(thief, body.clone()), 409), "Certificate already in trust store");
+    }
+    assert_eq!(of_bob.read("/1.0")["auth_user_name"], "bob");
     lab.server.stop();
 }
 
@@ -213,6 +220,19 @@ fn guessing_ends_soon() {
     assert!((0..20).all(|_| tries("alice:guess") == 403));
     assert_eq!(tries(&lab.alice), 503, "also with the right keys, or guessing would go on");
     assert!(identity.fingerprint.len() == 64 && tries(&lab.bob) == 201, "others are not kept out");
+
+    // What is guessed at in several protocols is counted together.
+    let lab = Lab::new();
+    let (client, _) = lab.newcomer("laptop");
+    let streams = |keys: &str| {
+        let keys = format!("Basic {}", STANDARD.encode(keys));
+        lab.server.send("GET", "/streams/v1/index.json", &[("Authorization", &keys)], b"").status
+    };
+    assert!((0..30).all(|_| streams(&lab.alice) == 200), "whoever has the keys comes as often as he likes");
+    assert!((0..10).all(|_| streams("alice:guess") == 401));
+    assert!((0..10).all(|_| post(&client, json!({ "password": "alice:guess" })).status == 403));
+    assert_eq!((streams(&lab.alice), streams(&lab.bob)), (503, 200));
+    assert_eq!(post(&client, json!({ "password": lab.alice })).status, 503);
 }
 
 #[test]

@@ -17,6 +17,11 @@ fn certificate(name: &str) -> Certificate {
     Certificate::read(described.self_signed(&key).unwrap().der()).unwrap()
 }
 
+/// Somebody who asks with a certificate, of which he has the key or not.
+fn applicant(certificate: &Certificate, has_key: bool) -> Applicant {
+    Applicant { certificate: certificate.clone(), name: None, has_key }
+}
+
 struct Place {
     _dir: tempfile::TempDir,
     accounts: Accounts,
@@ -40,7 +45,7 @@ impl Place {
     }
 
     fn redeem(&self, secret: &str, certificate: &Certificate, open: bool, now: Timestamp) -> Option<Client> {
-        self.trust.redeem(secret, certificate, None, &self.accounts, open, now).unwrap()
+        self.trust.redeem(secret, &applicant(certificate, true), &self.accounts, open, now).unwrap()
     }
 }
 
@@ -82,9 +87,30 @@ fn without_an_account_an_entry_means_nothing() {
     assert_eq!(place.stands_for(&shown), None);
     let alice = place.account("alice");
     assert_eq!(place.stands_for(&shown), None, "also when there are accounts by now");
-    let admitted = place.trust.admit(&shown, None, Some(&alice), NOW).unwrap();
+    let admitted = place.trust.admit(&applicant(&shown, true), Some(&alice), NOW).unwrap();
     assert_eq!((place.stands_for(&shown).as_deref(), admitted.name.as_str()), (Some("alice"), "laptop"));
     assert_eq!(place.trust.list().unwrap(), [admitted], "one entry a certificate");
+}
+
+#[test]
+fn a_certificate_is_not_taken_over_without_its_key() {
+    let place = place();
+    let (alice, mallory, shown) = (place.account("alice"), place.account("mallory"), certificate("laptop"));
+    place.trust.admit(&applicant(&shown, false), Some(&alice), NOW).unwrap();
+    place.trust.admit(&applicant(&shown, false), Some(&alice), NOW).unwrap();
+    let (secret, _) = place.trust.issue(None, Some(&mallory), HOUR, NOW).unwrap();
+    let stolen = applicant(&shown, false);
+    for refused in [
+        place.trust.admit(&stolen, Some(&mallory), NOW).map(Some),
+        place.trust.admit(&stolen, None, NOW).map(Some),
+        place.trust.redeem(secret.reveal(), &stolen, &place.accounts, false, NOW),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), Kind::AlreadyExists);
+        assert_eq!(place.stands_for(&shown).as_deref(), Some("alice"));
+    }
+    assert!(place.redeem(secret.reveal(), &shown, false, NOW).is_some(), "whoever has the key may change his mind");
+    assert_eq!(place.stands_for(&shown).as_deref(), Some("mallory"));
+    assert_eq!(place.trust.list().unwrap().len(), 1);
 }
 
 #[test]
@@ -165,9 +191,9 @@ fn there_are_so_many_and_no_more() {
         added_at: NOW,
     };
     for n in 0..ACCOUNT_CLIENTS_MAX {
-        table.put(client(n, None)).unwrap();
+        table.put(client(n, None), false).unwrap();
     }
-    assert_eq!(table.put(client(ACCOUNT_CLIENTS_MAX, None)).unwrap_err().kind(), Kind::TooMany);
-    table.put(client(0, None)).unwrap();
-    table.put(client(ACCOUNT_CLIENTS_MAX, Some(Holder::of(&alice)))).unwrap();
+    assert_eq!(table.put(client(ACCOUNT_CLIENTS_MAX, None), false).unwrap_err().kind(), Kind::TooMany);
+    table.put(client(0, None), false).unwrap();
+    table.put(client(ACCOUNT_CLIENTS_MAX, Some(Holder::of(&alice))), false).unwrap();
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::Identity;
 use super::ask::{Ask, Proof, Wanted};
 use super::wire::Person;
+use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
-use crate::account::{ACCESS_KEY_BYTES_MAX, Account};
 use crate::error::{Error, Kind, Result};
 
 /// Whom a server without accounts takes everybody for who does not say who it is.
@@ -108,16 +108,7 @@ impl Identity {
     }
 
     fn with_keys(&self, access_key: &str, secret_key: &str, peer: Option<IpAddr>) -> Result<Account> {
-        // Nobody's, and nothing to be remembered.
-        if access_key.len() > ACCESS_KEY_BYTES_MAX {
-            return Err(refused());
-        }
-        let now = self.registry.now();
-        let who = (peer, access_key.to_owned());
-        self.attempts.begin(&who, now)?;
-        let account = self.auth.accounts.with_keys(access_key, secret_key)?.ok_or_else(refused)?;
-        self.attempts.succeeded(&who);
-        Ok(account)
+        self.auth.with_keys(access_key, secret_key, peer, self.registry.now())?.ok_or_else(refused)
     }
 
     /// The account of this name. Without accounts there is one for every name.

@@ -18,7 +18,6 @@ use serde_json::Value;
 use self::error::{no_method, no_path, render};
 use self::login::Holder;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
-use crate::account::attempts::Attempts;
 use crate::error::Result;
 use crate::registry::{Patience, Registry};
 
@@ -31,13 +30,12 @@ pub struct Identity {
     auth: AuthRules,
     /// How patient to be with bodies.
     patience: Patience,
-    attempts: Arc<Attempts>,
 }
 
 impl Identity {
     /// The identity API of a service.
     pub fn new(registry: Arc<Registry>, auth: AuthRules, patience: Patience) -> Self {
-        Self { registry, auth, patience, attempts: Arc::default() }
+        Self { registry, auth, patience }
     }
 
     /// Whoever sent a request, by its token.

@@ -7,6 +7,7 @@ use actix_web::HttpRequest;
 
 use super::Lxd;
 use super::error::not_authorized;
+use super::operations::Owner;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
@@ -62,12 +63,17 @@ impl Lxd {
         }
     }
 
-    /// Somebody who was a caller when it left something to be done later, as it is now: its account may be gone by then, or
-    /// be no administrator's any more. `None` if it would not be let in now.
-    pub fn renewed(&self, caller: &Caller) -> Result<Option<Caller>> {
-        match caller.account() {
-            Some(name) => Ok(self.auth.accounts.get(name)?.map(caller_of)),
-            None if caller.is_admin() => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
+    /// A caller as somebody who leaves something to be done later.
+    pub fn owner(&self, caller: &Caller) -> Result<Owner> {
+        Ok(Owner { caller: caller.clone(), account: self.account_of(caller)?.map(|account| account.id) })
+    }
+
+    /// Somebody who left something to be done later, as it is now: its account may be gone by then, or be no administrator's
+    /// any more. `None` if it would not be let in now.
+    pub fn renewed(&self, owner: &Owner) -> Result<Option<Caller>> {
+        match owner.account {
+            Some(id) => Ok(self.auth.accounts.with_id(id)?.map(caller_of)),
+            None if owner.caller == Caller::Admin(None) => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
             None => Ok(None),
         }
     }

@@ -1,6 +1,5 @@
 //! `/certificates`: how a client comes to be trusted, and whose certificates are.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,7 @@ use super::envelope::{accepted, created, done, etag, sync, sync_with, time};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::{Lxd, at, part, recursive};
-use crate::account::trust::{Certificate, Client, check_name};
-use crate::account::{ACCESS_KEY_BYTES_MAX, Account};
+use crate::account::trust::{Applicant, Certificate, Client, check_name};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
@@ -93,6 +91,13 @@ impl Post {
     }
 }
 
+/// Who asks to be let in. A connection that shows a certificate has proved that it has its key.
+fn applicant(request: &HttpRequest, post: &Post) -> Result<Applicant> {
+    let certificate = post.certificate(request)?;
+    let has_key = shown(request).is_some_and(|shown| shown.fingerprint == certificate.fingerprint);
+    Ok(Applicant { certificate, name: post.name.clone(), has_key })
+}
+
 /// The secret in a token, which clients send as they got it: as a whole, or by itself.
 fn secret_of(token: &str) -> String {
     let whole = STANDARD.decode(token.trim()).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
@@ -135,50 +140,29 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 impl Lxd {
     /// Lets a certificate in whose sender proves to have an account, or brings a token; none if it proves nothing.
     async fn admit(&self, request: &HttpRequest, post: &Post, proof: &str) -> Result<Option<Client>> {
-        let (certificate, open) = (post.certificate(request)?, self.auth.is_open()?);
-        let (name, now) = (post.name.clone(), self.registry.now());
-        let trust = Arc::clone(&self.trust);
+        let (mut applicant, open) = (applicant(request, post)?, self.auth.is_open()?);
+        let (trust, now) = (Arc::clone(&self.trust), self.registry.now());
         // A secret has no colon in it, nor has a token.
         if let Some((access_key, secret_key)) = proof.split_once(':') {
             let peer = request.peer_addr().map(|peer| peer.ip());
-            let account = if open { None } else { self.with_keys(access_key, secret_key, peer, now)? };
+            let account = if open { None } else { self.auth.with_keys(access_key, secret_key, peer, now)? };
             let Some(account) = account else { return Ok(None) };
-            return elsewhere(move || trust.admit(&certificate, name.as_deref(), Some(&account), now)).await.map(Some);
+            return elsewhere(move || trust.admit(&applicant, Some(&account), now)).await.map(Some);
         }
         let (secret, accounts) = (secret_of(proof), Arc::clone(&self.auth.accounts));
         // One that another client made is kept nowhere but here.
         let made = |purpose: &Purpose| matches!(purpose, Purpose::Certificate(_));
         let Some(ticket) = self.operations.take(&secret, made) else {
-            return elsewhere(move || trust.redeem(&secret, &certificate, name.as_deref(), &accounts, open, now)).await;
+            return elsewhere(move || trust.redeem(&secret, &applicant, &accounts, open, now)).await;
         };
         let Some(owner) = self.renewed(&ticket.owner)? else { return Ok(None) };
-        let name = match ticket.purpose {
-            Purpose::Certificate(given) if !given.is_empty() => Some(given),
-            _ => name,
-        };
+        if let Purpose::Certificate(given) = ticket.purpose
+            && !given.is_empty()
+        {
+            applicant.name = Some(given);
+        }
         let account = self.account_of(&owner)?;
-        elsewhere(move || trust.admit(&certificate, name.as_deref(), account.as_ref(), now)).await.map(Some)
-    }
-
-    /// The account with these keys, tried no more often than anybody has to.
-    fn with_keys(
-        &self,
-        access_key: &str,
-        secret_key: &str,
-        peer: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Option<Account>> {
-        // Nobody's, and nothing to be remembered.
-        if access_key.len() > ACCESS_KEY_BYTES_MAX {
-            return Ok(None);
-        }
-        let who = (peer, access_key.to_owned());
-        self.attempts.begin(&who, now)?;
-        let account = self.auth.accounts.with_keys(access_key, secret_key)?;
-        if account.is_some() {
-            self.attempts.succeeded(&who);
-        }
-        Ok(account)
+        elsewhere(move || trust.admit(&applicant, account.as_ref(), now)).await.map(Some)
     }
 
     /// Lets another certificate in, for the caller's own account.
@@ -201,7 +185,8 @@ impl Lxd {
             .metadata("addresses", json!(self.facts.addresses))
             .metadata("request", asked)
             .metadata("expiresAt", time(Timestamp(now.0.saturating_add(lifetime_us))));
-        let operation = self.operations.token(caller, about, Purpose::Certificate(name), TOKEN_LIFETIME)?;
+        let operation =
+            self.operations.token(&self.owner(caller)?, about, Purpose::Certificate(name), TOKEN_LIFETIME)?;
         Ok(accepted(&operation))
     }
 

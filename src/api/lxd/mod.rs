@@ -26,7 +26,6 @@ use self::events::Events;
 use self::operations::Operations;
 use self::server::Facts;
 use super::auth::AuthRules;
-use crate::account::attempts::Attempts;
 use crate::account::trust::Trust;
 use crate::blob::Buffers;
 use crate::error::{Error, Result};
@@ -52,7 +51,6 @@ pub struct Lxd {
     pub buffers: Buffers,
     /// What clients are told about the listeners.
     pub facts: Arc<Facts>,
-    attempts: Arc<Attempts>,
 }
 
 impl Lxd {
@@ -69,7 +67,7 @@ impl Lxd {
         let events = Events::new(clock);
         let operations = Operations::new(clock, events.clone());
         let (trust, facts) = (Arc::new(trust), Arc::new(facts));
-        Self { registry, auth, trust, operations, events, patience, buffers, facts, attempts: Arc::default() }
+        Self { registry, auth, trust, operations, events, patience, buffers, facts }
     }
 
     /// What every handler does around its own work.

@@ -1,9 +1,8 @@
 //! The two documents, as LXD and Incus read them (their `shared/simplestreams` and Canonical's description of the format).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
@@ -31,7 +30,8 @@ pub(super) struct Products {
 
 #[derive(Serialize)]
 struct Product {
-    aliases: String,
+    #[serde(serialize_with = "joined")]
+    aliases: BTreeSet<String>,
     arch: &'static str,
     os: String,
     release: String,
@@ -50,13 +50,6 @@ struct Product {
 #[derive(Serialize)]
 struct Version {
     items: BTreeMap<&'static str, Map<String, Value>>,
-}
-
-impl Product {
-    fn also_called(&mut self, aliases: &str) {
-        let comma = if self.aliases.is_empty() || aliases.is_empty() { "" } else { "," };
-        self.aliases = [&self.aliases, comma, aliases].concat();
-    }
 }
 
 impl Products {
@@ -81,28 +74,37 @@ pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
 pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let public = Filter::spelled(Attr::Visibility, Visibility::Public.name());
     let (sort, mut after) = (Sort::by(Attr::Fingerprint, Direction::Ascending), None);
-    let mut products: BTreeMap<String, Product> = BTreeMap::new();
+    let (mut products, mut disks) = (BTreeMap::<String, Product>::new(), BTreeMap::<String, Vec<String>>::new());
     loop {
-        let filter = Registry::bundles().and(public.clone());
+        let filter = Registry::listed_bundles().and(public.clone());
         let query = Query { filter, sort: sort.clone(), limit: PAGE, after };
         let page = registry.list(&Caller::Anonymous, Shown::default(), query).await?;
-        for (name, new) in page.images.iter().filter_map(product) {
-            match products.entry(name) {
-                Entry::Vacant(place) => _ = place.insert(new),
-                // The same bytes, published by two: one product, by the names that both gave it.
-                Entry::Occupied(mut known) => known.get_mut().also_called(&new.aliases),
+        for image in &page.images {
+            let Some((name, product)) = product(image) else { continue };
+            if let Some(disk) = disk_name(image) {
+                disks.entry(disk.clone()).or_default().push(name.clone());
+            }
+            // Two owners may have the very same image; its names are both's.
+            match products.get_mut(&name) {
+                Some(same) => same.aliases.extend(product.aliases),
+                None => drop(products.insert(name, product)),
             }
         }
         after = page.next;
         if after.is_none() {
-            return Ok(Products {
-                content_id: "images",
-                datatype: "image-downloads",
-                format: "products:1.0",
-                products,
-            });
+            break;
         }
     }
+    // A name stands for one image. What somebody calls his disk never takes it from one that has it as an alias.
+    let taken: BTreeSet<String> = products.values().flat_map(|product| product.aliases.iter().cloned()).collect();
+    for (disk, names) in disks.into_iter().filter(|(disk, _)| !taken.contains(disk)) {
+        if let [only] = &names[..]
+            && let Some(product) = products.get_mut(only)
+        {
+            product.aliases.insert(disk);
+        }
+    }
+    Ok(Products { content_id: "images", datatype: "image-downloads", format: "products:1.0", products })
 }
 
 /// An image as a product, if it can be one.
@@ -131,19 +133,26 @@ fn product(image: &Image) -> Option<(String, Product)> {
         release,
         variant,
         version: property("version"),
-        support_eol: image.expires_at.and_then(|at| moment("%Y-%m-%d", at)),
+        support_eol: image.supported_until.or(image.expires_at).and_then(|at| moment("%Y-%m-%d", at)),
         requirements: requirements.collect(),
         versions: [(moment("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
     };
     Some((name, product))
 }
 
-/// The names of an image; of a disk without any, the one that it has in other protocols. Commas stand between them: one with a
-/// comma can't be told.
-fn aliases(image: &Image) -> String {
-    let name = image.name.as_ref().filter(|_| image.aliases.is_empty() && image.offer.is_some_and(|offer| offer.made));
-    let all = image.aliases.keys().chain(name).filter(|alias| !alias.contains(','));
-    all.map(String::as_str).collect::<Vec<_>>().join(",")
+/// Commas stand between aliases: one with a comma can't be told.
+fn aliases(image: &Image) -> BTreeSet<String> {
+    image.aliases.keys().filter(|alias| !alias.contains(',')).cloned().collect()
+}
+
+/// What other protocols call a disk that has no alias.
+fn disk_name(image: &Image) -> Option<&String> {
+    let is_disk = image.aliases.is_empty() && image.offer.is_some_and(|offer| offer.made);
+    image.name.as_ref().filter(|name| is_disk && !name.contains(','))
+}
+
+fn joined<S: Serializer>(aliases: &BTreeSet<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&aliases.iter().map(String::as_str).collect::<Vec<_>>().join(","))
 }
 
 fn moment(format: &str, at: Timestamp) -> Option<String> {

@@ -6,7 +6,7 @@
 mod document;
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -17,9 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use super::auth::AuthRules;
+use super::elsewhere;
 use crate::blob::Buffers;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
@@ -37,6 +39,7 @@ pub struct Simplestreams {
     pub auth: AuthRules,
     /// For bytes on their way out.
     pub buffers: Buffers,
+    /// Locked while they are made: by one of those who want them, for all.
     documents: Arc<Mutex<Option<Documents>>>,
 }
 
@@ -121,21 +124,26 @@ impl Simplestreams {
         if self.auth.is_open()? {
             return Ok(());
         }
-        self.auth.accounts.with_keys(name, secret)?.map(drop).ok_or_else(unknown)
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        self.auth.with_keys(name, secret, peer, self.registry.now())?.map(drop).ok_or_else(unknown)
     }
 
-    /// The documents of the catalogue as it is. They are made once for each of its versions.
+    /// The documents of the catalogue as it is, or is by the time that they are made. They are made once for each of its
+    /// versions at the most, and one after the other.
     async fn documents(&self) -> Result<Documents> {
+        let wanted = self.registry.version()?;
+        let mut kept = self.documents.lock().await;
+        // Whoever has waited takes what was made meanwhile, and does not ask for what has changed since.
         let version = self.registry.version()?;
-        let known = self.documents.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|known| known.version == version) {
-            return Ok(known);
+        if let Some(known) = kept.as_ref().filter(|known| (wanted..=version).contains(&known.version)) {
+            return Ok(known.clone());
         }
         let products = document::products(&self.registry).await?;
-        let index = Rendered::new(document::index(&products)?)?;
-        let made = Documents { version, index, products: Rendered::new(products.into_json()?)? };
-        *self.documents.lock().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
-        Ok(made)
+        let made = elsewhere(move || {
+            let index = Rendered::new(document::index(&products)?)?;
+            Ok(Documents { version, index, products: Rendered::new(products.into_json()?)? })
+        });
+        Ok(kept.insert(made.await?).clone())
     }
 }
 
@@ -224,4 +232,62 @@ fn refusal(error: &Error) -> HttpResponse {
         response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"visor\"")));
     }
     response.content_type("text/plain; charset=utf-8").body(format!("{error}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::Accounts;
+    use crate::account::tokens::Tokens;
+    use crate::blob::{Linked, MemoryStore};
+    use crate::catalog::Catalog;
+    use crate::fetch::{FetchRules, Fetcher};
+    use crate::image::inspect::Rules;
+    use crate::image::{ImagePatch, Timestamp};
+    use crate::registry::{Claim, Instances, Limits, Patience, system_clock};
+
+    fn service(dir: &std::path::Path) -> Simplestreams {
+        let limits = Limits {
+            image_bytes_max: 1,
+            uploads_max: 1,
+            free_bytes_min: 0,
+            inspect: Rules::default(),
+            sha512: false,
+            offer_disks: false,
+            keep_removed: Duration::ZERO,
+            patience: Patience { idle: Duration::ZERO, bytes_per_second_min: 1 },
+        };
+        let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+        let (catalog, store) = (Catalog::open(dir, 1 << 20).unwrap(), Box::new(MemoryStore::new()));
+        let registry = Registry::new(catalog, store, linked, Instances::default(), fetcher, system_clock, limits);
+        let auth = AuthRules {
+            accounts: Arc::new(Accounts::open(dir).unwrap()),
+            tokens: Arc::new(Tokens::open(dir, Duration::ZERO, Timestamp(0)).unwrap()),
+            open_without_accounts: true,
+            public_read: true,
+            date_window: Duration::ZERO,
+            attempts: Arc::default(),
+        };
+        Simplestreams::new(registry, auth, Buffers::for_reads())
+    }
+
+    #[actix_web::test]
+    async fn documents_are_made_once_for_all_who_want_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = service(dir.path());
+        let all = || futures_util::future::join_all((0..8).map(|_| state.documents()));
+        let made: Vec<Documents> = all().await.into_iter().map(Result::unwrap).collect();
+        let first = made[0].products.plain.as_ptr();
+        assert!(made.iter().all(|one| one.products.plain.as_ptr() == first));
+        assert_eq!(state.documents().await.unwrap().products.plain.as_ptr(), first);
+        state
+            .registry
+            .create(&Caller::Admin(None), None, &ImagePatch::default(), None, &Claim::default())
+            .await
+            .unwrap();
+        let again: Vec<Documents> = all().await.into_iter().map(Result::unwrap).collect();
+        assert!(again.iter().all(|one| one.version == again[0].version && one.version > made[0].version));
+    }
 }

@@ -185,6 +185,7 @@ impl From<RowV3> for RowV4 {
             update_source: None,
             auto_update: false,
             built_at_us: None,
+            supported_until_us: None,
             expires_at_us: None,
             created_at_us: row.created_at_us,
             updated_at_us: row.updated_at_us,

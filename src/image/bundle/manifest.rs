@@ -146,3 +146,149 @@ fn budgets() -> Options {
         with_snippet: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(rest: &str) -> Result<Manifest, BundleError> {
+        Manifest::parse(format!("architecture: x86_64\ncreation_date: 1\n{rest}").as_bytes())
+    }
+
+    fn refusal(yaml: &str) -> String {
+        Manifest::parse(yaml.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn properties_are_taken_as_they_are_spelt() {
+        let yaml = "
+properties:
+  release: 13
+  version: 1.10
+  serial: 20240101
+  flag: true
+  word: yes
+  date: 2024-01-01
+  octal: 007
+  nothing:
+  none: null
+  tilde: ~
+  quoted: '~'
+  folded: >
+    two
+    lines
+  13: thirteen
+  again: &again text
+  same: *again
+templates:
+  /etc/hostname: {when: [create, copy], template: hostname.tpl, properties: {a: b}}
+unknown: [1, {2: 3}]
+";
+        let expected = [
+            ("release", "13"),
+            ("version", "1.10"),
+            ("serial", "20240101"),
+            ("flag", "true"),
+            ("word", "yes"),
+            ("date", "2024-01-01"),
+            ("octal", "007"),
+            ("nothing", ""),
+            ("none", ""),
+            ("tilde", ""),
+            ("quoted", "~"),
+            ("folded", "two lines\n"),
+            ("13", "thirteen"),
+            ("again", "text"),
+            ("same", "text"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parse(yaml).unwrap().properties, BTreeMap::from(expected));
+        for none in ["", "properties:", "properties: {}", "properties: ~"] {
+            assert!(parse(none).unwrap().properties.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_processor_is_known_by_all_of_its_names() {
+        for (word, architecture) in
+            [("amd64", Architecture::X86_64), ("aarch64", Architecture::Aarch64), ("i686", Architecture::I386)]
+        {
+            let yaml = format!("architecture: {word}\ncreation_date: 1");
+            assert_eq!(Manifest::parse(yaml.as_bytes()).unwrap().architecture, architecture);
+        }
+        assert_eq!(refusal("creation_date: 1"), "Architecture isn't supported: ");
+        assert_eq!(refusal("architecture: ~\ncreation_date: 1"), "Architecture isn't supported: ");
+        assert_eq!(refusal("architecture: pdp11\ncreation_date: 1"), "Architecture isn't supported: pdp11");
+        let long = refusal(&format!("architecture: \"{}\\n\"\ncreation_date: 1", "x".repeat(5000)));
+        assert!(long.len() < 250 && !long.contains('\n'), "{long}");
+    }
+
+    #[test]
+    fn dates_are_seconds() {
+        let dates = |creation: &str, expiry: &str| {
+            let yaml = format!("architecture: x86_64\ncreation_date: {creation}\nexpiry_date: {expiry}");
+            Manifest::parse(yaml.as_bytes()).map(|manifest| (manifest.created_at, manifest.expires_at))
+        };
+        let moment = |seconds| Timestamp(seconds * 1_000_000);
+        assert_eq!(dates("1424284563", "0").unwrap(), (moment(1_424_284_563), None));
+        assert_eq!(dates("'1424284563'", "2").unwrap(), (moment(1_424_284_563), Some(moment(2))));
+        assert_eq!(dates("253402300799", "~").unwrap(), (moment(LAST_SECOND), None));
+        for missing in ["0", "", "~"] {
+            assert!(matches!(dates(missing, "1"), Err(BundleError::NoCreationDate)), "{missing}");
+        }
+        for wrong in ["-1", "253402300800", "9223372036854775807", "9223372036854775808", "1.5", "today", "[1]"] {
+            for (creation, expiry) in [(wrong, "1"), ("1", wrong)] {
+                let words = dates(creation, expiry).unwrap_err().to_string();
+                assert!(words.starts_with("Could not parse metadata.yaml: "), "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_manifest() {
+        for yaml in
+            ["- 1", "text", "a: b\n---\nc: d", "{", "properties: text", "properties: [1]", "properties: {a: {b: c}}"]
+        {
+            let words = refusal(yaml);
+            assert!(words.starts_with("Could not parse metadata.yaml: ") && words.lines().count() == 1, "{words}");
+        }
+        assert_eq!(refusal(""), "Could not parse metadata.yaml: it is empty");
+        assert!(Manifest::parse(b"architecture: \xff").unwrap_err().to_string().ends_with("it is not UTF-8"));
+        for twice in ["architecture: x86_64", "creation_date: 2", "properties: {a: 1, a: 2}"] {
+            assert!(parse(twice).unwrap_err().to_string().contains("duplicate"), "{twice}");
+        }
+    }
+
+    /// Each of these is within the size that is allowed.
+    #[test]
+    fn yaml_that_grows() {
+        let laughs: String =
+            (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+        let anchor = format!("x: &x \"{}\"\nproperties:\n", "x".repeat(500_000));
+        let aliases: String = (0..1000).map(|n| format!("  p{n}: *x\n")).collect();
+        for yaml in [
+            format!("a0: &a0 [x]\n{laughs}properties: *a29"),
+            format!("{anchor}{aliases}"),
+            format!("properties: &p\n  <<: [{}]", "*p,".repeat(10_000)),
+            format!("x: {}", "[".repeat(500_000)),
+            format!("x: {}", "{a: ".repeat(200_000)),
+            format!("x:\n  {}a", "- ".repeat(400_000)),
+            format!("x:\n  {}a", "? ".repeat(400_000)),
+            format!("x: [{}]", "1,".repeat(400_000)),
+            format!("x: [{}]", "&a ,".repeat(200_000)),
+            "---\n".repeat(200_000),
+            format!("x: {}", "!".repeat(900_000)),
+            format!("x: \"{}", "\\".repeat(900_000)),
+        ] {
+            assert!(yaml.len() <= 1 << 20);
+            let found = parse(&yaml);
+            assert!(found.is_err(), "{}", &yaml[..40]);
+            assert!(found.unwrap_err().to_string().len() < 300);
+        }
+        for yaml in
+            [format!("#{}", "x".repeat(1_000_000)), "#\n".repeat(500_000), format!("x: {}", "a ".repeat(500_000))]
+        {
+            assert!(parse(&yaml).is_ok(), "{}", &yaml[..10]);
+        }
+    }
+}

@@ -7,8 +7,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::BundleError;
 
-/// Up to here anything goes. It is also the most that a bomb can make a decoder's window grow to.
-const FREE_OUTPUT: u64 = 32 << 20;
+/// Up to here anything goes. Windows grow by doubling, so a bomb gets 32 MiB of one.
+const FREE_OUTPUT: u64 = 24 << 20;
 
 /// Beyond, so many bytes may have come out for each one that went in. Root file systems are packed 2:1 to 10:1; gzip could do
 /// 1032:1, xz 7000:1 and bzip2 more, but only of one byte over and over.

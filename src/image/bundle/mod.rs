@@ -14,9 +14,9 @@ mod meter;
 mod packing;
 pub mod qcow2;
 mod squashfs;
+mod streams;
 mod tar;
 mod unpack;
-mod zstd;
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -26,7 +26,7 @@ pub use self::make::make_metadata;
 pub use self::manifest::{Manifest, kernel_name, metadata_yaml};
 use self::meter::Meter;
 pub use self::packing::Packing;
-use self::tar::Members;
+use self::tar::{MOST_HEADERS, Members};
 use self::unpack::Stream;
 
 /// What there is to be run.
@@ -47,8 +47,8 @@ pub struct Bundle {
     pub root: Option<Root>,
 }
 
-/// Reads what an image of so many bytes carries. It ends with the first place where both the manifest and the root are
-/// known; LXD stops there as well, so what comes later is not part of what an image says of itself.
+/// Reads what an image of so many bytes carries. It ends where both the manifest and the root are known. A second manifest
+/// behind that place is not seen; LXD stops there as well, so nobody takes it for what the image says of itself.
 ///
 /// `go_on` is asked at least once for each 64 KiB of the file; `false` ends the work with [`BundleError::Stopped`].
 /// Memory stays below 64 MiB and a bit, which only packings with such a window reach.
@@ -62,7 +62,7 @@ pub fn read(file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Re
 
 fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result<Bundle, BundleError> {
     let mut head = Vec::with_capacity(Packing::HEAD);
-    let start = meter.taken(&mut file).take(Packing::HEAD as u64).read_to_end(&mut head);
+    let start = file.by_ref().take(Packing::HEAD as u64).read_to_end(&mut head);
     start.and_then(|_| file.seek(SeekFrom::Start(0)).map(drop)).map_err(BundleError::Io)?;
     if head.is_empty() {
         return Err(BundleError::Empty);
@@ -70,8 +70,10 @@ fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result
     let mut contents = Contents::default();
     match Packing::of(&head).ok_or(BundleError::Unsupported)? {
         Packing::Squashfs => squashfs::search(meter.taken(file), length, meter, &mut contents)?,
+        // A disk describes nothing.
+        Packing::Qcow2 => {}
         packing => {
-            let mut members = Members::new(Stream::open(packing, file, length, meter)?);
+            let mut members = Members::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
                 if contents.member(&member.name, member.kind)? {
                     let yaml = members.content(manifest::MOST_BYTES)?;
@@ -88,5 +90,9 @@ fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result
     Ok(Bundle { manifest: manifest.ok_or(BundleError::NoMetadata)?, root })
 }
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

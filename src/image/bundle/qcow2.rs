@@ -6,10 +6,7 @@
 /// Clusters of 64 KiB, as QEMU makes them itself, up to QEMU's largest.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 16..=21;
 
-/// Clusters grow until the head is no larger, or can't grow any more: 8 GiB have a head of this size.
-const SMALL_HEAD: u64 = 2 << 20;
-
-/// The largest disk: its head has 82 MiB.
+/// The largest disk: its head has 88 MiB.
 const MOST: u64 = 16 << 40;
 
 /// QEMU wants the size of a disk in whole sectors.
@@ -38,15 +35,8 @@ impl Wrapped {
         if disk == 0 || disk > MOST {
             return None;
         }
-        let mut forms = CLUSTER_BITS.map(|bits| Self::with_clusters(disk, bits));
-        let mut form = forms.next()?;
-        for larger in forms {
-            if form.head() <= SMALL_HEAD {
-                break;
-            }
-            form = larger;
-        }
-        Some(form)
+        // Small clusters make long tables, and large ones waste most of each: one size between has the shortest head.
+        CLUSTER_BITS.map(|bits| Self::with_clusters(disk, bits)).min_by_key(Self::head)
     }
 
     fn with_clusters(disk: u64, bits: u32) -> Self {
@@ -154,5 +144,131 @@ impl Wrapped {
     /// Of the whole file.
     fn clusters(&self) -> u64 {
         1 + self.count_tables + self.count_blocks + self.first_level + self.second_level + self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::inspect::{Detected, Inspection, Inspector};
+
+    const SIZES: [u64; 12] = [
+        1,
+        512,
+        1000,
+        64 << 10,
+        (64 << 10) + 1,
+        (1 << 20) + 512,
+        100 << 20,
+        (3 << 30) + 7,
+        20 << 30,
+        (1 << 40) - 1,
+        5_000_000_000_001,
+        MOST,
+    ];
+
+    fn number(wrapped: &Wrapped, at: u64, length: usize) -> u64 {
+        let mut bytes = [0; 8];
+        wrapped.fill(at, &mut bytes[8 - length..]);
+        u64::from_be_bytes(bytes)
+    }
+
+    /// All of so many, or 50,000 of them with the last.
+    fn some(count: u64) -> impl Iterator<Item = u64> {
+        (0..count).rev().step_by((count / 50_000).max(1) as usize)
+    }
+
+    fn head(wrapped: &Wrapped) -> Vec<u8> {
+        let mut head = vec![0xaa; wrapped.head() as usize];
+        wrapped.fill(0, &mut head);
+        head
+    }
+
+    /// As QEMU does: from the header to the first table, to the second, to the cluster.
+    #[test]
+    fn every_cluster_of_the_disk_is_behind_the_head_in_its_place() {
+        for disk in SIZES {
+            let wrapped = Wrapped::around(disk).unwrap();
+            let (bits, size) = (number(&wrapped, 20, 4), number(&wrapped, 24, 8));
+            assert!((16..=21).contains(&bits));
+            assert_eq!(size, disk.next_multiple_of(512));
+            let (entries, first) = (number(&wrapped, 36, 4), number(&wrapped, 40, 8));
+            let per_table = 1 << (bits - 3);
+            assert_eq!(entries, size.div_ceil(per_table << bits));
+            for cluster in some(size.div_ceil(1 << bits)) {
+                let second = number(&wrapped, first + cluster / per_table * 8, 8);
+                let place = number(&wrapped, (second & !OWN) + cluster % per_table * 8, 8);
+                assert_eq!(
+                    (second & OWN, place),
+                    (OWN, OWN | (wrapped.head() + (cluster << bits))),
+                    "{disk} {cluster}"
+                );
+            }
+            assert_eq!(wrapped.length(), wrapped.head() + disk + wrapped.padding());
+            assert_eq!(wrapped.length() % (1 << bits), 0);
+        }
+    }
+
+    /// Every cluster of the file is counted once, and none beyond it.
+    #[test]
+    fn every_cluster_is_counted() {
+        for disk in SIZES {
+            let wrapped = Wrapped::around(disk).unwrap();
+            let (bits, table) = (number(&wrapped, 20, 4), number(&wrapped, 48, 8));
+            let per_block = 1 << (bits - 1);
+            let slots = (number(&wrapped, 56, 4) << bits) / 8;
+            let count = |cluster: u64| match number(&wrapped, table + cluster / per_block * 8, 8) {
+                0 => 0,
+                block => number(&wrapped, block + cluster % per_block * 2, 2),
+            };
+            let clusters = wrapped.length() >> bits;
+            assert!(slots * per_block >= clusters);
+            assert!(some(clusters).all(|cluster| count(cluster) == 1), "{disk}");
+            let end = clusters.next_multiple_of(per_block);
+            assert!(some(end - clusters).all(|cluster| count(clusters + cluster) == 0), "{disk}");
+            assert!((end / per_block..slots).all(|slot| number(&wrapped, table + slot * 8, 8) == 0), "{disk}");
+        }
+    }
+
+    #[test]
+    fn a_head_can_be_made_in_pieces() {
+        let wrapped = Wrapped::around(3 << 30).unwrap();
+        let whole = head(&wrapped);
+        for (at, length) in [(0, 7), (3, 8), (65_530, 20), (70_001, 100_003), (whole.len() - 3, 3)] {
+            let mut piece = vec![0; length];
+            wrapped.fill(at as u64, &mut piece);
+            assert_eq!(piece, whole[at..at + length]);
+        }
+        let mut beyond = [7; 10];
+        wrapped.fill(wrapped.head() - 4, &mut beyond);
+        assert_eq!(beyond[4..], [7; 6]);
+        wrapped.fill(wrapped.head(), &mut beyond);
+        wrapped.fill(u64::MAX, &mut beyond);
+        assert_eq!(beyond[4..], [7; 6]);
+    }
+
+    #[test]
+    fn heads_are_small() {
+        for (disk, most) in
+            [(1, 320 << 10), (1 << 30, 512 << 10), (16 << 30, 2 << 20), (1 << 40, 12 << 20), (MOST, 88 << 20)]
+        {
+            let head = Wrapped::around(disk).unwrap().head();
+            assert!(head <= most, "{disk} {head}");
+        }
+        assert_eq!(Wrapped::around(0), None);
+        assert_eq!(Wrapped::around(MOST + 1), None);
+        assert_eq!(Wrapped::around(u64::MAX), None);
+    }
+
+    #[test]
+    fn it_is_a_disk_that_names_nothing() {
+        let wrapped = Wrapped::around(1000).unwrap();
+        let mut file = head(&wrapped);
+        file.resize(wrapped.length() as usize, 0);
+        let mut inspector = Inspector::new();
+        inspector.feed(&file);
+        let expected =
+            Inspection { format: Detected::Qcow2, size: wrapped.length(), disk_size: Some(1024), danger: None };
+        assert_eq!(inspector.finish(), expected);
     }
 }

@@ -5,12 +5,11 @@
 
 use std::io::{self, BufRead, BufReader, Read, Seek};
 
-use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
 use super::meter::{Given, Meter, Taken};
-use super::zstd::Frames;
+use super::streams::{Frames, Streams};
 use super::{BundleError, Packing};
 
 /// What is read at once.
@@ -41,7 +40,7 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
         let decoder: Box<dyn Read + 'a> = match packing {
             Packing::Tar => return Ok(Self::Plain { file, left: length, meter }),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
-            Packing::Bzip2 => Box::new(MultiBzDecoder::new(file)),
+            Packing::Bzip2 => Box::new(Streams::new(file)),
             Packing::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY)),
             Packing::Lzma => Box::new(
                 LzmaReader::new_mem_limit(file, XZ_MEMORY, None).map_err(|error| meter.blame("archive", error))?,

@@ -1,8 +1,10 @@
 //! Names that stand for images. One stands for one image at a time, whosever it is, and moves from one to another in a single
 //! step.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::super::{Caller, Registry};
-use crate::catalog::{Amend, not_found};
+use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::{Image, ImageId};
@@ -43,7 +45,8 @@ impl Registry {
         self.catalog.amend(id, add).await?.ok_or_else(|| not_found(id))
     }
 
-    /// Lets an alias stand for another image, or says something else about it. `expect` is shown it as it is, and may refuse.
+    /// Lets an alias stand for another image, or says something else about it. `expect` is shown it as it is in the moment of the
+    /// change, and may refuse.
     ///
     /// # Errors
     /// As [`Registry::add_alias`]; `NotFound` alias, what `expect` says.
@@ -53,29 +56,42 @@ impl Registry {
         name: &str,
         target: Option<ImageId>,
         description: Option<&str>,
-        expect: impl Fn(&Alias) -> Result<()>,
+        expect: impl Fn(&Alias) -> Result<()> + Send + 'static,
     ) -> Result<Image> {
-        let alias = self.alias(who, name).await?;
-        // The name of a disk is changed where it was given.
-        if !alias.image.aliases.contains_key(name) {
-            return Err(unknown());
-        }
-        expect(&alias)?;
-        let target = target.unwrap_or(alias.image.id);
-        let description = description.unwrap_or(&alias.description).to_owned();
+        let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
+        let (target, said) = (target.unwrap_or(holder.id), description.map(ToOwned::to_owned));
+        // What is said about it goes along when nothing new is said.
+        let carried = Arc::new(Mutex::new(String::new()));
+        let (found, name) = (Arc::clone(&carried), name.to_owned());
+        let is_moved = target != holder.id;
         let put = {
-            let name = name.to_owned();
-            amended(who, move |image| {
-                image.aliases.insert(name.clone(), description.clone());
-                Ok(())
-            })
+            let name = name.clone();
+            move |image: &mut Image| {
+                let carried = carried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                image.aliases.insert(name.clone(), said.clone().unwrap_or(carried));
+            }
         };
-        if target == alias.image.id {
-            return self.catalog.amend(target, put).await?.ok_or_else(|| not_found(target));
-        }
-        let take = removal(who, name);
-        let moved = self.catalog.amend_together(vec![(alias.image.id, take), (target, Box::new(put))]);
-        moved.await?.ok_or_else(|| not_found(target))
+        let arrive = put.clone();
+        let leave = amended(who, move |image| {
+            let description = image.aliases.get(&name).cloned().ok_or_else(unknown)?;
+            expect(&Alias { name: name.clone(), description: description.clone(), image: image.clone() })?;
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = description;
+            match is_moved {
+                true => drop(image.aliases.remove(&name)),
+                false => put(image),
+            }
+            Ok(())
+        });
+        let changed = if is_moved {
+            let arrive = amended(who, move |image| {
+                arrive(image);
+                Ok(())
+            });
+            self.catalog.amend_together(vec![(holder.id, Box::new(leave)), (target, Box::new(arrive))]).await?
+        } else {
+            self.catalog.amend(target, leave).await?
+        };
+        changed.ok_or_else(|| not_found(target))
     }
 
     /// Gives an alias another name.
@@ -83,11 +99,11 @@ impl Registry {
     /// # Errors
     /// As [`Registry::add_alias`]; `NotFound` alias.
     pub async fn rename_alias(&self, who: &Caller, name: &str, new: &str) -> Result<()> {
-        let alias = self.alias(who, name).await?;
+        let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
         if name != new {
             self.check_free(who, new).await?;
         }
-        let (old, new, id) = (name.to_owned(), new.to_owned(), alias.image.id);
+        let (old, new, id) = (name.to_owned(), new.to_owned(), holder.id);
         let rename = amended(who, move |image| {
             let description = image.aliases.remove(&old).ok_or_else(unknown)?;
             image.aliases.insert(new.clone(), description);
@@ -98,12 +114,12 @@ impl Registry {
 
     /// Whether a name stands for nothing yet, as far as the caller may know; the catalogue has the last word.
     async fn check_free(&self, who: &Caller, name: &str) -> Result<()> {
-        match self.by_alias(who, name).await {
-            Ok(image) if image.aliases.contains_key(name) => {
+        match self.holder_of(who, name).await? {
+            Some(_) => {
                 let text = format!("Alias \"{}\" already exists", name.escape_default());
                 Err(Error::new(Kind::AlreadyExists, text))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -112,9 +128,11 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Forbidden`.
     pub async fn remove_alias(&self, who: &Caller, name: &str) -> Result<Image> {
-        let alias = self.alias(who, name).await?;
-        self.catalog.amend(alias.image.id, removal(who, name)).await?;
-        Ok(alias.image)
+        let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
+        let name = name.to_owned();
+        let remove = amended(who, move |image| image.aliases.remove(&name).map(drop).ok_or_else(unknown));
+        self.catalog.amend(holder.id, remove).await?;
+        Ok(holder)
     }
 }
 
@@ -135,10 +153,4 @@ fn amended(
         check(&image)?;
         Ok(Some(image))
     }
-}
-
-/// Takes a name from an image that has it.
-fn removal(who: &Caller, name: &str) -> Amend {
-    let name = name.to_owned();
-    Box::new(amended(who, move |image| image.aliases.remove(&name).map(drop).ok_or_else(unknown)))
 }

@@ -1,16 +1,34 @@
 //! The end of images by the clock: those that have expired go, and the files of published ones stay a while longer.
 
 use std::ops::Bound;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use super::super::{Caller, Registry};
+use super::super::Registry;
 use super::names::no_image;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::digest::hex;
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, Image, Status, Timestamp, Value, Visibility};
+use crate::image::{Attr, Image, ImageId, Status, Timestamp, Value, Visibility};
 
 /// Records looked at together.
 const PAGE: usize = 64;
+const DAY_US: i64 = 86_400 * 1_000_000;
+
+/// What the clock of the machine said when it was last looked at, beside one that only goes forward.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct ClockWatch(Mutex<Option<(Instant, Timestamp)>>);
+
+impl ClockWatch {
+    /// Whether the clock has gone as far as time has, give or take a day. One that was set anew is believed from the next time on.
+    fn is_steady(&self, now: Timestamp) -> bool {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((Instant::now(), now));
+        then.is_none_or(|(instant, then)| {
+            let passed = i64::try_from(instant.elapsed().as_micros()).unwrap_or(i64::MAX);
+            now.0.saturating_sub(then.0).saturating_sub(passed).saturating_abs() < DAY_US
+        })
+    }
+}
 
 impl Registry {
     /// Removes the images that have expired. Those that are protected stay, and those that somebody reads wait for the next time.
@@ -18,8 +36,12 @@ impl Registry {
     /// # Errors
     /// `Internal` when the catalogue does not work.
     pub(in crate::registry) async fn expire(&self) -> Result<()> {
-        let now = Value::Time(self.now());
-        let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(now))
+        let now = self.now();
+        if !self.clock_seen.is_steady(now) {
+            log::warn!("the clock has leapt: nothing expires before it has been looked at again");
+            return Ok(());
+        }
+        let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(Value::Time(now)))
             .and(Filter::Equals(Attr::Protected, Value::Flag(false)))
             .and(Filter::spelled(Attr::Status, Status::Available.word()));
         let mut after = None;
@@ -27,10 +49,10 @@ impl Registry {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
             let page = self.catalog.list(&query).await?;
             for image in page.images.iter().filter(|image| !self.in_use.has(image.id)) {
-                match self.delete(&Caller::Admin(None), image.id).await {
-                    Ok(_) => log::info!("image {} has expired and is removed", image.id),
-                    // Somebody else was faster, and removed or protected it.
-                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) => {}
+                match self.expire_one(image.id, filter.clone()).await {
+                    Ok(()) => log::info!("image {} has expired and is removed", image.id),
+                    // Somebody else was faster, and removed it, protected it, or gave it more time.
+                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Precondition) => {}
                     Err(error) => log::error!("image {} has expired and can't be removed: {error}", image.id),
                 }
             }
@@ -39,6 +61,22 @@ impl Registry {
                 return Ok(());
             }
         }
+    }
+
+    async fn expire_one(&self, id: ImageId, due: Filter) -> Result<()> {
+        let now = self.now();
+        let gone = self.catalog.amend(id, move |row| {
+            if !due.passes(row) {
+                return Err(Error::new(Kind::Precondition, "It was changed meanwhile."));
+            }
+            let mut row = row.clone();
+            Self::take_out_of_sight(&mut row, now);
+            Ok(Some(row))
+        });
+        if let Some(gone) = gone.await? {
+            self.remove_deleted(gone).await;
+        }
+        Ok(())
     }
 
     /// Whether the files of an image that was removed stay for those who have read a list that it was in.
@@ -56,20 +94,35 @@ impl Registry {
     /// # Errors
     /// `NotFound`.
     pub async fn published(&self, fingerprint: &[u8; 32]) -> Result<Image> {
-        let filter = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()));
-        let query = Query { filter, sort: Sort::default(), limit: PAGE, after: None };
-        let found = self.catalog.list(&query).await?.images;
-        let fit = |image: &&Image| match image.status {
-            Status::Available => is_published(image),
-            _ => self.lingers(image),
-        };
-        let image = found.iter().filter(fit).max_by_key(|image| image.status == Status::Available);
-        image.cloned().ok_or_else(no_image)
+        for status in [Status::Available, Status::Deleting] {
+            let filter = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()))
+                .and(Filter::spelled(Attr::Visibility, Visibility::Public.name()))
+                .and(Filter::spelled(Attr::Status, status.word()));
+            let query = Query { filter, sort: Sort::default(), limit: PAGE, after: None };
+            let found = self.catalog.list(&query).await?.images;
+            let fits = |image: &Image| status == Status::Available || self.lingers(image);
+            if let Some(image) = found.into_iter().find(fits) {
+                return Ok(image);
+            }
+        }
+        Err(no_image())
     }
 
-    /// Gives up what lingers, because its room is needed.
-    pub(in crate::registry) async fn make_room(&self) -> Result<()> {
-        for image in self.all_in(Status::Deleting).await? {
+    /// Whether the files of a removed image are of no use to anybody, because the same are there once more.
+    pub(in crate::registry) async fn is_published_again(&self, image: &Image) -> bool {
+        let Some(fingerprint) = image.fingerprint() else { return false };
+        self.published(&fingerprint).await.is_ok_and(|other| other.id != image.id)
+    }
+
+    /// Gives up what lingers, because its room is needed for so many bytes; unless that would not be enough.
+    pub(in crate::registry) async fn make_room(&self, size: u64) -> Result<()> {
+        let gone = self.all_in(Status::Deleting).await?;
+        let lingering: u64 = gone.iter().filter_map(Image::size).sum();
+        let (_, room) = self.room_for(size).await;
+        if room.saturating_add(lingering) < size {
+            return Ok(());
+        }
+        for image in gone {
             self.remove_files(image).await;
         }
         Ok(())

@@ -13,6 +13,9 @@ use crate::image::bundle::Packing;
 use crate::image::bundle::qcow2::Wrapped;
 use crate::image::{Format, Image, ImageKind, Part, PartKind};
 
+/// So much of a head is made at a time: what a connection holds for a client that does not read on.
+const STRETCH: u64 = 32 << 10;
+
 /// What a file is to its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -102,12 +105,16 @@ impl Registry {
         let Range { start, end } = range.unwrap_or(0..file.size);
         let (head, behind) = (frame.head(), file.size - frame.padding());
         let cut = |place: u64| place.clamp(head, behind) - head;
-        let front = head_of(frame, start.min(head)..end.min(head));
+        let (frame, front) = (*frame, start.min(head)..end.min(head));
+        let front = streams::iter(front.clone().step_by(STRETCH as usize)).map(move |at| {
+            let stretch = at..(at + STRETCH).min(front.end);
+            Ok(head_of(&frame, stretch))
+        });
         let middle = self.bytes_of(image, part, Some(cut(start)..cut(end))).await?;
         // Less than a cluster.
         let zeros = vec![0; usize::try_from(end.max(behind) - start.max(behind)).unwrap_or(0)];
-        let around = |bytes: Bytes| streams::iter((!bytes.is_empty()).then_some(Ok(bytes)));
-        let stream = around(front).chain(stream(middle, &self.buffers)).chain(around(zeros.into())).boxed();
+        let zeros = streams::iter((!zeros.is_empty()).then(|| Ok(Bytes::from(zeros))));
+        let stream = front.chain(stream(middle, &self.buffers)).chain(zeros).boxed();
         Ok(BlobBody::Stream { stream, length: Some(end - start) })
     }
 

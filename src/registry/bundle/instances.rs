@@ -1,12 +1,12 @@
 //! Root file systems on this machine that the operator lends by name, to be published as images.
 //!
 //! A name leads to a directory that the configuration names; what a client sends is only ever compared with names. Nothing is
-//! followed out of it: links are packed as links.
+//! followed out of it: links are packed as links (see `walk`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +14,10 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
-use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 use super::super::{Caller, Claim, Registry};
-use super::Wishes;
+use super::{Arriving, Wishes, walk};
 use crate::error::{Error, Kind, Result};
 use crate::image::bundle::metadata_yaml;
 use crate::image::{Image, Timestamp};
@@ -29,7 +28,7 @@ const SNAPSHOTS: &str = "snapshots";
 const ROOTFS: &str = "rootfs";
 const METADATA: &str = "metadata.yaml";
 /// Largest description that is taken as it is.
-const METADATA_BYTES_MAX: u64 = 1 << 20;
+const YAML_BYTES_MAX: u64 = 1 << 20;
 /// Pieces on their way from the thread that packs to the one that stores.
 const PIECES: usize = 4;
 
@@ -80,19 +79,19 @@ impl Registry {
         };
         let (name, snapshot) = name.split_once('/').map_or((name, None), |(name, snapshot)| (name, Some(snapshot)));
         let dir = self.instances.0.get(name).ok_or_else(unknown)?;
+        // A link would lead where the operator did not say.
+        let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let dir = match snapshot {
             None => dir.clone(),
             Some(snapshot) => {
                 let plain = !snapshot.starts_with('.')
                     && snapshot.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-                if snapshot.is_empty() || !plain {
+                if snapshot.is_empty() || !plain || !is_dir(&dir.join(SNAPSHOTS)) {
                     return Err(unknown());
                 }
                 dir.join(SNAPSHOTS).join(snapshot)
             }
         };
-        // A link would lead where the operator did not say.
-        let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         if is_dir(&dir) && is_dir(&dir.join(ROOTFS)) { Ok(Instance { dir, packing }) } else { Err(unknown()) }
     }
 
@@ -107,6 +106,7 @@ impl Registry {
         wishes: &Wishes,
     ) -> Result<Image> {
         who.known()?;
+        let arriving = Arriving { slot: self.slot()?, metadata: None, claim: Claim::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.now();
         let packed = tokio::task::spawn_blocking(move || {
@@ -119,7 +119,7 @@ impl Registry {
         });
         let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
         let failed = |error: io::Error| Error::internal(error);
-        let upload = self.take_in(who, None, Claim::default(), &mut pieces, failed, |_| {}).await?;
+        let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
         packed.await.map_err(Error::internal)?;
         let mut wishes = wishes.clone();
         // What is given takes the place of what it says of itself, as LXD has it.
@@ -153,30 +153,30 @@ fn pack(instance: &Instance, now: Timestamp, into: &mut Pipe) -> io::Result<()> 
 
 /// Writes the description and then the files.
 fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
+    let dir: OwnedFd = File::open(dir)?.into();
     let mut archive = tar::Builder::new(into);
-    archive.follow_symlinks(false);
-    archive.mode(tar::HeaderMode::Complete);
-    let yaml = description(dir, now)?;
+    let yaml = description(&dir, now)?;
     let mut header = tar::Header::new_gnu();
     header.set_size(yaml.len() as u64);
     header.set_mode(0o644);
     header.set_mtime(u64::try_from(now.seconds()).unwrap_or(0));
     archive.append_data(&mut header, METADATA, yaml.as_slice())?;
-    archive.append_dir_all(ROOTFS, dir.join(ROOTFS))?;
+    let root = walk::open_dir(&dir, ROOTFS)?;
+    walk::append_dir(&mut archive, root, Path::new(ROOTFS), 0)?;
     archive.into_inner()
 }
 
 /// The description that lies beside the files, or what there is to say without one.
-fn description(dir: &Path, now: Timestamp) -> io::Result<Vec<u8>> {
-    let path = dir.join(METADATA);
-    match path.symlink_metadata() {
-        Ok(found) if found.is_file() && found.len() <= METADATA_BYTES_MAX => {
+fn description(dir: &OwnedFd, now: Timestamp) -> io::Result<Vec<u8>> {
+    match walk::open_file(dir, METADATA) {
+        Ok((file, _)) => {
             let mut yaml = Vec::new();
-            let file = File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
-            file.take(METADATA_BYTES_MAX).read_to_end(&mut yaml)?;
-            Ok(yaml)
+            file.take(YAML_BYTES_MAX + 1).read_to_end(&mut yaml)?;
+            match yaml.len() as u64 > YAML_BYTES_MAX {
+                true => Err(io::Error::other("its metadata.yaml is too long")),
+                false => Ok(yaml),
+            }
         }
-        Ok(_) => Err(io::Error::other("its metadata.yaml is no file, or too long")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let unknown = || io::Error::other("images of this machine's processor are not known");
             let architecture = crate::upstream::this_machine().ok_or_else(unknown)?;

@@ -13,15 +13,16 @@ mod pull;
 mod reading;
 mod receive;
 mod refresh;
+mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::aliases::Alias;
+pub(super) use self::expiry::ClockWatch;
 pub use self::files::{BundleFile, Role, files_of};
 pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
 pub(super) use self::offers::{Offers, withdraw};
 pub use self::pull::Copied;
-pub(super) use self::receive::READERS_MAX;
-pub use self::receive::{METADATA_BYTES_MAX, Sealed, Wishes};
+pub use self::receive::{Arriving, METADATA_BYTES_MAX, Sealed, Slot, Wishes};

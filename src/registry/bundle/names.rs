@@ -33,6 +33,11 @@ impl Registry {
         named.and(Filter::spelled(Attr::Status, Status::Available.word()))
     }
 
+    /// Those of them that lists show.
+    pub fn listed_bundles() -> Filter {
+        Self::bundles().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
+    }
+
     /// Those that an alias stands for.
     pub fn aliased() -> Filter {
         Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::bundles())
@@ -71,8 +76,8 @@ impl Registry {
         let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
         match self.catalog.list(&query).await?.images.pop() {
             Some(image) if who.sees(&image) => Ok(image),
-            Some(_) => Err(unknown()),
-            None => self.by_disk_name(who, alias).await,
+            // That somebody else's hidden image is called so must not show.
+            _ => self.by_disk_name(who, alias).await,
         }
     }
 
@@ -85,6 +90,13 @@ impl Registry {
             Err(error) if error.kind() == Kind::NotFound => self.by_fingerprint(who, name).await,
             found => found,
         }
+    }
+
+    /// The image that has an alias, also when it is not offered at the moment.
+    pub(super) async fn holder_of(&self, who: &Caller, alias: &str) -> Result<Option<Image>> {
+        let filter = Filter::Alias(alias.to_owned());
+        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+        Ok(self.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
     }
 
     async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {

@@ -24,11 +24,12 @@ const PAGE: usize = 64;
 pub(in crate::registry) struct Offers {
     waiting: Mutex<BTreeSet<ImageId>>,
     bell: Notify,
+    /// Held while the description of a disk is made or removed: the file is there before the record says so, and after it.
+    pen: tokio::sync::Mutex<()>,
 }
 
 impl Offers {
-    /// Has an image looked at.
-    pub(in crate::registry) fn look_at(&self, id: ImageId) {
+    fn look_at(&self, id: ImageId) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.bell.notify_one();
     }
@@ -89,6 +90,13 @@ impl Registry {
         }
     }
 
+    /// Has an image looked at, if it may have become something to offer.
+    pub(in crate::registry) fn consider(&self, image: &Image) {
+        if self.limits.offer_disks && is_due(image) {
+            self.offers.look_at(image.id);
+        }
+    }
+
     async fn find_disks(&self) -> Result<()> {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
@@ -97,7 +105,7 @@ impl Registry {
         loop {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
             let page = self.catalog.list(&query).await?;
-            page.images.iter().filter(|image| is_due(image)).for_each(|image| self.offers.look_at(image.id));
+            page.images.iter().for_each(|image| self.consider(image));
             after = page.next;
             if after.is_none() {
                 return Ok(());
@@ -134,6 +142,7 @@ impl Registry {
         if frame.is_none() && main.digests.sha256 != Some(root) {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
+        let pen = self.offers.pen.lock().await;
         let part = self.keep_metadata(id, metadata.into()).await?;
         let offer = Offer { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let described = (image.architecture, image.format, image.main().cloned());
@@ -147,6 +156,7 @@ impl Registry {
         };
         match self.catalog.amend(id, put).await {
             Err(error) => {
+                drop(pen);
                 self.forget_metadata(id).await;
                 // Whoever changed it had it looked at again.
                 if error.kind() == Kind::Precondition { Ok(()) } else { Err(error) }
@@ -157,6 +167,7 @@ impl Registry {
 
     /// Removes what described an image, when no record names it.
     pub(in crate::registry) async fn forget_metadata(&self, id: ImageId) {
+        let _pen = self.offers.pen.lock().await;
         let named = match self.catalog.get(id).await {
             Ok(image) => image.part(PartKind::Metadata).is_some(),
             Err(error) => error.kind() != Kind::NotFound,

@@ -1,14 +1,14 @@
 //! Copies of images that other servers have.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::super::upload::Upload;
-use super::super::{Caller, Claim, Registry};
+use super::super::{Caller, Claim, Pace, Registry};
 use super::Wishes;
-use super::receive::METADATA_BYTES_MAX;
+use super::receive::{Arriving, METADATA_BYTES_MAX};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Architecture, Image, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::upstream::{Ask, Download, Found, Parcel, Part, Push};
@@ -37,7 +37,7 @@ impl Registry {
     ) -> Result<Copied> {
         who.known()?;
         let found = self.upstream.find(ask).await?;
-        if let Some(image) = self.known_as(who, &found.fingerprint).await? {
+        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
@@ -46,9 +46,23 @@ impl Registry {
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
-        let wanted = Wishes { patch, fingerprint: Some(found.fingerprint) };
-        let image = upload.seal().await?.publish(&wanted).await?;
-        Ok(Copied { image, is_new: true })
+        self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(found.fingerprint) }).await
+    }
+
+    /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
+    async fn publish_copy(&self, who: &Caller, upload: Upload, wanted: Wishes) -> Result<Copied> {
+        let sealed = upload.seal().await?;
+        let fingerprint = sealed.fingerprint();
+        let refusal = match sealed.publish(&wanted).await {
+            Ok(image) => return Ok(Copied { image, is_new: true }),
+            Err(error) if error.kind() == Kind::AlreadyExists => error,
+            Err(error) => return Err(error),
+        };
+        match self.own_with(who, &fingerprint).await? {
+            Some(image) => Ok(Copied { image: self.welcome(who, image, &wanted.patch).await?, is_new: false }),
+            // It was an alias that is another image's.
+            None => Err(refusal),
+        }
     }
 
     /// Gives an image that was here before what a copy of it was to have.
@@ -73,10 +87,11 @@ impl Registry {
         seen: impl Fn(u64),
     ) -> Result<(Upload, String)> {
         let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let slot = self.slot()?;
         let mut file = download.next_file().await?.ok_or_else(lies)?;
         let mut metadata = None;
         if file.part == Part::Metadata {
-            metadata = Some(small(download).await?);
+            metadata = Some(self.small(download).await?);
             file = download.next_file().await?.ok_or_else(lies)?;
         }
         let metadata = match (metadata, file.part) {
@@ -85,7 +100,8 @@ impl Registry {
             _ => return Err(lies()),
         };
         let claim = Claim { size: file.size, ..Claim::default() };
-        let taken = self.take_in(who, metadata, claim, &mut download.chunks(), |error| error, seen).await;
+        let arriving = Arriving { slot, metadata, claim };
+        let taken = self.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // Whoever asked for the copy has sent no body.
             Kind::TooSlow => Error::new(Kind::Upstream, "The server sends too slowly.").because(error),
@@ -98,6 +114,19 @@ impl Registry {
                 Err(error)
             }
         }
+    }
+
+    /// All of a file that has to be small.
+    async fn small(&self, download: &mut Download) -> Result<Bytes> {
+        let mut pace = Pace::new(self.limits.patience, Instant::now());
+        let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
+        while let Some(chunk) = pace.next(&mut chunks, |error| error).await? {
+            bytes.extend(chunk);
+            if bytes.len() > METADATA_BYTES_MAX {
+                return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+            }
+        }
+        Ok(bytes.into())
     }
 
     /// Gives an image to another server.
@@ -125,7 +154,7 @@ impl Registry {
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
         let answer = self.upstream.ask_url(url, &architectures).await?;
-        if let Some(image) = self.known_as(who, &answer.sha256).await? {
+        if let Some(image) = self.own_with(who, &answer.sha256).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
@@ -134,21 +163,8 @@ impl Registry {
         let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
         let mut patch = wanted.patch.clone();
         patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
-        let image = upload.seal().await?.publish(&Wishes { patch, fingerprint: Some(answer.sha256) }).await?;
-        Ok(Copied { image, is_new: true })
+        self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(answer.sha256) }).await
     }
-}
-
-/// All of a file that has to be small.
-async fn small(download: &mut Download) -> Result<Bytes> {
-    let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
-    while let Some(chunk) = chunks.next().await {
-        bytes.extend(chunk?);
-        if bytes.len() > METADATA_BYTES_MAX {
-            return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
-        }
-    }
-    Ok(bytes.into())
 }
 
 /// What the other server says of an image. Of what kind it is its bytes say.
@@ -165,7 +181,7 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
     ImagePatch {
         architecture: Some(Some(found.architecture)),
         built_at: found.created_at.map(Some),
-        expires_at: Some(found.expires_at),
+        supported_until: Some(found.expires_at),
         filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
         properties: found.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
         purge: true,

@@ -1,10 +1,12 @@
 //! Taking in an image as LXD and Incus have them: one file that has everything, or what describes it and then its root.
 
+use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::publish::{Received, publish};
 use super::super::saving::Saving;
@@ -15,13 +17,14 @@ use crate::error::{Error, Kind, Result};
 use crate::image::bundle::{self, Bundle, BundleError, Packing, Root};
 use crate::image::change::NAME_CHARS_MAX;
 use crate::image::digest::hex;
-use crate::image::{BlobKey, Container, Format, Image, ImageKind, ImagePatch, Offer, Visibility};
+use crate::image::query::{Filter, Query, Sort};
+use crate::image::{Attr, BlobKey, Container, Format, Image, ImageKind, ImagePatch, Offer, Value, Visibility};
 
 /// Largest description of an image that comes besides it. They are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
 
-/// Images that are read at a time to find what they say of themselves: a decoder may hold 64 MiB.
-pub(in crate::registry) const READERS_MAX: usize = 4;
+/// So long it may take to find what an image says of itself: ten GiB, and that at their end.
+const READING_MAX: Duration = Duration::from_secs(600);
 
 /// What is wanted of an image, besides what it says of itself.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,19 @@ pub struct Wishes {
     pub patch: ImagePatch,
     /// What it has to be called.
     pub fingerprint: Option<[u8; 32]>,
+}
+
+/// The right to take an image in.
+pub struct Slot(OwnedSemaphorePermit);
+
+/// An image whose bytes come now.
+pub struct Arriving {
+    /// The right to take it in.
+    pub slot: Slot,
+    /// What describes it and of what kind its root is, if that came before them.
+    pub metadata: Option<(Bytes, ImageKind)>,
+    /// What is said of them.
+    pub claim: Claim,
 }
 
 /// All bytes of an image, hashed and not yet durable. Gone when this is dropped.
@@ -55,8 +71,7 @@ impl Registry {
     pub async fn take_in<E>(
         self: &Arc<Self>,
         who: &Caller,
-        metadata: Option<(Bytes, ImageKind)>,
-        claim: Claim,
+        arriving: Arriving,
         bytes: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
         broken: impl Fn(E) -> Error,
         seen: impl Fn(u64),
@@ -73,7 +88,7 @@ impl Registry {
         if first.is_empty() {
             return Err(BundleError::Empty.into());
         }
-        let mut upload = self.upload_bundle(who, Packing::of(&first), metadata, claim).await?;
+        let mut upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
         let (mut next, mut count) = (Some(first.freeze()), 0);
         let received = async {
             while let Some(chunk) = next.take() {
@@ -96,9 +111,8 @@ impl Registry {
     async fn upload_bundle(
         self: &Arc<Self>,
         who: &Caller,
+        Arriving { slot: Slot(slot), metadata, claim }: Arriving,
         packing: Option<Packing>,
-        metadata: Option<(Bytes, ImageKind)>,
-        claim: Claim,
     ) -> Result<Upload> {
         let format = match packing.ok_or(BundleError::Unsupported)? {
             Packing::Squashfs => Format::Squashfs,
@@ -106,10 +120,14 @@ impl Registry {
             _ => Format::Tar,
         };
         let (metadata, kind) = metadata.map_or((None, None), |(bytes, kind)| (Some(bytes), Some(kind)));
-        // A disk describes nothing, and no other root is one.
-        if (kind == Some(ImageKind::VirtualMachine)) != (format == Format::Qcow2) {
-            return Err(BundleError::Unsupported.into());
-        }
+        let kind = match (kind, format == Format::Qcow2) {
+            // It describes nothing.
+            (None, true) => return Err(BundleError::NoMetadata.into()),
+            (Some(ImageKind::VirtualMachine), false) => return Err(BundleError::Unsupported.into()),
+            // LXD gives a machine away as if it were a container. No container's root is a disk.
+            (Some(_), true) => Some(ImageKind::VirtualMachine),
+            (kind, false) => kind,
+        };
         let patch = ImagePatch {
             format: Some(Some(format)),
             container: Some(Some(Container::Bare)),
@@ -117,15 +135,28 @@ impl Registry {
             visibility: Some(Visibility::Private),
             ..ImagePatch::default()
         };
-        self.upload_behind(who, Target::New, &patch, claim, metadata).await
+        self.upload_behind(who, Target::New, &patch, claim, metadata, slot).await
     }
 
-    /// The image with a fingerprint that the caller knows of already, if there is one.
-    pub(super) async fn known_as(&self, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
-        match self.by_fingerprint(who, &hex(fingerprint)).await {
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            found => found.map(Some),
-        }
+    /// The right to take an image in, of which there are only so many. Taken before the first byte of it.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub fn slot(&self) -> Result<Slot> {
+        self.upload_slot().map(Slot)
+    }
+
+    /// The caller's own image with a fingerprint, if there is one. That others have it is no reason not to have it too: the
+    /// bytes are stored once.
+    pub(super) async fn own_with(&self, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
+        let named = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()));
+        let owned = match who.account() {
+            Some(account) => Filter::Equals(Attr::Owner, Value::Text(account.to_owned().into())),
+            None => Filter::Within(Attr::Owner, Bound::Unbounded, Bound::Unbounded).negated(),
+        };
+        let filter = named.and(owned).and(Self::bundles());
+        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+        Ok(self.catalog.list(&query).await?.images.pop())
     }
 }
 
@@ -165,7 +196,7 @@ impl Sealed {
     /// Makes it an image. What it says of itself is read from it, `wanted` goes over that.
     ///
     /// # Errors
-    /// `DigestMismatch` when it is called otherwise than wanted; `AlreadyExists` when the caller knows an image of that name,
+    /// `DigestMismatch` when it is called otherwise than wanted; `AlreadyExists` when the caller has an image of that name,
     /// or another has one of the aliases; `BadContent` when it does not say what it is; as [`Upload::finish`]. Nothing is left
     /// of it then.
     pub async fn publish(mut self, wanted: &Wishes) -> Result<Image> {
@@ -184,11 +215,15 @@ impl Sealed {
             let text = format!("fingerprints don't match, got {} expected {}", hex(&self.fingerprint), hex(&expected));
             return Err(Error::new(Kind::DigestMismatch, text));
         }
-        if registry.known_as(&self.who, &self.fingerprint).await?.is_some() {
+        if registry.own_with(&self.who, &self.fingerprint).await?.is_some() {
             return Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists"));
         }
         let bundle = self.read().await?;
         let mut patch = said_by(&bundle, self.kind)?.then(wanted.patch.clone());
+        if self.metadata.is_some() {
+            // What its root is has been seen, whatever others take it for.
+            patch.kind = Some(self.kind);
+        }
         if patch.name.is_none() {
             patch.name = name_of(&patch).map(Some);
         }
@@ -202,21 +237,26 @@ impl Sealed {
 
     /// What the image says of itself.
     async fn read(&mut self) -> Result<Bundle> {
-        let registry = Arc::clone(self.saving.registry());
-        let _turn = registry.readers.acquire().await.map_err(Error::internal)?;
         let reading = match (&self.metadata, &mut self.received) {
             (Some(metadata), _) => Reading::of_bytes(metadata.clone()),
             (None, Some(received)) => Reading::of_body(received.writer.reread().await?).await?,
             (None, None) => return Err(Error::internal("an image was published twice")),
         };
+        // Each may take a core, and tens of MiB for what it unpacks.
+        let turn = Arc::clone(&self.saving.registry().readers).acquire_owned().await.map_err(Error::internal)?;
         let (go_on, stop) = Reading::leash();
         let read = tokio::task::spawn_blocking(move || {
-            let length = reading.length();
-            bundle::read(reading, length, &|| go_on.load(std::sync::atomic::Ordering::Relaxed))
+            let _turn = turn;
+            let (length, began) = (reading.length(), Instant::now());
+            let go_on = || go_on.load(std::sync::atomic::Ordering::Relaxed) && began.elapsed() < READING_MAX;
+            bundle::read(reading, length, &go_on)
         });
         let read = read.await.map_err(Error::internal)?;
         drop(stop);
-        Ok(read?)
+        read.map_err(|error| match error {
+            BundleError::Stopped => Error::new(Kind::BadContent, "What the image says of itself is not found in time."),
+            other => other.into(),
+        })
     }
 
     /// Ends it: the bytes are gone and the image is too when this returns.
@@ -239,12 +279,14 @@ fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
     let no_root = || Error::new(Kind::BadContent, "The image has neither a rootfs nor a rootfs.img");
     let kind = kind.or(inside).ok_or_else(no_root)?;
     let manifest = &bundle.manifest;
-    let properties = manifest.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    // Some texts have lines, which nobody's headers could carry.
+    let plain = |text: &str| text.replace(char::is_control, " ");
+    let properties = manifest.properties.iter().map(|(name, value)| (plain(name), Some(plain(value))));
     Ok(ImagePatch {
         kind: Some(Some(kind)),
         architecture: Some(Some(manifest.architecture)),
         built_at: Some(Some(manifest.created_at)),
-        expires_at: Some(manifest.expires_at),
+        supported_until: Some(manifest.expires_at),
         properties: properties.collect(),
         ..ImagePatch::default()
     })

@@ -1,18 +1,25 @@
 //! Copies that follow what their alias stands for where they came from.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::super::{Caller, Registry, Shown};
 use super::Wishes;
 use super::pull::Copied;
 use crate::catalog::{Amend, not_found};
 use crate::error::{Error, Kind, Result};
+use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
-use crate::image::{Attr, Image, ImagePatch, UpdateSource};
+use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource};
 use crate::upstream::Ask;
 
 /// Records looked at together.
 const PAGE: usize = 64;
+
+/// So long one of them may take: the others wait for it.
+const REFRESH_MAX: Duration = Duration::from_secs(2 * 3600);
 
 /// Longest reason that is kept of a check that failed, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -31,6 +38,8 @@ impl Registry {
         seen: impl Fn(u64, Option<u64>),
     ) -> Result<Copied> {
         who.may_change(image)?;
+        // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
+        let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
         let source = source.ok_or_else(|| Error::new(Kind::NotFound, "Image source not found"))?;
         let outcome = self.newest(who, image, &source, seen).await;
@@ -75,17 +84,23 @@ impl Registry {
             auto_update: Some(image.auto_update),
             ..ImagePatch::default()
         };
-        let copied = self.pull(who, &ask, &Wishes { patch, fingerprint: Some(found.fingerprint) }, seen).await?;
+        let copied = self.pull(who, &ask, &Wishes { patch, fingerprint: None }, seen).await?;
         self.take_the_place(who, image, copied.image).await
     }
 
     /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
     async fn take_the_place(&self, who: &Caller, old: &Image, new: Image) -> Result<Copied> {
-        let (aliases, source, follows) = (old.aliases.clone(), old.update_source.clone(), old.auto_update);
         let now = self.now();
         let (first, second) = (who.clone(), who.clone());
+        // What the old one has in the moment when it leaves is what the new one gets.
+        let handed = Arc::new(Mutex::new(None));
+        let taken = Arc::clone(&handed);
         let leave: Amend = Box::new(move |row| {
             first.may_change(row)?;
+            if row.status != Status::Available {
+                return Err(not_found(row.id));
+            }
+            *handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.clone());
             let mut row = row.clone();
             row.aliases.clear();
             if row.protected {
@@ -99,18 +114,25 @@ impl Registry {
         let enter: Amend = Box::new(move |row| {
             second.may_change(row)?;
             let mut row = row.clone();
-            row.aliases.extend(aliases.clone());
+            let Some(old) = taken.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(Some(row)) };
+            row.aliases.extend(old.aliases);
             // One that was here already, by another way, follows the alias from now on.
             if row.update_source.is_none() {
-                (row.update_source, row.auto_update) = (source.clone(), follows);
+                (row.update_source, row.auto_update) = (old.update_source, old.auto_update);
             }
+            check(&row)?;
             Ok(Some(row))
         });
         let id = new.id;
-        let entered = self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await?;
-        match self.catalog.get(old.id).await {
-            Ok(old) if !old.protected => self.remove_deleted(old).await,
-            _ => {}
+        let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+            // Somebody else has refreshed it at the same time, and was faster.
+            Err(error) if error.kind() == Kind::NotFound => Some(self.catalog.get(id).await?),
+            entered => entered?,
+        };
+        if let Ok(old) = self.catalog.get(old.id).await
+            && old.status == Status::Deleting
+        {
+            self.remove_deleted(old).await;
         }
         Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
@@ -126,9 +148,9 @@ impl Registry {
                 Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
             };
             for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
-                // The copy is its owner's too.
-                let who = image.owner.clone().map_or(Caller::Admin(None), Caller::User);
-                match self.refresh(&who, image, |_, _| {}).await {
+                let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
+                let late = |_| Err(Error::new(Kind::Upstream, "It took too long."));
+                match refreshed.unwrap_or_else(late) {
                     Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),
                     Ok(_) => {}
                     Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),

@@ -2,16 +2,14 @@
 //! Pure.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::super::download::{File, Listed, Part};
 use super::super::server::file_name;
 use super::super::{Ask, Files, Found, lxd};
-use super::products::{Build, Document, Item, Product, Version, built_at, each};
+use super::products::{Build, Document, Item, Product, TEXT_BYTES_MAX, Version, built_at, each};
 use crate::image::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
-
-/// Most names of an image that are kept.
-const ALIASES_MAX: usize = 256;
 
 /// What is asked for.
 pub(super) struct Wanted {
@@ -67,7 +65,7 @@ pub fn this_machine() -> Option<Architecture> {
 
 /// By what the best images of all products are sorted, as LXD does: what was meant, the names of the system, the newest build,
 /// the best files. The last only makes it certain.
-type Among = ((u8, u8), [(bool, String); 3], Reverse<String>, Architecture, usize, [u8; 32]);
+type Among = ((u8, u8), [(bool, String); 3], Reverse<Arc<str>>, Architecture, usize, [u8; 32]);
 
 /// Why there is nothing to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,18 +101,21 @@ impl Choice {
     fn look_at(&mut self, product: &Product<'_>) -> serde_json::Result<()> {
         let named = self.wanted.names(product);
         let (Some(architecture), Some(versions)) = (product.architecture(), product.versions) else { return Ok(()) };
-        if !named && self.wanted.prefix.is_none() {
+        if !product.fits() || !named && self.wanted.prefix.is_none() {
             return Ok(());
         }
         let mut best: Option<((u8, u8), Offer)> = None;
         each(versions, |serial, version| {
-            if built_at(&serial).is_none() {
+            if serial.len() > TEXT_BYTES_MAX || built_at(&serial).is_none() {
                 return Ok(());
             }
             let version: Version = serde_json::from_str(version.get())?;
+            if !version.fits() {
+                return Ok(());
+            }
+            let (serial, label) = (Arc::<str>::from(serial), Arc::from(version.label.as_deref().unwrap_or_default()));
             for build in version.builds() {
-                let label = version.label.clone().unwrap_or_default();
-                let offer = Offer { serial: serial.clone(), label, architecture, build };
+                let offer = Offer { serial: Arc::clone(&serial), label: Arc::clone(&label), architecture, build };
                 self.match_fingerprint(product, &offer);
                 let distance = self.wanted.distance(offer.build.kind, architecture).filter(|_| named);
                 let Some(distance) = distance else { continue };
@@ -133,7 +134,7 @@ impl Choice {
     fn weigh(&mut self, distance: (u8, u8), product: &Product<'_>, offer: &Offer) {
         let Build { rank, fingerprint, .. } = offer.build;
         let order: Among =
-            (distance, product.order(), Reverse(offer.serial.clone()), offer.architecture, rank, fingerprint);
+            (distance, product.order(), Reverse(Arc::clone(&offer.serial)), offer.architecture, rank, fingerprint);
         if self.by_alias.as_ref().is_none_or(|(best, _)| order < *best) {
             self.by_alias = Some((order, offer.found(product, true)));
         }
@@ -162,8 +163,8 @@ impl Choice {
 
 /// An image of a product.
 struct Offer {
-    serial: String,
-    label: String,
+    serial: Arc<str>,
+    label: Arc<str>,
     architecture: Architecture,
     build: Build,
 }
@@ -176,7 +177,6 @@ impl Offer {
 
     fn found(&self, product: &Product<'_>, by_alias: bool) -> Found {
         let Build { meta, root, fingerprint, kind, .. } = &self.build;
-        let built_at = built_at(&self.serial);
         let (size, files) = match root {
             None => (meta.size(), vec![listed(Part::Whole, meta)]),
             Some(root) => (
@@ -184,7 +184,6 @@ impl Offer {
                 vec![listed(Part::Metadata, meta), listed(Part::Rootfs, root)],
             ),
         };
-        let aliases = product.aliases().take(ALIASES_MAX);
         Found {
             fingerprint: *fingerprint,
             by_alias,
@@ -192,12 +191,9 @@ impl Offer {
             architecture: self.architecture,
             filename: name_of(meta).to_owned(),
             properties: product.properties(&self.serial, &self.label, &self.build),
-            created_at: built_at,
+            created_at: built_at(&self.serial),
             expires_at: product.expires_at(),
-            uploaded_at: built_at,
             size,
-            public: true,
-            aliases: aliases.map(|alias| (alias.to_owned(), String::new())).collect(),
             files: Files::Listed(files),
         }
     }

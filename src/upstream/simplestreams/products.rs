@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use crate::image::digest::from_hex;
 use crate::image::{Architecture, ImageKind, Timestamp};
 
-/// Longest path of a file, in bytes.
-const PATH_BYTES_MAX: usize = 1024;
+/// Longest text that is kept, in bytes. What has a longer one is passed over.
+pub(super) const TEXT_BYTES_MAX: usize = 1024;
 
 /// Most demands of a product that are kept.
 const DEMANDS_MAX: usize = 128;
@@ -33,6 +33,7 @@ pub(super) struct Document<'a> {
 /// in there is not for us.
 #[derive(Deserialize)]
 pub(super) struct Product<'a> {
+    /// Of any length: compared, and not kept.
     pub(super) aliases: Option<String>,
     pub(super) arch: Option<String>,
     os: Option<String>,
@@ -155,7 +156,18 @@ pub(super) struct Build {
     pub(super) rank: usize,
 }
 
+/// Whether all of these texts are short enough to be kept.
+fn fit<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> bool {
+    texts.into_iter().flatten().all(|text| text.len() <= TEXT_BYTES_MAX)
+}
+
 impl Product<'_> {
+    /// Whether all of its texts are short enough to be kept.
+    pub(super) fn fits(&self) -> bool {
+        let Self { arch, os, release, release_title, version, variant, support_eol, .. } = self;
+        fit([arch, os, release, release_title, version, variant, support_eol])
+    }
+
     /// The processor it is for, if it is one that we know.
     pub(super) fn architecture(&self) -> Option<Architecture> {
         Architecture::parse(self.arch.as_deref()?)
@@ -211,7 +223,7 @@ impl Product<'_> {
             // What is no text is no demand that we could pass on.
             let _ = each(object, |name, value| {
                 let value: String = serde_json::from_str(value.get())?;
-                if demands.len() < DEMANDS_MAX {
+                if demands.len() < DEMANDS_MAX && name.len().max(value.len()) <= TEXT_BYTES_MAX {
                     demands.push((format!("requirements.{name}"), value));
                 }
                 Ok(())
@@ -222,6 +234,11 @@ impl Product<'_> {
 }
 
 impl Version {
+    /// Whether all of its texts are short enough to be kept.
+    pub(super) fn fits(&self) -> bool {
+        fit([&self.label]) && self.items.iter().all(Item::fits)
+    }
+
     /// The images that a build offers.
     pub(super) fn builds(&self) -> Vec<Build> {
         let of_type = |ftype: &str| self.items.iter().find(|item| item.ftype == ftype);
@@ -247,6 +264,15 @@ impl Version {
 }
 
 impl Item {
+    fn fits(&self) -> bool {
+        let Self { combined_sha256, combined_rootxz_sha256, combined_squashfs_sha256, combined_type, .. } = self;
+        let Self { sha256, combined_disk_kvm_sha256, combined_disk1_sha256, combined_uefi1_sha256, .. } = self;
+        // Its type is one of ours.
+        self.path.len() <= TEXT_BYTES_MAX
+            && fit([sha256, combined_sha256, combined_rootxz_sha256, combined_squashfs_sha256, combined_type])
+            && fit([combined_disk_kvm_sha256, combined_disk1_sha256, combined_uefi1_sha256])
+    }
+
     /// What this and the file of the other type hash to together.
     fn combined(&self, ftype: &str) -> Option<&str> {
         let given = |sum: &'_ Option<String>| sum.as_deref().is_some_and(|sum| !sum.is_empty());
@@ -271,7 +297,7 @@ impl Item {
 /// A path below the root of the server, if it is one.
 pub(super) fn path(text: &str) -> Option<&str> {
     let good = !text.is_empty()
-        && text.len() <= PATH_BYTES_MAX
+        && text.len() <= TEXT_BYTES_MAX
         && !text.contains(['?', '#', '\\'])
         && !text.chars().any(char::is_control);
     good.then_some(text)

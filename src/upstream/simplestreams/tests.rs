@@ -181,13 +181,34 @@ fn properties_are_those_that_lxd_gives() {
     ];
     let properties: Vec<_> = found.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(properties, expected);
-    assert_eq!((found.by_alias, found.public, found.filename.as_str()), (true, true, "incus.tar.xz"));
+    assert_eq!((found.by_alias, found.filename.as_str()), (true, "incus.tar.xz"));
     assert_eq!(found.size, Some((META.len() + SQUASHFS.len()) as u64));
-    let day = Some(Timestamp(1_706_918_400_000_000));
-    assert_eq!((found.created_at, found.uploaded_at), (day, day));
+    assert_eq!(found.created_at, Some(Timestamp(1_706_918_400_000_000)));
     assert_eq!(found.expires_at, Some(Timestamp(1_909_008_000_000_000)));
-    let names: Vec<_> = found.aliases.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["x", "y"]);
+}
+
+#[test]
+fn what_has_endless_texts_is_passed_over() {
+    let long = || Value::from("x".repeat(2000));
+    let good = || json!({"20240101": small(1)});
+    let day = format!("20250101{}", "x".repeat(2000));
+    let mut labelled = small(2);
+    labelled["label"] = long();
+    let mut item = small(3);
+    for item in item["items"].as_object_mut().unwrap().values_mut() {
+        item["combined_type"] = long();
+    }
+    let versions = json!({"20240101": small(1), day: small(4), "20250102": labelled, "20250103": item});
+    let of = |more: Value, versions: Value| json!({"a": product("x", "amd64", more, versions)});
+    assert_eq!(chosen(of(json!({}), versions), wanted("x")), Some(1), "builds");
+    for name in ["os", "release", "release_title", "version", "variant", "support_eol"] {
+        assert_eq!(chosen(of(json!({name: long()}), good()), wanted("x")), None, "{name}");
+    }
+    let many = vec!["y".repeat(100); 100].join(",") + ",x";
+    let products = json!({"a": product(&many, "amd64", json!({"requirements": {"a": long(), "b": "c"}}), good())});
+    let found = choose(&[json!({"products": products})], wanted("x")).unwrap();
+    let demands: Vec<_> = found.properties.keys().filter(|name| name.starts_with("requirements")).collect();
+    assert_eq!(demands, ["requirements.b"]);
 }
 
 #[test]

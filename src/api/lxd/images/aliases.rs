@@ -111,7 +111,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
         };
         let description = fields.description.as_deref().or(whole.then_some(""));
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
-        let expect = |alias: &Alias| -> Result<()> { matches(wanted.as_deref(), &alias_etag(alias)) };
+        let expect = move |alias: &Alias| -> Result<()> { matches(wanted.as_deref(), &alias_etag(alias)) };
         let image = lxd.registry.change_alias(&caller, &name, target, description, expect).await?;
         let context = json!({ "target": wire::fingerprint(&image) });
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-updated", &path_of(&name), &context);

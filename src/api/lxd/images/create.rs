@@ -15,6 +15,10 @@ use crate::http::headers::text;
 /// `POST /images`
 pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
+        // Before the body is read: whoever may not send one need not.
+        if upload::secret_of(&request).is_none() {
+            lxd.trusted(&request)?;
+        }
         let content_type = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
         let is =
             |wanted: &str| content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted));

@@ -134,7 +134,8 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
         })?;
         let fingerprint = fingerprint(&image);
         let about = About::new("Image download token").image(&fingerprint);
-        let operation = lxd.operations.token(&caller, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
+        let operation =
+            lxd.operations.token(&lxd.owner(&caller)?, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
         let requestor = lxd.requestor(&request, &caller);
         lxd.events.lifecycle(&requestor, "image-secret-created", &path_of(&image), &Value::Null);
         Ok(accepted(&operation))

@@ -1,14 +1,15 @@
 //! LXD's filters: `properties.os eq debian and not type eq container`. Clauses are joined from left to right; texts are
 //! compared as patterns that have to fit all of them, whatever the case.
 
-use regex::{Regex, RegexBuilder};
+use regex::{Error as RegexError, Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// Longest filter, in bytes, and largest compiled pattern of it: both far beyond what anybody types.
+/// Longest filter, in bytes, and what all its patterns may take together when they are compiled, and again while they are
+/// looked for: far beyond what anybody types.
 const BYTES_MAX: usize = 4096;
-const PATTERN_BYTES_MAX: usize = 1 << 18;
+const PATTERNS_BYTES_MAX: usize = 1 << 18;
 /// Most clauses.
 const CLAUSES_MAX: usize = 32;
 
@@ -50,19 +51,7 @@ impl Filter {
                 "ne" => false,
                 other => return Err(invalid(&format!("there is no operator {other:?}"))),
             };
-            clauses.push(Clause {
-                and,
-                negated,
-                field: field.clone(),
-                equal,
-                value: value.clone(),
-                // What is no pattern is a text all the same.
-                pattern: RegexBuilder::new(&format!("^(?:{value})$"))
-                    .case_insensitive(true)
-                    .size_limit(PATTERN_BYTES_MAX)
-                    .build()
-                    .ok(),
-            });
+            clauses.push(Clause { and, negated, field: field.clone(), equal, value: value.clone(), pattern: None });
             if clauses.len() > CLAUSES_MAX {
                 return Err(invalid("it has too many clauses"));
             }
@@ -79,7 +68,12 @@ impl Filter {
                 }
             };
         }
-        if clauses.is_empty() { Err(invalid("it is empty")) } else { Ok(Self(clauses)) }
+        // Each has its share: what one of them really takes nobody tells.
+        let share = PATTERNS_BYTES_MAX.checked_div(clauses.len()).ok_or_else(|| invalid("it is empty"))?;
+        for clause in &mut clauses {
+            clause.pattern = pattern(&clause.value, share)?;
+        }
+        Ok(Self(clauses))
     }
 
     /// Whether an object passes.
@@ -106,6 +100,16 @@ impl Clause {
             None => self.value.is_empty(),
         };
         (same == self.equal) != self.negated
+    }
+}
+
+/// A value as a pattern for whole texts, in so many bytes. What is none is a text all the same.
+fn pattern(value: &str, bytes_max: usize) -> Result<Option<Regex>> {
+    let mut pattern = RegexBuilder::new(&format!("^(?:{value})$"));
+    match pattern.case_insensitive(true).size_limit(bytes_max).dfa_size_limit(bytes_max).build() {
+        Ok(pattern) => Ok(Some(pattern)),
+        Err(RegexError::CompiledTooBig(_)) => Err(invalid("its patterns are too large")),
+        Err(_) => Ok(None),
     }
 }
 
@@ -183,6 +187,18 @@ mod tests {
         ] {
             assert_eq!(passes(filter), expected, "{filter}");
         }
+    }
+
+    #[test]
+    fn patterns_share_what_they_may_take() {
+        let joined = |clause: &str, count: usize| vec![clause; count].join(" and ");
+        for usual in ["properties.os eq debian.*", "properties.release eq (trixie|13)", "architecture ne [a-z0-9_]+x"] {
+            assert!(passes(&joined(usual, CLAUSES_MAX)), "{usual}");
+        }
+        let large = "properties.os eq [a-z]{1,500}";
+        assert!(passes(large));
+        assert!(Filter::parse(&joined(large, 4)).is_err());
+        assert!(Filter::parse("properties.os eq .{1000}{1000}").is_err());
     }
 
     #[test]

@@ -55,10 +55,10 @@ async fn named(request: &HttpRequest, lxd: &Lxd, caller: &Caller) -> Result<Imag
 /// as whom it is read.
 async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     if let Some(secret) = parameter(request, "secret")?.filter(|secret| !secret.is_empty())
-        && let Some((owner, fingerprint)) = lxd.operations.opens(&secret, &part(request, "fingerprint")?)
+        && let Some((owner, whole)) = lxd.operations.opens(&secret, &part(request, "fingerprint")?)
         && let Some(owner) = lxd.renewed(&owner)?
         // Of several with the same bytes it is the one that whoever made the secret would get.
-        && let Ok(image) = lxd.registry.by_fingerprint(&owner, &fingerprint).await
+        && let Ok(image) = lxd.registry.by_fingerprint(&owner, &whole).await
     {
         return Ok((image, owner));
     }
@@ -111,7 +111,7 @@ impl List {
     /// A page, as the JSON of its entries with commas between them, and where the next one begins.
     async fn page(&self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let query = Query { filter: Registry::bundles(), sort, limit: PAGE, after };
+        let query = Query { filter: Registry::listed_bundles(), sort, limit: PAGE, after };
         let page = self.registry.list(&self.caller, Shown::default(), query).await?;
         let mut text = Vec::new();
         for image in &page.images {

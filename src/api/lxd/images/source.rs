@@ -15,12 +15,14 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
-use crate::image::digest::hex;
-use crate::image::{Image, ImageKind, Protocol};
-use crate::registry::{Ask, Caller, Copied, Wishes, files_of, fingerprint_of};
+use crate::image::{Image, ImageId, ImageKind, Protocol};
+use crate::registry::{Ask, Caller, Copied, Wishes, files_of};
 
 /// Whoever was asked to send an image has so long to begin.
 const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Most of what is kept of a request until then, as JSON in bytes.
+const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A request for a new image.
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +59,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
     match source.mode.as_deref().unwrap_or_default() {
         "" | "pull" => {}
         // Of what kind it is nobody says here: it is whatever is sent.
-        "push" => return awaited(lxd, caller, &asked.new, &source),
+        "push" => return awaited(lxd, caller, &asked.new, &wishes, &source),
         other => return Err(Error::invalid(format!("Invalid mode {other:?}: pull and push are known"))),
     }
     match source.r#type.as_str() {
@@ -160,13 +162,19 @@ fn said_of(image: &Image) -> Value {
 }
 
 /// An image that somebody else sends: he gets a secret for it.
-fn awaited(lxd: &Lxd, caller: &Caller, new: &New, source: &Source) -> Result<HttpResponse> {
-    let expected = source.fingerprint.clone().unwrap_or_default();
-    let known = fingerprint_of(&expected).map(|bytes| hex(&bytes));
-    let expected = known.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
-    let purpose = Purpose::Upload(json!({ "fingerprint": expected, "new": new }));
+fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &Wishes, source: &Source) -> Result<HttpResponse> {
+    // `lxc` says the alias of a public image here. Then whoever sends it says what it is called.
+    let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
+    let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
+    // What no image may have is refused now, and not kept until somebody has sent one.
+    wishes.patch.apply(&mut Image::blank(ImageId::random(), lxd.registry.now()))?;
+    let asked = json!({ "fingerprint": expected, "new": new });
+    if asked.to_string().len() > KEPT_BYTES_MAX {
+        return Err(Error::invalid(format!("What is said of an image to come has at most {KEPT_BYTES_MAX} bytes.")));
+    }
+    let purpose = Purpose::Upload(asked);
     let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
-    Ok(accepted(&lxd.operations.token(caller, about, purpose, PUSH_LIFETIME)?))
+    Ok(accepted(&lxd.operations.token(&lxd.owner(caller)?, about, purpose, PUSH_LIFETIME)?))
 }
 
 /// `POST /images/FINGERPRINT/refresh`

@@ -23,7 +23,7 @@ use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::ImageKind;
 use crate::image::digest::hex;
-use crate::registry::{Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
+use crate::registry::{Arriving, Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
 
 /// Who sends an image, and what it is to be.
 struct Sender {
@@ -33,11 +33,16 @@ struct Sender {
     secret: Option<Secret>,
 }
 
+/// What allows somebody who is not trusted to send an image.
+pub(super) fn secret_of(request: &HttpRequest) -> Option<&str> {
+    let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
+    given.filter(|given| !given.is_empty())
+}
+
 /// Whoever is trusted, or brings the secret of somebody who is and who has said what the image is to be.
 fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let wishes = of_headers(request.headers())?;
-    let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
-    let Some(given) = given.filter(|given| !given.is_empty()) else {
+    let Some(given) = secret_of(request) else {
         return Ok(Sender { who: lxd.trusted(request)?, wishes, secret: None });
     };
     let ticket = lxd.operations.take(given, |purpose| matches!(purpose, Purpose::Upload(_)));
@@ -59,13 +64,15 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Claim { size, ..Claim::default() };
+    let arriving = Arriving { slot: lxd.registry.slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
-    let taken = lxd.registry.take_in(&sender.who, None, claim, &mut bytes, |error| error, |_| {}).await;
+    let taken = lxd.registry.take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
         // The operation says it, after the body as always.
-        while let Some(chunk) = bytes.next().await {
-            chunk?;
-        }
+        let mut rest = Rest(lxd.registry.image_bytes_max());
+        while let Some(chunk) = bytes.next().await.transpose()?
+            && rest.has_room_for(&chunk)
+        {}
     }
     finish(request, lxd, sender, taken)
 }
@@ -95,6 +102,8 @@ async fn next_part(lxd: &Lxd, form: &mut Multipart) -> Result<Option<Field>> {
 }
 
 async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Result<Upload> {
+    // Before anything is held in memory.
+    let slot = lxd.registry.slot()?;
     let mut first =
         next_part(lxd, form).await?.filter(|part| part.name() == Some("metadata")).ok_or_else(invalid_form)?;
     let mut pace = Pace::new(lxd.patience, Instant::now());
@@ -115,9 +124,12 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     };
     let filename = root.content_disposition().and_then(|disposition| disposition.get_filename());
     let filename = filename.filter(|name| !name.is_empty()).map(|name| Some(name.to_owned()));
-    sender.wishes.patch.filename = sender.wishes.patch.filename.take().or(filename);
-    let described = Some((Bytes::from(metadata), kind));
-    let upload = lxd.registry.take_in(&sender.who, described, Claim::default(), &mut root, broken, |_| {}).await?;
+    let said = sender.wishes.patch.filename.take();
+    // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
+    sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
+    let metadata = Some((Bytes::from(metadata), kind));
+    let arriving = Arriving { slot, metadata, claim: Claim::default() };
+    let upload = lxd.registry.take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
         Ok(None) => Ok(upload),
@@ -132,11 +144,27 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     }
 }
 
+/// How many more bytes are read of what is no image: no more than an image may have.
+struct Rest(u64);
+
+impl Rest {
+    fn has_room_for(&mut self, chunk: &Bytes) -> bool {
+        let left = self.0.checked_sub(chunk.len() as u64);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 /// Reads what is left of a form that is no image: a client may not listen before it has sent everything.
 async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
     let mut pace = Pace::new(lxd.patience, Instant::now());
+    let mut rest = Rest(lxd.registry.image_bytes_max());
     while let Some(mut part) = next_part(lxd, form).await? {
-        while pace.next(&mut part, broken).await?.is_some() {}
+        while let Some(chunk) = pace.next(&mut part, broken).await? {
+            if !rest.has_room_for(&chunk) {
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }
@@ -166,4 +194,16 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
         Ok(Value::Null)
     })?;
     Ok(accepted(&operation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_read_as_far_as_an_image_may_go() {
+        let mut rest = Rest(10);
+        let read = [4, 6, 0, 1].map(|length| rest.has_room_for(&Bytes::from(vec![0; length])));
+        assert_eq!(read, [true, true, true, false]);
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn image(image: &Image, access: Access) -> Value {
         "auto_update": image.auto_update,
         "properties": properties,
         "public": image.visibility == Visibility::Public,
-        "expires_at": moment(image.expires_at, NO_END),
+        "expires_at": moment(end_of(image), NO_END),
         "profiles": ["default"],
         "aliases": aliases,
         "architecture": image.architecture.map_or("", kernel_name),
@@ -65,6 +65,11 @@ pub(super) fn image(image: &Image, access: Access) -> Value {
         fields.insert("update_source".into(), source);
     }
     value
+}
+
+/// What LXD shows as the end of an image: when it goes, or else until when its makers stand by it, which ends nothing here.
+pub(super) fn end_of(image: &Image) -> Option<Timestamp> {
+    image.expires_at.or(image.supported_until)
 }
 
 /// Where a copy came from. LXD does not tell when it last looked there and what came of it.
@@ -90,7 +95,7 @@ fn file_name(image: &Image) -> String {
         return name.clone();
     }
     match (image.offer.is_some_and(|offer| offer.made), &image.name) {
-        (true, Some(name)) => format!("{}.qcow2", name.replace(['/', '\\'], "_")),
+        (true, Some(name)) => format!("{}.qcow2", name.trim_start_matches('.').replace(['/', '\\'], "_")),
         _ => String::new(),
     }
 }

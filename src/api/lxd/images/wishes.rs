@@ -126,7 +126,7 @@ fn is_true(text: &str) -> bool {
 /// There is one profile.
 fn check_profiles(profiles: Option<&[String]>) -> Result<()> {
     match profiles.unwrap_or_default().iter().find(|name| *name != DEFAULT) {
-        Some(_) => Err(Error::invalid("Profile not found")),
+        Some(name) => Err(Error::invalid(format!("Profile '{}' doesn't exist", name.escape_debug()))),
         None => Ok(()),
     }
 }
@@ -144,6 +144,11 @@ fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
         0 => Some(None),
         _ => Some(Some(Timestamp(at.as_microsecond()))),
     })
+}
+
+/// What is to become of a property. Clients unset one by making it empty.
+fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
+    (name.clone(), Some(value.clone()).filter(|value| !value.is_empty()))
 }
 
 /// A change of an image.
@@ -165,6 +170,7 @@ impl Change {
     pub(super) fn patch(&self, image: &Image, whole: bool) -> Result<ImagePatch> {
         check_profiles(self.profiles.as_deref())?;
         let public = self.public.or(whole.then_some(false));
+        let end = self.expires_at.as_deref().map(moment).transpose()?.flatten();
         Ok(ImagePatch {
             visibility: match public {
                 Some(true) => Some(Visibility::Public),
@@ -173,9 +179,10 @@ impl Change {
                 _ => None,
             },
             auto_update: self.auto_update.or(whole.then_some(false)),
-            properties: set(self.properties.as_ref()),
+            properties: self.properties.iter().flatten().map(changed).collect(),
             purge: whole,
-            expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
+            // Clients send back what they were shown, which need not have been the end of anything.
+            expires_at: end.filter(|end| *end != super::wire::end_of(image)),
             ..ImagePatch::default()
         })
     }

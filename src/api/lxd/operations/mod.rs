@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use self::record::{About, Class, Operation, Status};
 pub use self::task::Progress;
 use self::token::Token;
-pub use self::token::{Purpose, Ticket};
+pub use self::token::{Owner, Purpose, Ticket};
 use super::events::{Events, Topic};
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
@@ -32,11 +32,14 @@ use crate::registry::{Caller, Clock};
 /// What has ended can be read for so long: some clients ask first and wait then.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Operations of one caller that have not ended.
-const OPEN_MAX: usize = 256;
+/// Tasks of one caller, and of all, that have not ended.
+const TASKS_MAX: usize = 256;
+const ALL_TASKS_MAX: usize = 2048;
 
-/// Operations of all callers that have not ended.
-const ALL_OPEN_MAX: usize = 2048;
+/// Secrets of one caller, and of all, that wait for their use. Counted apart: they lie around for an hour, and keep nobody
+/// from doing something.
+const TOKENS_MAX: usize = 64;
+const ALL_TOKENS_MAX: usize = 1024;
 
 /// Operations of one caller that have ended and can still be read; the oldest makes room.
 const ENDED_MAX: usize = 1024;
@@ -140,7 +143,7 @@ impl Operations {
         let entry = Arc::new(Entry { owner: owner.clone(), state: Mutex::new(state), done: watch::Sender::new(false) });
         {
             let mut entries = self.entries();
-            make_room(&mut entries, owner)?;
+            make_room(&mut entries, owner, class)?;
             entries.insert(id, Arc::clone(&entry));
         }
         self.tell(&entry, &mut entry.state());
@@ -273,18 +276,24 @@ impl Operations {
 /// Forgets the oldest of what has ended, where there is too much of it.
 ///
 /// # Errors
-/// `Busy` when too much has not ended.
-fn make_room(entries: &mut BTreeMap<Uuid, Arc<Entry>>, owner: &Caller) -> Result<()> {
+/// `Busy` when too much of this class has not ended.
+fn make_room(entries: &mut BTreeMap<Uuid, Arc<Entry>>, owner: &Caller, class: Class) -> Result<()> {
     let (mut open, mut own_open, mut ended) = (0, 0, Vec::new());
     for (id, entry) in &*entries {
         let own = entry.owner.account() == owner.account();
-        match entry.state().ended {
+        let state = entry.state();
+        match state.ended {
             Some(at) => ended.push((at, *id, own)),
-            None => (open, own_open) = (open + 1, own_open + usize::from(own)),
+            None if state.shown.class == class => (open, own_open) = (open + 1, own_open + usize::from(own)),
+            None => {}
         }
     }
-    if open >= ALL_OPEN_MAX || own_open >= OPEN_MAX {
-        return Err(Error::new(Kind::Busy, "too many operations go on"));
+    let (max, all_max, text) = match class {
+        Class::Task => (TASKS_MAX, ALL_TASKS_MAX, "too many operations go on"),
+        Class::Token => (TOKENS_MAX, ALL_TOKENS_MAX, "too many secrets wait for their use; take some back"),
+    };
+    if own_open >= max || open >= all_max {
+        return Err(Error::new(Kind::Busy, text));
     }
     ended.sort_unstable();
     let own: Vec<Uuid> = ended.iter().filter(|(_, _, own)| *own).map(|(_, id, _)| *id).collect();

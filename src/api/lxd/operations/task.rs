@@ -114,9 +114,4 @@ impl Progress {
     pub fn image(&self, fingerprint: &str) {
         self.operations.change(&self.entry, |state| state.shown.images = vec![fingerprint.to_owned()]);
     }
-
-    /// Whether somebody wants it to stop: for work that does not wait, and so can't be dropped.
-    pub fn is_cancelled(&self) -> bool {
-        self.entry.state().shown.status == Status::Cancelling
-    }
 }

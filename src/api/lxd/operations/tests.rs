@@ -15,6 +15,10 @@ fn user(name: &str) -> Caller {
     Caller::User(name.into())
 }
 
+fn owner(name: &str) -> Owner {
+    Owner { caller: user(name), account: Some(Uuid::from_u128(7)) }
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A task that ends when it is told how.
@@ -182,7 +186,7 @@ async fn waiting_ends_with_the_operation_or_with_patience() {
 async fn the_end_waits_for_tasks_and_not_for_tokens() {
     let operations = operations();
     let (task, go) = held(&operations, &user("me"), About::new("x"));
-    let token = operations.token(&user("me"), About::new("t"), Purpose::Image("a".into()), HOUR).unwrap();
+    let token = operations.token(&owner("me"), About::new("t"), Purpose::Image("a".into()), HOUR).unwrap();
     let (task, token) = (operations.any(&task.id.to_string()).unwrap(), operations.any(&token.id.to_string()).unwrap());
     let order = RefCell::new(Vec::new());
     let note = |what| order.borrow_mut().push(what);
@@ -242,7 +246,7 @@ async fn a_secret_opens_one_image_for_a_moment() {
     let operations = operations();
     let of = |image: &str| {
         let about = About::new("Generating image secret").image(image);
-        operations.token(&user("me"), about, Purpose::Image(image.into()), HOUR).unwrap()
+        operations.token(&owner("me"), about, Purpose::Image(image.into()), HOUR).unwrap()
     };
     let begun = of("aa");
     let secret = begun.secret().unwrap().to_owned();
@@ -253,8 +257,9 @@ async fn a_secret_opens_one_image_for_a_moment() {
     }
     assert_eq!(operations.opens("nonsense", "aa"), None);
     assert_eq!(operations.take(&secret, |purpose| matches!(purpose, Purpose::Upload(_))), None);
-    for beginning in ["aa", "a", "aa"] {
-        assert_eq!(operations.opens(&secret, beginning), Some((user("me"), "aa".into())));
+    assert_eq!(operations.opens(&secret, "aab"), None);
+    for _ in 0..3 {
+        assert_eq!(operations.opens(&secret, "aa"), Some((owner("me"), "aa".to_owned())));
     }
     let entry = operations.any(&begun.id.to_string()).unwrap();
     operations.settle(Instant::now() + Duration::from_secs(4));
@@ -263,7 +268,7 @@ async fn a_secret_opens_one_image_for_a_moment() {
     assert_eq!((entry.show().status, operations.opens(&secret, "aa")), (Status::Success, None));
 
     let cancelled = of("aa");
-    assert!(operations.opens(cancelled.secret().unwrap(), "aa").is_some());
+    assert_eq!(operations.opens(cancelled.secret().unwrap(), "a").unwrap().1, "aa", "the beginning will do");
     let entry = operations.any(&cancelled.id.to_string()).unwrap();
     operations.cancel(&entry).unwrap();
     assert_eq!(operations.opens(cancelled.secret().unwrap(), "aa"), None, "at once");
@@ -279,15 +284,16 @@ async fn a_secret_opens_one_image_for_a_moment() {
 async fn a_token_is_taken_once() {
     let operations = operations();
     let asked = Purpose::Upload(json!({ "aliases": ["a"] }));
-    let begun = operations.token(&user("me"), About::new("x"), asked.clone(), HOUR).unwrap();
+    let begun = operations.token(&owner("me"), About::new("x"), asked.clone(), HOUR).unwrap();
     let secret = begun.secret().unwrap();
     let upload = |purpose: &Purpose| matches!(purpose, Purpose::Upload(_));
     let ticket = operations.take(secret, upload);
-    assert_eq!(ticket, Some(Ticket { owner: user("me"), purpose: asked }));
+    assert_eq!(ticket, Some(Ticket { owner: owner("me"), purpose: asked }));
     assert_eq!(operations.take(secret, upload), None);
     assert_eq!(ended(&operations, begun.id).await.status, Status::Success);
 
-    let short = operations.token(&user("me"), About::new("x"), Purpose::Upload(Value::Null), Duration::from_millis(30));
+    let short =
+        operations.token(&owner("me"), About::new("x"), Purpose::Upload(Value::Null), Duration::from_millis(30));
     let entry = operations.any(&short.unwrap().id.to_string()).unwrap();
     assert_eq!(operations.wait(&entry, None).await.unwrap().status, Status::Cancelled, "its time ends a wait for it");
 }
@@ -295,17 +301,21 @@ async fn a_token_is_taken_once() {
 #[actix_web::test]
 async fn there_are_so_many_operations_and_no_more() {
     let operations = operations();
-    let token = |owner: &Caller| operations.token(owner, About::new("x"), Purpose::Upload(Value::Null), HOUR);
-    let all: Vec<Operation> = (0..OPEN_MAX).map(|_| token(&user("me")).unwrap()).collect();
-    assert_eq!(token(&user("me")).unwrap_err().kind(), Kind::Busy);
-    let others = token(&user("you")).unwrap();
+    let token = |owner: &Owner| operations.token(owner, About::new("x"), Purpose::Upload(Value::Null), HOUR);
+    let all: Vec<Operation> = (0..TOKENS_MAX).map(|_| token(&owner("me")).unwrap()).collect();
+    assert_eq!(token(&owner("me")).unwrap_err().kind(), Kind::Busy);
+    let others = token(&owner("you")).unwrap();
+    let held: Vec<_> = (0..TASKS_MAX).map(|_| held(&operations, &user("me"), About::new("x")).1).collect();
+    let busy = operations.run(&user("me"), About::new("x"), |_| async { Ok(Value::Null) }).unwrap_err();
+    assert_eq!(busy.kind(), Kind::Busy, "secrets and tasks are counted apart");
+    held.iter().for_each(|go| go.notify_one());
     let entry = operations.any(&all[0].id.to_string()).unwrap();
     operations.cancel(&entry).unwrap();
-    token(&user("me")).unwrap();
+    token(&owner("me")).unwrap();
 
     // What has ended is forgotten before its time, the oldest first, and one's own before anybody else's.
     for round in 0..ENDED_MAX + 10 {
-        let made = token(&user("you")).unwrap();
+        let made = token(&owner("you")).unwrap();
         operations.cancel(&operations.any(&made.id.to_string()).unwrap()).unwrap();
         assert!(operations.list(&user("you")).len() <= ENDED_MAX + 1, "{round}");
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{About, Class, Operation, Operations, Status};
 use crate::account::{Print, Secret};
@@ -12,6 +13,15 @@ use crate::registry::Caller;
 
 /// A secret for an image opens it for so long from its first use: clients read the image's record, and then its bytes.
 const OPEN_FOR: Duration = Duration::from_secs(5);
+
+/// Who leaves something to be done later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// As whom it came.
+    pub caller: Caller,
+    /// The id of its account: one that is made anew under the same access key is another.
+    pub account: Option<Uuid>,
+}
 
 /// What a secret is good for.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +38,8 @@ pub enum Purpose {
 #[derive(Debug)]
 pub(super) struct Token {
     secret: Print,
+    /// The owner's account.
+    account: Option<Uuid>,
     purpose: Purpose,
     /// When it is worth nothing any more.
     pub(super) until: Instant,
@@ -45,7 +57,7 @@ impl Token {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ticket {
     /// Who left it, and in whose name it is done.
-    pub owner: Caller,
+    pub owner: Owner,
     /// What it is good for.
     pub purpose: Purpose,
 }
@@ -56,22 +68,24 @@ impl Operations {
     ///
     /// # Errors
     /// `Busy` when there are too many, `Internal` when the system has no random numbers.
-    pub fn token(&self, owner: &Caller, about: About, purpose: Purpose, lifetime: Duration) -> Result<Operation> {
+    pub fn token(&self, owner: &Owner, about: About, purpose: Purpose, lifetime: Duration) -> Result<Operation> {
         let secret = Secret::random()?;
-        let token =
-            Token { secret: Print::of(secret.reveal()), purpose, until: Instant::now() + lifetime, used: false };
+        let until = Instant::now() + lifetime;
+        let print = Print::of(secret.reveal());
+        let token = Token { secret: print, account: owner.account, purpose, until, used: false };
         let about = about.metadata("secret", secret.reveal()).cancellable();
-        let entry = self.insert(owner, Class::Token, about, Some(token))?;
+        let entry = self.insert(&owner.caller, Class::Token, about, Some(token))?;
         self.change(&entry, |state| state.shown.status = Status::Running);
         Ok(entry.show())
     }
 
-    /// In whose name a secret opens an image whose fingerprint begins so, and its whole fingerprint; if it does. Its first use
-    /// leaves it a few seconds.
-    pub fn opens(&self, secret: &str, prefix: &str) -> Option<(Caller, String)> {
+    /// The image that a secret opens, if its fingerprint begins with `prefix`: in whose name, and the whole fingerprint. Its
+    /// first use leaves the secret a few seconds.
+    pub fn opens(&self, secret: &str, prefix: &str) -> Option<(Owner, String)> {
         let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Image(image) if image.starts_with(prefix));
         let Ticket { owner, purpose } = self.use_up(secret, is_it, OPEN_FOR)?;
-        if let Purpose::Image(fingerprint) = purpose { Some((owner, fingerprint)) } else { None }
+        let Purpose::Image(fingerprint) = purpose else { return None };
+        Some((owner, fingerprint))
     }
 
     /// What a secret lets one do that is good for something of this kind, once: it is gone then.
@@ -93,7 +107,8 @@ impl Operations {
             if token.secret == secret && kind(&token.purpose) && now < token.until {
                 token.used = true;
                 token.until = token.until.min(now + rest);
-                return Some(Ticket { owner: entry.owner.clone(), purpose: token.purpose.clone() });
+                let owner = Owner { caller: entry.owner.clone(), account: token.account };
+                return Some(Ticket { owner, purpose: token.purpose.clone() });
             }
         }
         None

@@ -8,8 +8,8 @@ use lzma_rust2::{LzmaReader, XzReader};
 use super::damaged;
 use crate::image::bundle::BundleError;
 use crate::image::bundle::meter::{Meter, Taken};
+use crate::image::bundle::streams::Frames;
 use crate::image::bundle::unpack::XZ_MEMORY;
-use crate::image::bundle::zstd::Frames;
 
 /// Tables are stored in blocks of so many bytes.
 const METADATA: usize = 8 << 10;

@@ -1,30 +1,86 @@
-//! The frames of a zstd file, one after the other. The library reads one.
+//! Files that consist of several compressed ones, which programs that use all cores write. Here are the two packings whose
+//! libraries read one, or any number of them at any price.
 
 use std::io::{self, BufRead, Read};
 
+use bzip2::bufread::BzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::unpack::ZSTD_WINDOW;
 
-/// What all frames of a file have in them.
+/// Counts streams, which are not all allowed to be small: each costs its decoder some work, and one of bzip2 4 MB of memory
+/// that have to be cleared.
+#[derive(Default)]
+struct Count {
+    streams: u64,
+    bytes: u64,
+}
+
+impl Count {
+    const FREE: u64 = 1000;
+    const LEAST_BYTES: u64 = 4 << 10;
+
+    fn stream(&mut self) -> io::Result<()> {
+        self.streams += 1;
+        if self.streams <= Self::FREE + self.bytes / Self::LEAST_BYTES {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "its streams are too small"))
+    }
+}
+
+/// What all streams of a bzip2 file have in them.
+pub(super) struct Streams<R> {
+    /// None at the end of the file.
+    decoder: Option<BzDecoder<R>>,
+    count: Count,
+}
+
+impl<R: BufRead> Streams<R> {
+    pub(super) fn new(file: R) -> Self {
+        Self { decoder: Some(BzDecoder::new(file)), count: Count::default() }
+    }
+}
+
+impl<R: BufRead> Read for Streams<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = self.decoder.as_mut().filter(|_| !into.is_empty()) {
+            let got = decoder.read(into)?;
+            if got > 0 {
+                self.count.bytes += got as u64;
+                return Ok(got);
+            }
+            let Some(mut file) = self.decoder.take().map(BzDecoder::into_inner) else { break };
+            if !file.fill_buf()?.is_empty() {
+                self.count.stream()?;
+                self.decoder = Some(BzDecoder::new(file));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// What all frames of a zstd file have in them.
 pub(super) struct Frames<R> {
     file: R,
     decoder: FrameDecoder,
     /// Whether the decoder has a frame.
     within: bool,
+    count: Count,
 }
 
 impl<R: BufRead> Frames<R> {
     pub(super) fn new(file: R) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(ZSTD_WINDOW);
-        Self { file, decoder, within: false }
+        Self { file, decoder, within: false, count: Count::default() }
     }
 
     /// Goes to the next frame that has data; false at the end of the file.
     fn next(&mut self) -> io::Result<bool> {
         while !self.file.fill_buf()?.is_empty() {
+            self.count.stream()?;
             match self.decoder.reset(&mut self.file) {
                 Ok(()) => return Ok(true),
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
@@ -67,7 +123,7 @@ impl<R: BufRead> Read for Frames<R> {
                 self.within = true;
             }
             if self.decoder.can_collect() > 0 {
-                return self.decoder.read(into);
+                return self.decoder.read(into).inspect(|got| self.count.bytes += *got as u64);
             }
             if self.decoder.is_finished() {
                 self.verify()?;

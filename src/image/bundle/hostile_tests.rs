@@ -1,0 +1,316 @@
+//! Images that somebody made with care, to be read in another way than they look or not to end.
+
+use proptest::prelude::*;
+
+use super::fake::{
+    Endless, PACKINGS, YAML, archive, container, header, manifest, member, pack, read, record, refusal, rootfs, with,
+};
+use super::tests::{MADE, made};
+use super::*;
+
+fn refused(members: &[Vec<u8>]) -> String {
+    refusal(&archive(members))
+}
+
+#[test]
+fn there_is_one_manifest_and_it_is_a_plain_file() {
+    assert_eq!(refused(&[manifest(), manifest(), rootfs()]), "The image has metadata.yaml twice");
+    let spelt = member("././/metadata.yaml", b'0', YAML.as_bytes());
+    assert_eq!(refused(&[manifest(), spelt, rootfs()]), "The image has metadata.yaml twice");
+    for kind in *b"123456SMVDZ" {
+        let odd = member("metadata.yaml", kind, b"");
+        let words = if kind == b'S' { "The tarball is damaged" } else { "metadata.yaml is not a plain file" };
+        let found = refused(&[odd.clone(), manifest(), rootfs()]);
+        assert!(found == words || kind == b'S', "{} {found}", char::from(kind));
+        assert!(read(&archive(&[manifest(), odd, rootfs()])).is_err(), "{}", char::from(kind));
+    }
+    assert_eq!(refused(&[member("metadata.yaml/", b'0', b"")]), "metadata.yaml is not a plain file");
+    let sparse = [record("GNU.sparse.major", "1"), record("GNU.sparse.name", "metadata.yaml")].concat();
+    let sparse = [member("x", b'x', &sparse), member("GNUSparseFile.1/metadata.yaml", b'0', YAML.as_bytes())].concat();
+    assert_eq!(refused(&[sparse]), "metadata.yaml is not a plain file");
+}
+
+#[test]
+fn there_is_one_root_and_it_is_no_link() {
+    let disk = member("rootfs.img", b'0', b"QFI\xfb");
+    assert_eq!(refused(&[disk.clone(), disk.clone(), manifest()]), "The image has two roots");
+    assert_eq!(refused(&[disk.clone(), rootfs(), manifest()]), "The image has two roots");
+    assert_eq!(refused(&[member("rootfs/a", b'0', b""), disk, manifest()]), "The image has two roots");
+    for kind in *b"1234067" {
+        assert_eq!(refused(&[member("rootfs", kind, b""), manifest()]), "rootfs is not a directory");
+    }
+    for kind in *b"123456" {
+        assert_eq!(refused(&[member("rootfs.img", kind, b""), manifest()]), "rootfs.img is not a plain file");
+    }
+    assert!(read(&archive(&[rootfs(), rootfs(), member("rootfs/bin", b'2', b""), manifest()])).is_ok());
+}
+
+#[test]
+fn names_stay_inside() {
+    for (name, words) in [
+        ("/metadata.yaml", "The image has a file with an absolute name"),
+        ("/rootfs/x", "The image has a file with an absolute name"),
+        ("../metadata.yaml", "The image has a file with .. in its name"),
+        ("rootfs/../x", "The image has a file with .. in its name"),
+        ("templates/x/..", "The image has a file with .. in its name"),
+    ] {
+        assert_eq!(refused(&[member(name, b'0', YAML.as_bytes()), manifest(), rootfs()]), words);
+        let long = [member("././@LongLink", b'L', format!("{name}\0").as_bytes()), manifest()];
+        assert_eq!(refused(&long), words);
+        assert_eq!(refused(&[member("x", b'x', &record("path", name)), manifest()]), words);
+    }
+    let zero = member("x", b'x', &record("path", "a\0/../b"));
+    assert_eq!(refused(&[zero, manifest()]), "The image has a file with a zero byte in its name");
+    assert!(read(&archive(&[member("templates/..x", b'0', b""), manifest()])).is_ok());
+}
+
+/// A name can come from four places, and whoever reads on has to take the same.
+#[test]
+fn extensions_say_what_a_member_is_called() {
+    let long = format!("{}/metadata.yaml", "./".repeat(200));
+    let named = |extension: Vec<u8>| archive(&[extension, member("other", b'0', YAML.as_bytes()), rootfs()]);
+    assert!(read(&named(member("@", b'L', long.as_bytes()))).is_ok());
+    assert!(read(&named(member("@", b'x', &record("path", &long)))).is_ok());
+    let attribute = [record("SCHILY.xattr.user.x", "a\nb=c\0\n"), record("path", "metadata.yaml")].concat();
+    assert!(read(&named(member("@", b'x', &attribute))).is_ok());
+    assert!(read(&named(member("@", b'K', &[b'k'; 300]))).is_err());
+    let comment = member("pax_global_header", b'g', &record("comment", "0123456789"));
+    assert!(read(&archive(&[comment, manifest(), rootfs()])).is_ok());
+    for (name, value) in [("path", "metadata.yaml"), ("size", "0"), ("GNU.sparse.name", "x")] {
+        let global = member("pax_global_header", b'g', &record(name, value));
+        let words = "The tarball has one name or size for all of its members";
+        assert_eq!(refused(&[global, manifest(), rootfs()]), words);
+    }
+    let (one, other) = (member("@", b'L', b"metadata.yaml"), member("@", b'x', &record("path", "x")));
+    for pair in [[one.clone(), other.clone()], [other.clone(), one.clone()], [one.clone(), one], [other.clone(), other]]
+    {
+        assert_eq!(refusal(&named(pair.concat())), "A file in the tarball has two names");
+    }
+    // A size counts for the member, and not for an extension on the way.
+    let sized = [member("@", b'x', &record("size", &YAML.len().to_string())), member("@", b'K', b"k")].concat();
+    let mut content = YAML.as_bytes().to_vec();
+    content.resize(512, 0);
+    let sized = [sized, header(b"metadata.yaml", b'0', 99_999), content].concat();
+    assert!(read(&archive(&[sized, rootfs()])).is_ok());
+}
+
+#[test]
+fn extensions_that_make_no_sense() {
+    for bytes in [
+        b"".as_slice(),
+        b"x",
+        b"3 =",
+        b"0 a=b\n",
+        b"5 a=b\n",
+        b"7 a=b\n",
+        b"99 a=b\n",
+        b"-6 a=b\n",
+        b"+6 a=b\n",
+        b"6 abc\n",
+        b"18446744073709551616 a=b\n",
+        b"6 a=b ",
+        b"8 size=\n",
+        b"10 size=x\n",
+        b"11 size=-1\n",
+        b"29 size=9223372036854775808\n",
+        b"30 size=99999999999999999999\n",
+    ] {
+        let found = read(&archive(&[member("@", b'x', bytes), manifest(), rootfs()]));
+        assert_eq!(found.is_ok(), bytes.is_empty(), "{:?} {found:?}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn sizes_out_of_this_world() {
+    let gz = |bytes: &[u8]| pack(Packing::Gzip, bytes);
+    for size in [1 << 33, 1 << 40, i64::MAX as u64] {
+        for name in ["rootfs/sparse", "rootfs.img"] {
+            let file = [header(name.as_bytes(), b'0', size), vec![0; 10_240]].concat();
+            assert_eq!((refusal(&file), refusal(&gz(&file))), ("unexpected EOF".into(), "unexpected EOF".into()));
+        }
+        let sparse = with(&header(b"rootfs.img", b'S', 512), 483, &[0x80]);
+        let sparse = [with(&sparse, 487, &size.to_be_bytes()), vec![0; 512]].concat();
+        assert_eq!(read(&archive(&[sparse, manifest()])).unwrap().root, Some(Root::VirtualMachine));
+        let large = archive(&[header(b"metadata.yaml", b'0', size)]);
+        assert_eq!(refusal(&large), "The image has a metadata.yaml of more than 1 MiB");
+        for kind in *b"LKxg" {
+            let large = archive(&[header(b"@", kind, size)]);
+            assert_eq!(refusal(&large), "The image has a name or an attribute that is too long");
+        }
+    }
+    let file = header(b"x", b'0', 0);
+    for size in [
+        *b"\x80\0\0\0\x80\0\0\0\0\0\0\0",
+        [255; 12],
+        *b"\x80\0\0\x01\0\0\0\0\0\0\0\0",
+        *b"99999999999\0",
+        *b"-1\0\0\0\0\0\0\0\0\0\0",
+    ] {
+        let odd = with(&file, 124, &size);
+        assert_eq!(refused(&[odd, manifest()]), "The tarball is damaged", "{size:?}");
+    }
+    // Of links and directories some programs write a size, and no bytes.
+    let link = header(b"rootfs/link", b'1', 1 << 20);
+    assert!(read(&archive(&[link, manifest()])).is_ok());
+    let mut wrong = manifest();
+    wrong[0] ^= 1;
+    assert_eq!(refused(&[rootfs(), wrong]), "The tarball is damaged");
+}
+
+#[test]
+fn a_manifest_of_a_mebibyte_and_no_more() {
+    let long = |length: usize| {
+        let mut yaml = YAML.as_bytes().to_vec();
+        yaml.resize(length, b'\n');
+        read(&archive(&[member("metadata.yaml", b'0', &yaml)]))
+    };
+    assert!(long(1 << 20).is_ok());
+    assert!(matches!(long((1 << 20) + 1), Err(BundleError::TooMuch(_))));
+}
+
+/// One byte over and over, in every packing.
+#[test]
+fn bombs() {
+    let start = header(b"rootfs.img", b'0', 1 << 40);
+    let zeros = vec![0; 1 << 20];
+    for packing in PACKINGS.into_iter().filter(|packing| *packing != Packing::Tar) {
+        let bomb = if packing == Packing::Lzma {
+            pack(packing, &[start.clone(), vec![0; 40 << 20]].concat())
+        } else {
+            [pack(packing, &start), pack(packing, &zeros).repeat(40)].concat()
+        };
+        assert!(bomb.len() < 100_000, "{packing:?} {}", bomb.len());
+        assert_eq!(refusal(&bomb), "The image unpacks to far more than it is", "{packing:?}");
+    }
+}
+
+/// A frame can ask for as much memory as it likes, for nothing.
+#[test]
+fn windows_are_bounded() {
+    let words = "The image takes more memory to unpack than it may";
+    let mut lzma = pack(Packing::Lzma, &container());
+    lzma[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(refusal(&[b"\x5d\0\0".as_slice(), &lzma[3..]].concat()), words);
+    let mut zstd = pack(Packing::Zstd, &container());
+    // No size of its content, but a window of 64 MiB.
+    zstd.splice(4.., [0, 16 << 3, 1, 0, 0]);
+    assert_eq!(refusal(&zstd), words);
+    zstd[5] = 15 << 3;
+    assert_eq!(refusal(&zstd), "Metadata tarball is missing metadata.yaml");
+    let options = lzma_rust2::XzOptions::with_preset(1);
+    let mut options = options;
+    options.lzma_options.dict_size = 96 << 20;
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    std::io::Write::write_all(&mut xz, &container()).unwrap();
+    assert_eq!(refusal(&xz.finish().unwrap()), words);
+}
+
+/// Streams with nothing in them, or next to nothing, of which a file can have millions.
+#[test]
+fn empty_streams_without_end() {
+    let start = header(b"rootfs.img", b'0', 1 << 40);
+    for packing in [Packing::Gzip, Packing::Bzip2, Packing::Xz, Packing::Zstd] {
+        for content in [b"".as_slice(), b"x"] {
+            let stream = pack(packing, content);
+            let file = [pack(packing, &start), stream.repeat((3 << 19) / stream.len())].concat();
+            let small = matches!(packing, Packing::Bzip2 | Packing::Zstd);
+            let words = if small { "The archive is damaged" } else { "The image has next to nothing in it" };
+            assert_eq!(refusal(&file), words, "{packing:?} {content:?}");
+        }
+    }
+    let note = b"\x50\x2a\x4d\x18\0\0\0\0".repeat(2000);
+    assert_eq!(refusal(&[pack(Packing::Zstd, &start), note].concat()), "The archive is damaged");
+}
+
+#[test]
+fn members_without_end() {
+    for piece in
+        [header(b"rootfs/x", b'0', 0), header(b"@", b'K', 0), [header(b"@", b'K', 600), vec![0; 1024]].concat()]
+    {
+        let meter = Meter::new(&|| true);
+        let stream = Stream::open(Packing::Tar, Endless { piece, at: 0 }, u64::MAX, &meter).unwrap();
+        let mut members = Members::new(stream, 10_000);
+        let found = std::iter::from_fn(|| members.next().transpose()).find_map(Result::err);
+        assert_eq!(found.unwrap().to_string(), "The image has too many files before its metadata.yaml");
+    }
+    // A map of holes that goes on and on.
+    let start = with(&header(b"rootfs/x", b'S', 0), 482, &[1]);
+    let more = [&start[..], &vec![1; 512 * 1000]].concat();
+    assert_eq!(refusal(&more), "unexpected EOF");
+}
+
+#[test]
+fn squashed_images_are_asked_the_same() {
+    for ((name, image), words) in [
+        (made!("manifest-link.squashfs"), "metadata.yaml is not a plain file"),
+        (made!("root-link.squashfs"), "rootfs is not a directory"),
+        (made!("two-roots.squashfs"), "The image has two roots"),
+        (made!("long.squashfs"), "The image has a metadata.yaml of more than 1 MiB"),
+        (made!("lz4.squashfs"), "Unsupported compression"),
+    ] {
+        assert_eq!(refusal(image), words, "{name}");
+    }
+    // Names out of order could be there twice.
+    let (_, image) = made!("stored.squashfs");
+    let at = image.windows(6).rposition(|name| name == b"rootfs").unwrap();
+    let unordered = [&image[..at], b"aaaaaa", &image[at + 6..]].concat();
+    assert_eq!(refusal(&unordered), "The squashfs is damaged");
+}
+
+#[test]
+fn files_that_end_anywhere() {
+    // Where all is known early the rest is not missed.
+    for packing in PACKINGS {
+        let image = pack(packing, &container());
+        for length in 0..image.len() {
+            let _ = read(&image[..length]);
+        }
+    }
+    for (name, image) in MADE {
+        let step = if name.ends_with(".squashfs") { 11 } else { 61 };
+        for length in (0..image.len()).step_by(step) {
+            let _ = read(&image[..length]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_bytes(which in 0..8_usize, mut bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+        let magics: [&[u8]; 8] = [b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x5d\0\0", b"\x28\xb5\x2f\xfd", b"hsqs", b"QFI\xfb", b""];
+        let end = magics[which].len().min(bytes.len());
+        bytes[..end].copy_from_slice(&magics[which][..end]);
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn any_header(at in 0..512_usize, change in prop::collection::vec(any::<u8>(), 1..30), which in 0..3_usize) {
+        let at = at.min(512 - change.len());
+        let image = archive(&[manifest(), member("@", b'x', &record("path", "rootfs/x")), member("x", b'0', b"")]);
+        let (before, rest) = image.split_at([0, 1024, 2048][which]);
+        let _ = read(&[before, &with(rest, at, &change)].concat());
+    }
+
+    #[test]
+    fn any_damage(which in 0..MADE.len(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut image = MADE[which].1.to_vec();
+        for (at, byte) in changes {
+            let at = at.index(image.len());
+            image[at] = byte;
+        }
+        let _ = read(&image);
+    }
+
+    /// In the packings where a checksum would find it first.
+    #[test]
+    fn any_damage_inside(packing in 0..PACKINGS.len(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut image = container();
+        for (at, byte) in changes {
+            let at = at.index(image.len());
+            image[at] = byte;
+        }
+        let _ = read(&pack(PACKINGS[packing], &image));
+    }
+}
