@@ -188,6 +188,10 @@ fn each_owner_has_copies_of_its_own() {
         assert_eq!((aliases(&own), &own["auto_update"]), (vec![name], &json!(true)));
         assert_eq!(client.read(&format!("/1.0/images/aliases/{name}"))["target"], new);
     }
+    // By one name there is one, for everybody.
+    for client in [&alice, &bob] {
+        assert_eq!(client.read("/1.0/images"), json!([format!("/1.0/images/{new}")]));
+    }
     // Each may end its own, and the other's stays.
     assert_eq!(bob.ended(&bob.delete(&format!("/1.0/images/{new}")))["status_code"], 200);
     assert_eq!(aliases(&alice.read(&format!("/1.0/images/{new}"))), ["hers"]);
