@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::bundles::{container, machine};
 use crate::harness::{Server, eventually};
 use crate::lxd_sources::{PUBLIC, asking, image, pull, remote};
+use crate::secure::{Client, Lab};
 
 /// An image for this alias on the other server, in the place of the one before.
 fn publish(from: &Server, bytes: &[u8]) -> String {
@@ -162,4 +163,37 @@ fn those_that_are_to_be_kept_up_to_date_are() {
     eventually("the old one goes", || server.get(&format!("/1.0/images/{old}")).status == 404);
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(aliases(&image(&server, &other)), ["simplestreams"], "nobody wants this one to be");
+}
+
+/// What one has published keeps nobody from having it too, or from following it.
+#[test]
+fn each_owner_has_copies_of_its_own() {
+    let from = Server::start();
+    let lab = Lab::configured("[fetch]\nallow = [\"127.0.0.1/32\"]\n");
+    let (alice, bob) = (lab.trusted(&lab.alice), lab.trusted(&lab.bob));
+    let follow = |client: &Client, name: &str| {
+        let source = json!({ "type": "image", "server": format!("http://{}", from.address()), "alias": "os/x" });
+        let body = json!({ "source": source, "public": true, "auto_update": true, "aliases": [{ "name": name }] });
+        let ended = client.ended(&client.send("POST", "/1.0/images", &body));
+        assert_eq!(ended["status_code"], 200, "{ended}");
+    };
+    let old = publish(&from, &container("old"));
+    follow(&alice, "hers");
+    let new = publish(&from, &container("new"));
+    follow(&bob, "his");
+    let refreshed = alice.ended(&alice.send("POST", &format!("/1.0/images/{old}/refresh"), &Value::Null));
+    assert_eq!((&refreshed["status_code"], &refreshed["metadata"]["refreshed"]), (&json!(200), &json!(true)));
+    for (client, name) in [(&alice, "hers"), (&bob, "his")] {
+        let own = client.read(&format!("/1.0/images/{new}"));
+        assert_eq!((aliases(&own), &own["auto_update"]), (vec![name], &json!(true)));
+        assert_eq!(client.read(&format!("/1.0/images/aliases/{name}"))["target"], new);
+    }
+    // By one name there is one, for everybody.
+    for client in [&alice, &bob] {
+        assert_eq!(client.read("/1.0/images"), json!([format!("/1.0/images/{new}")]));
+    }
+    // Each may end its own, and the other's stays.
+    assert_eq!(bob.ended(&bob.delete(&format!("/1.0/images/{new}")))["status_code"], 200);
+    assert_eq!(aliases(&alice.read(&format!("/1.0/images/{new}"))), ["hers"]);
+    assert_eq!(alice.get(&format!("/1.0/images/{new}/export")).body, container("new"));
 }

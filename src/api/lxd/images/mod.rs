@@ -74,12 +74,13 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
             Some(text) => Some(Filter::parse(&text)?),
             None => None,
         };
-        let list = List { registry: Arc::clone(&lxd.registry), caller, whole: recursive(&request)?, filter };
+        let mut list =
+            List { registry: Arc::clone(&lxd.registry), caller, whole: recursive(&request)?, filter, held: None };
         // The first page before the head, so that what is wrong can still be said.
         let first = list.page(None).await?;
         let head = Bytes::from_static(br#"{"type":"sync","status":"Success","status_code":200,"metadata":["#);
         let pages = stream::unfold(Some((list, first, false)), |state| async move {
-            let (list, (text, next), begun) = state?;
+            let (mut list, (text, next), begun) = state?;
             let goes_on = begun || !text.is_empty();
             let text = if begun { with_comma(text) } else { text };
             let Some(next) = next else { return Some((Ok(text), None)) };
@@ -105,30 +106,53 @@ struct List {
     caller: Caller,
     whole: bool,
     filter: Option<Filter>,
+    /// The last image that was read, until another comes that is called otherwise.
+    held: Option<Image>,
 }
 
 impl List {
     /// A page, as the JSON of its entries with commas between them, and where the next one begins.
-    async fn page(&self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
+    async fn page(&mut self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
         let query = Query { filter: Registry::listed_bundles(), sort, limit: PAGE, after };
         let page = self.registry.list(&self.caller, Shown::default(), query).await?;
         let mut text = Vec::new();
-        for image in &page.images {
-            let value = match self.whole || self.filter.is_some() {
-                true => wire::image(image, self.registry.access(image.id)),
-                false => Value::Null,
-            };
-            if self.filter.as_ref().is_some_and(|filter| !filter.passes(&value)) {
-                continue;
+        for image in page.images {
+            match self.held.take() {
+                Some(held) if held.fingerprint() == image.fingerprint() => self.held = Some(self.rather(held, image)),
+                held => {
+                    self.held = Some(image);
+                    held.map_or(Ok(()), |held| self.write(&held, &mut text))?;
+                }
             }
-            if !text.is_empty() {
-                text.push(b',');
-            }
-            let shown = if self.whole { value } else { path_of(image).into() };
-            serde_json::to_writer(&mut text, &shown).map_err(Error::internal)?;
+        }
+        if page.next.is_none() {
+            self.held.take().map_or(Ok(()), |last| self.write(&last, &mut text))?;
         }
         Ok((text.into(), page.next))
+    }
+
+    /// Of two with the same bytes the one that their name stands for: the caller's own, or the older.
+    fn rather(&self, one: Image, other: Image) -> Image {
+        let own = |image: &Image| image.owner.as_deref() == self.caller.account();
+        let key = |image: &Image| (!own(image), image.created_at);
+        if key(&one) <= key(&other) { one } else { other }
+    }
+
+    /// Adds an entry, if it is one that is asked for.
+    fn write(&self, image: &Image, text: &mut Vec<u8>) -> Result<()> {
+        let value = match self.whole || self.filter.is_some() {
+            true => wire::image(image, self.registry.access(image.id)),
+            false => Value::Null,
+        };
+        if self.filter.as_ref().is_some_and(|filter| !filter.passes(&value)) {
+            return Ok(());
+        }
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        let shown = if self.whole { value } else { path_of(image).into() };
+        serde_json::to_writer(text, &shown).map_err(Error::internal)
     }
 }
 
