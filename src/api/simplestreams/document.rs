@@ -42,8 +42,12 @@ struct Product {
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     support_eol: Option<String>,
+    /// What whoever runs it has to provide, for Incus.
     #[serde(skip_serializing_if = "Map::is_empty")]
     requirements: Map<String, Value>,
+    /// The same for LXD.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    lxd_requirements: Map<String, Value>,
     versions: BTreeMap<String, Version>,
 }
 
@@ -118,6 +122,7 @@ fn product(image: &Image) -> Option<(String, Product)> {
     let requirements = image.properties.iter().filter_map(|(name, value)| {
         Some((name.strip_prefix("requirements.")?.to_owned(), Value::String(value.clone())))
     });
+    let requirements: Map<_, _> = requirements.collect();
     let items = items(image, &fingerprint)?;
     // Names have colons between their parts; what is in a part must not look like one.
     let part = |text: &str| text.to_lowercase().replace([':', ' '], "-");
@@ -134,7 +139,8 @@ fn product(image: &Image) -> Option<(String, Product)> {
         variant,
         version: property("version"),
         support_eol: image.supported_until.or(image.expires_at).and_then(|at| moment("%Y-%m-%d", at)),
-        requirements: requirements.collect(),
+        lxd_requirements: requirements.clone(),
+        requirements,
         versions: [(moment("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
     };
     Some((name, product))
