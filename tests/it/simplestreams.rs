@@ -140,7 +140,7 @@ fn a_product_says_what_its_image_says() {
     let expected = json!({
         "aliases": "debian/13,debian/trixie", "arch": "amd64", "os": "Debian GNU", "release": "trixie",
         "release_title": "13", "variant": "cloud:x", "version": "13", "support_eol": "2040-01-02",
-        "requirements": { "secureboot": "false" },
+        "requirements": { "secureboot": "false" }, "lxd_requirements": { "secureboot": "false" },
     });
     assert_eq!(said, expected);
     let path = format!("streams/v1/files/{fingerprint}/combined.tar");
