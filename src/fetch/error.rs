@@ -4,6 +4,12 @@ use reqwest::Url;
 
 use crate::error::{Error, Kind};
 
+/// One text for every reason of a refusal.
+const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that this server may reach.";
+
+/// Longest name of a host that is passed on: none is longer.
+const HOST_BYTES_MAX: usize = 255;
+
 /// Why nothing came back.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -17,7 +23,10 @@ pub enum FetchError {
     /// The range is empty, or the other server says that it lies beyond the end.
     #[error("the range lies outside what is under the URL")]
     BadRange,
-    /// The other server took too long, to connect or between two pieces.
+    /// No connection to the other server came about, in time or at all.
+    #[error("the other server can't be reached: {0}")]
+    Unreached(String),
+    /// The other server took too long, to answer or between two pieces.
     #[error("the other server is too slow: {0}")]
     TimedOut(String),
     /// The other server can't show a certificate that is trusted, or not the one that was given for it.
@@ -43,8 +52,9 @@ impl FetchError {
         }
         let text = format!("{}: {}", redacted(url), chain(&error));
         match &error {
-            error if error.is_timeout() => Self::TimedOut(text),
             error if is_about_certificate(error) => Self::Certificate(text),
+            error if error.is_connect() => Self::Unreached(text),
+            error if error.is_timeout() => Self::TimedOut(text),
             _ => Self::Upstream(text),
         }
     }
@@ -57,20 +67,36 @@ impl FetchError {
         }
     }
 
-    /// The error for whoever named the server, by this name.
+    /// The error for whoever named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
+    /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
-        self.blame(&format!("The server {host}"))
+        let unable = format!("Unable to connect to: {host}");
+        match self {
+            Self::Refused => Error::invalid(format!("{unable}: {UNKNOWN_OR_BARRED}")).because(self),
+            Self::Unreached(_) => Error::new(Kind::Upstream, unable).because(self),
+            other => other.blame(&format!("The server {host}")),
+        }
+    }
+
+    /// The same for whoever gave a URL on it, which may be none.
+    pub fn of_url(self, url: &str) -> Error {
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let host = url.as_ref().and_then(Url::host_str).filter(|host| host.len() <= HOST_BYTES_MAX);
+        match (host, url.as_ref().and_then(Url::port)) {
+            (Some(host), Some(port)) => self.of_server(&format!("{host}:{port}")),
+            (Some(host), None) => self.of_server(host),
+            (None, _) => self.into(),
+        }
     }
 
     fn blame(self, server: &str) -> Error {
         let does = match &self {
             Self::Refused => {
-                let text =
-                    "This URL is not fetched: its host is not known, or it is not one that this server may reach.";
-                return Error::invalid(text).because(self);
+                return Error::invalid(format!("This URL is not fetched: {UNKNOWN_OR_BARRED}")).because(self);
             }
             Self::NotFound => return Error::new(Kind::NotFound, "There is nothing under this URL.").because(self),
             Self::BadRange => return Error::new(Kind::BadRange, "The range lies outside the image.").because(self),
+            Self::Unreached(_) => "can't be reached",
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",
             Self::Certificate(_) => "has not the certificate that it must have to be trusted",
@@ -150,9 +176,29 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_what_the_url_did_and_nothing_else() {
+        let may = "its host is not known, or it is not one that this server may reach.";
+        for (url, said) in [
+            ("https://u:p@Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: "),
+            ("http://2130706433/", "Unable to connect to: 127.0.0.1: "),
+            ("https://[::1]:443/", "Unable to connect to: [::1]: "),
+            ("file://host/etc/passwd", "This URL is not fetched: "),
+            ("x", "This URL is not fetched: "),
+            (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: "),
+        ] {
+            let error = FetchError::Refused.of_url(url);
+            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{may}")), "{url}");
+        }
+    }
+
+    #[test]
     fn a_server_is_blamed_by_its_name_and_not_for_what_is_ours() {
         let error = FetchError::TimedOut("s3cret".into()).of_server("lab:8443");
         assert_eq!((error.kind(), error.message()), (Kind::Upstream, "The server lab:8443 takes too long to answer."));
+        let down = FetchError::Unreached("10.0.0.1".into());
+        let same = FetchError::Unreached("10.0.0.1".into()).of_server("lab:8443");
+        assert_eq!((same.kind(), same.message()), (Kind::Upstream, "Unable to connect to: lab:8443"));
+        assert_eq!(Error::from(down).message(), "The server of this URL can't be reached.");
         let ours = FetchError::Payload(Error::new(Kind::NotFound, "gone")).of_server("lab:8443");
         assert_eq!((ours.kind(), ours.message()), (Kind::NotFound, "gone"));
     }

@@ -52,7 +52,12 @@ impl Asked {
 
 /// A certificate for a fake, in PEM, and what a server needs to show it.
 pub(crate) fn certificate() -> (String, Arc<rustls::ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(vec!["fake".to_owned()]).unwrap();
+    certificate_for("fake")
+}
+
+/// The same for a fake of this name.
+pub(crate) fn certificate_for(name: &str) -> (String, Arc<rustls::ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -152,20 +157,20 @@ fn serve(
     asked.body = body(&mut socket, &asked)?;
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
     match answer(&asked) {
-        Say::Bytes(bytes) => socket.write_all(&bytes)?,
+        Say::Bytes(bytes) => socket.write_all(&closing(bytes))?,
         Say::Hold(bytes) => {
-            socket.write_all(&bytes)?;
+            socket.write_all(&closing(bytes))?;
             socket.flush()?;
             std::io::copy(&mut socket, &mut std::io::sink())?;
         }
         Say::Endless(head, piece) => {
-            socket.write_all(&head)?;
+            socket.write_all(&closing(head))?;
             loop {
                 socket.write_all(&piece)?;
             }
         }
         Say::Dripping(head, piece) => {
-            socket.write_all(&head)?;
+            socket.write_all(&closing(head))?;
             loop {
                 std::thread::sleep(std::time::Duration::from_millis(50));
                 socket.write_all(&piece)?;
@@ -174,6 +179,17 @@ fn serve(
         }
     }
     socket.finish()
+}
+
+/// An answer that says that the connection ends with it, as it does: a client that may keep connections would send its
+/// next request into the one that is about to be closed.
+fn closing(mut answer: Vec<u8>) -> Vec<u8> {
+    const CLOSE: &[u8] = b"Connection: close\r\n";
+    let status_line = answer.windows(2).position(|two| two == b"\r\n").map(|at| at + 2);
+    if let Some(end) = status_line.filter(|_| answer.starts_with(b"HTTP/1.1 ")) {
+        answer.splice(end..end, CLOSE.iter().copied());
+    }
+    answer
 }
 
 /// Says good-bye as the other side expects it.

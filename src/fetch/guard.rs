@@ -4,7 +4,7 @@
 //! connected to; there is no second look-up in between that could answer something else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,6 +21,29 @@ pub(super) enum Reach {
     Public,
     /// Only those that the operator listed: the URL names an unusual port.
     Listed,
+    /// Any: the URL names the very server that the operator configured (see [`Guard::granting`]).
+    Own,
+}
+
+/// A server that the operator configured, and may well stand next to this one.
+#[derive(Debug)]
+struct Own {
+    https: bool,
+    host: String,
+    port: u16,
+    /// What its name was found to mean. What it points at may lie there too, on other ports.
+    addresses: RwLock<Vec<IpAddr>>,
+}
+
+impl Own {
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).contains(&ip)
+    }
+
+    fn found_at(&self, addresses: &[SocketAddr]) {
+        let found = addresses.iter().map(|address| address.ip().to_canonical()).collect();
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = found;
+    }
 }
 
 /// The operator's rules about addresses and ports.
@@ -29,11 +52,36 @@ pub(super) struct Guard {
     allow: Arc<[IpNet]>,
     ports: Arc<[u16]>,
     resolve_timeout: Duration,
+    own: Option<Arc<Own>>,
 }
 
 impl Guard {
     pub(super) fn new(allow: Vec<IpNet>, ports: Vec<u16>, resolve_timeout: Duration) -> Self {
-        Self { allow: allow.into(), ports: ports.into(), resolve_timeout }
+        Self { allow: allow.into(), ports: ports.into(), resolve_timeout, own: None }
+    }
+
+    /// The same rules, except that the host and port of `url` may have any address.
+    pub(super) fn granting(&self, url: &str) -> Result<Self, FetchError> {
+        let url = Url::parse(url).map_err(|_| FetchError::Refused)?;
+        let plain = url.username().is_empty() && url.password().is_none();
+        let named = url.host_str().zip(url.port_or_known_default());
+        match (named, url.scheme()) {
+            (Some((host, port)), scheme @ ("http" | "https")) if plain => {
+                let addresses = RwLock::new(literal(host).map(|ip| ip.to_canonical()).into_iter().collect());
+                let own = Own { https: scheme == "https", host: host.to_owned(), port, addresses };
+                Ok(Self { own: Some(Arc::new(own)), ..self.clone() })
+            }
+            _ => Err(FetchError::Refused),
+        }
+    }
+
+    /// Whether this is the server that was granted.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        self.own.as_ref().is_some_and(|own| {
+            url.host_str() == Some(&own.host)
+                && url.port_or_known_default() == Some(own.port)
+                && (url.scheme() == "https") == own.https
+        })
     }
 
     /// Parses and judges what a caller gave us.
@@ -62,19 +110,26 @@ impl Guard {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it holds user information");
         }
+        if self.is_own(url) {
+            return Ok(Reach::Own);
+        }
+        if url.scheme() == "http" && self.own.as_ref().is_some_and(|own| own.https) {
+            return Err("it is not https, although the configured server is");
+        }
         let port = url.port_or_known_default().ok_or("it has no port")?;
         let reach = if self.ports.contains(&port) { Reach::Public } else { Reach::Listed };
-        // The brackets around an IPv6 address are not part of it.
-        let host = url.host_str().ok_or("it has no host")?.trim_start_matches('[').trim_end_matches(']');
-        match host.parse::<IpAddr>() {
-            Ok(ip) if !self.may_reach(ip, reach) => Err("its address, with this port, is not allowed"),
+        match literal(url.host_str().ok_or("it has no host")?) {
+            Some(ip) if !self.may_reach(ip, reach) => Err("its address, with this port, is not allowed"),
             _ => Ok(reach),
         }
     }
 
     fn may_reach(&self, ip: IpAddr, reach: Reach) -> bool {
         let ip = ip.to_canonical();
-        self.allow.iter().any(|net| net.contains(&ip)) || (reach == Reach::Public && is_public(ip))
+        reach == Reach::Own
+            || self.allow.iter().any(|net| net.contains(&ip))
+            || self.own.as_ref().is_some_and(|own| own.is_at(ip))
+            || (reach == Reach::Public && is_public(ip))
     }
 
     /// The addresses of a host, if every single one may be reached. With port 0: the URL's own is put in later.
@@ -89,10 +144,20 @@ impl Guard {
             return Err(Refusal(format!("{host} has no address")));
         }
         match addresses.iter().find(|address| !self.may_reach(address.ip(), reach)) {
-            None => Ok(addresses),
+            None => {
+                if let (Reach::Own, Some(own)) = (reach, &self.own) {
+                    own.found_at(&addresses);
+                }
+                Ok(addresses)
+            }
             Some(address) => Err(Refusal(format!("{host} is {}, which with this port is not allowed", address.ip()))),
         }
     }
+}
+
+/// The address that a host is written as, if it is no name. The brackets around an IPv6 address are not part of it.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// Resolves names for a client, under one reach. All that such a client connects to has passed it.
@@ -185,6 +250,30 @@ mod tests {
         for url in ["http://10.0.0.1/", "http://[::1]/", "http://[fc00::1]/", "http://8.8.8.8:22/"] {
             assert_eq!(reach(&guard, url), None, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_granted_has_any_address_and_takes_no_others_with_it() {
+        let granted = guard(&[]).granting("http://127.0.0.1:9870/x").unwrap();
+        assert_eq!(reach(&granted, "http://127.0.0.1:9870/y"), Some(Reach::Own));
+        // Its own address on another port, as a server of two parts has it.
+        assert_eq!(reach(&granted, "http://127.0.0.1:9864/"), Some(Reach::Listed));
+        for url in ["http://127.0.0.2:9870/", "http://10.0.0.1/", "http://169.254.169.254/", "http://u@127.0.0.1:9870/"]
+        {
+            assert_eq!(reach(&granted, url), None, "{url}");
+        }
+        assert_eq!(reach(&granted, "http://8.8.8.8/"), Some(Reach::Public));
+        for url in ["", "x", "ftp://127.0.0.1/", "http://u:p@127.0.0.1/"] {
+            assert!(guard(&[]).granting(url).is_err(), "{url}");
+        }
+        let granted = guard(&[]).granting("https://store.example/").unwrap();
+        assert_eq!(reach(&granted, "https://STORE.example:443/y"), Some(Reach::Own));
+        assert_eq!(reach(&granted, "http://8.8.8.8/"), None, "not in the clear");
+        // Where it lies is known when its name was looked up.
+        let granted = guard(&[]).granting("http://localhost:1/").unwrap();
+        assert!(granted.resolve("localhost", Reach::Listed).await.is_err());
+        granted.resolve("localhost", Reach::Own).await.unwrap();
+        assert!(granted.resolve("localhost", Reach::Listed).await.is_ok());
     }
 
     #[tokio::test]

@@ -4,13 +4,17 @@
 //! metadata service of its cloud. Nothing else in the program that fetches a given URL opens a connection; here each
 //! URL, each address of its host and each redirect is judged before anything is sent. Knows nothing of images,
 //! callers or protocols and holds no credentials; all it says beyond a URL is of a closed set ([`Header`]), and what is given
-//! away ([`Payload`]) goes to the server that was named or nowhere.
+//! away ([`Payload`]) goes to the server that was named or nowhere. A server that the operator configured is another matter
+//! ([`Fetcher::granting`]): it may have any address, and is asked what its protocol wants ([`Call`]); where it points at is
+//! judged like any URL.
 //!
 //! How many bytes are wanted at the most, and how slow is too slow over all, is for the caller to say, who counts and
 //! times the stream like that of any upload.
 
 mod address;
 mod answer;
+mod call;
+mod client;
 mod document;
 mod error;
 #[cfg(test)]
@@ -33,18 +37,20 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use ipnet::IpNet;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE};
-use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 pub use self::address::is_public;
 pub use self::answer::Told;
+pub use self::call::{Answer, Call};
 pub use self::document::Document;
 pub use self::error::FetchError;
 use self::error::redacted;
-use self::guard::{Guard, Reach, Resolver};
+use self::guard::{Guard, Reach};
 pub use self::pin::Pin;
 pub use self::request::{Header, Request};
 pub use self::send::Payload;
 use self::watch::Watch;
+use crate::error::Error;
 
 /// Redirects that are followed: mirrors of distributions need two or three.
 const REDIRECTS_MAX: usize = 5;
@@ -120,17 +126,36 @@ pub struct Fetcher(Arc<Inner>);
 struct Inner {
     guard: Guard,
     rules: FetchRules,
+    /// Who vouches for servers, instead of whom the system trusts.
+    roots: Option<Vec<Certificate>>,
     /// One client for each reach, since a client knows only the name when it resolves. Made when first needed:
     /// reading the system's certificates takes a while, and many servers never fetch anything.
     public: OnceLock<Result<Client, String>>,
     listed: OnceLock<Result<Client, String>>,
+    own: OnceLock<Result<Client, String>>,
 }
 
 impl Fetcher {
     /// A fetcher under `rules`. Opens nothing yet.
     pub fn new(rules: FetchRules) -> Self {
         let guard = Guard::new(rules.allow.clone(), rules.ports.clone(), rules.resolve_timeout);
-        Self(Arc::new(Inner { guard, rules, public: OnceLock::new(), listed: OnceLock::new() }))
+        Self::under(guard, rules, None)
+    }
+
+    fn under(guard: Guard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
+        let (public, listed, own) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { guard, rules, roots, public, listed, own }))
+    }
+
+    /// A fetcher under the same rules for servers that only these certificates vouch for, not those of the system. A server's own
+    /// will do.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no PEM with certificates.
+    pub fn trusting(&self, pem: &[u8]) -> Result<Self, Error> {
+        let bad = || Error::invalid("there is no certificate in PEM in it");
+        let roots = Certificate::from_pem_bundle(pem).ok().filter(|roots| !roots.is_empty()).ok_or_else(bad)?;
+        Ok(Self::under(self.0.guard.clone(), self.0.rules.clone(), Some(roots)))
     }
 
     /// A URL as it is written down, if it may be fetched as far as can be told without asking anybody. What is given may have
@@ -298,45 +323,4 @@ impl Inner {
         let watch = Watch { body: response.bytes_stream().boxed(), left: length, idle_timeout, url: at };
         Ok(Body { status, length, etag, told, stream: watch.stream() })
     }
-
-    fn client(&self, reach: Reach) -> Result<&Client, FetchError> {
-        let client = match reach {
-            Reach::Public => &self.public,
-            Reach::Listed => &self.listed,
-        };
-        let client = client.get_or_init(|| self.build(reach).map_err(|error| error.to_string()));
-        client.as_ref().map_err(no_client)
-    }
-
-    /// A client for one server. It reads no certificates of the system and is quickly made.
-    fn pinned(&self, reach: Reach, pin: &Pin) -> Result<Client, FetchError> {
-        let config = pin.config().map_err(no_client)?;
-        self.builder(reach).tls_backend_preconfigured(config).build().map_err(no_client)
-    }
-
-    fn build(&self, reach: Reach) -> reqwest::Result<Client> {
-        // An error says that there is a provider already, which will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        self.builder(reach).build().or_else(|error| {
-            log::warn!("the system's certificates can't be read, so https URLs will not be fetched: {error}");
-            self.builder(reach).tls_certs_only([]).build()
-        })
-    }
-
-    fn builder(&self, reach: Reach) -> ClientBuilder {
-        Client::builder()
-            .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Resolver { guard: self.guard.clone(), reach })
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            // Every request makes a connection of its own, to addresses judged for it.
-            .pool_max_idle_per_host(0)
-            // No `read_timeout`: it also counts the time that our own reader takes between two pieces.
-            .connect_timeout(self.rules.connect_timeout)
-    }
-}
-
-fn no_client(error: impl fmt::Display) -> FetchError {
-    FetchError::Upstream(format!("the HTTP client can't be made: {error}"))
 }

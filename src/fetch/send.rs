@@ -1,17 +1,18 @@
 //! Giving another server bytes. To the one that was named, and to nobody whom it points at.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::error::redacted;
-use super::{Document, FetchError, Fetcher, Request, is_redirect, upstream};
+use super::{Document, FetchError, Fetcher, Inner, Request, is_redirect, upstream};
 use crate::error::Error;
 
 /// What is given.
@@ -40,23 +41,41 @@ impl Fetcher {
         let (url, reach) = self.0.guard.parse(&request.url)?;
         let idle = request.patience.unwrap_or(self.0.rules.idle_timeout);
         let Payload { content_type, length, stream } = payload;
-        let progress = Arc::new(Progress::default());
-        let body = watched(stream, length, Arc::clone(&progress));
         let mut outgoing = self.0.request(Method::POST, request, &url, reach)?;
         let content_type =
             HeaderValue::from_str(&content_type).map_err(|error| FetchError::Payload(Error::internal(error)))?;
-        outgoing = outgoing.header(CONTENT_TYPE, content_type).body(reqwest::Body::wrap_stream(body));
+        outgoing = outgoing.header(CONTENT_TYPE, content_type);
         if let Some(length) = length {
             outgoing = outgoing.header(CONTENT_LENGTH, length);
         }
+        let response = self.0.deliver(outgoing, &url, stream, length, idle).await?;
+        if is_redirect(response.status()) {
+            return Err(upstream(&url, "a redirect, which is not followed with what was to be given"));
+        }
+        let body = self.0.body(response, url, request)?;
+        Document::read(body, bytes_max, self.time_for(request)).await
+    }
+}
 
-        let mut sending = std::pin::pin!(outgoing.send());
+impl Inner {
+    /// Sends a request with a body, as long as the other side goes on taking it, and waits for the head of the answer.
+    pub(super) async fn deliver(
+        &self,
+        outgoing: RequestBuilder,
+        url: &Url,
+        stream: BoxStream<'static, crate::error::Result<Bytes>>,
+        length: Option<u64>,
+        idle: Duration,
+    ) -> Result<Response, FetchError> {
+        let progress = Arc::new(Progress::default());
+        let body = watched(stream, length, Arc::clone(&progress));
+        let mut sending = std::pin::pin!(outgoing.body(reqwest::Body::wrap_stream(body)).send());
         let answer = loop {
             tokio::select! {
                 answer = &mut sending => break answer,
                 // The first piece is taken when there is a connection.
-                moved = timeout(self.0.rules.connect_timeout + idle, progress.moved.notified()) => if moved.is_err() {
-                    let text = format!("{}: it took nothing for {idle:?}", redacted(&url));
+                moved = timeout(self.rules.connect_timeout + idle, progress.moved.notified()) => if moved.is_err() {
+                    let text = format!("{}: it took nothing for {idle:?}", redacted(url));
                     return Err(FetchError::TimedOut(text));
                 },
             }
@@ -64,12 +83,7 @@ impl Fetcher {
         if let Some(error) = progress.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(FetchError::Payload(error));
         }
-        let response = answer.map_err(|error| FetchError::from_client(error, &url))?;
-        if is_redirect(response.status()) {
-            return Err(upstream(&url, "a redirect, which is not followed with what was to be given"));
-        }
-        let body = self.0.body(response, url, request)?;
-        Document::read(body, bytes_max, self.time_for(request)).await
+        answer.map_err(|error| FetchError::from_client(error, url))
     }
 }
 

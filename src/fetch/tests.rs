@@ -1,6 +1,6 @@
 //! The fetcher against servers that misbehave, all of them on 127.0.0.1.
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::fake::{self, Fake, HOLD, Say};
 use super::*;
@@ -11,8 +11,8 @@ fn rules(allow: &[&str]) -> FetchRules {
 
 /// The rules of `open`, with little patience.
 fn hasty() -> Fetcher {
-    let (connect_timeout, idle_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
-    let document_timeout = Duration::from_secs(1);
+    let (connect_timeout, idle_timeout) = (Duration::from_secs(2), Duration::from_secs(2));
+    let document_timeout = Duration::from_secs(4);
     Fetcher::new(FetchRules { connect_timeout, idle_timeout, document_timeout, ..open().0.rules.clone() })
 }
 
@@ -189,7 +189,7 @@ async fn bodies_of_the_wrong_length_are_errors() {
         .await;
         assert!(matches!(fetch(&fake.url(""), Some(2..5)).await, Err(FetchError::WrongLength(_))), "{part}");
     }
-    let fake = Fake::fixed("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello").await;
+    let fake = Fake::fixed("HTTP/1.1 200 OK\r\n\r\nhello").await;
     let body = open().get(&fake.url(""), None).await.unwrap();
     assert_eq!(body.length, None);
     assert_eq!(read(body).await.unwrap(), b"hello");
@@ -235,8 +235,28 @@ async fn other_misbehaviour_is_named_without_secrets() {
         assert!(matches!(error, FetchError::Upstream(_)), "{text:?}: {error:?}");
         assert!(error.to_string().contains("/path?…") && !format!("{error:?}").contains("s3cret"), "{error:?}");
     }
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert!(matches!(fetch(&format!("http://{closed}/"), None).await, Err(FetchError::Upstream(_))));
+    // Nobody else gets a port that is bound, and nobody answers there.
+    let mute = TcpSocket::new_v4().unwrap();
+    mute.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    assert!(matches!(
+        fetch(&format!("http://{}/", mute.local_addr().unwrap()), None).await,
+        Err(FetchError::Unreached(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_connection_is_not_reached() {
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    // Nobody accepts them, so there is no room for more.
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    let error = hasty().head(&format!("http://{address}/?sig=s3cret")).await.unwrap_err();
+    assert!(matches!(error, FetchError::Unreached(_)) && !format!("{error:?}").contains("s3cret"), "{error:?}");
 }
 
 #[tokio::test]
@@ -337,13 +357,16 @@ async fn documents_are_bounded_in_bytes_and_time() {
 
 #[tokio::test]
 async fn patience_is_asked_for_by_the_request() {
-    let slow = Fake::serving(None, |_| {
-        std::thread::sleep(Duration::from_millis(1500));
+    let slow = Fake::serving(None, |asked| {
+        if asked.target() == "/never" {
+            return Say::Hold(Vec::new());
+        }
+        std::thread::sleep(Duration::from_secs(5));
         fake::answer("200 OK", "", "late")
     });
-    let request = Request::to(slow.url(""));
-    assert!(matches!(hasty().document(&request, 100).await, Err(FetchError::TimedOut(_))));
-    let patient = request.within(Duration::from_secs(20));
+    let never = Request::to(slow.url("never"));
+    assert!(matches!(hasty().document(&never, 100).await, Err(FetchError::TimedOut(_))));
+    let patient = Request::to(slow.url("")).within(Duration::from_secs(60));
     assert_eq!(hasty().document(&patient, 100).await.unwrap().bytes, "late");
 }
 

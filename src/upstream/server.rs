@@ -47,7 +47,7 @@ impl Server {
     /// # Errors
     /// `Invalid` for a URL that nothing is asked of.
     pub(super) fn with_path(fetcher: &Fetcher, url: &str) -> Result<(Self, String)> {
-        let url = fetcher.canonical(url)?;
+        let url = fetcher.canonical(url).map_err(|error| error.of_url(url))?;
         let url = url.split('#').next().unwrap_or_default();
         let host_at = url.find("://").map_or(0, |at| at + 3);
         let path_at = url[host_at..].find('/').map_or(url.len(), |at| host_at + at);

@@ -15,7 +15,7 @@ use crate::image::digest::hex;
 
 pub(super) fn upstream() -> Upstream {
     let allow = vec!["127.0.0.0/8".parse().unwrap()];
-    let short = Duration::from_millis(700);
+    let short = Duration::from_secs(3);
     let rules = FetchRules { allow, connect_timeout: short, idle_timeout: short, ..FetchRules::default() };
     Upstream::new(Fetcher::new(rules))
 }
@@ -397,8 +397,11 @@ async fn nothing_is_asked_of_servers_that_may_not_be_reached() {
     let ask = ask(&fake, Protocol::Lxd, "debian/13");
     for server in [fake.url(""), "https://169.254.169.254".into(), "file:///etc".into(), "https://u:p@h.example".into()]
     {
+        let is_named = !server.starts_with("file:");
         let error = closed.find(&Ask { server, ..ask.clone() }).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.message().starts_with("Unable to connect to: "), is_named, "{error}");
+        assert!(error.message().ends_with("it is not one that this server may reach."), "{error}");
     }
     assert_eq!(closed.ask_url(&fake.url("x"), &[]).await.unwrap_err().kind(), Kind::Invalid);
     let to = Push { server: fake.url(""), ..push_to(&fake) };
