@@ -180,11 +180,17 @@ impl Secure {
         stream.flush().unwrap();
     }
 
-    /// Reads an answer and counts its bytes; what they are is for `keep`.
-    fn read(&mut self, mut keep: impl FnMut(&[u8])) -> usize {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        assert!(line.contains(" 20"), "{line}");
+    /// Reads an answer that is a yes and counts its bytes; what they are is for `keep`.
+    fn read(&mut self, keep: impl FnMut(&[u8])) -> usize {
+        let (status, length) = self.read_any(keep);
+        assert!(status.contains(" 20"), "{status}");
+        length
+    }
+
+    /// The same for any answer, with its status line.
+    fn read_any(&mut self, mut keep: impl FnMut(&[u8])) -> (String, usize) {
+        let (mut status, mut line) = (String::new(), String::new());
+        self.0.read_line(&mut status).unwrap();
         let mut length = Some(0);
         loop {
             line.clear();
@@ -199,7 +205,7 @@ impl Secure {
         }
         if let Some(length) = length {
             self.take(length, &mut keep);
-            return length;
+            return (status, length);
         }
         let mut total = 0;
         loop {
@@ -210,7 +216,7 @@ impl Secure {
             line.clear();
             self.0.read_line(&mut line).unwrap();
             if length == 0 {
-                return total;
+                return (status, total);
             }
             total += length;
         }
@@ -230,6 +236,13 @@ impl Secure {
     pub fn get(&mut self, path: &str) -> usize {
         self.send(&format!("GET {path}"), b"", b"", 0);
         self.read(|_| {})
+    }
+
+    /// The same from a server that may be too busy. Nothing then.
+    pub fn try_get(&mut self, path: &str) -> Option<usize> {
+        self.send(&format!("GET {path}"), b"", b"", 0);
+        let (status, length) = self.read_any(|_| {});
+        status.contains(" 20").then_some(length)
     }
 
     pub fn json(&mut self) -> Value {

@@ -65,6 +65,11 @@ impl Process {
         (Self::visor_with(data, &["--listen-tls", &address.to_string()]), address)
     }
 
+    /// Visor on this data directory, with a configuration.
+    pub fn visor_configured(data: &Path, config: &Path) -> Self {
+        Self::visor_with(data, &["--no-tls", "--config", config.to_str().unwrap()])
+    }
+
     fn visor_with(data: &Path, arguments: &[&str]) -> Self {
         let ready = data.with_extension("ready");
         let child = Command::new(env!("CARGO_BIN_EXE_visor"))
@@ -82,14 +87,16 @@ impl Process {
 
     /// This program as a server of its own that answers everything with these bytes; `--bare ANSWER READY`.
     pub fn bare(root: &Path, answer: &[u8]) -> Self {
-        let (file, ready) = (root.join("answer"), root.join("bare.ready"));
-        std::fs::write(&file, answer).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args([Path::new("--bare"), &file, &ready])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self::ready(child, &ready)
+        std::fs::write(root.join("bare"), answer).unwrap();
+        Self::this("bare", root, &["--bare"])
+    }
+
+    /// This program as a server of its own, told so by `arguments` and then a file or directory below `root` and its ready file.
+    pub fn this(name: &str, root: &Path, arguments: &[&str]) -> Self {
+        let (dir, ready) = (root.join(name), root.join(name).with_extension("ready"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let child = command.args(arguments).args([&dir, &ready]).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Self::ready(child.unwrap(), &ready)
     }
 
     /// Waits until a server has written its address.
