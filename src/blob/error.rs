@@ -5,6 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind};
+use crate::image::StoreName;
 
 /// What went wrong in a store. `Display` names no path and no key: the caller knows them and logs them.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,16 @@ pub enum StoreError {
     /// The operator has not opened any directory for such files.
     #[error("no import directory is configured")]
     NotAllowed,
+    /// No store of this name is configured.
+    #[error("there is no store '{0}'")]
+    Unknown(StoreName),
+    /// There is such a blob already, and the store does not write over one. That one is another's: it was not touched.
+    #[error("there is such a blob already")]
+    Exists,
+    /// Another server that keeps the bytes can't be used just now, or not as it is configured. The text is for everybody: it
+    /// names the store and the plain reason.
+    #[error("{0}")]
+    Unavailable(String),
     /// Anything else; the bytes can't be relied on.
     #[error("the store does not work")]
     Broken(#[source] io::Error),
@@ -64,6 +75,11 @@ impl From<StoreError> for Error {
             StoreError::NotAllowed => {
                 (Kind::Forbidden, "This server does not import files: it has no import directory.")
             }
+            StoreError::Unknown(name) => {
+                return Error::new(Kind::Unsupported, format!("The store '{name}' is not supported"));
+            }
+            StoreError::Exists => (Kind::Conflict, "The image file already exists."),
+            StoreError::Unavailable(text) => return Error::new(Kind::Upstream, text.clone()).because(error),
             StoreError::Broken(_) => return Error::internal(error),
         };
         Error::new(kind, message).because(error)

@@ -68,6 +68,13 @@ impl LocalStore {
         Ok(Self(Arc::new(Rooms { images, staging, path, boot: Uuid::new_v4(), staged: AtomicU64::new(0) })))
     }
 
+    /// Removes what was kept of a blob, and not the blob.
+    #[cfg(feature = "remote")]
+    pub(super) async fn forget(&self, key: &BlobKey) -> Result<(), StoreError> {
+        let key = key.clone();
+        self.blocking(move |rooms| rooms.forget(&key)).await
+    }
+
     /// Does `work` with the directories on the blocking pool.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -115,11 +122,15 @@ impl Rooms {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn delete(&self, key: &BlobKey) -> Result<(), StoreError> {
+    fn forget(&self, key: &BlobKey) -> Result<(), StoreError> {
         match rustix::fs::unlinkat(&self.staging, kept_name(key), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    fn delete(&self, key: &BlobKey) -> Result<(), StoreError> {
+        self.forget(key)?;
         match rustix::fs::unlinkat(&self.images, key.as_str(), AtFlags::empty()) {
             // Absent, but perhaps only just and not yet on the disk: synced all the same.
             Ok(()) | Err(Errno::NOENT) => self.sync_images(),

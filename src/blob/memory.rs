@@ -27,6 +27,8 @@ struct Content {
     kept: HashMap<BlobKey, BytesMut>,
     /// Bytes that may still be written, if there is a limit.
     room: Option<u64>,
+    /// Whether a blob may only be finished where there is none.
+    guarded: bool,
     /// How many blobs were finished so far. Stands in for a clock: each is a second younger than the one before.
     finished: u64,
 }
@@ -41,6 +43,11 @@ impl MemoryStore {
     /// deleted or given up.
     pub fn fail_after(&self, bytes: u64) {
         self.content().room = Some(bytes);
+    }
+
+    /// From now on nothing is put where a blob is: that is [`StoreError::Exists`], as with stores that can't replace one.
+    pub fn refuse_what_is_there(&self) {
+        self.content().guarded = true;
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -196,6 +203,10 @@ impl BlobWriter for MemoryWriter {
         self.kept = 0;
         let mut content = self.store.content();
         content.kept.remove(&self.key);
+        if content.guarded && content.blobs.contains_key(&self.key) {
+            content.give_back(bytes.len());
+            return Err(StoreError::Exists);
+        }
         content.put(self.key.clone(), bytes);
         Ok(size)
     }

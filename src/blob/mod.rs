@@ -11,7 +11,10 @@ mod local;
 mod memory;
 mod read;
 mod regular;
+#[cfg(feature = "remote")]
+mod remote;
 mod sparse;
+mod stores;
 #[cfg(test)]
 mod suite;
 
@@ -33,15 +36,18 @@ pub use self::linked::{Linked, LinkedFile};
 pub use self::local::LocalStore;
 pub use self::memory::MemoryStore;
 pub use self::read::stream;
+#[cfg(feature = "remote")]
+pub use self::remote::{HdfsSettings, RemoteSettings, RemoteStore, S3Settings};
+pub use self::stores::{Store, Stores};
 use crate::image::BlobKey;
 
 /// A place for bytes. `suite::run` is this contract as a test, and every implementation passes it.
 ///
 /// - A blob is there completely or not at all: no reader ever sees one that is being written, and writing over one
-///   replaces it in a single step.
+///   replaces it in a single step. Where that can't be done the store refuses at the end: [`StoreError::Exists`].
 /// - What was acknowledged survives a power cut: after `finish` the blob is there, after `delete` it is not.
 /// - Any method may be called at any time by any number of tasks. Of several writers of one key the last to finish
-///   wins; each has an area of its own until then.
+///   wins, or the first one where the store does not write over blobs; each has an area of its own until then.
 /// - No method blocks the thread it is polled on.
 #[async_trait]
 pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
@@ -50,6 +56,12 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// `size_hint` is what the sender announced: a store that has no room for so much says [`StoreError::Full`] at
     /// once, and one that can sets the room aside. Another number of bytes may come all the same.
     async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// The same with a writer whose bytes can be read before it is finished ([`BlobWriter::reread`]), which costs a store on
+    /// another machine a copy here.
+    async fn begin_readable(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
+        self.begin(key, size_hint).await
+    }
 
     /// Goes on with a blob of which a writer has kept `length` bytes (see [`BlobWriter::keep`]), behind those; what it
     /// wrote after them does not count. `size_hint` is as for `begin`. There is one writer of a kept blob at a time, and
@@ -104,6 +116,9 @@ pub trait BlobWriter: Send {
 
     /// Makes what was written so far durable, and says how much it is. From now on it stays when the writer goes, for
     /// [`BlobStore::resume`], in this run or another, until `finish` or `abort`.
+    ///
+    /// A writer that streams to another server can do that, and [`BlobWriter::reread`], only if it is asked to keep before
+    /// the first byte; afterwards it is an error.
     async fn keep(&mut self) -> Result<u64, StoreError>;
 
     /// What was written so far, for reading.
@@ -115,8 +130,9 @@ pub trait BlobWriter: Send {
 
     /// Makes the blob durable and then visible, and says how large it is.
     ///
-    /// An error here leaves the key in doubt (the last step may have happened): the caller deletes it. If the future
-    /// is dropped, the blob may appear all the same.
+    /// An error here leaves the key in doubt (the last step may have happened): the caller deletes it. After
+    /// [`StoreError::Exists`] only if no record names it: what is there is of another upload. If the future is dropped, the
+    /// blob may appear all the same.
     async fn finish(self: Box<Self>) -> Result<u64, StoreError>;
 
     /// Gives up: what was written is gone when this returns, kept or not.

@@ -208,15 +208,16 @@ pub(crate) mod tests {
     use super::*;
     use crate::image::{
         Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, Member,
-        MemberStatus, Offer, Part, PartKind, Protocol, Resumable, Status, StoreName, Ticket, UpdateSource, Visibility,
-        Vocabulary,
+        MemberStatus, Offer, Part, PartKind, Place, Protocol, Resumable, Status, StoreName, Ticket, UpdateSource,
+        Visibility, Vocabulary,
     };
 
     fn part() -> impl Strategy<Value = Part> {
         let location = prop_oneof![
             (any::<[u8; 16]>(), proptest::option::of(proptest::sample::select(Format::ALL))).prop_map(
                 |(id, format)| {
-                    Location::Stored { store: StoreName::File, key: BlobKey::main(ImageId::from_bytes(id), format) }
+                    let key = BlobKey::main(ImageId::from_bytes(id), format);
+                    Location::Stored(Place { store: StoreName::FILE, key })
                 }
             ),
             "/[a-z/]{0,20}".prop_map(|path| Location::File { path }),
@@ -275,7 +276,7 @@ pub(crate) mod tests {
             proptest::option::of(proptest::sample::select(Format::ALL)),
             proptest::option::of(proptest::sample::select(ImageKind::ALL)),
             proptest::option::of(proptest::sample::select(Architecture::ALL)),
-            proptest::option::of(proptest::sample::select(StoreName::ALL)),
+            proptest::option::of("[a-z][a-z0-9_-]{0,5}"),
             proptest::option::of(proptest::sample::select(Container::ALL)),
         );
         let texts = (
@@ -306,7 +307,7 @@ pub(crate) mod tests {
             format: words.2,
             kind: words.3,
             architecture: words.4,
-            store: words.5,
+            store: words.5.map(|name| name.parse().unwrap()),
             container: words.6,
             kernel: rest.4.map(ImageId::from_bytes),
             ramdisk: None,
@@ -388,7 +389,7 @@ pub(crate) mod tests {
         let key = BlobKey::main(image.id, Some(Format::Iso));
         image.parts.push(Part {
             kind: PartKind::Main,
-            location: Location::Stored { store: StoreName::File, key },
+            location: Location::Stored(Place { store: StoreName::FILE, key }),
             size: Some(9),
             virtual_size: None,
             digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },

@@ -331,12 +331,12 @@ pub(crate) fn fill_for_fixture(engine: &dyn Engine, layout: u32) {
 /// What the fixture of a layout holds: what was there before, and an image with what came with it.
 fn fixture_images(layout: u32) -> Vec<Image> {
     use crate::image::{
-        Architecture, BlobKey, Container, Digests, Format, ImageKind, Location, Part, PartKind, Status, StoreName,
-        Visibility,
+        Architecture, BlobKey, Container, Digests, Format, ImageKind, Location, Part, PartKind, Place, Status,
+        StoreName, Visibility,
     };
     let stored = |id: ImageId, format: Option<Format>| Part {
         kind: PartKind::Main,
-        location: Location::Stored { store: StoreName::File, key: BlobKey::main(id, format) },
+        location: Location::Stored(Place { store: StoreName::FILE, key: BlobKey::main(id, format) }),
         size: Some(676_331_520),
         virtual_size: None,
         digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },
@@ -349,7 +349,7 @@ fn fixture_images(layout: u32) -> Vec<Image> {
     machine.name = Some("Fedora Desktop 17".into());
     machine.architecture = Some(Architecture::X86_64);
     machine.format = Some(Format::Iso);
-    machine.store = Some(StoreName::File);
+    machine.store = Some(StoreName::FILE);
     machine.status = Status::Available;
     machine.owner = Some("foo".into());
     machine.kernel = Some(kernel.id);

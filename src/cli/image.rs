@@ -12,7 +12,7 @@ use self::args::{Server, meta, pairs, query_pairs};
 use self::send::Sending;
 use super::failure::{Exit, Failure};
 use super::progress::Bar;
-use super::{Globals, print, runtime};
+use super::{Globals, print, read_ca_file, runtime};
 use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Target};
 
 impl From<ClientError> for Failure {
@@ -37,6 +37,7 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
         ImageCommand::Add { file: Some(_), .. } | ImageCommand::Update { file: Some(_), .. } => {
             "interrupted; call it again, and a large file goes on where it was"
         }
+        ImageCommand::Move { .. } => "interrupted; the server goes on with it",
         _ => "interrupted",
     };
     let runtime = runtime()?;
@@ -52,17 +53,19 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
 }
 
 fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
+    connect_with(globals, server, Client::new)
+}
+
+/// How a client is made.
+type New = fn(&str, Option<Credentials>, Option<&[u8]>) -> Result<Client, ClientError>;
+
+fn connect_with(globals: &Globals, server: &Server, new: New) -> Result<Client, Failure> {
     let config = globals.load()?.client;
     let base = server.place.url(&config)?;
-    let ca = match config.ca_file.as_os_str().is_empty() {
-        true => None,
-        false => Some(std::fs::read(&config.ca_file).map_err(|error| {
-            Failure::new(Exit::Usage, format!("client.ca_file {}: {error}", config.ca_file.display()))
-        })?),
-    };
+    let ca = read_ca_file(&config.ca_file, "client")?;
     let credentials = (!config.access_key.is_empty())
         .then(|| Credentials { access_key: config.access_key, secret_key: config.secret_key.reveal().to_owned() });
-    Ok(Client::new(&base, credentials, ca.as_deref())?)
+    Ok(new(&base, credentials, ca.as_deref())?)
 }
 
 async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
@@ -107,6 +110,16 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
         ImageCommand::Update { id, attributes, file, server } => {
             let client = connect(globals, &server)?;
             update(json, server.verbose, &client, &id, &meta(&attributes)?, file.as_deref()).await?;
+            server.verbose
+        }
+        ImageCommand::Move { id, store, server } => {
+            // It takes as long as the copy does, and nothing is heard meanwhile.
+            let client = connect_with(globals, &server, Client::patient)?;
+            let record = client.update(&id, &[("store".to_owned(), store.clone())], None).await?;
+            say(json, &format!("Successfully moved image {id} to the store {store}."));
+            if json || server.verbose {
+                show(json, &record)?;
+            }
             server.verbose
         }
         ImageCommand::LxdOffer { id, offer, server } => {

@@ -7,10 +7,12 @@ mod openstack;
 mod print;
 mod progress;
 mod serve;
+mod stores;
 mod trust;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -46,6 +48,18 @@ pub struct Globals {
     /// Where images, catalogue and keys are kept
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+/// The certificates to trust that stand in a section's `ca_file`, if there is one.
+fn read_ca_file(file: &Path, section: &str) -> Result<Option<Vec<u8>>, Failure> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    std::fs::read(file).map(Some).map_err(|error| bad_ca_file(file, section, error))
+}
+
+fn bad_ca_file(file: &Path, section: &str, what: impl Display) -> Failure {
+    Failure::new(Exit::Usage, format!("{section}.ca_file {}: {what}", file.display()))
 }
 
 impl Globals {

@@ -1,16 +1,17 @@
 //! `visor serve`: puts the parts together, says where it serves, and ends in good order.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use log::LevelFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Exit, Failure};
-use super::{Globals, ServeArgs};
+use super::{Globals, ServeArgs, stores};
 use crate::account::Accounts;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
@@ -21,11 +22,11 @@ use crate::api::lxd::server::Facts;
 use crate::api::lxd::{self as lxd_api, Lxd};
 use crate::api::simplestreams::{self as simplestreams_api, Simplestreams};
 use crate::api::visor::{self as visor_api, Visor};
-use crate::blob::{Buffers, Linked, LocalStore};
+use crate::blob::{Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
-use crate::http::addresses;
+use crate::http::addresses::Reachable;
 use crate::http::base::PublicUrl;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
@@ -119,8 +120,8 @@ fn patience(config: &Config) -> Patience {
 pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
         .map_err(|error| Failure::general(format!("the catalogue can't be opened: {error}")))?;
-    let store = LocalStore::open(data_dir).map_err(crate::error::Error::from)?;
     let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), ..FetchRules::default() });
+    let stores = stores::open(config, data_dir, &fetcher)?;
     let limits = Limits {
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,
@@ -134,7 +135,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
     let linked = Linked::new(config.stores.file.import_dirs.clone());
     let instances = config.lxd.instances.iter().map(|one| (one.name.clone(), one.path.clone()));
     let instances = Instances::new(instances);
-    Ok(Registry::new(catalog, Box::new(store), linked, instances, fetcher, system_clock, limits))
+    Ok(Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits))
 }
 
 /// Off loopback nobody writes without an account, so the first start makes one. Says where its secret lies.
@@ -190,9 +191,12 @@ impl Listeners {
 
     /// What LXD's clients are told about them.
     fn facts(&self, config: &Config) -> Facts {
-        let bound: Vec<SocketAddr> = self.tls.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let addresses = addresses::reachable(&bound, &config.server.names, &config.server.public_url);
-        Facts::new(addresses, self.certificate.as_ref())
+        let reachable = Reachable {
+            listeners: self.tls.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            names: config.server.names.clone(),
+            public_url: config.server.public_url.clone(),
+        };
+        Facts::new(reachable, self.certificate.as_ref())
     }
 }
 
@@ -254,7 +258,14 @@ async fn serve(
     })
     .map_err(Failure::general)?;
     let handle = running.handle();
-    actix_web::rt::spawn(stop_on_signal(handle, ending));
+    // From now on, and not when the task first runs: whoever reads the ready file may end us at once.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(terminate), Ok(interrupt)) = signals else {
+        return Err(Failure::general("signals can't be handled"));
+    };
+    actix_web::rt::spawn(stop_on_signal((terminate, interrupt), handle, ending));
+    let elsewhere = Arc::clone(&registry);
+    actix_web::rt::spawn(async move { elsewhere.sweep_elsewhere().await });
     actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
     actix_web::rt::spawn(keep_copies_up_to_date(Arc::clone(&registry), config.lxd.auto_update_interval.duration()));
     let disks = Arc::clone(&registry);
@@ -275,13 +286,11 @@ fn refused(request: &HttpRequest, error: &crate::error::Error) -> HttpResponse {
 }
 
 /// The first signal lets transfers end, the second does not.
-async fn stop_on_signal(handle: actix_web::dev::ServerHandle, lxd: Lxd) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        log::error!("signals can't be handled; the server ends only by being killed");
-        return;
-    };
+async fn stop_on_signal(
+    (mut terminate, mut interrupt): (Signal, Signal),
+    handle: actix_web::dev::ServerHandle,
+    lxd: Lxd,
+) {
     let mut graceful = true;
     loop {
         tokio::select! {

@@ -13,7 +13,8 @@ use crate::account::trust::{Certificate, Client, Trust};
 use crate::account::{Account, Accounts};
 use crate::api::lxd::envelope::time;
 use crate::config::Config;
-use crate::http::{addresses, tls};
+use crate::http::addresses::Reachable;
+use crate::http::tls;
 use crate::registry::{DataDir, system_clock};
 
 /// A token that is good for longer is no token but a key.
@@ -153,7 +154,10 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
     }
     let server = &config.server;
     let addresses = match token.address.is_empty() {
-        true => addresses::reachable(&server.listen_tls, &server.names, &server.public_url),
+        true => {
+            let (listeners, names) = (server.listen_tls.clone(), server.names.clone());
+            Reachable { listeners, names, public_url: server.public_url.clone() }.now()
+        }
         false => token.address,
     };
     if addresses.is_empty() {

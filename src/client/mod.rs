@@ -28,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server may stay silent so long, as the original's client allows.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The system asks so often whether a silent server is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// What requests are signed with.
 #[derive(Clone)]
 pub struct Credentials {
@@ -60,6 +63,19 @@ impl Client {
     /// # Errors
     /// `Invalid` when `base` is no URL or `ca` is no certificate.
     pub fn new(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
+        Self::with_patience(base, credentials, ca, IDLE_TIMEOUT)
+    }
+
+    /// The same for what may take hours, of which nothing is heard before its end: a server that went is noticed by the
+    /// system.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn patient(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
+        Self::with_patience(base, credentials, ca, Duration::from_secs(7 * 86_400))
+    }
+
+    fn with_patience(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>, idle: Duration) -> Result<Self> {
         // Several clients in one process: the first installs it, the others find it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(base).map_err(|error| ClientError::Invalid(format!("{base}: {error}")))?;
@@ -73,7 +89,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
+            .read_timeout(idle)
+            .tcp_keepalive(KEEP_ALIVE)
             .build()
             .map_err(invalid)?;
         Ok(Self { http, base, credentials })

@@ -4,6 +4,7 @@
 //! there are. The environment is read here and nowhere else.
 
 mod overlay;
+mod stores;
 mod words;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
 pub use self::words::{FormatName, HashAlgorithm, Size, Span};
 use crate::account::Secret;
 
@@ -72,8 +74,6 @@ section!(Inspect { off: Vec<FormatName> });
 section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
 section!(Instance { name: String, path: PathBuf });
-section!(Stores { file: FileStore });
-section!(FileStore { import_dirs: Vec<PathBuf>, });
 section!(Fetch { allow: Vec<IpNet>, });
 section!(Auth { public_read: bool, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
@@ -113,8 +113,13 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
             let name = path.display().to_string();
-            chosen = overlay::has(&overlay::parse(&text, &name)?, LISTEN_TLS);
-            overlay::put_file(&mut table, &text, &name)?;
+            let parsed = overlay::parse(&text, &name)?;
+            chosen = overlay::has(&parsed, LISTEN_TLS);
+            if stores::has_secret(&parsed) {
+                check_private(path)?;
+            }
+            stores::make_room(&mut table, &parsed, &name)?;
+            overlay::put_file(&mut table, parsed, &name)?;
             match table.get("client").and_then(|client| client.get("secret_key")).map(toml::Value::as_str) {
                 None | Some(Some("")) => {}
                 Some(Some(_)) => check_private(path)?,
@@ -133,6 +138,7 @@ impl Config {
         })?;
         config.listen_tls_chosen = chosen;
         config.client.read_secret()?;
+        config.stores.read_secrets()?;
         config.check()?;
         Ok(config)
     }
@@ -161,9 +167,8 @@ impl Config {
     /// The same without its secrets.
     pub fn shown(&self) -> Self {
         let mut shown = self.clone();
-        if !shown.client.secret_key.reveal().is_empty() {
-            shown.client.secret_key = Secret::new("(set, not shown)".into());
-        }
+        hide(&mut shown.client.secret_key);
+        shown.stores = shown.stores.shown();
         shown
     }
 
@@ -185,22 +190,33 @@ impl Config {
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
             return Err(ConfigError("auth.token_lifetime has to be more than nothing, and a year at the most".into()));
         }
-        Ok(())
+        self.stores.check()
     }
 }
 
 impl Client {
     /// Takes the secret out of its file, if it stands in one.
     fn read_secret(&mut self) -> Result<(), ConfigError> {
-        if self.secret_key_file.as_os_str().is_empty() {
-            return Ok(());
-        }
-        let path = &self.secret_key_file;
-        let named = |error: std::io::Error| ConfigError(format!("client.secret_key_file {}: {error}", path.display()));
-        check_private(path)?;
-        let text = std::fs::read_to_string(path).map_err(named)?;
-        self.secret_key = Secret::new(text.trim().to_owned());
-        Ok(())
+        put_secret(&mut self.secret_key, &self.secret_key_file, "client")
+    }
+}
+
+/// Puts what stands in a file in the place of a section's secret, if there is such a file.
+fn put_secret(secret: &mut Secret, file: &Path, section: &str) -> Result<(), ConfigError> {
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    check_private(file)?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ConfigError(format!("{section}.secret_key_file {}: {error}", file.display())))?;
+    *secret = Secret::new(text.trim().to_owned());
+    Ok(())
+}
+
+/// Says of a secret no more than that there is one.
+fn hide(secret: &mut Secret) {
+    if !secret.reveal().is_empty() {
+        *secret = Secret::new("(set, not shown)".into());
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Table, ConfigError> {
 }
 
 /// Puts a file's keys over a table.
-pub(super) fn put_file(table: &mut Table, text: &str, name: &str) -> Result<(), ConfigError> {
-    put_table(table, parse(text, name)?, "", name)
+pub(super) fn put_file(table: &mut Table, file: Table, name: &str) -> Result<(), ConfigError> {
+    put_table(table, file, "", name)
 }
 
 /// Whether a table has a value at this path of keys.

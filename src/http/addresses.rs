@@ -2,15 +2,26 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Addresses (`host:port`) that lead to these listeners, best first: the one that the operator says clients call
-/// (`public_url`, if it is HTTPS), the machine's `names`, then its addresses. A listener on every address is reached on
-/// those that the machine has now.
-pub fn reachable(listeners: &[SocketAddr], names: &[String], public_url: &str) -> Vec<String> {
-    let own = || if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect();
-    resolve(listeners, names, public_url, own)
+/// What the addresses follow from. A machine gets and loses some while it runs, so they are asked for when they are needed.
+#[derive(Debug, Clone, Default)]
+pub struct Reachable {
+    /// Where the server listens.
+    pub listeners: Vec<SocketAddr>,
+    /// What the machine is called.
+    pub names: Vec<String>,
+    /// Where the operator says that clients call.
+    pub public_url: String,
 }
 
-fn resolve(listeners: &[SocketAddr], names: &[String], public_url: &str, own: impl Fn() -> Vec<IpAddr>) -> Vec<String> {
+impl Reachable {
+    /// Addresses (`host:port`) that lead to the listeners, best first: the one that the operator says clients call, if it is
+    /// HTTPS, the machine's names, then its addresses. A listener on every address is reached on those that the machine has now.
+    pub fn now(&self) -> Vec<String> {
+        resolve(self, || if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect())
+    }
+}
+
+fn resolve(Reachable { listeners, names, public_url }: &Reachable, own: impl Fn() -> Vec<IpAddr>) -> Vec<String> {
     let mut found: Vec<String> = authority(public_url).into_iter().collect();
     for listener in listeners.iter().filter(|listener| !listener.ip().is_loopback()) {
         found.extend(names.iter().map(|name| format!("{name}:{}", listener.port())));
@@ -56,7 +67,7 @@ mod tests {
 
     #[test]
     fn clients_are_told_where_they_can_come() {
-        let names = ["visor.lab".to_owned()];
+        let names = vec!["visor.lab".to_owned()];
         let own = || {
             ["127.0.0.1", "::1", "10.0.0.5", "169.254.1.1", "fe80::1", "2001:db8::5"]
                 .map(|ip| ip.parse().unwrap())
@@ -74,15 +85,22 @@ mod tests {
             (&["127.0.0.1:8443"], "http://img.example", &["127.0.0.1:8443"]),
             (&[], "", &[]),
         ] {
-            let listeners: Vec<SocketAddr> = listeners.iter().map(|text| text.parse().unwrap()).collect();
-            assert_eq!(resolve(&listeners, &names, public, own), expected, "{listeners:?} {public}");
+            let listeners = listeners.iter().map(|text| text.parse().unwrap()).collect();
+            let reachable = Reachable { listeners, names: names.clone(), public_url: public.to_owned() };
+            assert_eq!(resolve(&reachable, own), expected, "{reachable:?}");
         }
-        let nowhere = resolve(&["0.0.0.0:1".parse().unwrap()], &[], "", Vec::new);
-        assert_eq!(nowhere, ["127.0.0.1:1"], "a machine without a network reaches itself");
+        let everywhere = everywhere();
+        let nowhere = resolve(&everywhere, Vec::new);
+        assert_eq!(nowhere, ["127.0.0.1:8443"], "a machine without a network reaches itself");
+        assert_eq!(resolve(&everywhere, own), ["10.0.0.5:8443"], "it may get one later");
+    }
+
+    fn everywhere() -> Reachable {
+        Reachable { listeners: vec!["0.0.0.0:8443".parse().unwrap()], ..Reachable::default() }
     }
 
     #[test]
     fn this_machine_has_addresses() {
-        assert!(!reachable(&["0.0.0.0:8443".parse().unwrap()], &[], "").is_empty());
+        assert!(!everywhere().now().is_empty());
     }
 }

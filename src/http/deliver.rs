@@ -155,7 +155,12 @@ pub async fn deliver_from(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let verdict = judge(request.headers(), &facts);
+    let head = request.method() == Method::HEAD;
+    let verdict = match judge(request.headers(), &facts) {
+        // Ranges are those of GET (RFC 9110, section 14.2).
+        Verdict::Part(_) | Verdict::Parts(_) | Verdict::OutOfRange if head => Verdict::Whole,
+        verdict => verdict,
+    };
     let status = match &verdict {
         Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),
         Verdict::OutOfRange => return Err(Error::new(Kind::BadRange, "The range lies outside the image.")),
@@ -170,17 +175,12 @@ pub async fn deliver_from(
     let mut response = HttpResponse::build(status);
     headers(&mut response);
     describe(&mut response, &facts);
-    let head = request.method() == Method::HEAD;
     let size = facts.size;
     let range = match verdict {
         Verdict::Parts(ranges) => {
             let parts = Parts::new(ranges, size.unwrap_or(0), CONTENT_TYPE);
             response.content_type(parts.content_type());
-            let length = Some(parts.length());
-            return Ok(match head {
-                true => response.body(HeadBody(length)),
-                false => send(response, length, parts.stream(origin, buffers)),
-            });
+            return Ok(send(response, Some(parts.length()), parts.stream(origin, buffers)));
         }
         Verdict::Part(range) => Some(range),
         _ => None,
@@ -190,7 +190,7 @@ pub async fn deliver_from(
         response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
     }
     if head {
-        return Ok(response.body(HeadBody(range.map_or(size, |range| Some(range.end - range.start)))));
+        return Ok(response.body(HeadBody(size)));
     }
     let body = origin.open(range).await?;
     Ok(match (body, request.conn_data::<Outlet>()) {
@@ -215,7 +215,7 @@ fn send(
     }
 }
 
-/// The header that goes with 416: how large the image is.
-pub fn unsatisfiable(image: &Image) -> (header::HeaderName, String) {
-    (header::CONTENT_RANGE, format!("bytes */{}", image.size().unwrap_or(0)))
+/// The header that goes with 416: how large it is of which there is no such part.
+pub fn unsatisfiable(size: u64) -> (header::HeaderName, String) {
+    (header::CONTENT_RANGE, format!("bytes */{size}"))
 }

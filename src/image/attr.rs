@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 
 use super::digest::hex;
-use super::{
-    Architecture, Container, Format, Image, ImageId, ImageKind, Location, StoreName, Timestamp, Visibility, Vocabulary,
-};
+use super::{Architecture, Container, Format, Image, ImageId, ImageKind, Location, Timestamp, Visibility, Vocabulary};
 
 /// An attribute that every image may have. Free attributes are properties, and not in this table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +94,8 @@ pub enum ValueType {
     Text,
     /// One of a closed set of words: the canonical name of a given spelling, and all names for messages.
     Word(fn(&str) -> Option<&'static str>, fn() -> String),
+    /// The name of a store.
+    Store,
     /// A number: of bytes where the attribute does not say otherwise.
     Count,
     /// A moment.
@@ -155,7 +155,7 @@ pub static ATTRS: [Row; 29] = [
     row(Attr::Visibility, words::<Visibility>(), Edit::Owner, true, |i| Some(text(i.visibility.name()))),
     row(Attr::Kind, words::<ImageKind>(), Edit::Owner, true, |i| i.kind.map(|v| text(v.name()))),
     row(Attr::Format, words::<Format>(), Edit::Owner, true, |i| i.format.map(|v| text(v.name()))),
-    row(Attr::Store, words::<StoreName>(), Edit::Owner, true, |i| i.store.map(|v| text(v.name()))),
+    row(Attr::Store, ValueType::Store, Edit::Owner, true, |i| i.store.as_ref().map(|v| text(v.as_str()))),
     row(Attr::Location, ValueType::Text, Edit::Owner, false, location),
     row(Attr::Kernel, ValueType::Id, Edit::Owner, true, |i| i.kernel.map(Value::Id)),
     row(Attr::Ramdisk, ValueType::Id, Edit::Owner, true, |i| i.ramdisk.map(Value::Id)),
@@ -189,7 +189,7 @@ fn owned(value: String) -> Value<'static> {
 
 fn location(image: &Image) -> Option<Value<'_>> {
     image.main().map(|part| match &part.location {
-        Location::Stored { key, .. } => text(key.as_str()),
+        Location::Stored(place) => text(place.key.as_str()),
         Location::File { path } => text(path),
         Location::Http { url } => text(url),
     })

@@ -211,6 +211,13 @@ pub fn check(image: &Image) -> Result<()> {
         .try_for_each(|text| check_text("origin of an image", text, ORIGIN_BYTES_MAX))
 }
 
+/// Properties by somebody who knows of no such rules, with blanks for control characters: some have lines, which nobody's
+/// headers could carry.
+pub fn on_one_line(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let plain = |text: &str| text.replace(char::is_control, " ");
+    properties.iter().map(|(name, value)| (plain(name), Some(plain(value)))).collect()
+}
+
 fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));

@@ -6,72 +6,30 @@ pub mod attr;
 pub mod bundle;
 pub mod change;
 pub mod digest;
+mod id;
 pub mod inspect;
 mod offer;
+mod part;
 pub mod query;
 pub mod status;
 #[cfg_attr(not(target_arch = "x86_64"), path = "unstitched.rs")]
 pub mod stitched;
+mod store_name;
 mod vocab;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 
 use uuid::Uuid;
 
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
 pub use self::digest::Digests;
+pub use self::id::ImageId;
 pub use self::offer::{Offer, Protocol, UpdateSource};
+pub use self::part::{BlobKey, Location, Part, PartKind, Place};
 pub use self::status::Status;
-pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, StoreName, Visibility, Vocabulary};
-
-/// Names an image for ever: a UUID, in lower case and with hyphens wherever it is written.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ImageId(Uuid);
-
-impl ImageId {
-    /// A new random (version 4) id.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-
-    /// The id with these sixteen bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-
-    /// The sixteen bytes, in the order in which ids sort.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-}
-
-impl FromStr for ImageId {
-    type Err = ();
-
-    /// Only the canonical spelling names an image: 36 characters, hyphens in their places. The other spellings of
-    /// a UUID (braces, no hyphens, `urn:`) would give one image many URLs.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        if text.len() != 36 {
-            return Err(());
-        }
-        Uuid::try_parse(text).map(Self).map_err(|_| ())
-    }
-}
-
-impl fmt::Display for ImageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl fmt::Debug for ImageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub use self::store_name::StoreName;
+pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, Visibility, Vocabulary};
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z. Comes from the clock that `registry` holds, never from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -82,103 +40,6 @@ impl Timestamp {
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
-}
-
-/// Where the bytes of a part are. Never holds a credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// In one of our stores, written by us and ours to delete.
-    Stored {
-        /// Which store.
-        store: StoreName,
-        /// Under which key.
-        key: BlobKey,
-    },
-    /// A file of the operator's, below a directory that the configuration opens for this. Read, never deleted.
-    File {
-        /// Absolute path.
-        path: String,
-    },
-    /// At somebody's URL. Read through the guarded fetcher, never deleted.
-    Http {
-        /// `http` or `https`, without user information.
-        url: String,
-    },
-}
-
-/// Names a blob within its store: `<image id>.<suffix>`, made by us out of an id and a closed set of suffixes.
-///
-/// Nothing from the network is ever part of it, so it is safe as a file name by construction.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlobKey(String);
-
-/// The suffix of [`BlobKey::metadata`]; no format is called so.
-const METADATA: &str = "metadata";
-
-impl BlobKey {
-    /// The key of an image's main file. The suffix is its format, as a person would name the file; `none` without one.
-    pub fn main(id: ImageId, format: Option<Format>) -> Self {
-        Self(format!("{id}.{}", format.map_or("none", Format::name)))
-    }
-
-    /// The key of what describes an image to LXD and Incus.
-    pub fn metadata(id: ImageId) -> Self {
-        Self(format!("{id}.{METADATA}"))
-    }
-
-    /// The key as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Which image the blob belongs to.
-    pub fn image(&self) -> Option<ImageId> {
-        self.0.split_once('.').and_then(|(id, _)| id.parse().ok())
-    }
-}
-
-impl FromStr for BlobKey {
-    type Err = ();
-
-    /// Accepts exactly what [`BlobKey::main`] and [`BlobKey::metadata`] make: this is the gate for names read back from a disk.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (id, suffix) = text.split_once('.').ok_or(())?;
-        id.parse::<ImageId>()?;
-        let known = ["none", METADATA].contains(&suffix) || Format::parse(suffix).is_some_and(|f| f.name() == suffix);
-        if known { Ok(Self(text.to_owned())) } else { Err(()) }
-    }
-}
-
-impl fmt::Display for BlobKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Which part of an image some bytes are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PartKind {
-    /// The image's file: the disk, the root file system, or an archive that holds everything. All that most protocols know.
-    Main,
-    /// A small archive that describes the main file to LXD and Incus, where that does not do so itself.
-    Metadata,
-}
-
-/// Bytes of an image, and what is known of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Which part.
-    pub kind: PartKind,
-    /// Where the bytes are.
-    pub location: Location,
-    /// How many there are; unknown only for a URL whose server does not say.
-    pub size: Option<u64>,
-    /// How large the disk in them is, where that can be told.
-    pub virtual_size: Option<u64>,
-    /// What they hash to, as far as we computed it ourselves.
-    pub digests: Digests,
-    /// The entity tag that the owner of a URL gave, without quotes.
-    pub etag: Option<String>,
 }
 
 /// What happens to an image whose upload does not come to its end.
@@ -311,17 +172,35 @@ impl Image {
         self.parts.iter().find(|part| part.kind == kind)
     }
 
-    /// Every key under which the store may have bytes of this image, now or by an upload that is running.
-    pub fn keys(&self) -> Vec<BlobKey> {
-        let stored = self.parts.iter().filter_map(|part| match &part.location {
-            Location::Stored { key, .. } => Some(key.clone()),
-            Location::File { .. } | Location::Http { .. } => None,
-        });
+    /// Every place where bytes of this image may be, now or by an upload that is running.
+    pub fn places(&self) -> Vec<Place> {
+        let stored = self.parts.iter().filter_map(Part::place).cloned();
         let arriving = self.ticket.map(|_| BlobKey::main(self.id, self.format));
-        // What describes it comes before its record says so.
-        let described = self.offer.is_none() && matches!(self.format, Some(Format::Qcow2 | Format::Raw));
+        // What describes a disk comes before its record says so, and goes after; by then it may be something else.
+        let described = self.main().is_some() && self.offer.is_none();
         let perhaps = (described || self.ticket.is_some()).then(|| BlobKey::metadata(self.id));
-        stored.chain(arriving).chain(perhaps).collect()
+        let unsaid = arriving.into_iter().chain(perhaps);
+        let unsaid = unsaid.flat_map(|key| self.homes().into_iter().map(move |store| key.clone().in_store(store)));
+        let mut places: Vec<Place> = stored.chain(unsaid).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// The stores that have this image's bytes; before it has any, or with bytes that are elsewhere, the one that what we
+    /// write for it goes to. Never empty.
+    pub fn homes(&self) -> Vec<StoreName> {
+        let mains = self.parts.iter().filter(|part| part.kind == PartKind::Main);
+        let stores: Vec<_> = mains.filter_map(|part| part.place().map(|place| place.store.clone())).collect();
+        if !stores.is_empty() {
+            return stores;
+        }
+        vec![self.store.clone().filter(|store| *store != StoreName::HTTP).unwrap_or(StoreName::FILE)]
+    }
+
+    /// The first of them.
+    pub fn home(&self) -> StoreName {
+        self.homes().swap_remove(0)
     }
 
     /// The format that the bytes have to have; none when what they are is a container with the disk in it.
@@ -345,34 +224,4 @@ pub struct Access {
     pub count: u64,
     /// When last.
     pub last: Option<Timestamp>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_canonical_spelling_is_an_id() {
-        let id = "edfa919a-0415-4d26-b54d-ae78ffc4dc79";
-        assert_eq!(id.parse::<ImageId>().map(|i| i.to_string()), Ok(id.to_owned()));
-        assert_eq!(id.to_uppercase().parse::<ImageId>().map(|i| i.to_string()), Ok(id.to_owned()));
-        for bad in
-            ["", "x", "{edfa919a-0415-4d26-b54d-ae78ffc4dc79}", "edfa919a04154d26b54dae78ffc4dc79", "../../etc/passwd"]
-        {
-            assert!(bad.parse::<ImageId>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn blob_keys_read_back_only_what_we_write() {
-        let id = ImageId::random();
-        for key in [BlobKey::main(id, None), BlobKey::main(id, Some(Format::Qcow2)), BlobKey::metadata(id)] {
-            assert_eq!(key.as_str().parse(), Ok(key.clone()));
-            assert_eq!(key.image(), Some(id));
-        }
-        for bad in [format!("{id}"), format!("{id}.exe"), format!("../{id}.iso"), format!("{id}.iso/x"), "x.iso".into()]
-        {
-            assert!(bad.parse::<BlobKey>().is_err(), "{bad}");
-        }
-    }
 }

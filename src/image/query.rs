@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use super::{Attr, Image, MemberStatus, Value, ValueType};
+use super::{Attr, Image, MemberStatus, StoreName, Value, ValueType};
 
 /// Which images. A tree, so that access rules are just one more branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl Filter {
         let value = match attr.row().value {
             ValueType::Text => Some(Value::Text(text.to_owned().into())),
             ValueType::Word(parse, _) => parse(text).map(|word| Value::Text(word.into())),
+            ValueType::Store => text.parse().ok().map(|name: StoreName| Value::Text(name.as_str().to_owned().into())),
             ValueType::Count => text.parse().ok().map(Value::Int),
             ValueType::Flag => text.parse().ok().map(Value::Flag),
             ValueType::Id => text.parse().ok().map(Value::Id),

@@ -183,26 +183,6 @@ vocabulary! {
     }
 }
 
-vocabulary! {
-    /// The stores that an image can ask for. Which of them work is a matter of configuration.
-    StoreName {
-        /// Amazon S3 and its like.
-        S3 = "s3",
-        /// Nimbus Cumulus.
-        Cumulus = "cumulus",
-        /// Eucalyptus Walrus.
-        Walrus = "walrus",
-        /// HDFS by WebHDFS.
-        Hdfs = "hdfs",
-        /// Lunacloud: its two names mean one store.
-        Lcs = "lcs" | "lunacloud",
-        /// Somebody's web server; read only.
-        Http = "http",
-        /// The local directory.
-        File = "file",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,13 +208,11 @@ mod tests {
         every_spelling_names_one_value::<Container>();
         every_spelling_names_one_value::<Visibility>();
         every_spelling_names_one_value::<MemberStatus>();
-        every_spelling_names_one_value::<StoreName>();
     }
 
     #[test]
     fn spelling_variants_are_normalised() {
         assert_eq!(Architecture::parse("amd64"), Some(Architecture::X86_64));
         assert_eq!(Architecture::parse("arm64"), Some(Architecture::Aarch64));
-        assert_eq!(StoreName::parse("lunacloud"), Some(StoreName::Lcs));
     }
 }

@@ -49,12 +49,23 @@ impl Registry {
     /// The bytes of a part, for somebody who may have them.
     pub(super) async fn bytes_of(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
         let lease = self.in_use.lease(image.id);
-        self.located(image, part, range).await.map(|body| body.holding(lease))
+        let mut outcome = self.located(image, part, range.clone()).await;
+        // Another store may have a copy.
+        let copies = image.parts.iter().filter(|other| other.kind == part.kind && *other != part);
+        for copy in copies {
+            let Err(error) = &outcome else { break };
+            log::warn!("reading another copy of {}: {error}: {}", image.id, error.causes());
+            if let Ok(body) = self.located(image, copy, range.clone()).await {
+                outcome = Ok(body);
+            }
+        }
+        outcome.map(|body| body.holding(lease))
     }
 
-    async fn located(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
+    /// The bytes of this very part.
+    pub(super) async fn located(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
         match &part.location {
-            Location::Stored { key, .. } => self.store.open(key, range).await.map_err(|error| match error {
+            Location::Stored(place) => self.stores.open(place, range).await.map_err(|error| match error {
                 StoreError::NotFound => {
                     log::error!("the bytes of {} are gone from the store; run `visor verify`", image.id);
                     gone(image)

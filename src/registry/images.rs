@@ -57,12 +57,26 @@ impl Registry {
             return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
         }
         // Bytes stay in the store that has them.
-        if patch.store.is_some_and(|store| store != image.store) && !image.parts.is_empty() {
+        if patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
             return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
+        }
+        if let Some(Some(store)) = &patch.store {
+            self.check_store(store)?;
         }
         patch.apply(image)?;
         self.check_companion(who, patch.kernel.flatten(), ImageKind::Kernel).await?;
         self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await
+    }
+
+    /// Whether an image may ask for a store: it is there, or was one of the original VISOR's.
+    fn check_store(&self, store: &StoreName) -> Result<()> {
+        if self.stores.has(store) || StoreName::ORIGINAL.contains(&store.as_str()) {
+            return Ok(());
+        }
+        let others = self.stores.iter().map(|store| store.name.as_str());
+        let others = others.filter(|name| !StoreName::ORIGINAL.contains(name));
+        let known: Vec<_> = StoreName::ORIGINAL.into_iter().chain(others).collect();
+        Err(Error::invalid(format!("Invalid store '{store}', available options: {}", known.join(", "))))
     }
 
     /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
@@ -137,8 +151,8 @@ impl Registry {
             Location::Http { url } if who.changes(image) => url.clone(),
             Location::Http { url } => without_query(url).to_owned(),
             Location::File { path } if who.changes(image) => format!("file://{path}"),
-            Location::Stored { key, .. } if who.changes(image) => self.store.uri(key),
-            Location::File { .. } | Location::Stored { .. } => return None,
+            Location::Stored(place) if who.changes(image) => self.stores.uri(place),
+            Location::File { .. } | Location::Stored(_) => return None,
         })
     }
 
@@ -184,9 +198,12 @@ impl Registry {
             if patch.is_empty() && source.is_none() {
                 return Ok(image);
             }
-            // The file that is on its way has its name already.
+            // The file that is on its way has its name already, and its store.
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
+            }
+            if image.status == Status::Saving && patch.store.as_ref().is_some_and(|store| *store != image.store) {
+                return Err(Error::new(Kind::Conflict, "The store of an image can't be changed during its upload."));
             }
             let before = image.clone();
             self.change(who, &mut image, &patch).await?;
@@ -210,7 +227,7 @@ impl Registry {
                 Err(error) if error.kind() == Kind::Precondition => {}
                 done => {
                     if withdrawn {
-                        self.forget_metadata(id).await;
+                        self.forget_metadata(&before).await;
                     }
                     return done.inspect(|image| self.consider(image));
                 }
@@ -311,13 +328,13 @@ impl Registry {
             return Err(not_for_bytes());
         }
         let store = match &source {
-            Source::File(_) => StoreName::File,
-            Source::Http(_) => StoreName::Http,
+            Source::File(_) => StoreName::FILE,
+            Source::Http(_) => StoreName::HTTP,
         };
-        if image.store.is_some_and(|wish| wish != store) {
+        if image.store.as_ref().is_some_and(|wish| *wish != store) {
             return Err(Error::invalid("The location is not one of the store that the image asks for."));
         }
-        if store == StoreName::Http && claim.digests != Digests::default() {
+        if store == StoreName::HTTP && claim.digests != Digests::default() {
             return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
         }
         let part = self.inspect(source, image.format_of_bytes()).await?;
@@ -340,8 +357,9 @@ impl Registry {
 /// Gives an image the bytes that were found at a source.
 fn attach(image: &mut Image, part: Part) {
     image.store = Some(match &part.location {
-        Location::Http { .. } => StoreName::Http,
-        Location::File { .. } | Location::Stored { .. } => StoreName::File,
+        Location::Http { .. } => StoreName::HTTP,
+        Location::File { .. } => StoreName::FILE,
+        Location::Stored(place) => place.store.clone(),
     });
     image.parts = vec![part];
     image.status = Status::Available;

@@ -14,8 +14,8 @@ use super::publish::Received;
 use super::{Claim, Registry};
 use crate::blob::{BlobWriter, Buffer};
 use crate::error::{Error, Kind, Result};
-use crate::image::Format;
 use crate::image::inspect::check;
+use crate::image::{Format, StoreName};
 
 /// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
 /// that say it may together be too many.
@@ -24,6 +24,8 @@ const SPACE_CHECK_BYTES: u64 = 64 << 20;
 /// A store's writer, and what happens to its bytes beside the writing.
 pub(super) struct Intake {
     registry: Arc<Registry>,
+    /// Which store the writer is of.
+    store: StoreName,
     writer: Box<dyn BlobWriter>,
     lanes: Lanes,
     buffer: Buffer,
@@ -38,6 +40,7 @@ impl Intake {
     /// Begins behind the first `received` bytes, which `digesting` has taken in.
     pub(super) fn start(
         registry: &Arc<Registry>,
+        store: StoreName,
         writer: Box<dyn BlobWriter>,
         received: u64,
         digesting: Digesting,
@@ -48,7 +51,7 @@ impl Intake {
         let registry = Arc::clone(registry);
         // Who goes on was admitted long ago.
         let unchecked = if received > 0 { SPACE_CHECK_BYTES } else { 0 };
-        Ok(Self { registry, writer, lanes, buffer, claim, received, unchecked, slot })
+        Ok(Self { registry, store, writer, lanes, buffer, claim, received, unchecked, slot })
     }
 
     /// How many bytes there are.
@@ -102,10 +105,10 @@ impl Intake {
         self.writer.write(bytes).await?;
         if self.unchecked >= SPACE_CHECK_BYTES {
             self.unchecked = 0;
-            if !self.registry.room_for(0).await.0 {
-                self.registry.make_room(0).await?;
+            if !self.registry.room_for(&self.store, 0).await.0 {
+                self.registry.make_room(&self.store, 0).await?;
             }
-            if let Some(free) = self.registry.store.free().await
+            if let Some(free) = self.registry.stores.free(&self.store).await
                 && free < self.registry.limits.free_bytes_min
             {
                 let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
@@ -145,7 +148,16 @@ impl Intake {
     /// # Errors
     /// `DigestMismatch`; `BadContent` when they are of another format, or dangerous; what the writer says. The bytes are
     /// gone then.
-    pub(super) async fn finish(mut self, format: Option<Format>) -> Result<Received> {
+    pub(super) async fn finish(self, format: Option<Format>) -> Result<Received> {
+        self.settle(Some(format)).await
+    }
+
+    /// The same for a copy of bytes that an image has: what they may be was decided when they came.
+    pub(super) async fn finish_copy(self) -> Result<Received> {
+        self.settle(None).await
+    }
+
+    async fn settle(mut self, format: Option<Option<Format>>) -> Result<Received> {
         if let Err(error) = self.flush().await {
             self.abort().await;
             return Err(error);
@@ -156,8 +168,10 @@ impl Intake {
             let joint = digesting.joint().pop().map(|state| state.finalize().into());
             let (digests, inspection) = digesting.finish();
             claim.check(Some(received), &digests)?;
-            check(&inspection, format, &registry.limits.inspect)?;
-            Ok((digests, joint, inspection.virtual_size(format)))
+            if let Some(format) = format {
+                check(&inspection, format, &registry.limits.inspect)?;
+            }
+            Ok((digests, joint, inspection.virtual_size(format.flatten())))
         };
         match verified.await {
             Ok((digests, joint, virtual_size)) => {

@@ -3,8 +3,10 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
+mod append;
 mod bundle;
 mod claim;
+mod copies;
 mod data_dir;
 mod desk;
 mod download;
@@ -37,30 +39,32 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::access::{Caller, Shown};
+pub use self::append::{Append, taken_over};
 pub use self::bundle::{
     Alias, Arriving, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of,
     fingerprint_of,
 };
 use self::bundle::{ClockWatch, Offers};
 pub use self::claim::Claim;
+use self::copies::Copying;
 pub use self::data_dir::DataDir;
 use self::desk::Desks;
 use self::in_use::InUse;
 use self::lanes::Hub;
 pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
 pub use self::pace::{Pace, Patience, too_slow};
-pub use self::resumable::{Append, Progress, taken_over};
+pub use self::resumable::Progress;
 pub use self::source::Source;
 pub use self::staging::Stage;
 pub use self::sweep::Swept;
 use self::tasks::Tasks;
 pub use self::tasks::{ImportMethod, Task};
 pub use self::upload::{Target, Upload};
-use crate::blob::{BlobStore, Buffers, Linked};
+use crate::blob::{Buffers, Linked, Stores};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
+use crate::image::Timestamp;
 use crate::image::inspect::Rules;
-use crate::image::{StoreName, Timestamp};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
@@ -101,8 +105,7 @@ pub struct Limits {
 /// The service.
 pub struct Registry {
     catalog: Catalog,
-    /// The one store that takes bytes.
-    store: Box<dyn BlobStore>,
+    stores: Stores,
     linked: Linked,
     fetcher: Fetcher,
     upstream: Upstream,
@@ -114,6 +117,9 @@ pub struct Registry {
     desks: Desks,
     tasks: Tasks,
     in_use: InUse,
+    copying: Copying,
+    /// Held while uploads of earlier runs are taken over or ended.
+    settling: tokio::sync::Mutex<()>,
     offers: Offers,
     instances: Instances,
     /// For those who look into images.
@@ -127,7 +133,7 @@ impl Registry {
     /// Puts the service together.
     pub fn new(
         catalog: Catalog,
-        store: Box<dyn BlobStore>,
+        stores: Stores,
         linked: Linked,
         instances: Instances,
         fetcher: Fetcher,
@@ -137,7 +143,7 @@ impl Registry {
         let uploads = Arc::new(Semaphore::new(limits.uploads_max));
         Arc::new(Self {
             catalog,
-            store,
+            stores,
             linked,
             upstream: Upstream::new(fetcher.clone()),
             fetcher,
@@ -147,6 +153,8 @@ impl Registry {
             desks: Desks::default(),
             tasks: Tasks::default(),
             in_use: InUse::default(),
+            copying: Copying::default(),
+            settling: tokio::sync::Mutex::default(),
             offers: Offers::default(),
             instances,
             readers: Arc::new(Semaphore::new(READERS)),
@@ -162,19 +170,19 @@ impl Registry {
         (self.clock)()
     }
 
-    /// The name of the store that takes bytes.
-    fn store_name(&self) -> StoreName {
-        StoreName::File
-    }
-
     /// How large an image may be.
     pub fn image_bytes_max(&self) -> u64 {
         self.limits.image_bytes_max
     }
 
-    /// Bytes left in the store, if it knows.
+    /// The stores that are configured.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// Bytes left in the store that takes what asks for none, if it knows.
     pub async fn free_bytes(&self) -> Option<u64> {
-        self.store.free().await
+        self.stores.free(self.stores.default_name()).await
     }
 
     /// Ends in good order: what was acknowledged is kept, the database is closed. Blocks.
@@ -189,6 +197,10 @@ impl fmt::Debug for Registry {
     }
 }
 
+#[cfg(test)]
+mod between_tests;
+#[cfg(test)]
+mod copies_tests;
 #[cfg(test)]
 mod sharing_tests;
 #[cfg(test)]

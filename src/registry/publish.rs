@@ -11,7 +11,9 @@ use super::saving::Saving;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, Offer, Part, PartKind, Status};
+use crate::image::{
+    Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, Offer, Part, PartKind, Place, Status,
+};
 
 /// Images with the same md5 that are looked at for the same bytes: more is an attack on md5, or a very common file whose
 /// first image is as good as any.
@@ -44,7 +46,7 @@ pub(super) struct Received {
 /// `Internal` the next start decides what it is.
 pub(super) async fn publish(
     mut saving: Saving,
-    key: BlobKey,
+    place: Place,
     received: Received,
     patch: ImagePatch,
     hold: impl Send + 'static,
@@ -53,12 +55,13 @@ pub(super) async fn publish(
         let _hold = hold;
         let registry = Arc::clone(saving.registry());
         let Received { size, virtual_size, digests, offered, writer, slot, .. } = received;
-        let main = registry.stored(PartKind::Main, key.clone(), size, digests);
+        let main = stored(PartKind::Main, place.clone(), size, digests);
         let mut parts = vec![Part { virtual_size, ..main }];
         let (offer, metadata) = offered.map_or((None, None), |(offer, metadata)| (Some(offer), metadata));
         let settled = async {
             if let Some(metadata) = metadata {
-                parts.push(registry.keep_metadata(saving.id(), metadata).await?);
+                let described = BlobKey::metadata(saving.id()).in_store(place.store.clone());
+                parts.push(registry.keep_metadata(described, metadata).await?);
             }
             registry.settle_bytes(&parts[0], writer).await
         };
@@ -81,7 +84,7 @@ pub(super) async fn publish(
         if let Ok(image) = &outcome {
             registry.consider(image);
         } else {
-            registry.remove_unnamed(saving.id(), key).await;
+            registry.remove_unnamed(saving.id(), place).await;
             saving.put_back().await;
         }
         outcome
@@ -90,10 +93,10 @@ pub(super) async fn publish(
 }
 
 async fn settle_row(saving: &Saving, parts: Vec<Part>, offer: Option<Offer>, patch: ImagePatch) -> Result<Image> {
-    let (store, now) = (saving.registry().store_name(), saving.registry().now());
+    let now = saving.registry().now();
     let published = saving.settle(move |row| {
         let mut image = Image {
-            store: Some(store),
+            store: parts.first().and_then(Part::place).map(|place| place.store.clone()),
             parts: parts.clone(),
             offer,
             status: Status::Available,
@@ -109,8 +112,13 @@ async fn settle_row(saving: &Saving, parts: Vec<Part>, offer: Option<Offer>, pat
     published.await
 }
 
+/// A part of an image that a store has.
+fn stored(kind: PartKind, place: Place, size: u64, digests: Digests) -> Part {
+    Part { kind, location: Location::Stored(place), size: Some(size), virtual_size: None, digests, etag: None }
+}
+
 /// Whether a change was certainly not made.
-fn was_refused(error: &Error) -> bool {
+pub(super) fn was_refused(error: &Error) -> bool {
     !matches!(error.kind(), Kind::Internal | Kind::Busy)
 }
 
@@ -127,34 +135,26 @@ impl Registry {
         Ok(None)
     }
 
-    /// A part of an image that the store has.
-    pub(super) fn stored(&self, kind: PartKind, key: BlobKey, size: u64, digests: Digests) -> Part {
-        let location = Location::Stored { store: self.store_name(), key };
-        Part { kind, location, size: Some(size), virtual_size: None, digests, etag: None }
-    }
-
     /// Makes durable what describes an image to LXD and Incus.
-    pub(super) async fn keep_metadata(&self, id: ImageId, bytes: Bytes) -> Result<Part> {
-        let (key, size) = (BlobKey::metadata(id), bytes.len() as u64);
+    pub(super) async fn keep_metadata(&self, place: Place, bytes: Bytes) -> Result<Part> {
+        let size = bytes.len() as u64;
         let digests = Digests { sha256: Some(Sha256::digest(&bytes).into()), ..Digests::default() };
-        let mut writer = self.store.begin(&key, Some(size)).await?;
+        let mut writer = self.stores.begin(&place, Some(size)).await?;
         writer.write(bytes).await?;
         writer.finish().await?;
-        Ok(self.stored(PartKind::Metadata, key, size, digests))
+        Ok(stored(PartKind::Metadata, place, size, digests))
     }
 
     /// Removes bytes that no record got.
-    async fn remove_unnamed(&self, id: ImageId, main: BlobKey) {
+    async fn remove_unnamed(&self, id: ImageId, main: Place) {
         let named = match self.catalog.get(id).await {
             Ok(image) => image.parts,
             Err(error) if error.kind() == Kind::NotFound => Vec::new(),
             Err(_) => return,
         };
-        let is_named = |key: &BlobKey| {
-            named.iter().any(|part| matches!(&part.location, Location::Stored { key: other, .. } if other == key))
-        };
-        for key in [main, BlobKey::metadata(id)].iter().filter(|key| !is_named(key)) {
-            if let Err(error) = self.store.delete(key).await {
+        let described = BlobKey::metadata(id).in_store(main.store.clone());
+        for place in [main, described].iter().filter(|place| !named.iter().any(|part| part.place() == Some(*place))) {
+            if let Err(error) = self.stores.delete(place).await {
                 log::error!("the bytes of a failed upload could not be removed: {error}");
             }
         }
@@ -162,14 +162,13 @@ impl Registry {
 
     /// A blob with the same bytes. Only what was received is looked for: a digest alone gives nobody anything.
     async fn twin(&self, part: &Part) -> Option<BlobKey> {
+        let store = &part.place()?.store;
         let md5 = part.digests.md5_hex().filter(|_| part.size > Some(0))?;
         let filter = Filter::spelled(Attr::Checksum, &md5);
         let query = Query { filter, sort: Sort::default(), limit: TWINS_MAX, after: None };
         let page = self.catalog.list(&query).await.ok()?;
         let same = |other: &Part| other.size == part.size && other.digests.sha256 == part.digests.sha256;
-        page.images.iter().filter_map(Image::main).filter(|other| same(other)).find_map(|other| match &other.location {
-            Location::Stored { store, key } if *store == self.store_name() => Some(key.clone()),
-            _ => None,
-        })
+        let twins = page.images.iter().flat_map(|image| &image.parts).filter(|other| same(other));
+        twins.filter_map(Part::place).find(|place| place.store == *store).map(|place| place.key.clone())
     }
 }

@@ -1,10 +1,12 @@
 //! The end of an image: out of sight, then its bytes, then its record.
 
+use std::collections::HashSet;
+
 use super::images::{RETRIES_MAX, outrun};
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Access, Attr, Image, ImageId, Status, Timestamp, Value};
+use crate::image::{Access, Attr, Image, ImageId, Status, StoreName, Timestamp, Value};
 
 impl Registry {
     /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
@@ -23,7 +25,7 @@ impl Registry {
             Self::take_out_of_sight(&mut gone, self.now());
             match self.catalog.replace(gone).await {
                 Ok(gone) => {
-                    self.remove_deleted(gone).await;
+                    let _ = self.remove_deleted(gone).await;
                     return Ok((image, access));
                 }
                 Err(error) if error.kind() == Kind::Precondition => {}
@@ -42,28 +44,60 @@ impl Registry {
     }
 
     /// The second half of a removal, unless its files are to stay a while. What fails here is tried again by the sweep.
-    pub(super) async fn remove_deleted(&self, image: Image) {
+    ///
+    /// # Errors
+    /// The store that did not do it.
+    pub(super) async fn remove_deleted(&self, image: Image) -> Result<(), StoreName> {
         if !self.lingers(&image) || self.is_published_again(&image).await {
-            self.remove_files(image).await;
+            return self.remove_files(image).await;
         }
+        Ok(())
     }
 
     /// Removes the files of an image that nobody sees any more, and then its record.
-    pub(super) async fn remove_files(&self, image: Image) {
+    ///
+    /// # Errors
+    /// As [`Registry::remove_deleted`].
+    pub(super) async fn remove_files(&self, image: Image) -> Result<(), StoreName> {
         if image.status != Status::Deleting {
-            return;
+            return Ok(());
         }
-        for key in image.keys() {
-            if let Err(error) = self.store.delete(&key).await {
-                log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
-                return;
+        // A store that is down keeps no room taken in another.
+        let mut down = None;
+        for place in image.places() {
+            if down.as_ref() == Some(&place.store) {
+                continue;
             }
+            if let Err(error) = self.stores.delete(&place).await {
+                log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
+                down = Some(place.store);
+            }
+        }
+        if let Some(store) = down {
+            return Err(store);
         }
         // `Precondition`: somebody else brought the removal to its end.
         if let Err(error) = self.catalog.remove(&image).await
             && error.kind() != Kind::Precondition
         {
             log::error!("the record of {} could not be removed, the next sweep tries again: {error}", image.id);
+        }
+        Ok(())
+    }
+
+    /// Removes the files of images that nobody sees any more; of the first `lingering` only of those that are not to stay a
+    /// while. A store that did not do one thing is not asked for the next, or each would wait as long.
+    pub(super) async fn remove_each(&self, gone: Vec<Image>, lingering: usize) {
+        let mut down = HashSet::new();
+        for (at, image) in gone.into_iter().enumerate() {
+            if image.places().iter().any(|place| down.contains(&place.store)) {
+                continue;
+            }
+            let removed = match at < lingering {
+                true => self.remove_deleted(image).await,
+                false => self.remove_files(image).await,
+            };
+            down.extend(removed.err());
         }
     }
 

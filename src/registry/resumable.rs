@@ -7,28 +7,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::task::JoinHandle;
-
+use super::append::{Append, taken_over};
 use super::desk::Seat;
-use super::images::format_is_fixed;
-use super::intake::{Intake, over};
-use super::publish::publish;
-use super::saving::{Saving, is_saving};
+use super::intake::Intake;
+use super::saving::is_saving;
 use super::{Caller, Claim, Registry};
 use crate::blob::StoreError;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, Ticket, Timestamp};
+use crate::image::{BlobKey, Image, ImageId, ImagePatch, Place, Resumable, Status, Ticket, Timestamp};
 
 /// An upload that nobody goes on with is given up after this.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Uploads that a caller may have open.
 const OPEN_MAX: usize = 256;
-
-/// After so many bytes they are made durable on the way: what a crash costs at the most.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// How far an upload is.
 #[derive(Debug, Clone)]
@@ -44,7 +37,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn of(image: Image) -> Result<Self> {
+    pub(super) fn of(image: Image) -> Result<Self> {
         match (image.ticket.and_then(|ticket| ticket.resumable), image.status) {
             (Some(Resumable { offset, size, expires_at, .. }), Status::Saving) => {
                 Ok(Self { image, offset, size, expires_at: Some(expires_at) })
@@ -61,19 +54,6 @@ impl Progress {
     pub fn is_complete(&self) -> bool {
         self.expires_at.is_none()
     }
-}
-
-/// Bytes on their way into an upload. What was taken stays when this is dropped; see [`Append::pause`].
-pub struct Append {
-    /// There until the end.
-    work: Option<(Intake, Seat)>,
-    registry: Arc<Registry>,
-    id: ImageId,
-    key: BlobKey,
-    size: Option<u64>,
-    /// So many bytes are durable.
-    kept: u64,
-    who: Caller,
 }
 
 impl Registry {
@@ -98,11 +78,11 @@ impl Registry {
         let begun = tokio::spawn(async move {
             let Claim { size, digests } = claim;
             let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
-            let (mut saving, key) = registry.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
-            let kept = async { registry.store.begin(&key, None).await?.keep().await };
+            let (mut saving, place) = registry.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
+            let kept = async { registry.stores.begin(&place, None).await?.keep().await };
             if let Err(error) = kept.await {
                 // What it left is of nobody's as soon as the row is back.
-                let _ = registry.store.delete(&key).await;
+                let _ = registry.stores.delete(&place).await;
                 return Err(error.into());
             }
             saving.disarm();
@@ -158,11 +138,11 @@ impl Registry {
             return Err(Error::invalid(format!("The upload has {offset} bytes already.")));
         }
         let claim = Claim { size, digests: ticket.digests };
+        let place = arriving(&progress.image);
         if offset == 0 {
-            self.check_room(&claim).await?;
+            self.check_room(&place.store, &claim).await?;
         }
-        let key = BlobKey::main(id, progress.image.format);
-        let mut writer = self.store.resume(&key, offset, size).await?;
+        let mut writer = self.stores.resume(&place, offset, size).await?;
         let digesting = match seat.parked.take() {
             Some((at, digesting)) if at == offset => digesting,
             _ => tokio::select! {
@@ -170,9 +150,8 @@ impl Registry {
                 () = seat.wanted() => return Err(taken_over()),
             },
         };
-        let intake = Intake::start(self, writer, offset, digesting, claim, slot)?;
-        let (registry, who) = (Arc::clone(self), who.clone());
-        Ok(Append { work: Some((intake, seat)), registry, id, key, size, kept: offset, who })
+        let intake = Intake::start(self, place.store.clone(), writer, offset, digesting, claim, slot)?;
+        Ok(Append::new(self, who, id, place, size, intake, seat))
     }
 
     /// Gives an upload up. What it was into is as if it had not been tried.
@@ -193,7 +172,7 @@ impl Registry {
     /// *available* before it stopped.
     async fn end_upload(&self, image: &Image) -> Result<()> {
         self.note(image.id, 0, None).await?;
-        self.store.delete(&BlobKey::main(image.id, image.format)).await?;
+        self.stores.delete(&arriving(image)).await?;
         self.put_back(image.id).await;
         Ok(())
     }
@@ -203,7 +182,7 @@ impl Registry {
     }
 
     /// Writes down how far an upload is.
-    async fn note(&self, id: ImageId, offset: u64, size: Option<u64>) -> Result<Image> {
+    pub(super) async fn note(&self, id: ImageId, offset: u64, size: Option<u64>) -> Result<Image> {
         let (boot, expires_at) = (self.boot, self.expiry());
         let noted = self.catalog.amend(id, move |row| {
             let ticket = row.ticket.filter(|_| is_saving(row, boot)).ok_or_else(|| not_found(id))?;
@@ -223,11 +202,11 @@ impl Registry {
 
     /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
     pub(super) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
-        let key = BlobKey::main(image.id, image.format);
-        if resumable.expires_at <= self.now() {
+        // A journal that lost lines may have said that it was complete: then its bytes are the image's.
+        if resumable.expires_at <= self.now() || self.catalog.may_have_lost_changes() {
             return Ok(false);
         }
-        match self.store.resume(&key, resumable.offset, None).await {
+        match self.stores.resume(&arriving(image), resumable.offset, None).await {
             Err(StoreError::NotFound) => return Ok(false),
             found => drop(found?),
         }
@@ -238,10 +217,11 @@ impl Registry {
         self.catalog.amend(image.id, adopt).await.map(|_| true)
     }
 
-    /// Ends the uploads that nobody went on with. Called from time to time.
-    pub(super) async fn expire_resumables(&self) -> Result<()> {
+    /// Ends those of the uploads meant that nobody went on with. Called from time to time.
+    pub(super) async fn expire_resumables(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
         let live = self.resumables().await?;
-        for (image, _) in live.iter().filter(|(_, resumable)| resumable.expires_at <= self.now()) {
+        let due = live.iter().filter(|(image, resumable)| resumable.expires_at <= self.now() && meant(image));
+        for (image, _) in due {
             let Some(_seat) = self.desks.take_free(image.id) else { continue };
             // Somebody may have come back meanwhile.
             let Ok(image) = self.catalog.get(image.id).await else { continue };
@@ -258,7 +238,13 @@ impl Registry {
     }
 
     /// Makes what was taken durable, says so in the record, and leaves the seat.
-    async fn park(self: Arc<Self>, id: ImageId, size: Option<u64>, intake: Intake, mut seat: Seat) -> Result<Progress> {
+    pub(super) async fn park(
+        self: Arc<Self>,
+        id: ImageId,
+        size: Option<u64>,
+        intake: Intake,
+        mut seat: Seat,
+    ) -> Result<Progress> {
         let (offset, digesting) = intake.pause().await?;
         let image = self.note(id, offset, size).await?;
         *seat.parked = Some((offset, digesting));
@@ -266,133 +252,9 @@ impl Registry {
     }
 }
 
-impl Append {
-    /// Takes a chunk. After an error this is over, and the upload stands where it last was durable.
-    ///
-    /// # Errors
-    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the
-    /// image was removed meanwhile.
-    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        let outcome = self.take(chunk).await;
-        if outcome.is_err()
-            && let Some(parked) = self.park()
-            && let Err(error) = parked.await
-        {
-            log::debug!("what came last of an upload is lost: {error}");
-        }
-        outcome
-    }
-
-    /// Ends the work in a task of its own, as every end has to: bytes may be on their way to the disk, and nobody may sit
-    /// down before they are there.
-    fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
-        let (intake, seat) = self.work.take()?;
-        Some(tokio::spawn(Arc::clone(&self.registry).park(self.id, self.size, intake, seat)))
-    }
-
-    async fn take(&mut self, chunk: Bytes) -> Result<()> {
-        let (intake, _) = self.work.as_mut().ok_or_else(over)?;
-        intake.take(chunk).await?;
-        if intake.received() - self.kept >= CHECKPOINT_BYTES {
-            self.kept = intake.keep().await?;
-            self.registry.note(self.id, self.kept, self.size).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds to what the sender says of its bytes.
-    pub fn claim(&mut self, more: Claim) {
-        if let Some((intake, _)) = &mut self.work {
-            intake.claim(more);
-        }
-    }
-
-    /// Waits until another request wants to go on with this upload: this one should stop.
-    pub async fn wanted(&self) {
-        match &self.work {
-            Some((_, seat)) => seat.wanted().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// How many bytes there are.
-    pub fn received(&self) -> u64 {
-        self.work.as_ref().map_or(self.kept, |(intake, _)| intake.received())
-    }
-
-    /// How many there will be, if that is known.
-    pub fn size(&self) -> Option<u64> {
-        self.size
-    }
-
-    /// Says that what came is all there is.
-    pub(super) fn ends_here(&mut self) {
-        self.size = Some(self.received());
-    }
-
-    /// Ends the request, and not the upload: what was taken is durable when this returns.
-    ///
-    /// # Errors
-    /// `Internal`; `NotFound` when the image was removed meanwhile.
-    pub async fn pause(mut self) -> Result<Progress> {
-        self.park().ok_or_else(over)?.await.map_err(Error::internal)?
-    }
-
-    /// Ends the upload: as [`super::Upload::finish`], but what is wrong with the patch does not lose the bytes.
-    ///
-    /// # Errors
-    /// As [`super::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
-        let (registry, received) = (Arc::clone(&self.registry), self.received());
-        let (id, size, who) = (self.id, self.size, self.who.clone());
-        let ready = async {
-            if let Some(size) = size.filter(|size| *size != received) {
-                let text = format!("The upload has {received} of {size} bytes.");
-                return Err(Error::new(Kind::Incomplete, text));
-            }
-            // The file that is on its way has its name already.
-            let image = registry.catalog.get(id).await?;
-            if patch.format.is_some_and(|format| format != image.format) {
-                return Err(format_is_fixed());
-            }
-            registry.check_patch(&who, id, patch).await
-        };
-        let format = match ready.await {
-            Ok(format) => format,
-            Err(error) => {
-                self.pause().await?;
-                return Err(error);
-            }
-        };
-        let (intake, seat) = self.work.take().ok_or_else(over)?;
-        let mut saving = Saving::adopt(&self.registry, self.id);
-        let (key, patch) = (self.key.clone(), patch.clone());
-        let done = tokio::spawn(async move {
-            match intake.finish(format).await {
-                Ok(received) => Progress::of(publish(saving, key, received, patch, seat).await?),
-                Err(error) => {
-                    saving.put_back().await;
-                    drop(seat);
-                    Err(error)
-                }
-            }
-        });
-        done.await.map_err(Error::internal)?
-    }
-}
-
-impl Drop for Append {
-    /// A client that goes away may take the request with it, but not what was written of its bytes.
-    fn drop(&mut self) {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            drop(self.park());
-        }
-    }
-}
-
-/// The answer to whoever had the seat.
-pub fn taken_over() -> Error {
-    Error::new(Kind::Conflict, "Another request goes on with this upload.")
+/// Where the bytes of an upload go.
+fn arriving(image: &Image) -> Place {
+    BlobKey::main(image.id, image.format).in_store(image.home())
 }
 
 fn no_upload(id: ImageId) -> Error {

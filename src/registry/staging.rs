@@ -17,7 +17,7 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::begin_resumable`].
-    pub async fn stage(self: &Arc<Self>, who: &Caller, id: ImageId, claim: Claim) -> Result<Stage> {
+    pub async fn stage(self: &Arc<Self>, who: &Caller, id: ImageId, patch: &ImagePatch, claim: Claim) -> Result<Stage> {
         if let Ok(left) = self.progress_now(who, id).await
             && !left.is_complete()
             && left.size != Some(left.offset)
@@ -25,11 +25,11 @@ impl Registry {
         {
             self.cancel(who, id).await?;
         }
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let (registry, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: what it begins for a caller that went away is given up as its unclaimed result.
         let begun = tokio::spawn(async move {
             let size = claim.size;
-            registry.begin_resumable(&who, Some(id), &ImagePatch::default(), claim).await?;
+            registry.begin_resumable(&who, Some(id), &patch, claim).await?;
             let mut stage = Stage { registry, who, id, size, append: None, done: false };
             stage.append = Some(stage.registry.append(&stage.who, id, 0, None).await?);
             Ok(stage)

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::Registry;
 use super::saving::fallen_back;
-use crate::error::Result;
-use crate::image::{BlobKey, Image, Status};
+use crate::error::{Error, Kind, Result};
+use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
 
 /// Removed images whose files stay a while, at the most: the oldest make room.
 const LINGERING_MAX: usize = 1024;
@@ -21,6 +21,11 @@ pub struct Swept {
     pub staged: usize,
 }
 
+/// Whether everything that may be of an image is in the local directory.
+fn is_here(image: &Image) -> bool {
+    image.places().iter().all(|place| place.store == StoreName::FILE)
+}
+
 impl Registry {
     /// Ends what an earlier run left half done. Called once, before the first request.
     ///
@@ -29,65 +34,124 @@ impl Registry {
     /// # Errors
     /// `Internal` when catalogue or store do not work.
     pub async fn sweep_at_start(&self) -> Result<Swept> {
-        let resumables = self.resumables().await?;
-        let keys: Vec<_> = resumables.iter().map(|(image, _)| BlobKey::main(image.id, image.format)).collect();
-        // On the word of a journal that lost lines nothing is removed.
-        let staged = self.store.sweep((!self.catalog.may_have_lost_changes()).then_some(&keys)).await?;
-        let mut stay = HashSet::new();
-        for (image, resumable) in resumables {
-            match self.adopt(&image, resumable).await {
-                Ok(true) => log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset),
-                Ok(false) => continue,
-                // It stays as it is, and the next start tries again: no reason not to serve the others.
-                Err(error) => log::error!("the upload of {} can't go on in this run: {error}", image.id),
+        let kept = self.kept(&self.resumables().await?);
+        let staged = self.stores.named(&StoreName::FILE)?.sweep(kept.as_deref()).await?;
+        let uploads = self.settle_uploads(is_here).await?;
+        let removals = self.sweep_those(is_here).await?;
+        Ok(Swept { uploads, removals, staged })
+    }
+
+    /// The same for what is in other stores, which may be slow or down: it is nothing to wait for before serving. Called once,
+    /// beside the first requests.
+    pub async fn sweep_elsewhere(&self) {
+        let swept = async {
+            let kept = self.kept(&self.resumables().await?);
+            for store in self.stores.iter().filter(|store| store.name != StoreName::FILE) {
+                match store.blobs.sweep(kept.as_deref()).await {
+                    Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
+                    Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
+                }
             }
-            stay.insert(image.id);
+            self.settle_uploads(|_| true).await?;
+            self.sweep_those(|image| !is_here(image)).await
+        };
+        if let Err(error) = swept.await {
+            log::error!("what an earlier run left in other stores stays: {error}: {}", error.causes());
         }
-        let mut uploads = 0;
+    }
+
+    /// What is staged of uploads that may go on. None on the word of a journal that lost lines: nothing is removed then.
+    fn kept(&self, resumables: &[(Image, Resumable)]) -> Option<Vec<BlobKey>> {
+        let keys = resumables.iter().map(|(image, _)| BlobKey::main(image.id, image.format)).collect();
+        (!self.catalog.may_have_lost_changes()).then_some(keys)
+    }
+
+    /// Takes over those uploads of earlier runs that may go on, ends those others that are meant, and says how many.
+    async fn settle_uploads(&self, meant: impl Fn(&Image) -> bool) -> Result<usize> {
+        // One at a time: what one has ended may be another upload's by the time that a second one comes to it.
+        let Ok(_turn) = self.settling.try_lock() else { return Ok(0) };
+        let (mut ended, mut down) = (0, HashSet::new());
         for image in self.all_in(Status::Saving).await? {
-            if image.ticket.is_none_or(|ticket| ticket.boot != self.boot) && !stay.contains(&image.id) {
-                match self.end_dead_upload(&image).await {
-                    Ok(()) => uploads += 1,
-                    // It stays as it is, and the next start tries again: no reason not to serve the others.
-                    Err(error) => log::error!("the upload of {} could not be ended: {error}", image.id),
+            if image.ticket.is_some_and(|ticket| ticket.boot == self.boot) || self.goes_on(&image).await {
+                continue;
+            }
+            if !meant(&image) || down.contains(&image.home()) {
+                continue;
+            }
+            match self.end_dead_upload(&image).await {
+                Ok(()) => ended += 1,
+                // It stays as it is, and the next sweep tries again: no reason not to serve the others.
+                Err(error) => {
+                    log::error!("the upload of {} could not be ended: {error}", image.id);
+                    down.insert(image.home());
                 }
             }
         }
-        let removals = self.sweep().await?;
-        Ok(Swept { uploads, removals, staged })
+        Ok(ended)
+    }
+
+    /// Whether an upload of an earlier run stays: taken over, or to be tried again.
+    async fn goes_on(&self, image: &Image) -> bool {
+        let Some(resumable) = image.ticket.and_then(|ticket| ticket.resumable) else { return false };
+        match self.adopt(image, resumable).await {
+            Ok(true) => log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset),
+            Ok(false) => return false,
+            Err(error) => log::error!("the upload of {} can't go on now: {error}", image.id),
+        }
+        true
     }
 
     /// The file may have been put in place just before the process died; it was never announced to anybody. Unless
     /// changes were lost, for then this may be an old version of an image whose bytes were: they stay, and `visor
     /// verify` shows them.
-    async fn end_dead_upload(&self, image: &Image) -> Result<()> {
-        if self.catalog.may_have_lost_changes() {
+    pub(super) async fn end_dead_upload(&self, image: &Image) -> Result<()> {
+        let was = image.ticket;
+        let is_dead = move |row: &Image| row.status == Status::Saving && row.ticket == was;
+        match self.catalog.get(image.id).await {
+            Ok(row) if is_dead(&row) => {}
+            Err(error) if error.kind() != Kind::NotFound => return Err(error),
+            _ => return Ok(()),
+        }
+        let ended = if self.catalog.may_have_lost_changes() {
             let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };
-            return self.catalog.replace(failed).await.map(drop);
+            self.catalog.replace(failed).await.map(drop)
+        } else {
+            for place in image.places() {
+                self.stores.delete(&place).await?;
+            }
+            let fall_back = move |row: &Image| match is_dead(row) {
+                true => Ok(fallen_back(row.clone())),
+                false => Err(Error::new(Kind::Precondition, "It was changed meanwhile.")),
+            };
+            self.catalog.amend(image.id, fall_back).await.map(drop)
+        };
+        match ended {
+            // Somebody was faster, and removed the image.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Precondition) => Ok(()),
+            ended => ended,
         }
-        for key in image.keys() {
-            self.store.delete(&key).await?;
-        }
-        self.catalog.amend(image.id, |row| Ok(fallen_back(row.clone()))).await.map(drop)
     }
 
-    /// Tries removals again that could not be finished, and keeps the counters of reads. Called by a timer.
+    /// Tries again what could not be finished, of removals and of uploads of earlier runs, and keeps the counters of reads.
+    /// Called by a timer.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
     pub async fn sweep(&self) -> Result<usize> {
+        self.settle_uploads(|_| true).await?;
+        let removals = self.sweep_those(|_| true).await?;
+        self.catalog.keep_accesses();
+        Ok(removals)
+    }
+
+    async fn sweep_those(&self, meant: impl Fn(&Image) -> bool) -> Result<usize> {
         let mut gone = self.all_in(Status::Deleting).await?;
+        gone.retain(&meant);
         let count = gone.len();
         gone.sort_by_key(|image| std::cmp::Reverse(image.updated_at));
-        for (at, image) in gone.into_iter().enumerate() {
-            match at < LINGERING_MAX {
-                true => self.remove_deleted(image).await,
-                false => self.remove_files(image).await,
-            }
-        }
-        self.expire_resumables().await?;
-        self.expire().await?;
-        self.catalog.keep_accesses();
+        self.remove_each(gone, LINGERING_MAX).await;
+        self.expire_resumables(&meant).await?;
+        self.expire(&meant).await?;
         Ok(count)
     }
 }

@@ -1,6 +1,7 @@
 //! What became of imports, for as long as somebody may ask.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Image, ImageId, Status, Timestamp};
+use crate::image::{Image, ImageId, Status, StoreName, Timestamp};
 
 /// A task that ended is remembered for so long, and of all of them only so many.
 const REMEMBERED: Duration = Duration::from_secs(48 * 60 * 60);
@@ -24,6 +25,8 @@ pub enum ImportMethod {
     Staged,
     /// From a URL.
     Download,
+    /// They are there already, and get into other stores too.
+    Copy,
 }
 
 impl ImportMethod {
@@ -32,6 +35,7 @@ impl ImportMethod {
         match self {
             Self::Staged => "glance-direct",
             Self::Download => "web-download",
+            Self::Copy => "copy-image",
         }
     }
 }
@@ -57,6 +61,8 @@ pub struct Task {
     pub method: ImportMethod,
     /// From where, if from a URL; without what stands behind its `?`, which may be a secret.
     pub url: Option<String>,
+    /// The stores that were asked for; none means the one that takes what asks for none.
+    pub stores: Vec<StoreName>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ended, or else began.
@@ -87,14 +93,19 @@ impl Task {
 
 /// The imports of this run, newest first.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<VecDeque<Task>>);
+pub(super) struct Tasks {
+    all: Mutex<VecDeque<Task>>,
+    /// Whether any has ever asked for stores: until then there is nothing to say of images that have their bytes.
+    spreads: AtomicBool,
+}
 
 impl Tasks {
     fn with<T>(&self, work: impl FnOnce(&mut VecDeque<Task>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn add(&self, task: Task) -> Result<()> {
+        self.spreads.fetch_or(!task.stores.is_empty(), Ordering::Relaxed);
         self.with(|tasks| {
             tasks.retain(|old| old.expires_at().is_none_or(|expiry| expiry > task.created_at));
             let own = |old: &&Task| old.owner == task.owner;
@@ -156,11 +167,12 @@ impl Registry {
         image: ImageId,
         method: ImportMethod,
         url: Option<String>,
+        stores: Vec<StoreName>,
     ) -> Result<Running> {
         let (id, now) = (Uuid::new_v4(), self.now());
         let owner = who.account().map(ToOwned::to_owned);
         let outcome = Outcome::Running;
-        self.tasks.add(Task { id, image, owner, method, url, created_at: now, updated_at: now, outcome })?;
+        self.tasks.add(Task { id, image, owner, method, url, stores, created_at: now, updated_at: now, outcome })?;
         Ok(Running { registry: Arc::clone(self), id, outcome: None })
     }
 
@@ -174,11 +186,17 @@ impl Registry {
     /// image still waits for bytes.
     pub fn import_of(&self, image: &Image) -> Option<Task> {
         // Of most images there is nothing to say, and lists ask for each of theirs.
-        if matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting) {
+        let complete = matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting);
+        if complete && !self.tasks.spreads.load(Ordering::Relaxed) {
             return None;
         }
-        let last = self.tasks.with(|tasks| tasks.iter().find(|task| task.image == image.id).cloned())?;
-        let waits = matches!(image.status, Status::Queued | Status::Failed);
+        let spreads = |task: &&Task| task.image == image.id && (!complete || !task.stores.is_empty());
+        let last = self.tasks.with(|tasks| tasks.iter().find(spreads).cloned())?;
+        let homes = || image.homes();
+        let waits = match complete {
+            true => last.stores.iter().any(|store| !homes().contains(store)),
+            false => matches!(image.status, Status::Queued | Status::Failed),
+        };
         (last.is_running() || (waits && last.reason().is_some())).then_some(last)
     }
 }
@@ -190,7 +208,17 @@ mod tests {
     fn task(owner: &str, at: i64, outcome: Outcome) -> Task {
         let (now, method) = (Timestamp(at), ImportMethod::Download);
         let (id, image) = (Uuid::new_v4(), ImageId::random());
-        Task { id, image, owner: Some(owner.into()), method, url: None, created_at: now, updated_at: now, outcome }
+        Task {
+            id,
+            image,
+            owner: Some(owner.into()),
+            method,
+            url: None,
+            stores: Vec::new(),
+            created_at: now,
+            updated_at: now,
+            outcome,
+        }
     }
 
     #[test]

@@ -12,14 +12,16 @@ use super::publish::{Received, publish};
 use super::saving::Saving;
 use super::{Caller, Claim, Registry};
 use crate::error::{Error, Kind, Result};
-use crate::image::{BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, Ticket};
+use crate::image::{
+    BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Place, Resumable, Status, StoreName, Ticket,
+};
 
 /// Bytes on their way into an image.
 pub struct Upload {
     // Dropped in this order: the staged file goes first, then the image falls back.
     pub(super) intake: Option<Intake>,
     pub(super) saving: Saving,
-    pub(super) key: BlobKey,
+    pub(super) place: Place,
     pub(super) who: Caller,
     /// What describes the bytes to LXD and Incus, if that came before them.
     pub(super) metadata: Option<Bytes>,
@@ -39,6 +41,16 @@ pub enum Target {
     Kept(Option<ImageId>),
     /// One that is there, and has failed then.
     Existing(ImageId),
+}
+
+/// What describes bytes to LXD and Incus.
+pub(super) enum Description {
+    /// Nothing does, or nobody asks.
+    None,
+    /// Other bytes, which came before them.
+    Ahead(Bytes),
+    /// They do themselves, and are read for it when all of them are there.
+    Within,
 }
 
 impl From<Option<ImageId>> for Target {
@@ -62,27 +74,30 @@ impl Registry {
         claim: Claim,
     ) -> Result<Upload> {
         let slot = self.upload_slot()?;
-        self.upload_behind(who, into.into(), patch, claim, None, slot).await
+        self.upload_behind(who, into.into(), patch, claim, Description::None, slot).await
     }
 
-    /// The same for bytes that are described by others, which came before them.
+    /// The same for bytes that something describes to LXD and Incus.
     pub(super) async fn upload_behind(
         self: &Arc<Self>,
         who: &Caller,
         into: Target,
         patch: &ImagePatch,
         claim: Claim,
-        metadata: Option<Bytes>,
+        described: Description,
         slot: OwnedSemaphorePermit,
     ) -> Result<Upload> {
-        let (saving, key) = self.expect_bytes(who, into, patch, &claim, None).await?;
-        let writer = self.store.begin(&key, claim.size).await?;
-        let digesting = match &metadata {
-            Some(metadata) => self.hub.begin().behind(Sha256::new_with_prefix(metadata)),
-            None => self.hub.begin(),
+        let (saving, place) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let writer = match described {
+            Description::Within => self.stores.begin_readable(&place, claim.size).await?,
+            Description::None | Description::Ahead(_) => self.stores.begin(&place, claim.size).await?,
         };
-        let intake = Intake::start(self, writer, 0, digesting, claim, slot)?;
-        Ok(Upload { intake: Some(intake), saving, key, who: who.clone(), metadata, unseen: 0 })
+        let (digesting, metadata) = match described {
+            Description::Ahead(bytes) => (self.hub.begin().behind(Sha256::new_with_prefix(&bytes)), Some(bytes)),
+            Description::None | Description::Within => (self.hub.begin(), None),
+        };
+        let intake = Intake::start(self, place.store.clone(), writer, 0, digesting, claim, slot)?;
+        Ok(Upload { intake: Some(intake), saving, place, who: who.clone(), metadata, unseen: 0 })
     }
 
     /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
@@ -93,7 +108,7 @@ impl Registry {
         patch: &ImagePatch,
         claim: &Claim,
         resumable: Option<Resumable>,
-    ) -> Result<(Saving, BlobKey)> {
+    ) -> Result<(Saving, Place)> {
         for _ in 0..RETRIES_MAX {
             let image = match into {
                 Target::New | Target::Kept(None) => self.draft(who, patch).await?,
@@ -101,10 +116,17 @@ impl Registry {
                 Target::Existing(id) => self.waiting(who, id, patch).await?,
             };
             // That it takes no bytes is the better news.
-            self.check_room(claim).await?;
-            match self.begin_saving(image, into, resumable).await {
+            let store = self.store_for(&image)?;
+            self.check_room(&store, claim).await?;
+            let has_failed = image.status == Status::Failed;
+            match self.begin_saving(image, store, into, resumable).await {
                 // Its metadata was changed meanwhile, or somebody else began; the next look tells.
                 Err(error) if error.kind() == Kind::Precondition => {}
+                Ok((saving, place)) if has_failed => {
+                    // What an earlier try may have left where it could not be removed: no record names it.
+                    self.stores.delete(&place).await?;
+                    return Ok((saving, place));
+                }
                 begun => return begun,
             }
         }
@@ -126,44 +148,51 @@ impl Registry {
     async fn begin_saving(
         self: &Arc<Self>,
         mut image: Image,
+        store: StoreName,
         into: Target,
         resumable: Option<Resumable>,
-    ) -> Result<(Saving, BlobKey)> {
-        match image.store {
-            None | Some(StoreName::File) => {}
-            Some(StoreName::Http) => return Err(Error::invalid("Cannot post an image file to a HTTP backend")),
-            Some(other) => {
-                return Err(Error::new(Kind::Unsupported, format!("The store '{}' is not supported", other.name())));
-            }
-        }
+    ) -> Result<(Saving, Place)> {
         let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(Ticket { boot: self.boot, fallback, resumable });
-        let key = BlobKey::main(image.id, image.format);
+        // Said before the first byte comes: a start after a crash looks there, whatever the default is by then.
+        image.store = Some(store.clone());
+        let place = BlobKey::main(image.id, image.format).in_store(store);
         let new = !matches!(into, Target::Existing(_));
-        Ok((Saving::begin(self, image, new).await?, key))
+        Ok((Saving::begin(self, image, new).await?, place))
+    }
+
+    /// The store that takes the bytes of an image.
+    fn store_for(&self, image: &Image) -> Result<StoreName> {
+        match &image.store {
+            None => Ok(self.stores.default_name().clone()),
+            Some(name) if *name == StoreName::HTTP => {
+                Err(Error::invalid("Cannot post an image file to a HTTP backend"))
+            }
+            Some(name) => self.stores.named(name).map(|_| name.clone()).map_err(Error::from),
+        }
     }
 
     /// Whether there is room for another upload of this size.
-    pub(super) async fn check_room(&self, claim: &Claim) -> Result<()> {
+    pub(super) async fn check_room(&self, store: &StoreName, claim: &Claim) -> Result<()> {
         let size = claim.size.unwrap_or(0);
         if size > self.limits.image_bytes_max {
             return Err(too_large(self.limits.image_bytes_max));
         }
-        let (enough, _) = self.room_for(size).await;
+        let (enough, _) = self.room_for(store, size).await;
         if enough {
             return Ok(());
         }
-        self.make_room(size).await?;
-        match self.room_for(size).await {
+        self.make_room(store, size).await?;
+        match self.room_for(store, size).await {
             (true, _) => Ok(()),
             (false, room) => Err(no_room(size, room)),
         }
     }
 
     /// Whether so many bytes fit, and how many would.
-    pub(super) async fn room_for(&self, size: u64) -> (bool, u64) {
-        let Some(free) = self.store.free().await else { return (true, u64::MAX) };
+    pub(super) async fn room_for(&self, store: &StoreName, size: u64) -> (bool, u64) {
+        let Some(free) = self.stores.free(store).await else { return (true, u64::MAX) };
         let room = free.saturating_sub(self.limits.free_bytes_min);
         (size.max(1) <= room, room)
     }
@@ -224,7 +253,7 @@ impl Upload {
     /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok(received) => publish(self.saving.disarm(), self.key.clone(), received, patch.clone(), ()).await,
+            Ok(received) => publish(self.saving.disarm(), self.place.clone(), received, patch.clone(), ()).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)

@@ -1,9 +1,9 @@
 //! Comparing every image with its record.
 
-use super::{Caller, Registry};
-use crate::error::Result;
+use super::Registry;
+use crate::error::{Error, Result};
 use crate::image::query::Filter;
-use crate::image::{Attr, Image, ImageId, Location, Status};
+use crate::image::{Attr, Image, ImageId, Part, Place, Status, StoreName};
 
 impl Registry {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
@@ -37,41 +37,55 @@ impl Registry {
     }
 
     async fn verify_bytes(&self, image: &Image) -> Result<(), String> {
-        // A withheld image is verified like any other.
-        let image = Image { status: Status::Available, ..image.clone() };
         for part in &image.parts {
-            let body = self.open_part(&Caller::Admin(None), &image, part.kind, None).await;
-            let body = body.map_err(|error| error.to_string())?;
-            let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
-            let (digests, _) = digesting.finish();
-            if part.size.is_some_and(|expected| expected != size) {
-                return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
-            }
-            let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
-            if differs(part.digests.md5_hex(), digests.md5_hex())
-                || differs(part.digests.sha256_hex(), digests.sha256_hex())
-            {
-                return Err("its bytes are not those that were stored".into());
-            }
+            self.verify_part(image, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares this very copy with its record, and no other that stands in for it.
+    pub(super) async fn verify_part(&self, image: &Image, part: &Part) -> Result<(), String> {
+        let _lease = self.in_use.lease(image.id);
+        let body = self.located(image, part, None).await;
+        let body = body.map_err(|error| error.to_string())?;
+        let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
+        let (digests, _) = digesting.finish();
+        if part.size.is_some_and(|expected| expected != size) {
+            return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
+        }
+        let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
+        if differs(part.digests.md5_hex(), digests.md5_hex())
+            || differs(part.digests.sha256_hex(), digests.sha256_hex())
+        {
+            return Err("its bytes are not those that were stored".into());
         }
         Ok(())
     }
 
     /// Files in the store that no record names. They are only reported: see `sweep`.
     async fn strangers(&self, images: &[Image]) -> Result<Vec<String>> {
-        let named: std::collections::HashSet<_> = images
-            .iter()
-            .flat_map(|image| &image.parts)
-            .filter_map(|part| match &part.location {
-                Location::Stored { key, .. } => Some(key.clone()),
-                Location::File { .. } | Location::Http { .. } => None,
-            })
-            .collect();
+        let named: std::collections::HashSet<_> =
+            images.iter().flat_map(|image| &image.parts).filter_map(|part| part.place().cloned()).collect();
+        let mut problems = Vec::new();
         let saving = Filter::spelled(Attr::Status, Status::Saving.word());
         let saving: Vec<_> = images.iter().filter(|image| saving.passes(image)).map(|image| image.id).collect();
-        let keys = self.store.list().await?;
-        let strangers = keys.into_iter().filter(|key| !named.contains(key));
-        let strangers = strangers.filter(|key| key.image().is_none_or(|id| !saving.contains(&id)));
-        Ok(strangers.map(|key| format!("file {key}: no image has it")).collect())
+        let mut strangers = Vec::new();
+        for store in self.stores.iter() {
+            match store.blobs.list().await {
+                Ok(keys) => {
+                    let places = keys.into_iter().map(|key| Place { store: store.name.clone(), key });
+                    let unnamed = places.filter(|place| !named.contains(place));
+                    strangers.extend(unnamed.filter(|place| place.key.image().is_none_or(|id| !saving.contains(&id))));
+                }
+                Err(error) if store.name == StoreName::FILE => return Err(error.into()),
+                Err(error) => problems.push(format!("store {}: {}", store.name, Error::from(error).message())),
+            }
+        }
+        let unnamed = |place: Place| match place.store == StoreName::FILE {
+            true => format!("file {}: no image has it", place.key),
+            false => format!("file {} in the store {}: no image has it", place.key, place.store),
+        };
+        problems.extend(strangers.into_iter().map(unnamed));
+        Ok(problems)
     }
 }

@@ -324,7 +324,7 @@ fn tokens_survive_a_kill_and_their_end_does_too() {
 
 #[test]
 fn tokens_expire() {
-    let server = Server::configured("[auth]\ntoken_lifetime = \"3s\"\n");
+    let server = Server::configured("[auth]\ntoken_lifetime = \"10s\"\n");
     let secret = account(&server, "alice", &[]);
     let token = token(&server, "alice", &secret);
     assert_eq!(get(&server, &token, "/v3/auth/projects").status, 200);

@@ -520,6 +520,29 @@ fn a_disk_of_another_protocol_is_offered_as_a_machine() {
     assert_eq!(server.lxd(&format!("/1.0/images/{target}"))["architecture"], "aarch64");
 }
 
+/// What Glance's users leave out of its lists is left out of these too, and found by whoever knows it.
+#[test]
+fn hidden_images_are_found_and_not_listed() {
+    let server = Server::start();
+    server.add("disk", &[("x-image-meta-format", "qcow2")], &qcow2(b"x"));
+    let listed = || server.lxd("/1.0/images").as_array().unwrap().len();
+    let products = || server.get("/streams/v1/images.json").json()["products"].as_object().unwrap().len();
+    eventually("it is offered", || (listed(), products()) == (1, 1));
+    let record = server.get("/images/detail?name=disk").json()["images"][0].clone();
+    let hide = |hidden: bool| {
+        let patch = format!(r#"[{{"op": "replace", "path": "/os_hidden", "value": {hidden}}}]"#);
+        let kind = ("Content-Type", "application/openstack-images-v2.1-json-patch");
+        let path = format!("/v2/images/{}", record["_id"].as_str().unwrap());
+        assert_eq!(server.send("PATCH", &path, &[kind], patch.as_bytes()).status, 200);
+    };
+    hide(true);
+    assert_eq!((listed(), products()), (0, 0));
+    let target = server.lxd("/1.0/images/aliases/disk")["target"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&format!("/1.0/images/{target}/export")).status, 200);
+    hide(false);
+    assert_eq!((listed(), products()), (1, 1));
+}
+
 #[test]
 fn nothing_is_offered_where_the_operator_does_not_want_it() {
     let server = Server::configured("[lxd]\noffer_disks = false\n");

@@ -76,3 +76,15 @@ fn a_disk_is_a_machines_root_whatever_it_is_called() {
     let answer = server.send("POST", "/1.0/images", &[("content-type", &content_type)], &body);
     assert_eq!(server.failed(&answer), "Unsupported compression");
 }
+
+/// `lxc` says the name of a file as it is.
+#[test]
+fn a_file_may_be_called_in_any_language() {
+    let server = Server::start();
+    let fingerprint = server.import(&container("x"), &[("X-LXD-filename", "Größe.tar.xz")]);
+    assert_eq!(server.lxd(&format!("/1.0/images/{fingerprint}"))["filename"], "Größe.tar.xz");
+    for bad in ["a\u{85}b", "a\tb"] {
+        let answer = server.send("POST", "/1.0/images", &[("X-LXD-filename", bad)], &container("y"));
+        assert!(server.failed(&answer).contains("control character"), "{bad:?}");
+    }
+}

@@ -258,6 +258,8 @@ fn a_secret_opens_the_image_that_it_was_made_for() {
         let closed = if public_read { 404 } else { 403 };
         let (secret, operation) = secret_of(&alice, &hers.private);
         for client in [&stranger, &bob] {
+            // Of its own: from its first use on it is good for five seconds.
+            let (secret, _) = secret_of(&alice, &hers.private);
             for wrong in [&other, &"0".repeat(64)] {
                 let expected = if std::ptr::eq(client, &bob) { 404 } else { closed };
                 refusal(&client.get(&format!("{}?secret={secret}", path(wrong))), expected);

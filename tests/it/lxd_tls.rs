@@ -80,11 +80,11 @@ fn who_does_not_end_a_handshake_is_sent_away_and_nobody_else_waits() {
     let mut idle: Vec<TcpStream> = (0..600).map(|_| connect()).collect();
     let began = Instant::now();
     assert!(Client::new(&server, None).is_trusted());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(9), "before any of them is sent away: {:?}", began.elapsed());
     let first = &mut idle[0];
-    first.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    first.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(first.read(&mut [0; 16]).unwrap(), 0, "closed");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(45), "{:?}", began.elapsed());
 }
 
 #[test]

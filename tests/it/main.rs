@@ -6,6 +6,7 @@
 mod architecture;
 mod auth;
 mod bombs;
+mod bucket;
 mod bundles;
 mod client;
 mod crash;
@@ -40,5 +41,6 @@ mod program;
 mod resumable;
 mod secure;
 mod simplestreams;
+mod stores;
 mod tenants;
 mod uploads;

@@ -36,7 +36,7 @@ impl Glance {
             Ok(response) => response,
             Err(error) if error.kind() == Kind::BadRange => {
                 render_as(request, StatusCode::RANGE_NOT_SATISFIABLE, &error, |response| {
-                    response.insert_header(unsatisfiable(image));
+                    response.insert_header(unsatisfiable(image.size().unwrap_or(0)));
                 })
             }
             Err(error) => render(request, &error),

@@ -182,7 +182,7 @@ impl Lxd {
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
         let about = About::new("Executing operation")
             .metadata("fingerprint", self.facts.fingerprint.as_str())
-            .metadata("addresses", json!(self.facts.addresses))
+            .metadata("addresses", json!(self.facts.reachable.now()))
             .metadata("request", asked)
             .metadata("expiresAt", time(Timestamp(now.0.saturating_add(lifetime_us))));
         let operation =

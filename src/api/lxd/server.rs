@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::envelope::{etag, sync, sync_with};
 use super::{Lxd, at};
 use crate::error::{Error, Kind};
+use crate::http::addresses::Reachable;
 use crate::http::guard::machine_name;
 use crate::http::headers::text;
 use crate::http::tls::Tls;
@@ -47,8 +48,8 @@ const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 /// What clients are told about the listeners.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Where the server is reached by HTTPS (`host:port`).
-    pub addresses: Vec<String>,
+    /// Where the server is reached by HTTPS.
+    pub reachable: Reachable,
     /// The certificate that it shows there, as PEM.
     pub certificate: String,
     /// SHA-256 of it in hexadecimal.
@@ -56,10 +57,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts of a server that is reached at `addresses`, and shows this certificate.
-    pub fn new(addresses: Vec<String>, tls: Option<&Tls>) -> Self {
+    /// The facts of a server that is reached there, and shows this certificate.
+    pub fn new(reachable: Reachable, tls: Option<&Tls>) -> Self {
         let (certificate, fingerprint) = tls.map(|tls| (tls.pem.clone(), tls.fingerprint.clone())).unwrap_or_default();
-        Self { addresses, certificate, fingerprint }
+        Self { reachable, certificate, fingerprint }
     }
 }
 
@@ -114,7 +115,7 @@ fn environment(facts: &Facts) -> Value {
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let machine = word(system.machine());
     json!({
-        "addresses": facts.addresses,
+        "addresses": facts.reachable.now(),
         "architectures": architectures(&machine),
         "certificate": facts.certificate,
         "certificate_fingerprint": facts.fingerprint,

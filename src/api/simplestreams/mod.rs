@@ -25,7 +25,7 @@ use super::elsewhere;
 use crate::blob::Buffers;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
-use crate::http::deliver::{Origin, deliver_from};
+use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
 use crate::http::headers::text;
 use crate::image::digest::hex;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
@@ -191,18 +191,30 @@ async fn read_file(
             modified_s: Some(modified.seconds()),
             size: Some(file.size),
         };
-        let whole = image.id;
+        let (whole, size) = (image.id, file.size);
         let registry = Arc::clone(&state.registry);
         let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file) };
-        let answer = deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await?;
-        state.registry.touch(whole);
-        Ok(answer)
+        match deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await {
+            Err(error) if error.kind() == Kind::BadRange => Ok(refuse(&error, |response| {
+                response.insert_header(unsatisfiable(size));
+            })),
+            answer => {
+                let answer = answer?;
+                state.registry.touch(whole);
+                Ok(answer)
+            }
+        }
     };
     answer.await.unwrap_or_else(|error| refusal(&error))
 }
 
 /// No form of errors is agreed on here: the status says it to programs, a line of text to people.
 fn refusal(error: &Error) -> HttpResponse {
+    refuse(error, |_| {})
+}
+
+/// The same with more headers.
+fn refuse(error: &Error, headers: impl FnOnce(&mut HttpResponseBuilder)) -> HttpResponse {
     let status = match error.kind() {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -231,6 +243,7 @@ fn refusal(error: &Error) -> HttpResponse {
     if status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"visor\"")));
     }
+    headers(&mut response);
     response.content_type("text/plain; charset=utf-8").body(format!("{error}\n"))
 }
 
@@ -241,7 +254,7 @@ mod tests {
     use super::*;
     use crate::account::Accounts;
     use crate::account::tokens::Tokens;
-    use crate::blob::{Linked, MemoryStore};
+    use crate::blob::{Linked, MemoryStore, Stores};
     use crate::catalog::Catalog;
     use crate::fetch::{FetchRules, Fetcher};
     use crate::image::inspect::Rules;
@@ -261,7 +274,8 @@ mod tests {
         };
         let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
         let (catalog, store) = (Catalog::open(dir, 1 << 20).unwrap(), Box::new(MemoryStore::new()));
-        let registry = Registry::new(catalog, store, linked, Instances::default(), fetcher, system_clock, limits);
+        let registry =
+            Registry::new(catalog, Stores::local(store), linked, Instances::default(), fetcher, system_clock, limits);
         let auth = AuthRules {
             accounts: Arc::new(Accounts::open(dir).unwrap()),
             tokens: Arc::new(Tokens::open(dir, Duration::ZERO, Timestamp(0)).unwrap()),

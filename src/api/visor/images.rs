@@ -79,7 +79,7 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
     match deliver(&visor.registry, &visor.buffers, &who, &image, &request, headers).await {
         Ok(response) => response,
         Err(error) if error.kind() == Kind::BadRange => render_with(&request, &error, |response| {
-            response.insert_header(unsatisfiable(&image));
+            response.insert_header(unsatisfiable(image.size().unwrap_or(0)));
         }),
         Err(error) => render(&request, &error),
     }
@@ -155,6 +155,18 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
     }
     if meta.patch.is_empty() && meta.source.is_none() {
         return registry.get(who, id).await;
+    }
+    if let Some(Some(store)) = &meta.patch.store {
+        let image = registry.get(who, id).await?;
+        // Whoever sends all of a record back names the store that it has.
+        let alone = fields.len() == 1;
+        if image.status.gives_bytes() && (image.home() != *store || alone && image.homes().len() > 1) {
+            // One change, made whole or not at all.
+            if !alone {
+                return Err(Error::invalid("An image is moved to another store alone, without other fields."));
+            }
+            return registry.move_to(who, id, store).await;
+        }
     }
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
 }

@@ -77,6 +77,10 @@ impl Fields {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -106,7 +110,7 @@ impl Fields {
         if meta.active.is_some() && (with.file || self.0.len() > 1) {
             return Err(Error::invalid("The status is changed alone, without other fields or a file."));
         }
-        if with.new && matches!(meta.patch.store, Some(Some(StoreName::Http))) && !has_source {
+        if with.new && meta.patch.store == Some(Some(StoreName::HTTP)) && !has_source {
             return Err(Error::invalid(match with.file {
                 true => "Cannot post an image file to a HTTP backend",
                 false => "An image of the http store needs a location.",
@@ -154,7 +158,7 @@ impl Meta {
             }
             Some(Attr::Format) => patch.format = Some(word::<Format>(name, value)?),
             Some(Attr::Kind) => patch.kind = Some(word::<ImageKind>(name, value)?),
-            Some(Attr::Store) => patch.store = Some(word::<StoreName>(name, value)?),
+            Some(Attr::Store) => patch.store = Some(store(value)?),
             Some(Attr::Visibility) => patch.visibility = Some(access(name, value)?),
             Some(Attr::Kernel) => patch.kernel = Some(image_id(value)?),
             Some(Attr::Ramdisk) => patch.ramdisk = Some(image_id(value)?),
@@ -186,6 +190,12 @@ fn word<V: Vocabulary>(name: &str, value: &str) -> Result<Option<V>> {
 
 fn unknown_word<V: Vocabulary>(name: &str, value: &str) -> Error {
     Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()))
+}
+
+/// Whether it is one that images can ask for, the registry knows.
+fn store(value: &str) -> Result<Option<StoreName>> {
+    let named = |name: &str| name.parse().map_err(|()| Error::invalid(format!("Invalid store '{name}'")));
+    Some(value).filter(|value| !value.is_empty()).map(named).transpose()
 }
 
 /// VISOR knows two visibilities; an empty value is the one that it begins with.

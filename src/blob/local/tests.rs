@@ -278,13 +278,11 @@ async fn zeros_take_no_space_and_twins_share_theirs() {
 #[tokio::test]
 async fn room_is_set_aside_before_the_first_byte() {
     let place = Place::new();
-    let before = place.store.free().await.unwrap();
     let writer = place.store.begin(&key(), Some(64 << 20)).await.unwrap();
     let staged = fs::read_dir(place.data().join("staging")).unwrap().next().unwrap().unwrap().metadata().unwrap();
     // Not every file system can.
     if staged.blocks() > 0 {
         assert!(staged.blocks() * 512 >= 64 << 20);
-        assert!(place.store.free().await.unwrap() < before);
     }
     writer.abort().await;
     assert_eq!(place.staged(), 0);

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpdateSourceV4, malformed};
 use crate::image::digest::{from_hex, hex};
 use crate::image::{
-    Digests, Fallback, Image, ImageId, Location, Member, Offer, Part, PartKind, Resumable, Status, Ticket, Timestamp,
-    UpdateSource, Vocabulary,
+    Digests, Fallback, Image, ImageId, Location, Member, Offer, Part, PartKind, Place, Resumable, Status, StoreName,
+    Ticket, Timestamp, UpdateSource, Vocabulary,
 };
 
 fn uuid(id: ImageId) -> Uuid {
@@ -27,6 +27,11 @@ fn words<V: Vocabulary>(name: Option<&String>) -> Result<Option<V>, RowError> {
     name.map(|name| word(name)).transpose()
 }
 
+fn store_name(name: &str) -> Result<StoreName, RowError> {
+    let parsed = name.parse().ok().filter(|parsed: &StoreName| parsed.as_str() == name);
+    parsed.ok_or_else(|| malformed(format!("{name:?} is no name of a store")))
+}
+
 impl From<&Image> for RowV4 {
     fn from(image: &Image) -> Self {
         fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
@@ -43,7 +48,7 @@ impl From<&Image> for RowV4 {
             container: name(image.container),
             kind: name(image.kind),
             architecture: name(image.architecture),
-            store: name(image.store),
+            store: image.store.as_ref().map(ToString::to_string),
             kernel: image.kernel.map(uuid),
             ramdisk: image.ramdisk.map(uuid),
             parts: image.parts.iter().map(PartV3::from).collect(),
@@ -87,7 +92,7 @@ impl TryFrom<RowV4> for Image {
             container: words(row.container.as_ref())?,
             kind: words(row.kind.as_ref())?,
             architecture: words(row.architecture.as_ref())?,
-            store: words(row.store.as_ref())?,
+            store: row.store.as_deref().map(store_name).transpose()?,
             name: row.name,
             owner: row.owner,
             kernel: row.kernel.map(id),
@@ -130,8 +135,8 @@ impl From<&Part> for PartV3 {
                 PartKind::Metadata => "metadata".to_owned(),
             },
             location: match &part.location {
-                Location::Stored { store, key } => {
-                    LocationV1::Stored { store: store.name().to_owned(), key: key.to_string() }
+                Location::Stored(Place { store, key }) => {
+                    LocationV1::Stored { store: store.to_string(), key: key.to_string() }
                 }
                 Location::File { path } => LocationV1::File { path: path.clone() },
                 Location::Http { url } => LocationV1::Http { url: url.clone() },
@@ -165,10 +170,10 @@ impl TryFrom<PartV3> for Part {
                 other => return Err(malformed(format!("unknown part {other:?}"))),
             },
             location: match row.location {
-                LocationV1::Stored { store, key } => Location::Stored {
-                    store: word(&store)?,
+                LocationV1::Stored { store, key } => Location::Stored(Place {
+                    store: store_name(&store)?,
                     key: key.parse().map_err(|()| malformed("a blob key is none of ours"))?,
-                },
+                }),
                 LocationV1::File { path } => Location::File { path },
                 LocationV1::Http { url } => Location::Http { url },
             },

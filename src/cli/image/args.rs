@@ -108,6 +108,16 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
+    /// Move an image's file to another store; verified before the old one goes
+    Move {
+        /// Its id
+        id: String,
+        /// The store: file, or one that the server's configuration names
+        #[arg(long)]
+        store: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Offer a disk to LXD and Incus as a virtual machine, or keep it from them
     LxdOffer {
         /// Its id

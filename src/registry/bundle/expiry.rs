@@ -9,7 +9,7 @@ use super::names::no_image;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::hex;
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, Image, ImageId, Status, Timestamp, Value, Visibility};
+use crate::image::{Attr, Image, ImageId, Status, StoreName, Timestamp, Value, Visibility};
 
 /// Records looked at together.
 const PAGE: usize = 64;
@@ -31,11 +31,16 @@ impl ClockWatch {
 }
 
 impl Registry {
-    /// Removes the images that have expired. Those that are protected stay, and those that somebody reads wait for the next time.
+    /// Removes those of the images meant that have expired. Those that are protected stay, and those that somebody reads wait
+    /// for the next time.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub(in crate::registry) async fn expire(&self) -> Result<()> {
+    pub(in crate::registry) async fn expire(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
+        // What gave it more time may be what was lost.
+        if self.catalog.may_have_lost_changes() {
+            return Ok(());
+        }
         let now = self.now();
         if !self.clock_seen.is_steady(now) {
             log::warn!("the clock has leapt: nothing expires before it has been looked at again");
@@ -48,7 +53,7 @@ impl Registry {
         loop {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
             let page = self.catalog.list(&query).await?;
-            for image in page.images.iter().filter(|image| !self.in_use.has(image.id)) {
+            for image in page.images.iter().filter(|image| meant(image) && !self.in_use.has(image.id)) {
                 match self.expire_one(image.id, filter.clone()).await {
                     Ok(()) => log::info!("image {} has expired and is removed", image.id),
                     // Somebody else was faster, and removed it, protected it, or gave it more time.
@@ -74,7 +79,7 @@ impl Registry {
             Ok(Some(row))
         });
         if let Some(gone) = gone.await? {
-            self.remove_deleted(gone).await;
+            let _ = self.remove_deleted(gone).await;
         }
         Ok(())
     }
@@ -115,16 +120,15 @@ impl Registry {
     }
 
     /// Gives up what lingers, because its room is needed for so many bytes; unless that would not be enough.
-    pub(in crate::registry) async fn make_room(&self, size: u64) -> Result<()> {
-        let gone = self.all_in(Status::Deleting).await?;
+    pub(in crate::registry) async fn make_room(&self, store: &StoreName, size: u64) -> Result<()> {
+        let mut gone = self.all_in(Status::Deleting).await?;
+        gone.retain(|image| image.places().iter().any(|place| place.store == *store));
         let lingering: u64 = gone.iter().filter_map(Image::size).sum();
-        let (_, room) = self.room_for(size).await;
+        let (_, room) = self.room_for(store, size).await;
         if room.saturating_add(lingering) < size {
             return Ok(());
         }
-        for image in gone {
-            self.remove_files(image).await;
-        }
+        self.remove_each(gone, 0).await;
         Ok(())
     }
 }

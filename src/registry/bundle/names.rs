@@ -5,11 +5,11 @@ use std::ops::Bound;
 use super::super::{Caller, Registry, Shown};
 use super::aliases::unknown;
 use crate::error::{Error, Kind, Result};
-use crate::image::digest::from_hex;
+use crate::image::digest::{from_hex, hex};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, Status, Value};
 
-/// Images of the same fingerprint, or of one that begins the same, that are looked at: more tell nothing new.
+/// Images of the same name that are looked at: more tell nothing new.
 const NAMESAKES_MAX: usize = 16;
 
 /// The fingerprint that a text spells in full, in lower case as it is written everywhere.
@@ -52,18 +52,32 @@ impl Registry {
         if !is_prefix(prefix) {
             return Err(no_image());
         }
-        let text = |text: String| Value::Text(text.into());
-        let (low, high) = (text(prefix.to_owned()), text(format!("{prefix}g")));
-        let beginning = Filter::Within(Attr::Fingerprint, Bound::Included(low), Bound::Excluded(high));
-        let filter = beginning.and(Self::bundles()).and(who.listed(Shown { community: true, member_status: None }));
-        let sort = Sort::by(Attr::CreatedAt, Direction::Ascending);
-        let found = self.catalog.list(&Query { filter, sort, limit: NAMESAKES_MAX, after: None }).await?.images;
-        let oldest = found.first().ok_or_else(no_image)?;
-        if found.iter().any(|image| image.fingerprint() != oldest.fingerprint()) {
-            return Err(Error::invalid("More than one image matches"));
+        let text = |text: &str| Value::Text(text.to_owned().into());
+        let (low, high) = (Bound::Included(text(prefix)), Bound::Excluded(text(&format!("{prefix}g"))));
+        let first = |low: &Bound<Value<'static>>, high: &Bound<Value<'static>>, by: Attr| {
+            let within = Filter::Within(Attr::Fingerprint, low.clone(), high.clone());
+            let filter = within.and(Self::bundles()).and(who.listed(Shown { community: true, member_status: None }));
+            let sort = Sort::by(by, Direction::Ascending);
+            let query = Query { filter, sort, limit: 1, after: None };
+            async move { Ok::<_, Error>(self.catalog.list(&query).await?.images.pop()) }
+        };
+        let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(no_image)?;
+        let fingerprint = oldest.fingerprint().ok_or_else(no_image)?;
+        if prefix.len() < 64 {
+            // However many have the same one, another lies beside it.
+            let found = text(&hex(&fingerprint));
+            let below = first(&low, &Bound::Excluded(found.clone()), Attr::Fingerprint).await?;
+            let above = first(&Bound::Excluded(found), &high, Attr::Fingerprint).await?;
+            if below.is_some() || above.is_some() {
+                return Err(Error::invalid("More than one image matches"));
+            }
         }
-        let own = found.iter().find(|image| image.owner.as_deref() == who.account());
-        Ok(own.unwrap_or(oldest).clone())
+        if oldest.owner.as_deref() == who.account() {
+            return Ok(oldest);
+        }
+        // Nobody's images are not those of somebody unknown.
+        let own = self.own_with(who, &fingerprint).await?.filter(|image| who.sees(image));
+        Ok(own.unwrap_or(oldest))
     }
 
     /// The image that an alias stands for; or the disk of this name, if it came through a protocol that knows names, and there is

@@ -7,13 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
+use super::super::publish::was_refused;
 use super::super::{Caller, Registry};
 use super::files::{frame_of, head_of};
 use crate::error::{Error, Kind, Result};
 use crate::image::bundle::make_metadata;
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
-    Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, Offer, PartKind, Status, Value,
+    Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, Offer, Part, PartKind, Place, Status,
+    StoreName, Value,
 };
 
 /// Records looked at together.
@@ -113,7 +115,7 @@ impl Registry {
         }
     }
 
-    async fn offer(&self, id: ImageId) -> Result<()> {
+    pub(in crate::registry) async fn offer(&self, id: ImageId) -> Result<()> {
         let image = self.catalog.get(id).await?;
         let (true, Some(architecture), Some(main)) = (is_due(&image), image.architecture, image.main()) else {
             return Ok(());
@@ -143,37 +145,51 @@ impl Registry {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
         let pen = self.offers.pen.lock().await;
-        let part = self.keep_metadata(id, metadata.into()).await?;
-        let offer = Offer { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let described = (image.architecture, image.format, image.main().cloned());
+        let fits = move |row: &Image| is_due(row) && (row.architecture, row.format, row.main().cloned()) == described;
+        // Whoever changed it had it looked at again.
+        if !fits(&self.catalog.get(id).await?) {
+            return Ok(());
+        }
+        let place = BlobKey::metadata(id).in_store(image.home());
+        // What an earlier try left: no record names it.
+        self.stores.delete(&place).await?;
+        let part = self.keep_metadata(place, metadata.into()).await?;
+        let offer = Offer { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let put = move |row: &Image| {
-            let same = (row.architecture, row.format, row.main().cloned()) == described;
             let gone = || Error::new(Kind::Precondition, "It was changed meanwhile.");
-            let mut row = Some(row.clone()).filter(|row| same && is_due(row)).ok_or_else(gone)?;
+            let mut row = Some(row.clone()).filter(&fits).ok_or_else(gone)?;
             row.parts.push(part.clone());
             row.offer = Some(offer);
             Ok(Some(row))
         };
         match self.catalog.amend(id, put).await {
-            Err(error) => {
+            // Otherwise it may be in the journal all the same.
+            Err(error) if was_refused(&error) => {
                 drop(pen);
-                self.forget_metadata(id).await;
-                // Whoever changed it had it looked at again.
+                self.forget_metadata(&image).await;
                 if error.kind() == Kind::Precondition { Ok(()) } else { Err(error) }
             }
-            Ok(_) => Ok(()),
+            done => done.map(|_| ()),
         }
     }
 
-    /// Removes what described an image, when no record names it.
-    pub(in crate::registry) async fn forget_metadata(&self, id: ImageId) {
+    /// Removes what described an image, as it was, where no record names it any more.
+    pub(in crate::registry) async fn forget_metadata(&self, was: &Image) {
         let _pen = self.offers.pen.lock().await;
-        let named = match self.catalog.get(id).await {
-            Ok(image) => image.part(PartKind::Metadata).is_some(),
-            Err(error) => error.kind() != Kind::NotFound,
+        let (parts, homes) = match self.catalog.get(was.id).await {
+            Ok(image) => (image.parts.clone(), image.homes()),
+            // Whoever removed it may have been here before the description was.
+            Err(error) if error.kind() == Kind::NotFound => Default::default(),
+            Err(_) => return,
         };
-        if !named && let Err(error) = self.store.delete(&BlobKey::metadata(id)).await {
-            log::error!("the description of {id} could not be removed: {error}");
+        let named: Vec<&Place> = parts.iter().filter_map(Part::place).collect();
+        let homes: BTreeSet<StoreName> = was.homes().into_iter().chain(homes).collect();
+        let places = homes.into_iter().map(|store| BlobKey::metadata(was.id).in_store(store));
+        for place in places.filter(|place| !named.contains(&place)) {
+            if let Err(error) = self.stores.delete(&place).await {
+                log::error!("the description of {} could not be removed: {error}", was.id);
+            }
         }
     }
 }

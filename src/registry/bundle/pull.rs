@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::super::upload::Upload;
 use super::super::{Caller, Claim, Pace, Registry};
 use super::Wishes;
 use super::receive::{Arriving, METADATA_BYTES_MAX};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Architecture, Image, ImageKind, ImagePatch, UpdateSource, Visibility};
-use crate::upstream::{Ask, Download, Found, Parcel, Part, Push};
+use crate::image::change::on_one_line;
+use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
+use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
 
 /// A copy that was asked for.
 #[derive(Debug, Clone)]
@@ -24,7 +26,7 @@ pub struct Copied {
 
 impl Registry {
     /// Copies an image from another server. What is here already is not copied again: it only gets the aliases and the
-    /// visibility that are wanted. `seen` is told how many bytes came so far, and of how many.
+    /// visibility that are wanted, and is kept up to date if it is to be. `seen` is told how many bytes came so far, and of how many.
     ///
     /// # Errors
     /// As [`crate::upstream::Upstream::find`], [`Registry::take_in`] and [`super::Sealed::publish`].
@@ -37,16 +39,22 @@ impl Registry {
     ) -> Result<Copied> {
         who.known()?;
         let found = self.upstream.find(ask).await?;
-        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
-            let image = self.welcome(who, image, &wanted.patch).await?;
-            return Ok(Copied { image, is_new: false });
-        }
-        let mut download = self.upstream.download(ask, &found).await?;
-        let (upload, _) = self.fetch_files(who, &mut download, found.kind, |count| seen(count, found.size)).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
+        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
+            let image = self.welcome(who, image, &patch).await?;
+            return Ok(Copied { image, is_new: false });
+        }
+        self.check_fits(&patch)?;
+        let mut download = self.upstream.download(ask, &found).await?;
+        let (upload, _) = self.fetch_files(who, &mut download, found.kind, |count| seen(count, found.size)).await?;
         self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(found.fingerprint) }).await
+    }
+
+    /// What no image may have is refused before the bytes come, and not behind them.
+    fn check_fits(&self, patch: &ImagePatch) -> Result<()> {
+        patch.apply(&mut Image::blank(ImageId::random(), self.now()))
     }
 
     /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
@@ -68,13 +76,20 @@ impl Registry {
     /// Gives an image that was here before what a copy of it was to have.
     async fn welcome(&self, who: &Caller, image: Image, wanted: &ImagePatch) -> Result<Image> {
         let visibility = wanted.visibility.filter(|wished| *wished == Visibility::Public);
-        if wanted.aliases.as_ref().is_none_or(|aliases| aliases.is_empty()) && visibility.is_none() {
+        let source =
+            wanted.update_source.as_ref().filter(|source| wanted.auto_update == Some(true) && source.is_some());
+        let auto_update = source.map(|_| true);
+        if wanted.aliases.as_ref().is_none_or(|aliases| aliases.is_empty()) && visibility.is_none() && source.is_none()
+        {
             return Ok(image);
         }
         let make = |image: &Image| {
             let mut aliases = image.aliases.clone();
             aliases.extend(wanted.aliases.clone().unwrap_or_default());
-            Ok(ImagePatch { aliases: Some(aliases), visibility, ..ImagePatch::default() })
+            // One that follows another alias already goes on with that.
+            let update_source = source.filter(|_| image.update_source.is_none()).cloned();
+            let aliases = Some(aliases);
+            Ok(ImagePatch { aliases, visibility, auto_update, update_source, ..ImagePatch::default() })
         };
         self.edit(who, image.id, make).await
     }
@@ -88,11 +103,11 @@ impl Registry {
     ) -> Result<(Upload, String)> {
         let lies = || Error::new(Kind::Upstream, "The server sent no image.");
         let slot = self.slot()?;
-        let mut file = download.next_file().await?.ok_or_else(lies)?;
+        let mut file = self.next_file(download).await?.ok_or_else(lies)?;
         let mut metadata = None;
         if file.part == Part::Metadata {
             metadata = Some(self.small(download).await?);
-            file = download.next_file().await?.ok_or_else(lies)?;
+            file = self.next_file(download).await?.ok_or_else(lies)?;
         }
         let metadata = match (metadata, file.part) {
             (None, Part::Whole) => None,
@@ -104,16 +119,21 @@ impl Registry {
         let taken = self.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // Whoever asked for the copy has sent no body.
-            Kind::TooSlow => Error::new(Kind::Upstream, "The server sends too slowly.").because(error),
+            Kind::TooSlow => sends_too_slowly().because(error),
             _ => error,
         })?;
-        match download.next_file().await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
+        match self.next_file(download).await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
             Ok(()) => Ok((upload, file.name)),
             Err(error) => {
                 upload.abandon().await;
                 Err(error)
             }
         }
+    }
+
+    /// The next file, if it begins in good time: a form may say what it is byte by byte for days.
+    async fn next_file(&self, download: &mut Download) -> Result<Option<File>> {
+        timeout(self.limits.patience.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
     }
 
     /// All of a file that has to be small.
@@ -158,6 +178,7 @@ impl Registry {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
+        self.check_fits(&wanted.patch)?;
         let mut download = self.upstream.download_url(&answer).await?;
         let unified = ImageKind::Container;
         let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
@@ -165,6 +186,10 @@ impl Registry {
         patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
         self.publish_copy(who, upload, Wishes { patch, fingerprint: Some(answer.sha256) }).await
     }
+}
+
+fn sends_too_slowly() -> Error {
+    Error::new(Kind::Upstream, "The server sends too slowly.")
 }
 
 /// What the other server says of an image. Of what kind it is its bytes say.
@@ -183,7 +208,7 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
         built_at: found.created_at.map(Some),
         supported_until: Some(found.expires_at),
         filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
-        properties: found.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
+        properties: on_one_line(&found.properties),
         purge: true,
         update_source: Some(source),
         ..ImagePatch::default()

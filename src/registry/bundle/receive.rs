@@ -10,15 +10,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::publish::{Received, publish};
 use super::super::saving::Saving;
-use super::super::upload::Upload;
+use super::super::upload::{Description, Upload};
 use super::super::{Caller, Claim, Pace, Registry, Target};
 use super::reading::Reading;
 use crate::error::{Error, Kind, Result};
 use crate::image::bundle::{self, Bundle, BundleError, Packing, Root};
-use crate::image::change::NAME_CHARS_MAX;
+use crate::image::change::{NAME_CHARS_MAX, on_one_line};
 use crate::image::digest::hex;
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Container, Format, Image, ImageKind, ImagePatch, Offer, Value, Visibility};
+use crate::image::{Attr, Container, Format, Image, ImageKind, ImagePatch, Offer, Place, Value, Visibility};
 
 /// Largest description of an image that comes besides it. They are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
@@ -51,7 +51,7 @@ pub struct Arriving {
 /// All bytes of an image, hashed and not yet durable. Gone when this is dropped.
 pub struct Sealed {
     saving: Saving,
-    key: BlobKey,
+    place: Place,
     who: Caller,
     /// There until the end.
     received: Option<Received>,
@@ -135,7 +135,8 @@ impl Registry {
             visibility: Some(Visibility::Private),
             ..ImagePatch::default()
         };
-        self.upload_behind(who, Target::New, &patch, claim, metadata, slot).await
+        let described = metadata.map_or(Description::Within, Description::Ahead);
+        self.upload_behind(who, Target::New, &patch, claim, described, slot).await
     }
 
     /// The right to take an image in, of which there are only so many. Taken before the first byte of it.
@@ -177,8 +178,8 @@ impl Upload {
         let metadata = self.metadata.take();
         let size = received.size + metadata.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let fingerprint = received.joint.or(received.digests.sha256).unwrap_or_default();
-        let (key, who, saving) = (self.key.clone(), self.who.clone(), self.saving.hand_over());
-        Ok(Sealed { saving, key, who, received: Some(received), metadata, kind, fingerprint, size })
+        let (place, who, saving) = (self.place.clone(), self.who.clone(), self.saving.hand_over());
+        Ok(Sealed { saving, place, who, received: Some(received), metadata, kind, fingerprint, size })
     }
 }
 
@@ -201,7 +202,7 @@ impl Sealed {
     /// of it then.
     pub async fn publish(mut self, wanted: &Wishes) -> Result<Image> {
         match self.described(wanted).await {
-            Ok((received, patch)) => publish(self.saving.disarm(), self.key.clone(), received, patch, ()).await,
+            Ok((received, patch)) => publish(self.saving.disarm(), self.place.clone(), received, patch, ()).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -279,15 +280,12 @@ fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
     let no_root = || Error::new(Kind::BadContent, "The image has neither a rootfs nor a rootfs.img");
     let kind = kind.or(inside).ok_or_else(no_root)?;
     let manifest = &bundle.manifest;
-    // Some texts have lines, which nobody's headers could carry.
-    let plain = |text: &str| text.replace(char::is_control, " ");
-    let properties = manifest.properties.iter().map(|(name, value)| (plain(name), Some(plain(value))));
     Ok(ImagePatch {
         kind: Some(Some(kind)),
         architecture: Some(Some(manifest.architecture)),
         built_at: Some(Some(manifest.created_at)),
         supported_until: Some(manifest.expires_at),
-        properties: properties.collect(),
+        properties: on_one_line(&manifest.properties),
         ..ImagePatch::default()
     })
 }

@@ -12,7 +12,7 @@ use crate::catalog::{Amend, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
-use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource};
+use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
 use crate::upstream::Ask;
 
 /// Records looked at together.
@@ -37,6 +37,8 @@ impl Registry {
         image: &Image,
         seen: impl Fn(u64, Option<u64>),
     ) -> Result<Copied> {
+        // As it is now: it may have been a while since somebody looked.
+        let image = &self.get(who, image.id).await?;
         who.may_change(image)?;
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
@@ -79,17 +81,15 @@ impl Registry {
         if Some(found.fingerprint) == image.fingerprint() {
             return Ok(Copied { image: image.clone(), is_new: false });
         }
-        let patch = ImagePatch {
-            visibility: Some(image.visibility),
-            auto_update: Some(image.auto_update),
-            ..ImagePatch::default()
-        };
+        // For nobody else, until it is in the place of the other.
+        let patch = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
         let copied = self.pull(who, &ask, &Wishes { patch, fingerprint: None }, seen).await?;
-        self.take_the_place(who, image, copied.image).await
+        self.take_the_place(who, image, copied).await
     }
 
     /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
-    async fn take_the_place(&self, who: &Caller, old: &Image, new: Image) -> Result<Copied> {
+    pub(in crate::registry) async fn take_the_place(&self, who: &Caller, old: &Image, new: Copied) -> Result<Copied> {
+        let Copied { image: new, is_new } = new;
         let now = self.now();
         let (first, second) = (who.clone(), who.clone());
         // What the old one has in the moment when it leaves is what the new one gets.
@@ -116,6 +116,11 @@ impl Registry {
             let mut row = row.clone();
             let Some(old) = taken.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(Some(row)) };
             row.aliases.extend(old.aliases);
+            if is_new {
+                (row.visibility, row.members, row.auto_update) = (old.visibility, old.members, old.auto_update);
+            } else if old.visibility == Visibility::Public {
+                row.visibility = Visibility::Public;
+            }
             // One that was here already, by another way, follows the alias from now on.
             if row.update_source.is_none() {
                 (row.update_source, row.auto_update) = (old.update_source, old.auto_update);
@@ -125,14 +130,22 @@ impl Registry {
         });
         let id = new.id;
         let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
-            // Somebody else has refreshed it at the same time, and was faster.
-            Err(error) if error.kind() == Kind::NotFound => Some(self.catalog.get(id).await?),
+            Err(error) if error.kind() == Kind::NotFound => {
+                let entered = self.catalog.get(id).await?;
+                // Who has removed the other wants none in its place.
+                if is_new && entered.revision == new.revision {
+                    self.delete(&Caller::Admin(None), id).await?;
+                    return Err(error);
+                }
+                // Somebody else has refreshed it at the same time, and was faster.
+                Some(entered)
+            }
             entered => entered?,
         };
         if let Ok(old) = self.catalog.get(old.id).await
             && old.status == Status::Deleting
         {
-            self.remove_deleted(old).await;
+            let _ = self.remove_deleted(old).await;
         }
         Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
@@ -148,6 +161,10 @@ impl Registry {
                 Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
             };
             for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
+                // The ones before it may have taken hours.
+                if !self.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
+                    continue;
+                }
                 let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
                 let late = |_| Err(Error::new(Kind::Upstream, "It took too long."));
                 match refreshed.unwrap_or_else(late) {

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use futures_util::stream;
+use sha2::Digest;
 
 use super::super::tests::{Bench, ROOT, content};
 use super::super::*;
@@ -12,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::bundle::make_metadata;
 use crate::image::digest::hex;
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Architecture, Image, ImageKind, ImagePatch, Status, Visibility};
+use crate::image::{Architecture, BlobKey, Image, ImageKind, ImagePatch, Status, StoreName, Visibility};
 
 /// A container in one file, which differs by its name.
 fn unified(name: &str) -> Bytes {
@@ -92,7 +93,7 @@ async fn a_start_removes_both_files_of_an_upload_that_died() {
     let bench = Bench::new();
     let sealed = sealed(&bench, &ROOT, true, squashfs()).await.unwrap();
     let id = bench.images().await[0].id;
-    bench.registry.keep_metadata(id, metadata()).await.unwrap();
+    bench.registry.keep_metadata(BlobKey::metadata(id).in_store(StoreName::FILE), metadata()).await.unwrap();
     // As if nobody had been there to put anything back.
     std::mem::forget(sealed);
     let (bench, swept) = bench.restart().await;
@@ -186,7 +187,7 @@ async fn files_of_what_was_public_stay_a_while() {
     // The same image may come again meanwhile.
     import(&bench, &ROOT, unified("shown"), public()).await.unwrap();
     // Room goes before.
-    bench.registry.make_room(0).await.unwrap();
+    bench.registry.make_room(&StoreName::FILE, 0).await.unwrap();
     let left = bench.images().await;
     assert_eq!((left.len(), left[0].status, bench.blobs().await), (1, Status::Available, 1));
 }
@@ -253,6 +254,38 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
             assert!(entries.contains(&("rootfs/etc/hostname".into(), tar::EntryType::Regular)));
             assert!(entries.contains(&("rootfs/link".into(), tar::EntryType::Symlink)), "{entries:?}");
             assert!(!entries.iter().any(|(path, _)| path.ends_with("socket")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn however_many_have_the_same_bytes_ones_own_is_meant() {
+    let bench = Bench::new();
+    for n in 0..17 {
+        import(&bench, &user(&format!("u{n}")), unified("x"), public()).await.unwrap();
+    }
+    let me = user("me");
+    let mine = import(&bench, &me, unified("x"), ImagePatch::default()).await.unwrap();
+    let fingerprint = hex(&mine.fingerprint().unwrap());
+    for name in [&fingerprint[..12], &fingerprint] {
+        assert_eq!(bench.registry.by_fingerprint(&me, name).await.unwrap().id, mine.id);
+        let oldest = bench.registry.by_fingerprint(&Caller::Anonymous, name).await.unwrap();
+        assert_eq!(oldest.owner.as_deref(), Some("u0"));
+    }
+    // Another that begins the same is not overlooked behind them, on whichever side it is.
+    let first = |name: &str| hex(&sha2::Sha256::digest(unified(name)))[..1].to_owned();
+    let (mut below, mut above) = (false, false);
+    for name in (0..).map(|n| n.to_string()).filter(|name| first(name) == fingerprint[..1]) {
+        let other = import(&bench, &ROOT, unified(&name), public()).await.unwrap();
+        let error = bench.registry.by_fingerprint(&me, &fingerprint[..1]).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (Kind::Invalid, "More than one image matches"));
+        assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
+        let is_below = hex(&other.fingerprint().unwrap()) < fingerprint;
+        (below, above) = (below || is_below, above || !is_below);
+        bench.registry.delete(&ROOT, other.id).await.unwrap();
+        assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint[..1]).await.unwrap().id, mine.id);
+        if below && above {
+            break;
         }
     }
 }

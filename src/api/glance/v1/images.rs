@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::bytes::withheld;
 use super::super::error::render as refuse;
+use super::super::spell::unknown_store;
 use super::super::{Glance, json as answer_json};
 use super::meta::{Meta, Origin, two_sources};
 use super::{id_of, render};
@@ -33,6 +34,9 @@ impl Wish {
     fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
         let who = glance.caller(request)?;
         let mut meta = Meta::of_headers(request.headers())?;
+        if let Some(store) = meta.store().filter(|store| !glance.registry.stores().has(store)) {
+            return Err(unknown_store(Kind::Invalid, store.as_str()));
+        }
         if !announce_body(request.headers()) {
             return Ok(Self { who, meta, body: None });
         }

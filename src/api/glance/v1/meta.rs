@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::HeaderMap;
 
-use super::super::spell::{self, container_of, format_of, kind_of};
+use super::super::spell::{self, container_of, format_of, kind_of, unknown_store};
 use super::quoting::{all_quoted, unquoted, url};
 use super::render;
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::digest::from_hex;
-use crate::image::{Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Visibility};
+use crate::image::{Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
 use crate::registry::{Caller, Claim};
 
 /// Before the name of each attribute.
@@ -129,7 +129,7 @@ impl Meta {
                 self.claim.digests = Digests { md5: Some(md5), ..Digests::default() };
             }
             "location" => self.origin = Some(Origin::Location(web_url(&value)?)),
-            "store" => check_store(&value)?,
+            "store" => self.patch.store = store(&value)?,
             "type" => self.set_type(&value)?,
             spell::ARCHITECTURE => _ = self.properties.insert(name.to_owned(), value),
             _ => {}
@@ -183,6 +183,11 @@ impl Meta {
         values.filter_map(|value| value.parse().ok()).collect()
     }
 
+    /// The store that is asked for.
+    pub(super) fn store(&self) -> Option<&StoreName> {
+        self.patch.store.as_ref()?.as_ref()
+    }
+
     /// The change that this is of an image: a new one, or `image`.
     ///
     /// # Errors
@@ -198,6 +203,8 @@ impl Meta {
         patch.owner = self.owner.clone().filter(|_| who.is_admin()).map(Some);
         if let Some(image) = image {
             self.check_fixed(image)?;
+            // Of bytes that are there it is no wish.
+            patch.store = patch.store.filter(|_| image.parts.is_empty());
             let gone = spell::properties(image).into_keys().filter(|name| !self.properties.contains_key(*name));
             for name in gone.filter(|_| self.purge) {
                 spell::set_property(&mut patch, name, None, companions);
@@ -280,12 +287,13 @@ fn web_url(text: &str) -> Result<String> {
     Ok(url)
 }
 
-/// The stores that can be asked for: ours by both of Glance's names, and, for what stays under a URL, its own.
-fn check_store(name: &str) -> Result<()> {
-    if ["file", "filesystem", "http", "https"].contains(&name) {
-        return Ok(());
+/// The store that is asked for. Glance has two names for a directory; what stays under a URL says so by its origin.
+fn store(name: &str) -> Result<Option<Option<StoreName>>> {
+    match name {
+        "http" | "https" => Ok(None),
+        "filesystem" => Ok(Some(Some(StoreName::FILE))),
+        name => name.parse().map(|store| Some(Some(store))).map_err(|()| unknown_store(Kind::Invalid, name)),
     }
-    Err(Error::invalid(format!("Requested store {} is not available on this server.", name.escape_default())))
 }
 
 /// The answer to bytes from two places.
@@ -391,7 +399,7 @@ mod tests {
             ("x-image-meta-min_disk", "1.5"),
             ("x-image-meta-checksum", "abc"),
             ("x-image-meta-type", "weird"),
-            ("x-image-meta-store", "s3"),
+            ("x-image-meta-store", "no store"),
             ("x-image-meta-location", "file:///etc/passwd"),
             ("x-image-meta-location", "/etc/passwd"),
             ("x-glance-api-copy-from", "swift://key:secret@h/a"),

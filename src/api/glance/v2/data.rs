@@ -13,15 +13,15 @@ use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::deliver::facts;
 use crate::http::headers::text;
-use crate::image::{Image, ImageId, Status};
+use crate::image::{Image, ImageId, ImagePatch, Status};
 use crate::registry::{Caller, Claim};
 
 /// `PUT /v2/images/:id/file`
 pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let uploaded = async {
         let who = glance.caller(&request)?;
-        let (id, claim) = announced(&request, &glance, &who).await?;
-        let upload = glance.registry.upload(&who, Some(id), &Default::default(), claim).await?;
+        let (id, patch, claim) = announced(&request, &glance, &who).await?;
+        let upload = glance.registry.upload(&who, Some(id), &patch, claim).await?;
         let received =
             async { Body::new(payload, glance.patience).fill(upload).await?.finish(&Default::default()).await };
         Ok(received.await)
@@ -37,8 +37,8 @@ pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: 
 /// `PUT /v2/images/:id/stage`
 pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let staged = glance.answer(&request, async |who| {
-        let (id, claim) = announced(&request, &glance, &who).await?;
-        let mut stage = glance.registry.stage(&who, id, claim).await?;
+        let (id, patch, claim) = announced(&request, &glance, &who).await?;
+        let mut stage = glance.registry.stage(&who, id, &patch, claim).await?;
         let mut body = Body::new(payload, glance.patience);
         while let Some(chunk) = body.next().await? {
             stage.write(chunk).await?;
@@ -54,14 +54,13 @@ pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: P
 /// # Errors
 /// `MediaType`; `NotFound`; `Conflict` when the image takes no bytes; `Invalid` when it does not say yet what they are, or
 /// for another store.
-async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, Claim)> {
+async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, ImagePatch, Claim)> {
     let headers = request.headers();
     if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
         return Err(Error::new(Kind::MediaType, "Content-Type must be application/octet-stream"));
     }
-    if let Some(store) = text(headers, "x-image-meta-store") {
-        info::check_store(store)?;
-    }
+    let store =
+        text(headers, "x-image-meta-store").map(|name| info::store_named(&glance.registry, name)).transpose()?;
     let image = glance.registry.get(who, id_of(request)?).await?;
     who.may_change(&image)?;
     if !image.status.takes_bytes() {
@@ -77,7 +76,7 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
         text(headers, "x-openstack-image-size").map(|size| size.parse().map_err(|_| not_a_size())).transpose()?;
     let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Claim { size, ..Claim::default() }.and_size(length)?;
-    Ok((image.id, claim))
+    Ok((image.id, ImagePatch { store: store.map(Some), ..ImagePatch::default() }, claim))
 }
 
 fn not_a_size() -> Error {

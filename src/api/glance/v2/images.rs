@@ -44,7 +44,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         response
             .insert_header((header::LOCATION, format!("{}/v2/images/{}", base_url(&request), image.id)))
             .insert_header(("OpenStack-image-import-methods", info::IMPORT_METHODS.join(",")))
-            .insert_header(("OpenStack-image-store-ids", info::STORE));
+            .insert_header(("OpenStack-image-store-ids", info::store_ids(&glance.registry)));
         Ok(answer_json(&mut response, &glance.show(&image)))
     });
     made.await

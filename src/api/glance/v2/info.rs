@@ -4,14 +4,14 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
+use super::super::spell::unknown_store;
 use super::super::{Glance, at, json as answer_json};
 use crate::error::{Error, Kind, Result};
+use crate::image::StoreName;
+use crate::registry::Registry;
 
 /// The ways to import.
 pub(super) const IMPORT_METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
-
-/// The one store that images can be put into.
-pub(super) const STORE: &str = "file";
 
 /// Adds the routes.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -22,21 +22,24 @@ pub(super) fn mount(app: &mut ServiceConfig) {
             }))
         })
     };
-    app.service(fixed("/info/import", import))
-        .service(fixed("/info/stores", stores))
-        .service(fixed("/info/usage", usage));
+    app.service(fixed("/info/import", import)).service(fixed("/info/usage", usage));
+    app.service(at("/info/stores", "GET", |at| at.route(web::get().to(stores))));
     app.service(at("/info/stores/detail", "GET", |at| at.route(web::get().to(stores_in_detail))));
     app.service(at("/stores/{store}/{id}", "DELETE", |at| at.route(web::delete().to(remove_copy))));
 }
 
 /// # Errors
 /// `Invalid` for a store that is not there.
-pub(super) fn check_store(name: &str) -> Result<()> {
-    if name == STORE { Ok(()) } else { Err(unknown_store(Kind::Invalid, name)) }
+pub(super) fn store_named(registry: &Registry, name: &str) -> Result<StoreName> {
+    let store = name.parse().ok().filter(|store| registry.stores().has(store));
+    store.ok_or_else(|| unknown_store(Kind::Invalid, name))
 }
 
-fn unknown_store(kind: Kind, name: &str) -> Error {
-    Error::new(kind, format!("Requested store {} is not available on this server.", name.escape_default()))
+/// Every store that takes bytes, the default first, as headers name them.
+pub(super) fn store_ids(registry: &Registry) -> String {
+    let default = registry.stores().default_name();
+    let others = registry.stores().iter().map(|store| &store.name).filter(|name| *name != default);
+    std::iter::once(default).chain(others).map(StoreName::as_str).collect::<Vec<_>>().join(",")
 }
 
 fn import() -> Value {
@@ -44,8 +47,30 @@ fn import() -> Value {
     json!({ "import-methods": methods })
 }
 
-fn stores() -> Value {
-    json!({ "stores": [{ "id": STORE, "default": "true" }] })
+/// `GET /v2/info/stores`. What is under a URL can be registered, and nothing be put there.
+async fn stores(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let shown = glance.answer(&request, async |_| {
+        let mut stores = shown_stores(&glance.registry);
+        stores.push(json!({ "id": StoreName::HTTP.as_str(), "read-only": "true" }));
+        Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "stores": stores })))
+    });
+    shown.await
+}
+
+fn shown_stores(registry: &Registry) -> Vec<Value> {
+    let default = registry.stores().default_name();
+    let shown = registry.stores().iter().map(|store| {
+        let mut shown = json!({ "id": store.name.as_str() });
+        if !store.description.is_empty() {
+            shown["description"] = store.description.clone().into();
+        }
+        if store.name == *default {
+            // The text: so Glance has it.
+            shown["default"] = "true".into();
+        }
+        shown
+    });
+    shown.collect()
 }
 
 /// Without quotas there is nothing to say.
@@ -53,28 +78,36 @@ fn usage() -> Value {
     json!({ "usage": {} })
 }
 
-/// `GET /v2/info/stores/detail`. The directory is nobody's business here.
+/// `GET /v2/info/stores/detail`. Directories and addresses are nobody's business here.
 async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         if !who.is_admin() {
             return Err(Error::new(Kind::Forbidden, "You are not authorized to complete stores_info_detail action."));
         }
-        let store = json!({ "id": STORE, "default": "true", "type": "file", "weight": 0, "properties": {} });
-        Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "stores": [store] })))
+        let mut stores = shown_stores(&glance.registry);
+        for (shown, store) in stores.iter_mut().zip(glance.registry.stores().iter()) {
+            shown["type"] = store.kind.into();
+            shown["weight"] = 0.into();
+            shown["properties"] = json!({});
+        }
+        Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "stores": stores })))
     });
     shown.await
 }
 
-/// `DELETE /v2/stores/:store/:id`: there is only ever one copy.
+/// `DELETE /v2/stores/:store/:id`
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
-    let refused = glance.answer(&request, async |who| {
-        let store = request.match_info().get("store").unwrap_or_default();
-        if store != STORE {
-            return Err(unknown_store(Kind::Conflict, store));
+    let removed = glance.answer(&request, async |who| {
+        if !who.is_admin() {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "You are not authorized to complete delete_image_location action.",
+            ));
         }
-        let image = glance.registry.get(&who, super::id_of(&request)?).await?;
-        who.may_change(&image)?;
-        Err(Error::new(Kind::Forbidden, "The only copy of an image can't be removed; delete the image."))
+        let name = request.match_info().get("store").unwrap_or_default();
+        let store = store_named(&glance.registry, name).map_err(|_| unknown_store(Kind::Conflict, name))?;
+        glance.registry.remove_copy(&who, super::id_of(&request)?, &store).await?;
+        Ok(HttpResponse::NoContent().finish())
     });
-    refused.await
+    removed.await
 }

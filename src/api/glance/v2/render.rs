@@ -5,7 +5,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::super::spell::{changed_at, properties, time};
 use crate::image::digest::hex;
-use crate::image::{Image, Status};
+use crate::image::{Image, Location, Status, StoreName};
 use crate::registry::Task;
 
 /// The states that v2 tells apart. What failed waits for another try, as what never had bytes does.
@@ -72,17 +72,22 @@ const BASE: [&str; 23] = [
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (image, mut map) = (self.image, serializer.serialize_map(None)?);
+        let part = image.main();
         for (name, value) in properties(image).iter().filter(|(name, _)| !BASE.contains(name)) {
             map.serialize_entry(name, value)?;
         }
         let importing = self.import.as_ref().is_some_and(Task::is_running);
         if let Some(task) = &self.import {
-            let store = |there: bool| if there { super::info::STORE } else { "" };
+            let homes = image.homes();
+            let wanted = if task.stores.is_empty() { &homes } else { &task.stores };
+            let missing = |there: bool| match there {
+                true => listed(wanted.iter().filter(|store| part.is_none() || !homes.contains(store))),
+                false => String::new(),
+            };
             map.serialize_entry("os_glance_import_task", &task.id.to_string())?;
-            map.serialize_entry("os_glance_importing_to_stores", store(importing))?;
-            map.serialize_entry("os_glance_failed_import", store(task.reason().is_some()))?;
+            map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
+            map.serialize_entry("os_glance_failed_import", &missing(task.reason().is_some()))?;
         }
-        let part = image.main();
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {
             (Some(sha512), _) => (Some("sha512"), Some(hex(&sha512))),
@@ -115,10 +120,20 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("schema", "/v2/schemas/image")?;
         // Unlike the others it is there or not, never null.
         if part.is_some() {
-            map.serialize_entry("stores", super::info::STORE)?;
+            map.serialize_entry("stores", &stores_of(image))?;
         }
         map.end()
     }
+}
+
+/// The stores that have an image, the one that it is read from first.
+fn stores_of(image: &Image) -> String {
+    let url = image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
+    if url { StoreName::HTTP.to_string() } else { listed(image.homes().iter()) }
+}
+
+fn listed<'a>(stores: impl Iterator<Item = &'a StoreName>) -> String {
+    stores.map(StoreName::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// A page of a list.

@@ -18,7 +18,7 @@ use crate::api::lxd::operations::{About, Purpose};
 use crate::blob::{StoreError, stream as bytes_of};
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::Facts;
-use crate::http::deliver::{Origin, deliver_from};
+use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
 use crate::image::Image;
 use crate::image::bundle::Packing;
 use crate::image::digest::hex;
@@ -76,7 +76,7 @@ async fn one(
         // The size goes with it.
         Kind::BadRange => {
             let mut response = HttpResponse::RangeNotSatisfiable();
-            Ok(response.insert_header((header::CONTENT_RANGE, format!("bytes */{}", file.size))).finish())
+            Ok(response.insert_header(unsatisfiable(file.size)).finish())
         }
         _ => Err(error),
     })

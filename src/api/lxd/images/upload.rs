@@ -21,8 +21,8 @@ use crate::api::lxd::operations::{About, Purpose};
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
-use crate::image::ImageKind;
 use crate::image::digest::hex;
+use crate::image::{ImageKind, ImagePatch};
 use crate::registry::{Arriving, Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
 
 /// Who sends an image, and what it is to be.
@@ -52,9 +52,16 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
     let asked: New = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
     let Wishes { patch, .. } = asked.wishes()?;
-    let filename = wishes.patch.filename.clone();
-    let patch = crate::image::ImagePatch { filename: patch.filename.clone().or(filename), ..patch };
-    // Both have said what it is called: what was asked for is what counts.
+    let patch = ImagePatch {
+        // Both have said what it is called: what was asked for is what counts.
+        filename: patch.filename.clone().or(wishes.patch.filename),
+        // Clients say here what the other server showed as the image's end. Nobody has asked for it to go.
+        supported_until: patch.expires_at.or(patch.supported_until),
+        expires_at: None,
+        // As with copies: they are all that it has.
+        purge: !patch.properties.is_empty(),
+        ..patch
+    };
     let wishes = Wishes { patch, fingerprint: expected.or(wishes.fingerprint) };
     Ok(Sender { who, wishes, secret: Some(Secret::random()?) })
 }

@@ -12,6 +12,7 @@ use crate::api::lxd::projects::DEFAULT;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::query::pairs;
+use crate::image::change::on_one_line;
 use crate::image::{Image, ImagePatch, Timestamp, Visibility};
 use crate::registry::{Patience, Wishes, fingerprint_of};
 
@@ -68,7 +69,7 @@ impl New {
         let patch = ImagePatch {
             visibility: Some(if self.public { Visibility::Public } else { Visibility::Private }),
             auto_update: Some(self.auto_update),
-            properties: set(self.properties.as_ref()),
+            properties: self.properties.as_ref().map(on_one_line).unwrap_or_default(),
             filename: self.filename.clone().filter(|name| !name.is_empty()).map(Some),
             aliases: (!aliases.is_empty()).then_some(aliases),
             expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
@@ -76,10 +77,6 @@ impl New {
         };
         Ok(Wishes { patch, fingerprint: None })
     }
-}
-
-fn set(properties: Option<&BTreeMap<String, String>>) -> BTreeMap<String, Option<String>> {
-    properties.into_iter().flatten().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
 }
 
 /// What an upload's headers ask for. LXD and Incus have names of their own, and each overlooks the other's: here both count.
@@ -90,7 +87,8 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<Wishes> {
     let values = |name: &str| {
         let families = [format!("x-lxd-{name}"), format!("x-incus-{name}")];
         let all = families.into_iter().flat_map(|name| headers.get_all(name).cloned().collect::<Vec<_>>());
-        let texts = all.map(|value| value.to_str().map(ToOwned::to_owned));
+        // Clients send names of files as they are, in whatever language.
+        let texts = all.map(|value| String::from_utf8(value.as_bytes().to_vec()));
         texts.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| Error::invalid(format!("The {name} is no text.")))
     };
     let one = |name: &str| values(name).map(|values| values.into_iter().find(|value| !value.is_empty()));
@@ -205,5 +203,22 @@ impl AliasFields {
     pub(super) fn required<'a>(field: Option<&'a String>, name: &str) -> Result<&'a str> {
         let missing = || Error::new(Kind::Invalid, format!("{name} is required"));
         field.map(String::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_header_is_text_in_any_language() {
+        let named = |bytes: &[u8]| {
+            let (name, value) = (HeaderName::from_static("x-lxd-filename"), HeaderValue::from_bytes(bytes).unwrap());
+            of_headers(&HeaderMap::from_iter([(name, value)])).map(|wishes| wishes.patch.filename)
+        };
+        assert_eq!(named("Größe.tar.xz".as_bytes()).unwrap(), Some(Some("Größe.tar.xz".to_owned())));
+        assert_eq!(named(b"Gr\xf6\xdfe.tar.xz").unwrap_err().kind(), Kind::Invalid);
     }
 }

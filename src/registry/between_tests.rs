@@ -1,0 +1,295 @@
+//! What comes between the steps of a change: another change, a caller that goes away, a process that dies, a store that is down.
+
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bundle::Copied;
+use super::copies_tests::{Two, cold};
+use super::tests::{Bench, ROOT, content, limits, service_with, take_steps};
+use super::*;
+use crate::blob::{BlobStore, LocalStore, MemoryStore};
+use crate::error::Kind;
+use crate::image::{
+    Architecture, BlobKey, Fallback, Format, Image, ImageId, ImagePatch, PartKind, Status, StoreName, Ticket,
+    Timestamp, Visibility,
+};
+
+/// A raw disk that LXD could use.
+fn disk() -> ImagePatch {
+    let architecture = Some(Some(Architecture::X86_64));
+    ImagePatch { format: Some(Some(Format::Raw)), architecture, ..ImagePatch::default() }
+}
+
+async fn add(registry: &Arc<Registry>, patch: &ImagePatch) -> Image {
+    let mut upload = registry.upload(&ROOT, None, patch, Claim::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    upload.finish(&ImagePatch::default()).await.unwrap()
+}
+
+/// Has the catalogue in the middle of a change to an image until what is returned is dropped. What is asked for meanwhile
+/// comes after it, in turn.
+async fn hold(registry: &Registry, id: ImageId, change: impl Fn(&mut Image) + Send + 'static) -> mpsc::Sender<()> {
+    let ((gate, held), (entered, begun)) = (mpsc::channel(), mpsc::channel());
+    let held = Mutex::new(held);
+    registry.catalog.amend_later(id, move |row| {
+        let mut row = row.clone();
+        change(&mut row);
+        let _ = entered.send(());
+        let _ = held.lock().unwrap().recv();
+        Ok(Some(row))
+    });
+    begun.recv().unwrap();
+    gate
+}
+
+async fn problems(registry: &Arc<Registry>) -> Vec<String> {
+    registry.verify(&[], |_| {}).await.unwrap().0
+}
+
+async fn put(store: &MemoryStore, key: &BlobKey) {
+    let mut writer = store.begin(key, None).await.unwrap();
+    writer.write(Bytes::from_static(b"left")).await.unwrap();
+    writer.finish().await.unwrap();
+}
+
+/// Its digests are found out while the removal waits for its turn: the copy that stays looks like another one then.
+#[tokio::test]
+async fn a_copy_that_goes_takes_no_other_with_it() {
+    let two = Two::new(false);
+    let id = two.add(None).await.unwrap().id;
+    two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
+    let found = |row: &mut Image| row.parts.iter_mut().for_each(|part| part.digests.sha512 = Some([1; 64]));
+    let held = hold(&two.registry, id, found).await;
+    let registry = Arc::clone(&two.registry);
+    let removing = tokio::spawn(async move { registry.remove_copy(&ROOT, id, &cold()).await });
+    // Until it has read what was there before.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(held);
+    let left = removing.await.unwrap().unwrap();
+    assert_eq!((left.homes(), left.parts[0].digests.sha512), (vec![StoreName::FILE], Some([1; 64])));
+    assert_eq!((two.counts().await, two.read(id).await.unwrap().len()), ((1, 0), 3 << 20));
+}
+
+#[tokio::test]
+async fn a_copy_goes_also_when_nobody_waits_for_that() {
+    for steps in 0..4 {
+        let two = Two::new(false);
+        let id = two.add(None).await.unwrap().id;
+        two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
+        drop(take_steps(steps, two.registry.remove_copy(&ROOT, id, &cold())).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        while two.counts().await.1 != two.registry.get(&ROOT, id).await.unwrap().homes().len() - 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(problems(&two.registry).await.is_empty());
+    }
+}
+
+/// Its day is over before anybody can look after it again.
+#[tokio::test]
+async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
+    for by_timer in [false, true] {
+        let two = Two::new(false);
+        let patch = ImagePatch { store: Some(Some(cold())), ..ImagePatch::default() };
+        let id = two.registry.begin_resumable(&ROOT, None, &patch, Claim::default()).await.unwrap().image.id;
+        let as_left = |row: &Image| {
+            let mut ticket = row.ticket.unwrap();
+            ticket.boot = Uuid::new_v4();
+            ticket.resumable.as_mut().unwrap().expires_at = Timestamp(1);
+            Ok(Some(Image { ticket: Some(ticket), ..row.clone() }))
+        };
+        two.registry.catalog.amend(id, as_left).await.unwrap();
+        assert_eq!(two.registry.sweep_at_start().await.unwrap().uploads, 0, "what is elsewhere is not waited for");
+        if by_timer {
+            two.registry.sweep().await.unwrap();
+        } else {
+            two.registry.sweep_elsewhere().await;
+        }
+        assert_eq!(two.registry.catalog.get(id).await.unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(two.far.sweep(Some(&[])).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_was_removed_does_not_come_back_as_one_that_failed() {
+    let bench = Bench::new();
+    let image = bench.queued("a").await;
+    let ticket = Some(Ticket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
+    let dead = Image { status: Status::Saving, ticket, ..image };
+    let dead = bench.registry.catalog.replace(dead).await.unwrap();
+    // Its files can't be removed yet, so its record stays a while.
+    bench.registry.catalog.replace(Image { status: Status::Deleting, ..dead.clone() }).await.unwrap();
+    bench.registry.end_dead_upload(&dead).await.unwrap();
+    assert_eq!(bench.registry.catalog.get(dead.id).await.unwrap().status, Status::Deleting);
+    bench.registry.sweep().await.unwrap();
+    bench.registry.end_dead_upload(&dead).await.unwrap();
+    assert!(bench.images().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_is_not_ended_in_the_place_of_the_one_before_it() {
+    let bench = Bench::new();
+    let image = bench.queued("a").await;
+    let ticket = Some(Ticket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
+    let dead = bench.registry.catalog.replace(Image { status: Status::Saving, ticket, ..image }).await.unwrap();
+    bench.registry.end_dead_upload(&dead).await.unwrap();
+    let mut upload =
+        bench.registry.upload(&ROOT, Some(dead.id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    let image = upload.finish(&ImagePatch::default()).await.unwrap();
+    bench.registry.end_dead_upload(&dead).await.unwrap();
+    assert!(bench.bytes(&image).await == content());
+}
+
+/// What describes a disk is written before its record says so; whoever removes the image may come before that.
+#[tokio::test]
+async fn a_disk_that_goes_while_it_is_offered_leaves_nothing() {
+    let bench = Bench::new();
+    let id = add(&bench.registry, &disk()).await.id;
+    let other = bench.queued("other").await;
+    let held = hold(&bench.registry, other.id, |_| {}).await;
+    // Its turn comes before the offer's, and neither's comes yet.
+    let mut removal = Box::pin(bench.registry.delete(&ROOT, id));
+    assert!(take_steps(1, &mut removal).await.is_none());
+    let mut offer = Box::pin(bench.registry.offer(id));
+    while bench.blobs().await < 2 {
+        assert!(take_steps(1, &mut offer).await.is_none());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(held);
+    let (removed, offered) = tokio::join!(removal, offer);
+    offered.unwrap();
+    removed.unwrap();
+    assert_eq!(bench.blobs().await, 0);
+    assert_eq!(bench.images().await.len(), 1, "the other one");
+}
+
+#[tokio::test]
+async fn a_disk_that_moves_while_it_is_offered_leaves_nothing_behind() {
+    for steps in 0..10_000 {
+        let two = Two::new(false);
+        let id = add(&two.registry, &disk()).await.id;
+        let mut offer = Box::pin(two.registry.offer(id));
+        let offered = take_steps(steps, &mut offer).await;
+        two.registry.move_to(&ROOT, id, &cold()).await.unwrap();
+        if offered.is_none() {
+            let _ = offer.await;
+        }
+        assert!(problems(&two.registry).await.is_empty(), "after {steps} steps: {:?}", problems(&two.registry).await);
+        two.registry.offer(id).await.unwrap();
+        assert_eq!(two.counts().await, (0, 2), "it is offered from there");
+        if offered.is_some() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_description_that_was_left_is_no_obstacle_to_the_next_and_goes_with_the_image() {
+    let bench = Bench::new();
+    bench.store.refuse_what_is_there();
+    let image = add(&bench.registry, &disk()).await;
+    put(&bench.store, &BlobKey::metadata(image.id)).await;
+    bench.registry.offer(image.id).await.unwrap();
+    let offered = bench.registry.get(&ROOT, image.id).await.unwrap();
+    assert!(offered.offer.is_some() && offered.part(PartKind::Metadata).is_some());
+
+    // It became something else, and whoever changed it died before the rest.
+    let other = ImagePatch { format: Some(Some(Format::Iso)), ..disk() };
+    let image = add(&bench.registry, &ImagePatch { format: None, ..other }).await;
+    put(&bench.store, &BlobKey::metadata(image.id)).await;
+    bench.registry.delete(&ROOT, image.id).await.unwrap();
+    assert!(problems(&bench.registry).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_failed_upload_could_not_remove_is_no_obstacle_to_the_next() {
+    let bench = Bench::new();
+    bench.store.refuse_what_is_there();
+    let image = bench.queued("a").await;
+    let id = bench.registry.catalog.replace(Image { status: Status::Failed, ..image }).await.unwrap().id;
+    put(&bench.store, &BlobKey::main(id, None)).await;
+    let mut upload = bench.registry.upload(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    let image = upload.finish(&ImagePatch::default()).await.unwrap();
+    assert!(bench.bytes(&image).await == content());
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_keeps_no_room_taken_in_another() {
+    let two = Two::new(false);
+    let image = two.add(None).await.unwrap();
+    let away = |row: &Image| {
+        let mut part = row.parts[0].clone();
+        let key = part.place().unwrap().key.clone();
+        part.location = crate::image::Location::Stored(key.in_store("away".parse().unwrap()));
+        let mut row = row.clone();
+        row.parts.insert(0, part);
+        Ok(Some(row))
+    };
+    two.registry.catalog.amend(image.id, away).await.unwrap();
+    two.registry.delete(&ROOT, image.id).await.unwrap();
+    assert_eq!(two.counts().await, (0, 0));
+    assert_eq!(two.registry.catalog.get(image.id).await.unwrap().status, Status::Deleting);
+}
+
+/// Bytes are not removed on the word of a journal that lost lines, and not taken back either.
+#[tokio::test]
+async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing_expire() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = || Stores::local(Box::new(LocalStore::open(bytes.path()).unwrap()));
+    let begin = || service_with(dir.path(), store(), limits());
+    let registry = begin();
+    let id = registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Claim::default()).await.unwrap().image.id;
+    let mut append = registry.append(&ROOT, id, 0, Some(4)).await.unwrap();
+    append.write(Bytes::from_static(b"done")).await.unwrap();
+    append.finish(&ImagePatch::default()).await.unwrap();
+    assert_eq!(registry.get(&ROOT, id).await.unwrap().status, Status::Available);
+    let short = ImagePatch { expires_at: Some(Some(Timestamp(1))), ..ImagePatch::default() };
+    let kept = add(&registry, &short).await.id;
+    let longer = ImagePatch { expires_at: Some(None), name: Some(Some("stays".into())), ..ImagePatch::default() };
+    registry.update(&ROOT, kept, &longer, None, &Claim::default()).await.unwrap();
+    registry.close();
+    drop(registry);
+    let path = dir.path().join("journal-1.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let spoilt =
+        |line: &str| match line.contains("stays") || line.contains("available") && line.contains(&id.to_string()) {
+            true => line.replace("\"id\"", "\"di\""),
+            false => line.to_owned(),
+        };
+    std::fs::write(&path, text.lines().map(|line| spoilt(line) + "\n").collect::<String>()).unwrap();
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    let registry = begin();
+    registry.sweep_at_start().await.unwrap();
+    assert_eq!(registry.get(&ROOT, id).await.unwrap().status, Status::Failed);
+    assert_eq!(registry.get(&ROOT, kept).await.unwrap().status, Status::Available);
+    assert_eq!(LocalStore::open(bytes.path()).unwrap().list().await.unwrap().len(), 2);
+}
+
+/// What an image is copied from has a newer one, and its owner changes his mind while that comes.
+#[tokio::test]
+async fn a_newer_image_takes_the_place_of_what_is_there_and_is_what_that_is_now() {
+    for gone in [true, false] {
+        let bench = Bench::new();
+        let old = add(&bench.registry, &ImagePatch { visibility: Some(Visibility::Public), ..disk() }).await;
+        let new = add(&bench.registry, &ImagePatch { visibility: Some(Visibility::Private), ..disk() }).await;
+        let (before, copied) = (old.clone(), Copied { image: new.clone(), is_new: true });
+        if gone {
+            bench.registry.delete(&ROOT, old.id).await.unwrap();
+        } else {
+            let public = ImagePatch { auto_update: Some(true), ..ImagePatch::default() };
+            bench.registry.update(&ROOT, old.id, &public, None, &Claim::default()).await.unwrap();
+        }
+        let taken = bench.registry.take_the_place(&ROOT, &before, copied).await;
+        if gone {
+            assert_eq!(taken.unwrap_err().kind(), Kind::NotFound);
+            assert!(bench.images().await.iter().all(|image| image.status == Status::Deleting));
+        } else {
+            let image = taken.unwrap().image;
+            assert_eq!((image.id, image.visibility, image.auto_update), (new.id, Visibility::Public, true));
+        }
+    }
+}

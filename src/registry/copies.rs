@@ -1,0 +1,291 @@
+//! The same image in several stores: one more copy, one less, or another place for all of it.
+//!
+//! The record is changed when the new bytes are durable and verified, and bytes are removed when no record names them any
+//! more. A process that dies between the two leaves a file that `visor verify` shows and the next try replaces.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::images::outrun;
+use super::intake::Intake;
+use super::{Caller, Claim, Pace, Registry};
+use crate::blob::stream;
+use crate::catalog::not_found;
+use crate::error::{Error, Kind, Result};
+use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Place, Status, StoreName};
+
+/// An image that changes while it is copied is copied so often.
+const TRIES: usize = 3;
+
+/// What is to become of the copy in a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// It is one more.
+    Copy,
+    /// It is the only one.
+    Move,
+    /// It is one less.
+    Remove,
+}
+
+/// Images that are being copied. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Copying(Arc<Mutex<HashSet<ImageId>>>);
+
+/// The right to copy an image, until this is dropped.
+struct Turn(Copying, ImageId);
+
+impl Copying {
+    fn with<T>(&self, work: impl FnOnce(&mut HashSet<ImageId>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin(&self, id: ImageId) -> Result<Turn> {
+        match self.with(|all| all.insert(id)) {
+            true => Ok(Turn(self.clone(), id)),
+            false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.with(|all| all.remove(&self.1));
+    }
+}
+
+impl Registry {
+    /// Puts another copy of an image into a store.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
+    /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
+    pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
+        self.carry(who, id, store, Aim::Copy).await
+    }
+
+    /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
+    /// verified.
+    ///
+    /// # Errors
+    /// As [`Registry::copy_to`].
+    pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
+        self.carry(who, id, store, Aim::Move).await
+    }
+
+    /// Removes the copy of an image that a store has.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
+    pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
+        self.carry(who, id, store, Aim::Remove).await
+    }
+
+    async fn carry(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName, aim: Aim) -> Result<Image> {
+        let image = self.get(who, id).await?;
+        who.may_change(&image)?;
+        let turn = self.copying.begin(id)?;
+        let (registry, store) = (Arc::clone(self), store.clone());
+        // A task of its own: a caller that goes away must not leave bytes that no record names.
+        let carried = tokio::spawn(async move {
+            let _turn = turn;
+            // What describes a disk to LXD may come to it meanwhile, or another digest.
+            for _ in 0..TRIES {
+                let before = registry.catalog.get(id).await?;
+                let (arrived, settled) = match aim {
+                    Aim::Copy | Aim::Move => {
+                        let whole = aim == Aim::Move;
+                        let arrived = registry.bring(&before, &store, whole).await?;
+                        let settled = registry.settle_copies(&before, &store, &arrived, whole).await;
+                        (arrived, settled)
+                    }
+                    Aim::Remove => (Vec::new(), registry.settle_removal(&before, &store).await),
+                };
+                match settled {
+                    Ok(after) => {
+                        registry.remove_places(&before, &after).await;
+                        registry.consider(&after);
+                        return Ok(after);
+                    }
+                    // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
+                    Err(error) if error.kind() == Kind::Internal => return Err(error),
+                    Err(error) => {
+                        registry.remove_arrived(&before, &arrived).await;
+                        if error.kind() != Kind::Precondition {
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            Err(outrun())
+        });
+        carried.await.map_err(Error::internal)?
+    }
+
+    /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
+    /// there and nowhere else, it may have a copy there.
+    pub(super) async fn bring(self: &Arc<Self>, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
+        let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
+        let main = main.ok_or_else(|| Error::new(Kind::Conflict, "Only an image with a file can be copied."))?;
+        if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
+            let text = "What is under a URL stays there; only what a store of this server has can be copied.";
+            return Err(Error::new(Kind::Conflict, text));
+        }
+        let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
+        if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
+            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has this image already.")));
+        }
+        self.stores.named(store)?;
+        let mut arrived = Vec::new();
+        for kind in [PartKind::Main, PartKind::Metadata] {
+            let Some(part) = image.part(kind) else { continue };
+            let brought = match there(kind) {
+                None => self.bring_part(image, part, store).await,
+                Some(copy) => self.verify_part(image, copy).await.map(|()| copy.clone()).map_err(damaged),
+            };
+            match brought {
+                Ok(part) => arrived.push(part),
+                Err(error) => {
+                    self.remove_arrived(image, &arrived).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(arrived)
+    }
+
+    async fn bring_part(self: &Arc<Self>, image: &Image, part: &Part, store: &StoreName) -> Result<Part> {
+        // The same key as before: the format may have been named otherwise since.
+        let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
+        let place = key.in_store(store.clone());
+        let claim = Claim { size: part.size, digests: part.digests };
+        self.check_room(store, &claim).await?;
+        let slot = self.upload_slot()?;
+        let body = self.bytes_of(image, part, None).await?;
+        // What an earlier try left: no record names it.
+        self.stores.delete(&place).await?;
+        let writer = self.stores.begin(&place, part.size).await?;
+        let mut intake = Intake::start(self, store.clone(), writer, 0, self.hub.begin(), claim, slot)?;
+        let (mut pieces, mut pace) = (stream(body, &self.buffers), Pace::new(self.limits.patience, Instant::now()));
+        let taken = async {
+            while let Some(piece) = pace.next(&mut pieces, Error::from).await? {
+                intake.take(piece).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = taken.await {
+            intake.abort().await;
+            return Err(error);
+        }
+        let differs = |error: Error| match error.kind() {
+            Kind::DigestMismatch => damaged(error.message()),
+            _ => error,
+        };
+        let received = intake.finish_copy().await.map_err(differs)?;
+        if let Err(error) = received.writer.finish().await {
+            let _ = self.stores.delete(&place).await;
+            return Err(error.into());
+        }
+        Ok(Part { location: Location::Stored(place), etag: None, ..part.clone() })
+    }
+
+    /// Puts copies into the record, unless the image got other bytes meanwhile.
+    pub(super) async fn settle_copies(
+        &self,
+        before: &Image,
+        store: &StoreName,
+        arrived: &[Part],
+        whole: bool,
+    ) -> Result<Image> {
+        let (arrived, store) = (arrived.to_vec(), store.clone());
+        let put = move |row: &mut Image| {
+            if whole {
+                row.parts.clear();
+                row.store = Some(store.clone());
+            }
+            let arrived = arrived.iter().filter(|part| !row.parts.contains(part)).cloned().collect::<Vec<_>>();
+            row.parts.extend(arrived);
+            Ok(())
+        };
+        self.settle_parts(before, put).await
+    }
+
+    /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
+    async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
+        if !before.parts.iter().any(|part| is_in(part, store)) {
+            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
+        }
+        let gone = store.clone();
+        let drop_copy = move |row: &mut Image| {
+            row.parts.retain(|part| !is_in(part, &gone));
+            if row.main().is_none() {
+                let text = "The only copy of an image can't be removed; delete the image.";
+                return Err(Error::new(Kind::Forbidden, text));
+            }
+            row.store = Some(row.home());
+            withdraw_without_description(row);
+            Ok(())
+        };
+        self.settle_parts(before, drop_copy).await
+    }
+
+    /// Changes which parts an image has, unless it got other ones meanwhile.
+    async fn settle_parts(
+        &self,
+        before: &Image,
+        change: impl Fn(&mut Image) -> Result<()> + Send + 'static,
+    ) -> Result<Image> {
+        let same = before.parts.clone();
+        let put = move |row: &Image| {
+            if row.status == Status::Deleting {
+                return Err(not_found(row.id));
+            }
+            if row.parts != same {
+                return Err(Error::new(Kind::Precondition, "The image was changed while its copies were."));
+            }
+            let mut row = row.clone();
+            change(&mut row)?;
+            Ok(Some(row))
+        };
+        let settled = self.catalog.amend(before.id, put).await?;
+        settled.ok_or_else(|| Error::internal("an image whose copies were changed has no record"))
+    }
+
+    /// Removes bytes that a record named and does not name any more.
+    async fn remove_places(&self, before: &Image, after: &Image) {
+        self.remove_unshared(&before.parts, &after.parts).await;
+    }
+
+    /// Removes bytes that were brought for a record that does not come about.
+    async fn remove_arrived(&self, before: &Image, arrived: &[Part]) {
+        self.remove_unshared(arrived, &before.parts).await;
+    }
+
+    /// Removes the bytes of parts, but for those at a place that other parts are at: what is said of bytes may have changed.
+    async fn remove_unshared(&self, parts: &[Part], others: &[Part]) {
+        let named: Vec<&Place> = others.iter().filter_map(Part::place).collect();
+        for place in parts.iter().filter_map(Part::place).filter(|place| !named.contains(place)) {
+            if let Err(error) = self.stores.delete(place).await {
+                log::error!("{} could not be removed from the store {}: {error}", place.key, place.store);
+            }
+        }
+    }
+}
+
+/// The answer when the bytes of a copy are not those of the record.
+fn damaged(what: impl fmt::Display) -> Error {
+    Error::internal(format!("{what}: run `visor verify`"))
+}
+
+fn is_in(part: &Part, store: &StoreName) -> bool {
+    part.place().is_some_and(|Place { store: other, .. }| other == store)
+}
+
+/// What describes a disk to LXD and Incus was in the store that went: it can be made again.
+fn withdraw_without_description(image: &mut Image) {
+    if image.offer.is_some_and(|offer| offer.made) && image.part(PartKind::Metadata).is_none() {
+        image.offer = None;
+    }
+}
