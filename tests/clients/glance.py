@@ -232,7 +232,8 @@ class WithoutAccounts(unittest.TestCase):
         self.assertEqual(
             self.client.images.get_import_info()["import-methods"]["value"], ["glance-direct", "web-download", "copy-image"])
         self.assertIn("Import methods available.", table(self.glance("import-info"))["import-methods"])
-        self.assertEqual(table(self.glance("stores-info"))["stores"], '[{"id": "file", "default": "true"}]')
+        self.assertEqual(table(self.glance("stores-info"))["stores"], 
+                         '[{"id": "file", "default": "true"}, {"id": "http", "read-only": "true"}]')
         self.assertIn('"type": "file"', table(self.glance("stores-info", "--detail"))["stores"])
         self.assertEqual(self.glance("usage").code, 0)
         for model, attribute in (("image", "os_hash_value"), ("member", "member_id"), ("task", "input")):

@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 from keystoneauth1 import loading
 
@@ -173,6 +175,34 @@ class Source:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Answer:
+    """The answer to a request."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+def call(method, url, body=None, headers=None, context=None):
+    """A request as it is. `body` is bytes, a file's path, or something to be sent as JSON."""
+    headers = dict(headers or {})
+    if isinstance(body, (dict, list)):
+        body = json.dumps(body).encode()
+        headers.setdefault("Content-Type", "application/json")
+    elif isinstance(body, str):
+        with open(body, "rb") as file:
+            body = file.read()
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers, error.read())
 
 
 @functools.cache

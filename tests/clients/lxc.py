@@ -260,11 +260,13 @@ class Attributes(ImageCommands):
         self.refused("Image source not found", "image", "refresh", "visor:r")
 
     def test_monitor(self):
-        with tempfile.TemporaryFile() as heard:
+        # It is written to from its own place: with one handle, whoever reads moves the place of whoever writes.
+        with tempfile.NamedTemporaryFile("ab") as heard:
 
             def events():
-                heard.seek(0)
-                all_ = [json.loads(line)["metadata"] for line in heard.read().splitlines() if line]
+                with open(heard.name, "rb") as file:
+                    lines = file.read().split(b"\n")[:-1]
+                all_ = [json.loads(line)["metadata"] for line in lines if line]
                 return [(event["action"], event["source"]) for event in all_]
 
             with self.who.start("monitor", "visor:", "--type", "lifecycle", "--format", "json", out=heard):

@@ -11,8 +11,8 @@ import os
 import subprocess
 import tarfile
 
-from harness import main
-from lxd_harness import Commands, Lxc, call, sha256
+from harness import call, main
+from lxd_harness import Commands, Lxc, sha256
 
 
 class Catalogue(Commands):

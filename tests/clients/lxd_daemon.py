@@ -267,7 +267,7 @@ class ToVisor(WithDaemon):
         for more, words in (
             ({"alias": "nothing"}, "has no image or alias 'nothing'"), ({"fingerprint": "0" * 64}, "has no image"),
             ({}, "alias or fingerprint"), ({"alias": "x", "server": "https://127.0.0.1:9"}, "127.0.0.1:9"),
-            ({"alias": "x", "server": "https://10.0.0.1"}, "This URL is not fetched"),
+            ({"alias": "x", "server": "https://10.0.0.1"}, "Unable to connect to: 10.0.0.1"),
         ):
             operation = self.post(source=self.source(**more))
             self.assertEqual(operation["status_code"], 400, more)

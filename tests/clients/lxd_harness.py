@@ -13,10 +13,8 @@ import subprocess
 import tempfile
 import time
 import unittest
-import urllib.error
-import urllib.request
 
-from harness import Done, Server
+from harness import Done, Server, call
 
 # How the tools pack, by what LXD calls it: what they are told, and how the file is called.
 PACKINGS = {
@@ -54,34 +52,6 @@ class LxdServer(Server):
     def read_log(self):
         with open(self.path("log")) as log:
             return log.read()
-
-
-class Answer:
-    """The answer to a request."""
-
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-
-def call(method, url, body=None, headers=None, context=None):
-    """A request as it is. `body` is bytes, a file's path, or something to be sent as JSON."""
-    headers = dict(headers or {})
-    if isinstance(body, (dict, list)):
-        body = json.dumps(body).encode()
-        headers.setdefault("Content-Type", "application/json")
-    elif isinstance(body, str):
-        with open(body, "rb") as file:
-            body = file.read()
-    request = urllib.request.Request(url, body, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            return Answer(answer.status, answer.headers, answer.read())
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, error.headers, error.read())
 
 
 def sha256(*paths):

@@ -175,7 +175,8 @@ class WithoutAccounts(Commands):
         tasks = self.json("task", "list")
         self.assertEqual({task["Type"] for task in tasks}, {"api_image_import"})
         self.assertEqual(self.json("task", "show", tasks[0]["ID"])["status"], "success")
-        self.assertEqual(self.json("stores", "list"), [{"ID": "file", "Description": None, "Default": True}])
+        self.assertEqual(self.json("stores", "list"), [
+            {"ID": "file", "Description": None, "Default": True}, {"ID": "http", "Description": None, "Default": None}])
 
     def test_deactivate(self):
         self.do("create", "--file", self.files.odd, "on and off")

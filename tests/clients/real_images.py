@@ -401,7 +401,7 @@ class Curl:
     def test_07_resume(self):
         path, _ = self.big()
         out = os.path.join(HOME, "resumed")
-        curl(path, "-o", out, "--limit-rate", "8M", "--max-time", "1", expect=28)
+        curl(path, "-o", out, "--limit-rate", "2M", "--max-time", "5", expect=28)
         size = os.path.getsize(out)
         assert 0 < size < BIG.size, size
         reply = curl(path, "-C", "-", "-o", out)

@@ -134,8 +134,11 @@ class Resumable(unittest.TestCase):
         command = ["aria2c", "-x8", "-s8", "--min-split-size=1M", "-c", "--quiet", "--no-conf", "--auto-save-interval=1",
                    "--allow-overwrite=false", "--auto-file-renaming=false", "-d", self.temporary.name, "-o", "by-aria",
                    self.server.url + "/images/" + self.image_id]
-        slow = subprocess.Popen(command + ["--max-download-limit=20M"])
-        time.sleep(2.5)
+        slow = subprocess.Popen(command + ["--max-download-limit=5M"])
+        while not os.path.exists(out + ".aria2"):
+            self.assertIsNone(slow.poll(), "it was not finished")
+            time.sleep(0.05)
+        time.sleep(2)
         slow.kill()
         slow.wait()
         self.assertTrue(os.path.exists(out + ".aria2"), "it was not finished")

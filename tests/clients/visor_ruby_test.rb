@@ -461,11 +461,16 @@ class FailureTest < ServerTest
       socket.flush
       sleep 0.2
     end
-    sleep 0.3
-    listed = begin
-      @alice.get_images_detail(run: @run).map { |image| image[:status] }
-    rescue VisorClient::NotFound
-      []
+    listed = nil
+    100.times do
+      listed = begin
+        @alice.get_images_detail(run: @run).map { |image| image[:status] }
+      rescue VisorClient::NotFound
+        []
+      end
+      break if (listed - %w[error locked]).empty?
+
+      sleep 0.2
     end
     assert_empty listed - %w[error locked], 'half a file never becomes available'
   end
