@@ -252,7 +252,7 @@ async fn a_server_that_takes_no_connection_is_not_reached() {
     let address = full.local_addr().unwrap();
     // Nobody accepts them, so there is no room for more.
     let mut queued = Vec::new();
-    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+    while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), TcpStream::connect(address)).await {
         queued.push(stream.unwrap());
     }
     let error = hasty().head(&format!("http://{address}/?sig=s3cret")).await.unwrap_err();

@@ -44,6 +44,14 @@ async fn hold(registry: &Registry, id: ImageId, change: impl Fn(&mut Image) + Se
     gate
 }
 
+/// Polls what can't come to its end yet until something has happened by it.
+async fn drive<T>(future: &mut (impl Future<Output = T> + Unpin), happened: impl AsyncFn() -> bool) {
+    while !happened().await {
+        assert!(take_steps(1, &mut *future).await.is_none());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 async fn problems(registry: &Arc<Registry>) -> Vec<String> {
     registry.verify(&[], |_| {}).await.unwrap().0
 }
@@ -79,10 +87,11 @@ async fn a_copy_goes_also_when_nobody_waits_for_that() {
         let id = two.add(None).await.unwrap().id;
         two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
         drop(take_steps(steps, two.registry.remove_copy(&ROOT, id, &cold())).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        while two.counts().await.1 != two.registry.get(&ROOT, id).await.unwrap().homes().len() - 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while two.registry.copying.begin(id).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        assert_eq!(two.counts().await, (1, usize::from(steps == 0)));
+        assert_eq!(two.registry.get(&ROOT, id).await.unwrap().homes().len(), 1 + usize::from(steps == 0));
         assert!(problems(&two.registry).await.is_empty());
     }
 }
@@ -154,10 +163,7 @@ async fn a_disk_that_goes_while_it_is_offered_leaves_nothing() {
     let mut removal = Box::pin(bench.registry.delete(&ROOT, id));
     assert!(take_steps(1, &mut removal).await.is_none());
     let mut offer = Box::pin(bench.registry.offer(id));
-    while bench.blobs().await < 2 {
-        assert!(take_steps(1, &mut offer).await.is_none());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    drive(&mut offer, async || bench.blobs().await == 2).await;
     drop(held);
     let (removed, offered) = tokio::join!(removal, offer);
     offered.unwrap();
@@ -184,6 +190,30 @@ async fn a_disk_that_moves_while_it_is_offered_leaves_nothing_behind() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn what_describes_a_disk_is_not_left_where_the_disk_was() {
+    let two = Two::new(false);
+    let id = add(&two.registry, &disk()).await.id;
+    let other = two.registry.create(&ROOT, None, &ImagePatch::default(), None, &Claim::default()).await.unwrap();
+    let held = hold(&two.registry, other.id, |_| {}).await;
+    let registry = Arc::clone(&two.registry);
+    let moving = tokio::spawn(async move { registry.move_to(&ROOT, id, &cold()).await });
+    // Its bytes are there; its turn comes before the offer's, or after it if this is too short.
+    while two.counts().await != (1, 1) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut offer = Box::pin(two.registry.offer(id));
+    drive(&mut offer, async || two.counts().await.0 == 2).await;
+    drop(held);
+    let (moved, offered) = tokio::join!(moving, offer);
+    offered.unwrap();
+    moved.unwrap().unwrap();
+    assert!(problems(&two.registry).await.is_empty(), "{:?}", problems(&two.registry).await);
+    two.registry.offer(id).await.unwrap();
+    assert_eq!(two.counts().await, (0, 2), "it is offered from there");
 }
 
 #[tokio::test]

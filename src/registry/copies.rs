@@ -35,14 +35,14 @@ enum Aim {
 pub(super) struct Copying(Arc<Mutex<HashSet<ImageId>>>);
 
 /// The right to copy an image, until this is dropped.
-struct Turn(Copying, ImageId);
+pub(super) struct Turn(Copying, ImageId);
 
 impl Copying {
     fn with<T>(&self, work: impl FnOnce(&mut HashSet<ImageId>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn begin(&self, id: ImageId) -> Result<Turn> {
+    pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
         match self.with(|all| all.insert(id)) {
             true => Ok(Turn(self.clone(), id)),
             false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),

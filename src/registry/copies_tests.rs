@@ -134,7 +134,7 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
         let image = registry.get(&ROOT, id).await.unwrap();
         assert_eq!(image.homes().iter().map(StoreName::as_str).collect::<Vec<_>>(), homes);
         assert!(registry.import_of(&image).is_some_and(|task| task.reason().is_some()), "it is told of");

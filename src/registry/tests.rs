@@ -213,8 +213,16 @@ async fn an_upload_may_be_dropped_at_every_await() {
             let into = (!new).then_some(old.id);
             let done = take_steps(steps, send(&bench.registry, into, Claim::default(), content())).await;
             // What was spawned may still be on its way.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let images = bench.settled().await;
+            let deadline = Instant::now() + Duration::from_secs(120);
+            let (images, available) = loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let images = bench.settled().await;
+                let available = images.iter().filter(|image| image.status == Status::Available).count();
+                if bench.blobs().await == available && images.iter().all(|image| image.status != Status::Deleting) {
+                    break (images, available);
+                }
+                assert!(Instant::now() < deadline, "{images:?} after {steps} steps");
+            };
             for image in &images {
                 match image.status {
                     Status::Available => assert!(bench.bytes(image).await == content()),
@@ -223,8 +231,6 @@ async fn an_upload_may_be_dropped_at_every_await() {
                     other => panic!("{other:?} after {steps} steps"),
                 }
             }
-            let available = images.iter().filter(|image| image.status == Status::Available).count();
-            assert_eq!(bench.blobs().await, available, "after {steps} steps");
             if let Some(image) = done {
                 assert_eq!((image.unwrap().status, available), (Status::Available, 1));
                 finished += 1;
@@ -318,7 +324,7 @@ fn uploads_do_not_starve_each_other() {
             send(&registry, None, Claim::default(), content()),
             send(&registry, None, Claim::default(), content()),
         );
-        let (a, b) = tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+        let (a, b) = tokio::time::timeout(Duration::from_secs(120), work).await.unwrap();
         assert!(a.is_ok() && b.is_ok());
     });
 }
@@ -495,7 +501,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
         "it is all there"
     );
     registry.import_staged(&ROOT, id, Vec::new()).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while registry.get(&ROOT, id).await.unwrap().status != Status::Available {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -70,7 +70,7 @@ class WithoutAccounts(unittest.TestCase):
 
     def settled(self, image_id):
         """The image when its import has ended."""
-        for _ in range(200):
+        for _ in range(2400):
             image = self.client.images.get(image_id)
             if image["status"] in ("active", "queued"):
                 return image

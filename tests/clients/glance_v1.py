@@ -77,7 +77,7 @@ class V1(unittest.TestCase):
 
     def settled(self, client, image_id):
         """The image when its copy has ended."""
-        for _ in range(200):
+        for _ in range(2400):
             image = client.images.get(image_id)
             if image.status in ("active", "killed"):
                 return image

@@ -38,7 +38,7 @@ class Server:
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
         # Should nothing come to the point of stopping it.
         atexit.register(self.process.kill)
-        for _ in range(300):
+        for _ in range(1200):
             if os.path.exists(ready):
                 break
             time.sleep(0.1)

@@ -168,7 +168,7 @@ class Lxc:
         return os.path.join(self.home, name)
 
     def __call__(self, *arguments, stdin=b""):
-        done = subprocess.run(["lxc", *map(str, arguments)], input=stdin, env=self.environment, capture_output=True, timeout=60)
+        done = subprocess.run(["lxc", *map(str, arguments)], input=stdin, env=self.environment, capture_output=True, timeout=180)
         return Done(done.returncode, done.stdout, done.stderr)
 
     @contextlib.contextmanager
@@ -217,11 +217,11 @@ class Commands(unittest.TestCase):
         return done.out
 
     def eventually(self, happened):
-        for _ in range(100):
+        for _ in range(1200):
             if happened():
                 return
             time.sleep(0.1)
-        self.fail("it did not happen within 10 s")
+        self.fail("it did not happen within 120 s")
 
     def refused(self, words, *arguments, who=None, **more):
         done = (who or self.who)(*arguments, **more)

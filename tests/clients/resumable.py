@@ -37,7 +37,7 @@ class Server:
         self.process = subprocess.Popen(
             [VISOR, "serve", "--listen", self.listen, "--no-tls", "--ready-file", ready, "--data-dir", self.directory + "/data"],
             stderr=open(self.directory + "/log", "a"), stdout=subprocess.DEVNULL)
-        for _ in range(300):
+        for _ in range(1200):
             if os.path.exists(ready):
                 break
             time.sleep(0.1)

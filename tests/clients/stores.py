@@ -17,7 +17,7 @@ import unittest
 
 from harness import Files, Source, call, main, run
 from lxd_harness import Images, Lxc, sha256
-from s3_harness import ONE_PIECE, ROOT, Server, patterned, started, within
+from s3_harness import ONE_PIECE, ROOT, Server, patterned, started, until
 
 RAW = ("--disk-format", "raw", "--container-format", "bare")
 IMPORTS = ("os_glance_import_task", "os_glance_importing_to_stores", "os_glance_failed_import")
@@ -89,7 +89,7 @@ class OpenStack(unittest.TestCase):
 
     def settled(self, image_id):
         """The image when nothing is being brought into it any more."""
-        within(20, lambda: not self.shown(image_id).get("os_glance_importing_to_stores"), "the import ends")
+        until(lambda: not self.shown(image_id).get("os_glance_importing_to_stores"), "the import ends")
         return self.shown(image_id)
 
     def local(self, image_id):
@@ -400,7 +400,7 @@ class Everybody(unittest.TestCase):
     def test_disks_of_others_as_machines_of_lxc(self):
         disk = self.images.disk()
         image = self.server.add("offered", "format=qcow2", "access=public", file=disk)["_id"]
-        name = within(10, lambda: [found for found in self.lxc.json("image", "list", "visor:")
+        name = until(lambda: [found for found in self.lxc.json("image", "list", "visor:")
                                    if found["properties"].get("description") == "offered"], "it is offered")[0]["fingerprint"]
         for store in ("file", "cold"):
             self.saved_disk(name, disk)
@@ -409,10 +409,10 @@ class Everybody(unittest.TestCase):
         # A copy without what describes it: that is made again when the one that had it goes.
         answer = call("POST", f"{self.server.url}/v2/images/{image}/import", {"method": {"name": "copy-image"}, "stores": ["file"]})
         self.assertEqual(answer.status, 202, answer.body)
-        within(10, lambda: "file" in call("GET", f"{self.server.url}/v2/images/{image}").json["stores"], "it is copied")
+        until(lambda: "file" in call("GET", f"{self.server.url}/v2/images/{image}").json["stores"], "it is copied")
         self.assertEqual(call("DELETE", f"{self.server.url}/v2/stores/cold/{image}").status, 204)
         self.in_cold(image)
-        within(10, lambda: self.lxc("image", "info", f"visor:{name}").code == 0, "it is offered again")
+        until(lambda: self.lxc("image", "info", f"visor:{name}").code == 0, "it is offered again")
         self.saved_disk(name, disk)
 
     def saved_disk(self, name, disk):

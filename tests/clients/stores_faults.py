@@ -18,7 +18,7 @@ import unittest
 
 from harness import VISOR, call, main
 from lxd_harness import Images, Lxc, sha256
-from s3_harness import BUCKET, ROOT, Server, patterned, started, within
+from s3_harness import BUCKET, ROOT, Server, patterned, started, until
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -71,7 +71,7 @@ class Stores(unittest.TestCase):
         return self.glance("POST", f"/images/{image}/import", {"method": {"name": method}, **more})
 
     def settled(self, image):
-        within(20, lambda: not self.shown(image).get("os_glance_importing_to_stores"), "the import ends")
+        until(lambda: not self.shown(image).get("os_glance_importing_to_stores"), "the import ends")
         return self.shown(image)
 
     def shown(self, image):
@@ -235,7 +235,7 @@ class Removal(Stores):
         self.assertEqual(len(self.s3.of_image(image)), 1)
         # It is made up for.
         self.settings()
-        within(10, lambda: not self.s3.of_image(image), "the object is removed")
+        until(lambda: not self.s3.of_image(image), "the object is removed")
         self.assertEqual(self.glance("GET", f"/images/{image}").status, 404)
 
     def test_a_store_that_is_not_configured_any_more(self):
@@ -308,14 +308,14 @@ class Killed(Stores):
         foreign = self.s3.s3.create_multipart_upload(Bucket=BUCKET, Key=elsewhere)["UploadId"]
         self.addCleanup(self.s3.s3.abort_multipart_upload, Bucket=BUCKET, Key=elsewhere, UploadId=foreign)
         self.sending(image, 128 << 20)
-        (name,) = within(20, lambda: [name for name in self.s3.unfinished() if name != elsewhere], "an upload in pieces begins")
+        (name,) = until(lambda: [name for name in self.s3.unfinished() if name != elsewhere], "an upload in pieces begins")
         self.assertEqual(self.shown(image)["status"], "saving")
         self.server.kill()
         self.assertIn(name, self.s3.unfinished())
         self.server.start()
         # Beside the first requests: a store that is slow is not waited for.
-        within(20, lambda: (self.s3.unfinished(), self.s3.of_image(image)) == ([elsewhere], []), "what it left is removed")
-        within(20, lambda: self.shown(image)["status"] == "queued", "the image waits for another try")
+        until(lambda: (self.s3.unfinished(), self.s3.of_image(image)) == ([elsewhere], []), "what it left is removed")
+        until(lambda: self.shown(image)["status"] == "queued", "the image waits for another try")
         self.assertEqual(self.visor("HEAD", f"/images/{image}").headers["x-image-meta-status"], "error")
         self.assertEqual(self.upload(image).status, 204)
         self.gives(image)
@@ -328,7 +328,7 @@ class Killed(Stores):
             [VISOR, "--json", "add", "name=large", "architecture=x86_64", "store=cold", "--file", large, "-a", self.server.url],
             env=self.server.environment(XDG_CACHE_HOME=self.server.path("cache")), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(adding.kill)
-        within(20, lambda: os.path.isdir(remembered) and os.listdir(remembered), "an upload begins")
+        until(lambda: os.path.isdir(remembered) and os.listdir(remembered), "an upload begins")
         self.server.kill()
         self.server.start()
         out, err = adding.communicate(timeout=60)
@@ -343,10 +343,10 @@ class Killed(Stores):
         self.serve()
         image = self.create()
         connection = self.sending(image, 128 << 20)
-        within(20, self.s3.unfinished, "an upload in pieces begins")
+        until(self.s3.unfinished, "an upload in pieces begins")
         connection.close()
-        within(20, lambda: not self.s3.unfinished(), "it is given up")
-        within(10, lambda: self.shown(image)["status"] == "queued", "the image waits")
+        until(lambda: not self.s3.unfinished(), "it is given up")
+        until(lambda: self.shown(image)["status"] == "queued", "the image waits")
         self.assertEqual((self.s3.of_image(image), self.server.files()), ([], []))
 
     def test_a_catalogue_made_anew(self):

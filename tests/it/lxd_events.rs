@@ -137,12 +137,12 @@ fn there_are_signs_of_life_and_trust_that_ends_is_noticed() {
     let began = Instant::now();
     let (mut socket, mut silent) = (listen(&alice, ""), listen(&alice, ""));
     assert!(matches!(socket.read().unwrap(), Message::Ping(_)));
-    assert!((9..30).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((9..90).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     let path = alice.read("/1.0/certificates")[0].as_str().unwrap().to_owned();
     alice.delete(&path);
     assert_eq!(closing(&mut socket).0, Some(CloseCode::Policy));
     assert_eq!(closing(&mut silent).0, Some(CloseCode::Policy));
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -156,12 +156,12 @@ fn who_shows_no_sign_of_life_is_sent_away() {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    stream.write_all(&request(alice.address(), "GET", "/1.0/events", &ask, b"")).unwrap();
     let began = Instant::now();
+    stream.write_all(&request(alice.address(), "GET", "/1.0/events", &ask, b"")).unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.starts_with(b"HTTP/1.1 101"));
-    assert!((30..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((30..90).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 /// Whoever does not keep up hears everything up to some point, and is told that there was more.

@@ -37,7 +37,7 @@ fn cancel(server: &Server, operation: &str) {
     let began = Instant::now();
     assert_eq!(server.send("DELETE", operation, &[], b"").status, 200);
     let ended = server.lxd(&format!("{operation}/wait?timeout=20"));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
     assert_eq!((&ended["status_code"], &ended["status"]), (&json!(401), &json!("Cancelled")), "{ended}");
     is_forgotten(server);
 }
@@ -119,7 +119,7 @@ fn the_servers_end_leaves_nothing() {
         } else {
             server.kill()
         };
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         let dir = dir.unwrap();
         let server = Server::on(dir.path(), &[]);
         assert_eq!(server.lxd("/1.0/images"), json!([format!("/1.0/images/{kept}")]));

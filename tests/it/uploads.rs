@@ -217,11 +217,11 @@ fn an_endless_body_that_is_refused_is_answered_and_ended() {
         "0".repeat(36),
         server.address()
     );
-    let mut stream = server.connect();
-    stream.write_all(head.as_bytes()).unwrap();
     let piece = chunked(&noise(1, 50_000), 50_000);
     let piece = &piece[..piece.len() - 5];
+    let mut stream = server.connect();
     let began = std::time::Instant::now();
+    stream.write_all(head.as_bytes()).unwrap();
     while stream.write_all(piece).is_ok() {
         assert!(began.elapsed() < Duration::from_secs(30), "still listened to");
         std::thread::sleep(Duration::from_millis(1));

@@ -34,7 +34,7 @@ fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Rc
 
 async fn ended(operations: &Operations, id: Uuid) -> Operation {
     let entry = operations.any(&id.to_string()).unwrap();
-    operations.wait(&entry, Some(Duration::from_secs(10))).await.unwrap()
+    operations.wait(&entry, Some(Duration::from_secs(120))).await.unwrap()
 }
 
 #[actix_web::test]
