@@ -122,6 +122,14 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, or `Internal` when neither database nor journal can be read.
     pub async fn get(&self, id: ImageId) -> Result<Image> {
+        self.find(id).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// The image with an id, if there is one.
+    ///
+    /// # Errors
+    /// `Internal` when neither database nor journal can be read.
+    pub async fn find(&self, id: ImageId) -> Result<Option<Image>> {
         let engine = current(&self.engine);
         let found = match load::stored(&*engine, id) {
             Ok(found) => found,
@@ -130,7 +138,7 @@ impl Catalog {
                 load::stored(&*current(&self.engine), id).map_err(Error::internal)?
             }
         };
-        found.map(|(image, _)| image).ok_or_else(|| not_found(id))
+        Ok(found.map(|(image, _)| image))
     }
 
     /// A page of images.

@@ -105,14 +105,14 @@ impl Registry {
                 };
                 match settled {
                     Ok(after) => {
-                        registry.remove_places(&before, &after).await;
+                        registry.remove_parts(&before.parts, &after.parts).await;
                         registry.consider(&after);
                         return Ok(after);
                     }
                     // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
                     Err(error) if error.kind() == Kind::Internal => return Err(error),
                     Err(error) => {
-                        registry.remove_arrived(&before, &arrived).await;
+                        registry.remove_parts(&arrived, &before.parts).await;
                         if error.kind() != Kind::Precondition {
                             return Err(error);
                         }
@@ -148,7 +148,7 @@ impl Registry {
             match brought {
                 Ok(part) => arrived.push(part),
                 Err(error) => {
-                    self.remove_arrived(image, &arrived).await;
+                    self.remove_parts(&arrived, &image.parts).await;
                     return Err(error);
                 }
             }
@@ -253,24 +253,9 @@ impl Registry {
         settled.ok_or_else(|| Error::internal("an image whose copies were changed has no record"))
     }
 
-    /// Removes bytes that a record named and does not name any more.
-    async fn remove_places(&self, before: &Image, after: &Image) {
-        self.remove_unshared(&before.parts, &after.parts).await;
-    }
-
-    /// Removes bytes that were brought for a record that does not come about.
-    async fn remove_arrived(&self, before: &Image, arrived: &[Part]) {
-        self.remove_unshared(arrived, &before.parts).await;
-    }
-
-    /// Removes the bytes of parts, but for those at a place that other parts are at: what is said of bytes may have changed.
-    async fn remove_unshared(&self, parts: &[Part], others: &[Part]) {
-        let named: Vec<&Place> = others.iter().filter_map(Part::place).collect();
-        for place in parts.iter().filter_map(Part::place).filter(|place| !named.contains(place)) {
-            if let Err(error) = self.stores.delete(place).await {
-                log::error!("{} could not be removed from the store {}: {error}", place.key, place.store);
-            }
-        }
+    /// Removes the bytes of parts that a record does not name any more, or never will, but for those of the parts it has.
+    async fn remove_parts(&self, gone: &[Part], named: &[Part]) {
+        self.remove_places(gone.iter().filter_map(Part::place).cloned(), named).await;
     }
 }
 

@@ -147,17 +147,10 @@ impl Registry {
 
     /// Removes bytes that no record got.
     async fn remove_unnamed(&self, id: ImageId, main: Place) {
-        let named = match self.catalog.get(id).await {
-            Ok(image) => image.parts,
-            Err(error) if error.kind() == Kind::NotFound => Vec::new(),
-            Err(_) => return,
-        };
+        let Ok(image) = self.catalog.find(id).await else { return };
+        let named = image.map(|image| image.parts).unwrap_or_default();
         let described = BlobKey::metadata(id).in_store(main.store.clone());
-        for place in [main, described].iter().filter(|place| !named.iter().any(|part| part.place() == Some(*place))) {
-            if let Err(error) = self.stores.delete(place).await {
-                log::error!("the bytes of a failed upload could not be removed: {error}");
-            }
-        }
+        self.remove_places([main, described], &named).await;
     }
 
     /// A blob with the same bytes. Only what was received is looked for: a digest alone gives nobody anything.

@@ -107,10 +107,8 @@ impl Registry {
     pub(super) async fn end_dead_upload(&self, image: &Image) -> Result<()> {
         let was = image.ticket;
         let is_dead = move |row: &Image| row.status == Status::Saving && row.ticket == was;
-        match self.catalog.get(image.id).await {
-            Ok(row) if is_dead(&row) => {}
-            Err(error) if error.kind() != Kind::NotFound => return Err(error),
-            _ => return Ok(()),
+        if !self.catalog.find(image.id).await?.is_some_and(|row| is_dead(&row)) {
+            return Ok(());
         }
         let ended = if self.catalog.may_have_lost_changes() {
             let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };

@@ -14,8 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::bundle::make_metadata;
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
-    Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, Offer, Part, PartKind, Place, Status,
-    StoreName, Value,
+    Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, Offer, PartKind, Status, StoreName, Value,
 };
 
 /// Records looked at together.
@@ -177,19 +176,11 @@ impl Registry {
     /// Removes what described an image, as it was, where no record names it any more.
     pub(in crate::registry) async fn forget_metadata(&self, was: &Image) {
         let _pen = self.offers.pen.lock().await;
-        let (parts, homes) = match self.catalog.get(was.id).await {
-            Ok(image) => (image.parts.clone(), image.homes()),
-            // Whoever removed it may have been here before the description was.
-            Err(error) if error.kind() == Kind::NotFound => Default::default(),
-            Err(_) => return,
-        };
-        let named: Vec<&Place> = parts.iter().filter_map(Part::place).collect();
+        let Ok(image) = self.catalog.find(was.id).await else { return };
+        // Whoever removed it may have been here before the description was.
+        let (homes, named) = image.map(|image| (image.homes(), image.parts)).unwrap_or_default();
         let homes: BTreeSet<StoreName> = was.homes().into_iter().chain(homes).collect();
         let places = homes.into_iter().map(|store| BlobKey::metadata(was.id).in_store(store));
-        for place in places.filter(|place| !named.contains(&place)) {
-            if let Err(error) = self.stores.delete(&place).await {
-                log::error!("the description of {} could not be removed: {error}", was.id);
-            }
-        }
+        self.remove_places(places, &named).await;
     }
 }
