@@ -10,14 +10,13 @@ names a file to write "passed failed" to.
 import hashlib
 import json
 import os
-import time
 import unittest
 import uuid
 
 import glanceclient
 from glanceclient import exc
 
-from harness import Files, Server, Source, main, run
+from harness import Files, Server, Source, main, run, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 RAW = ("--disk-format", "raw", "--container-format", "bare")
@@ -70,12 +69,11 @@ class WithoutAccounts(unittest.TestCase):
 
     def settled(self, image_id):
         """The image when its import has ended."""
-        for _ in range(2400):
+        def ended():
             image = self.client.images.get(image_id)
-            if image["status"] in ("active", "queued"):
-                return image
-            time.sleep(0.05)
-        self.fail(f"the import goes on: {image}")
+            return image if image["status"] in ("active", "queued") else None
+
+        return until(ended, "the import ends")
 
     def test_create_show_download(self):
         created = table(self.glance(

@@ -9,15 +9,13 @@ Starts servers of its own and ends them. VISOR_TALLY names a file to write "pass
 import hashlib
 import http.client
 import json
-import os
-import time
 import unittest
 import uuid
 
 import glanceclient
 from glanceclient import exc
 
-from harness import Files, Server, Source, main, run
+from harness import Files, Server, Source, main, run, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -77,12 +75,11 @@ class V1(unittest.TestCase):
 
     def settled(self, client, image_id):
         """The image when its copy has ended."""
-        for _ in range(2400):
+        def ended():
             image = client.images.get(image_id)
-            if image.status in ("active", "killed"):
-                return image
-            time.sleep(0.05)
-        self.fail(f"the copy goes on: {image}")
+            return image if image.status in ("active", "killed") else None
+
+        return until(ended, "the copy ends")
 
 
 class Command(V1):

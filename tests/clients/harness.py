@@ -22,6 +22,17 @@ import urllib.request
 from keystoneauth1 import loading
 
 VISOR = sys.argv[1]
+# Long enough for a machine that others use too; only a failure takes so long.
+PATIENCE = 120
+
+
+def until(happened, what):
+    """Waits for something, and returns what it is."""
+    end = time.monotonic() + PATIENCE
+    while not (found := happened()):
+        assert time.monotonic() < end, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.05)
+    return found
 
 
 class Server:
@@ -38,10 +49,7 @@ class Server:
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
         # Should nothing come to the point of stopping it.
         atexit.register(self.process.kill)
-        for _ in range(1200):
-            if os.path.exists(ready):
-                break
-            time.sleep(0.1)
+        until(lambda: os.path.exists(ready), "the server is ready")
         self.url, *self.more_urls = open(ready).read().split()
 
     def path(self, name):

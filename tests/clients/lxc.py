@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 
-from harness import main
+from harness import main, until
 from lxd_harness import PACKINGS, Commands, Lxc, LxdServer, sha256
 
 # What tells how a file is packed, as the client names what it saves: by the first bytes, which .lzma and .xz have in common for it.
@@ -270,10 +270,10 @@ class Attributes(ImageCommands):
                 return [(event["action"], event["source"]) for event in all_]
 
             with self.who.start("monitor", "visor:", "--type", "lifecycle", "--format", "json", out=heard):
-                self.eventually(lambda: "GET /1.0/events 101" in self.server.read_log().rsplit("GET /1.0 200", 1)[-1])
+                until(lambda: "GET /1.0/events 101" in self.server.read_log().rsplit("GET /1.0 200", 1)[-1], "it listens")
                 fingerprint = self.import_(self.images.unified(), alias="m")
                 self.do("image", "delete", "visor:m")
-                self.eventually(lambda: len(events()) >= 3)
+                until(lambda: len(events()) >= 3, "it is told of three events")
             seen = events()
         image = f"/1.0/images/{fingerprint}"
         alias = ("image-alias-created", "/1.0/images/aliases/m")

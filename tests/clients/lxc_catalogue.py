@@ -11,7 +11,7 @@ import os
 import subprocess
 import tarfile
 
-from harness import call, main
+from harness import call, main, until
 from lxd_harness import Commands, Lxc, sha256
 
 
@@ -46,7 +46,7 @@ class Catalogue(Commands):
 
     def offered(self, name):
         """An image of another protocol as LXD's clients see it, when it is there for them."""
-        self.eventually(lambda: self.who("image", "info", f"visor:{name}").code == 0)
+        until(lambda: self.who("image", "info", f"visor:{name}").code == 0, "it is offered")
         (image,) = [image for image in self.who.json("image", "list", "visor:") if image["properties"]["description"] == name]
         return image
 

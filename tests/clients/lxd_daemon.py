@@ -12,7 +12,7 @@ import os
 import subprocess
 import urllib.parse
 
-from harness import main
+from harness import main, until
 from lxd_real import WithDaemon
 
 
@@ -79,7 +79,7 @@ class FromVisor(WithDaemon):
         disk = self.images.disk((5 << 20) + 100, "raw")
         self.server.visor("--config", self.server.path("alice.toml"), "add", "name=raw", "architecture=x86_64", "format=raw",
                           "--file", disk, "-a", "127.0.0.1", "-p", self.server.url.rsplit(":", 1)[1])
-        self.eventually(lambda: self.who("image", "info", "visor:raw").code == 0)
+        until(lambda: self.who("image", "info", "visor:raw").code == 0, "it is offered")
         self.daemon.forget_documents()
         for remote in ("visor", "streams"):
             self.do("image", "copy", f"{remote}:raw", "local:", "--vm", "--alias", "raw")
@@ -222,8 +222,8 @@ class ToVisor(WithDaemon):
             old, new = copied["fingerprint"], self.import_("lxd", "debian")
             refreshed = self.who("image", "refresh", "visor:mine")
             self.assertIn(refreshed.err, ("", "Error: Image not found\n"))
-            self.eventually(lambda: self.who("image", "info", "visor:mine").out.startswith(f"Fingerprint: {new}"))
-            self.eventually(lambda: self.image("visor", new)["update_source"].get("last_error") == "")
+            until(lambda: self.who("image", "info", "visor:mine").out.startswith(f"Fingerprint: {new}"), "it is refreshed")
+            until(lambda: self.image("visor", new)["update_source"].get("last_error") == "", "it is said to be")
             copied = self.image("visor", new)
             self.assertEqual((copied["auto_update"], copied["public"], copied["aliases"][0]["name"]), (True, True, "mine"))
             self.refused("Image not found", "image", "info", f"visor:{old}")

@@ -11,7 +11,6 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-import time
 import unittest
 
 from harness import Done, Server, call
@@ -215,13 +214,6 @@ class Commands(unittest.TestCase):
         done = (who or self.who)(*arguments, **more)
         self.assertEqual(done.code, 0, f"{arguments}: {done.err}")
         return done.out
-
-    def eventually(self, happened):
-        for _ in range(1200):
-            if happened():
-                return
-            time.sleep(0.1)
-        self.fail("it did not happen within 120 s")
 
     def refused(self, words, *arguments, who=None, **more):
         done = (who or self.who)(*arguments, **more)

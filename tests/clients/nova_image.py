@@ -9,7 +9,6 @@ names a file to write "passed failed" to.
 
 import hashlib
 import io
-import json
 import logging
 import os
 import unittest

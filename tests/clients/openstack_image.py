@@ -16,7 +16,7 @@ import urllib.request
 
 from openstack import exceptions
 
-from harness import Files, Server, Source, main
+from harness import Files, Server, Source, main, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
@@ -67,11 +67,11 @@ class Commands(unittest.TestCase):
 
     def settled(self, name, who=None):
         """The image when its import has ended."""
-        for _ in range(100):
+        def ended():
             image = self.json("show", name, who=who)
-            if image["status"] in ("active", "queued"):
-                return image
-        self.fail(f"the import goes on: {image}")
+            return image if image["status"] in ("active", "queued") else None
+
+        return until(ended, "the import ends")
 
 
 class WithoutAccounts(Commands):

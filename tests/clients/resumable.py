@@ -22,7 +22,7 @@ import urllib.request
 
 from tusclient import client as tus
 
-VISOR = sys.argv[1]
+from harness import VISOR, until
 
 
 class Server:
@@ -37,10 +37,7 @@ class Server:
         self.process = subprocess.Popen(
             [VISOR, "serve", "--listen", self.listen, "--no-tls", "--ready-file", ready, "--data-dir", self.directory + "/data"],
             stderr=open(self.directory + "/log", "a"), stdout=subprocess.DEVNULL)
-        for _ in range(1200):
-            if os.path.exists(ready):
-                break
-            time.sleep(0.1)
+        until(lambda: os.path.exists(ready), "the server is ready")
         self.url = open(ready).readline().strip()
         self.listen = self.url.removeprefix("http://")
 

@@ -12,30 +12,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import boto3
 import botocore.client
 import botocore.exceptions
 import trustme
 
-from harness import VISOR, Done
+from harness import VISOR, Done, until
 from lxd_harness import LxdServer
 
 BUCKET, ROOT = "images", "visor"
 # The most bytes that go to S3 in one request; what is larger goes in pieces.
 ONE_PIECE = 64 << 20
-# Long enough for a machine that others use too; only a failure takes so long.
-PATIENCE = 120
-
-
-def until(happened, what):
-    """Waits for something, and returns what it is."""
-    end = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert time.monotonic() < end, f"not within {PATIENCE} s: {what}"
-        time.sleep(0.05)
-    return found
 
 
 class S3:

@@ -15,9 +15,9 @@ import signal
 import tempfile
 import unittest
 
-from harness import Files, Source, call, main, run
+from harness import Files, Source, call, main, run, until
 from lxd_harness import Images, Lxc, sha256
-from s3_harness import ONE_PIECE, ROOT, Server, patterned, started, until
+from s3_harness import ONE_PIECE, ROOT, Server, patterned, started
 
 RAW = ("--disk-format", "raw", "--container-format", "bare")
 IMPORTS = ("os_glance_import_task", "os_glance_importing_to_stores", "os_glance_failed_import")

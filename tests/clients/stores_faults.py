@@ -16,9 +16,9 @@ import socket
 import subprocess
 import unittest
 
-from harness import VISOR, call, main
+from harness import VISOR, call, main, until
 from lxd_harness import Images, Lxc, sha256
-from s3_harness import BUCKET, ROOT, Server, patterned, started, until
+from s3_harness import BUCKET, ROOT, Server, patterned, started
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
