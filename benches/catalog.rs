@@ -12,8 +12,8 @@ use std::time::Instant;
 use common::{Process, Spread, argument, directory, own_peak_mib, quantile, syncs, text};
 use futures_util::StreamExt;
 use visor::catalog::Catalog;
+use visor::config::DataDir;
 use visor::image::{Architecture, Format, Image, ImageId, Timestamp, Visibility};
-use visor::registry::DataDir;
 
 /// What a page is asked for, and in words. `MARKER` is the id of an image in the middle.
 const PAGES: [(&str, &str); 6] = [

@@ -8,7 +8,7 @@ mod common;
 use std::time::Instant;
 
 use common::{MIB, Spread, argument, noise};
-use visor::image::digest::{Algorithm, Hasher};
+use visor::digest::{Algorithm, Hasher};
 
 /// So much is hashed in a round, in pieces that stay in the cache, as an upload's buffers do.
 const PIECES: usize = 512;

@@ -4,7 +4,7 @@ use super::*;
 use crate::catalog::engine::memory::MemoryEngine;
 use crate::catalog::engine::sled::SledEngine;
 use crate::catalog::engine::{Batch, Entry};
-use crate::image::digest::hex;
+use crate::digest::hex;
 
 fn contents(engine: &dyn Engine) -> Vec<(Table, Vec<Entry>)> {
     Table::ALL.into_iter().map(|table| (table, engine.scan(&KeyRange::all(table), false, 10_000).unwrap())).collect()

@@ -3,9 +3,13 @@
 //! The rooms, from the bottom up; who may use whom is a table in ARCHITECTURE.md, which a test compares with the source:
 //!
 //! - [`error`]: the one error of the core
-//! - [`image`]: the domain, pure: the record, its states and attributes, queries, digests
+//! - [`digest`]: hashers: MD5 and SHA-256 in one pass, several streams at once
+//! - [`image`]: the record: attributes, states, changes and queries; values only
+//! - [`inspect`]: disk headers: which format bytes have, and which dangers are in it
+//! - [`archive`]: tar, squashfs and the metadata in them; the head of a qcow2; packing a directory
 //! - [`catalog`]: metadata: rows and indexes over an engine, a journal as the truth (`migrations/` is its history)
 //! - [`blob`]: bytes: the seam that every store implements, the local directory
+//! - [`ingest`]: receiving bytes: digests beside the writing, expectations, rates
 //! - [`fetch`]: the one guarded way out to other servers
 //! - [`upstream`]: other image servers, as their client
 //! - [`account`]: who may use the service
@@ -18,15 +22,19 @@
 
 pub mod account;
 pub mod api;
+pub mod archive;
 pub mod blob;
 pub mod catalog;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod http;
 pub mod image;
+pub mod ingest;
+pub mod inspect;
 pub mod metadefs;
 pub mod registry;
 pub mod upstream;

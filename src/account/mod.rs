@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::file::Shared;
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
-use crate::image::digest::hex;
 
 /// Longest access key.
 pub const ACCESS_KEY_BYTES_MAX: usize = 64;

@@ -17,9 +17,9 @@ use x509_cert::der::pem::{LineEnding, encode_string};
 
 use super::file::Shared;
 use super::{Account, Accounts, Print, Secret};
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
-use crate::image::digest::hex;
 
 /// Largest certificate.
 const CERTIFICATE_BYTES_MAX: usize = 16 << 10;

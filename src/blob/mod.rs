@@ -10,6 +10,7 @@ mod linked;
 mod local;
 mod memory;
 mod read;
+pub(crate) mod reader;
 mod regular;
 #[cfg(feature = "remote")]
 mod remote;

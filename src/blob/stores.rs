@@ -1,7 +1,7 @@
 //! The stores that are configured, by name.
 
 use super::{BlobBody, BlobStore, BlobWriter, StoreError};
-use crate::image::{Place, StoreName};
+use crate::image::{StoreName, StoredAt};
 
 /// All stores. One of them takes what asks for none.
 #[derive(Debug)]
@@ -63,14 +63,14 @@ impl Stores {
     }
 
     /// [`BlobStore::begin`]
-    pub async fn begin(&self, place: &Place, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
+    pub async fn begin(&self, place: &StoredAt, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.named(&place.store)?.begin(&place.key, size_hint).await
     }
 
     /// [`BlobStore::begin_readable`]
     pub async fn begin_readable(
         &self,
-        place: &Place,
+        place: &StoredAt,
         size_hint: Option<u64>,
     ) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.named(&place.store)?.begin_readable(&place.key, size_hint).await
@@ -79,7 +79,7 @@ impl Stores {
     /// [`BlobStore::resume`]
     pub async fn resume(
         &self,
-        place: &Place,
+        place: &StoredAt,
         length: u64,
         size_hint: Option<u64>,
     ) -> Result<Box<dyn BlobWriter>, StoreError> {
@@ -87,17 +87,17 @@ impl Stores {
     }
 
     /// [`BlobStore::open`]
-    pub async fn open(&self, place: &Place, range: Option<std::ops::Range<u64>>) -> Result<BlobBody, StoreError> {
+    pub async fn open(&self, place: &StoredAt, range: Option<std::ops::Range<u64>>) -> Result<BlobBody, StoreError> {
         self.named(&place.store)?.open(&place.key, range).await
     }
 
     /// [`BlobStore::delete`]
-    pub async fn delete(&self, place: &Place) -> Result<(), StoreError> {
+    pub async fn delete(&self, place: &StoredAt) -> Result<(), StoreError> {
         self.named(&place.store)?.delete(&place.key).await
     }
 
     /// [`BlobStore::uri`]; of a store that is not configured any more, its name and the key.
-    pub fn uri(&self, place: &Place) -> String {
+    pub fn uri(&self, place: &StoredAt) -> String {
         self.named(&place.store)
             .map_or_else(|_| format!("{}:{}", place.store, place.key), |store| store.uri(&place.key))
     }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::embedded::open::stored;
 use super::engine::{Engine, Entry, KeyRange, Table, after_prefix};
 use super::index::{group_of, place, sort_key, tail};
 use super::keys::id_of;
-use super::load::stored;
 use super::plan::{Plan, plan};
 use super::row;
 use crate::image::query::{Cursor, Direction, Page, Query};

@@ -3,31 +3,27 @@
 //! Knows images; knows nothing of bytes, access rules or protocols. Changes go through one writer (`commit`); reads
 //! go straight to the engine and never wait for a write.
 
-mod commit;
+mod embedded;
 pub mod engine;
 mod index;
-mod journal;
 mod keys;
 mod list;
-mod load;
 #[path = "../../migrations/mod.rs"]
 pub mod migrations;
 mod plan;
-mod prepare;
 mod row;
-mod spent;
-mod state;
 mod verify;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use self::commit::{Current, Writer, current};
+use self::embedded::open;
+pub use self::embedded::prepare::Amend;
+use self::embedded::prepare::Change;
+use self::embedded::retired_ids::Spent;
+use self::embedded::writer::{Current, Writer, current};
 use self::engine::Table;
-pub use self::prepare::Amend;
-use self::prepare::Change;
-use self::spent::Spent;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
 use crate::image::{Access, Image, ImageId, Timestamp};
@@ -50,7 +46,7 @@ impl Catalog {
     /// The directory can't be used, or holds what a newer program wrote. The caller holds the lock of the data
     /// directory.
     pub fn open(dir: &Path, cache_bytes: u64) -> std::io::Result<Self> {
-        let load::Opened { engine, journal, state, lost } = load::open(dir, cache_bytes)?;
+        let open::Opened { engine, journal, state, lost } = open::open(dir, cache_bytes)?;
         let spent = Spent::open(dir)?;
         let engine: Current = Arc::new(RwLock::new(Arc::from(engine)));
         let writer = Writer::start(Arc::clone(&engine), journal, state, spent)?;
@@ -64,7 +60,7 @@ impl Catalog {
 
     /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.
     pub fn demand_rebuild(dir: &Path) -> std::io::Result<()> {
-        load::demand_rebuild(dir)
+        open::demand_rebuild(dir)
     }
 
     /// Adds an image. Durable when this returns; dropping the future does not undo it.
@@ -131,11 +127,11 @@ impl Catalog {
     /// `Internal` when neither database nor journal can be read.
     pub async fn find(&self, id: ImageId) -> Result<Option<Image>> {
         let engine = current(&self.engine);
-        let found = match load::stored(&*engine, id) {
+        let found = match open::stored(&*engine, id) {
             Ok(found) => found,
             Err(why) => {
                 self.writer.distrust(why, engine).await;
-                load::stored(&*current(&self.engine), id).map_err(Error::internal)?
+                open::stored(&*current(&self.engine), id).map_err(Error::internal)?
             }
         };
         Ok(found.map(|(image, _)| image))
@@ -161,7 +157,7 @@ impl Catalog {
     /// # Errors
     /// `Internal` when the database can't be read.
     pub fn version(&self) -> Result<u64> {
-        let state = state::State::load(&*current(&self.engine));
+        let state = embedded::state::State::load(&*current(&self.engine));
         state.map(|state| state.map_or(0, |state| state.seq)).map_err(|error| Error::internal(error.to_string()))
     }
 

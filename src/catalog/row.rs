@@ -207,8 +207,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::image::{
-        Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, Member,
-        MemberStatus, Offer, Part, PartKind, Place, Protocol, Resumable, Status, StoreName, Ticket, UpdateSource,
+        Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, LxdIdentity, Member,
+        MemberStatus, Part, PartKind, Protocol, Resumable, Status, StoreName, StoredAt, UpdateSource, UploadTicket,
         Visibility, Vocabulary,
     };
 
@@ -217,7 +217,7 @@ pub(crate) mod tests {
             (any::<[u8; 16]>(), proptest::option::of(proptest::sample::select(Format::ALL))).prop_map(
                 |(id, format)| {
                     let key = BlobKey::main(ImageId::from_bytes(id), format);
-                    Location::Stored(Place { store: StoreName::FILE, key })
+                    Location::Stored(StoredAt { store: StoreName::FILE, key })
                 }
             ),
             "/[a-z/]{0,20}".prop_map(|path| Location::File { path }),
@@ -321,8 +321,12 @@ pub(crate) mod tests {
             min_ram: flags.3,
             aliases: bundle.0,
             filename: bundle.1,
-            offer: bundle.2.map(|(fingerprint, root_sha256, made)| Offer { fingerprint, root_sha256, made }),
-            offered: bundle.3.0,
+            lxd_identity: bundle.2.map(|(fingerprint, root_sha256, made)| LxdIdentity {
+                fingerprint,
+                root_sha256,
+                made,
+            }),
+            offer_to_lxd: bundle.3.0,
             auto_update: bundle.3.1,
             built_at: bundle.3.2.map(Timestamp),
             supported_until: bundle.3.2.map(Timestamp),
@@ -331,7 +335,7 @@ pub(crate) mod tests {
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),
             uploaded_at: rest.3.map(Timestamp),
-            ticket: rest.4.map(|b| Ticket {
+            ticket: rest.4.map(|b| UploadTicket {
                 boot: Uuid::from_bytes(b),
                 fallback: Fallback::Discard,
                 resumable: rest.2.map(|at| Resumable {
@@ -389,7 +393,7 @@ pub(crate) mod tests {
         let key = BlobKey::main(image.id, Some(Format::Iso));
         image.parts.push(Part {
             kind: PartKind::Main,
-            location: Location::Stored(Place { store: StoreName::FILE, key }),
+            location: Location::Stored(StoredAt { store: StoreName::FILE, key }),
             size: Some(9),
             virtual_size: None,
             digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },
@@ -401,7 +405,7 @@ pub(crate) mod tests {
             digests: Digests { md5: Some([0x55; 16]), ..Digests::default() },
             expires_at: Timestamp(8),
         });
-        image.ticket = Some(Ticket { boot: Uuid::from_bytes([9; 16]), fallback: Fallback::Fail, resumable });
+        image.ticket = Some(UploadTicket { boot: Uuid::from_bytes([9; 16]), fallback: Fallback::Fail, resumable });
         image
     }
 

@@ -187,8 +187,8 @@ fn a_segment_that_lost_its_beginning_takes_nothing_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let (catalog, images) = block_on(three_changes(dir.path()));
         catalog.close();
-        let state = state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
-        load::fold(dir.path(), &*current(&catalog.engine), state).unwrap();
+        let state = embedded::state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
+        open::fold(dir.path(), &*current(&catalog.engine), state).unwrap();
         drop(catalog);
         harm(dir.path());
         match (Catalog::open(dir.path(), CACHE), expected) {
@@ -224,8 +224,8 @@ fn a_segment_that_could_not_be_filled_is_not_begun() {
     let mut batch = Batch::default();
     batch.put(Table::Image, [0xff; 16], "not a row");
     current(&catalog.engine).commit(&batch).unwrap();
-    let state = state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
-    load::fold(dir.path(), &*current(&catalog.engine), state).unwrap_err();
+    let state = embedded::state::State::load(&*current(&catalog.engine)).unwrap().unwrap();
+    open::fold(dir.path(), &*current(&catalog.engine), state).unwrap_err();
     assert!(!dir.path().join("journal-2.jsonl").exists());
 }
 
@@ -318,11 +318,11 @@ fn the_database_of_a_newer_program_is_refused_untouched() {
 
 /// Puts into an engine what the fixture of a layout holds.
 pub(crate) fn fill_for_fixture(engine: &dyn Engine, layout: u32) {
-    let (mut state, mut batch) = (state::State::default(), Batch::default());
+    let (mut state, mut batch) = (embedded::state::State::default(), Batch::default());
     for (seq, mut image) in (1u64..).zip(fixture_images(layout)) {
         image.revision = seq;
-        let row = load::with_row(image.clone()).unwrap();
-        load::apply(&mut state, seq, image.id, None, Some(&row), &mut batch);
+        let row = open::with_row(image.clone()).unwrap();
+        open::apply(&mut state, seq, image.id, None, Some(&row), &mut batch);
     }
     state.advance(None, &mut batch);
     engine.commit(&batch).unwrap();
@@ -331,12 +331,12 @@ pub(crate) fn fill_for_fixture(engine: &dyn Engine, layout: u32) {
 /// What the fixture of a layout holds: what was there before, and an image with what came with it.
 fn fixture_images(layout: u32) -> Vec<Image> {
     use crate::image::{
-        Architecture, BlobKey, Container, Digests, Format, ImageKind, Location, Part, PartKind, Place, Status,
-        StoreName, Visibility,
+        Architecture, BlobKey, Container, Digests, Format, ImageKind, Location, Part, PartKind, Status, StoreName,
+        StoredAt, Visibility,
     };
     let stored = |id: ImageId, format: Option<Format>| Part {
         kind: PartKind::Main,
-        location: Location::Stored(Place { store: StoreName::FILE, key: BlobKey::main(id, format) }),
+        location: Location::Stored(StoredAt { store: StoreName::FILE, key: BlobKey::main(id, format) }),
         size: Some(676_331_520),
         virtual_size: None,
         digests: Digests { md5: Some([0x33; 16]), sha256: Some([0x44; 32]), sha512: None },
@@ -380,7 +380,7 @@ pub(crate) fn check_fixture(engine: &dyn Engine, layout: u32) {
     let images = fixture_images(layout);
     assert_eq!(verify::verify(engine), (Vec::new(), images.len() as u64));
     for mut image in images {
-        let (found, _) = load::stored(engine, image.id).unwrap().unwrap();
+        let (found, _) = open::stored(engine, image.id).unwrap().unwrap();
         image.revision = found.revision;
         assert_eq!(found, image);
     }
@@ -421,18 +421,18 @@ impl Engine for Racing {
 #[test]
 fn an_image_that_moves_takes_no_others_with_it() {
     let memory = engine::memory::MemoryEngine::default();
-    let mut state = state::State::default();
+    let mut state = embedded::state::State::default();
     let mut rows = Vec::new();
     for n in 0..100i64 {
-        let row = load::with_row(Image { updated_at: Some(Timestamp(n)), ..sample("a") }).unwrap();
+        let row = open::with_row(Image { updated_at: Some(Timestamp(n)), ..sample("a") }).unwrap();
         let mut batch = Batch::default();
-        load::apply(&mut state, n as u64 + 1, row.0.id, None, Some(&row), &mut batch);
+        open::apply(&mut state, n as u64 + 1, row.0.id, None, Some(&row), &mut batch);
         memory.commit(&batch).unwrap();
         rows.push(row);
     }
-    let new = load::with_row(Image { updated_at: Some(Timestamp(1_000)), ..rows[9].0.clone() }).unwrap();
+    let new = open::with_row(Image { updated_at: Some(Timestamp(1_000)), ..rows[9].0.clone() }).unwrap();
     let mut batch = Batch::default();
-    load::apply(&mut state, 200, new.0.id, Some(&rows[9]), Some(&new), &mut batch);
+    open::apply(&mut state, 200, new.0.id, Some(&rows[9]), Some(&new), &mut batch);
     let racing = Racing(memory, Mutex::new(Some(batch)));
     let sort = Sort::by(Attr::UpdatedAt, Direction::Ascending);
     let mut query = Query { filter: Filter::everything(), sort, limit: 10, after: None };
@@ -547,17 +547,17 @@ proptest! {
     ) {
         let engine = engine::memory::MemoryEngine::default();
         let mut model: BTreeMap<ImageId, Image> = BTreeMap::new();
-        let mut state = state::State::default();
+        let mut state = embedded::state::State::default();
         for (seq, (mut image, what)) in (1u64..).zip(images) {
             // Some changes hit an image that is there, some remove one.
             if what > 0 && let Some(id) = model.keys().nth(usize::from(what) - 1) {
                 image.id = *id;
             }
-            let old = load::stored(&engine, image.id).unwrap();
-            let new = (what != 1).then(|| load::with_row(image.clone()).unwrap());
+            let old = open::stored(&engine, image.id).unwrap();
+            let new = (what != 1).then(|| open::with_row(image.clone()).unwrap());
             let before = (seq > 1).then_some(state);
             let mut batch = Batch::default();
-            load::apply(&mut state, seq, image.id, old.as_ref(), new.as_ref(), &mut batch);
+            open::apply(&mut state, seq, image.id, old.as_ref(), new.as_ref(), &mut batch);
             state.advance(before, &mut batch);
             engine.commit(&batch).unwrap();
             match new {
@@ -576,7 +576,7 @@ proptest! {
 #[test]
 fn long_lists_are_walked_right() {
     let engine = engine::memory::MemoryEngine::default();
-    let (mut state, mut model) = (state::State::default(), BTreeMap::new());
+    let (mut state, mut model) = (embedded::state::State::default(), BTreeMap::new());
     for n in 0..1500u32 {
         let mut image = Image::blank(ImageId::random(), Timestamp(i64::from(n / 10)));
         image.name = (n % 3 > 0).then(|| ["x", "y"][(n % 2) as usize].to_owned());
@@ -584,9 +584,9 @@ fn long_lists_are_walked_right() {
         image.owner = (n % 10 == 0).then(|| "me".to_owned());
         image.tags.insert(["old", "new"][(n % 2) as usize].to_owned());
         image.members.insert("you".into(), member(*MemberStatus::ALL.get((n % 2) as usize).unwrap()));
-        let row = load::with_row(image.clone()).unwrap();
+        let row = open::with_row(image.clone()).unwrap();
         let mut batch = Batch::default();
-        load::apply(&mut state, u64::from(n) + 1, image.id, None, Some(&row), &mut batch);
+        open::apply(&mut state, u64::from(n) + 1, image.id, None, Some(&row), &mut batch);
         engine.commit(&batch).unwrap();
         model.insert(image.id, image);
     }

@@ -2,11 +2,11 @@
 
 use std::ops::Bound;
 
+use super::embedded::open::stored;
+use super::embedded::state::{State, each_row};
 use super::engine::{Engine, KeyRange, Table};
 use super::index::entries_of;
 use super::keys::id_of;
-use super::load::stored;
-use super::state::{State, each_row};
 
 /// Entries are read in pieces of this many.
 const PIECE: usize = 1024;

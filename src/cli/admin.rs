@@ -4,7 +4,8 @@ use super::failure::{Exit, Failure};
 use super::{AccountCommand, ConfigCommand, Globals, print, runtime, serve};
 use crate::account::{Account, Accounts};
 use crate::catalog::Catalog;
-use crate::registry::{DataDir, system_clock};
+use crate::config::DataDir;
+use crate::registry::system_clock;
 
 fn as_json(account: &Account) -> serde_json::Value {
     serde_json::json!({ "access_key": account.access_key, "admin": account.admin, "email": account.email })

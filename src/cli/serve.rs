@@ -24,6 +24,7 @@ use crate::api::simplestreams::{self as simplestreams_api, Simplestreams};
 use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked};
 use crate::catalog::Catalog;
+use crate::config::DataDir;
 use crate::config::{Config, HashAlgorithm};
 use crate::fetch::{FetchRules, Fetcher};
 use crate::http::addresses::Reachable;
@@ -31,8 +32,8 @@ use crate::http::base::PublicUrl;
 use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls::{self, Tls};
-use crate::image::inspect::Rules;
-use crate::registry::{DataDir, Instances, Limits, Metadefs, Patience, Registry, system_clock};
+use crate::inspect::Rules;
+use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
 
 /// How often removals are tried again and counters kept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -112,8 +113,8 @@ pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
 }
 
 /// How slowly bytes may come.
-fn patience(config: &Config) -> Patience {
-    Patience { idle: config.upload.idle.duration(), bytes_per_second_min: config.upload.rate_min.bytes() }
+fn patience(config: &Config) -> RateLimits {
+    RateLimits { idle: config.upload.idle.duration(), bytes_per_second_min: config.upload.rate_min.bytes() }
 }
 
 /// The service over a data directory.

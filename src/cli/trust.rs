@@ -13,9 +13,10 @@ use crate::account::trust::{Certificate, Client, Trust};
 use crate::account::{Account, Accounts};
 use crate::api::lxd::envelope::time;
 use crate::config::Config;
+use crate::config::DataDir;
 use crate::http::addresses::Reachable;
 use crate::http::tls;
-use crate::registry::{DataDir, system_clock};
+use crate::registry::system_clock;
 
 /// A token that is good for longer is no token but a key.
 const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);

@@ -13,7 +13,7 @@ use reqwest::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::{Client, ClientError, Progress, Record, Result, checked, record_of};
-use crate::image::digest::hex;
+use crate::digest::hex;
 
 /// Where a download goes.
 pub enum Target {

@@ -3,6 +3,7 @@
 //! The shipped `visor.toml` *is* the built-in default, so the two can't differ, and the keys in it are the keys
 //! there are. The environment is read here and nowhere else.
 
+mod data_dir;
 mod overlay;
 mod stores;
 mod words;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::data_dir::DataDir;
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
 pub use self::words::{FormatName, HashAlgorithm, Size, Span};
 use crate::account::Secret;

@@ -7,20 +7,20 @@ use actix_web::web::{Bytes, Payload};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
 use crate::error::{Error, Kind, Result};
-use crate::registry::{Pace, Patience, Upload};
+use crate::registry::{RateGuard, RateLimits, Upload};
 
 /// A request's body, chunk by chunk.
 pub struct Body {
     payload: Payload,
     /// A chunk that was looked at already.
     first: Option<Bytes>,
-    pace: Pace,
+    pace: RateGuard,
 }
 
 impl Body {
     /// Wraps a payload.
-    pub fn new(payload: Payload, patience: Patience) -> Self {
-        Self { payload, first: None, pace: Pace::new(patience, Instant::now()) }
+    pub fn new(payload: Payload, patience: RateLimits) -> Self {
+        Self { payload, first: None, pace: RateGuard::new(patience, Instant::now()) }
     }
 
     /// Whether there is anything in it. Waits for the first byte.

@@ -19,7 +19,7 @@ use super::socket::{FileBody, Outlet, cut_short};
 use crate::blob::{BlobBody, Buffers, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
-use crate::registry::{BundleFile, Caller, Registry};
+use crate::registry::{Caller, LxdFile, Registry};
 
 /// Of every image: what it is stands in its record.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -90,7 +90,7 @@ pub struct Origin {
     /// The image that they are of.
     pub image: Image,
     /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
-    pub file: Option<BundleFile>,
+    pub file: Option<LxdFile>,
 }
 
 impl Origin {

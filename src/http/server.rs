@@ -25,7 +25,7 @@ use super::leftover::end_cleanly;
 use super::observe::observe;
 use super::socket::Socket;
 use super::tls::Tls;
-use crate::image::digest::hex;
+use crate::digest::hex;
 
 /// A client has so long for a handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);

@@ -19,8 +19,8 @@ use x509_cert::der::pem::{LineEnding, encode_string};
 use x509_cert::der::{Decode, Encode};
 
 use super::certificate::find_or_make;
+use crate::digest::hex;
 use crate::image::Timestamp;
-use crate::image::digest::hex;
 
 /// Largest certificate, or chain of them, that a client may show: it stays in memory as long as the connection.
 const SHOWN_BYTES_MAX: usize = 16 << 10;

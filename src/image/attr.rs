@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::digest::hex;
 use super::{Architecture, Container, Format, Image, ImageId, ImageKind, Location, Timestamp, Visibility, Vocabulary};
+use crate::digest::hex;
 
 /// An attribute that every image may have. Free attributes are properties, and not in this table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +180,7 @@ pub static ATTRS: [Row; 29] = [
     row(Attr::Alias, ValueType::Text, Edit::Owner, false, |i| i.aliases.keys().next().map(|alias| text(alias))),
     row(Attr::ExpiresAt, ValueType::Time, Edit::Owner, false, |i| i.expires_at.map(Value::Time)),
     // Said only where it is not as always.
-    row(Attr::Offered, ValueType::Flag, Edit::Owner, false, |i| (!i.offered).then_some(Value::Flag(false))),
+    row(Attr::Offered, ValueType::Flag, Edit::Owner, false, |i| (!i.offer_to_lxd).then_some(Value::Flag(false))),
 ];
 
 fn owned(value: String) -> Value<'static> {

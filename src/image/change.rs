@@ -71,7 +71,7 @@ pub struct ImagePatch {
     /// [`Image::filename`]
     pub filename: Option<Option<String>>,
     /// [`Image::offered`]
-    pub offered: Option<bool>,
+    pub offer_to_lxd: Option<bool>,
     /// [`Image::update_source`]
     pub update_source: Option<Option<UpdateSource>>,
     /// [`Image::auto_update`]
@@ -114,7 +114,7 @@ impl ImagePatch {
             min_ram: later.min_ram.or(self.min_ram),
             aliases: later.aliases.or(self.aliases),
             filename: later.filename.or(self.filename),
-            offered: later.offered.or(self.offered),
+            offer_to_lxd: later.offer_to_lxd.or(self.offer_to_lxd),
             update_source: later.update_source.or(self.update_source),
             auto_update: later.auto_update.or(self.auto_update),
             built_at: later.built_at.or(self.built_at),
@@ -150,7 +150,7 @@ impl ImagePatch {
         set(&mut image.min_ram, &self.min_ram);
         set(&mut image.aliases, &self.aliases);
         set(&mut image.filename, &self.filename);
-        set(&mut image.offered, &self.offered);
+        set(&mut image.offer_to_lxd, &self.offer_to_lxd);
         set(&mut image.update_source, &self.update_source);
         set(&mut image.auto_update, &self.auto_update);
         set(&mut image.built_at, &self.built_at);
@@ -287,8 +287,8 @@ impl Image {
             min_ram: 0,
             aliases: BTreeMap::new(),
             filename: None,
-            offer: None,
-            offered: true,
+            lxd_identity: None,
+            offer_to_lxd: true,
             update_source: None,
             auto_update: false,
             built_at: None,

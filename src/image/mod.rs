@@ -3,17 +3,12 @@
 //! An image is one superset record; each protocol shows the part it knows under its own names.
 
 pub mod attr;
-pub mod bundle;
 pub mod change;
-pub mod digest;
 mod id;
-pub mod inspect;
-mod offer;
+mod lxd_identity;
 mod part;
 pub mod query;
 pub mod status;
-#[cfg_attr(not(target_arch = "x86_64"), path = "unstitched.rs")]
-pub mod stitched;
 mod store_name;
 mod vocab;
 
@@ -23,13 +18,13 @@ use uuid::Uuid;
 
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
-pub use self::digest::Digests;
 pub use self::id::ImageId;
-pub use self::offer::{Offer, Protocol, UpdateSource};
-pub use self::part::{BlobKey, Location, Part, PartKind, Place};
+pub use self::lxd_identity::{LxdIdentity, Protocol, UpdateSource};
+pub use self::part::{BlobKey, Location, Part, PartKind, StoredAt};
 pub use self::status::Status;
 pub use self::store_name::StoreName;
 pub use self::vocab::{Architecture, Container, Format, ImageKind, MemberStatus, Visibility, Vocabulary};
+pub use crate::digest::Digests;
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z. Comes from the clock that `registry` holds, never from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,7 +48,7 @@ pub enum Fallback {
 
 /// An upload in flight, noted in the row before its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
+pub struct UploadTicket {
     /// Which run of the server holds it. One of an earlier run is dead.
     pub boot: Uuid,
     /// What to do when it is dead.
@@ -138,9 +133,9 @@ pub struct Image {
     /// Under which name the file came, for those who save it.
     pub filename: Option<String>,
     /// How LXD and Incus know it; absent when they don't.
-    pub offer: Option<Offer>,
+    pub lxd_identity: Option<LxdIdentity>,
     /// Whether they are to be offered it, if it is a disk that they can use.
-    pub offered: bool,
+    pub offer_to_lxd: bool,
     /// Where it was copied from.
     pub update_source: Option<UpdateSource>,
     /// Whether its place is taken by what its update_source has under the same alias, whenever that is something new.
@@ -158,7 +153,7 @@ pub struct Image {
     /// When its bytes were complete.
     pub uploaded_at: Option<Timestamp>,
     /// The upload in flight, while the status is *saving*.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<UploadTicket>,
 }
 
 impl Image {
@@ -173,15 +168,15 @@ impl Image {
     }
 
     /// Every place where bytes of this image may be, now or by an upload that is running.
-    pub fn places(&self) -> Vec<Place> {
+    pub fn places(&self) -> Vec<StoredAt> {
         let stored = self.parts.iter().filter_map(Part::place).cloned();
         let arriving = self.ticket.map(|_| BlobKey::main(self.id, self.format));
         // What describes a disk comes before its record says so, and goes after; by then it may be something else.
-        let described = self.main().is_some() && self.offer.is_none();
+        let described = self.main().is_some() && self.lxd_identity.is_none();
         let perhaps = (described || self.ticket.is_some()).then(|| BlobKey::metadata(self.id));
         let unsaid = arriving.into_iter().chain(perhaps);
         let unsaid = unsaid.flat_map(|key| self.homes().into_iter().map(move |store| key.clone().in_store(store)));
-        let mut places: Vec<Place> = stored.chain(unsaid).collect();
+        let mut places: Vec<StoredAt> = stored.chain(unsaid).collect();
         places.sort_unstable();
         places.dedup();
         places

@@ -9,7 +9,7 @@ use super::{Digests, Format, ImageId, StoreName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// In one of our stores, written by us and ours to delete.
-    Stored(Place),
+    Stored(StoredAt),
     /// A file of the operator's, below a directory that the configuration opens for this. Read, never deleted.
     File {
         /// Absolute path.
@@ -24,7 +24,7 @@ pub enum Location {
 
 /// A blob of one of our stores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct StoredAt {
     /// Which store.
     pub store: StoreName,
     /// Under which key.
@@ -52,8 +52,8 @@ impl BlobKey {
     }
 
     /// The blob of this key in a store.
-    pub fn in_store(self, store: StoreName) -> Place {
-        Place { store, key: self }
+    pub fn in_store(self, store: StoreName) -> StoredAt {
+        StoredAt { store, key: self }
     }
 
     /// The key as text.
@@ -113,7 +113,7 @@ pub struct Part {
 
 impl Part {
     /// Where the bytes are in our stores, if they are.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&StoredAt> {
         match &self.location {
             Location::Stored(place) => Some(place),
             Location::File { .. } | Location::Http { .. } => None,

@@ -57,7 +57,7 @@ impl Caller {
 
     /// What a list shows of the images that the caller sees: its own, public ones, those that it accepted as a member,
     /// or whatever `shown` says. Administrators are shown everything but others' community images.
-    pub fn listed(&self, shown: Shown) -> Filter {
+    pub fn listed(&self, shown: ListScope) -> Filter {
         match self {
             // Without an account there are no others.
             Caller::Admin(None) => there(),
@@ -112,20 +112,20 @@ impl Caller {
 
 /// Which of the images that are not a caller's own its lists show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown {
+pub struct ListScope {
     /// Community images too.
     pub community: bool,
     /// Images shared with the caller that it has given this status; any, without one.
     pub member_status: Option<MemberStatus>,
 }
 
-impl Default for Shown {
+impl Default for ListScope {
     fn default() -> Self {
         Self { community: false, member_status: Some(MemberStatus::Accepted) }
     }
 }
 
-impl Shown {
+impl ListScope {
     fn for_everyone(self) -> Filter {
         match self.community {
             true => Filter::OneOf(Attr::Visibility, [Visibility::Public, Visibility::Community].map(word).into()),
@@ -203,12 +203,16 @@ mod tests {
         for (image, sees, lists, changes) in rows {
             for (column, caller) in callers().iter().enumerate() {
                 assert_eq!(caller.sees(&image), sees[column], "{caller:?} sees {image:?}");
-                assert_eq!(caller.listed(Shown::default()).passes(&image), lists[column], "{caller:?} lists {image:?}");
+                assert_eq!(
+                    caller.listed(ListScope::default()).passes(&image),
+                    lists[column],
+                    "{caller:?} lists {image:?}"
+                );
                 assert_eq!(caller.changes(&image), changes[column], "{caller:?} changes {image:?}");
                 let both = sees[column] && changes[column];
                 assert_eq!(caller.may_change(&image).is_ok(), both, "{caller:?} may change {image:?}");
                 assert_eq!(caller.own().passes(&image), both, "{caller:?} owns {image:?}");
-                let everything = Shown { community: true, member_status: None };
+                let everything = ListScope { community: true, member_status: None };
                 assert_eq!(caller.listed(everything).passes(&image), sees[column], "{caller:?} may list {image:?}");
             }
         }
@@ -216,8 +220,10 @@ mod tests {
 
     #[test]
     fn lists_show_what_a_member_asks_for() {
-        let (you, pending) =
-            (Caller::User("you".into()), Shown { member_status: Some(MemberStatus::Pending), ..Shown::default() });
+        let (you, pending) = (
+            Caller::User("you".into()),
+            ListScope { member_status: Some(MemberStatus::Pending), ..ListScope::default() },
+        );
         for status in [MemberStatus::Pending, MemberStatus::Accepted, MemberStatus::Rejected] {
             let image = shared(Visibility::Shared, status);
             assert_eq!(you.listed(pending).passes(&image), status == MemberStatus::Pending);

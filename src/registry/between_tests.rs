@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bundle::Copied;
-use super::copies_tests::{Two, cold};
-use super::tests::{Bench, ROOT, content, limits, service_with, take_steps};
+use super::Copied;
 use super::*;
 use crate::blob::{BlobStore, LocalStore, MemoryStore};
 use crate::error::Kind;
 use crate::image::{
-    Architecture, BlobKey, Fallback, Format, Image, ImageId, ImagePatch, PartKind, Status, StoreName, Ticket,
-    Timestamp, Visibility,
+    Architecture, BlobKey, Fallback, Format, Image, ImageId, ImagePatch, PartKind, Status, StoreName, Timestamp,
+    UploadTicket, Visibility,
 };
+use crate::registry::copies_tests::{Two, cold};
+use crate::registry::tests::{Bench, ROOT, content, limits, service_with, take_steps};
 
 /// A raw disk that LXD could use.
 fn disk() -> ImagePatch {
@@ -23,7 +23,7 @@ fn disk() -> ImagePatch {
 }
 
 async fn add(registry: &Arc<Registry>, patch: &ImagePatch) -> Image {
-    let mut upload = registry.upload(&ROOT, None, patch, Claim::default()).await.unwrap();
+    let mut upload = registry.upload(&ROOT, None, patch, Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     upload.finish(&ImagePatch::default()).await.unwrap()
 }
@@ -102,7 +102,7 @@ async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
     for by_timer in [false, true] {
         let two = Two::new(false);
         let patch = ImagePatch { store: Some(Some(cold())), ..ImagePatch::default() };
-        let id = two.registry.begin_resumable(&ROOT, None, &patch, Claim::default()).await.unwrap().image.id;
+        let id = two.registry.begin_resumable(&ROOT, None, &patch, Expected::default()).await.unwrap().image.id;
         let as_left = |row: &Image| {
             let mut ticket = row.ticket.unwrap();
             ticket.boot = Uuid::new_v4();
@@ -125,7 +125,7 @@ async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
 async fn an_image_that_was_removed_does_not_come_back_as_one_that_failed() {
     let bench = Bench::new();
     let image = bench.queued("a").await;
-    let ticket = Some(Ticket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
+    let ticket = Some(UploadTicket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
     let dead = Image { status: Status::Saving, ticket, ..image };
     let dead = bench.registry.catalog.replace(dead).await.unwrap();
     // Its files can't be removed yet, so its record stays a while.
@@ -141,11 +141,11 @@ async fn an_image_that_was_removed_does_not_come_back_as_one_that_failed() {
 async fn an_upload_is_not_ended_in_the_place_of_the_one_before_it() {
     let bench = Bench::new();
     let image = bench.queued("a").await;
-    let ticket = Some(Ticket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
+    let ticket = Some(UploadTicket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
     let dead = bench.registry.catalog.replace(Image { status: Status::Saving, ticket, ..image }).await.unwrap();
     bench.registry.end_dead_upload(&dead).await.unwrap();
     let mut upload =
-        bench.registry.upload(&ROOT, Some(dead.id), &ImagePatch::default(), Claim::default()).await.unwrap();
+        bench.registry.upload(&ROOT, Some(dead.id), &ImagePatch::default(), Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     let image = upload.finish(&ImagePatch::default()).await.unwrap();
     bench.registry.end_dead_upload(&dead).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_disk_that_moves_while_it_is_offered_leaves_nothing_behind() {
 async fn what_describes_a_disk_is_not_left_where_the_disk_was() {
     let two = Two::new(false);
     let id = add(&two.registry, &disk()).await.id;
-    let other = two.registry.create(&ROOT, None, &ImagePatch::default(), None, &Claim::default()).await.unwrap();
+    let other = two.registry.create(&ROOT, None, &ImagePatch::default(), None, &Expected::default()).await.unwrap();
     let held = hold(&two.registry, other.id, |_| {}).await;
     let registry = Arc::clone(&two.registry);
     let moving = tokio::spawn(async move { registry.move_to(&ROOT, id, &cold()).await });
@@ -224,7 +224,7 @@ async fn a_description_that_was_left_is_no_obstacle_to_the_next_and_goes_with_th
     put(&bench.store, &BlobKey::metadata(image.id)).await;
     bench.registry.offer(image.id).await.unwrap();
     let offered = bench.registry.get(&ROOT, image.id).await.unwrap();
-    assert!(offered.offer.is_some() && offered.part(PartKind::Metadata).is_some());
+    assert!(offered.lxd_identity.is_some() && offered.part(PartKind::Metadata).is_some());
 
     // It became something else, and whoever changed it died before the rest.
     let other = ImagePatch { format: Some(Some(Format::Iso)), ..disk() };
@@ -241,7 +241,7 @@ async fn what_a_failed_upload_could_not_remove_is_no_obstacle_to_the_next() {
     let image = bench.queued("a").await;
     let id = bench.registry.catalog.replace(Image { status: Status::Failed, ..image }).await.unwrap().id;
     put(&bench.store, &BlobKey::main(id, None)).await;
-    let mut upload = bench.registry.upload(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    let mut upload = bench.registry.upload(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     let image = upload.finish(&ImagePatch::default()).await.unwrap();
     assert!(bench.bytes(&image).await == content());
@@ -272,7 +272,7 @@ async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing
     let store = || Stores::local(Box::new(LocalStore::open(bytes.path()).unwrap()));
     let begin = || service_with(dir.path(), store(), limits());
     let registry = begin();
-    let id = registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Claim::default()).await.unwrap().image.id;
+    let id = registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap().image.id;
     let mut append = registry.append(&ROOT, id, 0, Some(4)).await.unwrap();
     append.write(Bytes::from_static(b"done")).await.unwrap();
     append.finish(&ImagePatch::default()).await.unwrap();
@@ -280,7 +280,7 @@ async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing
     let short = ImagePatch { expires_at: Some(Some(Timestamp(1))), ..ImagePatch::default() };
     let kept = add(&registry, &short).await.id;
     let longer = ImagePatch { expires_at: Some(None), name: Some(Some("stays".into())), ..ImagePatch::default() };
-    registry.update(&ROOT, kept, &longer, None, &Claim::default()).await.unwrap();
+    registry.update(&ROOT, kept, &longer, None, &Expected::default()).await.unwrap();
     registry.close();
     drop(registry);
     let path = dir.path().join("journal-1.jsonl");
@@ -311,7 +311,7 @@ async fn a_newer_image_takes_the_place_of_what_is_there_and_is_what_that_is_now(
             bench.registry.delete(&ROOT, old.id).await.unwrap();
         } else {
             let public = ImagePatch { auto_update: Some(true), ..ImagePatch::default() };
-            bench.registry.update(&ROOT, old.id, &public, None, &Claim::default()).await.unwrap();
+            bench.registry.update(&ROOT, old.id, &public, None, &Expected::default()).await.unwrap();
         }
         let taken = bench.registry.take_the_place(&ROOT, &before, copied).await;
         if gone {

@@ -8,13 +8,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::images::outrun;
-use super::intake::Intake;
-use super::{Caller, Claim, Pace, Registry};
+use super::{Caller, Expected, RateGuard, Registry};
 use crate::blob::stream;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Place, Status, StoreName};
+use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
+use crate::registry::images::outrun;
+use crate::registry::intake::Intake;
 
 /// An image that changes while it is copied is copied so often.
 const TRIES: usize = 3;
@@ -160,7 +160,7 @@ impl Registry {
         // The same key as before: the format may have been named otherwise since.
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
-        let claim = Claim { size: part.size, digests: part.digests };
+        let claim = Expected { size: part.size, digests: part.digests };
         self.check_room(store, &claim).await?;
         let slot = self.upload_slot()?;
         let body = self.bytes_of(image, part, None).await?;
@@ -168,7 +168,8 @@ impl Registry {
         self.stores.delete(&place).await?;
         let writer = self.stores.begin(&place, part.size).await?;
         let mut intake = Intake::start(self, store.clone(), writer, 0, self.hub.begin(), claim, slot)?;
-        let (mut pieces, mut pace) = (stream(body, &self.buffers), Pace::new(self.limits.patience, Instant::now()));
+        let (mut pieces, mut pace) =
+            (stream(body, &self.buffers), RateGuard::new(self.limits.patience, Instant::now()));
         let taken = async {
             while let Some(piece) = pace.next(&mut pieces, Error::from).await? {
                 intake.take(piece).await?;
@@ -265,12 +266,12 @@ fn damaged(what: impl fmt::Display) -> Error {
 }
 
 fn is_in(part: &Part, store: &StoreName) -> bool {
-    part.place().is_some_and(|Place { store: other, .. }| other == store)
+    part.place().is_some_and(|StoredAt { store: other, .. }| other == store)
 }
 
 /// What describes a disk to LXD and Incus was in the store that went: it can be made again.
 fn withdraw_without_description(image: &mut Image) {
-    if image.offer.is_some_and(|offer| offer.made) && image.part(PartKind::Metadata).is_none() {
-        image.offer = None;
+    if image.lxd_identity.is_some_and(|offer| offer.made) && image.part(PartKind::Metadata).is_none() {
+        image.lxd_identity = None;
     }
 }

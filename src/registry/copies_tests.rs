@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::tests::{limits, service_with};
 use super::*;
 use crate::blob::{BlobStore, MemoryStore, Store, stream};
 use crate::error::{Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, StoreName, Timestamp};
+use crate::registry::tests::{limits, service_with};
 
 const ROOT: Caller = Caller::Admin(None);
 
@@ -34,7 +34,7 @@ impl Two {
 
     pub(super) async fn add(&self, store: Option<StoreName>) -> Result<Image> {
         let patch = ImagePatch { name: Some(Some("a".into())), store: store.map(Some), ..ImagePatch::default() };
-        let mut upload = self.registry.upload(&ROOT, None, &patch, Claim::default()).await?;
+        let mut upload = self.registry.upload(&ROOT, None, &patch, Expected::default()).await?;
         upload.write(Bytes::from(vec![7; 3 << 20])).await?;
         upload.finish(&ImagePatch::default()).await
     }
@@ -124,7 +124,7 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     }
     let registry = service_with(dir.path(), stores, limits());
     full.fail_after(0);
-    let mut upload = registry.upload(&ROOT, None, &ImagePatch::default(), Claim::default()).await.unwrap();
+    let mut upload = registry.upload(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
     upload.write(Bytes::from_static(b"bytes")).await.unwrap();
     let id = upload.finish(&ImagePatch::default()).await.unwrap().id;
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
@@ -181,7 +181,7 @@ async fn what_can_not_be_copied_stays_where_it_is() {
 #[tokio::test]
 async fn an_upload_in_pieces_goes_to_the_store_that_was_asked_for() {
     let two = Two::new(true);
-    let begun = two.registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Claim::default()).await.unwrap();
+    let begun = two.registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
     let id = begun.image.id;
     for (offset, size) in [(0, None), (5, Some(10))] {
         let mut append = two.registry.append(&ROOT, id, offset, size).await.unwrap();
@@ -205,7 +205,7 @@ async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     ] {
         let two = Two::new(far);
         let patch = ImagePatch { store: wish.map(Some), ..ImagePatch::default() };
-        let upload = two.registry.upload(&ROOT, None, &patch, Claim::default()).await.unwrap();
+        let upload = two.registry.upload(&ROOT, None, &patch, Expected::default()).await.unwrap();
         assert_eq!(two.registry.get(&ROOT, upload.image()).await.unwrap().store, Some(expected));
     }
 }
@@ -218,7 +218,7 @@ async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     for store in [StoreName::FILE, cold()] {
         let past = Timestamp(two.registry.now().0 - 1);
         let patch = ImagePatch { store: Some(Some(store)), expires_at: Some(Some(past)), ..ImagePatch::default() };
-        let mut upload = two.registry.upload(&ROOT, None, &patch, Claim::default()).await.unwrap();
+        let mut upload = two.registry.upload(&ROOT, None, &patch, Expected::default()).await.unwrap();
         upload.write(Bytes::from_static(b"bytes")).await.unwrap();
         ids.push(upload.finish(&ImagePatch::default()).await.unwrap().id);
     }
@@ -239,7 +239,7 @@ async fn a_record_that_asked_for_a_store_that_is_not_there_can_be_removed() {
         format: Some(Some(crate::image::Format::Qcow2)),
         ..ImagePatch::default()
     };
-    let image = two.registry.create(&ROOT, None, &patch, None, &Claim::default()).await.unwrap();
+    let image = two.registry.create(&ROOT, None, &patch, None, &Expected::default()).await.unwrap();
     two.registry.delete(&ROOT, image.id).await.unwrap();
     assert!(two.registry.catalog.get(image.id).await.is_err(), "nothing of it is left");
 }

@@ -1,8 +1,6 @@
 //! Records: make, read, list, change, remove.
 
-use super::bundle::withdraw;
-use super::source::{Source, without_query};
-use super::{Caller, Claim, Registry, Shown};
+use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
@@ -10,6 +8,8 @@ use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{
     Access, Attr, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Part, Status, StoreName,
 };
+use crate::registry::lxd::withdraw;
+use crate::registry::mirror::source::{Source, without_query};
 
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
 /// that many others were faster.
@@ -28,7 +28,7 @@ impl Registry {
         id: Option<ImageId>,
         patch: &ImagePatch,
         source: Option<Source>,
-        claim: &Claim,
+        claim: &Expected,
     ) -> Result<Image> {
         let mut image = self.draft(who, patch).await?;
         if let Some(source) = source {
@@ -114,7 +114,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Internal` only.
-    pub async fn list(&self, who: &Caller, shown: Shown, query: Query) -> Result<Page> {
+    pub async fn list(&self, who: &Caller, shown: ListScope, query: Query) -> Result<Page> {
         let filter = query.filter.and(who.listed(shown));
         self.catalog.list(&Query { filter, ..query }).await
     }
@@ -167,7 +167,7 @@ impl Registry {
         id: ImageId,
         patch: &ImagePatch,
         source: Option<Source>,
-        claim: &Claim,
+        claim: &Expected,
     ) -> Result<Image> {
         self.revise(who, id, |_| Ok(patch.clone()), source, claim).await
     }
@@ -178,7 +178,7 @@ impl Registry {
     /// # Errors
     /// What `make` says; as [`Registry::update`].
     pub async fn edit(&self, who: &Caller, id: ImageId, make: impl Fn(&Image) -> Result<ImagePatch>) -> Result<Image> {
-        self.revise(who, id, make, None, &Claim::default()).await
+        self.revise(who, id, make, None, &Expected::default()).await
     }
 
     async fn revise(
@@ -187,7 +187,7 @@ impl Registry {
         id: ImageId,
         make: impl Fn(&Image) -> Result<ImagePatch>,
         source: Option<Source>,
-        claim: &Claim,
+        claim: &Expected,
     ) -> Result<Image> {
         // A file is read and hashed once, however often another change comes between.
         let mut found: Option<(Option<Format>, Part)> = None;
@@ -323,7 +323,7 @@ impl Registry {
     }
 
     /// What is at a source, if it may become an image's bytes.
-    async fn look_at(&self, image: &Image, source: Source, claim: &Claim) -> Result<Part> {
+    async fn look_at(&self, image: &Image, source: Source, claim: &Expected) -> Result<Part> {
         if !image.status.takes_bytes() {
             return Err(not_for_bytes());
         }

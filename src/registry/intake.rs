@@ -9,13 +9,13 @@ use bytes::Bytes;
 use sha2::Digest;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::lanes::{Digesting, Lanes};
-use super::publish::Received;
-use super::{Claim, Registry};
+use super::{Expected, Registry};
 use crate::blob::{BlobWriter, Buffer};
 use crate::error::{Error, Kind, Result};
-use crate::image::inspect::check;
 use crate::image::{Format, StoreName};
+use crate::ingest::hash_pool::{HashState, HashStream};
+use crate::inspect::check;
+use crate::registry::uploads::publish::Received;
 
 /// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
 /// that say it may together be too many.
@@ -27,9 +27,9 @@ pub(super) struct Intake {
     /// Which store the writer is of.
     store: StoreName,
     writer: Box<dyn BlobWriter>,
-    lanes: Lanes,
+    lanes: HashStream,
     buffer: Buffer,
-    claim: Claim,
+    claim: Expected,
     received: u64,
     /// Bytes since the store was last asked how much is free.
     unchecked: u64,
@@ -43,8 +43,8 @@ impl Intake {
         store: StoreName,
         writer: Box<dyn BlobWriter>,
         received: u64,
-        digesting: Digesting,
-        claim: Claim,
+        digesting: HashState,
+        claim: Expected,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self> {
         let (lanes, buffer) = (registry.hub.resume(digesting)?, registry.buffers.take());
@@ -60,9 +60,9 @@ impl Intake {
     }
 
     /// Adds to what the sender says of its bytes: a form may say it behind them.
-    pub(super) fn claim(&mut self, more: Claim) {
-        let Claim { size, digests } = std::mem::take(&mut self.claim);
-        self.claim = Claim { size: more.size.or(size), digests: more.digests.or(digests) };
+    pub(super) fn claim(&mut self, more: Expected) {
+        let Expected { size, digests } = std::mem::take(&mut self.claim);
+        self.claim = Expected { size: more.size.or(size), digests: more.digests.or(digests) };
     }
 
     /// Takes a chunk. After an error only [`Intake::keep`] knows whether it is still good for anything.
@@ -130,7 +130,7 @@ impl Intake {
     }
 
     /// The same, and ends: where the digests stand is for the next one.
-    pub(super) async fn pause(mut self) -> Result<(u64, Digesting)> {
+    pub(super) async fn pause(mut self) -> Result<(u64, HashState)> {
         if let Err(error) = self.keep().await {
             self.leave().await;
             return Err(error);
@@ -175,7 +175,7 @@ impl Intake {
         };
         match verified.await {
             Ok((digests, joint, virtual_size)) => {
-                Ok(Received { size: received, virtual_size, digests, joint, writer, slot, offered: None })
+                Ok(Received { size: received, virtual_size, digests, joint, writer, slot, lxd_identity: None })
             }
             Err(error) => {
                 writer.abort().await;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Caller, Registry, Shown};
+use super::{Caller, ListScope, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
@@ -156,7 +156,7 @@ impl Registry {
         if who.account() != Some(account) {
             filter = filter.and(who.own());
         }
-        let shown = Shown { member_status: None, ..Shown::default() };
+        let shown = ListScope { member_status: None, ..ListScope::default() };
         self.list(who, shown, Query { filter, sort: Sort::default(), limit, after }).await
     }
 }

@@ -3,32 +3,22 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
-mod append;
-mod bundle;
-mod claim;
+mod backfill;
 mod copies;
-mod data_dir;
-mod desk;
 mod download;
-mod fill_in;
+mod expiry;
 mod images;
-mod import;
-mod in_use;
 mod intake;
-mod kept;
-mod lanes;
+mod lxd;
 mod members;
 mod metadefs;
-mod pace;
-mod publish;
+mod mirror;
+mod readers;
+mod recheck;
 mod removal;
-mod resumable;
-mod saving;
-mod source;
-mod staging;
 mod sweep;
 mod tasks;
-mod upload;
+mod uploads;
 mod verify;
 
 use std::fmt;
@@ -38,33 +28,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-pub use self::access::{Caller, Shown};
-pub use self::append::{Append, taken_over};
-pub use self::bundle::{
-    Alias, Arriving, BundleFile, Copied, Instances, METADATA_BYTES_MAX, Role, Sealed, Slot, Wishes, files_of,
+pub use self::access::{Caller, ListScope};
+use self::copies::Copying;
+use self::expiry::ClockWatch;
+use self::lxd::Offers;
+pub use self::lxd::{
+    Alias, ImportOptions, Incoming, Instances, LxdFile, METADATA_BYTES_MAX, ReceivedImage, Role, Slot, files_of,
     fingerprint_of,
 };
-use self::bundle::{ClockWatch, Offers};
-pub use self::claim::Claim;
-use self::copies::Copying;
-pub use self::data_dir::DataDir;
-use self::desk::Desks;
-use self::in_use::InUse;
-use self::lanes::Hub;
 pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
-pub use self::pace::{Pace, Patience, too_slow};
-pub use self::resumable::Progress;
-pub use self::source::Source;
-pub use self::staging::Stage;
+pub use self::mirror::pull::Copied;
+pub use self::mirror::source::Source;
+use self::readers::Readers;
 pub use self::sweep::Swept;
 use self::tasks::Tasks;
 pub use self::tasks::{ImportMethod, Task};
-pub use self::upload::{Target, Upload};
+pub use self::uploads::append::{Append, taken_over};
+use self::uploads::lock::UploadLocks;
+pub use self::uploads::one_shot::{Target, Upload};
+pub use self::uploads::resumable::Progress;
+pub use self::uploads::staging::Stage;
 use crate::blob::{Buffers, Linked, Stores};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
 use crate::image::Timestamp;
-use crate::image::inspect::Rules;
+use crate::ingest::hash_pool::HashPool;
+pub use crate::ingest::{Expected, RateGuard, RateLimits, too_slow};
+use crate::inspect::Rules;
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
@@ -93,7 +83,7 @@ pub struct Limits {
     /// What is not asked of the bytes of an image.
     pub inspect: Rules,
     /// How slowly bytes may come that the service itself fetches.
-    pub patience: Patience,
+    pub patience: RateLimits,
     /// Whether images get a sha512 besides what they always get.
     pub sha512: bool,
     /// Whether disks are offered to LXD and Incus that came through other protocols.
@@ -114,9 +104,9 @@ pub struct Registry {
     /// Names this run: an upload's ticket of another run is dead.
     boot: Uuid,
     uploads: Arc<Semaphore>,
-    desks: Desks,
+    upload_locks: UploadLocks,
     tasks: Tasks,
-    in_use: InUse,
+    in_use: Readers,
     copying: Copying,
     /// Held while uploads of earlier runs are taken over or ended.
     settling: tokio::sync::Mutex<()>,
@@ -125,7 +115,7 @@ pub struct Registry {
     /// For those who look into images.
     readers: Arc<Semaphore>,
     clock_seen: ClockWatch,
-    hub: Hub,
+    hub: HashPool,
     buffers: Buffers,
 }
 
@@ -150,16 +140,16 @@ impl Registry {
             clock,
             boot: Uuid::new_v4(),
             uploads,
-            desks: Desks::default(),
+            upload_locks: UploadLocks::default(),
             tasks: Tasks::default(),
-            in_use: InUse::default(),
+            in_use: Readers::default(),
             copying: Copying::default(),
             settling: tokio::sync::Mutex::default(),
             offers: Offers::default(),
             instances,
             readers: Arc::new(Semaphore::new(READERS)),
             clock_seen: ClockWatch::default(),
-            hub: Hub::new(limits.sha512),
+            hub: HashPool::new(limits.sha512),
             buffers: Buffers::for_uploads(),
             limits,
         })

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::images::{RETRIES_MAX, outrun};
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Access, Attr, Image, ImageId, Part, Place, Status, StoreName, Timestamp, Value};
+use crate::image::{Access, Attr, Image, ImageId, Part, Status, StoreName, StoredAt, Timestamp, Value};
+use crate::registry::images::{RETRIES_MAX, outrun};
 
 impl Registry {
     /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
@@ -87,8 +87,8 @@ impl Registry {
 
     /// Removes what is at places, but for where one of the parts is that a record names: by its place, since what is said of bytes
     /// may have changed. What can't be removed is shown by `visor verify`.
-    pub(super) async fn remove_places(&self, places: impl IntoIterator<Item = Place>, named: &[Part]) {
-        let is_named = |place: &Place| named.iter().any(|part| part.place() == Some(place));
+    pub(super) async fn remove_places(&self, places: impl IntoIterator<Item = StoredAt>, named: &[Part]) {
+        let is_named = |place: &StoredAt| named.iter().any(|part| part.place() == Some(place));
         for place in places.into_iter().filter(|place| !is_named(place)) {
             if let Err(error) = self.stores.delete(&place).await {
                 log::error!("{} could not be removed from the store {}: {error}", place.key, place.store);

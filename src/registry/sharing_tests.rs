@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tests::{Bench, ROOT, begin, content, named};
 use super::*;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, ImagePatch, MemberStatus, Visibility};
+use crate::registry::tests::{Bench, ROOT, begin, content, named};
 
 fn user(name: &str) -> Caller {
     Caller::User(name.into())
@@ -16,10 +16,10 @@ impl Bench {
     /// An image of mine.
     async fn mine(&self, name: &str, visibility: Visibility) -> Image {
         let patch = ImagePatch { visibility: Some(visibility), ..named(name) };
-        self.registry.create(&user("me"), None, &patch, None, &Claim::default()).await.unwrap()
+        self.registry.create(&user("me"), None, &patch, None, &Expected::default()).await.unwrap()
     }
 
-    async fn names(&self, who: &Caller, shown: Shown) -> BTreeSet<String> {
+    async fn names(&self, who: &Caller, shown: ListScope) -> BTreeSet<String> {
         let query = Query {
             filter: Filter::everything(),
             sort: Sort::by(Attr::Name, Direction::Descending),
@@ -53,7 +53,7 @@ async fn an_image_is_shared_accepted_and_taken_back() {
 
     // Seen at once, listed when accepted; of the others a member knows nothing.
     assert_eq!(registry.get(&you, id).await.unwrap().name, image.name);
-    assert!(bench.names(&you, Shown::default()).await.is_empty());
+    assert!(bench.names(&you, ListScope::default()).await.is_empty());
     assert_eq!(registry.members(&you, id).await.unwrap(), BTreeMap::from([("you".into(), member)]));
     assert_eq!(registry.members(&me, id).await.unwrap().len(), 2);
     assert_eq!(kind(registry.members(&other, id).await), Kind::NotFound);
@@ -64,7 +64,7 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     assert_eq!(kind(accept(&me, "nobody").await), Kind::NotFound);
     assert_eq!(kind(accept(&other, "you").await), Kind::NotFound);
     accept(&you, "you").await.unwrap();
-    assert_eq!(bench.names(&you, Shown::default()).await, BTreeSet::from(["shared".into()]));
+    assert_eq!(bench.names(&you, ListScope::default()).await, BTreeSet::from(["shared".into()]));
     assert_eq!(accept(&ROOT, "third").await.unwrap().status, MemberStatus::Accepted);
 
     // A member may do nothing else, until it may share.
@@ -81,7 +81,7 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     registry.remove_member(&me, id, "you").await.unwrap();
     assert_eq!(kind(registry.remove_member(&me, id, "you").await), Kind::NotFound);
     assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
-    assert!(bench.names(&you, Shown::default()).await.is_empty());
+    assert!(bench.names(&you, ListScope::default()).await.is_empty());
     let image = registry.get(&me, id).await.unwrap();
     assert_eq!(image.updated_at, Some(image.created_at), "sharing is no change of the image");
 }
@@ -133,7 +133,7 @@ async fn a_private_image_becomes_a_shared_one_with_its_first_member() {
     let id = bench.mine("a", Visibility::Shared).await.id;
     registry.share_with(&me, id, "former", Some(true)).await.unwrap();
     let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
-    registry.update(&me, id, &hide, None, &Claim::default()).await.unwrap();
+    registry.update(&me, id, &hide, None, &Expected::default()).await.unwrap();
     assert_eq!(kind(registry.share_with(&user("former"), id, "former", None).await), Kind::NotFound);
 
     registry.share_with(&me, id, "you", None).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_private_image_becomes_a_shared_one_with_its_first_member() {
     let again = registry.share_with(&me, id, "you", None).await.unwrap();
     assert_eq!(again, image.members["you"], "what is so already is left alone");
 
-    registry.update(&me, id, &hide, None, &Claim::default()).await.unwrap();
+    registry.update(&me, id, &hide, None, &Expected::default()).await.unwrap();
     registry.replace_members(&me, id, [("you".to_owned(), Some(true))].into()).await.unwrap();
     let member = registry.get(&you, id).await.unwrap().members["you"];
     assert_eq!((member.status, member.can_share), (MemberStatus::Pending, true));
@@ -155,14 +155,14 @@ async fn what_is_shared_with_an_account_is_told_to_whom_it_concerns() {
     let registry = &bench.registry;
     let shared = bench.mine("a", Visibility::Shared).await.id;
     let theirs = ImagePatch { visibility: Some(Visibility::Shared), ..named("b") };
-    let theirs = registry.create(&user("third"), None, &theirs, None, &Claim::default()).await.unwrap().id;
+    let theirs = registry.create(&user("third"), None, &theirs, None, &Expected::default()).await.unwrap().id;
     let private = bench.mine("c", Visibility::Shared).await.id;
     for (owner, id) in [("me", shared), ("third", theirs), ("me", private)] {
         registry.add_member(&user(owner), id, "you", false).await.unwrap();
         registry.add_member(&user(owner), id, "peer", false).await.unwrap();
     }
     let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
-    registry.update(&user("me"), private, &hide, None, &Claim::default()).await.unwrap();
+    registry.update(&user("me"), private, &hide, None, &Expected::default()).await.unwrap();
     for (who, expected) in [
         (user("you"), vec![shared, theirs]),
         (ROOT, vec![shared, theirs]),
@@ -184,7 +184,7 @@ async fn lists_show_what_is_asked_for() {
     bench.mine("community", Visibility::Community).await;
     bench.mine("private", Visibility::Private).await;
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let (usual, more) = (Shown::default(), Shown { community: true, ..Shown::default() });
+    let (usual, more) = (ListScope::default(), ListScope { community: true, ..ListScope::default() });
     let root = Caller::Admin(Some("root".into()));
     for (who, shown, expected) in [
         (user("you"), usual, &["public"][..]),
@@ -204,14 +204,14 @@ async fn what_is_protected_stays() {
     let (registry, me) = (&bench.registry, user("me"));
     let (kept, other) = (bench.mine("kept", Visibility::Private).await, bench.mine("other", Visibility::Private).await);
     let protect = |protected| ImagePatch { protected: Some(protected), ..ImagePatch::default() };
-    registry.update(&me, kept.id, &protect(true), None, &Claim::default()).await.unwrap();
+    registry.update(&me, kept.id, &protect(true), None, &Expected::default()).await.unwrap();
     for who in [&me, &ROOT] {
         let error = registry.delete(who, kept.id).await.unwrap_err();
         assert!(error.kind() == Kind::Forbidden && error.message().contains(&kept.id.to_string()), "{error}");
     }
     let removed = registry.delete_all(&me).await.unwrap();
     assert_eq!(removed.iter().map(|(image, _)| image.id).collect::<Vec<_>>(), [other.id]);
-    registry.update(&me, kept.id, &protect(false), None, &Claim::default()).await.unwrap();
+    registry.update(&me, kept.id, &protect(false), None, &Expected::default()).await.unwrap();
     registry.delete(&me, kept.id).await.unwrap();
 }
 
@@ -276,10 +276,10 @@ async fn edits_that_meet_are_made_one_after_the_other() {
 async fn an_id_may_be_chosen_once() {
     let bench = Bench::new();
     let (registry, id) = (&bench.registry, ImageId::random());
-    let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Claim::default()).await;
+    let create = async || registry.create(&ROOT, Some(id), &ImagePatch::default(), None, &Expected::default()).await;
     assert_eq!(create().await.unwrap().id, id);
     assert_eq!(kind(create().await), Kind::AlreadyExists);
-    let mut upload = begin(registry, Some(id), Claim::default()).await.unwrap();
+    let mut upload = begin(registry, Some(id), Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     registry.delete(&ROOT, id).await.unwrap();
     assert_eq!(kind(create().await), Kind::AlreadyExists);
@@ -292,7 +292,7 @@ async fn an_id_may_be_chosen_once() {
 async fn a_kept_image_outlives_its_upload() {
     let bench = Bench::new();
     let (registry, id) = (&bench.registry, ImageId::random());
-    let claim = || Claim { size: Some(3), ..Claim::default() };
+    let claim = || Expected { size: Some(3), ..Expected::default() };
     for chosen in [Some(id), None] {
         let upload = async || registry.upload(&ROOT, Target::Kept(chosen), &named("a"), claim()).await;
         let mut first = upload().await.unwrap();

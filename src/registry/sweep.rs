@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::Registry;
-use super::saving::fallen_back;
 use crate::error::{Error, Kind, Result};
 use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
+use crate::registry::uploads::session::fallen_back;
 
 /// Removed images whose files stay a while, at the most: the oldest make room.
 const LINGERING_MAX: usize = 1024;

@@ -15,7 +15,8 @@ use crate::error::{Kind, Result};
 use crate::fetch::FetchRules;
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
-    Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Location, Part, PartKind, Status, Ticket, Visibility,
+    Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Location, Part, PartKind, Status, UploadTicket,
+    Visibility,
 };
 
 /// A service whose directory outlives it, so that another one can follow it.
@@ -26,7 +27,7 @@ pub(super) struct Bench {
 }
 
 pub(super) fn limits() -> Limits {
-    let patience = Patience { idle: Duration::from_secs(30), bytes_per_second_min: 1 };
+    let patience = RateLimits { idle: Duration::from_secs(30), bytes_per_second_min: 1 };
     Limits {
         image_bytes_max: 1 << 30,
         uploads_max: 2,
@@ -89,7 +90,7 @@ impl Bench {
     }
 
     pub(super) async fn queued(&self, name: &str) -> Image {
-        self.registry.create(&ROOT, None, &named(name), None, &Claim::default()).await.unwrap()
+        self.registry.create(&ROOT, None, &named(name), None, &Expected::default()).await.unwrap()
     }
 
     pub(super) async fn bytes(&self, image: &Image) -> Vec<u8> {
@@ -115,12 +116,12 @@ pub(super) fn content() -> Bytes {
     CONTENT.clone()
 }
 
-pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim) -> Result<Upload> {
+pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected) -> Result<Upload> {
     let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
     registry.upload(&ROOT, into, &patch, claim).await
 }
 
-async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim, bytes: Bytes) -> Result<Image> {
+async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected, bytes: Bytes) -> Result<Image> {
     let mut upload = begin(registry, into, claim).await?;
     for start in (0..bytes.len()).step_by(700_000) {
         upload.write(bytes.slice(start..bytes.len().min(start + 700_000))).await?;
@@ -132,7 +133,7 @@ async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Claim, byt
 async fn bytes_come_back_as_they_were_sent() {
     let bench = Bench::new();
     for into in [None, Some(bench.queued("old").await.id)] {
-        let image = send(&bench.registry, into, Claim::default(), content()).await.unwrap();
+        let image = send(&bench.registry, into, Expected::default(), content()).await.unwrap();
         assert_eq!(image.status, Status::Available);
         assert_eq!(image.main().unwrap().size, Some(2_500_000));
         assert!(bench.bytes(&image).await == content());
@@ -144,14 +145,14 @@ async fn bytes_come_back_as_they_were_sent() {
 #[tokio::test]
 async fn an_upload_that_fails_leaves_what_was_there() {
     let zeros = Digests { md5: Some([0; 16]), ..Digests::default() };
-    let sized = |size| Claim { size: Some(size), ..Claim::default() };
+    let sized = |size| Expected { size: Some(size), ..Expected::default() };
     for (claim, room, kind) in [
-        (Claim::default(), Some(2_000_000), Kind::StoreFull),
-        (Claim::default(), Some(0), Kind::StoreFull),
+        (Expected::default(), Some(2_000_000), Kind::StoreFull),
+        (Expected::default(), Some(0), Kind::StoreFull),
         (sized(2_500_000), Some(2_499_999), Kind::StoreFull),
         (sized(2_500_001), None, Kind::DigestMismatch),
         (sized(2_499_999), None, Kind::DigestMismatch),
-        (Claim { size: None, digests: zeros }, None, Kind::DigestMismatch),
+        (Expected { size: None, digests: zeros }, None, Kind::DigestMismatch),
         (sized(u64::MAX), None, Kind::TooLarge),
     ] {
         let bench = Bench::new();
@@ -168,7 +169,7 @@ async fn an_upload_that_fails_leaves_what_was_there() {
             assert_eq!((bench.blobs().await, bench.registry.free_bytes().await), (0, room));
         }
         bench.store.fail_after(10_000_000);
-        send(&bench.registry, Some(old.id), Claim::default(), content()).await.unwrap();
+        send(&bench.registry, Some(old.id), Expected::default(), content()).await.unwrap();
     }
 }
 
@@ -211,7 +212,7 @@ async fn an_upload_may_be_dropped_at_every_await() {
             let bench = Bench::new();
             let old = bench.queued("old").await;
             let into = (!new).then_some(old.id);
-            let done = take_steps(steps, send(&bench.registry, into, Claim::default(), content())).await;
+            let done = take_steps(steps, send(&bench.registry, into, Expected::default(), content())).await;
             // What was spawned may still be on its way.
             let deadline = Instant::now() + Duration::from_secs(120);
             let (images, available) = loop {
@@ -247,11 +248,11 @@ async fn metadata_changes_during_an_upload_and_both_count() {
     let bench = Bench::new();
     let old = bench.queued("old").await;
     for ends_well in [false, true] {
-        let mut upload = begin(&bench.registry, Some(old.id), Claim::default()).await.unwrap();
+        let mut upload = begin(&bench.registry, Some(old.id), Expected::default()).await.unwrap();
         upload.write(content()).await.unwrap();
         let update = |patch| {
             let registry = Arc::clone(&bench.registry);
-            async move { registry.update(&ROOT, old.id, &patch, None, &Claim::default()).await }
+            async move { registry.update(&ROOT, old.id, &patch, None, &Expected::default()).await }
         };
         update(named("renamed")).await.unwrap();
         let format = ImagePatch { format: Some(Some(crate::image::Format::Iso)), ..ImagePatch::default() };
@@ -275,7 +276,7 @@ async fn metadata_changes_during_an_upload_and_both_count() {
 #[tokio::test]
 async fn bytes_are_not_removed_on_the_word_of_a_damaged_journal() {
     let bench = Bench::new();
-    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
+    let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
     bench.queued("later").await;
     let Bench { dir, store, registry } = bench;
     registry.close();
@@ -298,7 +299,7 @@ async fn some_space_stays_free_whatever_senders_say() {
     let limits = Limits { free_bytes_min: 100_000_000, ..limits() };
     let registry = service_with(dir.path(), Stores::local(Box::new(store.clone())), limits);
     store.fail_after(140_000_000);
-    let mut upload = begin(&registry, None, Claim::default()).await.unwrap();
+    let mut upload = begin(&registry, None, Expected::default()).await.unwrap();
     let chunk = Bytes::from(vec![0; 1 << 20]);
     let mut sent = 0;
     let error = loop {
@@ -309,7 +310,7 @@ async fn some_space_stays_free_whatever_senders_say() {
     };
     assert!(error.kind() == Kind::StoreFull && sent < 70_000_000, "{sent}: {error}");
     store.fail_after(99_999_999);
-    assert_eq!(begin(&registry, None, Claim::default()).await.err().unwrap().kind(), Kind::StoreFull);
+    assert_eq!(begin(&registry, None, Expected::default()).await.err().unwrap().kind(), Kind::StoreFull);
 }
 
 /// Waiting for bytes takes no thread of the pool that writes them.
@@ -321,8 +322,8 @@ fn uploads_do_not_starve_each_other() {
         let store = crate::blob::LocalStore::open(dir.path()).unwrap();
         let registry = service_with(&dir.path().join("catalog"), Stores::local(Box::new(store)), limits());
         let work = futures_util::future::join(
-            send(&registry, None, Claim::default(), content()),
-            send(&registry, None, Claim::default(), content()),
+            send(&registry, None, Expected::default(), content()),
+            send(&registry, None, Expected::default(), content()),
         );
         let (a, b) = tokio::time::timeout(Duration::from_secs(120), work).await.unwrap();
         assert!(a.is_ok() && b.is_ok());
@@ -334,7 +335,7 @@ async fn an_image_removed_during_its_upload_stays_removed() {
     let bench = Bench::new();
     for new in [true, false] {
         let into = if new { None } else { Some(bench.queued("old").await.id) };
-        let mut upload = begin(&bench.registry, into, Claim::default()).await.unwrap();
+        let mut upload = begin(&bench.registry, into, Expected::default()).await.unwrap();
         upload.write(content()).await.unwrap();
         let [image] = &bench.images().await[..] else { panic!("one image") };
         bench.registry.delete(&ROOT, image.id).await.unwrap();
@@ -348,9 +349,9 @@ async fn an_image_removed_during_its_upload_stays_removed() {
 async fn the_next_start_ends_what_a_crash_left() {
     let bench = Bench::new();
     let (old, whole) = (bench.queued("old").await, bench.queued("whole").await);
-    send(&bench.registry, Some(whole.id), Claim::default(), content()).await.unwrap();
+    send(&bench.registry, Some(whole.id), Expected::default(), content()).await.unwrap();
     // As the rows look when the process dies in the middle.
-    let dead = |fallback| Some(Ticket { boot: Uuid::new_v4(), fallback, resumable: None });
+    let dead = |fallback| Some(UploadTicket { boot: Uuid::new_v4(), fallback, resumable: None });
     let saving = Image { status: Status::Saving, ..old.clone() };
     let new = Image { id: ImageId::random(), ticket: dead(Fallback::Discard), ..saving.clone() };
     bench.registry.catalog.insert(new).await.unwrap();
@@ -367,8 +368,8 @@ async fn the_next_start_ends_what_a_crash_left() {
 #[tokio::test]
 async fn a_sweep_finishes_removals_and_touches_no_upload_of_this_run() {
     let bench = Bench::new();
-    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
-    let running = begin(&bench.registry, None, Claim::default()).await.unwrap();
+    let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
+    let running = begin(&bench.registry, None, Expected::default()).await.unwrap();
     // As a removal looks whose second half never came.
     bench.registry.catalog.replace(Image { status: Status::Deleting, ..image.clone() }).await.unwrap();
     assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap_err().kind(), Kind::NotFound);
@@ -382,13 +383,13 @@ async fn a_sweep_finishes_removals_and_touches_no_upload_of_this_run() {
 async fn only_so_many_uploads_at_a_time() {
     let bench = Bench::new();
     let (_first, second) = (
-        begin(&bench.registry, None, Claim::default()).await.unwrap(),
-        begin(&bench.registry, None, Claim::default()).await.unwrap(),
+        begin(&bench.registry, None, Expected::default()).await.unwrap(),
+        begin(&bench.registry, None, Expected::default()).await.unwrap(),
     );
-    let refused = begin(&bench.registry, None, Claim::default()).await.err().unwrap();
+    let refused = begin(&bench.registry, None, Expected::default()).await.err().unwrap();
     assert_eq!((refused.kind(), bench.images().await.len()), (Kind::Busy, 2));
     second.abandon().await;
-    begin(&bench.registry, None, Claim::default()).await.unwrap();
+    begin(&bench.registry, None, Expected::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -399,7 +400,7 @@ async fn changes_that_meet_are_all_made() {
         let registry = Arc::clone(&bench.registry);
         let mut patch = ImagePatch::default();
         patch.properties.insert(format!("key{n}"), Some("value".into()));
-        tokio::spawn(async move { registry.update(&ROOT, id, &patch, None, &Claim::default()).await })
+        tokio::spawn(async move { registry.update(&ROOT, id, &patch, None, &Expected::default()).await })
     });
     for change in changes.collect::<Vec<_>>() {
         change.await.unwrap().unwrap();
@@ -412,15 +413,15 @@ async fn rights_hold_for_every_verb() {
     let bench = Bench::new();
     let (me, you) = (Caller::User("me".into()), Caller::User("you".into()));
     let private = ImagePatch { visibility: Some(Visibility::Private), ..named("mine") };
-    let mine = bench.registry.create(&me, None, &private, None, &Claim::default()).await.unwrap();
-    let shown = bench.registry.create(&me, None, &named("shown"), None, &Claim::default()).await.unwrap();
+    let mine = bench.registry.create(&me, None, &private, None, &Expected::default()).await.unwrap();
+    let shown = bench.registry.create(&me, None, &named("shown"), None, &Expected::default()).await.unwrap();
     for (who, id, kind) in [
         (&you, mine.id, Kind::NotFound),
         (&Caller::Anonymous, mine.id, Kind::NotFound),
         (&you, shown.id, Kind::Forbidden),
         (&Caller::Anonymous, shown.id, Kind::Unauthenticated),
     ] {
-        let (patch, claim) = (named("yours"), Claim::default());
+        let (patch, claim) = (named("yours"), Expected::default());
         assert_eq!(bench.registry.update(who, id, &patch, None, &claim).await.unwrap_err().kind(), kind);
         assert_eq!(bench.registry.delete(who, id).await.unwrap_err().kind(), kind);
         assert_eq!(bench.registry.upload(who, Some(id), &patch, claim).await.err().unwrap().kind(), kind);
@@ -455,22 +456,22 @@ async fn a_kernel_has_to_be_one() {
     let bench = Bench::new();
     let disk = bench.queued("disk").await;
     let patch = ImagePatch { kind: Some(Some(ImageKind::Kernel)), ..named("vmlinuz") };
-    let kernel = bench.registry.create(&ROOT, None, &patch, None, &Claim::default()).await.unwrap();
+    let kernel = bench.registry.create(&ROOT, None, &patch, None, &Expected::default()).await.unwrap();
     for (id, fits) in [(kernel.id, true), (disk.id, false), (ImageId::random(), false)] {
         let patch = ImagePatch { kernel: Some(Some(id)), ..named("machine") };
-        assert_eq!(bench.registry.create(&ROOT, None, &patch, None, &Claim::default()).await.is_ok(), fits);
+        assert_eq!(bench.registry.create(&ROOT, None, &patch, None, &Expected::default()).await.is_ok(), fits);
     }
 }
 
 #[tokio::test]
 async fn withheld_bytes_are_given_to_administrators_only() {
     let bench = Bench::new();
-    let image = send(&bench.registry, None, Claim::default(), content()).await.unwrap();
+    let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
     let withheld = bench.registry.set_active(&ROOT, image.id, false).await.unwrap();
     let user = Caller::User("me".into());
     assert_eq!(bench.registry.open(&user, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
     assert!(bench.registry.open(&ROOT, &withheld, None).await.is_ok());
-    let error = send(&bench.registry, Some(image.id), Claim::default(), content()).await.unwrap_err();
+    let error = send(&bench.registry, Some(image.id), Expected::default(), content()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict, "what is withheld is not up for replacement");
     let again = bench.registry.set_active(&ROOT, image.id, true).await.unwrap();
     assert!(bench.bytes(&again).await == content());
@@ -482,12 +483,12 @@ async fn an_import_takes_only_what_was_staged_completely() {
     let bench = Bench::new();
     let image = bench.queued("a").await;
     let (registry, id) = (&bench.registry, image.id);
-    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Claim::default()).await.unwrap();
+    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
     let mut append = registry.append(&ROOT, begun.image.id, 0, None).await.unwrap();
     append.write(content()).await.unwrap();
     append.pause().await.unwrap();
     assert_eq!(registry.import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(), Kind::Conflict);
-    let mut stage = registry.stage(&ROOT, id, &ImagePatch::default(), Claim::default()).await.unwrap();
+    let mut stage = registry.stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap();
     stage.write(content()).await.unwrap();
     assert_eq!(
         registry.import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(),
@@ -496,7 +497,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
     );
     stage.finish().await.unwrap();
     assert_eq!(
-        registry.stage(&ROOT, id, &ImagePatch::default(), Claim::default()).await.unwrap_err().kind(),
+        registry.stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap_err().kind(),
         Kind::Conflict,
         "it is all there"
     );
@@ -518,7 +519,7 @@ async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
 #[tokio::test]
 async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let mut bench = Bench::new();
-    let (all, claim) = (content().len() as u64, Claim { size: Some(content().len() as u64), ..Claim::default() });
+    let (all, claim) = (content().len() as u64, Expected { size: Some(content().len() as u64), ..Expected::default() });
     let begun = bench.registry.begin_resumable(&ROOT, None, &named("in pieces"), claim).await.unwrap();
     let id = begun.image.id;
     assert_eq!((begun.offset, begun.size, begun.image.status), (0, Some(all), Status::Saving));
@@ -559,7 +560,7 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
 }
 
 fn digests_of_content() -> Digests {
-    let mut hasher = crate::image::digest::Hasher::new(crate::image::digest::Algorithm::Both);
+    let mut hasher = crate::digest::Hasher::new(crate::digest::Algorithm::Both);
     hasher.update(&content());
     hasher.finish()
 }
@@ -568,7 +569,7 @@ fn digests_of_content() -> Digests {
 async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_bytes() {
     let bench = Bench::new();
     let begin = async |into| {
-        let begun = bench.registry.begin_resumable(&ROOT, into, &named("x"), Claim::default()).await.unwrap();
+        let begun = bench.registry.begin_resumable(&ROOT, into, &named("x"), Expected::default()).await.unwrap();
         pieces(&bench, begun.image.id, 0, 100_000).await.image.id
     };
     let cancelled = begin(None).await;
@@ -586,7 +587,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
 
     begin(Some(queued)).await;
     let age = |row: &Image| {
-        let ticket = row.ticket.map(|ticket| Ticket {
+        let ticket = row.ticket.map(|ticket| UploadTicket {
             resumable: ticket.resumable.map(|r| crate::image::Resumable { expires_at: Timestamp(1), ..r }),
             ..ticket
         });
@@ -596,7 +597,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
     bench.registry.sweep().await.unwrap();
     assert_eq!(bench.images().await[0].status, Status::Failed);
 
-    let claim = Claim { size: None, digests: Digests { md5: Some([1; 16]), ..Digests::default() } };
+    let claim = Expected { size: None, digests: Digests { md5: Some([1; 16]), ..Digests::default() } };
     let begun = bench.registry.begin_resumable(&ROOT, None, &named("wrong"), claim).await.unwrap();
     let append = bench.registry.append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::DigestMismatch);
@@ -607,7 +608,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
 #[tokio::test]
 async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
     let bench = Bench::new();
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Claim::default()).await.unwrap();
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
     let id = begun.image.id;
     let mut old = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
     old.write(content().slice(..10)).await.unwrap();
@@ -621,7 +622,7 @@ async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
 #[tokio::test]
 async fn whoever_leaves_at_the_very_end_finds_the_upload_complete() {
     let bench = Bench::new();
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Claim::default()).await.unwrap();
+    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
     let id = begun.image.id;
     let mut append = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
     append.write(content()).await.unwrap();

@@ -3,7 +3,7 @@
 use super::Registry;
 use crate::error::{Error, Result};
 use crate::image::query::Filter;
-use crate::image::{Attr, Image, ImageId, Part, Place, Status, StoreName};
+use crate::image::{Attr, Image, ImageId, Part, Status, StoreName, StoredAt};
 
 impl Registry {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
@@ -73,7 +73,7 @@ impl Registry {
         for store in self.stores.iter() {
             match store.blobs.list().await {
                 Ok(keys) => {
-                    let places = keys.into_iter().map(|key| Place { store: store.name.clone(), key });
+                    let places = keys.into_iter().map(|key| StoredAt { store: store.name.clone(), key });
                     let unnamed = places.filter(|place| !named.contains(place));
                     strangers.extend(unnamed.filter(|place| place.key.image().is_none_or(|id| !saving.contains(&id))));
                 }
@@ -81,7 +81,7 @@ impl Registry {
                 Err(error) => problems.push(format!("store {}: {}", store.name, Error::from(error).message())),
             }
         }
-        let unnamed = |place: Place| match place.store == StoreName::FILE {
+        let unnamed = |place: StoredAt| match place.store == StoreName::FILE {
             true => format!("file {}: no image has it", place.key),
             false => format!("file {} in the store {}: no image has it", place.key, place.store),
         };

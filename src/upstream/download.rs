@@ -13,10 +13,10 @@ use super::forms::{self, Form};
 use super::lxd::is_text;
 use super::server::{Server, file_name, said};
 use super::{Files, Found};
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Body, FetchError, Fetcher};
 use crate::image::ImageKind;
-use crate::image::digest::hex;
 
 /// Which part of an image a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::server::{Server, escaped, file_name, said};
 use super::{Ask, Download, Files, Found, forms};
+use crate::digest::{from_hex, hex};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Document, Fetcher};
-use crate::image::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind, Timestamp};
 
 /// Largest description of one image: the properties that we keep of one are a tenth of it.

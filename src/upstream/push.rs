@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::Upstream;
 use super::lxd::{Answer, DOCUMENT_BYTES_MAX, read};
 use super::server::{Server, escaped, said};
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Document, Header, Payload};
 use crate::image::ImageKind;
-use crate::image::digest::hex;
 
 /// So long a server may take nothing, or say nothing when it has all: it writes an image to its disk meanwhile.
 const TAKE_PATIENCE: Duration = Duration::from_secs(120);

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::digest::hex;
 use crate::error::Kind;
 use crate::fetch::FetchRules;
 use crate::fetch::fake::{Asked, Fake, Say, answer, certificate};
-use crate::image::digest::hex;
 
 pub(super) fn upstream() -> Upstream {
     let allow = vec!["127.0.0.0/8".parse().unwrap()];

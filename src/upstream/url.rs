@@ -5,11 +5,11 @@ use std::fmt;
 use super::download::single;
 use super::server::{Server, said};
 use super::{Download, Files, Upstream};
+use crate::archive::kernel_name;
+use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Header, Request, Told};
 use crate::image::Architecture;
-use crate::image::bundle::kernel_name;
-use crate::image::digest::from_hex;
 
 /// As whose kind we ask: the releases of LXD and Incus whose images we read.
 const LXD_VERSION: &str = "5.0.2";
@@ -27,7 +27,7 @@ pub struct UrlAnswer {
 impl fmt::Debug for UrlAnswer {
     /// Without the URL, in which there may be a signature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UrlAnswer").field("sha256", &crate::image::digest::hex(&self.sha256)).finish_non_exhaustive()
+        f.debug_struct("UrlAnswer").field("sha256", &crate::digest::hex(&self.sha256)).finish_non_exhaustive()
     }
 }
 

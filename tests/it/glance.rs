@@ -607,7 +607,7 @@ fn a_sha512_is_computed_if_asked_for() {
     let path = dir.path().join("data");
     let config = dir.path().join("visor.toml");
     std::fs::write(&config, "[glance]\nos_hash_algo = \"sha512\"\n").unwrap();
-    let sha512 = |bytes: &[u8]| visor::image::digest::hex(&<sha2::Sha512 as sha2::Digest>::digest(bytes));
+    let sha512 = |bytes: &[u8]| visor::digest::hex(&<sha2::Sha512 as sha2::Digest>::digest(bytes));
     let (early, late) = (noise(3, 1_500_000), noise(4, 1_500_000));
     let server = Server::on(&path, &[]);
     let before = Client::new(&server).with_bytes("before", &early);

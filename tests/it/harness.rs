@@ -371,10 +371,10 @@ pub(crate) fn qcow2_over_a_file(content: &[u8]) -> Vec<u8> {
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
-    visor::image::digest::hex(&sha2::Sha256::digest(bytes))
+    visor::digest::hex(&sha2::Sha256::digest(bytes))
 }
 
 pub(crate) fn md5(bytes: &[u8]) -> String {
     use md5::Digest;
-    visor::image::digest::hex(&md5::Md5::digest(bytes))
+    visor::digest::hex(&md5::Md5::digest(bytes))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::http::body::Body;
-use crate::registry::Patience;
+use crate::registry::RateLimits;
 
 /// Largest JSON body: an image with all the properties it may have is a tenth of it.
 const BYTES_MAX: usize = 1 << 20;
@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// `Invalid` for none or for something else, `TooLarge`, `TooSlow`, `Incomplete`.
-pub(super) async fn read(payload: Payload, patience: Patience) -> Result<Value> {
+pub(super) async fn read(payload: Payload, patience: RateLimits) -> Result<Value> {
     read_if_any(payload, patience).await?.ok_or_else(|| Error::invalid("Body expected in request."))
 }
 
@@ -22,7 +22,7 @@ pub(super) async fn read(payload: Payload, patience: Patience) -> Result<Value> 
 ///
 /// # Errors
 /// As [`read`].
-pub(super) async fn read_if_any(payload: Payload, patience: Patience) -> Result<Option<Value>> {
+pub(super) async fn read_if_any(payload: Payload, patience: RateLimits) -> Result<Option<Value>> {
     let bytes = Body::new(payload, patience).whole(BYTES_MAX).await?;
     if bytes.is_empty() {
         return Ok(None);

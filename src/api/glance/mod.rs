@@ -31,7 +31,7 @@ use crate::http::headers::text;
 use crate::http::observe::RequestId;
 use crate::image::query::Query;
 use crate::image::{Image, ImageId, ImageKind};
-use crate::registry::{Caller, Metadefs, Patience, Registry, Shown};
+use crate::registry::{Caller, ListScope, Metadefs, RateLimits, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub struct Glance {
     /// Who may call.
     pub auth: AuthRules,
     /// How patient to be with bodies.
-    pub patience: Patience,
+    pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
 }
@@ -68,7 +68,7 @@ impl Glance {
     }
 
     /// A page of a list, which begins behind `marker`, if there is one.
-    async fn page(&self, who: &Caller, shown: Shown, query: Query, marker: Option<ImageId>) -> Result<Vec<Image>> {
+    async fn page(&self, who: &Caller, shown: ListScope, query: Query, marker: Option<ImageId>) -> Result<Vec<Image>> {
         let after = match marker {
             Some(id) => match self.registry.cursor(who, id, &query.sort).await {
                 Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),

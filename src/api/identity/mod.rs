@@ -19,7 +19,7 @@ use self::error::{no_method, no_path, render};
 use self::login::Holder;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
-use crate::registry::{Patience, Registry};
+use crate::registry::{RateLimits, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -29,12 +29,12 @@ pub struct Identity {
     /// Accounts and tokens.
     auth: AuthRules,
     /// How patient to be with bodies.
-    patience: Patience,
+    patience: RateLimits,
 }
 
 impl Identity {
     /// The identity API of a service.
-    pub fn new(registry: Arc<Registry>, auth: AuthRules, patience: Patience) -> Self {
+    pub fn new(registry: Arc<Registry>, auth: AuthRules, patience: RateLimits) -> Self {
         Self { registry, auth, patience }
     }
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::operations::Operation;
+use crate::digest::hex;
 use crate::image::Timestamp;
-use crate::image::digest::hex;
 
 /// How "never" and "no time known" are written.
 pub const NEVER: &str = "0001-01-01T00:00:00Z";

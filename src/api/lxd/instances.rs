@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::envelope::{NEVER, sync};
 use super::{Lxd, at, part, recursive};
 
-use crate::image::bundle::kernel_name;
+use crate::archive::kernel_name;
 
 /// Adds the routes. Older clients call them containers.
 pub(super) fn mount(app: &mut ServiceConfig) {

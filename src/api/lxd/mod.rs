@@ -30,7 +30,7 @@ use crate::account::trust::Trust;
 use crate::blob::Buffers;
 use crate::error::{Error, Result};
 use crate::http::query::pairs;
-use crate::registry::{Clock, Patience, Registry};
+use crate::registry::{Clock, RateLimits, Registry};
 
 /// What the handlers need. Clones share it.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct Lxd {
     /// What happens.
     pub events: Events,
     /// How patient to be with bodies.
-    pub patience: Patience,
+    pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
     /// What clients are told about the listeners.
@@ -59,7 +59,7 @@ impl Lxd {
         registry: Arc<Registry>,
         auth: AuthRules,
         trust: Trust,
-        patience: Patience,
+        patience: RateLimits,
         buffers: Buffers,
         facts: Facts,
         clock: Clock,

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::digest::hex;
 use crate::error::{Error, Result};
-use crate::image::digest::hex;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Architecture, Attr, Format, Image, ImageKind, Timestamp, Visibility};
-use crate::registry::{BundleFile, Caller, Registry, Role, Shown, files_of};
+use crate::registry::{Caller, ListScope, LxdFile, Registry, Role, files_of};
 
 /// Where the documents are, below the server's root.
 pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
@@ -82,7 +82,7 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
     loop {
         let filter = Registry::listed_bundles().and(public.clone());
         let query = Query { filter, sort: sort.clone(), limit: PAGE, after };
-        let page = registry.list(&Caller::Anonymous, Shown::default(), query).await?;
+        let page = registry.list(&Caller::Anonymous, ListScope::default(), query).await?;
         for image in &page.images {
             let Some((name, product)) = product(image) else { continue };
             if let Some(disk) = disk_name(image) {
@@ -153,7 +153,7 @@ fn aliases(image: &Image) -> BTreeSet<String> {
 
 /// What other protocols call a disk that has no alias.
 fn disk_name(image: &Image) -> Option<&String> {
-    let is_disk = image.aliases.is_empty() && image.offer.is_some_and(|offer| offer.made);
+    let is_disk = image.aliases.is_empty() && image.lxd_identity.is_some_and(|offer| offer.made);
     image.name.as_ref().filter(|name| is_disk && !name.contains(','))
 }
 
@@ -179,7 +179,7 @@ pub(super) fn name_of(role: Role) -> &'static str {
 /// The files of an image. LXD and Incus have names of their own for what describes it, and take no notice of the other's.
 fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<String, Value>>> {
     let files = files_of(image).ok()?;
-    let item = |ftype: &str, file: &BundleFile| -> Option<Map<String, Value>> {
+    let item = |ftype: &str, file: &LxdFile| -> Option<Map<String, Value>> {
         let path = format!("streams/v1/files/{fingerprint}/{}", name_of(file.role));
         let item = json!({ "ftype": ftype, "path": path, "size": file.size, "sha256": hex(&file.sha256?) });
         if let Value::Object(item) = item { Some(item) } else { None }

@@ -23,11 +23,11 @@ use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use super::auth::AuthRules;
 use super::elsewhere;
 use crate::blob::Buffers;
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
 use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
 use crate::http::headers::text;
-use crate::image::digest::hex;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
 
 /// What the handlers need.
@@ -257,9 +257,9 @@ mod tests {
     use crate::blob::{Linked, MemoryStore, Stores};
     use crate::catalog::Catalog;
     use crate::fetch::{FetchRules, Fetcher};
-    use crate::image::inspect::Rules;
     use crate::image::{ImagePatch, Timestamp};
-    use crate::registry::{Claim, Instances, Limits, Patience, system_clock};
+    use crate::inspect::Rules;
+    use crate::registry::{Expected, Instances, Limits, RateLimits, system_clock};
 
     fn service(dir: &std::path::Path) -> Simplestreams {
         let limits = Limits {
@@ -270,7 +270,7 @@ mod tests {
             sha512: false,
             offer_disks: false,
             keep_removed: Duration::ZERO,
-            patience: Patience { idle: Duration::ZERO, bytes_per_second_min: 1 },
+            patience: RateLimits { idle: Duration::ZERO, bytes_per_second_min: 1 },
         };
         let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
         let (catalog, store) = (Catalog::open(dir, 1 << 20).unwrap(), Box::new(MemoryStore::new()));
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(state.documents().await.unwrap().products.plain.as_ptr(), first);
         state
             .registry
-            .create(&Caller::Admin(None), None, &ImagePatch::default(), None, &Claim::default())
+            .create(&Caller::Admin(None), None, &ImagePatch::default(), None, &Expected::default())
             .await
             .unwrap();
         let again: Vec<Documents> = all().await.into_iter().map(Result::unwrap).collect();

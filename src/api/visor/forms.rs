@@ -17,7 +17,7 @@ use super::meta::{Fields, With};
 use crate::error::{Error, Kind, Result};
 use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
-use crate::registry::{Caller, Pace, Upload, too_slow};
+use crate::registry::{Caller, RateGuard, Upload, too_slow};
 
 /// Most fields of a form: more than an image can have of known and free attributes together.
 const FIELDS_MAX: usize = 160;
@@ -65,7 +65,7 @@ async fn read_form(
     upload: &mut Option<Upload>,
 ) -> Result<()> {
     let idle = visor.patience.idle;
-    let mut pace = Pace::new(visor.patience, Instant::now());
+    let mut pace = RateGuard::new(visor.patience, Instant::now());
     for _ in 0..FIELDS_MAX {
         let Some(part) = timeout(idle, form.next()).await.map_err(|_| too_slow())? else { return Ok(()) };
         let mut part = part.map_err(broken)?;
@@ -113,7 +113,7 @@ fn suggest(fields: &mut Fields, file_name: Option<&str>) {
 }
 
 /// The value of a small field.
-async fn text(part: &mut Field, pace: &mut Pace) -> Result<String> {
+async fn text(part: &mut Field, pace: &mut RateGuard) -> Result<String> {
     let mut bytes = Vec::new();
     while let Some(chunk) = pace.next(part, broken).await? {
         bytes.extend(chunk);

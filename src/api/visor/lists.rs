@@ -16,7 +16,7 @@ use crate::http::accept::Format;
 use crate::http::query;
 use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
-use crate::registry::{Caller, Registry, Shown};
+use crate::registry::{Caller, ListScope, Registry};
 
 /// Images are read and written in pages of this many, whatever the length of the list.
 const PAGE: usize = 500;
@@ -118,7 +118,7 @@ fn condition(name: String, value: String) -> Filter {
             Filter::OneOf(Attr::Visibility, meant.map(|known| Value::Text(known.name().into())).collect())
         }
         Some(Attr::Location) => {
-            // Shown with the store's address before it; kept as the key alone.
+            // ListScope with the store's address before it; kept as the key alone.
             let key = value.rsplit('/').next().filter(|last| last.parse::<BlobKey>().is_ok());
             Filter::spelled(Attr::Location, key.unwrap_or(value.strip_prefix("file://").unwrap_or(&value)))
         }
@@ -156,7 +156,7 @@ impl Listing {
             limit: self.left.min(PAGE),
             after: self.after.take(),
         };
-        let page = self.registry.list(&self.who, Shown::default(), query).await?;
+        let page = self.registry.list(&self.who, ListScope::default(), query).await?;
         self.left -= page.images.len();
         self.after = page.next.clone().filter(|_| self.left > 0);
         Ok(page)

@@ -8,12 +8,12 @@ use actix_web::http::header::HeaderMap;
 use super::signature::META_PREFIX;
 use super::wire::{READ_ONLY, access_word, attr_of, name_of};
 use crate::catalog::not_found;
+use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
-use crate::image::digest::from_hex;
 use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
-use crate::registry::{Claim, Source};
+use crate::registry::{Expected, Source};
 
 /// Names and values as they came, later ones over earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) struct Fields(BTreeMap<String, String>);
 pub(super) struct Meta {
     pub(super) patch: ImagePatch,
     pub(super) source: Option<Source>,
-    pub(super) claim: Claim,
+    pub(super) claim: Expected,
     /// An administrator's wish to withhold an image or to give it out again.
     pub(super) active: Option<bool>,
 }
@@ -169,7 +169,7 @@ impl Meta {
             }
             Some(Attr::Checksum) => self.claim.digests = checksum(value)?,
             Some(Attr::Status) => self.active = Some(active(value)?),
-            Some(Attr::Offered) => patch.offered = Some(flag(name, value)?),
+            Some(Attr::Offered) => patch.offer_to_lxd = Some(flag(name, value)?),
             // Refused before.
             Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => {}
             // Without a name here, so never found by one.

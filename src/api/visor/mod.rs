@@ -20,7 +20,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource};
 use crate::api::auth::AuthRules;
 use crate::blob::Buffers;
 use crate::error::Result;
-use crate::registry::{Caller, Patience, Registry};
+use crate::registry::{Caller, RateLimits, Registry};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub struct Visor {
     /// Who may call.
     pub auth: AuthRules,
     /// How patient to be with bodies.
-    pub patience: Patience,
+    pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
 }

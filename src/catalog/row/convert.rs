@@ -4,10 +4,10 @@
 use uuid::Uuid;
 
 use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpdateSourceV4, malformed};
-use crate::image::digest::{from_hex, hex};
+use crate::digest::{from_hex, hex};
 use crate::image::{
-    Digests, Fallback, Image, ImageId, Location, Member, Offer, Part, PartKind, Place, Resumable, Status, StoreName,
-    Ticket, Timestamp, UpdateSource, Vocabulary,
+    Digests, Fallback, Image, ImageId, Location, LxdIdentity, Member, Part, PartKind, Resumable, Status, StoreName,
+    StoredAt, Timestamp, UpdateSource, UploadTicket, Vocabulary,
 };
 
 fn uuid(id: ImageId) -> Uuid {
@@ -61,8 +61,8 @@ impl From<&Image> for RowV4 {
             min_ram_mib: image.min_ram,
             aliases: image.aliases.clone(),
             filename: image.filename.clone(),
-            offer: image.offer.as_ref().map(OfferV4::from),
-            offered: image.offered,
+            offer: image.lxd_identity.as_ref().map(OfferV4::from),
+            offered: image.offer_to_lxd,
             update_source: image.update_source.as_ref().map(UpdateSourceV4::from),
             auto_update: image.auto_update,
             built_at_us: image.built_at.map(|t| t.0),
@@ -111,8 +111,8 @@ impl TryFrom<RowV4> for Image {
             min_ram: row.min_ram_mib,
             aliases: row.aliases,
             filename: row.filename,
-            offer: row.offer.map(Offer::try_from).transpose()?,
-            offered: row.offered,
+            lxd_identity: row.offer.map(LxdIdentity::try_from).transpose()?,
+            offer_to_lxd: row.offered,
             update_source: row.update_source.map(UpdateSource::try_from).transpose()?,
             auto_update: row.auto_update,
             built_at: row.built_at_us.map(Timestamp),
@@ -121,7 +121,7 @@ impl TryFrom<RowV4> for Image {
             created_at: Timestamp(row.created_at_us),
             updated_at: row.updated_at_us.map(Timestamp),
             uploaded_at: row.uploaded_at_us.map(Timestamp),
-            ticket: row.ticket.map(Ticket::try_from).transpose()?,
+            ticket: row.ticket.map(UploadTicket::try_from).transpose()?,
         })
     }
 }
@@ -135,7 +135,7 @@ impl From<&Part> for PartV3 {
                 PartKind::Metadata => "metadata".to_owned(),
             },
             location: match &part.location {
-                Location::Stored(Place { store, key }) => {
+                Location::Stored(StoredAt { store, key }) => {
                     LocationV1::Stored { store: store.to_string(), key: key.to_string() }
                 }
                 Location::File { path } => LocationV1::File { path: path.clone() },
@@ -170,7 +170,7 @@ impl TryFrom<PartV3> for Part {
                 other => return Err(malformed(format!("unknown part {other:?}"))),
             },
             location: match row.location {
-                LocationV1::Stored { store, key } => Location::Stored(Place {
+                LocationV1::Stored { store, key } => Location::Stored(StoredAt {
                     store: store_name(&store)?,
                     key: key.parse().map_err(|()| malformed("a blob key is none of ours"))?,
                 }),
@@ -216,8 +216,8 @@ impl TryFrom<MemberV3> for Member {
     }
 }
 
-impl From<Ticket> for TicketV3 {
-    fn from(ticket: Ticket) -> Self {
+impl From<UploadTicket> for TicketV3 {
+    fn from(ticket: UploadTicket) -> Self {
         let resumable = ticket.resumable.map(|resumable| ResumableV3 {
             offset: resumable.offset,
             size_bytes: resumable.size,
@@ -230,7 +230,7 @@ impl From<Ticket> for TicketV3 {
     }
 }
 
-impl TryFrom<TicketV3> for Ticket {
+impl TryFrom<TicketV3> for UploadTicket {
     type Error = RowError;
 
     fn try_from(row: TicketV3) -> Result<Self, RowError> {
@@ -251,8 +251,8 @@ impl TryFrom<TicketV3> for Ticket {
     }
 }
 
-impl From<&Offer> for OfferV4 {
-    fn from(offer: &Offer) -> Self {
+impl From<&LxdIdentity> for OfferV4 {
+    fn from(offer: &LxdIdentity) -> Self {
         Self {
             fingerprint: hex(&offer.fingerprint),
             root_sha256: offer.root_sha256.map(|bytes| hex(&bytes)),
@@ -261,7 +261,7 @@ impl From<&Offer> for OfferV4 {
     }
 }
 
-impl TryFrom<OfferV4> for Offer {
+impl TryFrom<OfferV4> for LxdIdentity {
     type Error = RowError;
 
     fn try_from(row: OfferV4) -> Result<Self, RowError> {

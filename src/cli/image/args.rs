@@ -118,7 +118,7 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
-    /// Offer a disk to LXD and Incus as a virtual machine, or keep it from them
+    /// LxdIdentity a disk to LXD and Incus as a virtual machine, or keep it from them
     LxdOffer {
         /// Its id
         id: String,

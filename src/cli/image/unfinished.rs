@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::image::digest::hex;
+use crate::digest::hex;
 
 /// The memory of one upload. Without a cache directory there is none: the upload begins again.
 pub(super) struct Unfinished(Option<PathBuf>);

@@ -8,7 +8,7 @@ use super::super::download::{File, Listed, Part};
 use super::super::server::file_name;
 use super::super::{Ask, Files, Found, lxd};
 use super::products::{Build, Document, Item, Product, TEXT_BYTES_MAX, Version, built_at, each};
-use crate::image::digest::{from_hex, hex};
+use crate::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
 
 /// What is asked for.

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::image::digest::from_hex;
+use crate::digest::from_hex;
 use crate::image::{Architecture, ImageKind, Timestamp};
 
 /// Longest text that is kept, in bytes. What has a longer one is passed over.

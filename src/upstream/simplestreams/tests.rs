@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::tests::{ask, collect, fetch, sha, upstream};
 use super::super::{Part, Protocol};
 use super::*;
+use crate::digest::hex;
 use crate::fetch::fake::{Asked, Fake, Say, answer, certificate};
-use crate::image::digest::hex;
 use crate::image::{Architecture, ImageKind, Timestamp};
 
 const META: &[u8] = b"metadata tarball";

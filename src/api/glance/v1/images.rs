@@ -18,7 +18,7 @@ use crate::http::conditional::Facts;
 use crate::http::deliver::facts;
 use crate::http::headers::{announce_body, text};
 use crate::image::{Image, ImagePatch, Status};
-use crate::registry::{Caller, Claim, Source, Target};
+use crate::registry::{Caller, Expected, Source, Target};
 
 /// What a request wants to be done with an image.
 struct Wish {
@@ -68,7 +68,7 @@ impl Glance {
         who: &Caller,
         into: Target,
         patch: &ImagePatch,
-        claim: Claim,
+        claim: Expected,
         body: Option<Body>,
     ) -> Result<Image> {
         let mut upload = self.registry.upload(who, into, patch, claim).await?;
@@ -83,7 +83,14 @@ impl Glance {
     }
 
     /// Copies an image from a URL; the work goes on behind the answer.
-    async fn copy(&self, who: &Caller, into: Target, patch: &ImagePatch, claim: Claim, url: String) -> Result<Image> {
+    async fn copy(
+        &self,
+        who: &Caller,
+        into: Target,
+        patch: &ImagePatch,
+        claim: Expected,
+        url: String,
+    ) -> Result<Image> {
         let id = self.registry.import_copy(who, into, patch, claim, &url).await?;
         self.registry.get(who, id).await
     }
@@ -110,7 +117,9 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
             (Some(Origin::Location(url)), _) => {
                 registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await.map_err(as_conflict)?
             }
-            (None, None) if claim.size != Some(0) => registry.create(&who, id, &patch, None, &Claim::default()).await?,
+            (None, None) if claim.size != Some(0) => {
+                registry.create(&who, id, &patch, None, &Expected::default()).await?
+            }
             // Of no bytes all are there.
             (None, body) => glance.take(&who, kept, &patch, claim, body).await?,
         };

@@ -14,7 +14,7 @@ use super::render::{self, status_word};
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, Value, Visibility};
-use crate::registry::{Caller, Shown};
+use crate::registry::{Caller, ListScope};
 
 /// `GET /v1/images`
 pub(super) async fn brief(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
@@ -61,10 +61,10 @@ enum Public {
 }
 
 impl Public {
-    fn of(self, who: &Caller) -> (Shown, Filter) {
+    fn of(self, who: &Caller) -> (ListScope, Filter) {
         // Nobody has to accept anything in v1.
-        let usual = Shown { community: false, member_status: None };
-        let all = Shown { community: true, ..usual };
+        let usual = ListScope { community: false, member_status: None };
+        let all = ListScope { community: true, ..usual };
         match (self, who) {
             (_, Caller::Anonymous | Caller::User(_)) => (usual, Filter::everything()),
             (Self::No, _) => (all, Filter::spelled(Attr::Visibility, Visibility::Public.name()).negated()),

@@ -7,11 +7,11 @@ use actix_web::http::header::HeaderMap;
 use super::super::spell::{self, container_of, format_of, kind_of, unknown_store};
 use super::quoting::{all_quoted, unquoted, url};
 use super::render;
+use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
-use crate::image::digest::from_hex;
 use crate::image::{Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
-use crate::registry::{Caller, Claim};
+use crate::registry::{Caller, Expected};
 
 /// Before the name of each attribute.
 pub(super) const PREFIX: &str = "x-image-meta-";
@@ -70,7 +70,7 @@ pub(super) struct Meta {
     pub(super) purge: bool,
     pub(super) id: Option<ImageId>,
     /// What is said of the bytes.
-    pub(super) claim: Claim,
+    pub(super) claim: Expected,
     pub(super) origin: Option<Origin>,
 }
 

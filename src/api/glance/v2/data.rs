@@ -14,7 +14,7 @@ use crate::http::body::Body;
 use crate::http::deliver::facts;
 use crate::http::headers::text;
 use crate::image::{Image, ImageId, ImagePatch, Status};
-use crate::registry::{Caller, Claim};
+use crate::registry::{Caller, Expected};
 
 /// `PUT /v2/images/:id/file`
 pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
@@ -54,7 +54,7 @@ pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: P
 /// # Errors
 /// `MediaType`; `NotFound`; `Conflict` when the image takes no bytes; `Invalid` when it does not say yet what they are, or
 /// for another store.
-async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, ImagePatch, Claim)> {
+async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, ImagePatch, Expected)> {
     let headers = request.headers();
     if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
         return Err(Error::new(Kind::MediaType, "Content-Type must be application/octet-stream"));
@@ -75,7 +75,7 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
     let size =
         text(headers, "x-openstack-image-size").map(|size| size.parse().map_err(|_| not_a_size())).transpose()?;
     let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let claim = Claim { size, ..Claim::default() }.and_size(length)?;
+    let claim = Expected { size, ..Expected::default() }.and_size(length)?;
     Ok((image.id, ImagePatch { store: store.map(Some), ..ImagePatch::default() }, claim))
 }
 

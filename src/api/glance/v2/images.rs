@@ -16,7 +16,7 @@ use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::image::query::Query;
 use crate::image::{Image, ImagePatch, Visibility};
-use crate::registry::Claim;
+use crate::registry::Expected;
 
 impl Glance {
     fn show<'a>(&self, image: &'a Image) -> Shown<'a> {
@@ -39,7 +39,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
                 name => hand.set(&mut patch, name, value)?,
             }
         }
-        let image = glance.registry.create(&who, id, &patch, None, &Claim::default()).await?;
+        let image = glance.registry.create(&who, id, &patch, None, &Expected::default()).await?;
         let mut response = HttpResponse::Created();
         response
             .insert_header((header::LOCATION, format!("{}/v2/images/{}", base_url(&request), image.id)))

@@ -10,7 +10,7 @@ use super::data::says_what_it_is;
 use super::id_of;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImagePatch, Location};
-use crate::registry::{Claim, Source};
+use crate::registry::{Expected, Source};
 
 /// Adds the routes.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -45,7 +45,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
             return Err(Error::invalid(text));
         }
         let source = Some(Source::Http(url));
-        glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Claim::default()).await?;
+        glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Expected::default()).await?;
         Ok(HttpResponse::Accepted().finish())
     });
     added.await

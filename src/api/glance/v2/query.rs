@@ -10,7 +10,7 @@ use super::render::statuses;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
-use crate::registry::Shown;
+use crate::registry::ListScope;
 
 /// What stands in a URL as what it is, everywhere.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -18,7 +18,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 /// A list as it was asked for.
 #[derive(Debug, PartialEq)]
 pub(super) struct ListQuery {
-    pub(super) shown: Shown,
+    pub(super) shown: ListScope,
     pub(super) filter: Filter,
     pub(super) sort: Sort,
     pub(super) limit: usize,
@@ -31,7 +31,7 @@ impl ListQuery {
     /// # Errors
     /// `Invalid`. An unknown name is a property's.
     pub(super) fn parse(query: &str) -> Result<Self> {
-        let mut shown = Shown::default();
+        let mut shown = ListScope::default();
         let (mut filter, mut hidden) = (Filter::everything(), false);
         let (mut limit, mut marker) = (LIMIT, None);
         let (mut sort, mut keys, mut directions) = (None, Vec::new(), Vec::new());

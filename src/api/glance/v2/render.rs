@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::super::spell::{changed_at, properties, time};
-use crate::image::digest::hex;
+use crate::digest::hex;
 use crate::image::{Image, Location, Status, StoreName};
 use crate::registry::Task;
 

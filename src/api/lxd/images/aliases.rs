@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::http::headers::text;
 use crate::image::Attr;
 use crate::image::query::{Direction, Query, Sort};
-use crate::registry::{Alias, Registry, Shown};
+use crate::registry::{Alias, ListScope, Registry};
 
 /// Records read together.
 const PAGE: usize = 256;
@@ -40,7 +40,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         loop {
             let sort = Sort::by(Attr::Alias, Direction::Ascending);
             let query = Query { filter: Registry::aliased(), sort, limit: PAGE, after };
-            let page = lxd.registry.list(&caller, Shown::default(), query).await?;
+            let page = lxd.registry.list(&caller, ListScope::default(), query).await?;
             for image in page.images {
                 for (name, description) in image.aliases.clone() {
                     let alias = Alias { name, description, image: image.clone() };

@@ -15,14 +15,14 @@ use super::{named, readable};
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
+use crate::archive::Packing;
 use crate::blob::{StoreError, stream as bytes_of};
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::Facts;
 use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
 use crate::image::Image;
-use crate::image::bundle::Packing;
-use crate::image::digest::hex;
-use crate::registry::{BundleFile, Caller, Role, files_of};
+use crate::registry::{Caller, LxdFile, Role, files_of};
 
 /// A secret that nobody has used is good for so long.
 const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
@@ -46,19 +46,13 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
 }
 
 /// Under which name a file is saved. Clients insist on one, and it tells how the file is packed.
-pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &BundleFile) -> Result<String> {
+pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<String> {
     let packing = lxd.registry.packing(caller, image, file).await?;
     let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
     Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
 }
 
-async fn one(
-    request: &HttpRequest,
-    lxd: &Lxd,
-    caller: &Caller,
-    image: &Image,
-    file: &BundleFile,
-) -> Result<HttpResponse> {
+async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<HttpResponse> {
     let name = name_of(lxd, caller, image, file).await?;
     let facts = Facts {
         etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
@@ -92,7 +86,7 @@ fn part_name(role: Role) -> &'static str {
 }
 
 /// All files in one answer, opened before its first byte: what is removed meanwhile is still sent.
-async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[BundleFile]) -> Result<HttpResponse> {
+async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> Result<HttpResponse> {
     // Random, so that no image has it in its bytes on purpose.
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let (mut pieces, mut length) = (Vec::new(), 0);

@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::query::{Cursor, Direction, Query, Sort};
 use crate::image::{Attr, Image};
-use crate::registry::{Caller, Registry, Shown};
+use crate::registry::{Caller, ListScope, Registry};
 
 /// Records read together.
 const PAGE: usize = 256;
@@ -115,7 +115,7 @@ impl List {
     async fn page(&mut self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
         let query = Query { filter: Registry::listed_bundles(), sort, limit: PAGE, after };
-        let page = self.registry.list(&self.caller, Shown::default(), query).await?;
+        let page = self.registry.list(&self.caller, ListScope::default(), query).await?;
         let mut text = Vec::new();
         for image in page.images {
             match self.held.take() {

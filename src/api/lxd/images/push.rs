@@ -15,7 +15,7 @@ use crate::api::lxd::{Lxd, part};
 use crate::blob::stream;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageKind};
-use crate::registry::{BundleFile, Caller, Outgoing, Parcel, Push, files_of};
+use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
 /// To whom, and as what.
 #[derive(Debug, Default, Deserialize)]
@@ -83,7 +83,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
     }
 }
 
-async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &BundleFile) -> Result<Outgoing> {
+async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
     let name = name_of(lxd, who, image, file).await?;
     let body = lxd.registry.open_file(who, image, file, None).await?;
     let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();

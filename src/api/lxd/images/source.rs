@@ -16,7 +16,7 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageId, ImageKind, Protocol};
-use crate::registry::{Ask, Caller, Copied, Wishes, files_of};
+use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
 /// Whoever was asked to send an image has so long to begin.
 const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
@@ -90,7 +90,13 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
     }
 }
 
-fn pull(request: &HttpRequest, lxd: &Lxd, caller: &Caller, wishes: Wishes, source: &Source) -> Result<HttpResponse> {
+fn pull(
+    request: &HttpRequest,
+    lxd: &Lxd,
+    caller: &Caller,
+    wishes: ImportOptions,
+    source: &Source,
+) -> Result<HttpResponse> {
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
     let protocol = match text(&source.protocol) {
         None => Protocol::Lxd,
@@ -162,7 +168,7 @@ fn said_of(image: &Image) -> Value {
 }
 
 /// An image that somebody else sends: he gets a secret for it.
-fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &Wishes, source: &Source) -> Result<HttpResponse> {
+fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source: &Source) -> Result<HttpResponse> {
     // `lxc` says the alias of a public image here. Then whoever sends it says what it is called.
     let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
     let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;

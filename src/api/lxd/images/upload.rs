@@ -18,17 +18,19 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::error::not_authorized;
 use crate::api::lxd::operations::{About, Purpose};
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
-use crate::image::digest::hex;
 use crate::image::{ImageKind, ImagePatch};
-use crate::registry::{Arriving, Caller, Claim, METADATA_BYTES_MAX, Pace, Upload, Wishes, fingerprint_of, too_slow};
+use crate::registry::{
+    Caller, Expected, ImportOptions, Incoming, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
+};
 
 /// Who sends an image, and what it is to be.
 struct Sender {
     who: Caller,
-    wishes: Wishes,
+    wishes: ImportOptions,
     /// By which somebody who is not trusted may wait for the operation.
     secret: Option<Secret>,
 }
@@ -51,7 +53,7 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let who = lxd.renewed(&ticket.owner)?.ok_or_else(not_authorized)?;
     let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
     let asked: New = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
-    let Wishes { patch, .. } = asked.wishes()?;
+    let ImportOptions { patch, .. } = asked.wishes()?;
     let patch = ImagePatch {
         // Both have said what it is called: what was asked for is what counts.
         filename: patch.filename.clone().or(wishes.patch.filename),
@@ -62,7 +64,7 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
         purge: !patch.properties.is_empty(),
         ..patch
     };
-    let wishes = Wishes { patch, fingerprint: expected.or(wishes.fingerprint) };
+    let wishes = ImportOptions { patch, fingerprint: expected.or(wishes.fingerprint) };
     Ok(Sender { who, wishes, secret: Some(Secret::random()?) })
 }
 
@@ -70,8 +72,8 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
 pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) -> Result<HttpResponse> {
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let claim = Claim { size, ..Claim::default() };
-    let arriving = Arriving { slot: lxd.registry.slot()?, metadata: None, claim };
+    let claim = Expected { size, ..Expected::default() };
+    let arriving = Incoming { slot: lxd.registry.slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
     let taken = lxd.registry.take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
@@ -113,7 +115,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     let slot = lxd.registry.slot()?;
     let mut first =
         next_part(lxd, form).await?.filter(|part| part.name() == Some("metadata")).ok_or_else(invalid_form)?;
-    let mut pace = Pace::new(lxd.patience, Instant::now());
+    let mut pace = RateGuard::new(lxd.patience, Instant::now());
     let mut metadata = Vec::new();
     while let Some(chunk) = pace.next(&mut first, broken).await? {
         metadata.extend(chunk);
@@ -135,7 +137,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let metadata = Some((Bytes::from(metadata), kind));
-    let arriving = Arriving { slot, metadata, claim: Claim::default() };
+    let arriving = Incoming { slot, metadata, claim: Expected::default() };
     let upload = lxd.registry.take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
@@ -164,7 +166,7 @@ impl Rest {
 
 /// Reads what is left of a form that is no image: a client may not listen before it has sent everything.
 async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
-    let mut pace = Pace::new(lxd.patience, Instant::now());
+    let mut pace = RateGuard::new(lxd.patience, Instant::now());
     let mut rest = Rest(lxd.registry.image_bytes_max());
     while let Some(mut part) = next_part(lxd, form).await? {
         while let Some(chunk) = pace.next(&mut part, broken).await? {

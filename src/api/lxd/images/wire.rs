@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::envelope::{NEVER, etag, time};
-use crate::image::bundle::kernel_name;
-use crate::image::digest::hex;
-use crate::image::{Access, Image, ImageKind, Offer, Timestamp, Visibility};
+use crate::archive::kernel_name;
+use crate::digest::hex;
+use crate::image::{Access, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
 use crate::registry::{Alias, files_of};
 
 /// How an upload without an end is written, by LXD itself too.
@@ -40,7 +40,7 @@ pub(super) fn image(image: &Image, access: Access) -> Value {
     let moment = |at: Option<Timestamp>, none: &str| at.map_or_else(|| none.to_owned(), time);
     let mut properties = image.properties.clone();
     // What other protocols call a disk is all that says to people here what it is.
-    if let (Some(name), Some(Offer { made: true, .. })) = (&image.name, image.offer) {
+    if let (Some(name), Some(LxdIdentity { made: true, .. })) = (&image.name, image.lxd_identity) {
         properties.entry("description".to_owned()).or_insert_with(|| name.clone());
     }
     let mut value = json!({
@@ -94,7 +94,7 @@ fn file_name(image: &Image) -> String {
     if let Some(name) = &image.filename {
         return name.clone();
     }
-    match (image.offer.is_some_and(|offer| offer.made), &image.name) {
+    match (image.lxd_identity.is_some_and(|offer| offer.made), &image.name) {
         (true, Some(name)) => format!("{}.qcow2", name.trim_start_matches('.').replace(['/', '\\'], "_")),
         _ => String::new(),
     }

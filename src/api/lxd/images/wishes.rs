@@ -14,7 +14,7 @@ use crate::http::body::Body;
 use crate::http::query::pairs;
 use crate::image::change::on_one_line;
 use crate::image::{Image, ImagePatch, Timestamp, Visibility};
-use crate::registry::{Patience, Wishes, fingerprint_of};
+use crate::registry::{ImportOptions, RateLimits, fingerprint_of};
 
 /// Largest body in JSON: an image with all that it may have is a tenth of it.
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
@@ -23,7 +23,7 @@ pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// `Invalid` for something else; as [`Body::whole`].
-pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: Patience) -> Result<T> {
+pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: RateLimits) -> Result<T> {
     let bytes = Body::new(payload, patience).whole(JSON_BYTES_MAX).await?;
     from_json(&bytes)
 }
@@ -61,7 +61,7 @@ impl New {
     ///
     /// # Errors
     /// `Invalid` moments and profiles.
-    pub(super) fn wishes(&self) -> Result<Wishes> {
+    pub(super) fn wishes(&self) -> Result<ImportOptions> {
         check_profiles(self.profiles.as_deref())?;
         let aliases = self.aliases.iter().flatten();
         let aliases: BTreeMap<_, _> =
@@ -75,7 +75,7 @@ impl New {
             expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
             ..ImagePatch::default()
         };
-        Ok(Wishes { patch, fingerprint: None })
+        Ok(ImportOptions { patch, fingerprint: None })
     }
 }
 
@@ -83,7 +83,7 @@ impl New {
 ///
 /// # Errors
 /// `Invalid` values.
-pub(super) fn of_headers(headers: &HeaderMap) -> Result<Wishes> {
+pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
     let values = |name: &str| {
         let families = [format!("x-lxd-{name}"), format!("x-incus-{name}")];
         let all = families.into_iter().flat_map(|name| headers.get_all(name).cloned().collect::<Vec<_>>());
@@ -113,7 +113,7 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<Wishes> {
         properties,
         ..ImagePatch::default()
     };
-    Ok(Wishes { patch, fingerprint: fingerprint.transpose()? })
+    Ok(ImportOptions { patch, fingerprint: fingerprint.transpose()? })
 }
 
 /// As LXD reads flags in headers.

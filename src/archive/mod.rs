@@ -1,0 +1,99 @@
+//! What LXD's and Incus' images carry: a manifest, and the root of a container or the disk of a machine.
+//!
+//! Reading looks for `metadata.yaml` and for what root there is, and at nothing else. Nothing is unpacked to a disk or run,
+//! and every number, name and length comes from a stranger: time, memory and what is read are bounded. Making is the other
+//! way round: the small tarball that LXD wants beside a disk, and the head that makes a raw disk one that it takes.
+//!
+//! Synchronous: the caller has a thread for it, and a way to end it.
+
+mod contents;
+mod error;
+mod make;
+mod manifest;
+mod meter;
+pub(crate) mod pack_dir;
+mod packing;
+pub mod qcow2;
+mod squashfs;
+mod streams;
+mod tar;
+mod unpack;
+
+use std::io::{Read, Seek, SeekFrom};
+
+use self::contents::Contents;
+pub use self::error::BundleError;
+pub use self::make::make_metadata;
+pub use self::manifest::{Manifest, kernel_name, metadata_yaml};
+use self::meter::Meter;
+pub use self::packing::Packing;
+use self::tar::{MOST_HEADERS, Members};
+use self::unpack::Stream;
+
+/// What there is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// The files of a container.
+    Container,
+    /// The disk of a machine.
+    VirtualMachine,
+}
+
+/// What a file carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// What the image says of itself.
+    pub manifest: Manifest,
+    /// The root, if it is in there: of a split image it is in a second file.
+    pub root: Option<Root>,
+}
+
+/// Reads what an image of so many bytes carries. It ends where both the manifest and the root are known. A second manifest
+/// behind that place is not seen; LXD stops there as well, so nobody takes it for what the image says of itself.
+///
+/// `go_on` is asked at least once for each 64 KiB of the file; `false` ends the work with [`BundleError::Stopped`].
+/// Memory stays below 64 MiB and a bit, which only packings with such a window reach.
+///
+/// # Errors
+/// It is no image, or not one that anybody should take. The words are LXD's where it has some.
+pub fn read(file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
+    let meter = Meter::new(go_on);
+    search(file, length, &meter).map_err(|error| meter.explain(error))
+}
+
+fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result<Bundle, BundleError> {
+    let mut head = Vec::with_capacity(Packing::HEAD);
+    let start = file.by_ref().take(Packing::HEAD as u64).read_to_end(&mut head);
+    start.and_then(|_| file.seek(SeekFrom::Start(0)).map(drop)).map_err(BundleError::Io)?;
+    if head.is_empty() {
+        return Err(BundleError::Empty);
+    }
+    let mut contents = Contents::default();
+    match Packing::of(&head).ok_or(BundleError::Unsupported)? {
+        Packing::Squashfs => squashfs::search(meter.taken(file), length, meter, &mut contents)?,
+        // A disk describes nothing.
+        Packing::Qcow2 => {}
+        packing => {
+            let mut members = Members::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
+            while let Some(member) = members.next()? {
+                if contents.member(&member.name, member.kind)? {
+                    let yaml = members.content(manifest::MOST_BYTES)?;
+                    let yaml = yaml.ok_or(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"))?;
+                    contents.manifest = Some(Manifest::parse(&yaml)?);
+                }
+                if contents.complete() {
+                    break;
+                }
+            }
+        }
+    }
+    let Contents { manifest, root } = contents;
+    Ok(Bundle { manifest: manifest.ok_or(BundleError::NoMetadata)?, root })
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod tests;

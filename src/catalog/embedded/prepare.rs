@@ -1,0 +1,217 @@
+//! From changes that were asked for to one batch: each is checked against the stored rows and the changes before it.
+//!
+//! Runs in the one writer, so what is checked here stays true until it is written. Writes nothing itself.
+
+use std::collections::HashMap;
+
+use super::journal::{Bond, LINE_BYTES_MAX, delete_line, put_line};
+use super::open;
+use super::retired_ids::Spent;
+use super::state::State;
+use crate::catalog::engine::{Batch, Engine, KeyRange, Table};
+use crate::catalog::index::{alias_prefix, value_prefix};
+use crate::catalog::keys::id_of;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Attr, Image, ImageId, Status};
+
+/// What becomes of the stored version of an image: a new one, none, or a refusal.
+pub type Amend = Box<dyn Fn(&Image) -> Result<Option<Image>> + Send>;
+
+/// A change.
+pub(crate) enum Change {
+    /// A new image. `AlreadyExists` if its id is taken.
+    Insert(Image),
+    /// A new version of an image. `Precondition` unless the stored revision is the image's.
+    Replace(Image),
+    /// No image any more. `Precondition` unless the stored revision is this.
+    Remove(ImageId, u64),
+    /// Whatever this makes of the stored version, whichever it is. `NotFound` if there is none. May be called again.
+    Amend(ImageId, Amend),
+    /// All of these or, when one is refused, none. What is told of it is what the last one came to.
+    Together(Vec<(ImageId, Amend)>),
+}
+
+/// A row as an engine has it: the image, and its bytes.
+type Stored = Option<(Image, Vec<u8>)>;
+
+/// A batch in the making.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// For the journal.
+    pub(crate) lines: Vec<u8>,
+    pub(crate) line_count: u64,
+    /// For the engine.
+    pub(crate) writes: Batch,
+    /// What this batch makes of the images it touches.
+    pub(crate) images: HashMap<ImageId, Stored>,
+    pub(crate) outcomes: Vec<Result<Option<Image>>>,
+}
+
+/// What a change is prepared with. An outer error of its methods says why the engine can't be read; the inner one is the
+/// answer to whoever asked.
+pub(crate) struct Draft<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) spent: &'a Spent,
+    pub(crate) state: &'a mut State,
+    pub(crate) pending: &'a mut Pending,
+}
+
+impl Draft<'_> {
+    /// Adds a change to the batch, if it may be made.
+    pub(crate) fn add(&mut self, change: &Change) -> Result<Result<Option<Image>>, String> {
+        match change {
+            Change::Insert(image) | Change::Replace(image) => self.one(image.id, change),
+            Change::Remove(id, _) | Change::Amend(id, _) => self.one(*id, change),
+            Change::Together(amends) => self.together(amends),
+        }
+    }
+
+    fn together(&mut self, amends: &[(ImageId, Amend)]) -> Result<Result<Option<Image>>, String> {
+        let (lines, line_count) = (self.pending.lines.len(), self.pending.line_count);
+        let (writes, state) = (self.pending.writes.writes.len(), *self.state);
+        let before: Vec<_> = amends.iter().map(|(id, _)| (*id, self.pending.images.get(id).cloned())).collect();
+        let mut outcome = Ok(None);
+        for (at, (id, amend)) in amends.iter().enumerate() {
+            outcome = self.amended(*id, amend, Bond { rest: at > 0, more: at + 1 < amends.len() })?;
+            if outcome.is_ok() {
+                continue;
+            }
+            // As if none had been asked for.
+            self.pending.lines.truncate(lines);
+            self.pending.writes.writes.truncate(writes);
+            (self.pending.line_count, *self.state) = (line_count, state);
+            for (id, image) in before {
+                match image {
+                    Some(image) => self.pending.images.insert(id, image),
+                    None => self.pending.images.remove(&id),
+                };
+            }
+            break;
+        }
+        Ok(outcome)
+    }
+
+    fn amended(&mut self, id: ImageId, amend: &Amend, bond: Bond) -> Result<Result<Option<Image>>, String> {
+        let old = self.row(id)?;
+        let Some((image, _)) = &old else { return Ok(Err(crate::catalog::not_found(id))) };
+        match amend(image) {
+            Ok(new) => self.put(id, old, new, bond),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn one(&mut self, id: ImageId, change: &Change) -> Result<Result<Option<Image>>, String> {
+        let bond = Bond::default();
+        if let Change::Amend(id, amend) = change {
+            return self.amended(*id, amend, bond);
+        }
+        let old = self.row(id)?;
+        let old_revision = old.as_ref().map(|(image, _)| image.revision);
+        let refusal = match change {
+            Change::Insert(_) if old.is_some() => {
+                let text = format!("There is an image with id '{id}' already.");
+                Some(Error::new(Kind::AlreadyExists, text))
+            }
+            // Removed by this very batch, or earlier.
+            Change::Insert(_) if self.pending.images.contains_key(&id) || self.spent.has(id) => {
+                let text = format!("There was an image with id '{id}', and ids are not used again.");
+                Some(Error::new(Kind::AlreadyExists, text))
+            }
+            Change::Replace(image) if old_revision != Some(image.revision) => Some(stale(id)),
+            Change::Remove(_, revision) if old_revision != Some(*revision) => Some(stale(id)),
+            _ => None,
+        };
+        match (refusal, change) {
+            (Some(refusal), _) => Ok(Err(refusal)),
+            (None, Change::Insert(image) | Change::Replace(image)) => self.put(id, old, Some(image.clone()), bond),
+            (None, _) => self.put(id, old, None, bond),
+        }
+    }
+
+    /// An image as it is after the changes so far.
+    fn row(&self, id: ImageId) -> Result<Stored, String> {
+        match self.pending.images.get(&id) {
+            Some(known) => Ok(known.clone()),
+            None => open::stored(self.engine, id),
+        }
+    }
+
+    fn put(
+        &mut self,
+        id: ImageId,
+        old: Stored,
+        new: Option<Image>,
+        bond: Bond,
+    ) -> Result<Result<Option<Image>>, String> {
+        let seq = self.state.seq + 1;
+        let new = new.map(|image| Image { revision: seq, ..image });
+        if let Some(new) = &new
+            && let Err(error) = self.check_names(old.as_ref().map(|(old, _)| old), new)?
+        {
+            return Ok(Err(error));
+        }
+        let line = match &new {
+            Some(image) => put_line(seq, image, bond),
+            None => delete_line(seq, id, bond),
+        };
+        let (line, new) = match (line, new.map(open::with_row).transpose()) {
+            (Ok(line), Ok(new)) => (line, new),
+            (Err(error), _) => return Ok(Err(Error::internal(error))),
+            (_, Err(error)) => return Ok(Err(Error::internal(error))),
+        };
+        // Far beyond what the rules about images let pass: but what is not read again must not be acknowledged.
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Ok(Err(Error::invalid("The record is too large to be kept.")));
+        }
+        self.pending.lines.extend(line);
+        self.pending.line_count += 1;
+        open::apply(self.state, seq, id, old.as_ref(), new.as_ref(), &mut self.pending.writes);
+        self.pending.images.insert(id, new.clone());
+        Ok(Ok(new.map(|(image, _)| image)))
+    }
+
+    /// An alias stands for one image, and a fingerprint for one of an owner's.
+    fn check_names(&self, old: Option<&Image>, new: &Image) -> Result<Result<()>, String> {
+        for alias in new.aliases.keys().filter(|alias| old.is_none_or(|old| !old.aliases.contains_key(*alias))) {
+            if self.another(new.id, &alias_prefix(alias), |other| other.aliases.contains_key(alias))? {
+                let text = format!("Alias already exists: {alias}");
+                return Ok(Err(Error::new(Kind::AlreadyExists, text)));
+            }
+        }
+        let named = |image: &Image| image.fingerprint().map(|fingerprint| (fingerprint, image.owner.clone()));
+        if named(new) != old.and_then(named)
+            && let Some(fingerprint) = new.fingerprint()
+        {
+            let same = |other: &Image| other.fingerprint() == Some(fingerprint) && other.owner == new.owner;
+            let value = Attr::Fingerprint.read(new);
+            if let Some(prefix) = value.and_then(|value| value_prefix(Attr::Fingerprint, &value))
+                && self.another(new.id, &prefix, same)?
+            {
+                return Ok(Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists")));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether another image than `id` is `meant` after the changes so far, of those with these index entries or changed by
+    /// this batch.
+    fn another(&self, id: ImageId, prefix: &[u8], meant: impl Fn(&Image) -> bool) -> Result<bool, String> {
+        // What is on its way out has no names any more.
+        let meant = |image: &Image| image.id != id && image.status != Status::Deleting && meant(image);
+        if self.pending.images.values().flatten().any(|(image, _)| meant(image)) {
+            return Ok(true);
+        }
+        let range = KeyRange::prefix(Table::Index, prefix);
+        let entries = self.engine.scan(&range, false, usize::MAX).map_err(|error| error.to_string())?;
+        for id in entries.iter().filter_map(|(key, _)| id_of(key)).filter(|id| !self.pending.images.contains_key(id)) {
+            if open::stored(self.engine, id)?.is_some_and(|(image, _)| meant(&image)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn stale(id: ImageId) -> Error {
+    Error::new(Kind::Precondition, format!("Image '{id}' was changed or removed meanwhile."))
+}

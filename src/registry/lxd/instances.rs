@@ -1,0 +1,188 @@
+//! Root file systems on this machine that the operator lends by name, to be published as images.
+//!
+//! A name leads to a directory that the configuration names; what a client sends is only ever compared with names. Nothing is
+//! followed out of it: links are packed as links (see `walk`).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::archive::metadata_yaml;
+use crate::archive::pack_dir;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Image, Timestamp};
+use crate::registry::{Caller, Expected, Registry};
+use crate::registry::{ImportOptions, Incoming};
+
+/// Where copies of earlier states lie.
+const SNAPSHOTS: &str = "snapshots";
+/// What a root file system is called, and what describes it.
+const ROOTFS: &str = "rootfs";
+const METADATA: &str = "metadata.yaml";
+/// Largest description that is taken as it is.
+const YAML_BYTES_MAX: u64 = 1 << 20;
+/// Pieces on their way from the thread that packs to the one that stores.
+const PIECES: usize = 4;
+
+/// The root file systems that are lent, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Instances(BTreeMap<String, PathBuf>);
+
+/// One that is to be packed.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    dir: PathBuf,
+    packing: Packed,
+}
+
+/// How what is packed is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packed {
+    Plain,
+    Gzip,
+}
+
+impl Instances {
+    /// Those in the configuration.
+    pub fn new(all: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(Kind::NotFound, "Instance not found")
+}
+
+impl Registry {
+    /// The names of the root file systems that are lent.
+    pub fn instances(&self) -> impl Iterator<Item = &str> {
+        self.instances.0.keys().map(String::as_str)
+    }
+
+    /// The root file system of this name, or with `NAME/SNAPSHOT` an earlier state of it; to be compressed so.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` compression.
+    pub fn instance(&self, name: &str, packing: &str) -> Result<Instance> {
+        let packing = match packing {
+            "" | "gzip" => Packed::Gzip,
+            "none" => Packed::Plain,
+            _ => return Err(Error::invalid("The compression is gzip or none.")),
+        };
+        let (name, snapshot) = name.split_once('/').map_or((name, None), |(name, snapshot)| (name, Some(snapshot)));
+        let dir = self.instances.0.get(name).ok_or_else(unknown)?;
+        // A link would lead where the operator did not say.
+        let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let dir = match snapshot {
+            None => dir.clone(),
+            Some(snapshot) => {
+                let plain = !snapshot.starts_with('.')
+                    && snapshot.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+                if snapshot.is_empty() || !plain || !is_dir(&dir.join(SNAPSHOTS)) {
+                    return Err(unknown());
+                }
+                dir.join(SNAPSHOTS).join(snapshot)
+            }
+        };
+        if is_dir(&dir) && is_dir(&dir.join(ROOTFS)) { Ok(Instance { dir, packing }) } else { Err(unknown()) }
+    }
+
+    /// Makes an image of a root file system.
+    ///
+    /// # Errors
+    /// As [`Registry::take_in`] and [`crate::registry::ReceivedImage::publish`]; `Internal` when it can't be read.
+    pub async fn publish_instance(
+        self: &Arc<Self>,
+        who: &Caller,
+        instance: Instance,
+        wishes: &ImportOptions,
+    ) -> Result<Image> {
+        who.known()?;
+        let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let now = self.now();
+        let packed = tokio::task::spawn_blocking(move || {
+            let mut pipe = Pipe(sender);
+            let outcome = pack(&instance, now, &mut pipe);
+            // Whoever reads must not take an end for the end.
+            if let Err(error) = outcome {
+                let _ = pipe.0.blocking_send(Err(error));
+            }
+        });
+        let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
+        let failed = |error: io::Error| Error::internal(error);
+        let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
+        packed.await.map_err(Error::internal)?;
+        let mut wishes = wishes.clone();
+        // What is given takes the place of what it says of itself, as LXD has it.
+        wishes.patch.purge = !wishes.patch.properties.is_empty();
+        upload.seal().await?.publish(&wishes).await
+    }
+}
+
+/// Where packed bytes go.
+struct Pipe(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn pack(instance: &Instance, now: Timestamp, into: &mut Pipe) -> io::Result<()> {
+    // In pieces that are worth a hop to another thread.
+    let into = io::BufWriter::with_capacity(256 << 10, into);
+    match instance.packing {
+        Packed::Plain => archive(&instance.dir, now, into)?.flush(),
+        Packed::Gzip => archive(&instance.dir, now, GzEncoder::new(into, Compression::default()))?.finish()?.flush(),
+    }
+}
+
+/// Writes the description and then the files.
+fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
+    let dir: OwnedFd = File::open(dir)?.into();
+    let mut archive = tar::Builder::new(into);
+    let yaml = description(&dir, now)?;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(yaml.len() as u64);
+    header.set_mode(0o644);
+    header.set_mtime(u64::try_from(now.seconds()).unwrap_or(0));
+    archive.append_data(&mut header, METADATA, yaml.as_slice())?;
+    let root = pack_dir::open_dir(&dir, ROOTFS)?;
+    pack_dir::append_dir(&mut archive, root, Path::new(ROOTFS), 0)?;
+    archive.into_inner()
+}
+
+/// The description that lies beside the files, or what there is to say without one.
+fn description(dir: &OwnedFd, now: Timestamp) -> io::Result<Vec<u8>> {
+    match pack_dir::open_file(dir, METADATA) {
+        Ok((file, _)) => {
+            let mut yaml = Vec::new();
+            file.take(YAML_BYTES_MAX + 1).read_to_end(&mut yaml)?;
+            match yaml.len() as u64 > YAML_BYTES_MAX {
+                true => Err(io::Error::other("its metadata.yaml is too long")),
+                false => Ok(yaml),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let unknown = || io::Error::other("images of this machine's processor are not known");
+            let architecture = crate::upstream::this_machine().ok_or_else(unknown)?;
+            Ok(metadata_yaml(architecture, now, &BTreeMap::new()).into())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,128 @@
+//! Finding images by what LXD and Incus call them.
+
+use std::ops::Bound;
+
+use crate::digest::{from_hex, hex};
+use crate::error::{Error, Kind, Result};
+use crate::image::query::{Direction, Filter, Query, Sort};
+use crate::image::{Attr, Image, Status, Value};
+use crate::registry::lxd::aliases::unknown;
+use crate::registry::{Caller, ListScope, Registry};
+
+/// Images of the same name that are looked at: more tell nothing new.
+const NAMESAKES_MAX: usize = 16;
+
+/// The fingerprint that a text spells in full, in lower case as it is written everywhere.
+pub fn fingerprint_of(text: &str) -> Option<[u8; 32]> {
+    from_hex(text).filter(|_| is_prefix(text))
+}
+
+fn is_prefix(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// One text for what is not there and for what is somebody else's.
+pub(in crate::registry) fn no_image() -> Error {
+    Error::new(Kind::NotFound, "Image not found")
+}
+
+impl Registry {
+    /// All images that LXD and Incus may know of, as a filter: those with bytes and a fingerprint.
+    pub fn bundles() -> Filter {
+        let named = Filter::Within(Attr::Fingerprint, Bound::Unbounded, Bound::Unbounded);
+        named.and(Filter::spelled(Attr::Status, Status::Available.word()))
+    }
+
+    /// Those of them that lists show.
+    pub fn listed_bundles() -> Filter {
+        Self::bundles().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
+    }
+
+    /// Those that an alias stands for.
+    pub fn aliased() -> Filter {
+        Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::bundles())
+    }
+
+    /// The image whose fingerprint begins with `prefix`. Of several with the same one it is the caller's own, or the oldest.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when it may be several.
+    pub async fn by_fingerprint(&self, who: &Caller, prefix: &str) -> Result<Image> {
+        // What can't be the beginning of one begins none: `%` is no pattern here.
+        if !is_prefix(prefix) {
+            return Err(no_image());
+        }
+        let text = |text: &str| Value::Text(text.to_owned().into());
+        let (low, high) = (Bound::Included(text(prefix)), Bound::Excluded(text(&format!("{prefix}g"))));
+        let first = |low: &Bound<Value<'static>>, high: &Bound<Value<'static>>, by: Attr| {
+            let within = Filter::Within(Attr::Fingerprint, low.clone(), high.clone());
+            let filter =
+                within.and(Self::bundles()).and(who.listed(ListScope { community: true, member_status: None }));
+            let sort = Sort::by(by, Direction::Ascending);
+            let query = Query { filter, sort, limit: 1, after: None };
+            async move { Ok::<_, Error>(self.catalog.list(&query).await?.images.pop()) }
+        };
+        let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(no_image)?;
+        let fingerprint = oldest.fingerprint().ok_or_else(no_image)?;
+        if prefix.len() < 64 {
+            // However many have the same one, another lies beside it.
+            let found = text(&hex(&fingerprint));
+            let below = first(&low, &Bound::Excluded(found.clone()), Attr::Fingerprint).await?;
+            let above = first(&Bound::Excluded(found), &high, Attr::Fingerprint).await?;
+            if below.is_some() || above.is_some() {
+                return Err(Error::invalid("More than one image matches"));
+            }
+        }
+        if oldest.owner.as_deref() == who.account() {
+            return Ok(oldest);
+        }
+        // Nobody's images are not those of somebody unknown.
+        let own = self.own_with(who, &fingerprint).await?.filter(|image| who.sees(image));
+        Ok(own.unwrap_or(oldest))
+    }
+
+    /// The image that an alias stands for; or the disk of this name, if it came through a protocol that knows names, and there is
+    /// one.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn by_alias(&self, who: &Caller, alias: &str) -> Result<Image> {
+        let filter = Filter::Alias(alias.to_owned()).and(Self::bundles());
+        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+        match self.catalog.list(&query).await?.images.pop() {
+            Some(image) if who.sees(&image) => Ok(image),
+            // That somebody else's hidden image is called so must not show.
+            _ => self.by_disk_name(who, alias).await,
+        }
+    }
+
+    /// The image that a text names in either way: clients put an alias where a fingerprint belongs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when it may be several.
+    pub async fn by_name(&self, who: &Caller, name: &str) -> Result<Image> {
+        match self.by_alias(who, name).await {
+            Err(error) if error.kind() == Kind::NotFound => self.by_fingerprint(who, name).await,
+            found => found,
+        }
+    }
+
+    /// The image that has an alias, also when it is not offered at the moment.
+    pub(in crate::registry) async fn holder_of(&self, who: &Caller, alias: &str) -> Result<Option<Image>> {
+        let filter = Filter::Alias(alias.to_owned());
+        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+        Ok(self.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
+    }
+
+    async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {
+        let named = Filter::Equals(Attr::Name, Value::Text(name.to_owned().into())).and(Self::bundles());
+        let filter = named.and(who.listed(ListScope::default()));
+        let query = Query { filter, sort: Sort::default(), limit: NAMESAKES_MAX, after: None };
+        let found = self.catalog.list(&query).await?.images;
+        let mut disks = found.into_iter().filter(|image| image.lxd_identity.is_some_and(|offer| offer.made));
+        match (disks.next(), disks.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(unknown()),
+        }
+    }
+}

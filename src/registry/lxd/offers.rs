@@ -1,0 +1,187 @@
+//! Disks that came through other protocols, offered to LXD and Incus as virtual machines: what describes one is made, kept beside
+//! it and not changed any more, and what both hash to is found out by reading the disk, behind everybody's back.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use crate::archive::make_metadata;
+use crate::error::{Error, Kind, Result};
+use crate::image::query::{Filter, Query, Sort};
+use crate::image::{
+    Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, LxdIdentity, PartKind, Status, StoreName,
+    Value,
+};
+use crate::registry::lxd::files::{frame_of, head_of};
+use crate::registry::uploads::publish::was_refused;
+use crate::registry::{Caller, Registry};
+
+/// Records looked at together.
+const PAGE: usize = 64;
+
+/// Which images may have become something to offer.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Offers {
+    waiting: Mutex<BTreeSet<ImageId>>,
+    bell: Notify,
+    /// Held while the description of a disk is made or removed: the file is there before the record says so, and after it.
+    pen: tokio::sync::Mutex<()>,
+}
+
+impl Offers {
+    fn look_at(&self, id: ImageId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.bell.notify_one();
+    }
+
+    async fn next(&self) -> ImageId {
+        loop {
+            if let Some(id) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
+                return id;
+            }
+            self.bell.notified().await;
+        }
+    }
+}
+
+/// Whether an image is a disk that LXD and Incus could use, and are not offered yet.
+fn is_due(image: &Image) -> bool {
+    let is_disk = matches!(image.format, Some(Format::Qcow2 | Format::Raw));
+    let is_bare = matches!(image.container, None | Some(Container::Bare));
+    let is_machine = matches!(image.kind, None | Some(ImageKind::Machine | ImageKind::VirtualMachine));
+    // What is under a URL may be something else tomorrow.
+    let is_ours = image.main().is_some_and(|part| {
+        part.size > Some(0) && part.digests.sha256.is_some() && !matches!(part.location, Location::Http { .. })
+    });
+    let is_wanted = image.offer_to_lxd && image.lxd_identity.is_none() && image.status == Status::Available;
+    is_wanted && is_disk && is_bare && is_machine && is_ours && image.architecture.is_some()
+}
+
+/// Takes an offer back that does not fit the image any more, as it is to be. Says whether there was one.
+pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
+    let kept = (before.architecture, before.format, before.container, before.kind)
+        == (image.architecture, image.format, image.container, image.kind);
+    let stale = image.lxd_identity.is_some_and(|offer| offer.made) && !(kept && image.offer_to_lxd);
+    if stale {
+        image.lxd_identity = None;
+        image.parts.retain(|part| part.kind != PartKind::Metadata);
+    }
+    stale
+}
+
+impl Registry {
+    /// Makes an offer of every disk that LXD and Incus could use, of those that are there and of those that come. Never ends;
+    /// what it did not come to is done by the next run.
+    pub async fn offer_disks(&self) {
+        if !self.limits.offer_disks {
+            return;
+        }
+        if let Err(error) = self.find_disks().await {
+            log::error!("disks that are here are not offered: {error}: {}", error.causes());
+        }
+        loop {
+            let id = self.offers.next().await;
+            if let Err(error) = self.offer(id).await
+                // Removed meanwhile.
+                && error.kind() != Kind::NotFound
+            {
+                log::warn!("image {id} can't be offered to LXD and Incus: {error}: {}", error.causes());
+            }
+        }
+    }
+
+    /// Has an image looked at, if it may have become something to offer.
+    pub(in crate::registry) fn consider(&self, image: &Image) {
+        if self.limits.offer_disks && is_due(image) {
+            self.offers.look_at(image.id);
+        }
+    }
+
+    async fn find_disks(&self) -> Result<()> {
+        let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
+        let disks = Filter::OneOf(Attr::Format, formats.into());
+        let filter = disks.and(Filter::spelled(Attr::Status, Status::Available.word()));
+        let mut after = None;
+        loop {
+            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
+            let page = self.catalog.list(&query).await?;
+            page.images.iter().for_each(|image| self.consider(image));
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(in crate::registry) async fn offer(&self, id: ImageId) -> Result<()> {
+        let image = self.catalog.get(id).await?;
+        let (true, Some(architecture), Some(main)) = (is_due(&image), image.architecture, image.main()) else {
+            return Ok(());
+        };
+        let built_at = image.uploaded_at.unwrap_or(image.created_at);
+        let mut properties = image.properties.clone();
+        let name = image.name.clone().unwrap_or_else(|| id.to_string());
+        properties.entry("description".into()).or_insert(name);
+        // Two disks with the same bytes are two images: what describes them differs.
+        properties.insert("serial".into(), id.to_string());
+        let metadata = make_metadata(architecture, built_at, &properties);
+        let frame = frame_of(&image, main)?;
+        let head = frame.as_ref().map(|frame| head_of(frame, 0..frame.head())).unwrap_or_default();
+        let fresh = Sha256::new_with_prefix(&metadata);
+        let before = self.hub.begin_joint([fresh.chain_update(&head), Sha256::new_with_prefix(&head)]);
+        let body = self.open(&Caller::Admin(None), &image, None).await?;
+        let (size, digesting) = self.hub.digest_into(before, body, &self.buffers).await?;
+        if Some(size) != main.size {
+            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+        }
+        let zeros = vec![0; frame.as_ref().map_or(0, |frame| usize::try_from(frame.padding()).unwrap_or(0))];
+        let [joint, root] = <[Sha256; 2]>::try_from(digesting.joint())
+            .map_err(|_| Error::internal("digests went missing"))?
+            .map(|state| <[u8; 32]>::from(state.chain_update(&zeros).finalize()));
+        // Without a frame around them the bytes are those that were stored, or the disk has damaged them.
+        if frame.is_none() && main.digests.sha256 != Some(root) {
+            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+        }
+        let pen = self.offers.pen.lock().await;
+        let described = (image.architecture, image.format, image.main().cloned());
+        let fits = move |row: &Image| is_due(row) && (row.architecture, row.format, row.main().cloned()) == described;
+        // Whoever changed it had it looked at again.
+        if !fits(&self.catalog.get(id).await?) {
+            return Ok(());
+        }
+        let place = BlobKey::metadata(id).in_store(image.home());
+        // What an earlier try left: no record names it.
+        self.stores.delete(&place).await?;
+        let part = self.keep_metadata(place, metadata.into()).await?;
+        let offer = LxdIdentity { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
+        let put = move |row: &Image| {
+            let gone = || Error::new(Kind::Precondition, "It was changed meanwhile.");
+            let mut row = Some(row.clone()).filter(&fits).ok_or_else(gone)?;
+            row.parts.push(part.clone());
+            row.lxd_identity = Some(offer);
+            Ok(Some(row))
+        };
+        match self.catalog.amend(id, put).await {
+            // Otherwise it may be in the journal all the same.
+            Err(error) if was_refused(&error) => {
+                drop(pen);
+                self.forget_metadata(&image).await;
+                if error.kind() == Kind::Precondition { Ok(()) } else { Err(error) }
+            }
+            done => done.map(|_| ()),
+        }
+    }
+
+    /// Removes what described an image, as it was, where no record names it any more.
+    pub(in crate::registry) async fn forget_metadata(&self, was: &Image) {
+        let _pen = self.offers.pen.lock().await;
+        let Ok(image) = self.catalog.find(was.id).await else { return };
+        // Whoever removed it may have been here before the description was.
+        let (homes, named) = image.map(|image| (image.homes(), image.parts)).unwrap_or_default();
+        let homes: BTreeSet<StoreName> = was.homes().into_iter().chain(homes).collect();
+        let places = homes.into_iter().map(|store| BlobKey::metadata(was.id).in_store(store));
+        self.remove_places(places, &named).await;
+    }
+}

@@ -1,0 +1,6 @@
+//! Images whose bytes come from other servers: by a URL, as copies, and kept up to date.
+
+pub(super) mod pull;
+pub(super) mod refresh;
+pub(super) mod source;
+pub(super) mod url_import;

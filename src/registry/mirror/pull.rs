@@ -1,0 +1,216 @@
+//! Copies of images that other servers have.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::change::on_one_line;
+use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
+use crate::registry::ImportOptions;
+use crate::registry::lxd::receive::{Incoming, METADATA_BYTES_MAX};
+use crate::registry::uploads::one_shot::Upload;
+use crate::registry::{Caller, Expected, RateGuard, Registry};
+use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
+
+/// A copy that was asked for.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// The image, as it is here.
+    pub image: Image,
+    /// Whether it was not here before.
+    pub is_new: bool,
+}
+
+impl Registry {
+    /// Copies an image from another server. What is here already is not copied again: it only gets the aliases and the
+    /// visibility that are wanted, and is kept up to date if it is to be. `seen` is told how many bytes came so far, and of how many.
+    ///
+    /// # Errors
+    /// As [`crate::upstream::Upstream::find`], [`Registry::take_in`] and [`crate::registry::ReceivedImage::publish`].
+    pub async fn pull(
+        self: &Arc<Self>,
+        who: &Caller,
+        ask: &Ask,
+        wanted: &ImportOptions,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        who.known()?;
+        let found = self.upstream.find(ask).await?;
+        let mut patch = facts(ask, &found).then(wanted.patch.clone());
+        // What a fingerprint stands for never changes.
+        patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
+        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
+            let image = self.welcome(who, image, &patch).await?;
+            return Ok(Copied { image, is_new: false });
+        }
+        self.check_fits(&patch)?;
+        let mut download = self.upstream.download(ask, &found).await?;
+        let (upload, _) = self.fetch_files(who, &mut download, found.kind, |count| seen(count, found.size)).await?;
+        self.publish_copy(who, upload, ImportOptions { patch, fingerprint: Some(found.fingerprint) }).await
+    }
+
+    /// What no image may have is refused before the bytes come, and not behind them.
+    fn check_fits(&self, patch: &ImagePatch) -> Result<()> {
+        patch.apply(&mut Image::blank(ImageId::random(), self.now()))
+    }
+
+    /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
+    async fn publish_copy(&self, who: &Caller, upload: Upload, wanted: ImportOptions) -> Result<Copied> {
+        let sealed = upload.seal().await?;
+        let fingerprint = sealed.fingerprint();
+        let refusal = match sealed.publish(&wanted).await {
+            Ok(image) => return Ok(Copied { image, is_new: true }),
+            Err(error) if error.kind() == Kind::AlreadyExists => error,
+            Err(error) => return Err(error),
+        };
+        match self.own_with(who, &fingerprint).await? {
+            Some(image) => Ok(Copied { image: self.welcome(who, image, &wanted.patch).await?, is_new: false }),
+            // It was an alias that is another image's.
+            None => Err(refusal),
+        }
+    }
+
+    /// Gives an image that was here before what a copy of it was to have.
+    async fn welcome(&self, who: &Caller, image: Image, wanted: &ImagePatch) -> Result<Image> {
+        let visibility = wanted.visibility.filter(|wished| *wished == Visibility::Public);
+        let source =
+            wanted.update_source.as_ref().filter(|source| wanted.auto_update == Some(true) && source.is_some());
+        let auto_update = source.map(|_| true);
+        if wanted.aliases.as_ref().is_none_or(|aliases| aliases.is_empty()) && visibility.is_none() && source.is_none()
+        {
+            return Ok(image);
+        }
+        let make = |image: &Image| {
+            let mut aliases = image.aliases.clone();
+            aliases.extend(wanted.aliases.clone().unwrap_or_default());
+            // One that follows another alias already goes on with that.
+            let update_source = source.filter(|_| image.update_source.is_none()).cloned();
+            let aliases = Some(aliases);
+            Ok(ImagePatch { aliases, visibility, auto_update, update_source, ..ImagePatch::default() })
+        };
+        self.edit(who, image.id, make).await
+    }
+
+    async fn fetch_files(
+        self: &Arc<Self>,
+        who: &Caller,
+        download: &mut Download,
+        kind: ImageKind,
+        seen: impl Fn(u64),
+    ) -> Result<(Upload, String)> {
+        let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let slot = self.slot()?;
+        let mut file = self.next_file(download).await?.ok_or_else(lies)?;
+        let mut metadata = None;
+        if file.part == Part::Metadata {
+            metadata = Some(self.small(download).await?);
+            file = self.next_file(download).await?.ok_or_else(lies)?;
+        }
+        let metadata = match (metadata, file.part) {
+            (None, Part::Whole) => None,
+            (Some(bytes), Part::Rootfs) => Some((bytes, kind)),
+            _ => return Err(lies()),
+        };
+        let claim = Expected { size: file.size, ..Expected::default() };
+        let arriving = Incoming { slot, metadata, claim };
+        let taken = self.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
+        let upload = taken.map_err(|error| match error.kind() {
+            // Whoever asked for the copy has sent no body.
+            Kind::TooSlow => sends_too_slowly().because(error),
+            _ => error,
+        })?;
+        match self.next_file(download).await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
+            Ok(()) => Ok((upload, file.name)),
+            Err(error) => {
+                upload.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The next file, if it begins in good time: a form may say what it is byte by byte for days.
+    async fn next_file(&self, download: &mut Download) -> Result<Option<File>> {
+        timeout(self.limits.patience.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
+    }
+
+    /// All of a file that has to be small.
+    async fn small(&self, download: &mut Download) -> Result<Bytes> {
+        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
+        let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
+        while let Some(chunk) = pace.next(&mut chunks, |error| error).await? {
+            bytes.extend(chunk);
+            if bytes.len() > METADATA_BYTES_MAX {
+                return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    /// Gives an image to another server.
+    ///
+    /// # Errors
+    /// As [`crate::upstream::Upstream::push`].
+    pub async fn push(&self, to: &Push, parcel: Parcel) -> Result<()> {
+        self.upstream.push(to, parcel).await
+    }
+
+    /// Brings in a unified image that a URL names by headers.
+    ///
+    /// # Errors
+    /// As [`Registry::pull`].
+    pub async fn pull_url(
+        self: &Arc<Self>,
+        who: &Caller,
+        url: &str,
+        wanted: &ImportOptions,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        who.known()?;
+        let host = crate::upstream::this_machine();
+        // What such a machine runs as well.
+        let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
+        let architectures: Vec<_> = host.into_iter().chain(also).collect();
+        let answer = self.upstream.ask_url(url, &architectures).await?;
+        if let Some(image) = self.own_with(who, &answer.sha256).await? {
+            let image = self.welcome(who, image, &wanted.patch).await?;
+            return Ok(Copied { image, is_new: false });
+        }
+        self.check_fits(&wanted.patch)?;
+        let mut download = self.upstream.download_url(&answer).await?;
+        let unified = ImageKind::Container;
+        let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
+        let mut patch = wanted.patch.clone();
+        patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
+        self.publish_copy(who, upload, ImportOptions { patch, fingerprint: Some(answer.sha256) }).await
+    }
+}
+
+fn sends_too_slowly() -> Error {
+    Error::new(Kind::Upstream, "The server sends too slowly.")
+}
+
+/// What the other server says of an image. Of what kind it is its bytes say.
+fn facts(ask: &Ask, found: &Found) -> ImagePatch {
+    let source = found.by_alias.then(|| UpdateSource {
+        server: ask.server.clone(),
+        protocol: ask.protocol,
+        alias: ask.image.clone(),
+        certificate: ask.certificate.clone().filter(|text| !text.is_empty()),
+        kind: ask.kind,
+        checked_at: None,
+        error: None,
+    });
+    ImagePatch {
+        architecture: Some(Some(found.architecture)),
+        built_at: found.created_at.map(Some),
+        supported_until: Some(found.expires_at),
+        filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
+        properties: on_one_line(&found.properties),
+        purge: true,
+        update_source: Some(source),
+        ..ImagePatch::default()
+    }
+}

@@ -1,0 +1,182 @@
+//! Copies that follow what their alias stands for where they came from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::catalog::{Amend, not_found};
+use crate::error::{Error, Kind, Result};
+use crate::image::change::check;
+use crate::image::query::{Direction, Query, Sort};
+use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
+use crate::registry::ImportOptions;
+use crate::registry::mirror::pull::Copied;
+use crate::registry::{Caller, ListScope, Registry};
+use crate::upstream::Ask;
+
+/// Records looked at together.
+const PAGE: usize = 64;
+
+/// So long one of them may take: the others wait for it.
+const REFRESH_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// Longest reason that is kept of a check that failed, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+impl Registry {
+    /// Looks up again what an image was copied from. When that is another image by now it is copied too, takes over the aliases,
+    /// and the old one goes: in one step, so that every alias stands for one of them at any moment. Returns the image that is
+    /// there now, and whether it is another.
+    ///
+    /// # Errors
+    /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Registry::pull`].
+    pub async fn refresh(
+        self: &Arc<Self>,
+        who: &Caller,
+        image: &Image,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        // As it is now: it may have been a while since somebody looked.
+        let image = &self.get(who, image.id).await?;
+        who.may_change(image)?;
+        // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
+        let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
+        let source = image.update_source.clone();
+        let source = source.ok_or_else(|| Error::new(Kind::NotFound, "Image source not found"))?;
+        let outcome = self.newest(who, image, &source, seen).await;
+        let error = outcome.as_ref().err().map(|error| error.message().chars().take(REASON_CHARS_MAX).collect());
+        let (now, id) = (self.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
+        let note = move |row: &Image| {
+            let update_source = row.update_source.clone();
+            let checked = |source| UpdateSource { checked_at: Some(now), error: error.clone(), ..source };
+            Ok(Some(Image { update_source: update_source.map(checked), ..row.clone() }))
+        };
+        match self.catalog.amend(id, note).await {
+            // Removed meanwhile.
+            Err(error) if error.kind() == Kind::NotFound => {}
+            noted => drop(noted?),
+        }
+        outcome
+    }
+
+    async fn newest(
+        self: &Arc<Self>,
+        who: &Caller,
+        image: &Image,
+        source: &UpdateSource,
+        seen: impl Fn(u64, Option<u64>),
+    ) -> Result<Copied> {
+        let ask = Ask {
+            server: source.server.clone(),
+            protocol: source.protocol,
+            image: source.alias.clone(),
+            certificate: source.certificate.clone(),
+            secret: None,
+            kind: source.kind,
+            architecture: image.architecture,
+            project: None,
+        };
+        let found = self.upstream.find(&ask).await?;
+        if Some(found.fingerprint) == image.fingerprint() {
+            return Ok(Copied { image: image.clone(), is_new: false });
+        }
+        // For nobody else, until it is in the place of the other.
+        let patch = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
+        let copied = self.pull(who, &ask, &ImportOptions { patch, fingerprint: None }, seen).await?;
+        self.take_the_place(who, image, copied).await
+    }
+
+    /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
+    pub(in crate::registry) async fn take_the_place(&self, who: &Caller, old: &Image, new: Copied) -> Result<Copied> {
+        let Copied { image: new, is_new } = new;
+        let now = self.now();
+        let (first, second) = (who.clone(), who.clone());
+        // What the old one has in the moment when it leaves is what the new one gets.
+        let handed = Arc::new(Mutex::new(None));
+        let taken = Arc::clone(&handed);
+        let leave: Amend = Box::new(move |row| {
+            first.may_change(row)?;
+            if row.status != Status::Available {
+                return Err(not_found(row.id));
+            }
+            *handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.clone());
+            let mut row = row.clone();
+            row.aliases.clear();
+            if row.protected {
+                // Or it would be replaced again and again, and lose every name that it gets.
+                row.auto_update = false;
+            } else {
+                Self::take_out_of_sight(&mut row, now);
+            }
+            Ok(Some(row))
+        });
+        let enter: Amend = Box::new(move |row| {
+            second.may_change(row)?;
+            let mut row = row.clone();
+            let Some(old) = taken.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(Some(row)) };
+            row.aliases.extend(old.aliases);
+            if is_new {
+                (row.visibility, row.members, row.auto_update) = (old.visibility, old.members, old.auto_update);
+            } else if old.visibility == Visibility::Public {
+                row.visibility = Visibility::Public;
+            }
+            // One that was here already, by another way, follows the alias from now on.
+            if row.update_source.is_none() {
+                (row.update_source, row.auto_update) = (old.update_source, old.auto_update);
+            }
+            check(&row)?;
+            Ok(Some(row))
+        });
+        let id = new.id;
+        let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                let entered = self.catalog.get(id).await?;
+                // Who has removed the other wants none in its place.
+                if is_new && entered.revision == new.revision {
+                    self.delete(&Caller::Admin(None), id).await?;
+                    return Err(error);
+                }
+                // Somebody else has refreshed it at the same time, and was faster.
+                Some(entered)
+            }
+            entered => entered?,
+        };
+        if let Ok(old) = self.catalog.get(old.id).await
+            && old.status == Status::Deleting
+        {
+            let _ = self.remove_deleted(old).await;
+        }
+        Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
+    }
+
+    /// Refreshes every image that is to be kept up to date. Called by a timer; what fails is noted at the image and in the log.
+    pub async fn auto_update(self: &Arc<Self>) {
+        let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
+        let mut after = None;
+        loop {
+            let query = Query { filter: Self::bundles(), sort: sort.clone(), limit: PAGE, after };
+            let page = match self.list(&Caller::Admin(None), ListScope::default(), query).await {
+                Ok(page) => page,
+                Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
+            };
+            for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
+                // The ones before it may have taken hours.
+                if !self.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
+                    continue;
+                }
+                let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
+                let late = |_| Err(Error::new(Kind::Upstream, "It took too long."));
+                match refreshed.unwrap_or_else(late) {
+                    Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),
+                    Ok(_) => {}
+                    Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+}

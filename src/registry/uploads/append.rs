@@ -1,0 +1,176 @@
+//! One request's part of an upload in pieces: takes bytes behind those that are durable, and makes what it took durable however it
+//! ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::{ImageId, ImagePatch, StoredAt};
+use crate::registry::images::format_is_fixed;
+use crate::registry::intake::{Intake, over};
+use crate::registry::uploads::lock::UploadLock;
+use crate::registry::uploads::publish::publish;
+use crate::registry::uploads::resumable::Progress;
+use crate::registry::uploads::session::Saving;
+use crate::registry::{Caller, Expected, Registry};
+
+/// After so many bytes they are made durable on the way: what a crash costs at the most.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// Bytes on their way into an upload. What was taken stays when this is dropped; see [`Append::pause`].
+pub struct Append {
+    /// There until the end.
+    work: Option<(Intake, UploadLock)>,
+    registry: Arc<Registry>,
+    id: ImageId,
+    place: StoredAt,
+    size: Option<u64>,
+    /// So many bytes are durable.
+    kept: u64,
+    who: Caller,
+}
+
+impl Append {
+    /// Goes on with an upload behind what the intake has.
+    pub(in crate::registry) fn new(
+        registry: &Arc<Registry>,
+        who: &Caller,
+        id: ImageId,
+        place: StoredAt,
+        size: Option<u64>,
+        intake: Intake,
+        lock: UploadLock,
+    ) -> Self {
+        let (registry, who, kept) = (Arc::clone(registry), who.clone(), intake.received());
+        Self { work: Some((intake, lock)), registry, id, place, size, kept, who }
+    }
+
+    /// Takes a chunk. After an error this is over, and the upload stands where it last was durable.
+    ///
+    /// # Errors
+    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the
+    /// image was removed meanwhile.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        let outcome = self.take(chunk).await;
+        if outcome.is_err()
+            && let Some(parked) = self.park()
+            && let Err(error) = parked.await
+        {
+            log::debug!("what came last of an upload is lost: {error}");
+        }
+        outcome
+    }
+
+    /// Ends the work in a task of its own, as every end has to: bytes may be on their way to the disk, and nobody may sit
+    /// down before they are there.
+    fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
+        let (intake, lock) = self.work.take()?;
+        Some(tokio::spawn(Arc::clone(&self.registry).park(self.id, self.size, intake, lock)))
+    }
+
+    async fn take(&mut self, chunk: Bytes) -> Result<()> {
+        let (intake, _) = self.work.as_mut().ok_or_else(over)?;
+        intake.take(chunk).await?;
+        if intake.received() - self.kept >= CHECKPOINT_BYTES {
+            self.kept = intake.keep().await?;
+            self.registry.note(self.id, self.kept, self.size).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds to what the sender says of its bytes.
+    pub fn claim(&mut self, more: Expected) {
+        if let Some((intake, _)) = &mut self.work {
+            intake.claim(more);
+        }
+    }
+
+    /// Waits until another request wants to go on with this upload: this one should stop.
+    pub async fn wanted(&self) {
+        match &self.work {
+            Some((_, lock)) => lock.wanted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How many bytes there are.
+    pub fn received(&self) -> u64 {
+        self.work.as_ref().map_or(self.kept, |(intake, _)| intake.received())
+    }
+
+    /// How many there will be, if that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Says that what came is all there is.
+    pub(in crate::registry) fn ends_here(&mut self) {
+        self.size = Some(self.received());
+    }
+
+    /// Ends the request, and not the upload: what was taken is durable when this returns.
+    ///
+    /// # Errors
+    /// `Internal`; `NotFound` when the image was removed meanwhile.
+    pub async fn pause(mut self) -> Result<Progress> {
+        self.park().ok_or_else(over)?.await.map_err(Error::internal)?
+    }
+
+    /// Ends the upload: as [`crate::registry::Upload::finish`], but what is wrong with the patch does not lose the bytes.
+    ///
+    /// # Errors
+    /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
+    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
+        let (registry, received) = (Arc::clone(&self.registry), self.received());
+        let (id, size, who) = (self.id, self.size, self.who.clone());
+        let ready = async {
+            if let Some(size) = size.filter(|size| *size != received) {
+                let text = format!("The upload has {received} of {size} bytes.");
+                return Err(Error::new(Kind::Incomplete, text));
+            }
+            // The file that is on its way has its name already.
+            let image = registry.catalog.get(id).await?;
+            if patch.format.is_some_and(|format| format != image.format) {
+                return Err(format_is_fixed());
+            }
+            registry.check_patch(&who, id, patch).await
+        };
+        let format = match ready.await {
+            Ok(format) => format,
+            Err(error) => {
+                self.pause().await?;
+                return Err(error);
+            }
+        };
+        let (intake, lock) = self.work.take().ok_or_else(over)?;
+        let mut saving = Saving::adopt(&self.registry, self.id);
+        let (place, patch) = (self.place.clone(), patch.clone());
+        let done = tokio::spawn(async move {
+            match intake.finish(format).await {
+                Ok(received) => Progress::of(publish(saving, place, received, patch, lock).await?),
+                Err(error) => {
+                    saving.put_back().await;
+                    drop(lock);
+                    Err(error)
+                }
+            }
+        });
+        done.await.map_err(Error::internal)?
+    }
+}
+
+impl Drop for Append {
+    /// A client that goes away may take the request with it, but not what was written of its bytes.
+    fn drop(&mut self) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            drop(self.park());
+        }
+    }
+}
+
+/// The answer to whoever had the lock.
+pub fn taken_over() -> Error {
+    Error::new(Kind::Conflict, "Another request goes on with this upload.")
+}

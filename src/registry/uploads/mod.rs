@@ -1,0 +1,11 @@
+//! Uploads: in one request, in pieces, and put aside for an import.
+//!
+//! Each holds its image in the state *saving* until its bytes are durable and verified.
+
+pub(super) mod append;
+pub(super) mod lock;
+pub(super) mod one_shot;
+pub(super) mod publish;
+pub(super) mod resumable;
+pub(super) mod session;
+pub(super) mod staging;
