@@ -50,6 +50,7 @@ pub use self::uploads::resumable::Progress;
 pub use self::uploads::staging::Stage;
 use crate::blob::{Buffers, Linked, Stores};
 use crate::catalog::Catalog;
+pub use crate::catalog::not_found;
 use crate::fetch::Fetcher;
 use crate::image::Timestamp;
 use crate::ingest::hash_pool::HashPool;

@@ -20,15 +20,14 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope};
-use percent_encoding::percent_decode_str;
 
 use self::error::{no_method, render};
 use self::params::no_marker;
 use super::auth::{AuthRules, bearer};
-use crate::blob::Buffers;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http::headers::text;
 use crate::http::observe::RequestId;
+use crate::http::origin::Buffers;
 use crate::image::query::Query;
 use crate::image::{Image, ImageId, ImageKind};
 use crate::registry::{Caller, ListScope, Metadefs, RateLimits, Registry};
@@ -99,13 +98,6 @@ fn at(path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) ->
     routes(web::resource(path)).default_service(web::to(refused))
 }
 
-/// A part of the path, as it was before it was written into a URL.
-fn part(request: &HttpRequest, name: &str) -> Result<String> {
-    let text = request.match_info().get(name).unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map(String::from);
-    text.map_err(|_| Error::invalid("The path is not UTF-8."))
-}
-
 /// Adds the routes.
 pub fn mount(app: &mut ServiceConfig, glance: &Glance) {
     app.app_data(Data::new(glance.clone()));
@@ -153,11 +145,4 @@ async fn identify(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     Ok(response)
-}
-
-/// An answer in JSON.
-fn json(response: &mut actix_web::HttpResponseBuilder, value: &impl serde::Serialize) -> HttpResponse {
-    // Texts, numbers and lists of them: all of it can be written.
-    let text = serde_json::to_string(value).unwrap_or_default();
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
 }

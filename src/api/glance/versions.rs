@@ -5,9 +5,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
+use super::at;
 use super::error::no_path;
-use super::{at, json};
 use crate::http::base::base_url;
+use crate::http::route::answer_json;
 
 /// The minor versions of v2 that are served, newest first, by which clients tell single features. Those that Glance has
 /// only with a cache of its own, 2.14, 2.16 and 2.18, are left out as Glance does without one.
@@ -38,7 +39,7 @@ async fn to_v2(request: HttpRequest) -> HttpResponse {
 }
 
 fn list(request: &HttpRequest, status: StatusCode) -> HttpResponse {
-    json(&mut HttpResponse::build(status), &document(&base_url(request)))
+    answer_json(&mut HttpResponse::build(status), &document(&base_url(request)))
 }
 
 fn document(base: &str) -> Value {

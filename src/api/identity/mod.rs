@@ -5,6 +5,7 @@
 mod ask;
 mod directory;
 mod error;
+mod holder;
 mod login;
 mod tokens;
 mod wire;
@@ -16,7 +17,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 use serde_json::Value;
 
 use self::error::{no_method, no_path, render};
-use self::login::Holder;
+use self::holder::Holder;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
 use crate::registry::{RateLimits, Registry};

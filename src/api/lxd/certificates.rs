@@ -12,14 +12,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::auth::shown;
-use super::envelope::{accepted, created, done, etag, sync, sync_with, time};
+use super::envelope::{accepted, created, done, etag, sync, sync_with};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
-use super::{Lxd, at, part, recursive};
+use super::time::time;
+use super::{Lxd, at, recursive};
 use crate::account::trust::{Applicant, Certificate, Client, check_name};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
+use crate::http::route::part;
 use crate::image::Timestamp;
 use crate::registry::Caller;
 

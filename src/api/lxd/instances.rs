@@ -4,10 +4,12 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::envelope::{NEVER, sync};
-use super::{Lxd, at, part, recursive};
+use super::envelope::sync;
+use super::time::NEVER;
+use super::{Lxd, at, recursive};
 
 use crate::archive::kernel_name;
+use crate::http::route::part;
 
 /// Adds the routes. Older clients call them containers.
 pub(super) fn mount(app: &mut ServiceConfig) {

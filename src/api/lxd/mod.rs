@@ -12,14 +12,15 @@ mod images;
 mod instances;
 pub mod operations;
 pub mod projects;
+pub mod requestor;
 pub mod server;
+mod time;
 
 use std::sync::Arc;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
-use percent_encoding::percent_decode_str;
 
 use self::error::{no_method, no_path, render};
 use self::events::Events;
@@ -27,9 +28,9 @@ use self::operations::Operations;
 use self::server::Facts;
 use super::auth::AuthRules;
 use crate::account::trust::Trust;
-use crate::blob::Buffers;
-use crate::error::{Error, Result};
-use crate::http::query::pairs;
+use crate::error::Result;
+use crate::http::origin::Buffers;
+use crate::http::route::parameter;
 use crate::registry::{Clock, RateLimits, Registry};
 
 /// What the handlers need. Clones share it.
@@ -90,24 +91,6 @@ impl Lxd {
 /// A path with its methods; any other method is answered as LXD does.
 pub fn at(path: &str, routes: impl FnOnce(Resource) -> Resource) -> Resource {
     routes(web::resource(path)).default_service(web::to(no_method))
-}
-
-/// A part of the path, as it was before it was written into a URL.
-///
-/// # Errors
-/// `Invalid` for what is no text.
-pub fn part(request: &HttpRequest, name: &str) -> Result<String> {
-    let text = request.match_info().get(name).unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map(String::from);
-    text.map_err(|_| Error::invalid("The path is not UTF-8."))
-}
-
-/// A parameter of the query: the first of that name.
-///
-/// # Errors
-/// `Invalid` for a query that is no text.
-pub fn parameter(request: &HttpRequest, name: &str) -> Result<Option<String>> {
-    Ok(pairs(request.query_string())?.into_iter().find(|(other, _)| other == name).map(|(_, value)| value))
 }
 
 /// Whether a list is to have what it lists, and not just where that is. What is no number asks for nothing, as for LXD.

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::envelope::{etag, sync, sync_with};
 use super::error::render;
-use super::{Lxd, at, part, recursive};
+use super::{Lxd, at, recursive};
 use crate::error::{Error, Kind};
 use crate::http::query::pairs;
+use crate::http::route::part;
 
 /// The name of the one project, and of the one profile.
 pub const DEFAULT: &str = "default";

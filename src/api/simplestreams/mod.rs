@@ -22,12 +22,12 @@ use tokio::sync::Mutex;
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use super::auth::AuthRules;
 use super::elsewhere;
-use crate::blob::Buffers;
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
-use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{deliver_from, unsatisfiable};
 use crate::http::headers::text;
+use crate::http::origin::{Buffers, Origin};
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
 
 /// What the handlers need.

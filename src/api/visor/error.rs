@@ -8,9 +8,9 @@ use crate::error::{Error, Kind};
 use crate::http::observe::{RequestId, report};
 
 /// A header that tells apart what has one status.
-pub const REASON: &str = "x-visor-error";
+const REASON: &str = "x-visor-error";
 /// Bytes are not those that were announced.
-pub const MISMATCH: &str = "mismatch";
+const MISMATCH: &str = "mismatch";
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
 /// for success, so others stand only where no request of its can lead, or (413, 507) where a program that does

@@ -6,7 +6,6 @@ mod forms;
 mod images;
 mod lists;
 mod meta;
-pub mod signature;
 mod uploads;
 mod users;
 mod wire;
@@ -18,8 +17,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use crate::api::auth::AuthRules;
-use crate::blob::Buffers;
 use crate::error::Result;
+use crate::http::origin::Buffers;
 use crate::registry::{Caller, RateLimits, Registry};
 
 /// What the handlers need.

@@ -6,12 +6,14 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value as Json, json};
 
+use super::super::Glance;
 use super::super::params::{LIMIT, direction, limit, no_marker, pairs, sortable};
-use super::super::spell::{self, moment};
-use super::super::{Glance, json as answer_json};
+use super::super::spell;
 use super::meta::is_yes;
 use super::render::{self, status_word};
 use crate::error::{Error, Result};
+use crate::http::route::answer_json;
+use crate::http::time::read_iso_8601;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, Value, Visibility};
 use crate::registry::{Caller, ListScope};
@@ -126,7 +128,7 @@ fn condition(name: &str, value: String) -> Result<Filter> {
         }
         "protected" => Ok(Filter::Equals(Attr::Protected, Value::Flag(flag(name, &value)?))),
         "changes-since" => {
-            let since = Bound::Included(Value::Time(moment(&value).ok_or_else(|| bad(name, &value))?));
+            let since = Bound::Included(Value::Time(read_iso_8601(&value).ok_or_else(|| bad(name, &value))?));
             let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);
             Ok(Filter::Any(vec![within(Attr::CreatedAt), within(Attr::UpdatedAt)]))
         }

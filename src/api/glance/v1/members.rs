@@ -9,9 +9,10 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::super::error::render as refuse;
-use super::super::{Glance, at, body, json as answer_json, part};
+use super::super::{Glance, at, body};
 use super::id_of;
 use crate::error::{Error, Kind, Result};
+use crate::http::route::{answer_json, part};
 use crate::image::query::Cursor;
 use crate::image::{Image, Visibility};
 use crate::registry::{Caller, Registry};

@@ -5,8 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::spell::unknown_store;
-use super::super::{Glance, at, json as answer_json};
+use super::super::{Glance, at};
 use crate::error::{Error, Kind, Result};
+use crate::http::route::answer_json;
 use crate::image::StoreName;
 use crate::registry::Registry;
 

@@ -5,10 +5,11 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::{Glance, at, body, json as answer_json};
+use super::super::{Glance, at, body};
 use super::data::says_what_it_is;
 use super::id_of;
 use crate::error::{Error, Kind, Result};
+use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Location};
 use crate::registry::{Expected, Source};
 

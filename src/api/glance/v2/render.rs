@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::super::spell::{changed_at, properties, time};
+use super::super::spell::{changed_at, properties};
 use crate::digest::hex;
+use crate::http::time::to_the_second;
 use crate::image::{Image, Location, Status, StoreName};
 use crate::registry::Task;
 
@@ -112,8 +113,8 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("os_hash_algo", &algorithm)?;
         map.serialize_entry("os_hash_value", &digest)?;
         map.serialize_entry("id", &path["/v2/images/".len()..])?;
-        map.serialize_entry("created_at", &time(image.created_at))?;
-        map.serialize_entry("updated_at", &time(changed_at(image)))?;
+        map.serialize_entry("created_at", &to_the_second(image.created_at))?;
+        map.serialize_entry("updated_at", &to_the_second(changed_at(image)))?;
         map.serialize_entry("tags", &image.tags)?;
         map.serialize_entry("self", &path)?;
         map.serialize_entry("file", &format!("{path}/file"))?;

@@ -6,7 +6,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::super::spell::names;
-use super::super::{Glance, at, json as answer_json};
+use super::super::{Glance, at};
+use crate::http::route::answer_json;
 use crate::image::change::{DEMAND_MAX, NAME_CHARS_MAX};
 use crate::image::{Container, Format, MemberStatus, Visibility};
 

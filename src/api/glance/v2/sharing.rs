@@ -4,10 +4,12 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::spell::{names, time};
-use super::super::{Glance, at, body, json as answer_json, part};
+use super::super::spell::names;
+use super::super::{Glance, at, body};
 use super::id_of;
 use crate::error::{Error, Kind};
+use crate::http::route::{answer_json, part};
+use crate::http::time::to_the_second;
 use crate::image::{ImageId, Member, MemberStatus};
 
 /// Adds the routes.
@@ -26,8 +28,8 @@ fn entry(image: ImageId, account: &str, member: &Member) -> Value {
         "member_id": account,
         "image_id": image.to_string(),
         "status": member.status.name(),
-        "created_at": time(member.created_at),
-        "updated_at": time(member.updated_at),
+        "created_at": to_the_second(member.created_at),
+        "updated_at": to_the_second(member.updated_at),
         "schema": "/v2/schemas/member",
     })
 }

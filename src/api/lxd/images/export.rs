@@ -16,11 +16,11 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
-use crate::blob::{StoreError, stream as bytes_of};
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::Facts;
-use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{deliver_from, unsatisfiable};
+use crate::http::origin::Origin;
 use crate::image::Image;
 use crate::registry::{Caller, LxdFile, Role, files_of};
 
@@ -52,6 +52,12 @@ pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &Lx
     Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
 }
 
+/// One of the files of an image.
+pub(super) fn origin(lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Origin {
+    let registry = Arc::clone(&lxd.registry);
+    Origin { registry, who: caller.clone(), image: image.clone(), file: Some(file.clone()) }
+}
+
 async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<HttpResponse> {
     let name = name_of(lxd, caller, image, file).await?;
     let facts = Facts {
@@ -63,9 +69,7 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
     let headers = |response: &mut HttpResponseBuilder| {
         response.insert_header((header::CONTENT_DISPOSITION, disposition.as_str()));
     };
-    let registry = Arc::clone(&lxd.registry);
-    let origin = Origin { registry, who: caller.clone(), image: image.clone(), file: Some(file.clone()) };
-    let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
+    let answer = deliver_from(&origin(lxd, caller, image, file), facts, &lxd.buffers, request, headers).await;
     answer.or_else(|error| match error.kind() {
         // The size goes with it.
         Kind::BadRange => {
@@ -100,8 +104,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
         );
         length += head.len() as u64 + file.size;
         pieces.push(text(head));
-        let body = lxd.registry.open_file(caller, image, file, None).await?;
-        pieces.push(bytes_of(body, &lxd.buffers));
+        pieces.push(origin(lxd, caller, image, file).stream(&lxd.buffers).await?);
     }
     let end = format!("\r\n--{boundary}--\r\n");
     length += end.len() as u64;
@@ -112,7 +115,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
     Ok(HttpResponse::Ok().content_type(content_type).body(SizedStream::new(length, body)))
 }
 
-fn text(text: String) -> stream::BoxStream<'static, std::result::Result<Bytes, StoreError>> {
+fn text(text: String) -> stream::BoxStream<'static, Result<Bytes>> {
     stream::iter([Ok(Bytes::from(text))]).boxed()
 }
 

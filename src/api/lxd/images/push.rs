@@ -2,18 +2,17 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::export::name_of;
+use super::export::{name_of, origin};
 use super::wire::{fingerprint, path_of};
 use super::wishes::small_json;
+use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
-use crate::api::lxd::{Lxd, part};
-use crate::blob::stream;
 use crate::error::{Error, Kind, Result};
+use crate::http::route::part;
 use crate::image::{Image, ImageKind};
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
@@ -85,7 +84,6 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
     let name = name_of(lxd, who, image, file).await?;
-    let body = lxd.registry.open_file(who, image, file, None).await?;
-    let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
+    let bytes = origin(lxd, who, image, file).stream(&lxd.buffers).await?;
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }

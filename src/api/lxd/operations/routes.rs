@@ -11,8 +11,9 @@ use super::Entry;
 use crate::account::Secret;
 use crate::api::lxd::envelope::{done, sync};
 use crate::api::lxd::error::not_authorized;
-use crate::api::lxd::{Lxd, at, parameter, part, recursive};
+use crate::api::lxd::{Lxd, at, recursive};
 use crate::error::{Error, Result};
+use crate::http::route::{parameter, part};
 use crate::registry::Caller;
 
 /// Adds the routes.

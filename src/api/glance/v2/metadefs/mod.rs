@@ -12,9 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::super::spell::time;
-use super::super::{Glance, at, json as answer_json, part};
+use super::super::{Glance, at};
 use crate::error::{Error, Kind, Result};
+use crate::http::route::{answer_json, part};
+use crate::http::time::to_the_second;
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
 
 /// Adds the routes.
@@ -70,7 +71,7 @@ async fn resource_types(request: HttpRequest, glance: Data<Glance>) -> HttpRespo
     let listed = glance.answer(&request, async |who| {
         let seen = glance.metadefs.seen_by(&who);
         let types = seen.resource_types().into_iter().map(|(name, (created, updated))| {
-            json!({ "name": name, "created_at": time(created), "updated_at": time(updated) })
+            json!({ "name": name, "created_at": to_the_second(created), "updated_at": to_the_second(updated) })
         });
         let list = json!({ "resource_types": types.collect::<Vec<_>>() });
         Ok(answer_json(&mut HttpResponse::Ok(), &list))
@@ -138,8 +139,8 @@ fn written<T: Serialize>(key: &str, name: &str, value: &T) -> Result<Map<String,
 }
 
 fn dated<T>(mut all: Map<String, Value>, of: &Dated<T>) -> Map<String, Value> {
-    all.insert("created_at".into(), time(of.created_at()).into());
-    all.insert("updated_at".into(), time(of.updated_at()).into());
+    all.insert("created_at".into(), to_the_second(of.created_at()).into());
+    all.insert("updated_at".into(), to_the_second(of.updated_at()).into());
     all
 }
 

@@ -5,8 +5,9 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::super::{Glance, at, json as answer_json};
+use super::super::super::{Glance, at};
 use super::super::schemas::list;
+use crate::http::route::answer_json;
 use crate::metadefs::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, Type};
 
 /// Adds the routes.
