@@ -13,6 +13,7 @@ mod lxd;
 mod members;
 mod metadefs;
 mod mirror;
+pub mod policy;
 mod readers;
 mod recheck;
 mod removal;
