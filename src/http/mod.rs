@@ -15,6 +15,10 @@ mod leftover;
 pub mod observe;
 pub mod origin;
 mod parts;
+pub mod peer;
+pub mod protocol;
+#[cfg(test)]
+mod protocol_tests;
 pub mod query;
 pub mod route;
 pub mod server;

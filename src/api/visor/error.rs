@@ -1,6 +1,6 @@
 //! Errors in VISOR's form: `{"code": …, "message": …}` or its XML, and for HEAD in headers.
 
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire::{Field, respond};
@@ -38,8 +38,20 @@ pub(super) fn status(kind: Kind) -> StatusCode {
 }
 
 /// The answer to a request that failed.
-pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
+}
+
+/// The answer to a method that a path does not have, as the original gives it.
+pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish()
+}
+
+/// The answer to a path that no protocol has.
+pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type("application/json; charset=utf-8")
+        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
 }
 
 /// The same, with more headers.

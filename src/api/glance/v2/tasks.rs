@@ -1,20 +1,20 @@
 //! Tasks: what became of imports. They are kept in memory, for two days or as many as there is room for.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::{Glance, at};
+use super::super::Glance;
 use super::id_of;
 use crate::error::{Error, Kind, Result};
-use crate::http::route::answer_json;
+use crate::http::route::{Route, answer_json, get};
 use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Task};
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/tasks", "GET", |at| at.route(web::get().to(list))));
-    app.service(at("/tasks/{id}", "GET", |at| at.route(web::get().to(show))));
+/// The routes.
+pub(super) fn routes() -> [Route; 2] {
+    [get("/tasks", Action::SeeAllJobs, list), get("/tasks/{id}", Action::SeeAllJobs, show)]
 }
 
 /// `GET /v2/images/:id/tasks`
