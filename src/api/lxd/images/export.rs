@@ -47,7 +47,7 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
 
 /// Under which name a file is saved. Clients insist on one, and it tells how the file is packed.
 pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<String> {
-    let packing = lxd.registry.packing(caller, image, file).await?;
+    let packing = lxd.registry.lxd().packing(caller, image, file).await?;
     let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
     Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
 }

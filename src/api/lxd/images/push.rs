@@ -39,7 +39,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let caller = lxd.trusted(&request)?;
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
-        let image = lxd.registry.by_name(&caller, &part(&request, "fingerprint")?).await?;
+        let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may_change(&image).map_err(|error| match error.kind() {
             Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may give this image to another server."),
             _ => error,
@@ -58,7 +58,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let about = About::new("Exporting image").image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
-            state.registry.push(&to, parcel).await?;
+            state.registry.mirror().push(&to, parcel).await?;
             state.registry.touch(image.id);
             state.events.lifecycle(&requestor, "image-retrieved", &path_of(&image), &Value::Null);
             Ok(Value::Null)
