@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::Source;
 
 /// Files, their modules, and their imports.
-pub struct Graph {
+pub(super) struct Graph {
     /// Path of each file below the root.
-    pub files: Vec<String>,
+    pub(super) files: Vec<String>,
     /// Each file with the files that it imports from, and the paths that it says it with.
-    pub imports: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+    pub(super) imports: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
 
 type Path = Vec<String>;
@@ -25,7 +25,7 @@ struct Module {
     globs: Vec<Path>,
 }
 
-pub fn module_of(file: &str) -> Option<Path> {
+pub(super) fn module_of(file: &str) -> Option<Path> {
     let inside = match file.strip_prefix("migrations/") {
         Some(rest) => format!("catalog/migrations/{rest}"),
         None => file.strip_prefix("src/")?.to_owned(),
@@ -43,7 +43,7 @@ pub fn module_of(file: &str) -> Option<Path> {
 }
 
 impl Graph {
-    pub fn of(sources: &[Source]) -> Self {
+    pub(super) fn of(sources: &[Source]) -> Self {
         let mut modules: BTreeMap<Path, Module> = BTreeMap::new();
         for source in sources {
             if let Some(path) = module_of(&source.path) {
@@ -57,7 +57,7 @@ impl Graph {
             let code = source.code();
             let mut paths = Vec::new();
             let (mut names, mut globs) = (BTreeMap::new(), Vec::new());
-            for (_, tree) in uses(&code) {
+            for tree in uses(&code) {
                 for (path, name) in leaves(&tree) {
                     let Some(path) = absolute(&here, &path, &known) else { continue };
                     paths.push(path.clone());
@@ -95,7 +95,7 @@ impl Graph {
     ///
     /// What a file takes from a module that it lies in is left out: a folder's `mod.rs` names what its files share, and owns
     /// them. So is what `lib.rs` lists.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub(super) fn circles(&self) -> Vec<Vec<String>> {
         let edges: BTreeMap<&str, Vec<&str>> = self
             .files
             .iter()
@@ -118,7 +118,7 @@ impl Graph {
 }
 
 /// Whether the first file is the module that the second one lies in.
-pub fn owns(module: &str, file: &str) -> bool {
+pub(super) fn owns(module: &str, file: &str) -> bool {
     match (module_of(module), module_of(file)) {
         (Some(outer), Some(inner)) => inner.len() > outer.len() && inner.starts_with(&outer),
         _ => false,
@@ -179,20 +179,19 @@ fn absolute(here: &[String], path: &[String], known: &BTreeSet<Path>) -> Option<
     Some(base)
 }
 
-/// Each `use` of a file: whether it is public, and its tree.
-fn uses(code: &str) -> Vec<(bool, String)> {
-    use_ranges(code).into_iter().map(|(public, range)| (public, code[range].to_owned())).collect()
+/// The tree of each `use` of a file.
+fn uses(code: &str) -> Vec<String> {
+    use_ranges(code).into_iter().map(|range| code[range].to_owned()).collect()
 }
 
-fn use_ranges(code: &str) -> Vec<(bool, std::ops::Range<usize>)> {
+fn use_ranges(code: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
         let line = code[..at].rfind('\n').map_or(0, |end| end + 1);
         let before = code[line..at].trim();
-        if before.is_empty() || before == "pub" || before.starts_with("pub(") && before.ends_with(')') {
-            if let Some(end) = code[at..].find(';') {
-                found.push((!before.is_empty(), at + 4..at + end));
-            }
+        let is_use = before.is_empty() || before == "pub" || before.starts_with("pub(") && before.ends_with(')');
+        if let Some(end) = code[at..].find(';').filter(|_| is_use) {
+            found.push(at + 4..at + end);
         }
     }
     found
@@ -200,7 +199,7 @@ fn use_ranges(code: &str) -> Vec<(bool, std::ops::Range<usize>)> {
 
 fn without_uses(code: &str) -> String {
     let mut bytes = code.as_bytes().to_vec();
-    for (_, range) in use_ranges(code) {
+    for range in use_ranges(code) {
         for byte in &mut bytes[range] {
             if *byte != b'\n' {
                 *byte = b' ';

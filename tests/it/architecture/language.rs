@@ -1,7 +1,9 @@
 //! The English of comments and texts, as far as it can be counted. CONTRIBUTING.md has the rules.
 
+use std::path::{Path, PathBuf};
+
 use super::source::{Comment, Line, Source};
-use super::sources;
+use super::{root, sources};
 
 /// First words of a comment that asks, instead of naming what stands below.
 const QUESTIONS: &[&str] = &[
@@ -21,18 +23,18 @@ const PERSONS_LEFT: usize = 249;
 const PERSONS_IN_TEXTS_LEFT: usize = 4;
 
 /// Whether a comment begins with a question.
-pub fn asks(doc: &str) -> bool {
+pub(super) fn asks(doc: &str) -> bool {
     let first = doc.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or_default();
     QUESTIONS.contains(&first)
 }
 
 /// Whether a comment begins by pointing at another one.
-pub fn points(doc: &str) -> bool {
+pub(super) fn points(doc: &str) -> bool {
     POINTERS.iter().any(|words| doc.starts_with(words))
 }
 
 /// Mentions of persons in a text.
-pub fn persons(text: &str) -> usize {
+pub(super) fn persons(text: &str) -> usize {
     let text = text.to_lowercase();
     text.split(|c: char| !c.is_alphabetic()).filter(|word| PERSONS.contains(word)).count()
 }
@@ -72,4 +74,43 @@ fn comments_and_texts_are_about_things_not_persons() {
         about.map(move |text| format!("{path}: {text}")).collect::<Vec<_>>()
     });
     fall("texts about persons", &texts.collect::<Vec<_>>(), PERSONS_IN_TEXTS_LEFT);
+}
+
+#[test]
+fn pages_are_about_things_not_persons() {
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "visor.toml"].map(Into::into).into();
+    pages_below(Path::new("docs"), &mut pages);
+    let mut found = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(root().join(&page)).unwrap();
+        let about = text.lines().filter(|line| persons(line) > 0);
+        found.extend(about.map(|line| format!("{}: {line}", page.display())));
+    }
+    fall("pages about persons", &found, 0);
+}
+
+#[test]
+fn decisions_have_a_context_and_a_price() {
+    let mut pages = Vec::new();
+    pages_below(Path::new("docs/decisions"), &mut pages);
+    let list = std::fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();
+    for page in pages.iter().filter(|page| !page.ends_with("README.md")) {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let parts: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(parts, ["## Context", "## Decision", "## Price"], "{}", page.display());
+        let name = page.file_name().unwrap().to_string_lossy();
+        assert!(list.contains(&format!("({name})")), "{name} stands not in the list");
+    }
+}
+
+/// Every page below a folder, as a path from the root.
+fn pages_below(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(root().join(dir)).unwrap() {
+        let path = dir.join(entry.unwrap().file_name());
+        if root().join(&path).is_dir() {
+            pages_below(&path, into);
+        } else if path.extension().is_some_and(|e| e == "md") {
+            into.push(path);
+        }
+    }
 }

@@ -132,7 +132,7 @@ fn todos(lines: &[&Line]) -> usize {
 }
 
 /// Functions with their lines, by the indentation that rustfmt gives them.
-pub fn functions(sources: &[Source]) -> Vec<(usize, String)> {
+pub(super) fn functions(sources: &[Source]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for source in sources {
         for (at, line) in source.lines.iter().enumerate() {
@@ -172,7 +172,7 @@ fn function(code: &str) -> Option<&str> {
 }
 
 /// The names of structs, enums and traits that stand in lines that count, with the files that define them.
-pub fn type_names(sources: &[Source], counts: impl Fn(&str) -> bool) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn type_names(sources: &[Source], counts: impl Fn(&str) -> bool) -> BTreeMap<String, BTreeSet<String>> {
     let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources {
         for line in &source.lines {
@@ -197,7 +197,7 @@ fn type_name(code: &str) -> Option<&str> {
 }
 
 /// The methods of each type of `registry/`, in all of its own `impl` blocks.
-pub fn methods(sources: &[Source]) -> BTreeMap<String, usize> {
+pub(super) fn methods(sources: &[Source]) -> BTreeMap<String, usize> {
     let mut methods: BTreeMap<String, usize> = BTreeMap::new();
     for source in sources.iter().filter(|source| source.room() == "registry") {
         let mut owner: Option<String> = None;
@@ -209,15 +209,17 @@ pub fn methods(sources: &[Source]) -> BTreeMap<String, usize> {
                 owner = (!head.contains(" for ")).then(|| name.to_owned());
             } else if line.code.starts_with('}') {
                 owner = None;
-            } else if line.code.starts_with("    ") && !line.code.starts_with("     ") && function(&line.code).is_some()
-            {
-                if let Some(owner) = &owner {
-                    *methods.entry(owner.clone()).or_default() += 1;
-                }
+            } else if let Some(owner) = owner.as_ref().filter(|_| is_method(&line.code)) {
+                *methods.entry(owner.clone()).or_default() += 1;
             }
         }
     }
     methods
+}
+
+/// Tells a method, which rustfmt indents once, from a function inside one.
+fn is_method(code: &str) -> bool {
+    code.starts_with("    ") && !code.starts_with("     ") && function(code).is_some()
 }
 
 /// The lines of `tests` and `benches`.

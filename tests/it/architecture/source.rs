@@ -5,17 +5,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A line of production source.
-pub struct Line {
+pub(super) struct Line {
     /// The line with comments and the content of texts blanked.
-    pub code: String,
+    pub(super) code: String,
     /// The comment of the line, without its marker.
-    pub comment: Option<(Comment, String)>,
+    pub(super) comment: Option<(Comment, String)>,
     /// The literals that begin in this line.
-    pub texts: Vec<String>,
+    pub(super) texts: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comment {
+pub(super) enum Comment {
     /// `//!`
     Module,
     /// `///`
@@ -25,37 +25,37 @@ pub enum Comment {
 }
 
 /// A source file without its `#[cfg(test)]` items.
-pub struct Source {
+pub(super) struct Source {
     /// Path below the root, such as `src/registry/mod.rs`.
-    pub path: String,
-    pub lines: Vec<Line>,
+    pub(super) path: String,
+    pub(super) lines: Vec<Line>,
 }
 
 impl Source {
     /// The production part of a file.
-    pub fn of(path: &str, text: &str) -> Self {
+    pub(super) fn of(path: &str, text: &str) -> Self {
         let marked = mark(text);
         let cuts = test_items(&marked.code);
         Self { path: path.to_owned(), lines: lines(&marked, &cuts) }
     }
 
     /// The path as the tables of ARCHITECTURE.md write it: below `src`, or `migrations/…`.
-    pub fn short(&self) -> &str {
+    pub(super) fn short(&self) -> &str {
         self.path.strip_prefix("src/").unwrap_or(&self.path)
     }
 
     /// The folder or file below `src` that this file belongs to.
-    pub fn room(&self) -> &str {
+    pub(super) fn room(&self) -> &str {
         self.short().split(['/', '.']).next().unwrap()
     }
 
     /// The code with comments and the content of texts blanked.
-    pub fn code(&self) -> String {
+    pub(super) fn code(&self) -> String {
         self.lines.iter().map(|line| line.code.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// The comments of items, each block as one text.
-    pub fn docs(&self) -> Vec<String> {
+    pub(super) fn docs(&self) -> Vec<String> {
         let mut blocks: Vec<String> = Vec::new();
         let mut inside = false;
         for line in &self.lines {
@@ -77,7 +77,7 @@ impl Source {
 }
 
 /// The production files of `src` and `migrations` below a root, sorted by path, and the lines of everything that is test.
-pub fn read(root: &Path) -> (Vec<Source>, usize) {
+pub(super) fn read(root: &Path) -> (Vec<Source>, usize) {
     let mut paths = Vec::new();
     walk(&root.join("src"), &mut paths);
     walk(&root.join("migrations"), &mut paths);
@@ -106,7 +106,7 @@ pub fn read(root: &Path) -> (Vec<Source>, usize) {
 }
 
 /// Every `.rs` file below a folder.
-pub fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
+pub(super) fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
@@ -195,7 +195,7 @@ fn blank(code: &mut [u8], range: Range<usize>) {
 fn literal(text: &str, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let after_name = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
-    if bytes[at] == b'r' && !after_name || bytes[at..].starts_with(b"br") && !after_name {
+    if !after_name && (bytes[at] == b'r' || bytes[at..].starts_with(b"br")) {
         let start = at + if bytes[at] == b'b' { 2 } else { 1 };
         let hashes = bytes[start..].iter().take_while(|b| **b == b'#').count();
         if bytes.get(start + hashes) == Some(&b'"') {
