@@ -1,4 +1,4 @@
-//! What `visor serve` says when it begins.
+//! The lines that `visor serve` prints when it begins.
 
 use std::path::Path;
 

@@ -18,7 +18,7 @@ pub struct Reachable {
 /// Addresses and certificate of the HTTPS listeners, as clients are told about them.
 #[derive(Debug, Clone, Default)]
 pub struct HttpsEndpoint {
-    /// Where the server is reached by HTTPS.
+    /// The addresses by which the server is reached by HTTPS.
     pub reachable: Reachable,
     /// The certificate that it shows there, as PEM.
     pub certificate: String,

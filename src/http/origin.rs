@@ -1,4 +1,4 @@
-//! Where the bytes of an answer come from, and the buffers that they pass through.
+//! The source of the bytes of an answer, and the buffers that they pass through.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::registry::{Caller, LxdFile, Registry};
 
-/// Where the bytes of an answer are.
+/// The source of the bytes of an answer.
 #[derive(Clone)]
 pub struct Origin {
-    /// Who has them.
+    /// The service that has them.
     pub registry: Arc<Registry>,
-    /// Who gets them.
+    /// The caller that gets them.
     pub who: Caller,
     /// The image that they are of.
     pub image: Image,
-    /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
+    /// One of its files, as LXD and Incus have them; without it, the main file.
     pub file: Option<LxdFile>,
 }
 

@@ -1,4 +1,4 @@
-//! What a handler may know of the connection that a request came on, and of its other end.
+//! Facts of the connection that a request came on, and of its other end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 
 use crate::digest::hex;
 
-/// What a handler may know of the connection that a request came on.
+/// Facts of the connection that a request came on.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Whether it is TLS.
+    /// True for TLS.
     pub secure: bool,
     /// The address of the listener.
     pub local: SocketAddr,
@@ -27,10 +27,10 @@ pub struct Shown {
     pub fingerprint: String,
 }
 
-/// Who is at the other end of a connection, as far as its handshake told.
+/// The other end of a connection, as far as its handshake told.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
-    /// The certificate of a TLS client that has one. Whether it means anything is for others to say.
+    /// The certificate of a TLS client that has one. Others judge if it means anything.
     pub certificate: Option<Arc<Shown>>,
 }
 

@@ -15,7 +15,7 @@ use crate::error::Error;
 pub struct Protocol {
     /// The name, as the policy's tests and the documentation have it.
     pub name: &'static str,
-    /// Whether a path is the protocol's, also where nothing is. Answers to requests that no route has seen have its form then.
+    /// Tells whether a path is the protocol's, also where nothing is. Answers to requests that no route has seen then have its form.
     pub covers: fn(&str) -> bool,
     /// The routes. Each thread of the server has tables of its own.
     pub tables: fn() -> Vec<Table>,

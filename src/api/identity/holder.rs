@@ -7,12 +7,12 @@ use crate::account::tokens::Grant;
 pub(super) struct Holder {
     pub(super) grant: Grant,
     pub(super) admin: bool,
-    /// Whether there are no accounts, so that every name is somebody's.
+    /// True without accounts, where every name is an account's.
     pub(super) open: bool,
 }
 
 impl Holder {
-    /// Whether these two are one and the same account's.
+    /// Tells whether the token is of this account.
     pub(super) fn is(&self, access_key: &str) -> bool {
         self.grant.access_key == access_key
     }

@@ -2,15 +2,15 @@
 
 use crate::registry::Caller;
 
-/// Who asked for something.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub struct Requestor {
     /// The fingerprint of its certificate, or its account's access key.
     pub username: String,
-    /// How it came.
+    /// `tls` or `http`.
     pub protocol: &'static str,
-    /// From where.
+    /// The address that it came from.
     pub address: String,
-    /// Who it is.
+    /// The caller.
     pub caller: Caller,
 }

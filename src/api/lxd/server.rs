@@ -46,7 +46,7 @@ const API_EXTENSIONS: [&str; 22] = [
 /// How the clients begin to say who they are that expect LXD's answer at `/`, where others expect another's.
 const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 
-/// Whether a request is one of LXD's clients, which expect LXD's answer at `/`.
+/// Tells whether a request is one of LXD's clients, which expect LXD's answer at `/`.
 pub(super) fn is_for_lxd(asked: &GuardContext<'_>) -> bool {
     let agent = text(asked.head().headers(), header::USER_AGENT).unwrap_or_default();
     let word = agent.split(['/', ' ']).next().unwrap_or_default();

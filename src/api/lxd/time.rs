@@ -3,7 +3,7 @@
 use crate::http::time::rfc_3339;
 use crate::image::Timestamp;
 
-/// How "never" and "no time known" are written.
+/// LXD's text for "never" and for "no time known".
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// A moment. Out of jiff's range (year 9999) there is nothing that a client could read.
