@@ -1,4 +1,4 @@
-//! Reading a blob as a stream, for whoever can't hand the open file to the kernel.
+//! Reading a blob as a stream, where the open file can't be handed to the kernel.
 //!
 //! What is in memory is copied on the caller's thread, which is cheaper than a hop to another; a disk is waited for
 //! elsewhere (see [`Ahead`]). A consumer that stops costs one piece.
@@ -17,7 +17,7 @@ use super::{BlobBody, BlobFile, StoreError};
 
 /// The bytes of `body`, in order. Pieces of a file come out of `buffers` (see [`Buffers::for_reads`]).
 ///
-/// A file that ends before its announced length, because somebody cut it meanwhile, is an error and not an end.
+/// A file that ends before its announced length, because it was cut meanwhile, is an error and not an end.
 pub fn stream(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
     match body {
         BlobBody::Stream { stream, .. } => stream,
