@@ -11,6 +11,7 @@ mod bundles;
 mod client;
 mod crash;
 mod data_dir;
+mod dependencies;
 mod downloads;
 mod errors;
 #[path = "../../src/fetch/fake.rs"]
