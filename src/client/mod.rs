@@ -30,12 +30,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The system asks so often whether a silent server is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What requests are signed with.
+/// Keys that sign requests.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Whose signature it is.
+    /// The access key.
     pub access_key: String,
-    /// What it is made with.
+    /// The secret key.
     pub secret_key: String,
 }
 
@@ -65,8 +65,7 @@ impl Client {
         Self::with_patience(base, credentials, ca, IDLE_TIMEOUT)
     }
 
-    /// The same for what may take hours, of which nothing is heard before its end: a server that went is noticed by the
-    /// system.
+    /// A client for requests that may take hours without an answer: the system notices a server that is gone.
     ///
     /// # Errors
     /// As [`Client::new`].

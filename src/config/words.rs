@@ -12,7 +12,7 @@ use crate::image::{Format, Vocabulary};
 pub struct Size(u64);
 
 impl Size {
-    /// How many bytes.
+    /// The size in bytes.
     pub fn bytes(self) -> u64 {
         self.0
     }
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Size {
 pub struct Span(Duration);
 
 impl Span {
-    /// How long.
+    /// The duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -86,7 +86,7 @@ pub enum HashAlgorithm {
 pub struct FormatName(Format);
 
 impl FormatName {
-    /// Which.
+    /// The format.
     pub fn format(self) -> Format {
         self.0
     }

@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 
 use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
-use super::origin::{Buffers, Origin};
+use super::origin::{Buffers, Opened, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use super::time::http_date;
@@ -112,7 +112,13 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let origin = Origin { registry: Arc::clone(registry), who: who.clone(), image: image.clone(), file: None };
+    let origin = Origin {
+        registry: Arc::clone(registry),
+        who: who.clone(),
+        image: image.clone(),
+        file: None,
+        opened: Opened::default(),
+    };
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);
         introduce(response, image);

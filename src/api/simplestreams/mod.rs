@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
 use crate::http::deliver::{deliver_from, unsatisfiable};
 use crate::http::headers::text;
-use crate::http::origin::{Buffers, Origin};
+use crate::http::origin::{Buffers, Opened, Origin};
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, Table, read};
 use crate::registry::policy::Action;
@@ -220,7 +220,7 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
         };
         let (whole, size) = (image.id, file.size);
         let registry = Arc::clone(&state.registry);
-        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file) };
+        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: Opened::default() };
         match deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await {
             Err(error) if error.kind() == Kind::BadRange => Ok(refuse(&error, |response| {
                 response.insert_header(unsatisfiable(size));

@@ -5,13 +5,14 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::export::{name_of, origin};
+use super::export::open_named;
 use super::wire::{fingerprint, path_of};
 use super::wishes::small_json;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
 use crate::error::{Error, Kind, Result};
+use crate::http::origin::bytes_of;
 use crate::http::route::part;
 use crate::image::{Image, ImageKind};
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
@@ -83,7 +84,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 }
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
-    let name = name_of(lxd, who, image, file).await?;
-    let bytes = origin(lxd, who, image, file).stream(&lxd.buffers).await?;
+    let (body, name) = open_named(lxd, who, image, file).await?;
+    let bytes = bytes_of(body, &lxd.buffers);
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }
