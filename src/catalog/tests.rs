@@ -343,9 +343,11 @@ fn fixture_images(layout: u32) -> Vec<Image> {
         etag: None,
     };
     let mut kernel = Image::blank(ImageId::from_bytes([1; 16]), Timestamp(1_000_000));
+    kernel.visibility = Visibility::Public;
     kernel.name = Some("kernel".into());
     kernel.kind = Some(ImageKind::Kernel);
     let mut machine = Image::blank(ImageId::from_bytes([2; 16]), Timestamp(2_000_000));
+    machine.visibility = Visibility::Public;
     machine.name = Some("Fedora Desktop 17".into());
     machine.architecture = Some(Architecture::X86_64);
     machine.format = Some(Format::Iso);

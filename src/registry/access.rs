@@ -1,5 +1,6 @@
-//! Who may see and do what. The only place that decides it.
+//! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
 
+use super::policy::Action;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
@@ -99,14 +100,7 @@ impl Caller {
     /// # Errors
     /// `NotFound` for an image that the caller may not know of, `Unauthenticated`, `Forbidden`.
     pub fn may_change(&self, image: &Image) -> Result<()> {
-        if !self.sees(image) {
-            return Err(crate::catalog::not_found(image.id));
-        }
-        self.known()?;
-        if !self.changes(image) {
-            return Err(Error::new(Kind::Forbidden, "Only its owner may change this image."));
-        }
-        Ok(())
+        self.may(Action::ChangeImage, image)
     }
 }
 

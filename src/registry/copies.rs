@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::policy::Action;
 use super::{Caller, Expected, RateGuard, Registry};
 use crate::blob::stream;
 use crate::catalog::not_found;
@@ -21,7 +22,7 @@ const TRIES: usize = 3;
 
 /// What is to become of the copy in a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Aim {
+pub(super) enum Aim {
     /// It is one more.
     Copy,
     /// It is the only one.
@@ -63,7 +64,7 @@ impl Registry {
     /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
     /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
     pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Copy).await
+        self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores).await
     }
 
     /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
@@ -72,7 +73,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Move).await
+        self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores).await
     }
 
     /// Removes the copy of an image that a store has.
@@ -80,12 +81,20 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
     pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Remove).await
+        self.carry(who, id, store, Aim::Remove, Action::CopyBetweenStores).await
     }
 
-    async fn carry(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName, aim: Aim) -> Result<Image> {
+    /// Changes which stores have an image, as `action` of the policy.
+    pub(super) async fn carry(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        store: &StoreName,
+        aim: Aim,
+        action: Action,
+    ) -> Result<Image> {
         let image = self.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(action, &image)?;
         let turn = self.copying.begin(id)?;
         let (registry, store) = (Arc::clone(self), store.clone());
         // A task of its own: a caller that goes away must not leave bytes that no record names.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 
+use super::policy::Action;
 use super::{Caller, Registry};
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
@@ -115,7 +116,8 @@ impl Registry {
 
 /// Withheld bytes are still the administrators' to look at.
 fn given_to(who: &Caller, image: &Image) -> bool {
-    image.status.gives_bytes() || (image.status == Status::Deactivated && who.is_admin())
+    image.status.gives_bytes()
+        || (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_ok())
 }
 
 fn gone(image: &Image) -> Error {

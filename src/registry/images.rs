@@ -1,5 +1,6 @@
 //! Records: make, read, list, change, remove.
 
+use super::policy::{Action, On};
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::{Catalog, not_found};
 use crate::error::{Error, Kind, Result};
@@ -42,7 +43,7 @@ impl Registry {
 
     /// A new image with a patch on it, not yet in the catalogue.
     pub(super) async fn draft(&self, who: &Caller, patch: &ImagePatch) -> Result<Image> {
-        who.known()?;
+        who.may(Action::CreateImage, On::Server)?;
         let mut image = Image::blank(ImageId::random(), self.now());
         image.owner = who.account().map(Into::into);
         // That it was made is the first of its changes, so that lists by change have a place for it.
@@ -53,8 +54,8 @@ impl Registry {
 
     /// Puts a patch on an image, if the caller may and what it refers to is there.
     pub(super) async fn change(&self, who: &Caller, image: &mut Image, patch: &ImagePatch) -> Result<()> {
-        if patch.owner.is_some() && !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
+        if patch.owner.as_ref().is_some_and(|owner| *owner != image.owner) {
+            who.may(Action::SetOwner, On::Server)?;
         }
         // Bytes stay in the store that has them.
         if patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
@@ -63,7 +64,9 @@ impl Registry {
         if let Some(Some(store)) = &patch.store {
             self.check_store(store)?;
         }
+        let before = image.clone();
         patch.apply(image)?;
+        self.limits.publish.check(who, &before, image)?;
         self.check_companion(who, patch.kernel.flatten(), ImageKind::Kernel).await?;
         self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await
     }
@@ -147,11 +150,12 @@ impl Registry {
 
     /// Where a reader finds the bytes, for those who may change the image: it tells of the server's directories.
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
+        let sees_all = who.may(Action::SeeLocation, image).is_ok();
         Some(match &image.main()?.location {
-            Location::Http { url } if who.changes(image) => url.clone(),
+            Location::Http { url } if sees_all => url.clone(),
             Location::Http { url } => without_query(url).to_owned(),
-            Location::File { path } if who.changes(image) => format!("file://{path}"),
-            Location::Stored(place) if who.changes(image) => self.stores.uri(place),
+            Location::File { path } if sees_all => format!("file://{path}"),
+            Location::Stored(place) if sees_all => self.stores.uri(place),
             Location::File { .. } | Location::Stored(_) => return None,
         })
     }
@@ -189,11 +193,16 @@ impl Registry {
         source: Option<Source>,
         claim: &Expected,
     ) -> Result<Image> {
+        let action = match source {
+            None => Action::ChangeImage,
+            Some(Source::Http(_)) => Action::ImportFromUrl,
+            Some(Source::File(_)) => Action::ImportFile,
+        };
         // A file is read and hashed once, however often another change comes between.
         let mut found: Option<(Option<Format>, Part)> = None;
         for _ in 0..RETRIES_MAX {
             let mut image = self.catalog.get(id).await?;
-            who.may_change(&image)?;
+            who.may(action, &image)?;
             let patch = make(&image)?;
             if patch.is_empty() && source.is_none() {
                 return Ok(image);
@@ -299,7 +308,7 @@ impl Registry {
         let next = if active { Status::Available } else { Status::Deactivated };
         let now = self.now();
         let set = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::WithholdImage, &*image)?;
             if image.status == next {
                 return Ok(());
             }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::policy::{Action, On};
 use super::{Caller, ListScope, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
@@ -32,9 +33,7 @@ impl Registry {
         let made = Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now };
         let add = move |who: &Caller, image: &mut Image| {
             check_shared(image)?;
-            if !who.shares(image) {
-                return Err(may_not_share());
-            }
+            who.may(Action::AddMember, &*image)?;
             if image.members.contains_key(&name) {
                 // A member does not know of the others.
                 if !who.changes(image) {
@@ -70,9 +69,7 @@ impl Registry {
                 return Err(no_member(id, &name));
             }
             let member = image.members.get_mut(&name).ok_or_else(|| no_member(id, &name))?;
-            if !itself && !who.is_admin() {
-                return Err(Error::new(Kind::Forbidden, "Only the member itself may accept or reject an image."));
-            }
+            who.may(Action::AnswerMembership, On::HeldBy(Some(&name)))?;
             *member = Member { status, updated_at: now, ..*member };
             Ok(())
         };
@@ -97,9 +94,7 @@ impl Registry {
             open_to_members(image, now)?;
             let member = member_as(image, &name, can_share, now);
             let changes = image.members.get(&name).is_some_and(|old| old.can_share != member.can_share);
-            if !who.shares(image) || (changes && !who.changes(image)) {
-                return Err(may_not_share());
-            }
+            who.may(if changes { Action::RemoveMember } else { Action::AddMember }, &*image)?;
             image.members.insert(name.clone(), member);
             Ok(())
         };
@@ -121,7 +116,7 @@ impl Registry {
     ) -> Result<Image> {
         let now = self.now();
         let replace = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::RemoveMember, &*image)?;
             open_to_members(image, now)?;
             let kept = members.iter().map(|(name, can_share)| (name.clone(), member_as(image, name, *can_share, now)));
             image.members = kept.collect();
@@ -138,7 +133,7 @@ impl Registry {
     pub async fn remove_member(&self, who: &Caller, id: ImageId, account: &str) -> Result<()> {
         let name = account.to_owned();
         let remove = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::RemoveMember, &*image)?;
             check_shared(image)?;
             image.members.remove(&name).map(drop).ok_or_else(|| no_member(id, &name))
         };
@@ -190,10 +185,6 @@ fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timesta
             Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now }
         }
     }
-}
-
-fn may_not_share() -> Error {
-    Error::new(Kind::Forbidden, "Only who may change or share this image may add members.")
 }
 
 fn no_member(id: ImageId, account: &str) -> Error {

@@ -40,6 +40,7 @@ pub use self::lxd::{
 pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
 pub use self::mirror::pull::Copied;
 pub use self::mirror::source::Source;
+use self::policy::{Action, On, Publish};
 use self::readers::Readers;
 pub use self::sweep::Swept;
 use self::tasks::Tasks;
@@ -51,6 +52,7 @@ pub use self::uploads::resumable::Progress;
 pub use self::uploads::staging::Stage;
 use crate::blob::{Buffers, Linked, Stores};
 use crate::catalog::Catalog;
+use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::image::Timestamp;
 use crate::ingest::hash_pool::HashPool;
@@ -87,6 +89,8 @@ pub struct Limits {
     pub patience: RateLimits,
     /// Whether images get a sha512 besides what they always get.
     pub sha512: bool,
+    /// Who may make images public.
+    pub publish: Publish,
     /// Whether disks are offered to LXD and Incus that came through other protocols.
     pub offer_disks: bool,
     /// So long the files of images that were published and removed can still be fetched.
@@ -171,6 +175,19 @@ impl Registry {
         &self.stores
     }
 
+    /// The stores, for a caller that may know of what kind each is.
+    ///
+    /// # Errors
+    /// As [`Caller::may`].
+    pub fn store_details(&self, who: &Caller) -> Result<&Stores> {
+        who.may(Action::SeeStoreDetails, On::Server).map(|()| &self.stores)
+    }
+
+    /// Whether a caller may make images of its own public.
+    pub fn lets_publish(&self, who: &Caller) -> bool {
+        self.limits.publish.allows(who)
+    }
+
     /// Bytes left in the store that takes what asks for none, if it knows.
     pub async fn free_bytes(&self) -> Option<u64> {
         self.stores.free(self.stores.default_name()).await
@@ -192,6 +209,8 @@ impl fmt::Debug for Registry {
 mod between_tests;
 #[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod sharing_tests;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::policy::{Action, On};
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
@@ -16,7 +17,7 @@ impl Registry {
     pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
         for _ in 0..RETRIES_MAX {
             let image = self.catalog.get(id).await?;
-            who.may_change(&image)?;
+            who.may(Action::DeleteImage, &image)?;
             if image.protected {
                 return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
             }
@@ -117,7 +118,7 @@ impl Registry {
     /// # Errors
     /// `Unauthenticated`, or the first that could not be removed.
     pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
-        who.known()?;
+        who.may(Action::DeleteOwnImages, On::Server)?;
         let mut removed = Vec::new();
         let mut after = None;
         loop {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::policy::{Action, On};
 use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageId, Status, StoreName, Timestamp};
@@ -177,9 +178,16 @@ impl Registry {
     }
 
     /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
-    pub fn imports(&self, image: Option<ImageId>) -> Vec<Task> {
+    ///
+    /// # Errors
+    /// As [`Caller::may`].
+    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Task>> {
+        match image {
+            Some(id) => who.may(Action::SeeJobsOfImage, &self.get(who, id).await?)?,
+            None => who.may(Action::SeeAllJobs, On::Server)?,
+        }
         let meant = |task: &&Task| image.is_none_or(|image| task.image == image);
-        self.tasks.with(|tasks| tasks.iter().filter(meant).cloned().collect())
+        Ok(self.tasks.with(|tasks| tasks.iter().filter(meant).cloned().collect()))
     }
 
     /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the

@@ -33,6 +33,7 @@ pub(super) fn limits() -> Limits {
         uploads_max: 2,
         free_bytes_min: 0,
         inspect: Rules::default(),
+        publish: Publish::Owner,
         sha512: false,
         offer_disks: true,
         keep_removed: Duration::from_secs(3600),
@@ -52,8 +53,12 @@ pub(super) fn service_with(dir: &std::path::Path, stores: Stores, limits: Limits
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(limits())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
         let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
-        let registry = service(dir.path(), &store);
+        let registry = service_with(dir.path(), Stores::local(Box::new(store.clone())), limits);
         Self { dir, store, registry }
     }
 
@@ -90,7 +95,7 @@ impl Bench {
     }
 
     pub(super) async fn queued(&self, name: &str) -> Image {
-        self.registry.create(&ROOT, None, &named(name), None, &Expected::default()).await.unwrap()
+        self.registry.create(&ROOT, None, &public(name), None, &Expected::default()).await.unwrap()
     }
 
     pub(super) async fn bytes(&self, image: &Image) -> Vec<u8> {
@@ -110,6 +115,10 @@ pub(super) fn named(name: &str) -> ImagePatch {
     ImagePatch { name: Some(Some(name.into())), ..ImagePatch::default() }
 }
 
+pub(super) fn public(name: &str) -> ImagePatch {
+    ImagePatch { visibility: Some(Visibility::Public), ..named(name) }
+}
+
 pub(super) fn content() -> Bytes {
     // More than two buffers, and no multiple of one.
     static CONTENT: LazyLock<Bytes> = LazyLock::new(|| (0..2_500_000u32).map(|i| (i % 251) as u8).collect());
@@ -117,7 +126,7 @@ pub(super) fn content() -> Bytes {
 }
 
 pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected) -> Result<Upload> {
-    let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
+    let patch = if into.is_some() { ImagePatch::default() } else { public("new") };
     registry.upload(&ROOT, into, &patch, claim).await
 }
 
@@ -414,7 +423,7 @@ async fn rights_hold_for_every_verb() {
     let (me, you) = (Caller::User("me".into()), Caller::User("you".into()));
     let private = ImagePatch { visibility: Some(Visibility::Private), ..named("mine") };
     let mine = bench.registry.create(&me, None, &private, None, &Expected::default()).await.unwrap();
-    let shown = bench.registry.create(&me, None, &named("shown"), None, &Expected::default()).await.unwrap();
+    let shown = bench.registry.create(&me, None, &public("shown"), None, &Expected::default()).await.unwrap();
     for (who, id, kind) in [
         (&you, mine.id, Kind::NotFound),
         (&Caller::Anonymous, mine.id, Kind::NotFound),
@@ -507,7 +516,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(registry.imports(Some(id)).iter().all(|task| task.reason().is_none()));
+    assert!(registry.imports(&ROOT, Some(id)).await.unwrap().iter().all(|task| task.reason().is_none()));
 }
 
 async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {

@@ -7,6 +7,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::{Image, ImageId};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Registry};
 
 /// An alias, and what it stands for.
@@ -147,7 +148,7 @@ fn amended(
 ) -> impl Fn(&Image) -> Result<Option<Image>> + Send + 'static {
     let who = who.clone();
     move |row| {
-        who.may_change(row)?;
+        who.may(Action::ChangeAlias, row)?;
         let mut image = row.clone();
         change(&mut image)?;
         check(&image)?;

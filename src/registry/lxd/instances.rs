@@ -20,6 +20,7 @@ use crate::archive::metadata_yaml;
 use crate::archive::pack_dir;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, Timestamp};
+use crate::registry::policy::{Action, On};
 use crate::registry::{Caller, Expected, Registry};
 use crate::registry::{ImportOptions, Incoming};
 
@@ -106,7 +107,7 @@ impl Registry {
         instance: Instance,
         wishes: &ImportOptions,
     ) -> Result<Image> {
-        who.known()?;
+        who.may(Action::PackInstance, On::Server)?;
         let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.now();

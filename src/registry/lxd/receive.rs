@@ -202,7 +202,10 @@ impl ReceivedImage {
     /// of it then.
     pub async fn publish(mut self, wanted: &ImportOptions) -> Result<Image> {
         match self.described(wanted).await {
-            Ok((received, patch)) => publish(self.saving.disarm(), self.place.clone(), received, patch, ()).await,
+            Ok((received, patch)) => {
+                let (saving, place) = (self.saving.disarm(), self.place.clone());
+                publish(saving, place, received, self.who.clone(), patch, ()).await
+            }
             Err(error) => {
                 self.give_up().await;
                 Err(error)

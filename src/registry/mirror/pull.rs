@@ -11,6 +11,7 @@ use crate::image::change::on_one_line;
 use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::registry::ImportOptions;
 use crate::registry::lxd::receive::{Incoming, METADATA_BYTES_MAX};
+use crate::registry::policy::{Action, On};
 use crate::registry::uploads::one_shot::Upload;
 use crate::registry::{Caller, Expected, RateGuard, Registry};
 use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
@@ -37,7 +38,7 @@ impl Registry {
         wanted: &ImportOptions,
         seen: impl Fn(u64, Option<u64>),
     ) -> Result<Copied> {
-        who.known()?;
+        who.may(Action::CopyFromServer, On::Server)?;
         let found = self.upstream.find(ask).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
@@ -168,7 +169,7 @@ impl Registry {
         wanted: &ImportOptions,
         seen: impl Fn(u64, Option<u64>),
     ) -> Result<Copied> {
-        who.known()?;
+        who.may(Action::CopyFromServer, On::Server)?;
         let host = crate::upstream::this_machine();
         // What such a machine runs as well.
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);

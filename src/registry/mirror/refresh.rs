@@ -12,6 +12,7 @@ use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
 use crate::registry::ImportOptions;
 use crate::registry::mirror::pull::Copied;
+use crate::registry::policy::Action;
 use crate::registry::{Caller, ListScope, Registry};
 use crate::upstream::Ask;
 
@@ -39,7 +40,7 @@ impl Registry {
     ) -> Result<Copied> {
         // As it is now: it may have been a while since somebody looked.
         let image = &self.get(who, image.id).await?;
-        who.may_change(image)?;
+        who.may(Action::RefreshImage, image)?;
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
@@ -96,7 +97,7 @@ impl Registry {
         let handed = Arc::new(Mutex::new(None));
         let taken = Arc::clone(&handed);
         let leave: Amend = Box::new(move |row| {
-            first.may_change(row)?;
+            first.may(Action::RefreshImage, row)?;
             if row.status != Status::Available {
                 return Err(not_found(row.id));
             }
@@ -112,7 +113,7 @@ impl Registry {
             Ok(Some(row))
         });
         let enter: Amend = Box::new(move |row| {
-            second.may_change(row)?;
+            second.may(Action::RefreshImage, row)?;
             let mut row = row.clone();
             let Some(old) = taken.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(Some(row)) };
             row.aliases.extend(old.aliases);

@@ -149,7 +149,7 @@ impl Append {
         let (place, patch) = (self.place.clone(), patch.clone());
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(publish(saving, place, received, patch, lock).await?),
+                Ok(received) => Progress::of(publish(saving, place, received, who, patch, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);

@@ -12,6 +12,7 @@ use crate::image::{
 };
 use crate::registry::images::{RETRIES_MAX, not_for_bytes, outrun};
 use crate::registry::intake::{Intake, over, too_large};
+use crate::registry::policy::Action;
 use crate::registry::uploads::publish::{Received, publish};
 use crate::registry::uploads::session::Saving;
 use crate::registry::{Caller, Expected, Registry};
@@ -136,7 +137,7 @@ impl Registry {
     /// An image that waits for bytes, with a patch on it.
     async fn waiting(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Image> {
         let mut image = self.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(Action::UploadBytes, &image)?;
         if !image.status.takes_bytes() {
             return Err(not_for_bytes());
         }
@@ -258,7 +259,10 @@ impl Upload {
     /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok(received) => publish(self.saving.disarm(), self.place.clone(), received, patch.clone(), ()).await,
+            Ok(received) => {
+                let (who, patch) = (self.who.clone(), patch.clone());
+                publish(self.saving.disarm(), self.place.clone(), received, who, patch, ()).await
+            }
             Err(error) => {
                 self.give_up().await;
                 Err(error)

@@ -12,8 +12,8 @@ use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
     Attr, BlobKey, Digests, Image, ImageId, ImagePatch, Location, LxdIdentity, Part, PartKind, Status, StoredAt,
 };
-use crate::registry::Registry;
 use crate::registry::uploads::session::Saving;
+use crate::registry::{Caller, Registry};
 
 /// Images with the same md5 that are looked at for the same bytes: more is an attack on md5, or a very common file whose
 /// first image is as good as any.
@@ -48,6 +48,7 @@ pub(in crate::registry) async fn publish(
     mut saving: Saving,
     place: StoredAt,
     received: Received,
+    who: Caller,
     patch: ImagePatch,
     hold: impl Send + 'static,
 ) -> Result<Image> {
@@ -69,7 +70,7 @@ pub(in crate::registry) async fn publish(
             Err(error) => Err(error),
             Ok(copy) => {
                 drop(slot);
-                let settled = settle_row(&saving, parts, offer, patch).await;
+                let settled = settle_row(&saving, who, parts, offer, patch).await;
                 if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                     // It may be in the journal all the same: neither bytes nor row are touched any more.
                     return settled;
@@ -92,9 +93,16 @@ pub(in crate::registry) async fn publish(
     done.await.map_err(Error::internal)?
 }
 
-async fn settle_row(saving: &Saving, parts: Vec<Part>, offer: Option<LxdIdentity>, patch: ImagePatch) -> Result<Image> {
-    let now = saving.registry().now();
+async fn settle_row(
+    saving: &Saving,
+    who: Caller,
+    parts: Vec<Part>,
+    offer: Option<LxdIdentity>,
+    patch: ImagePatch,
+) -> Result<Image> {
+    let (now, publish) = (saving.registry().now(), saving.registry().limits.publish);
     let published = saving.settle(move |row| {
+        let before = row.clone();
         let mut image = Image {
             store: parts.first().and_then(Part::place).map(|place| place.store.clone()),
             parts: parts.clone(),
@@ -107,6 +115,8 @@ async fn settle_row(saving: &Saving, parts: Vec<Part>, offer: Option<LxdIdentity
             ..row
         };
         patch.apply(&mut image)?;
+        // Asked before, of the row as it was then.
+        publish.check(&who, &before, &image)?;
         Ok(image)
     });
     published.await

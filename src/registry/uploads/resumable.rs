@@ -12,6 +12,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, StoredAt, Timestamp, UploadTicket};
 use crate::registry::intake::Intake;
+use crate::registry::policy::Action;
 use crate::registry::uploads::append::{Append, taken_over};
 use crate::registry::uploads::lock::UploadLock;
 use crate::registry::uploads::session::is_saving;
@@ -106,7 +107,7 @@ impl Registry {
 
     pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
         let image = self.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(Action::UploadBytes, &image)?;
         Progress::of(image)
     }
 

@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::super::spell::{self, container_of, format_of, kind_of};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
-use crate::registry::Caller;
 
 /// Attributes that only the service sets.
 const READ_ONLY: [&str; 14] = [
@@ -44,17 +43,16 @@ const BASE: [&str; 10] = [
     "owner",
 ];
 
-/// Who sets what, and what is known of the images that it refers to.
-pub(super) struct Hand<'a> {
-    pub(super) who: &'a Caller,
+/// What a client sets, with what is known of the images that it refers to.
+pub(super) struct Hand {
     pub(super) companions: BTreeMap<ImageId, ImageKind>,
 }
 
-impl Hand<'_> {
+impl Hand {
     /// Adds to a patch that an attribute or a property gets a value.
     ///
     /// # Errors
-    /// `Invalid` value; `Forbidden` name, owner or visibility.
+    /// `Invalid` value; `Forbidden` name.
     pub(super) fn set(&self, patch: &mut ImagePatch, name: &str, value: &Value) -> Result<()> {
         check_name(name)?;
         match name {
@@ -67,13 +65,13 @@ impl Hand<'_> {
             "container_format" => {
                 patch.container = Some(optional_text(name, value)?.map(container_of).transpose()?);
             }
-            "visibility" => patch.visibility = Some(self.visibility(text(name, value)?)?),
+            "visibility" => patch.visibility = Some(Self::visibility(text(name, value)?)?),
             "min_disk" => patch.min_disk = Some(number(name, value)?),
             "min_ram" => patch.min_ram = Some(number(name, value)?),
             "protected" => patch.protected = Some(flag(name, value)?),
             "os_hidden" => patch.hidden = Some(flag(name, value)?),
             "tags" => patch.tags = Some(tags(value)?),
-            "owner" => self.owner(patch, optional_text(name, value)?)?,
+            "owner" => patch.owner = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
             // Clients that copy an image send these as they found them.
             spell::KERNEL | spell::RAMDISK => {
                 spell::set_property(patch, name, optional_text(name, value)?, &self.companions);
@@ -83,26 +81,10 @@ impl Hand<'_> {
         Ok(())
     }
 
-    fn visibility(&self, word: &str) -> Result<Visibility> {
+    fn visibility(word: &str) -> Result<Visibility> {
         let names = || spell::names::<Visibility>().join(", ");
         let visibility = Visibility::parse(word).filter(|visibility| visibility.name() == word);
-        let visibility =
-            visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))?;
-        if visibility == Visibility::Public && !self.who.is_admin() {
-            let text = "You are not authorized to complete publicize_image action.";
-            return Err(Error::new(Kind::Forbidden, text));
-        }
-        Ok(visibility)
-    }
-
-    /// Saying that it is one's own changes nothing, and clients say so.
-    fn owner(&self, patch: &mut ImagePatch, owner: Option<&str>) -> Result<()> {
-        if self.who.is_admin() {
-            patch.owner = Some(owner.map(ToOwned::to_owned));
-        } else if owner != self.who.account() {
-            return Err(Error::new(Kind::Forbidden, "You are not permitted to create images owned by another."));
-        }
-        Ok(())
+        visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))
     }
 
     /// Adds to a patch that a property goes.

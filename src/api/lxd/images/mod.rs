@@ -27,6 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::query::{Cursor, Direction, Query, Sort};
 use crate::image::{Attr, Image};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, ListScope, Registry};
 
 /// Records read together.
@@ -210,7 +211,7 @@ async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
-        caller.may_change(&image)?;
+        caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);
         let (state, who, about) =
             (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));

@@ -1,0 +1,82 @@
+//! The policy, asked of the service: what holds whichever protocol asks.
+
+use super::copies_tests::{Two, cold};
+use super::policy::*;
+use super::tests::{Bench, ROOT, content, limits, named, public};
+use super::*;
+use crate::error::{Kind, Result};
+use crate::image::{Image, ImagePatch, StoreName, Visibility};
+
+/// What the setting `auth.publish` decides, whatever the protocol: a new image is private until it is said to be public, and
+/// an image that is public already stays so.
+#[tokio::test]
+async fn publishing_is_decided_by_one_setting() {
+    let (me, root) = (Caller::User("me".into()), Caller::Admin(Some("root".into())));
+    let visibility = |visibility| ImagePatch { visibility: Some(visibility), ..ImagePatch::default() };
+    for (publish, owners) in [(Publish::Owner, true), (Publish::Admin, false)] {
+        let bench = Bench::with(Limits { publish, ..limits() });
+        let registry = &bench.registry;
+        let none = Expected::default();
+        let mine = registry.create(&me, None, &named("mine"), None, &none).await.unwrap();
+        assert_eq!(mine.visibility, Visibility::Private, "unless more is said");
+        let refused = |outcome: Result<Image>| outcome.err().map(|error| error.kind());
+        let expected = (!owners).then_some(Kind::Forbidden);
+        assert_eq!(refused(registry.create(&me, None, &public("x"), None, &none).await), expected);
+        assert_eq!(
+            refused(registry.update(&me, mine.id, &visibility(Visibility::Public), None, &none).await),
+            expected
+        );
+        let begun = registry.upload(&me, Some(mine.id), &visibility(Visibility::Public), none.clone()).await;
+        assert_eq!(begun.err().map(|error| error.kind()), expected);
+        for open in [Visibility::Community, Visibility::Shared] {
+            registry.update(&me, mine.id, &visibility(open), None, &none).await.unwrap();
+        }
+        registry.update(&root, mine.id, &visibility(Visibility::Public), None, &none).await.unwrap();
+        let same = registry.update(&me, mine.id, &visibility(Visibility::Public), None, &none).await.unwrap();
+        assert_eq!(same.visibility, Visibility::Public, "to say so again is no change");
+        let follow = ImagePatch { auto_update: Some(true), ..ImagePatch::default() };
+        assert_eq!(
+            refused(registry.update(&me, mine.id, &follow, None, &none).await),
+            expected,
+            "its content is not fixed then"
+        );
+        let taken = ImagePatch { owner: Some(Some("you".into())), ..ImagePatch::default() };
+        assert_eq!(refused(registry.update(&me, mine.id, &taken, None, &none).await), Some(Kind::Forbidden));
+        let own = ImagePatch { owner: Some(Some("me".into())), ..ImagePatch::default() };
+        assert!(registry.update(&me, mine.id, &own, None, &none).await.is_ok(), "to name oneself is no change");
+    }
+}
+
+/// The last word is had where the row is locked: what was public when the upload began may not be any more.
+#[tokio::test]
+async fn an_upload_does_not_publish_what_was_withdrawn_meanwhile() {
+    let bench = Bench::with(Limits { publish: Publish::Admin, ..limits() });
+    let (registry, me) = (&bench.registry, Caller::User("me".into()));
+    let given = ImagePatch { owner: Some(Some("me".into())), ..public("given") };
+    let id = registry.create(&ROOT, None, &given, None, &Expected::default()).await.unwrap().id;
+    let said = ImagePatch { visibility: Some(Visibility::Public), ..ImagePatch::default() };
+    let mut upload = registry.upload(&me, Some(id), &said, Expected::default()).await.unwrap();
+    upload.write(content()).await.unwrap();
+    let withdrawn = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
+    registry.update(&ROOT, id, &withdrawn, None, &Expected::default()).await.unwrap();
+    assert_eq!(upload.finish(&said).await.unwrap_err().kind(), Kind::Forbidden);
+    assert_eq!(registry.get(&me, id).await.unwrap().visibility, Visibility::Private);
+}
+
+/// An owner chooses the store of an image; how many copies of it there are is for administrators.
+#[tokio::test]
+async fn an_owner_moves_and_an_administrator_copies() {
+    let two = Two::new(false);
+    let id = two.add(None).await.unwrap().id;
+    let owner = Caller::User("me".into());
+    let given = ImagePatch { owner: Some(Some("me".into())), ..ImagePatch::default() };
+    two.registry.update(&ROOT, id, &given, None, &Expected::default()).await.unwrap();
+    let kind = |outcome: Result<Image>| outcome.err().map(|error| error.kind());
+    assert_eq!(kind(two.registry.copy_to(&owner, id, &cold()).await), Some(Kind::Forbidden));
+    let begun = two.registry.import_copies(&owner, id, vec![cold()], true).await;
+    assert_eq!(begun.err().map(|error| error.kind()), Some(Kind::Forbidden));
+    assert_eq!(two.registry.move_to(&owner, id, &cold()).await.unwrap().home(), cold());
+    two.registry.copy_to(&ROOT, id, &StoreName::FILE).await.unwrap();
+    assert_eq!(kind(two.registry.remove_copy(&owner, id, &cold()).await), Some(Kind::Forbidden));
+    assert_eq!(two.registry.remove_copy(&ROOT, id, &cold()).await.unwrap().home(), StoreName::FILE);
+}
