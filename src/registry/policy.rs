@@ -77,7 +77,7 @@ impl Who {
             Self::Publisher => {
                 ("publishers", "the image's owner with `auth.publish = \"owner\"`, administrators with `\"admin\"`")
             }
-            Self::Holder => ("the holder", "the account that the thing belongs to; for others it does not exist"),
+            Self::Holder => ("the holder", "the account that the thing belongs to"),
             Self::Proof => ("a proof", "requests that carry an account's keys, a token or a secret made for this"),
             Self::Admins => ("administrators", "accounts with administrator rights"),
             Self::Closed => ("no request", "not possible over the network"),
@@ -268,7 +268,8 @@ impl Caller {
 fn refused(action: Action) -> Error {
     let Row { who, words, .. } = action.row();
     let only = match who {
-        Who::Owner | Who::Sharers | Who::Viewers => "its owner",
+        Who::Owner | Who::Viewers => "its owner",
+        Who::Sharers => "its owner, or a member that may share it,",
         Who::Member => "the member itself",
         Who::Holder => "the account that it belongs to",
         Who::Publisher | Who::Admins => "an administrator",

@@ -10,6 +10,7 @@ mod bucket;
 mod bundles;
 mod client;
 mod crash;
+mod dependencies;
 mod downloads;
 mod errors;
 #[path = "../../src/fetch/fake.rs"]

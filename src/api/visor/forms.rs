@@ -96,7 +96,7 @@ async fn read_form(
         let with = visor.with(who, false, true);
         let meta = fields.read(with)?;
         let patch = if id.is_none() { meta.first(with) } else { meta.patch };
-        let begun = upload.insert(visor.registry.upload(who, id, &patch, meta.claim).await?);
+        let begun = upload.insert(visor.registry.uploads().begin(who, id, &patch, meta.claim).await?);
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;

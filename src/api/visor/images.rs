@@ -134,8 +134,9 @@ async fn save_raw(
     let patch = if id.is_none() { meta.first(with) } else { meta.patch.clone() };
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let upload = visor.registry.upload(&who, id, &patch, claim).await?;
-    let image = body.fill(upload).await?.finish(&Default::default()).await?;
+    let mut upload = visor.registry.uploads().begin(&who, id, &patch, claim).await?;
+    body.fill(&mut upload).await?;
+    let image = upload.finish(&Default::default()).await?;
     Ok((who, image))
 }
 
@@ -169,7 +170,7 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
             if !alone {
                 return Err(Error::invalid("An image is moved to another store alone, without other fields."));
             }
-            return registry.move_to(who, id, store).await;
+            return registry.copies().move_to(who, id, store).await;
         }
     }
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await

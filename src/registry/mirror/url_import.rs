@@ -2,39 +2,42 @@
 //! told as a [`crate::registry::Task`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
+use crate::ingest::{Expected, pump};
+use crate::registry::Caller;
 use crate::registry::copies::Aim;
+use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
-use crate::registry::{Caller, Expected, ImportMethod, RateGuard, Registry, Target, Upload};
+use crate::registry::tasks::{ImportMethod, Running};
+use crate::registry::uploads::one_shot::{Target, Upload};
 
-impl Registry {
+impl Mirror {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
         let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
-        let staged = match self.progress_now(who, id).await {
+        let staged = match self.uploads.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
-                self.get(who, id).await?;
+                self.records.get(who, id).await?;
                 return conflict("Nothing is staged for this image; put its data to /stage first.");
             }
             progress => progress?,
         };
         // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
-        if self.upload_locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
+        if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return conflict("The data of this image is not staged completely.");
         }
-        let running = self.note_import(who, id, ImportMethod::Staged, None, stores.clone())?;
-        let append = self.append(who, id, staged.offset, staged.size).await?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Staged, None, stores.clone())?;
+        let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         self.follow(id, running, async move {
             append.finish(&ImagePatch::default()).await?;
-            registry.spread(&who, id, &stores).await
+            mirror.spread(&who, id, &stores).await
         });
         Ok(())
     }
@@ -42,7 +45,7 @@ impl Registry {
     /// Brings in the bytes of a URL. The work goes on when this returns.
     ///
     /// # Errors
-    /// `Invalid` URL, or one that nothing is fetched from; as [`Registry::upload`].
+    /// `Invalid` URL, or one that nothing is fetched from; as [`crate::registry::Uploads::begin`].
     pub async fn import_url(
         self: &Arc<Self>,
         who: &Caller,
@@ -50,12 +53,12 @@ impl Registry {
         url: &str,
         stores: Vec<StoreName>,
     ) -> Result<()> {
-        let url = self.fetcher.canonical(url).map_err(|error| {
+        let url = self.core.fetcher.canonical(url).map_err(|error| {
             let text = format!("URI for web-download does not pass filtering: {}", without_query(url));
             Error::invalid(text.chars().take(200).collect::<String>()).because(error)
         })?;
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
-        let upload = self.upload(who, Some(id), &patch, Expected::default()).await?;
+        let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
         self.download(who, upload, url, stores).await
     }
 
@@ -64,7 +67,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
-    /// [`Registry::upload`].
+    /// [`crate::registry::Uploads::begin`].
     pub async fn import_copy(
         self: &Arc<Self>,
         who: &Caller,
@@ -74,9 +77,9 @@ impl Registry {
         url: &str,
     ) -> Result<ImageId> {
         who.may(Action::CreateImage, On::Server)?;
-        let url = self.fetcher.canonical(url)?;
-        let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let upload = self.upload(who, into, patch, claim.and_size(found.size)?).await?;
+        let url = self.core.fetcher.canonical(url)?;
+        let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size)?).await?;
         let id = upload.image();
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
@@ -90,12 +93,12 @@ impl Registry {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.note_import(who, id, ImportMethod::Download, Some(shown), stores.clone()) {
+        match self.tasks.begin(self.core.clock, who, id, ImportMethod::Download, Some(shown), stores.clone()) {
             Ok(running) => {
-                let (registry, who) = (Arc::clone(self), who.clone());
+                let (mirror, who) = (Arc::clone(self), who.clone());
                 self.follow(id, running, async move {
-                    Arc::clone(&registry).fetch_into(url, upload).await?;
-                    registry.spread(&who, id, &stores).await
+                    Arc::clone(&mirror).fetch_into(url, upload).await?;
+                    mirror.spread(&who, id, &stores).await
                 });
                 Ok(())
             }
@@ -107,13 +110,10 @@ impl Registry {
     }
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload) -> Result<()> {
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
         let received = async {
-            let mut body = self.fetcher.get(&url, None).await?;
-            while let Some(chunk) = pace.next(&mut body.stream, Error::from).await? {
-                upload.write(chunk).await?;
-            }
-            Ok(())
+            let mut body = self.core.fetcher.get(&url, None).await?;
+            let mut rate = self.ingest.rate_guard();
+            pump(None, &mut body.stream, &mut rate, Error::from, &mut upload).await
         };
         match received.await {
             Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
@@ -136,7 +136,7 @@ impl Registry {
         stores: Vec<StoreName>,
         all_or_none: bool,
     ) -> Result<()> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may(Action::CopyBetweenStores, &image)?;
         if !image.status.gives_bytes() {
             return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
@@ -146,13 +146,12 @@ impl Registry {
         if missing.is_empty() {
             return Err(Error::invalid("Image is already present at these stores."));
         }
-        let running = self.note_import(who, id, ImportMethod::Copy, None, missing.clone())?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Copy, None, missing.clone())?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         self.follow(id, running, async move {
-            let (made, outcome) =
-                registry.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none).await;
+            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none).await;
             if all_or_none && outcome.is_err() {
-                registry.take_back(&who, id, &made).await;
+                mirror.take_back(&who, id, &made).await;
             }
             outcome
         });
@@ -162,7 +161,7 @@ impl Registry {
     /// Removes copies that are not wanted without those that did not come about.
     async fn take_back(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) {
         for store in stores {
-            if let Err(error) = self.remove_copy(who, id, store).await {
+            if let Err(error) = self.copies.remove_copy(who, id, store).await {
                 log::warn!("the copy of {id} in the store {store} stays: {error}");
             }
         }
@@ -171,14 +170,14 @@ impl Registry {
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
-        if !stores.contains(&self.get(who, id).await?.home()) {
-            self.carry(who, id, first, Aim::Move, Action::ChooseStore).await?;
+        if !stores.contains(&self.records.get(who, id).await?.home()) {
+            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore).await?;
         }
         // What is available keeps its bytes.
         self.copy_to_all(who, id, stores, Action::ChooseStore, false).await.1
     }
 
-    /// Tries one store after the other, as `action`, up to the first that fails if all are needed. Returns those that have a copy now, and
+    /// Tries one store after the other, as `action` of the policy, up to the first that fails if all are needed. Returns those that have a copy now, and
     /// what came of the first that failed.
     async fn copy_to_all(
         self: &Arc<Self>,
@@ -191,8 +190,8 @@ impl Registry {
         let (mut made, mut outcome) = (Vec::new(), Ok(()));
         for store in stores {
             let copied = async {
-                let there = self.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.carry(who, id, store, Aim::Copy, action).await.map(|_| true) }
+                let there = self.records.get(who, id).await?.homes().contains(store);
+                if there { Ok(false) } else { self.copies.carry(who, id, store, Aim::Copy, action).await.map(|_| true) }
             };
             match copied.await {
                 Ok(false) => {}
@@ -210,7 +209,7 @@ impl Registry {
     fn follow(
         self: &Arc<Self>,
         image: ImageId,
-        running: crate::registry::tasks::Running,
+        running: Running,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) {
         tokio::spawn(async move {

@@ -19,7 +19,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::headers::{announce_body, text};
 use crate::image::{Attr, ImageId};
-use crate::registry::{Append, Caller, Progress, taken_over};
+use crate::registry::{Append, Caller, Progress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -83,7 +83,7 @@ async fn begin(
     let meta = fields.read(with)?;
     let patch = if into.is_none() { meta.first(with) } else { meta.patch };
     let claim = meta.claim.and_size(dialect.size_at_first(headers)?)?;
-    let begun = visor.registry.begin_resumable(&who, into, &patch, claim).await?;
+    let begun = visor.registry.uploads().begin_resumable(&who, into, &patch, claim).await?;
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
@@ -94,7 +94,7 @@ async fn begin(
         return Ok(response.finish());
     }
     let fed = async {
-        let append = visor.registry.append(&who, id, 0, None).await?;
+        let append = visor.registry.uploads().append(&who, id, 0, None).await?;
         feed(visor, request, dialect, payload, append, None).await
     };
     match fed.await {
@@ -102,7 +102,7 @@ async fn begin(
         Err(error) => {
             // The address of a new one was never told, so nobody could go on with it.
             if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
-                let _ = visor.registry.cancel(&who, id).await;
+                let _ = visor.registry.uploads().cancel(&who, id).await;
             }
             Err(error)
         }
@@ -119,7 +119,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         }
         let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
         let last = Fields::of_headers(headers)?;
-        let append = match visor.registry.append(&who, id, offset, size).await {
+        let append = match visor.registry.uploads().append(&who, id, offset, size).await {
             Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
             append => append?,
         };
@@ -141,7 +141,7 @@ async fn misplaced(
     id: ImageId,
     error: &Error,
 ) -> Result<HttpResponse> {
-    let progress = visor.registry.progress(who, id).await?;
+    let progress = visor.registry.uploads().progress(who, id).await?;
     Ok(render_with(request, error, |response| {
         response.insert_header(("Upload-Offset", progress.offset.to_string()));
     }))
@@ -156,21 +156,7 @@ async fn feed(
     mut append: Append,
     last: Option<(&Caller, Fields)>,
 ) -> Result<Progress> {
-    let mut body = Body::new(payload, visor.patience);
-    loop {
-        let chunk = tokio::select! {
-            chunk = body.next() => chunk,
-            () = append.wanted() => Err(taken_over()),
-        };
-        match chunk {
-            Ok(Some(chunk)) => append.write(chunk).await?,
-            Ok(None) => break,
-            Err(error) => {
-                append.pause().await?;
-                return Err(error);
-            }
-        }
-    }
+    Body::new(payload, visor.patience).fill(&mut append).await?;
     if !dialect.completes(request.headers(), &append) {
         return append.pause().await;
     }
@@ -216,7 +202,7 @@ fn show(
 async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |dialect| {
         let who = visor.caller(&request)?;
-        let progress = visor.registry.progress(&who, id_of(&request)?).await?;
+        let progress = visor.registry.uploads().progress(&who, id_of(&request)?).await?;
         let given: Record =
             visor.record(&who, &progress.image, &request).into_iter().filter(|(name, _)| is_given(name)).collect();
         Ok(dialect.status(&progress, &given))
@@ -235,7 +221,7 @@ fn is_given(name: &str) -> bool {
 async fn cancel(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |_| {
         let who = visor.caller(&request)?;
-        visor.registry.cancel(&who, id_of(&request)?).await?;
+        visor.registry.uploads().cancel(&who, id_of(&request)?).await?;
         Ok(HttpResponse::NoContent().finish())
     })
     .await
