@@ -9,21 +9,18 @@ use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
 use super::meter::{Given, Meter, Taken};
-use super::streams::{Frames, Streams};
+use super::streams::{Frames, Streams, ZSTD_WINDOW};
 use super::{BundleError, Packing};
 
-/// What is read at once.
+/// Bytes read at once.
 const PIECE: usize = 64 << 10;
 
 /// For the window of xz in KiB, and a bit for the decoder's tables.
 pub(super) const XZ_MEMORY: u32 = (64 << 10) + 512;
 
-/// The window of zstd.
-pub(super) const ZSTD_WINDOW: u64 = 32 << 20;
-
 /// An archive to be read from its beginning to its end.
 pub(super) enum Stream<'a, R> {
-    /// As it is: what is not wanted is not read.
+    /// A plain file: unwanted bytes are skipped, not read.
     Plain { file: BufReader<Taken<'a, R>>, left: u64, meter: &'a Meter<'a> },
     /// Out of a decoder.
     Unpacked { bytes: BufReader<Given<'a, Box<dyn Read + 'a>>>, meter: &'a Meter<'a> },

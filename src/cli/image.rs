@@ -33,11 +33,11 @@ impl From<ClientError> for Failure {
 /// Carries a command out; Ctrl-C ends it cleanly.
 pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
     let words = match command {
-        ImageCommand::Get { .. } => "interrupted; call it again and it goes on where it was",
+        ImageCommand::Get { .. } => "interrupted; repeat the command to continue where it stopped",
         ImageCommand::Add { file: Some(_), .. } | ImageCommand::Update { file: Some(_), .. } => {
-            "interrupted; call it again, and a large file goes on where it was"
+            "interrupted; repeat the command to continue a large file where it stopped"
         }
-        ImageCommand::Move { .. } => "interrupted; the server goes on with it",
+        ImageCommand::Move { .. } => "interrupted; the server continues the move",
         _ => "interrupted",
     };
     let runtime = runtime()?;
@@ -56,7 +56,7 @@ fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
     connect_with(globals, server, Client::new)
 }
 
-/// How a client is made.
+/// A function that makes a client.
 type New = fn(&str, Option<Credentials>, Option<&[u8]>) -> Result<Client, ClientError>;
 
 fn connect_with(globals: &Globals, server: &Server, new: New) -> Result<Client, Failure> {
@@ -104,7 +104,7 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
         ImageCommand::Update { attributes, file: None, .. } if attributes.is_empty() => {
             return Err(Failure::new(
                 Exit::Usage,
-                "what is to change? give attributes (name=value …), --file, or both",
+                "nothing to change: give attributes (name=value …), --file, or both",
             ));
         }
         ImageCommand::Update { id, attributes, file, server } => {
@@ -164,7 +164,7 @@ fn id_of(record: &Record) -> &str {
 async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), Failure> {
     let to_stdout = save == Path::new("-");
     if !to_stdout && !save.is_dir() {
-        return Err(Failure::general(format!("{} is no directory", save.display())));
+        return Err(Failure::general(format!("{} is not a directory", save.display())));
     }
     let target = match to_stdout {
         true => Target::Writer(Box::new(std::io::stdout())),
@@ -173,7 +173,7 @@ async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), F
     let bar = Bar::new();
     let begin = |record: &Record, length: Option<u64>| {
         if !json && !to_stdout {
-            // Whoever closed standard output still gets the file.
+            // The file is saved even if standard output is closed.
             let _ = print::line(format!("\n{}\n\nDownloading image {id}...", print::record(record)));
         }
         bar.length(length);
@@ -238,7 +238,7 @@ async fn delete(
         return client.delete_by_query(&query_pairs(query)?).await?.iter().try_for_each(said);
     }
     if ids.is_empty() {
-        return Err(Failure::new(Exit::Usage, "which images? give their ids, or --query"));
+        return Err(Failure::new(Exit::Usage, "no image given: give ids, or --query"));
     }
     for id in ids {
         said(&client.delete(id).await?)?;
@@ -246,7 +246,7 @@ async fn delete(
     Ok(())
 }
 
-/// What the original says on standard output; with `--json` only data goes there.
+/// Prints a line of the original client on standard output; with `--json` only data goes there.
 fn say(json: bool, text: &str) {
     if !json {
         // A closed standard output must not stop a transfer.

@@ -8,13 +8,13 @@ use super::image::Place;
 use super::{Globals, print};
 use crate::config::Client;
 
-/// What the cloud is called in the file.
+/// Name of the cloud in the file.
 const CLOUD: &str = "visor";
 
-/// What a client has to be told: settings of `clouds.yaml`, each with its name in the environment.
+/// Settings of `clouds.yaml`, each with its name in the environment.
 struct Cloud {
     settings: Vec<(&'static str, &'static str, String)>,
-    /// Those that stand below `auth`.
+    /// Settings below `auth`.
     auth: Vec<(&'static str, &'static str, String)>,
 }
 
@@ -46,7 +46,7 @@ impl Cloud {
         }
         // A line of its own would be a setting of its own.
         if settings.iter().chain(&auth).any(|(_, _, value)| value.chars().any(char::is_control)) {
-            return Err(Failure::new(Exit::Usage, "address, keys and ca_file are text without control characters"));
+            return Err(Failure::new(Exit::Usage, "address, keys and ca_file must not contain control characters"));
         }
         Ok(Self { settings, auth })
     }
@@ -60,13 +60,13 @@ impl Cloud {
         lines.join("\n")
     }
 
-    /// The same for a shell.
+    /// Writes the settings for a shell.
     fn exports(&self) -> Vec<String> {
         let all = self.settings.iter().chain(&self.auth);
         all.map(|(_, name, value)| format!("export {name}='{}'", value.replace('\'', r"'\''"))).collect()
     }
 
-    /// The same for a program.
+    /// Writes the settings for a program.
     fn json(&self) -> Value {
         let object = |pairs: &[(&str, &str, String)]| -> Map<String, Value> {
             pairs.iter().map(|(name, _, value)| ((*name).to_owned(), json!(value))).collect()
@@ -90,18 +90,18 @@ pub(super) fn run(globals: &Globals, place: &Place, shell: bool) -> Result<(), F
         return print::line(cloud.exports().join("\n"));
     }
     print::line(cloud.yaml())?;
-    print::line("# The same for a shell ('visor use openstack --shell' prints these lines alone):")?;
+    print::line("# Variables for a shell ('visor use openstack --shell' prints only these lines):")?;
     cloud.exports().iter().try_for_each(|line| print::line(format!("# {line}")))?;
     eprintln!(
-        "Save this as clouds.yaml, here or in ~/.config/openstack, with mode 0600 if there is a password in it; then:"
+        "Save this as clouds.yaml, here or in ~/.config/openstack, with mode 0600 if it has a password; then run:"
     );
     eprintln!("  openstack --os-cloud {CLOUD} image list");
     if config.access_key.is_empty() {
         eprintln!(
-            "This is for a server without accounts. For one with them, set client.access_key and client.secret_key."
+            "This is for a server without accounts. For a server with accounts, set client.access_key and client.secret_key."
         );
     } else if config.secret_key.reveal().is_empty() {
-        eprintln!("There is no client.secret_key, so there is no password in it: clients will ask.");
+        eprintln!("client.secret_key is not set, so there is no password in it: clients will ask for one.");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::{Client, ClientError, Progress, Record, Result, checked, record_of};
 use crate::digest::hex;
 
-/// Where a download goes.
+/// Destinations of a download.
 pub enum Target {
     /// A file `<id>.<format>` in this directory.
     Directory(PathBuf),
@@ -26,11 +26,11 @@ pub enum Target {
 /// A finished download.
 #[derive(Debug)]
 pub struct Downloaded {
-    /// Where the file is, if it is one.
+    /// Path of the file, if the destination is one.
     pub path: Option<PathBuf>,
-    /// How many bytes it has.
+    /// Bytes of the image.
     pub bytes: u64,
-    /// What was compared with what the server announced, besides the length.
+    /// The digest that was compared with the server's, besides the length.
     pub verified: &'static str,
 }
 
@@ -55,7 +55,7 @@ impl Check {
             let text = format!("the download ended at {} of {size} bytes", self.bytes);
             return Err(ClientError::Interrupted(text));
         }
-        let wrong = |what| Err(ClientError::Mismatch(format!("{what} mismatch: the bytes are not those of the image")));
+        let wrong = |what| Err(ClientError::Mismatch(format!("{what} mismatch: the bytes differ from the image")));
         match (&announced.sha256, &announced.md5) {
             (Some(expected), _) if *expected != hex(&self.sha256.finalize()) => wrong("sha256"),
             (Some(_), _) => Ok("sha256"),
@@ -66,7 +66,7 @@ impl Check {
     }
 }
 
-/// What the server says of the whole file.
+/// The server's headers about the whole file.
 struct Announced {
     size: Option<u64>,
     sha256: Option<String>,
@@ -135,7 +135,7 @@ impl Client {
         has_file(&record)?;
         let path = dir.join(file_name(id, &record));
         if path.exists() {
-            return Err(ClientError::Conflict(format!("{} is there already", path.display())));
+            return Err(ClientError::Conflict(format!("{} already exists", path.display())));
         }
         let named = |error: std::io::Error| ClientError::from_file(&path, &error);
         let part = Part::of(&path);
@@ -212,7 +212,7 @@ async fn copy(
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| {
             ClientError::Interrupted(format!(
-                "the download broke off after {} bytes; call it again to resume",
+                "the download broke off after {} bytes; repeat the command to resume",
                 check.bytes
             ))
         })?;

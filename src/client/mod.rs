@@ -31,12 +31,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The system asks so often whether a silent server is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What requests are signed with.
+/// Keys that sign requests.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Whose signature it is.
+    /// The access key.
     pub access_key: String,
-    /// What it is made with.
+    /// The secret key.
     pub secret_key: String,
 }
 
@@ -66,8 +66,7 @@ impl Client {
         Self::with_patience(base, credentials, ca, IDLE_TIMEOUT)
     }
 
-    /// The same for what may take hours, of which nothing is heard before its end: a server that went is noticed by the
-    /// system.
+    /// A client for requests that may take hours without an answer: the system notices a server that is gone.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -114,7 +113,7 @@ impl Client {
 
     async fn list(&self, path: &str, query: &[(String, String)]) -> Result<Vec<Record>> {
         let limit = query.iter().find(|(name, _)| name == "limit").map(|(_, value)| value.parse::<usize>());
-        let limit = limit.transpose().map_err(|_| ClientError::Invalid("limit is a number".into()))?;
+        let limit = limit.transpose().map_err(|_| ClientError::Invalid("limit must be a number".into()))?;
         let mut records: Vec<Record> = Vec::new();
         loop {
             let wanted = limit.map_or(PAGE, |limit| limit.saturating_sub(records.len()).min(PAGE));
@@ -220,7 +219,7 @@ impl Client {
         if safe {
             self.url(&format!("/{what}/{id}"))
         } else {
-            Err(ClientError::Invalid(format!("'{id}' is no image's id")))
+            Err(ClientError::Invalid(format!("'{id}' is not an image id")))
         }
     }
 
@@ -234,8 +233,9 @@ impl Client {
             let headers = request.headers().iter();
             let headers = headers.map(|(n, v)| (n.as_str(), std::str::from_utf8(v.as_bytes()).unwrap_or_default()));
             let text = string_to_sign(request.method().as_str(), request.url().path(), headers, ContentType::AsSent);
-            let value = HeaderValue::from_str(&authorization(access_key, &sign(secret_key, &text)))
-                .map_err(|_| ClientError::Invalid("the access key can't stand in a header".into()))?;
+            let value = HeaderValue::from_str(&authorization(access_key, &sign(secret_key, &text))).map_err(|_| {
+                ClientError::Invalid("the access key has a character that a header must not have".into())
+            })?;
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         self.http.execute(request).await.map_err(|error| ClientError::from_transport(&self.base, &error))
@@ -248,7 +248,7 @@ fn put_meta(headers: &mut HeaderMap, meta: &[(String, String)]) -> Result<()> {
         let name = HeaderName::try_from(format!("{META_PREFIX}{name}"))
             .map_err(|_| ClientError::Invalid(format!("{name} can't be an attribute's name")))?;
         let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character in it")))?;
+            .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character")))?;
         headers.append(name, value);
     }
     Ok(())

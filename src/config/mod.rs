@@ -20,7 +20,7 @@ pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
 pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
 
-/// What lasts longer is not a token but a key. A year with its leap day.
+/// Longest lifetime of a token: a year with a leap day. A token for longer would be a key.
 const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// The one key whose default gives way: another program may have its address.
@@ -46,7 +46,7 @@ pub struct Config {
     pub auth: Auth,
     pub log: Log,
     pub client: Client,
-    /// Whether somebody said where to serve TLS, so that serving elsewhere or nowhere would be wrong.
+    /// The addresses for TLS were set by the operator: serving elsewhere or nowhere would be wrong.
     #[serde(skip)]
     pub listen_tls_chosen: bool,
 }
@@ -88,7 +88,7 @@ section!(Client {
     ca_file: PathBuf
 });
 
-/// What is wrong with a configuration, for the person who wrote it.
+/// An error in a configuration, for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -127,7 +127,7 @@ impl Config {
                 Some(Some(_)) => check_private(path)?,
                 // Said here, so that no error about its type repeats it.
                 Some(None) => {
-                    return Err(ConfigError(format!("{}: client.secret_key is a text in quotes", path.display())));
+                    return Err(ConfigError(format!("{}: client.secret_key must be a text in quotes", path.display())));
                 }
             }
         }
@@ -158,7 +158,7 @@ impl Config {
             .ok_or_else(|| ConfigError("this user has no home directory: give --data-dir".into()))
     }
 
-    /// What is in force, as a file. Secrets are left out.
+    /// Writes the settings in force as a file, without secrets.
     ///
     /// # Errors
     /// Never, for a configuration that was loaded.
@@ -166,7 +166,7 @@ impl Config {
         toml::to_string(&self.shown()).map_err(|error| ConfigError(error.to_string()))
     }
 
-    /// The same without its secrets.
+    /// A copy without secrets.
     pub fn shown(&self) -> Self {
         let mut shown = self.clone();
         hide(&mut shown.client.secret_key);
@@ -174,23 +174,23 @@ impl Config {
         shown
     }
 
-    /// What no single value shows to be wrong.
+    /// Checks the settings that are wrong only in combination.
     ///
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.server.listen.is_empty() && self.server.listen_tls.is_empty() {
             return Err(ConfigError(
-                "server.listen and server.listen_tls are both empty: nobody could reach it".into(),
+                "server.listen and server.listen_tls are both empty: no client could connect".into(),
             ));
         }
         let public = &self.server.public_url;
         if !public.is_empty() && !public.starts_with("http://") && !public.starts_with("https://") {
-            return Err(ConfigError("server.public_url begins with http:// or https://".into()));
+            return Err(ConfigError("server.public_url must begin with http:// or https://".into()));
         }
         let lifetime = self.auth.token_lifetime.duration();
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
-            return Err(ConfigError("auth.token_lifetime has to be more than nothing, and a year at the most".into()));
+            return Err(ConfigError("auth.token_lifetime must be greater than zero, and at most a year".into()));
         }
         self.stores.check()
     }
@@ -227,12 +227,12 @@ fn check_private(path: &Path) -> Result<(), ConfigError> {
     use std::os::unix::fs::PermissionsExt;
     let about = std::fs::metadata(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
     if about.permissions().mode() & 0o077 != 0 {
-        return Err(ConfigError(format!("others may read the secret in {}: run chmod 600 on it", path.display())));
+        return Err(ConfigError(format!("other users may read the secret in {}: run chmod 600 on it", path.display())));
     }
     Ok(())
 }
 
-/// Where this user's programs keep what they can do without.
+/// The cache directory of this user's programs.
 pub fn cache_dir() -> Option<PathBuf> {
     dirs::cache_dir().map(|dir| dir.join("visor"))
 }
@@ -315,7 +315,7 @@ mod tests {
             ("[server]\nlisten = [\"here\"]", "socket address"),
             ("[upload]\nuploads_max = \"x\"", "uploads_max"),
             ("[auth]\npublish = \"members\"", "`owner` or `admin`"),
-            ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is no format"),
+            ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is not a format"),
             ("not toml at all", "line 1"),
         ] {
             let text = refusal(Some(file), &[]);

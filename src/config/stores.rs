@@ -10,7 +10,7 @@ use super::{ConfigError, hide, put_secret};
 use crate::account::Secret;
 use crate::image::StoreName;
 
-/// What stands below `[stores]` in the shipped file, and is no store of its own.
+/// Keys below `[stores]` in the shipped file that are not named stores.
 const SHIPPED: [&str; 2] = ["default", "file"];
 
 /// A section of `visor.toml`, where its keys are explained.
@@ -32,7 +32,7 @@ pub struct FileStore {
     pub import_dirs: Vec<PathBuf>,
 }
 
-/// A store on somebody's server.
+/// A store on another server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
 pub struct NamedStore {
@@ -43,7 +43,7 @@ pub struct NamedStore {
     pub place: StorePlace,
 }
 
-/// What else there is to say of a store of its kind.
+/// Settings of a store by its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
@@ -89,7 +89,7 @@ impl StorePlace {
         }
     }
 
-    /// What there is to say of a bucket, if it is one.
+    /// The settings of the bucket, if the store is one.
     pub fn bucket(&self) -> Option<&S3Store> {
         match self {
             Self::S3(bucket) | Self::Cumulus(bucket) | Self::Walrus(bucket) | Self::Lcs(bucket) => Some(bucket),
@@ -148,18 +148,20 @@ pub(super) fn make_room(base: &mut Table, file: &Table, name: &str) -> Result<()
         let wrong = |what: &str| Err(ConfigError(format!("{name}: stores.{store}: {what}")));
         let named = store.parse().is_ok_and(|name: StoreName| name != StoreName::HTTP && name.as_str() == store);
         if !named {
-            return wrong("a store is named by small letters, digits, - and _; default, file and http are taken");
+            return wrong(
+                "the name of a store consists of small letters, digits, - and _; default, file and http are taken",
+            );
         }
         let kind = table.get("kind").and_then(Value::as_str).unwrap_or_default();
         match defaults(kind) {
             Some(defaults) => drop(base.insert(store.clone(), Value::Table(defaults))),
-            None => return wrong("kind is one of s3, cumulus, walrus, lcs and hdfs"),
+            None => return wrong("kind must be one of s3, cumulus, walrus, lcs and hdfs"),
         }
     }
     Ok(())
 }
 
-/// Whether a table has a secret of a store in it.
+/// Tells whether a table has a secret of a store.
 pub(super) fn has_secret(file: &Table) -> bool {
     let stores = file.get("stores").and_then(Value::as_table);
     stores.into_iter().flatten().any(|(_, store)| store.get("secret_key").is_some_and(|key| key.as_str() != Some("")))
@@ -176,13 +178,13 @@ impl Stores {
         Ok(())
     }
 
-    /// The same without its secrets.
+    /// A copy without secrets.
     pub(super) fn shown(mut self) -> Self {
         self.named.values_mut().filter_map(|store| store.place.secret()).for_each(|(secret, _)| hide(secret));
         self
     }
 
-    /// What no single value shows to be wrong.
+    /// Checks the settings that are wrong only in combination.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.default != StoreName::FILE.as_str() && !self.named.contains_key(&self.default) {
             return Err(ConfigError(format!("stores.default is {:?}, and no such store is configured", self.default)));
@@ -191,13 +193,13 @@ impl Stores {
             let wrong = |what: &str| Err(ConfigError(format!("stores.{name}.{what}")));
             let endpoint = &store.endpoint;
             if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-                return wrong("endpoint begins with http:// or https://");
+                return wrong("endpoint must begin with http:// or https://");
             }
             if endpoint.contains('@') {
-                return wrong("endpoint has no user in it: that is access_key and secret_key");
+                return wrong("endpoint must not contain a user: use access_key and secret_key");
             }
             if !store.ca_file.as_os_str().is_empty() && !endpoint.starts_with("https://") {
-                return wrong("ca_file is for an endpoint with https://");
+                return wrong("ca_file needs an endpoint with https://");
             }
             if store.place.bucket().is_some_and(|place| place.bucket.is_empty()) {
                 return wrong("bucket is missing");
@@ -274,8 +276,8 @@ mod tests {
             ("[stores.cold]\nkind = \"s3\"\nbuket = \"b\"\n", "stores.cold.bucket"),
             ("[stores.cold]\nkind = \"hdfs\"\nbucket = \"b\"\n", "unknown key stores.cold.bucket"),
             ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"minio:9000\"\n", "http://"),
-            ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"http://a:b@c\"\n", "no user in it"),
-            ("[stores.a]\nkind = \"hdfs\"\nca_file = \"/ca.pem\"\n", "ca_file is for"),
+            ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"http://a:b@c\"\n", "must not contain a user"),
+            ("[stores.a]\nkind = \"hdfs\"\nca_file = \"/ca.pem\"\n", "ca_file needs"),
             ("[stores]\ndefault = \"cold\"\n", "no such store"),
         ] {
             let refusal = with(text, 0o600, &[]).unwrap_err();

@@ -12,7 +12,7 @@ use crate::image::{Format, Vocabulary};
 pub struct Size(u64);
 
 impl Size {
-    /// How many bytes.
+    /// The size in bytes.
     pub fn bytes(self) -> u64 {
         self.0
     }
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let size: bytesize::ByteSize =
-            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no size like \"64 MiB\"")))?;
+            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is not a size like \"64 MiB\"")))?;
         Ok(Self(size.as_u64()))
     }
 }
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Size {
 pub struct Span(Duration);
 
 impl Span {
-    /// How long.
+    /// The duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -66,7 +66,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = |_| serde::de::Error::custom(format!("{text:?} is no duration like \"30s\""));
+        let wrong = |_| serde::de::Error::custom(format!("{text:?} is not a duration like \"30s\""));
         humantime::parse_duration(&text).map(Self).map_err(wrong)
     }
 }
@@ -96,7 +96,7 @@ pub enum Publishers {
 pub struct FormatName(Format);
 
 impl FormatName {
-    /// Which.
+    /// The format.
     pub fn format(self) -> Format {
         self.0
     }
@@ -111,7 +111,8 @@ impl Serialize for FormatName {
 impl<'de> Deserialize<'de> for FormatName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || serde::de::Error::custom(format!("{text:?} is no format; there are {}", Format::names()));
+        let wrong =
+            || serde::de::Error::custom(format!("{text:?} is not a format; the formats are {}", Format::names()));
         Format::parse(&text).map(Self).ok_or_else(wrong)
     }
 }

@@ -2,33 +2,23 @@
 
 use std::ops::Range;
 
+use super::seen::{Regions, Seen};
 use super::{Inspection, vhdx};
 
-/// Of every file so much is kept from its beginning: every header but VHDX's tables, and the first descriptors of a disc.
+/// Bytes kept from the beginning of every file: every header but VHDX's tables, and the first descriptors of a disc.
 const HEAD: u64 = 64 << 10;
 
-/// And so much from its end, where VHD and streamed VMDK files have footers.
+/// Bytes kept from its end, where VHD and streamed VMDK files have footers.
 const TAIL: usize = 3 * 512;
 
-/// Looks at the bytes of a file that passes by. Holds 320 KiB at the most, and mostly 64.
+/// Inspects the bytes of a file while they pass. Holds 320 KiB at the most, and mostly 64.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    /// How many bytes have passed.
+    /// Bytes that have passed.
     size: u64,
     held: Regions,
-    /// What is to be kept next; nothing of it lies behind what has passed.
+    /// The next stretch to keep; it begins at `size` or later.
     wanted: Option<Range<u64>>,
-    tail: Vec<u8>,
-}
-
-/// Parts of a file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Regions(Vec<(u64, Vec<u8>)>);
-
-/// What is there of a file that has ended.
-pub(super) struct Seen {
-    pub(super) size: u64,
-    pub(super) held: Regions,
     tail: Vec<u8>,
 }
 
@@ -39,7 +29,7 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Of a file that begins.
+    /// An inspector for a new file.
     pub fn new() -> Self {
         Self { size: 0, held: Regions(vec![(0, Vec::new())]), wanted: Some(0..HEAD), tail: Vec::new() }
     }
@@ -63,7 +53,8 @@ impl Inspector {
             if !full {
                 return;
             }
-            self.wanted = self.held.wants().filter(|next| next.start >= self.size);
+            // Only VHDX points to more; each answer lies behind the one before.
+            self.wanted = vhdx::wants(&self.held).filter(|next| next.start >= self.size);
             if let Some(next) = &self.wanted {
                 self.held.0.push((next.start, Vec::new()));
             }
@@ -71,8 +62,8 @@ impl Inspector {
         self.size += bytes.len() as u64;
     }
 
-    /// What of the rest of a file of `size` bytes is still to be fed; what lies before it may be left out, by
-    /// [`Inspector::skip_to`]. `None`: nothing.
+    /// The next stretch to feed of a file of `size` bytes; bytes before it may be left out with [`Inspector::skip_to`].
+    /// `None`: nothing more is needed.
     pub fn wants(&self, size: u64) -> Option<Range<u64>> {
         let tail = size.saturating_sub(TAIL as u64);
         let next = match &self.wanted {
@@ -91,7 +82,7 @@ impl Inspector {
         }
     }
 
-    /// What the file is.
+    /// Ends the file and inspects it.
     pub fn finish(self) -> Inspection {
         Inspection::of(&Seen { size: self.size, held: self.held, tail: self.tail })
     }
@@ -101,37 +92,5 @@ impl Inspector {
         let goes = self.tail.len().saturating_sub(stays);
         self.tail.drain(..goes);
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
-    }
-}
-
-impl Regions {
-    /// The first bytes of the file.
-    pub(super) fn head(&self) -> &[u8] {
-        self.0.first().map_or(&[], |(_, bytes)| bytes)
-    }
-
-    /// The bytes at a place, if all of them were kept.
-    pub(super) fn read(&self, at: u64, length: usize) -> Option<&[u8]> {
-        self.0.iter().find_map(|(start, bytes)| {
-            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
-            super::bytes::slice(bytes, from, length)
-        })
-    }
-
-    /// What is to be kept next. Only one format has something; each answer lies behind the one before.
-    fn wants(&self) -> Option<Range<u64>> {
-        vhdx::wants(self)
-    }
-}
-
-impl Seen {
-    /// The first bytes: 64 KiB, or all there are.
-    pub(super) fn head(&self) -> &[u8] {
-        self.held.head()
-    }
-
-    /// The last bytes: 1.5 KiB, or all there are.
-    pub(super) fn tail(&self) -> &[u8] {
-        &self.tail
     }
 }

@@ -1,6 +1,5 @@
 //! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
 
-use super::policy::Action;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
@@ -93,14 +92,6 @@ impl Caller {
             Caller::Anonymous => Err(Error::new(Kind::Unauthenticated, "Authorization not provided.")),
             Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
-    }
-
-    /// Somebody who may change this image.
-    ///
-    /// # Errors
-    /// `NotFound` for an image that the caller may not know of, `Unauthenticated`, `Forbidden`.
-    pub fn may_change(&self, image: &Image) -> Result<()> {
-        self.may(Action::ChangeImage, image)
     }
 }
 

@@ -199,7 +199,7 @@ impl Registry {
         who.may(Action::SeeStoreDetails, On::Server).map(|()| self.stores())
     }
 
-    /// Whether a caller may make images of its own public.
+    /// Tells if a caller may make images of its own public.
     pub fn lets_publish(&self, who: &Caller) -> bool {
         self.core.limits.publish.allows(who)
     }

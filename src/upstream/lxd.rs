@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::server::{Server, escaped, file_name, said};
+use super::server::{Server, escaped, file_name, is_text, said};
 use super::{Ask, Download, Files, Found, forms};
 use crate::digest::{from_hex, hex};
 use crate::error::{Error, Kind, Result};
@@ -15,7 +15,7 @@ use crate::image::{Architecture, ImageKind, Timestamp};
 /// Largest description of one image: the properties that we keep of one are a tenth of it.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
-/// What every answer comes in.
+/// The frame of every answer.
 #[derive(Deserialize)]
 pub(super) struct Envelope<T> {
     #[serde(rename = "type")]
@@ -25,9 +25,9 @@ pub(super) struct Envelope<T> {
     error: Option<String>,
 }
 
-/// What an answer is when it is none of the errors of ours.
+/// An answer that was understood.
 pub(super) enum Answer<T> {
-    /// What was asked for, or what became of it.
+    /// The requested thing, or the result.
     Metadata(T),
     /// An error: its status, and what the server says.
     Refusal(u16, String),
@@ -124,12 +124,6 @@ pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found:
     }
 }
 
-/// Whether a media type is that of something to be read, as a web page.
-pub(super) fn is_text(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.starts_with("text/") || essence.ends_with("json") || essence.ends_with("xml")
-}
-
 struct Client<'a> {
     fetcher: &'a Fetcher,
     server: &'a Server,
@@ -137,7 +131,7 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Which image an alias stands for, if it is one of the kind that is wanted.
+    /// The fingerprint of an alias, if its image is of the wanted kind.
     async fn alias(&self) -> Result<Option<[u8; 32]>> {
         // These two would be a step in the path however they are written.
         if matches!(self.ask.image.as_str(), "." | "..") {
@@ -157,7 +151,7 @@ impl Client<'_> {
         self.get(&format!("/1.0/images/{fingerprint}{}", query(self.ask))).await
     }
 
-    /// What is there; nothing, too, when it is not for us.
+    /// Gets a document. `None` if it does not exist, or is not for us.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let document = self.server.document(self.fetcher, path, DOCUMENT_BYTES_MAX).await?;
         match read(self.server, &document)? {
@@ -189,7 +183,7 @@ impl Client<'_> {
     }
 }
 
-/// What stands behind the path of every request about images.
+/// The query of every request about images.
 fn query(ask: &Ask) -> String {
     let pairs = [("project", ask.project()), ("secret", ask.secret())];
     let pairs = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
@@ -236,16 +230,6 @@ mod tests {
         assert_eq!(prefix("0aF").as_deref(), Some("0af"));
         for bad in ["", "%", "xyz", "0a_", "../0a", &"a".repeat(65)] {
             assert_eq!(prefix(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_is_to_be_read_is_no_image() {
-        for text in ["text/html", "Text/HTML; charset=utf-8", "application/json", "application/problem+json"] {
-            assert!(is_text(text), "{text}");
-        }
-        for other in ["", "application/octet-stream", "application/x-xz"] {
-            assert!(!is_text(other), "{other}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod bucket;
 mod bundles;
 mod client;
 mod crash;
+mod data_dir;
 mod dependencies;
 mod downloads;
 mod errors;

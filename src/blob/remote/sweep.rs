@@ -45,7 +45,7 @@ struct Upload {
     upload_id: String,
 }
 
-/// Aborts uploads that nobody here is busy with.
+/// Aborts uploads that this server is not working on.
 pub(super) async fn uploads(store: &RemoteStore, uploads: &Uploads) -> opendal::Result<usize> {
     let (mut swept, mut key, mut id) = (0, String::new(), String::new());
     for _ in 0..PAGES_MAX {
@@ -93,7 +93,7 @@ impl Uploads {
     async fn abort(&self, upload: &Upload) -> opendal::Result<()> {
         let url = format!("{}/{}?uploadId={}", self.url, path(&upload.key), encoded(&upload.upload_id));
         match self.ask(Method::DELETE, &url).await {
-            // Somebody else was quicker.
+            // It was aborted meanwhile.
             Err(error) if Trouble::of(&error).why != Why::Gone => Err(error),
             _ => Ok(()),
         }

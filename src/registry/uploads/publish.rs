@@ -7,13 +7,10 @@ use bytes::Bytes;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{
-    Attr, BlobKey, Image, ImageId, ImagePatch, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp,
-};
+use crate::image::{Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp};
 use crate::ingest::intake::Received;
-use crate::registry::Caller;
 use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
-use crate::registry::policy::Publish;
+use crate::registry::records::Change;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -24,13 +21,11 @@ const TWINS_MAX: usize = 4;
 async fn settle_row(
     saving: &Saving,
     now: Timestamp,
-    publish: Publish,
     parts: Vec<Part>,
     offer: Option<LxdIdentity>,
-    (who, patch): (Caller, ImagePatch),
+    change: Change,
 ) -> Result<Image> {
     let published = saving.settle(move |row| {
-        let before = row.clone();
         let mut image = Image {
             store: parts.first().and_then(Part::place).map(|place| place.store.clone()),
             parts: parts.clone(),
@@ -42,16 +37,14 @@ async fn settle_row(
             updated_at: Some(now),
             ..row
         };
-        patch.apply(&mut image)?;
-        // Asked before, of the row as it was then.
-        publish.check(&who, &before, &image)?;
+        change.apply(&mut image)?;
         Ok(image)
     });
     published.await
 }
 
 impl Uploads {
-    /// Makes a row's bytes durable, puts them and the patch of a caller on it, and makes it available.
+    /// Makes a row's bytes durable, puts them and `change` on it, and makes it available.
     ///
     /// The point of no return runs as a task of its own, and has what it needs in `hold`: a client that leaves now must not
     /// leave a file without a record, or a record that falls back after the file appeared. When even the task is dropped, by
@@ -66,7 +59,7 @@ impl Uploads {
         place: StoredAt,
         received: Received,
         described: Option<(LxdIdentity, Option<Bytes>)>,
-        change: (Caller, ImagePatch),
+        change: Change,
         hold: impl Send + 'static,
     ) -> Result<Image> {
         saving.disarm();
@@ -88,9 +81,7 @@ impl Uploads {
                 Err(error) => Err(error),
                 Ok(copy) => {
                     drop(slot);
-                    let settled =
-                        settle_row(&saving, uploads.core.now(), uploads.core.limits.publish, parts, offer, change)
-                            .await;
+                    let settled = settle_row(&saving, uploads.core.now(), parts, offer, change).await;
                     if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                         // It may be in the journal all the same: neither bytes nor row are touched any more.
                         return settled;
