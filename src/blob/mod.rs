@@ -36,7 +36,7 @@ pub use self::error::StoreError;
 pub use self::linked::{Linked, LinkedFile};
 pub use self::local::LocalStore;
 pub use self::memory::MemoryStore;
-pub use self::read::stream;
+pub use self::read::{peek, stream};
 #[cfg(feature = "remote")]
 pub use self::remote::{HdfsSettings, RemoteSettings, RemoteStore, S3Settings};
 pub use self::stores::{Store, Stores};

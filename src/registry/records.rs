@@ -21,6 +21,30 @@ use crate::ingest::intake::Ingest;
 /// that many others were faster.
 pub(in crate::registry) const RETRIES_MAX: usize = 16;
 
+/// A change that a caller asked for, and that refers to nothing that is not there.
+#[derive(Clone)]
+pub(in crate::registry) struct Change {
+    who: Caller,
+    patch: ImagePatch,
+}
+
+impl Change {
+    /// Puts the change on an image: on its row, where no other change comes between, or on a copy to see whether it fits.
+    ///
+    /// # Errors
+    /// `Forbidden` owner; `Conflict` for another store than the one that has the bytes; `Invalid` values, `TooMany` of them.
+    pub(in crate::registry) fn apply(&self, image: &mut Image) -> Result<()> {
+        if self.patch.owner.is_some() && !self.who.is_admin() {
+            return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
+        }
+        // Bytes stay in the store that has them.
+        if self.patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
+            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
+        }
+        self.patch.apply(image)
+    }
+}
+
 /// Records, with the rules of their changes.
 pub(in crate::registry) struct Records {
     core: Arc<Core>,
@@ -60,21 +84,22 @@ impl Records {
         Ok(image)
     }
 
-    /// Puts a patch on an image, if the caller may and what it refers to is there.
+    /// Puts a patch on a copy of an image, if the caller may and what it refers to is there.
     pub(in crate::registry) async fn change(&self, who: &Caller, image: &mut Image, patch: &ImagePatch) -> Result<()> {
-        if patch.owner.is_some() && !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
-        }
-        // Bytes stay in the store that has them.
-        if patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
-            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
-        }
+        self.prepare(who, patch).await?.apply(image)
+    }
+
+    /// Looks for what a patch refers to. The rest is asked of the image that it is put on.
+    ///
+    /// # Errors
+    /// `Invalid` store; `NotFound` or `Invalid` kernel or ramdisk.
+    pub(in crate::registry) async fn prepare(&self, who: &Caller, patch: &ImagePatch) -> Result<Change> {
         if let Some(Some(store)) = &patch.store {
             self.check_store(store)?;
         }
-        patch.apply(image)?;
         self.check_companion(who, patch.kernel.flatten(), ImageKind::Kernel).await?;
-        self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await
+        self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await?;
+        Ok(Change { who: who.clone(), patch: patch.clone() })
     }
 
     /// Whether an image may ask for a store: it is there, or was one of the original VISOR's.

@@ -133,10 +133,10 @@ impl Append {
             if patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            uploads.check_patch(&who, id, patch).await
+            uploads.last_change(&who, id, patch).await
         };
-        let format = match ready.await {
-            Ok(format) => format,
+        let (change, format) = match ready.await {
+            Ok(ready) => ready,
             Err(error) => {
                 self.pause().await?;
                 return Err(error);
@@ -144,10 +144,10 @@ impl Append {
         };
         let (intake, lock) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.uploads.core, self.id);
-        let (place, patch) = (self.place.clone(), patch.clone());
+        let place = self.place.clone();
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, patch, lock).await?),
+                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::export::name_of;
+use super::export::open_named;
 use super::wire::{fingerprint, path_of};
 use super::wishes::small_json;
 use crate::api::lxd::envelope::accepted;
@@ -84,8 +84,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 }
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
-    let name = name_of(lxd, who, image, file).await?;
-    let body = lxd.registry.lxd().open_file(who, image, file, None).await?;
+    let (body, name) = open_named(lxd, who, image, file).await?;
     let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }
