@@ -16,11 +16,11 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
-use crate::blob::{BlobBody, StoreError, stream as bytes_of};
 use crate::digest::hex;
 use crate::error::{Kind, Result};
 use crate::http::conditional::Facts;
-use crate::http::deliver::{OpenBody, Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{deliver_from, unsatisfiable};
+use crate::http::origin::{BlobBody, Opened, Origin, bytes_of};
 use crate::image::Image;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Role, files_of};
@@ -75,7 +75,7 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
         who: caller.clone(),
         image: image.clone(),
         file: Some(file.clone()),
-        opened: OpenBody::new(body),
+        opened: Opened::new(body),
     };
     let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
     answer.or_else(|error| match error.kind() {
@@ -123,7 +123,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
     Ok(HttpResponse::Ok().content_type(content_type).body(SizedStream::new(length, body)))
 }
 
-fn text(text: String) -> stream::BoxStream<'static, std::result::Result<Bytes, StoreError>> {
+fn text(text: String) -> stream::BoxStream<'static, Result<Bytes>> {
     stream::iter([Ok(Bytes::from(text))]).boxed()
 }
 
