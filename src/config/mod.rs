@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::data_dir::DataDir;
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
-pub use self::words::{FormatName, HashAlgorithm, Size, Span};
+pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
 
 /// Longest lifetime of a token: a year with a leap day. A token for longer would be a key.
@@ -77,7 +77,7 @@ section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
 section!(Instance { name: String, path: PathBuf });
 section!(Fetch { allow: Vec<IpNet>, });
-section!(Auth { public_read: bool, date_window: Span, token_lifetime: Span });
+section!(Auth { public_read: bool, publish: Publishers, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
 section!(Client {
     address: String,
@@ -264,6 +264,8 @@ mod tests {
         assert_eq!(config.catalog.cache.bytes(), 64 << 20);
         assert_eq!(config.upload.image_max.bytes(), 1 << 40);
         assert_eq!(config.auth.date_window.duration().as_secs(), 900);
+        assert_eq!(config.auth.publish, Publishers::Owner);
+        assert_eq!(with(None, &[("VISOR__AUTH__PUBLISH", "admin")]).unwrap().auth.publish, Publishers::Admin);
         assert!(config.inspect.off.is_empty());
         assert!(config.stores.file.import_dirs.is_empty() && config.fetch.allow.is_empty());
     }
@@ -312,6 +314,7 @@ mod tests {
             ("[server]\ndrain = \"soon\"", "soon"),
             ("[server]\nlisten = [\"here\"]", "socket address"),
             ("[upload]\nuploads_max = \"x\"", "uploads_max"),
+            ("[auth]\npublish = \"members\"", "`owner` or `admin`"),
             ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is not a format"),
             ("not toml at all", "line 1"),
         ] {

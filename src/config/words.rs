@@ -81,6 +81,16 @@ pub enum HashAlgorithm {
     Sha512,
 }
 
+/// The accounts that may make images public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publishers {
+    /// The owner of an image.
+    Owner,
+    /// Administrators.
+    Admin,
+}
+
 /// A disk format, by any of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormatName(Format);

@@ -77,7 +77,7 @@ impl Who {
             Self::Publisher => {
                 ("publishers", "the image's owner with `auth.publish = \"owner\"`, administrators with `\"admin\"`")
             }
-            Self::Holder => ("the holder", "the account that the thing belongs to; for others it does not exist"),
+            Self::Holder => ("the holder", "the account that the thing belongs to"),
             Self::Proof => ("a proof", "requests that carry an account's keys, a token or a secret made for this"),
             Self::Admins => ("administrators", "accounts with administrator rights"),
             Self::Closed => ("no request", "not possible over the network"),
@@ -85,9 +85,9 @@ impl Who {
     }
 }
 
-/// A row of the table.
+/// A row of the table: an action, and the callers that it is open to.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub struct Right {
     /// The action.
     pub action: Action,
     /// The callers that it is open to, besides administrators.
@@ -112,7 +112,7 @@ macro_rules! actions {
             pub const ALL: &[Self] = &[$(Self::$action),+];
 
             /// The row of this action.
-            pub fn row(self) -> &'static Row {
+            pub fn row(self) -> &'static Right {
                 &ROWS[self as usize]
             }
 
@@ -123,8 +123,8 @@ macro_rules! actions {
         }
 
         /// The table.
-        pub const ROWS: &[Row] = &[
-            $(Row { action: Action::$action, who: Who::$who, words: $words, condition: $condition }),+
+        pub const ROWS: &[Right] = &[
+            $(Right { action: Action::$action, who: Who::$who, words: $words, condition: $condition }),+
         ];
     };
 }
@@ -192,7 +192,7 @@ actions! {
     ChangeAlias: Owner, "add, change and remove aliases of this image", "An alias stands for one image on the whole server.";
 
     // Jobs.
-    SeeJob: Holder, "see a job, and wait for it", "Whoever has the secret of a job may wait for it too.";
+    SeeJob: Holder, "see a job, and wait for it", "A request with the secret of a job may wait for it too.";
     StopJob: Holder, "stop a job", "";
     SeeJobsOfImage: Owner, "see the jobs of this image", "";
     SeeAllJobs: Admins, "see the jobs of every account", "";
@@ -248,7 +248,15 @@ impl Caller {
         Err(refused(action))
     }
 
-    /// Whether the caller is one of those that an action is open to. What needs more than the table knows is for
+    /// Checks that the caller may change an image.
+    ///
+    /// # Errors
+    /// As [`Caller::may`].
+    pub fn may_change(&self, image: &Image) -> Result<()> {
+        self.may(Action::ChangeImage, image)
+    }
+
+    /// Tells if the caller is one of those that an action is open to. What needs more than the table knows is for
     /// administrators: publishing, which is [`Publish::check`]'s, and what is proved in another way.
     fn is_among(&self, who: Who, on: On<'_>) -> bool {
         let open = match (who, on) {
@@ -266,9 +274,10 @@ impl Caller {
 
 /// The answer to a caller that may not do something.
 fn refused(action: Action) -> Error {
-    let Row { who, words, .. } = action.row();
+    let Right { who, words, .. } = action.row();
     let only = match who {
-        Who::Owner | Who::Sharers | Who::Viewers => "its owner",
+        Who::Owner | Who::Viewers => "its owner",
+        Who::Sharers => "its owner, or a member that may share it,",
         Who::Member => "the member itself",
         Who::Holder => "the account that it belongs to",
         Who::Publisher | Who::Admins => "an administrator",
@@ -289,7 +298,7 @@ pub enum Publish {
 }
 
 impl Publish {
-    /// Whether a caller may make images of its own public.
+    /// Tells if a caller may make images of its own public.
     pub fn allows(self, who: &Caller) -> bool {
         who.is_admin() || (self == Self::Owner && who.account().is_some())
     }

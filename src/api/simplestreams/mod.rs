@@ -290,6 +290,7 @@ mod tests {
 
     fn service(dir: &std::path::Path) -> Simplestreams {
         let limits = Limits {
+            publish: crate::registry::policy::Publish::Owner,
             image_bytes_max: 1,
             uploads_max: 1,
             free_bytes_min: 0,

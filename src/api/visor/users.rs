@@ -12,6 +12,7 @@ use crate::account::Account;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::time::ruby;
+use crate::registry::policy::{Action, On};
 
 /// Largest body of a request about an account.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -67,12 +68,9 @@ fn record(account: &Account) -> Record {
     record
 }
 
-/// The caller has to be an administrator.
+/// Checks that the caller may manage accounts.
 fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
-    if visor.caller_with(request, has_body)?.is_admin() {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Forbidden, "Accounts are for administrators."))
+    visor.caller_with(request, has_body)?.may(Action::ManageAccounts, On::Server)
 }
 
 fn key_of(request: &HttpRequest) -> String {

@@ -17,11 +17,12 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http::conditional::Facts;
 use crate::http::deliver::{deliver_from, unsatisfiable};
 use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
+use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Role, files_of};
 
 /// A secret that nobody has used is good for so long.
@@ -132,10 +133,7 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
         // Whoever may read it may not let everybody read it.
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may make a secret for this image."),
-            _ => error,
-        })?;
+        caller.may(Action::MakeImageSecret, &image)?;
         let fingerprint = fingerprint(&image);
         let about = About::new("Image download token").image(&fingerprint);
         let operation =

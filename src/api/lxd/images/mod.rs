@@ -220,7 +220,7 @@ async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
-        caller.may_change(&image)?;
+        caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);
         let (state, who, about) =
             (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));

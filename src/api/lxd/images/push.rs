@@ -11,10 +11,11 @@ use super::wishes::small_json;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::http::origin::bytes_of;
 use crate::http::route::part;
 use crate::image::{Image, ImageKind};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
 /// To whom, and as what.
@@ -41,10 +42,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may give this image to another server."),
-            _ => error,
-        })?;
+        caller.may(Action::PushImage, &image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
         let to = Push {
             server: asked.target.filter(|text| !text.is_empty()).ok_or_else(|| missing("target"))?,
