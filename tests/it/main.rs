@@ -41,6 +41,7 @@ mod lxd_trust;
 mod metadefs;
 mod policy;
 mod policy_cases;
+mod policy_routes;
 mod program;
 mod resumable;
 mod secure;

@@ -48,7 +48,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "Dialect",
             "Document",
             "Draft",
-            "Facts",
             "Files",
             "Filter",
             "Found",
