@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn what_can_not_be_is_named() {
         for (text, word) in [
-            ("[stores.cold]\nbucket = \"b\"\n", "kind is one of"),
-            ("[stores.cold]\nkind = \"swift\"\n", "kind is one of"),
+            ("[stores.cold]\nbucket = \"b\"\n", "kind must be one of"),
+            ("[stores.cold]\nkind = \"swift\"\n", "kind must be one of"),
             ("[stores.Cold]\nkind = \"s3\"\n", "small letters"),
             ("[stores.http]\nkind = \"s3\"\n", "are taken"),
             ("[stores.cold]\nkind = \"s3\"\n", "stores.cold.bucket is missing"),

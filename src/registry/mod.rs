@@ -67,7 +67,7 @@ use crate::fetch::Fetcher;
 use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
-pub use crate::ingest::{Expected, RateGuard, RateLimits, Sink, pump, too_slow};
+pub use crate::ingest::{ByteSink, Expected, RateGuard, RateLimits, pump, too_slow};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 

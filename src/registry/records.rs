@@ -24,13 +24,13 @@ pub(in crate::registry) const RETRIES_MAX: usize = 16;
 
 /// A change that a caller asked for, and that refers to nothing that is not there.
 #[derive(Clone)]
-pub(in crate::registry) struct Change {
+pub(in crate::registry) struct PreparedChange {
     who: Caller,
     patch: ImagePatch,
     publish: Publish,
 }
 
-impl Change {
+impl PreparedChange {
     /// Puts the change on an image: on its row, where no other change comes between, or on a copy to see whether it fits.
     ///
     /// # Errors
@@ -97,13 +97,13 @@ impl Records {
     ///
     /// # Errors
     /// `Invalid` store; `NotFound` or `Invalid` kernel or ramdisk.
-    pub(in crate::registry) async fn prepare(&self, who: &Caller, patch: &ImagePatch) -> Result<Change> {
+    pub(in crate::registry) async fn prepare(&self, who: &Caller, patch: &ImagePatch) -> Result<PreparedChange> {
         if let Some(Some(store)) = &patch.store {
             self.check_store(store)?;
         }
         self.check_companion(who, patch.kernel.flatten(), ImageKind::Kernel).await?;
         self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await?;
-        Ok(Change { who: who.clone(), patch: patch.clone(), publish: self.core.limits.publish })
+        Ok(PreparedChange { who: who.clone(), patch: patch.clone(), publish: self.core.limits.publish })
     }
 
     /// Whether an image may ask for a store: it is there, or was one of the original VISOR's.

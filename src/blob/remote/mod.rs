@@ -39,7 +39,7 @@ use uuid::Uuid;
 use self::hdfs::Files;
 pub use self::settings::{HdfsSettings, RemoteSettings, S3Settings};
 use self::signing::{Keys, Signing};
-use self::sweep::Uploads;
+use self::sweep::UnfinishedUploads;
 use self::transport::{Dialect, Transport};
 use self::trouble::{Trouble, Why, told, told_why};
 use self::writer::RemoteWriter;
@@ -71,7 +71,7 @@ struct Inner {
 
 /// Parts that only one kind of server has.
 enum Place {
-    S3(Uploads),
+    S3(UnfinishedUploads),
     Hdfs(Files),
 }
 
@@ -165,7 +165,7 @@ fn s3(name: &str, settings: &S3Settings, fetcher: &Fetcher) -> Result<Opened, St
     let operator = Operator::new(builder).map_err(|error| told(name, &error))?;
     let address = below(&format!("{}://{}", settings.scheme, settings.bucket), &root);
     let prefix = if root.is_empty() { root } else { root + "/" };
-    let uploads = Uploads { url, prefix, signing: Signing::new(settings), transport: transport.clone() };
+    let uploads = UnfinishedUploads { url, prefix, signing: Signing::new(settings), transport: transport.clone() };
     Ok((through(operator, transport), Place::S3(uploads), address))
 }
 

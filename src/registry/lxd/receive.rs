@@ -14,11 +14,11 @@ use crate::error::{Error, Kind, Result};
 use crate::image::change::{NAME_CHARS_MAX, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
 use crate::ingest::intake::Received;
-use crate::ingest::{Expected, Sink, pump};
+use crate::ingest::{ByteSink, Expected, pump};
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::service::LxdImages;
-use crate::registry::records::Change;
+use crate::registry::records::PreparedChange;
 use crate::registry::uploads::one_shot::{Description, Target, Upload};
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
@@ -145,7 +145,7 @@ struct Counted<S> {
     seen: S,
 }
 
-impl<S: Fn(u64) + Send + Sync> Sink for Counted<S> {
+impl<S: Fn(u64) + Send + Sync> ByteSink for Counted<S> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.count += chunk.len() as u64;
         self.upload.write(chunk).await?;
@@ -211,7 +211,7 @@ impl ReceivedImage {
         }
     }
 
-    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, Change)> {
+    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, PreparedChange)> {
         if let Some(expected) = wanted.fingerprint.filter(|expected| *expected != self.fingerprint) {
             let text = format!("fingerprints don't match, got {} expected {}", hex(&self.fingerprint), hex(&expected));
             return Err(Error::new(Kind::DigestMismatch, text));

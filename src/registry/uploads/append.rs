@@ -11,7 +11,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, UploadTicket};
 use crate::ingest::intake::{Intake, over};
-use crate::ingest::{Expected, Sink};
+use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
@@ -159,7 +159,7 @@ impl Append {
     }
 }
 
-impl Sink for Append {
+impl ByteSink for Append {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         Append::write(self, chunk).await
     }

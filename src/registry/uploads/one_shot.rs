@@ -11,10 +11,10 @@ use crate::image::{
     BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
 use crate::ingest::intake::{Intake, Received, over};
-use crate::ingest::{Expected, Sink};
+use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::policy::Action;
-use crate::registry::records::{Change, RETRIES_MAX, not_for_bytes, outrun};
+use crate::registry::records::{PreparedChange, RETRIES_MAX, not_for_bytes, outrun};
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -186,7 +186,7 @@ impl Uploads {
         who: &Caller,
         id: ImageId,
         patch: &ImagePatch,
-    ) -> Result<(Change, Option<Format>)> {
+    ) -> Result<(PreparedChange, Option<Format>)> {
         let change = self.records.prepare(who, patch).await?;
         let mut image = self.core.catalog.get(id).await?;
         change.apply(&mut image)?;
@@ -194,7 +194,7 @@ impl Uploads {
     }
 }
 
-impl Sink for Upload {
+impl ByteSink for Upload {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         Upload::write(self, chunk).await
     }
@@ -257,7 +257,7 @@ impl Upload {
     }
 
     /// All bytes, if they are those that were announced, and the change that is to go with them.
-    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Received, Change)> {
+    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Received, PreparedChange)> {
         let (change, format) = self.uploads.last_change(&self.who, self.saving.id(), patch).await?;
         let received = self.intake.take().ok_or_else(over)?.finish(format).await?;
         Ok((received, change))

@@ -10,7 +10,7 @@ use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp};
 use crate::ingest::intake::Received;
 use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
-use crate::registry::records::Change;
+use crate::registry::records::PreparedChange;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -23,7 +23,7 @@ async fn settle_row(
     now: Timestamp,
     parts: Vec<Part>,
     offer: Option<LxdIdentity>,
-    change: Change,
+    change: PreparedChange,
 ) -> Result<Image> {
     let published = saving.settle(move |row| {
         let mut image = Image {
@@ -59,7 +59,7 @@ impl Uploads {
         place: StoredAt,
         received: Received,
         described: Option<(LxdIdentity, Option<Bytes>)>,
-        change: Change,
+        change: PreparedChange,
         hold: impl Send + 'static,
     ) -> Result<Image> {
         saving.disarm();
