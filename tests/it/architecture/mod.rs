@@ -59,6 +59,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "Member",
             "Members",
             "Meta",
+            "Opened",
             "Operation",
             "Origin",
             "Page",
