@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::http::addresses::HttpsEndpoint;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Protocols, Service};
-use crate::http::route::Listed;
+use crate::http::route::ListedRoute;
 use crate::registry::{Clock, Metadefs, RateLimits, Registry};
 
 /// The protocols, and what makes each: a folder and a line here.
@@ -54,7 +54,7 @@ pub fn protocols(setup: &Setup) -> Protocols {
 }
 
 /// Lists the routes of all protocols, each with the name of its protocol.
-pub fn routes() -> Vec<(&'static str, Listed)> {
+pub fn routes() -> Vec<(&'static str, ListedRoute)> {
     let each = |(protocol, _): &(&'static Protocol, _)| {
         let name = protocol.name;
         protocol.routes().into_iter().map(move |route| (name, route))

@@ -33,7 +33,7 @@ use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Parts of a server that are open before it listens.
-struct Opened {
+struct OpenParts {
     registry: Arc<Registry>,
     metadefs: Metadefs,
     auth: AuthRules,
@@ -65,7 +65,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
             date_window: config.auth.date_window.duration(),
             attempts: Arc::default(),
         };
-        let opened = Opened { registry: Arc::clone(&registry), metadefs, auth };
+        let opened = OpenParts { registry: Arc::clone(&registry), metadefs, auth };
         serve(&config, args, data_dir.path(), opened, made).await
     });
     registry.close();
@@ -146,13 +146,13 @@ async fn serve(
     config: &Config,
     args: &ServeArgs,
     data_dir: &Path,
-    opened: Opened,
+    opened: OpenParts,
     made: Option<String>,
 ) -> Result<(), Failure> {
     let keys = DataDir::keys(data_dir);
     let listeners = Listeners::bind(config, args, &keys)?;
     let urls = listeners.urls()?;
-    let Opened { registry, metadefs, auth } = opened;
+    let OpenParts { registry, metadefs, auth } = opened;
     let fingerprint = listeners.certificate.as_ref().map(|certificate| certificate.fingerprint.as_str());
     banner(data_dir, &registry, &auth, &urls, fingerprint, made).await?;
     let protocols = api::protocols(&Setup {

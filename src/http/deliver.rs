@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 
 use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
-use super::origin::{Buffers, Opened, Origin};
+use super::origin::{Buffers, OpenBody, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use super::time::http_date;
@@ -117,7 +117,7 @@ pub async fn deliver_as(
         who: who.clone(),
         image: image.clone(),
         file: None,
-        opened: Opened::default(),
+        opened: OpenBody::default(),
     };
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);

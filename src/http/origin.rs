@@ -25,14 +25,14 @@ pub struct Origin {
     /// One of its files, as LXD and Incus have them; without it, the main file.
     pub file: Option<LxdFile>,
     /// All of them, where they had to be looked at before.
-    pub opened: Opened,
+    pub opened: OpenBody,
 }
 
 /// A body that is open already, and goes to the first that asks for all of it.
 #[derive(Clone, Default)]
-pub struct Opened(Arc<Mutex<Option<BlobBody>>>);
+pub struct OpenBody(Arc<Mutex<Option<BlobBody>>>);
 
-impl Opened {
+impl OpenBody {
     /// Keeps a body that has all bytes.
     pub fn new(body: BlobBody) -> Self {
         Self(Arc::new(Mutex::new(Some(body))))

@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{BoxFuture, join_all};
 
-use super::route::{Listed, Table};
+use super::route::{ListedRoute, RouteTable};
 use crate::error::Error;
 
 /// A protocol, as it is in every run.
@@ -18,7 +18,7 @@ pub struct Protocol {
     /// Tells whether a path is the protocol's, also where nothing is. Answers to requests that no route has seen then have its form.
     pub covers: fn(&str) -> bool,
     /// The routes. Each thread of the server has tables of its own.
-    pub tables: fn() -> Vec<Table>,
+    pub tables: fn() -> Vec<RouteTable>,
     /// The answer to a request that failed before a handler saw it.
     pub render: fn(&HttpRequest, &Error) -> HttpResponse,
     /// The answer to a path that is not served.
@@ -27,8 +27,8 @@ pub struct Protocol {
 
 impl Protocol {
     /// Lists the routes.
-    pub fn routes(&self) -> Vec<Listed> {
-        (self.tables)().iter().flat_map(Table::list).collect()
+    pub fn routes(&self) -> Vec<ListedRoute> {
+        (self.tables)().iter().flat_map(RouteTable::list).collect()
     }
 }
 
@@ -72,12 +72,12 @@ impl Protocols {
 
     /// Registers the routes of all protocols: the router tries them in the order of their tables, and then of the list.
     pub(super) fn mount(&self, app: &mut ServiceConfig) {
-        let mut tables: Vec<Table> = Vec::new();
+        let mut tables: Vec<RouteTable> = Vec::new();
         for service in self.services.iter() {
             service.share(app);
             tables.extend((service.protocol().tables)());
         }
-        tables.sort_by_key(Table::order);
+        tables.sort_by_key(RouteTable::order);
         tables.iter().for_each(|table| table.mount(app));
         let all = self.clone();
         app.default_service(web::to(move |request: HttpRequest| ready((all.of(request.path()).no_path)(&request))));

@@ -10,7 +10,7 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpRequest, HttpResponse};
 
 use super::protocol::{Protocol, Protocols, Service};
-use super::route::{Answers, Listed, Route, Table, any, delete, get, post, read};
+use super::route::{Answers, ListedRoute, Route, RouteTable, any, delete, get, post, read};
 use crate::error::{Error, Kind};
 use crate::registry::policy::Action;
 
@@ -29,7 +29,7 @@ static OWN: Protocol = Protocol {
     covers: |path| path.starts_with("/things"),
     tables: || {
         let answers = Answers { no_method: Some(|_, allow| refused("own", allow)), no_path: None };
-        let things = Table::at_root(answers, things()).with_slashes();
+        let things = RouteTable::at_root(answers, things()).with_slashes();
         vec![things]
     },
     render: |_, error| HttpResponse::Forbidden().body(format!("own: {error}")),
@@ -44,8 +44,8 @@ static OTHER: Protocol = Protocol {
         let thing = || vec![read("/things", Action::ListImages, || async { "other" })];
         let nothing = Answers { no_path: Some(|_| HttpResponse::NotFound().body("other: below")), ..answers };
         vec![
-            Table::below("/v1{minor:(\\.[01])?}", nothing, thing()).around(marked),
-            Table::below("", answers, thing()).only(guard::Header("accept", "other")),
+            RouteTable::below("/v1{minor:(\\.[01])?}", nothing, thing()).around(marked),
+            RouteTable::below("", answers, thing()).only(guard::Header("accept", "other")),
         ]
     },
     render: |_, error| HttpResponse::Forbidden().body(format!("other: {error}")),
@@ -147,6 +147,6 @@ fn routes_are_listed_with_their_rows() {
     let listed = OTHER.routes();
     let methods = vec![Method::GET, Method::HEAD];
     let path = "/v1{minor:(\\.[01])?}/things".to_owned();
-    assert_eq!(listed[0], Listed { methods, path, action: Action::ListImages });
+    assert_eq!(listed[0], ListedRoute { methods, path, action: Action::ListImages });
     assert_eq!((listed.len(), OWN.routes().len()), (2, 5));
 }

@@ -125,7 +125,7 @@ enum Mounted {
 }
 
 /// Routes below one prefix, and what their protocol does around them.
-pub struct Table {
+pub struct RouteTable {
     order: Order,
     prefix: Option<&'static str>,
     routes: Vec<Route>,
@@ -137,7 +137,7 @@ pub struct Table {
 
 /// A route as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedRoute {
     /// The methods; all of them, if there is none.
     pub methods: Vec<Method>,
     /// The path, with patterns for its parts.
@@ -146,7 +146,7 @@ pub struct Listed {
     pub action: Action,
 }
 
-impl Table {
+impl RouteTable {
     /// A table of routes at the root.
     pub fn at_root(answers: Answers, routes: Vec<Route>) -> Self {
         let register = Box::new(|app: &mut ServiceConfig, mounted| match mounted {
@@ -194,9 +194,9 @@ impl Table {
     }
 
     /// Lists the routes.
-    pub fn list(&self) -> impl Iterator<Item = Listed> {
+    pub fn list(&self) -> impl Iterator<Item = ListedRoute> {
         let prefix = self.prefix.unwrap_or_default();
-        self.routes.iter().map(move |route| Listed {
+        self.routes.iter().map(move |route| ListedRoute {
             methods: route.methods.clone(),
             path: format!("{prefix}{}", route.path),
             action: route.action,

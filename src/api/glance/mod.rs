@@ -30,7 +30,7 @@ use crate::http::headers::text;
 use crate::http::observe::RequestId;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Service};
-use crate::http::route::{Answers, Route, Table};
+use crate::http::route::{Answers, Route, RouteTable};
 use crate::image::query::Query;
 use crate::image::{Image, ImageId, ImageKind};
 use crate::registry::{Caller, ListScope, Metadefs, RateLimits, Registry};
@@ -129,16 +129,16 @@ const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: None };
 /// Below a version, what is not there is not found in Glance's form.
 const VERSIONED: Answers = Answers { no_path: Some(no_path), ..ANSWERS };
 
-fn tables() -> Vec<Table> {
-    let mut tables = vec![Table::at_root(ANSWERS, versions::routes())];
+fn tables() -> Vec<RouteTable> {
+    let mut tables = vec![RouteTable::at_root(ANSWERS, versions::routes())];
     tables.extend(v1::tables());
     tables.extend(v2::tables());
     tables
 }
 
 /// Glance's other way to choose a version: a path without one, and this media type in `Accept`.
-fn unversioned(media_type: &'static str, routes: Vec<Route>) -> Table {
-    Table::below("", VERSIONED, routes).around(identify).only(fn_guard(move |asked| {
+fn unversioned(media_type: &'static str, routes: Vec<Route>) -> RouteTable {
+    RouteTable::below("", VERSIONED, routes).around(identify).only(fn_guard(move |asked| {
         // Paths with a version choose by it.
         let path = asked.head().uri.path();
         let accept = || text(asked.head().headers(), header::ACCEPT).unwrap_or_default();

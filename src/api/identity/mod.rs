@@ -22,7 +22,7 @@ use super::Setup;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
 use crate::http::protocol::{Protocol, Service};
-use crate::http::route::{Answers, Route, Table, delete, post, read};
+use crate::http::route::{Answers, Route, RouteTable, delete, post, read};
 use crate::registry::policy::Action;
 use crate::registry::{RateLimits, Registry};
 
@@ -79,15 +79,15 @@ impl Identity {
 const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: Some(no_path) };
 
 /// Under `/v3`, and under `/identity/v3`, where other clouds have it.
-fn tables() -> Vec<Table> {
+fn tables() -> Vec<RouteTable> {
     let choices = || {
         let versions = |request: HttpRequest| async move { wire::choices(&request) };
         ["", "/"].map(|path| read(path, Action::Discover, versions))
     };
     vec![
-        Table::below("/v3", ANSWERS, routes()),
-        Table::below("/identity/v3", ANSWERS, routes()),
-        Table::below("/identity", ANSWERS, choices().into()),
+        RouteTable::below("/v3", ANSWERS, routes()),
+        RouteTable::below("/identity/v3", ANSWERS, routes()),
+        RouteTable::below("/identity", ANSWERS, choices().into()),
     ]
 }
 

@@ -33,7 +33,7 @@ use crate::error::Result;
 use crate::http::addresses::HttpsEndpoint;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Service};
-use crate::http::route::{Answers, Table, get, parameter};
+use crate::http::route::{Answers, RouteTable, get, parameter};
 use crate::registry::policy::Action;
 use crate::registry::{RateLimits, Registry};
 
@@ -120,7 +120,7 @@ fn covers(path: &str) -> bool {
 
 const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: Some(no_path) };
 
-fn tables() -> Vec<Table> {
+fn tables() -> Vec<RouteTable> {
     let mut routes = server::routes();
     routes.extend(projects::routes());
     routes.extend(certificates::routes());
@@ -129,7 +129,7 @@ fn tables() -> Vec<Table> {
     routes.extend(instances::routes());
     routes.push(get("/events", Action::HearEvents, events::listen));
     vec![
-        Table::at_root(ANSWERS, vec![server::root()]).only(fn_guard(server::is_for_lxd)),
-        Table::below("/1.0", ANSWERS, routes).around(projects::in_default),
+        RouteTable::at_root(ANSWERS, vec![server::root()]).only(fn_guard(server::is_for_lxd)),
+        RouteTable::below("/1.0", ANSWERS, routes).around(projects::in_default),
     ]
 }

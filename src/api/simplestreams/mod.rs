@@ -27,9 +27,9 @@ use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
 use crate::http::deliver::{deliver_from, unsatisfiable};
 use crate::http::headers::text;
-use crate::http::origin::{Buffers, Opened, Origin};
+use crate::http::origin::{Buffers, OpenBody, Origin};
 use crate::http::protocol::{Protocol, Service};
-use crate::http::route::{Answers, Table, read};
+use crate::http::route::{Answers, RouteTable, read};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
 
@@ -181,12 +181,12 @@ impl Simplestreams {
 }
 
 /// Methods that are not here are not found, as with any web server of files.
-fn tables() -> Vec<Table> {
+fn tables() -> Vec<RouteTable> {
     let routes = vec![
         read("/{document}.json", Action::ListImages, read_document),
         read("/files/{fingerprint}/{name}", Action::Download, read_file),
     ];
-    vec![Table::below("/streams/v1", Answers { no_method: None, no_path: None }, routes)]
+    vec![RouteTable::below("/streams/v1", Answers { no_method: None, no_path: None }, routes)]
 }
 
 async fn read_document(request: HttpRequest, state: Data<Simplestreams>, name: Path<String>) -> HttpResponse {
@@ -220,7 +220,7 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
         };
         let (whole, size) = (image.id, file.size);
         let registry = Arc::clone(&state.registry);
-        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: Opened::default() };
+        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: OpenBody::default() };
         match deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await {
             Err(error) if error.kind() == Kind::BadRange => Ok(refuse(&error, |response| {
                 response.insert_header(unsatisfiable(size));

@@ -20,7 +20,7 @@ use crate::api::auth::AuthRules;
 use crate::error::Result;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Service};
-use crate::http::route::{Answers, Table, any, delete, get, head, post, put};
+use crate::http::route::{Answers, RouteTable, any, delete, get, head, post, put};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, RateLimits, Registry};
 
@@ -78,7 +78,7 @@ impl Visor {
 
 const ANSWERS: Answers = Answers { no_method: Some(error::no_method), no_path: None };
 
-fn tables() -> Vec<Table> {
+fn tables() -> Vec<RouteTable> {
     let mut routes = vec![
         get("/images", Action::ListImages, images::brief),
         post("/images", Action::CreateImage, images::create),
@@ -98,5 +98,5 @@ fn tables() -> Vec<Table> {
         get("/users/{key}", Action::ManageAccounts, users::read),
         put("/users/{key}", Action::ManageAccounts, users::update),
     ]);
-    vec![Table::at_root(ANSWERS, routes).with_slashes()]
+    vec![RouteTable::at_root(ANSWERS, routes).with_slashes()]
 }

@@ -14,19 +14,19 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::{ANSWERS, VERSIONED, identify, unversioned};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
-use crate::http::route::{Route, Table, delete, get, head, post, put};
+use crate::http::route::{Route, RouteTable, delete, get, head, post, put};
 use crate::image::ImageId;
 use crate::registry::policy::Action;
 
 /// The routes: under `/v1` and under its minor versions, which Glance takes for the same; without a version, chosen by
 /// `Accept`; and as the clients of the first half of 2011 had them, whose other paths VISOR has.
-pub(super) fn tables() -> Vec<Table> {
+pub(super) fn tables() -> Vec<RouteTable> {
     let folder = vec![get("", Action::Discover, to_folder), get("/", Action::ListImages, lists::brief)];
     let versioned = folder.into_iter().chain(routes()).collect();
     vec![
         unversioned("application/vnd.openstack.images-v1", routes()),
-        Table::below("/v1{minor:(\\.[01])?}", VERSIONED, versioned).around(identify),
-        Table::at_root(ANSWERS, members::routes().into()).around(identify),
+        RouteTable::below("/v1{minor:(\\.[01])?}", VERSIONED, versioned).around(identify),
+        RouteTable::at_root(ANSWERS, members::routes().into()).around(identify),
     ]
 }
 

@@ -19,13 +19,13 @@ use actix_web::HttpRequest;
 
 use super::{VERSIONED, identify, unversioned};
 use crate::error::{Error, Kind, Result};
-use crate::http::route::{Route, Table, delete, get, patch, post, put};
+use crate::http::route::{Route, RouteTable, delete, get, patch, post, put};
 use crate::image::ImageId;
 use crate::registry::policy::Action;
 
 /// The routes: under `/v2` and under each of its minor versions, which Glance takes for the same; and those of images without a
 /// version, chosen by `Accept`.
-pub(super) fn tables() -> Vec<Table> {
+pub(super) fn tables() -> Vec<RouteTable> {
     let mut versioned = schemas::routes();
     versioned.extend(info::routes());
     versioned.extend(tasks::routes());
@@ -33,7 +33,7 @@ pub(super) fn tables() -> Vec<Table> {
     versioned.extend(routes());
     vec![
         unversioned("application/vnd.openstack.images-v2", routes()),
-        Table::below("/v2{minor:(\\.[0-9]+)?}", VERSIONED, versioned).around(identify),
+        RouteTable::below("/v2{minor:(\\.[0-9]+)?}", VERSIONED, versioned).around(identify),
     ]
 }
 

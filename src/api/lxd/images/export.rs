@@ -20,7 +20,7 @@ use crate::digest::hex;
 use crate::error::{Kind, Result};
 use crate::http::conditional::Facts;
 use crate::http::deliver::{deliver_from, unsatisfiable};
-use crate::http::origin::{BlobBody, Opened, Origin, bytes_of};
+use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Role, files_of};
@@ -75,7 +75,7 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
         who: caller.clone(),
         image: image.clone(),
         file: Some(file.clone()),
-        opened: Opened::new(body),
+        opened: OpenBody::new(body),
     };
     let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
     answer.or_else(|error| match error.kind() {
