@@ -58,6 +58,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "Member",
             "Members",
             "Meta",
+            "Opened",
             "Operation",
             "Origin",
             "Page",
