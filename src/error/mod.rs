@@ -1,13 +1,17 @@
-//! The one error of the core: what went wrong, in words for the caller, with the cause kept for the log.
+//! The one error of the core: a reason from a closed table, words for the caller, and the cause kept for the log.
 //!
-//! Knows nothing of HTTP. Each protocol maps every [`Kind`] to its own status and body in an exhaustive match, so
-//! a new kind is a compile error in each of them.
+//! Knows nothing of HTTP and no protocol's words. Each protocol maps every [`Kind`] to its status and words every
+//! [`Reason`] in exhaustive matches, so a new one is a compile error in each of them.
+
+mod reason;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What went wrong, as far as a program has to tell the cases apart.
+pub use self::reason::Reason;
+
+/// The class of a refusal, as far as a program has to act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// No such thing, or nothing that this caller may know of.
@@ -83,7 +87,9 @@ impl Kind {
 /// `Display` shows only the public half, so the private one can't leak by accident.
 #[derive(Debug)]
 pub struct Error {
-    kind: Kind,
+    reason: Reason,
+    /// The things that the words name, in their order, for protocols that word the reason themselves.
+    subjects: Vec<String>,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -91,36 +97,98 @@ pub struct Error {
 /// The core's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+impl From<Reason> for Error {
+    fn from(reason: Reason) -> Self {
+        Self::worded(reason, Cow::Borrowed(reason.words()))
+    }
+}
+
+/// Until every place names its reason: the generic one of a kind.
+impl From<Kind> for Reason {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::NotFound => Self::NotFound,
+            Kind::Invalid => Self::InvalidValue,
+            Kind::AlreadyExists => Self::ImageExists,
+            Kind::Conflict => Self::Conflict,
+            Kind::Precondition => Self::ChangedMeanwhile,
+            Kind::Unauthenticated => Self::BadCredentials,
+            Kind::Forbidden => Self::Forbidden,
+            Kind::TooLarge => Self::BodyTooLarge,
+            Kind::TooMany => Self::TooMany,
+            Kind::BadRange => Self::BadRange,
+            Kind::MediaType => Self::WrongMediaType,
+            Kind::BadContent => Self::BadContent,
+            Kind::Unsupported => Self::Unsupported,
+            Kind::DigestMismatch => Self::Mismatch,
+            Kind::Incomplete => Self::BodyIncomplete,
+            Kind::TooSlow => Self::TooSlow,
+            Kind::StoreFull => Self::StoreFull,
+            Kind::Busy => Self::Busy,
+            Kind::Upstream => Self::Upstream,
+            Kind::Internal => Self::Internal,
+        }
+    }
+}
+
 impl Error {
-    /// An error with its words for the caller.
+    /// Until every place names its reason: an error of a kind with its words for the caller.
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Reason::from(kind).saying(message)
     }
 
-    /// A broken rule about values: [`Kind::Invalid`].
+    fn worded(reason: Reason, message: Cow<'static, str>) -> Self {
+        Self { reason, subjects: Vec::new(), message, source: None }
+    }
+
+    /// A broken rule about values: [`Reason::InvalidValue`], in words that say which.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::Invalid, message)
+        Reason::InvalidValue.saying(message)
     }
 
-    /// Our own fault. The caller is told nothing but that; the cause goes to the log.
+    /// A fault of the server itself. The caller is told nothing but that; the cause goes to the log.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(Kind::Internal, "Something went wrong in the server; its log says what.").because(source)
+        Self::from(Reason::Internal).because(source)
     }
 
-    /// The same error with its private cause.
+    /// The error with the next subject of its words.
+    pub fn and(mut self, subject: impl ToString) -> Self {
+        self.subjects.push(subject.to_string());
+        self.message = Cow::Owned(self.fill(self.reason.words()));
+        self
+    }
+
+    /// The error with its private cause.
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What went wrong.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// The reason.
+    pub fn reason(&self) -> Reason {
+        self.reason
     }
 
-    /// The words for the caller.
+    /// The kind of the reason.
+    pub fn kind(&self) -> Kind {
+        self.reason.kind()
+    }
+
+    /// The words for the caller, unless its protocol has others.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// A protocol's words for the reason, with the subjects in the places of `{}`.
+    pub fn fill(&self, words: &str) -> String {
+        let mut pieces = words.split("{}");
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        let mut subjects = self.subjects.iter();
+        for piece in pieces {
+            text.push_str(subjects.next().map_or("?", String::as_str));
+            text.push_str(piece);
+        }
+        text
     }
 
     /// The private causes, outermost first, for one log line.
@@ -159,6 +227,16 @@ mod tests {
         let error = Error::internal(std::io::Error::other("/srv/secret: EIO"));
         assert!(!error.to_string().contains("secret"));
         assert_eq!(error.causes(), "/srv/secret: EIO");
+    }
+
+    #[test]
+    fn subjects_stand_where_the_words_have_room_for_them() {
+        let error = Reason::UploadOffset.about(5).and("{}");
+        assert_eq!((error.message(), error.kind()), ("The upload stands at 5, not at {}.", Kind::Conflict));
+        assert_eq!(error.fill("at {}"), "at 5");
+        assert_eq!(error.fill("at last"), "at last");
+        let own = Reason::NotFound.saying("No {}.");
+        assert_eq!((own.message(), own.reason()), ("No {}.", Reason::NotFound));
     }
 
     #[test]
