@@ -24,7 +24,7 @@ use self::embedded::prepare::Change;
 use self::embedded::retired_ids::Spent;
 use self::embedded::writer::{Current, Writer, current};
 use self::engine::Table;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
 use crate::image::{Access, Image, ImageId, Timestamp};
 
@@ -207,7 +207,7 @@ impl Catalog {
 
 /// The error for an image that is not there, or not for the caller.
 pub fn not_found(id: ImageId) -> Error {
-    Error::new(Kind::NotFound, format!("No image found with id '{id}'."))
+    Reason::ImageNotFound.about(id)
 }
 
 #[cfg(test)]

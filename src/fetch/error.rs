@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 
 /// One text for every reason of a refusal.
 const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that this server may reach.";
@@ -67,13 +67,11 @@ impl FetchError {
         }
     }
 
-    /// The error for whoever named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
-    /// next one only behind an error with these words in it.
+    /// The error for a caller that named the server, by this name.
     pub fn of_server(self, host: &str) -> Error {
-        let unable = format!("Unable to connect to: {host}");
         match self {
-            Self::Refused => Error::invalid(format!("{unable}: {UNKNOWN_OR_BARRED}")).because(self),
-            Self::Unreached(_) => Error::new(Kind::Upstream, unable).because(self),
+            Self::Refused => Reason::ServerRefused.about(host).and(UNKNOWN_OR_BARRED).because(self),
+            Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
             other => other.blame(&format!("The server {host}")),
         }
     }
@@ -91,11 +89,9 @@ impl FetchError {
 
     fn blame(self, server: &str) -> Error {
         let does = match &self {
-            Self::Refused => {
-                return Error::invalid(format!("This URL is not fetched: {UNKNOWN_OR_BARRED}")).because(self);
-            }
-            Self::NotFound => return Error::new(Kind::NotFound, "There is nothing under this URL.").because(self),
-            Self::BadRange => return Error::new(Kind::BadRange, "The range lies outside the image.").because(self),
+            Self::Refused => return Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
+            Self::NotFound => return Error::from(Reason::UrlNotFound).because(self),
+            Self::BadRange => return Error::from(Reason::BadRange).because(self),
             Self::Unreached(_) => "can't be reached",
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",
@@ -104,7 +100,7 @@ impl FetchError {
         };
         match self {
             Self::Payload(error) => error,
-            other => Error::new(Kind::Upstream, format!("{server} {does}.")).because(other),
+            other => Reason::Upstream.saying(format!("{server} {does}.")).because(other),
         }
     }
 }
@@ -157,6 +153,7 @@ fn chain(error: &Cause) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_url_in_a_log_has_no_secrets() {
