@@ -174,6 +174,11 @@ impl Error {
         self.reason.kind()
     }
 
+    /// One of the things that the words name.
+    pub fn subject(&self, at: usize) -> Option<&str> {
+        self.subjects.get(at).map(String::as_str)
+    }
+
     /// The words for the caller, unless its protocol has others.
     pub fn message(&self) -> &str {
         &self.message

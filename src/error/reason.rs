@@ -70,7 +70,7 @@ reasons! {
 
     InvalidValue        Invalid "invalid-value"         "A value is not allowed."
     Malformed           Invalid "malformed-request"     "The request can't be parsed."
-    NoSuchStore         Invalid "no-such-store"         "Store '{}' not found; the stores are: {}"
+    NoSuchStore         Invalid "no-such-store"         "Store '{}' not found."
     MarkerNotFound      Invalid "marker-not-found"      "Marker image '{}' not found."
     WrongCompanion      Invalid "wrong-companion"       "Image '{}' is not a {}."
     AmbiguousName       Invalid "ambiguous-name"        "More than one image matches the name."
@@ -80,6 +80,7 @@ reasons! {
     WrongStore          Invalid "wrong-store"           "The location is not one of the store that the image asks for."
     ChecksumOfUrl       Invalid "checksum-not-verifiable" "A checksum of the file under a URL can't be verified: leave it out."
     UrlRefused          Invalid "url-refused"           "This URL is not fetched: {}"
+    ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {}"
     ServerRefused       Invalid "server-refused"        "The server {} is not contacted: {}"
     InStoresAlready     Invalid "in-stores-already"     "The image is in these stores already."
 
@@ -98,6 +99,7 @@ reasons! {
     NotInStore          Conflict "not-in-store"         "The store '{}' has no copy of this image."
     FileExists          Conflict "file-exists"          "The image file already exists."
     FileChanged         Conflict "file-changed"         "The file of image '{}' was changed after it was registered."
+    NotImportable       Conflict "not-importable"       "The formats of the image must be set before an import."
     NothingStaged       Conflict "nothing-staged"       "Nothing is staged for this image."
     StagingIncomplete   Conflict "staging-incomplete"   "The data of this image is not staged completely."
     UploadComplete      Conflict "upload-complete"      "The upload is complete."
@@ -126,6 +128,7 @@ reasons! {
     BadCredentials      Unauthenticated "bad-credentials"   "The credentials are not valid."
 
     Forbidden           Forbidden "forbidden"           "This is not allowed."
+    WrongHost           Forbidden "wrong-host"          "This server is not called by that name. Names of its own are listed in server.names."
     ForeignRequest      Forbidden "foreign-request"     "Requests of foreign web pages are refused."
     NotTrusted          Forbidden "not-trusted"         "The client is not trusted."
     NoScope             Forbidden "no-scope"            "This token has no scope; get one for a project."
@@ -160,6 +163,7 @@ reasons! {
     NoCreationDate      BadContent "no-creation-date"   "metadata.yaml has no creation date."
     UnknownArchitecture BadContent "unknown-architecture" "The architecture '{}' is not known."
     Mismatch            DigestMismatch "mismatch"       "The bytes are not those that were announced."
+    SourceMismatch      DigestMismatch "source-mismatch" "The file at the source is not the one that was announced."
     FingerprintMismatch DigestMismatch "fingerprint-mismatch" "The fingerprint is {}, not {}."
     RemoteMismatch      DigestMismatch "remote-mismatch" "The file {} hashes to {}, not to {}."
     BodyIncomplete      Incomplete "body-incomplete"    "The body ended before it was complete."

@@ -6,7 +6,7 @@ use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Payload};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::registry::{RateGuard, RateLimits, Upload};
 
 /// A request's body, chunk by chunk.
@@ -56,9 +56,7 @@ impl Body {
         if let Some(chunk) = self.first.take() {
             return Ok(Some(chunk));
         }
-        let broken = |error: PayloadError| {
-            Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
-        };
+        let broken = |error: PayloadError| Error::from(Reason::BodyIncomplete).because(error.to_string());
         self.pace.next(&mut self.payload, broken).await
     }
 
@@ -88,7 +86,7 @@ impl Body {
         while let Some(chunk) = self.next().await? {
             bytes.extend(chunk);
             if bytes.len() > bytes_max {
-                return Err(Error::new(Kind::TooLarge, format!("A body of this kind has at most {bytes_max} bytes.")));
+                return Err(Reason::BodyTooLarge.saying(format!("A body of this kind has at most {bytes_max} bytes.")));
             }
         }
         Ok(bytes)

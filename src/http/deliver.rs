@@ -17,7 +17,7 @@ use super::disposition::attachment;
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use crate::blob::{BlobBody, Buffers, StoreError, stream};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Image;
 use crate::registry::{Caller, LxdFile, Registry};
 
@@ -162,8 +162,8 @@ pub async fn deliver_from(
         verdict => verdict,
     };
     let status = match &verdict {
-        Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),
-        Verdict::OutOfRange => return Err(Error::new(Kind::BadRange, "The range lies outside the image.")),
+        Verdict::Failed => return Err(Reason::ConditionFailed.saying("The image is not the one that was asked for.")),
+        Verdict::OutOfRange => return Err(Reason::BadRange.about(facts.size.unwrap_or(0))),
         Verdict::NotModified => {
             let mut response = HttpResponse::NotModified();
             describe(&mut response, &facts);

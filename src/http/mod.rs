@@ -15,6 +15,7 @@ mod leftover;
 pub mod observe;
 mod parts;
 pub mod query;
+pub mod refusal;
 pub mod server;
 mod socket;
 pub mod tls;

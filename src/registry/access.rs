@@ -1,6 +1,6 @@
 //! Who may see and do what. The only place that decides it.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
 
@@ -89,7 +89,7 @@ impl Caller {
     /// `Unauthenticated`.
     pub fn known(&self) -> Result<()> {
         match self {
-            Caller::Anonymous => Err(Error::new(Kind::Unauthenticated, "Authorization not provided.")),
+            Caller::Anonymous => Err(Reason::Unauthenticated.into()),
             Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
     }
@@ -104,7 +104,7 @@ impl Caller {
         }
         self.known()?;
         if !self.changes(image) {
-            return Err(Error::new(Kind::Forbidden, "Only its owner may change this image."));
+            return Err(Reason::NotOwner.into());
         }
         Ok(())
     }
@@ -154,6 +154,7 @@ fn owned_by(name: &str) -> Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::image::Member;
     use crate::image::change::tests::sample;
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::{Caller, Expected, RateGuard, Registry};
 use crate::blob::stream;
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
 use crate::registry::images::outrun;
 use crate::registry::intake::Intake;
@@ -45,7 +45,7 @@ impl Copying {
     pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
         match self.with(|all| all.insert(id)) {
             true => Ok(Turn(self.clone(), id)),
-            false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),
+            false => Err(Reason::BeingCopied.into()),
         }
     }
 }
@@ -128,14 +128,13 @@ impl Registry {
     /// there and nowhere else, it may have a copy there.
     pub(super) async fn bring(self: &Arc<Self>, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
-        let main = main.ok_or_else(|| Error::new(Kind::Conflict, "Only an image with a file can be copied."))?;
+        let main = main.ok_or(Reason::NotCopyable)?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
-            let text = "What is under a URL stays there; only what a store of this server has can be copied.";
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(Reason::StaysUnderUrl.into());
         }
         let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
         if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has this image already.")));
+            return Err(Reason::InStoreAlready.about(store));
         }
         self.stores.named(store)?;
         let mut arrived = Vec::new();
@@ -216,14 +215,13 @@ impl Registry {
     /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
     async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
         if !before.parts.iter().any(|part| is_in(part, store)) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
+            return Err(Reason::NotInStore.about(store));
         }
         let gone = store.clone();
         let drop_copy = move |row: &mut Image| {
             row.parts.retain(|part| !is_in(part, &gone));
             if row.main().is_none() {
-                let text = "The only copy of an image can't be removed; delete the image.";
-                return Err(Error::new(Kind::Forbidden, text));
+                return Err(Reason::OnlyCopy.into());
             }
             row.store = Some(row.home());
             withdraw_without_description(row);
@@ -244,7 +242,7 @@ impl Registry {
                 return Err(not_found(row.id));
             }
             if row.parts != same {
-                return Err(Error::new(Kind::Precondition, "The image was changed while its copies were."));
+                return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();
             change(&mut row)?;

@@ -5,9 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Registry;
-use super::lxd::names::no_image;
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Timestamp, Value, Visibility};
 
@@ -72,7 +71,7 @@ impl Registry {
         let now = self.now();
         let gone = self.catalog.amend(id, move |row| {
             if !due.passes(row) {
-                return Err(Error::new(Kind::Precondition, "It was changed meanwhile."));
+                return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();
             Self::take_out_of_sight(&mut row, now);
@@ -110,7 +109,7 @@ impl Registry {
                 return Ok(image);
             }
         }
-        Err(no_image())
+        Err(Reason::ImageNotFound.about(hex(fingerprint)))
     }
 
     /// Whether the files of a removed image are of no use to anybody, because the same are there once more.

@@ -2,7 +2,7 @@
 
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::{Catalog, not_found};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{
@@ -54,11 +54,11 @@ impl Registry {
     /// Puts a patch on an image, if the caller may and what it refers to is there.
     pub(super) async fn change(&self, who: &Caller, image: &mut Image, patch: &ImagePatch) -> Result<()> {
         if patch.owner.is_some() && !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
+            return Err(Reason::OwnerFixed.into());
         }
         // Bytes stay in the store that has them.
         if patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
-            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
+            return Err(Reason::StoreFixed.into());
         }
         if let Some(Some(store)) = &patch.store {
             self.check_store(store)?;
@@ -76,7 +76,7 @@ impl Registry {
         let others = self.stores.iter().map(|store| store.name.as_str());
         let others = others.filter(|name| !StoreName::ORIGINAL.contains(name));
         let known: Vec<_> = StoreName::ORIGINAL.into_iter().chain(others).collect();
-        Err(Error::invalid(format!("Invalid store '{store}', available options: {}", known.join(", "))))
+        Err(Reason::NoSuchStore.about(store).and(known.join(", ")))
     }
 
     /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
@@ -98,7 +98,7 @@ impl Registry {
         if self.companion(who, id).await? == Some(kind) {
             return Ok(());
         }
-        Err(Error::invalid(format!("The image with id {id} is not a {} image.", kind.name())))
+        Err(Reason::WrongCompanion.about(id).and(kind.name()))
     }
 
     /// An image.
@@ -203,7 +203,7 @@ impl Registry {
                 return Err(format_is_fixed());
             }
             if image.status == Status::Saving && patch.store.as_ref().is_some_and(|store| *store != image.store) {
-                return Err(Error::new(Kind::Conflict, "The store of an image can't be changed during its upload."));
+                return Err(Reason::StoreFixed.saying("The store of an image can't be changed during its upload."));
             }
             let before = image.clone();
             self.change(who, &mut image, &patch).await?;
@@ -282,8 +282,7 @@ impl Registry {
         let remove = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
             if !image.tags.remove(&tag) {
-                let text = format!("Image '{id}' has no tag '{}'.", tag.escape_default());
-                return Err(Error::new(Kind::NotFound, text));
+                return Err(Reason::TagNotFound.about(tag.escape_default()));
             }
             image.updated_at = Some(now);
             Ok(())
@@ -304,7 +303,7 @@ impl Registry {
                 return Ok(());
             }
             if image.parts.is_empty() || !image.status.may_become(next) {
-                return Err(Error::new(Kind::Conflict, "An image without a file can't be made available or withheld."));
+                return Err(Reason::NothingToWithhold.into());
             }
             (image.status, image.updated_at) = (next, Some(now));
             Ok(())
@@ -324,21 +323,19 @@ impl Registry {
 
     /// What is at a source, if it may become an image's bytes.
     async fn look_at(&self, image: &Image, source: Source, claim: &Expected) -> Result<Part> {
-        if !image.status.takes_bytes() {
-            return Err(not_for_bytes());
-        }
+        takes_location(image)?;
         let store = match &source {
             Source::File(_) => StoreName::FILE,
             Source::Http(_) => StoreName::HTTP,
         };
         if image.store.as_ref().is_some_and(|wish| *wish != store) {
-            return Err(Error::invalid("The location is not one of the store that the image asks for."));
+            return Err(Reason::WrongStore.into());
         }
         if store == StoreName::HTTP && claim.digests != Digests::default() {
-            return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
+            return Err(Reason::ChecksumOfUrl.into());
         }
         let part = self.inspect(source, image.format_of_bytes()).await?;
-        claim.check(part.size, &part.digests)?;
+        claim.check(part.size, &part.digests).map_err(other_source)?;
         Ok(part)
     }
 
@@ -367,15 +364,25 @@ fn attach(image: &mut Image, part: Part) {
 
 /// The answer to a change that always met another one.
 pub(super) fn outrun() -> Error {
-    Error::new(Kind::Busy, "The image is being changed by others all the time; try again.")
+    Reason::Busy.saying("The image is being changed by others all the time; try again.")
 }
 
 /// The answer to another format for a file that is on its way.
 pub(super) fn format_is_fixed() -> Error {
-    Error::new(Kind::Conflict, "The format can't be changed while the file is being uploaded.")
+    Reason::FormatFixed.into()
 }
 
 /// The answer to bytes for an image that takes none.
-pub(super) fn not_for_bytes() -> Error {
-    Error::new(Kind::Conflict, "Can only assign image file to a locked or error image")
+pub(super) fn takes_no_data(image: &Image) -> Error {
+    Reason::TakesNoData.about(image.status.word())
+}
+
+/// An image that may get the bytes at a location.
+pub(super) fn takes_location(image: &Image) -> Result<()> {
+    if image.status.takes_bytes() { Ok(()) } else { Err(Reason::TakesNoLocation.about(image.status.word())) }
+}
+
+/// The answer to bytes at a source that are not those that were announced.
+pub(super) fn other_source(error: Error) -> Error {
+    Reason::SourceMismatch.saying(error.message().to_owned())
 }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Expected, Registry};
 use crate::blob::{BlobWriter, Buffer};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Format, StoreName};
 use crate::ingest::hash_pool::{HashState, HashStream};
 use crate::inspect::check;
@@ -76,7 +76,7 @@ impl Intake {
             && received > claimed
         {
             let text = format!("The file is longer than the {claimed} bytes that were announced.");
-            return Err(Error::new(Kind::DigestMismatch, text));
+            return Err(Reason::Mismatch.saying(text));
         }
         while !chunk.is_empty() {
             // Each buffer ends at a multiple of its size: the disk takes those as they are.
@@ -112,7 +112,7 @@ impl Intake {
                 && free < self.registry.limits.free_bytes_min
             {
                 let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
-                return Err(Error::new(Kind::StoreFull, text));
+                return Err(Reason::StoreFull.saying(text));
             }
         }
         Ok(())
@@ -198,5 +198,5 @@ pub(super) fn over() -> Error {
 
 /// The answer to more bytes than an image may have.
 pub(super) fn too_large(max: u64) -> Error {
-    Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))
+    Reason::FileTooLarge.about(max)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Caller, ListScope, Registry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
 
@@ -40,8 +40,7 @@ impl Registry {
                 if !who.changes(image) {
                     return Ok(());
                 }
-                let text = format!("'{name}' is a member of image '{id}' already.");
-                return Err(Error::new(Kind::AlreadyExists, text));
+                return Err(Reason::MemberExists.about(name.escape_default()));
             }
             image.members.insert(name.clone(), made);
             Ok(())
@@ -67,17 +66,17 @@ impl Registry {
             check_shared(image)?;
             if !itself && !who.changes(image) {
                 // A member does not know of the others.
-                return Err(no_member(id, &name));
+                return Err(no_member(&name));
             }
-            let member = image.members.get_mut(&name).ok_or_else(|| no_member(id, &name))?;
+            let member = image.members.get_mut(&name).ok_or_else(|| no_member(&name))?;
             if !itself && !who.is_admin() {
-                return Err(Error::new(Kind::Forbidden, "Only the member itself may accept or reject an image."));
+                return Err(Reason::MembersChoice.into());
             }
             *member = Member { status, updated_at: now, ..*member };
             Ok(())
         };
         let image = self.amend(who, id, set).await?;
-        image.members.get(account).copied().ok_or_else(|| no_member(id, account))
+        image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
     /// Shares an image with an account, or changes whether that may share it with others; where nothing is said of this, it
@@ -104,7 +103,7 @@ impl Registry {
             Ok(())
         };
         let image = self.amend(who, id, share).await?;
-        image.members.get(account).copied().ok_or_else(|| no_member(id, account))
+        image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
     /// Shares an image with exactly these accounts, which may share it with others or not, or, where nothing is said of
@@ -140,7 +139,7 @@ impl Registry {
         let remove = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
             check_shared(image)?;
-            image.members.remove(&name).map(drop).ok_or_else(|| no_member(id, &name))
+            image.members.remove(&name).map(drop).ok_or_else(|| no_member(&name))
         };
         self.amend(who, id, remove).await.map(drop)
     }
@@ -164,9 +163,7 @@ impl Registry {
 fn check_shared(image: &Image) -> Result<()> {
     match image.visibility {
         Visibility::Shared => Ok(()),
-        Visibility::Public | Visibility::Private | Visibility::Community => {
-            Err(Error::new(Kind::Forbidden, "Only shared images have members."))
-        }
+        Visibility::Public | Visibility::Private | Visibility::Community => Err(Reason::NotShared.into()),
     }
 }
 
@@ -193,9 +190,9 @@ fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timesta
 }
 
 fn may_not_share() -> Error {
-    Error::new(Kind::Forbidden, "Only who may change or share this image may add members.")
+    Reason::MayNotShare.into()
 }
 
-fn no_member(id: ImageId, account: &str) -> Error {
-    Error::new(Kind::NotFound, format!("Image '{id}' has no member '{}'.", account.escape_default()))
+fn no_member(account: &str) -> Error {
+    Reason::MemberNotFound.about(account.escape_default())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Caller, Clock};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Timestamp;
 use crate::metadefs::{
     About, Association, Dated, Member, Namespace, Namespaces, Object, Page, Property, Store, Tag, Visibility, missing,
@@ -101,8 +101,7 @@ fn sees(who: &Caller, about: &About) -> bool {
 
 fn may_delete(namespace: &Namespace) -> Result<()> {
     if namespace.about.protected {
-        let text = "The metadata definition namespace is protected: nothing of it can be deleted.";
-        return Err(Error::new(Kind::Forbidden, text));
+        return Err(Reason::DefinitionsProtected.into());
     }
     Ok(())
 }
@@ -274,7 +273,7 @@ fn may_write(who: &Caller) -> Result<()> {
     if who.is_admin() {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, "Only administrators may change metadata definitions."))
+    Err(Reason::AdminOnly.saying("Only administrators may change metadata definitions."))
 }
 
 fn owned(about: About, who: &Caller) -> About {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Caller, Registry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Access, Attr, Image, ImageId, Part, Status, StoreName, StoredAt, Timestamp, Value};
 use crate::registry::images::{RETRIES_MAX, outrun};
@@ -18,7 +18,7 @@ impl Registry {
             let image = self.catalog.get(id).await?;
             who.may_change(&image)?;
             if image.protected {
-                return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
+                return Err(Reason::ImageProtected.about(id));
             }
             let access = self.catalog.access(id);
             let mut gone = image.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Caller, Registry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::{Image, ImageId, Status, StoreName, Timestamp};
 
 /// A task that ended is remembered for so long, and of all of them only so many.
@@ -110,7 +110,7 @@ impl Tasks {
             tasks.retain(|old| old.expires_at().is_none_or(|expiry| expiry > task.created_at));
             let own = |old: &&Task| old.owner == task.owner;
             if tasks.iter().filter(own).filter(|old| old.is_running()).count() >= RUNNING_OF_ONE_MAX {
-                return Err(Error::new(Kind::Busy, "Too many imports of yours are running; try again later."));
+                return Err(Reason::TooManyJobs.into());
             }
             let ended = |old: &Task| !old.is_running();
             let too_many = tasks.len() >= TASKS_MAX;
@@ -204,6 +204,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn task(owner: &str, at: i64, outcome: Outcome) -> Task {
         let (now, method) = (Timestamp(at), ImportMethod::Download);

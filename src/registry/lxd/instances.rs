@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::archive::metadata_yaml;
 use crate::archive::pack_dir;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Timestamp};
 use crate::registry::{Caller, Expected, Registry};
 use crate::registry::{ImportOptions, Incoming};
@@ -59,7 +59,7 @@ impl Instances {
 }
 
 fn unknown() -> Error {
-    Error::new(Kind::NotFound, "Instance not found")
+    Reason::InstanceNotFound.into()
 }
 
 impl Registry {

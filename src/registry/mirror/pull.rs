@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::on_one_line;
 use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::registry::ImportOptions;
@@ -101,7 +101,7 @@ impl Registry {
         kind: ImageKind,
         seen: impl Fn(u64),
     ) -> Result<(Upload, String)> {
-        let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let lies = || Reason::Upstream.saying("The server sent no image.");
         let slot = self.slot()?;
         let mut file = self.next_file(download).await?.ok_or_else(lies)?;
         let mut metadata = None;
@@ -143,7 +143,7 @@ impl Registry {
         while let Some(chunk) = pace.next(&mut chunks, |error| error).await? {
             bytes.extend(chunk);
             if bytes.len() > METADATA_BYTES_MAX {
-                return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+                return Err(Reason::BodyTooLarge.saying("What describes the image is too long."));
             }
         }
         Ok(bytes.into())
@@ -189,7 +189,7 @@ impl Registry {
 }
 
 fn sends_too_slowly() -> Error {
-    Error::new(Kind::Upstream, "The server sends too slowly.")
+    Reason::Upstream.saying("The server sends too slowly.")
 }
 
 /// What the other server says of an image. Of what kind it is its bytes say.

@@ -4,10 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
+use crate::registry::images::{other_source, takes_location, takes_no_data};
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::{Caller, Expected, ImportMethod, RateGuard, Registry, Target, Upload};
+
+/// Characters of a refused URL that are repeated.
+const URL_CHARS_SHOWN: usize = 150;
 
 impl Registry {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
@@ -15,17 +19,19 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
-        let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
         let staged = match self.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
                 self.get(who, id).await?;
-                return conflict("Nothing is staged for this image; put its data to /stage first.");
+                return Err(Reason::NothingStaged.into());
             }
             progress => progress?,
         };
+        if staged.is_complete() {
+            return Err(takes_no_data(&staged.image));
+        }
         // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
         if self.upload_locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
-            return conflict("The data of this image is not staged completely.");
+            return Err(Reason::StagingIncomplete.into());
         }
         let running = self.note_import(who, id, ImportMethod::Staged, None, stores.clone())?;
         let append = self.append(who, id, staged.offset, staged.size).await?;
@@ -49,8 +55,8 @@ impl Registry {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let url = self.fetcher.canonical(url).map_err(|error| {
-            let text = format!("URI for web-download does not pass filtering: {}", without_query(url));
-            Error::invalid(text.chars().take(200).collect::<String>()).because(error)
+            let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
+            Reason::ImportUrlRefused.about(shown).because(error)
         })?;
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
         let upload = self.upload(who, Some(id), &patch, Expected::default()).await?;
@@ -72,9 +78,15 @@ impl Registry {
         url: &str,
     ) -> Result<ImageId> {
         who.known()?;
+        // Before another server is asked.
+        if let Target::Existing(id) = into {
+            let image = self.get(who, id).await?;
+            who.may_change(&image)?;
+            takes_location(&image)?;
+        }
         let url = self.fetcher.canonical(url)?;
         let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let upload = self.upload(who, into, patch, claim.and_size(found.size)?).await?;
+        let upload = self.upload(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
@@ -137,12 +149,12 @@ impl Registry {
         let image = self.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.gives_bytes() {
-            return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
+            return Err(Reason::NotCopyable.into());
         }
         let homes = image.homes();
         let missing: Vec<_> = stores.into_iter().filter(|store| !homes.contains(store)).collect();
         if missing.is_empty() {
-            return Err(Error::invalid("Image is already present at these stores."));
+            return Err(Reason::InStoresAlready.into());
         }
         let running = self.note_import(who, id, ImportMethod::Copy, None, missing.clone())?;
         let (registry, who) = (Arc::clone(self), who.clone());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoredAt};
 use crate::registry::images::format_is_fixed;
 use crate::registry::intake::{Intake, over};
@@ -127,8 +127,7 @@ impl Append {
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
             if let Some(size) = size.filter(|size| *size != received) {
-                let text = format!("The upload has {received} of {size} bytes.");
-                return Err(Error::new(Kind::Incomplete, text));
+                return Err(Reason::UploadIncomplete.about(received).and(size));
             }
             // The file that is on its way has its name already.
             let image = registry.catalog.get(id).await?;
@@ -172,5 +171,5 @@ impl Drop for Append {
 
 /// The answer to whoever had the lock.
 pub fn taken_over() -> Error {
-    Error::new(Kind::Conflict, "Another request goes on with this upload.")
+    Reason::UploadTakenOver.into()
 }

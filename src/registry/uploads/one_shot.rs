@@ -6,14 +6,14 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{
     BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
-use crate::registry::images::{RETRIES_MAX, not_for_bytes, outrun};
+use crate::registry::images::{RETRIES_MAX, outrun, takes_no_data};
 use crate::registry::intake::{Intake, over, too_large};
 use crate::registry::uploads::publish::{Received, publish};
-use crate::registry::uploads::session::Saving;
+use crate::registry::uploads::session::{Saving, removed_meanwhile};
 use crate::registry::{Caller, Expected, Registry};
 
 /// Bytes on their way into an image.
@@ -138,7 +138,7 @@ impl Registry {
         let mut image = self.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.takes_bytes() {
-            return Err(not_for_bytes());
+            return Err(takes_no_data(&image));
         }
         self.change(who, &mut image, patch).await?;
         image.updated_at = Some(self.now());
@@ -166,9 +166,7 @@ impl Registry {
     fn store_for(&self, image: &Image) -> Result<StoreName> {
         match &image.store {
             None => Ok(self.stores.default_name().clone()),
-            Some(name) if *name == StoreName::HTTP => {
-                Err(Error::invalid("Cannot post an image file to a HTTP backend"))
-            }
+            Some(name) if *name == StoreName::HTTP => Err(Reason::StoreTakesNoFiles.about(name)),
             Some(name) => self.stores.named(name).map(|_| name.clone()).map_err(Error::from),
         }
     }
@@ -199,9 +197,7 @@ impl Registry {
 
     /// The right to read and hash a file, of which there are only so many.
     pub(in crate::registry) fn upload_slot(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.uploads)
-            .try_acquire_owned()
-            .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
+        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| Reason::TooManyUploads.into())
     }
 
     /// Whether a patch may be put on an image; it is put on whatever the row is in the end. Returns the format that the
@@ -212,7 +208,7 @@ impl Registry {
         id: ImageId,
         patch: &ImagePatch,
     ) -> Result<Option<Format>> {
-        let mut image = self.catalog.get(id).await?;
+        let mut image = self.catalog.get(id).await.map_err(|error| removed_meanwhile(error, id))?;
         self.change(who, &mut image, patch).await?;
         Ok(image.format_of_bytes())
     }
@@ -290,5 +286,5 @@ impl Upload {
 fn no_room(size: u64, room: u64) -> Error {
     let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
     let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
-    Error::new(Kind::StoreFull, text)
+    Reason::StoreFull.saying(text)
 }

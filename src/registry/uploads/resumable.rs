@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::blob::StoreError;
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, StoredAt, Timestamp, UploadTicket};
 use crate::registry::intake::Intake;
 use crate::registry::uploads::append::{Append, taken_over};
@@ -71,7 +71,7 @@ impl Registry {
     ) -> Result<Progress> {
         let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
         if open.count() >= OPEN_MAX {
-            return Err(Error::new(Kind::Busy, "Too many uploads are not finished; finish or delete some."));
+            return Err(Reason::TooManyOpenUploads.into());
         }
         let (registry, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: a caller that goes away must not leave a file that no record names.
@@ -122,16 +122,15 @@ impl Registry {
         let slot = self.upload_slot()?;
         let progress = self.progress_now(who, id).await?;
         let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
-            return Err(Error::new(Kind::Conflict, "The upload is complete."));
+            return Err(Reason::UploadComplete.into());
         };
         if progress.offset != offset {
-            let text = format!("The upload stands at {}, not at {offset}.", progress.offset);
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(Reason::UploadOffset.about(progress.offset).and(offset));
         }
         if let (Some(known), Some(said)) = (progress.size, size)
             && known != said
         {
-            return Err(Error::new(Kind::Conflict, format!("The upload has {known} bytes in all, not {said}.")));
+            return Err(Reason::UploadLength.about(known).and(said));
         }
         let size = progress.size.or(size);
         if size.is_some_and(|size| size < offset) {
@@ -163,7 +162,7 @@ impl Registry {
         let _seat = self.upload_locks.take(id).await?;
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
-            return Err(Error::new(Kind::Conflict, "The upload is complete; delete the image."));
+            return Err(Reason::UploadComplete.into());
         }
         self.end_upload(&progress.image).await
     }
@@ -258,5 +257,5 @@ fn arriving(image: &Image) -> StoredAt {
 }
 
 fn no_upload(id: ImageId) -> Error {
-    Error::new(Kind::NotFound, format!("No upload found with id '{id}'."))
+    Reason::UploadNotFound.about(id)
 }
