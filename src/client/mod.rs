@@ -16,8 +16,9 @@ use serde_json::Value;
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
 pub use self::upload::{Pieces, Upload};
-use crate::api::visor::error::{MISMATCH, REASON};
+use crate::api::visor::error::CODE;
 use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
+use crate::error::{Kind, Reason};
 
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
@@ -272,7 +273,8 @@ async fn checked(answer: Response) -> Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
-    let mismatch = answer.headers().get(REASON).is_some_and(|reason| reason == MISMATCH);
+    let code = answer.headers().get(CODE.as_str()).and_then(|code| code.to_str().ok());
+    let mismatch = code.and_then(Reason::of_code).is_some_and(|reason| reason.kind() == Kind::DigestMismatch);
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {
         Some(message) => message,

@@ -17,7 +17,7 @@ use super::disposition::attachment;
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use crate::blob::{BlobBody, Buffers, StoreError, stream};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Reason, Result};
 use crate::image::Image;
 use crate::registry::{Caller, LxdFile, Registry};
 

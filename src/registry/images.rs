@@ -122,9 +122,12 @@ impl Registry {
     /// The place just behind an image in an order, for a page that begins there.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `Invalid` for an image that is not there, or that the caller may not know of.
     pub async fn cursor(&self, who: &Caller, id: ImageId, sort: &Sort) -> Result<Cursor> {
-        Ok(Catalog::cursor(&self.get(who, id).await?, sort))
+        match self.get(who, id).await {
+            Err(error) if error.reason() == Reason::ImageNotFound => Err(Reason::MarkerNotFound.about(id)),
+            image => Ok(Catalog::cursor(&image?, sort)),
+        }
     }
 
     /// How many changes were made so far: as long as this stays, so does everything that lists show.

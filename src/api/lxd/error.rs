@@ -4,10 +4,11 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::envelope::failed;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
+use crate::http::refusal::{Wording, begin};
 
-/// What whoever is not trusted is told, whatever it asked for.
+/// The answer to a client that is not trusted, whatever it asked for.
 const NOT_AUTHORIZED: &str = "not authorized";
 
 /// The status for each kind.
@@ -33,35 +34,178 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The refusal of somebody who is not trusted.
+/// LXD's words for the reasons that it has words for, and the statuses that are not those of their kind.
+pub(in crate::api) fn wording(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound | R::ImageRemoved => Wording::words("Image not found"),
+        R::AliasNotFound => Wording::words("Image alias not found"),
+        R::InstanceNotFound => Wording::words("Instance not found"),
+        R::JobNotFound => Wording::words("Operation not found"),
+        R::CertificateNotFound => Wording::words("Certificate not found"),
+        R::ProjectNotFound => Wording::words("Project not found"),
+        R::ProfileNotFound => Wording::words("Profile not found"),
+        R::NoUpdateSource => Wording::words("Image source not found"),
+        R::PathNotFound => Wording::words("not found"),
+        R::MethodNotAllowed => Wording::words("not implemented").with(StatusCode::NOT_IMPLEMENTED),
+        R::AmbiguousName => Wording::words("More than one image matches"),
+        R::AmbiguousCertificate => Wording::words("More than one certificate matches"),
+        R::NoImageNamed => Wording::words("must specify one of alias or fingerprint for init from image"),
+        R::ServerRefused => Wording::words("Unable to connect to: {}: {}"),
+        R::ServerUnreachable => Wording::words("Unable to connect to: {}"),
+        R::HeaderMissing => Wording::words("Missing {} header"),
+        R::RemoteMismatch => Wording::words("Hash mismatch for \"{}\": {} != {}"),
+        R::FingerprintMismatch => Wording::words("fingerprints don't match, got {} expected {}"),
+        R::AliasTaken => Wording::words("Alias already exists: {}"),
+        R::AliasExists => Wording::words("Alias \"{}\" already exists"),
+        R::FingerprintTaken => Wording::words("Image with same fingerprint already exists"),
+        R::CertificateTrusted => Wording::words("Certificate already in trust store"),
+        R::FileEmpty => Wording::words("EOF"),
+        R::FileTruncated => Wording::words("unexpected EOF"),
+        R::UnknownPacking => Wording::words("Unsupported compression"),
+        R::NoMetadata => Wording::words("Metadata tarball is missing metadata.yaml"),
+        R::BadMetadata => Wording::words("Could not parse metadata.yaml: {}"),
+        R::UnknownArchitecture | R::ArchitectureUnsupported => Wording::words("Architecture isn't supported: {}"),
+        R::NoCreationDate => Wording::words("Missing creation date"),
+        R::ConditionFailed => Wording::NEUTRAL,
+        R::Unauthenticated | R::BadCredentials | R::NotTrusted => Wording::words(NOT_AUTHORIZED),
+        R::NotFound
+        | R::MemberNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::NotActive
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::NoSuchStore
+        | R::MarkerNotFound
+        | R::WrongCompanion
+        | R::FormatNotSet
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ImportUrlRefused
+        | R::InStoresAlready
+        | R::Conflict
+        | R::TakesNoData
+        | R::TakesNoLocation
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::StoreNotThere
+        | R::NoFile
+        | R::Withheld
+        | R::NothingToWithhold
+        | R::NotCopyable
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::NothingStaged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::MemberExists
+        | R::AccountTaken
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::FormatMismatch
+        | R::UnsafeImage
+        | R::BadArchive
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// The status and the words of an error: for an answer, and for an operation that failed.
+pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
+    let wording = wording(error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
+/// The refusal of a client that is not trusted.
 pub fn not_authorized() -> Error {
-    Error::new(Kind::Forbidden, NOT_AUTHORIZED)
+    Reason::NotTrusted.into()
 }
 
 /// The answer to a request that failed.
 pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let status = status(error.kind());
-    let mut response = HttpResponse::build(status);
-    match error.kind() {
-        Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "1")),
-        // What is left of the body can't be told from the next request.
-        Kind::TooSlow | Kind::Incomplete => _ = response.force_close(),
-        _ => {}
+    let (status, words) = told(error);
+    let mut response = begin(status, error);
+    if error.kind() == Kind::Busy {
+        response.insert_header((header::RETRY_AFTER, "1"));
     }
-    // The core's words for it speak of signatures and tokens, which this protocol does not have.
-    let text = if error.kind() == Kind::Unauthenticated { NOT_AUTHORIZED } else { error.message() };
-    failed(&mut response, status, text)
+    failed(&mut response, status, &words)
 }
 
 /// The answer to a path that is not served.
-pub(super) async fn no_path() -> HttpResponse {
-    failed(&mut HttpResponse::NotFound(), StatusCode::NOT_FOUND, "not found")
+pub(super) async fn no_path(request: HttpRequest) -> HttpResponse {
+    render(&request, &Reason::PathNotFound.into())
 }
 
 /// The answer to a method that a path does not have, as LXD gives it.
-pub(super) async fn no_method() -> HttpResponse {
-    failed(&mut HttpResponse::NotImplemented(), StatusCode::NOT_IMPLEMENTED, "not implemented")
+pub(super) async fn no_method(request: HttpRequest) -> HttpResponse {
+    render(&request, &Reason::MethodNotAllowed.into())
 }
 
 #[cfg(test)]
@@ -82,9 +226,9 @@ mod tests {
     async fn errors_have_their_envelope() {
         let request = TestRequest::get().to_http_request();
         for (error, expected) in [
-            (Error::new(Kind::NotFound, "Image not found"), r#""error":"Image not found","error_code":404"#),
-            (Error::new(Kind::Unauthenticated, "No signature."), r#""error":"not authorized","error_code":403"#),
-            (Error::new(Kind::Forbidden, "Not by that name."), r#""error":"Not by that name.","error_code":403"#),
+            (Reason::ImageNotFound.about("abc"), r#""error":"Image not found","error_code":404"#),
+            (Reason::BadCredentials.saying("No signature."), r#""error":"not authorized","error_code":403"#),
+            (Reason::WrongHost.saying("Not by that name."), r#""error":"Not by that name.","error_code":403"#),
         ] {
             let response = render(&request, &error);
             assert_eq!(response.headers().get("content-type").unwrap(), "application/json");

@@ -11,7 +11,7 @@ use super::wire::{
     Record, Surroundings, access_word, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items,
     time_of,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::accept::Format;
 use crate::http::query;
 use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
@@ -98,7 +98,7 @@ fn number(name: &str, value: &str) -> Result<u64> {
 }
 
 fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("There is no image '{}' to begin behind.", text.escape_default()))
+    Reason::MarkerNotFound.about(text.escape_default())
 }
 
 /// What a pair asks for.
@@ -201,17 +201,14 @@ pub(super) async fn list(
 ) -> Result<HttpResponse> {
     let query = ListQuery::parse(request.query_string())?;
     let after = match query.marker {
-        Some(id) => match registry.cursor(&who, id, &query.sort).await {
-            Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
-            cursor => Some(cursor?),
-        },
+        Some(id) => Some(registry.cursor(&who, id, &query.sort).await?),
         None => None,
     };
     let (format, left) = (format_of(request), query.limit);
     let mut listing = Listing { registry, who, query, shape, format, base, left, after, begun: false };
     let first = listing.page().await?;
     if first.images.is_empty() {
-        return Err(Error::new(Kind::NotFound, "No public images found with given parameters."));
+        return Err(Reason::NothingMatches.saying("No public images found with given parameters."));
     }
     let text = listing.text(&first.images);
     let mut response = HttpResponse::Ok();
@@ -236,6 +233,7 @@ pub(super) async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn filter(query: &str) -> Filter {
         ListQuery::parse(query).unwrap().filter

@@ -7,9 +7,8 @@ use actix_web::http::header::HeaderMap;
 
 use super::signature::META_PREFIX;
 use super::wire::{READ_ONLY, access_word, attr_of, name_of};
-use crate::catalog::not_found;
 use crate::digest::from_hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
@@ -111,10 +110,10 @@ impl Fields {
             return Err(Error::invalid("The status is changed alone, without other fields or a file."));
         }
         if with.new && meta.patch.store == Some(Some(StoreName::HTTP)) && !has_source {
-            return Err(Error::invalid(match with.file {
-                true => "Cannot post an image file to a HTTP backend",
-                false => "An image of the http store needs a location.",
-            }));
+            return Err(match with.file {
+                true => Reason::StoreTakesNoFiles.about(StoreName::HTTP),
+                false => Error::invalid("An image of the http store needs a location."),
+            });
         }
         Ok(meta)
     }
@@ -219,10 +218,7 @@ fn image_id(value: &str) -> Result<Option<ImageId>> {
 
 /// What is no id names no image.
 pub(super) fn unknown_id(text: &str) -> Error {
-    match text.parse() {
-        Ok(id) => not_found(id),
-        Err(()) => Error::new(Kind::NotFound, format!("No image found with id '{}'.", text.escape_default())),
-    }
+    Reason::ImageNotFound.about(text.escape_default())
 }
 
 fn source(value: &str) -> Result<Option<Source>> {
@@ -235,7 +231,7 @@ fn source(value: &str) -> Result<Option<Source>> {
         ("http" | "https", _) => Ok(Some(Source::Http(value.to_owned()))),
         // The value may carry credentials: only the scheme is repeated.
         ("", _) => Err(Error::invalid("A location is a URL, like https://… or file:///….")),
-        (scheme, _) => Err(Error::invalid(format!("The store '{scheme}' is not supported"))),
+        (scheme, _) => Err(Reason::StoreUnsupported.about(scheme)),
     }
 }
 
@@ -269,6 +265,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::error::Kind;
 
     const NEW: With = With { new: true, file: false, admin: false };
     const NEW_FILE: With = With { new: true, file: true, admin: false };

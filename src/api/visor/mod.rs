@@ -13,7 +13,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use actix_web::http::header;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
@@ -50,8 +49,7 @@ impl Visor {
 /// by a regular expression. Methods that a path does not have are answered as the original does.
 fn at(app: &mut ServiceConfig, path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) {
     for path in [path.to_owned(), format!("{path}/")] {
-        let refused =
-            move || async move { HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish() };
+        let refused = move || async move { error::no_method(allow) };
         app.service(routes(web::resource(path).default_service(web::to(refused))));
     }
 }
@@ -78,7 +76,5 @@ pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
 
 /// The answer to a path that no protocol has.
 pub async fn unknown_path() -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("application/json; charset=utf-8")
-        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
+    error::no_path()
 }

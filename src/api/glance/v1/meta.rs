@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::HeaderMap;
 
-use super::super::spell::{self, container_of, format_of, kind_of, unknown_store};
+use super::super::spell::{self, container_of, format_of, kind_of};
 use super::quoting::{all_quoted, unquoted, url};
 use super::render;
 use crate::digest::from_hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::image::{Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
 use crate::registry::{Caller, Expected};
@@ -222,17 +222,14 @@ impl Meta {
         match (self.is_public.unwrap_or(was_public == Some(true)), was_public) {
             (true, Some(true)) | (false, Some(false)) => Ok(None),
             (true, _) if who.is_admin() => Ok(Some(Visibility::Public)),
-            (true, _) => {
-                let text = "You are not authorized to complete publicize_image action.";
-                Err(Error::new(Kind::Forbidden, text))
-            }
+            (true, _) => Err(Reason::MayNotPublish.into()),
             (false, _) => Ok(Some(Visibility::Shared)),
         }
     }
 
     /// To say what is so already is no change: clients send back what they were shown.
     fn check_fixed(&self, image: &Image) -> Result<()> {
-        let refuse = |name: &str| Err(Error::new(Kind::Forbidden, format!("Forbidden to modify '{name}' of image.")));
+        let refuse = |name: &str| Err(Reason::ReadOnly.saying(format!("Forbidden to modify '{name}' of image.")));
         if self.id.is_some_and(|id| id != image.id) {
             return refuse("id");
         }
@@ -292,7 +289,9 @@ fn store(name: &str) -> Result<Option<Option<StoreName>>> {
     match name {
         "http" | "https" => Ok(None),
         "filesystem" => Ok(Some(Some(StoreName::FILE))),
-        name => name.parse().map(|store| Some(Some(store))).map_err(|()| unknown_store(Kind::Invalid, name)),
+        name => {
+            name.parse().map(|store| Some(Some(store))).map_err(|()| Reason::NoSuchStore.about(name.escape_default()))
+        }
     }
 }
 
@@ -306,6 +305,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::error::Kind;
     use crate::image::change::tests::sample;
     use crate::image::{Architecture, Location, Part, PartKind, Status};
 

@@ -7,14 +7,16 @@ mod meta;
 mod quoting;
 mod render;
 
-use actix_web::dev::HttpServiceFactory;
+use actix_web::body::MessageBody;
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource, Scope};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope};
 
+use super::error::Version;
 use super::{at, identify, unversioned, versions};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::http::base::base_url;
 use crate::image::ImageId;
 
@@ -26,7 +28,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
     app.service(routes(versioned));
     // As the clients of the first half of 2011 had it; of those paths VISOR has the others.
     for resource in members::resources() {
-        app.service(resource.wrap(from_fn(identify)));
+        app.service(resource.wrap(from_fn(as_v1)).wrap(from_fn(identify)));
     }
 }
 
@@ -37,7 +39,7 @@ pub(super) fn mount_by_accept(app: &mut ServiceConfig) {
 
 fn routes(scope: Scope) -> impl HttpServiceFactory {
     let scope = resources().into_iter().chain(members::resources()).fold(scope, Scope::service);
-    scope.wrap(from_fn(identify)).default_service(web::to(versions::unknown))
+    scope.wrap(from_fn(as_v1)).wrap(from_fn(identify)).default_service(web::to(versions::unknown))
 }
 
 fn resources() -> [Resource; 3] {
@@ -53,6 +55,15 @@ fn resources() -> [Resource; 3] {
     ]
 }
 
+/// Middleware: marks a request as one of this version, whose errors have words of their own.
+async fn as_v1(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    request.extensions_mut().insert(Version::V1);
+    next.call(request).await
+}
+
 /// As Glance: the version is a folder.
 async fn to_folder(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v1/", base_url(&request)))).finish()
@@ -61,6 +72,6 @@ async fn to_folder(request: HttpRequest) -> HttpResponse {
 /// The image that a path names. A text that is no id names none.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
-    let unknown = || Error::new(Kind::NotFound, format!("Image with identifier {} not found", text.escape_default()));
+    let unknown = || Reason::ImageNotFound.about(text.escape_default());
     text.parse().map_err(|()| unknown())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::spell::{self, container_of, format_of, kind_of};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
 use crate::registry::Caller;
 
@@ -89,8 +89,7 @@ impl Hand<'_> {
         let visibility =
             visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))?;
         if visibility == Visibility::Public && !self.who.is_admin() {
-            let text = "You are not authorized to complete publicize_image action.";
-            return Err(Error::new(Kind::Forbidden, text));
+            return Err(Reason::MayNotPublish.into());
         }
         Ok(visibility)
     }
@@ -100,7 +99,7 @@ impl Hand<'_> {
         if self.who.is_admin() {
             patch.owner = Some(owner.map(ToOwned::to_owned));
         } else if owner != self.who.account() {
-            return Err(Error::new(Kind::Forbidden, "You are not permitted to create images owned by another."));
+            return Err(Reason::OwnerFixed.saying("You are not permitted to create images owned by another."));
         }
         Ok(())
     }
@@ -112,7 +111,7 @@ impl Hand<'_> {
     pub(super) fn remove(&self, patch: &mut ImagePatch, name: &str) -> Result<()> {
         check_name(name)?;
         if BASE.contains(&name) {
-            return Err(Error::new(Kind::Forbidden, format!("Property {name} may not be removed.")));
+            return Err(Reason::ReadOnly.saying(format!("Property {name} may not be removed.")));
         }
         spell::set_property(patch, name, None, &self.companions);
         Ok(())
@@ -132,7 +131,7 @@ pub(super) fn referred<'a>(pairs: impl Iterator<Item = (&'a str, &'a Value)>) ->
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::new(Kind::Forbidden, format!("Attribute '{name}' is {why}.")));
+    let refuse = |why: &str| Err(Reason::ReadOnly.saying(format!("Attribute '{name}' is {why}.")));
     if READ_ONLY.contains(&name) {
         return refuse("read-only");
     }

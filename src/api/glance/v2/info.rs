@@ -4,9 +4,8 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::spell::unknown_store;
 use super::super::{Glance, at, json as answer_json};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::StoreName;
 use crate::registry::Registry;
 
@@ -28,11 +27,13 @@ pub(super) fn mount(app: &mut ServiceConfig) {
     app.service(at("/stores/{store}/{id}", "DELETE", |at| at.route(web::delete().to(remove_copy))));
 }
 
+/// The store of this name.
+///
 /// # Errors
-/// `Invalid` for a store that is not there.
-pub(super) fn store_named(registry: &Registry, name: &str) -> Result<StoreName> {
+/// `otherwise`, for a store that is not there.
+pub(super) fn store_named(registry: &Registry, name: &str, otherwise: Reason) -> Result<StoreName> {
     let store = name.parse().ok().filter(|store| registry.stores().has(store));
-    store.ok_or_else(|| unknown_store(Kind::Invalid, name))
+    store.ok_or_else(|| otherwise.about(name.escape_default()))
 }
 
 /// Every store that takes bytes, the default first, as headers name them.
@@ -82,7 +83,7 @@ fn usage() -> Value {
 async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         if !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "You are not authorized to complete stores_info_detail action."));
+            return Err(Reason::AdminOnly.saying("You are not authorized to complete stores_info_detail action."));
         }
         let mut stores = shown_stores(&glance.registry);
         for (shown, store) in stores.iter_mut().zip(glance.registry.stores().iter()) {
@@ -99,13 +100,10 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         if !who.is_admin() {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "You are not authorized to complete delete_image_location action.",
-            ));
+            return Err(Reason::AdminOnly.saying("You are not authorized to complete delete_image_location action."));
         }
         let name = request.match_info().get("store").unwrap_or_default();
-        let store = store_named(&glance.registry, name).map_err(|_| unknown_store(Kind::Conflict, name))?;
+        let store = store_named(&glance.registry, name, Reason::StoreNotThere)?;
         glance.registry.remove_copy(&who, super::id_of(&request)?, &store).await?;
         Ok(HttpResponse::NoContent().finish())
     });

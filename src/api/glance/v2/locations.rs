@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Glance, at, body, json as answer_json};
 use super::data::says_what_it_is;
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImagePatch, Location};
 use crate::registry::{Expected, Source};
 
@@ -24,7 +24,7 @@ async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         if !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "You are not authorized to complete fetch_image_location action."));
+            return Err(Reason::AdminOnly.saying("You are not authorized to complete fetch_image_location action."));
         }
         let remote = |image: &Image| image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
         let url = glance.registry.location(&who, &image).filter(|_| remote(&image));
@@ -41,8 +41,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
         if image.status.takes_bytes() && !says_what_it_is(&image) {
-            let text = "Properties disk_format, container_format must be set before a location is added.";
-            return Err(Error::invalid(text));
+            return Err(Reason::FormatNotSet.into());
         }
         let source = Some(Source::Http(url));
         glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Expected::default()).await?;

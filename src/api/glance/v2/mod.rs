@@ -20,7 +20,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Scope};
 
 use super::{at, identify, unversioned, versions};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::ImageId;
 
 /// Adds the routes: under `/v2`, and under each of its minor versions, which Glance takes for the same.
@@ -73,5 +73,5 @@ fn images_and_data(app: &mut ServiceConfig) {
 /// The image that a path names. A text that is no id names none: clients ask by name this way, and go on by a list.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
-    text.parse().map_err(|()| Error::new(Kind::NotFound, format!("No image found with ID {}", text.escape_default())))
+    text.parse().map_err(|()| Reason::ImageNotFound.about(text.escape_default()))
 }

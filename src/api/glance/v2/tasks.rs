@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::{Glance, at, json as answer_json};
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::{Caller, Task};
 
@@ -47,7 +47,7 @@ async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
         let task = tasks
             .iter()
             .find(|task| task.id.to_string() == id)
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("No task found with ID {}", id.escape_default())))?;
+            .ok_or_else(|| Reason::JobNotFound.about(id.escape_default()))?;
         let mut shown = brief(task);
         if let (Value::Object(shown), Value::Object(more)) = (&mut shown, detail(task)) {
             shown.extend(more.into_iter().filter(|(name, _)| ["input", "result", "message"].contains(&name.as_str())));
@@ -61,7 +61,7 @@ fn for_admins(who: &Caller) -> Result<()> {
     if who.is_admin() {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, "You are not authorized to complete tasks_api_access action."))
+    Err(Reason::AdminOnly.saying("You are not authorized to complete tasks_api_access action."))
 }
 
 fn word(task: &Task) -> &'static str {

@@ -18,9 +18,9 @@ use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
 use crate::blob::{StoreError, stream as bytes_of};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::http::conditional::Facts;
-use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{Origin, deliver_from};
 use crate::image::Image;
 use crate::registry::{Caller, LxdFile, Role, files_of};
 
@@ -65,15 +65,7 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
     };
     let registry = Arc::clone(&lxd.registry);
     let origin = Origin { registry, who: caller.clone(), image: image.clone(), file: Some(file.clone()) };
-    let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
-    answer.or_else(|error| match error.kind() {
-        // The size goes with it.
-        Kind::BadRange => {
-            let mut response = HttpResponse::RangeNotSatisfiable();
-            Ok(response.insert_header(unsatisfiable(file.size)).finish())
-        }
-        _ => Err(error),
-    })
+    deliver_from(&origin, facts, &lxd.buffers, request, headers).await
 }
 
 /// What a part of a form is called.
@@ -122,10 +114,7 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
         // Whoever may read it may not let everybody read it.
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may make a secret for this image."),
-            _ => error,
-        })?;
+        caller.may_change(&image)?;
         let fingerprint = fingerprint(&image);
         let about = About::new("Image download token").image(&fingerprint);
         let operation =

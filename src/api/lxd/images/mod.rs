@@ -23,7 +23,7 @@ use self::wishes::{Change, small_json};
 use super::envelope::{accepted, done, sync_with};
 use super::operations::About;
 use super::{Lxd, at, parameter, part, recursive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::image::query::{Cursor, Direction, Query, Sort};
 use crate::image::{Attr, Image};
@@ -202,7 +202,7 @@ fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
     if wanted.trim_matches('"') == tag.trim_matches('"') {
         return Ok(());
     }
-    Err(Error::new(Kind::Precondition, format!("ETag doesn't match: {wanted} vs {tag}")))
+    Err(Reason::ConditionFailed.saying(format!("ETag doesn't match: {wanted} vs {tag}")))
 }
 
 /// `DELETE /images/FINGERPRINT`

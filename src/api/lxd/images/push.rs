@@ -13,7 +13,7 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
 use crate::api::lxd::{Lxd, part};
 use crate::blob::stream;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::{Image, ImageKind};
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
@@ -41,10 +41,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
         let image = lxd.registry.by_name(&caller, &part(&request, "fingerprint")?).await?;
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may give this image to another server."),
-            _ => error,
-        })?;
+        caller.may_change(&image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
         let to = Push {
             server: asked.target.filter(|text| !text.is_empty()).ok_or_else(|| missing("target"))?,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::spell::time;
 use super::super::{Glance, at, json as answer_json, part};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
 
 /// Adds the routes.
@@ -105,7 +105,7 @@ const READ_ONLY: [&str; 4] = ["self", "schema", "created_at", "updated_at"];
 fn object(schema: &str, body: Value) -> Result<Map<String, Value>> {
     let Value::Object(members) = body else { return Err(mismatch(schema, "it is not an object")) };
     if let Some(name) = READ_ONLY.into_iter().find(|name| members.contains_key(*name)) {
-        return Err(Error::new(Kind::Forbidden, format!("Attribute '{name}' is read-only.")));
+        return Err(Reason::ReadOnly.saying(format!("Attribute '{name}' is read-only.")));
     }
     Ok(members)
 }
