@@ -5,6 +5,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::error::Kind;
 use crate::registry::system_clock;
 
 fn operations() -> Operations {
