@@ -54,7 +54,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let registry = registry(&config, data_dir.path())?;
     let metadefs = Metadefs::open(&DataDir::catalog(data_dir.path()), system_clock)?;
     let served = actix_web::rt::System::new().block_on(async {
-        let swept = registry.sweep_at_start().await?;
+        let swept = registry.maintenance().sweep_at_start().await?;
         log::debug!("swept: {swept:?}");
         let visor = Visor {
             registry: Arc::clone(&registry),
@@ -266,12 +266,12 @@ async fn serve(
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), handle, ending));
     let elsewhere = Arc::clone(&registry);
-    actix_web::rt::spawn(async move { elsewhere.sweep_elsewhere().await });
+    actix_web::rt::spawn(async move { elsewhere.maintenance().sweep_elsewhere().await });
     actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
     actix_web::rt::spawn(keep_copies_up_to_date(Arc::clone(&registry), config.lxd.auto_update_interval.duration()));
     let disks = Arc::clone(&registry);
-    actix_web::rt::spawn(async move { disks.offer_disks().await });
-    actix_web::rt::spawn(async move { registry.fill_in_digests().await });
+    actix_web::rt::spawn(async move { disks.lxd().offers().offer_disks().await });
+    actix_web::rt::spawn(async move { registry.maintenance().fill_in_digests().await });
     if let Some(file) = &args.ready_file {
         write_ready(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
@@ -315,7 +315,7 @@ async fn keep_copies_up_to_date(registry: Arc<Registry>, interval: Duration) {
     timer.tick().await;
     loop {
         timer.tick().await;
-        registry.auto_update().await;
+        registry.mirror().auto_update().await;
     }
 }
 
@@ -324,7 +324,7 @@ async fn sweep_from_time_to_time(registry: Arc<Registry>) {
     timer.tick().await;
     loop {
         timer.tick().await;
-        if let Err(error) = registry.sweep().await {
+        if let Err(error) = registry.maintenance().sweep().await {
             log::error!("the sweep failed: {error}: {}", error.causes());
         }
     }

@@ -2,31 +2,29 @@
 
 use std::ops::Bound;
 
-use super::{Caller, Registry};
+use super::Caller;
+use super::maintenance::Maintenance;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::{Filter, Query, Sort};
+use crate::image::query::Filter;
 use crate::image::{Attr, Image, Status};
 
-/// Records looked at together.
-const PAGE: usize = 64;
-
-impl Registry {
+impl Maintenance {
     /// Reads the bytes of every image that has no sha512 and should have one, an image after the other. What it did not
     /// come to is done by the next run.
     pub async fn fill_in_digests(&self) {
-        if !self.hub.computes_sha512() {
+        if !self.ingest.hash_pool.computes_sha512() {
             return;
         }
         let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
         let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
-        let mut after = None;
+        let mut pages = self.core.pages(filter);
         loop {
-            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
-            let page = match self.catalog.list(&query).await {
-                Ok(page) => page,
+            let images = match pages.next().await {
+                Ok(Some(images)) => images,
+                Ok(None) => return,
                 Err(error) => return log::error!("no sha512 is filled in: {error}: {}", error.causes()),
             };
-            for image in &page.images {
+            for image in &images {
                 if let Err(error) = self.fill_in(image).await
                     // Removed meanwhile.
                     && error.kind() != Kind::NotFound
@@ -34,18 +32,14 @@ impl Registry {
                     log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                return;
-            }
         }
     }
 
     async fn fill_in(&self, image: &Image) -> Result<()> {
         // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
         let Some(sha256) = image.main().and_then(|part| part.digests.sha256) else { return Ok(()) };
-        let body = self.open(&Caller::Admin(None), image, None).await?;
-        let (found, _) = self.hub.digest(body, &self.buffers).await?.1.finish();
+        let body = self.downloads.open(&Caller::Admin(None), image, None).await?;
+        let (found, _) = self.ingest.digest(body).await?.1.finish();
         if found.sha256 != Some(sha256) {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
@@ -55,6 +49,6 @@ impl Registry {
             same.for_each(|part| part.digests = part.digests.or(found));
             Ok(Some(row))
         };
-        self.catalog.amend(image.id, put).await.map(drop)
+        self.core.catalog.amend(image.id, put).await.map(drop)
     }
 }

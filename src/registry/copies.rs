@@ -6,15 +6,20 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use super::{Caller, Expected, RateGuard, Registry};
+use super::Caller;
+use super::core::Core;
+use super::download::Downloads;
+use super::lxd::offers::Offers;
+use super::parts::remove_places;
+use super::records::{Records, outrun};
+use super::verify::verify_part;
 use crate::blob::stream;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
-use crate::registry::images::outrun;
-use crate::registry::intake::Intake;
+use crate::ingest::intake::{Ingest, Intake, over};
+use crate::ingest::{Expected, pump};
 
 /// An image that changes while it is copied is copied so often.
 const TRIES: usize = 3;
@@ -56,7 +61,34 @@ impl Drop for Turn {
     }
 }
 
-impl Registry {
+/// Images in several stores.
+pub struct Copies {
+    core: Arc<Core>,
+    ingest: Arc<Ingest>,
+    records: Arc<Records>,
+    downloads: Arc<Downloads>,
+    offers: Arc<Offers>,
+    pub(in crate::registry) copying: Copying,
+}
+
+impl Copies {
+    pub(in crate::registry) fn new(
+        core: &Arc<Core>,
+        ingest: &Arc<Ingest>,
+        records: &Arc<Records>,
+        downloads: &Arc<Downloads>,
+        offers: &Arc<Offers>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(core),
+            ingest: Arc::clone(ingest),
+            records: Arc::clone(records),
+            downloads: Arc::clone(downloads),
+            offers: Arc::clone(offers),
+            copying: Copying::default(),
+        })
+    }
+
     /// Puts another copy of an image into a store.
     ///
     /// # Errors
@@ -70,7 +102,7 @@ impl Registry {
     /// verified.
     ///
     /// # Errors
-    /// As [`Registry::copy_to`].
+    /// As [`Copies::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
         self.carry(who, id, store, Aim::Move).await
     }
@@ -84,35 +116,35 @@ impl Registry {
     }
 
     async fn carry(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName, aim: Aim) -> Result<Image> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         let turn = self.copying.begin(id)?;
-        let (registry, store) = (Arc::clone(self), store.clone());
+        let (copies, store) = (Arc::clone(self), store.clone());
         // A task of its own: a caller that goes away must not leave bytes that no record names.
         let carried = tokio::spawn(async move {
             let _turn = turn;
             // What describes a disk to LXD may come to it meanwhile, or another digest.
             for _ in 0..TRIES {
-                let before = registry.catalog.get(id).await?;
+                let before = copies.core.catalog.get(id).await?;
                 let (arrived, settled) = match aim {
                     Aim::Copy | Aim::Move => {
                         let whole = aim == Aim::Move;
-                        let arrived = registry.bring(&before, &store, whole).await?;
-                        let settled = registry.settle_copies(&before, &store, &arrived, whole).await;
+                        let arrived = copies.bring(&before, &store, whole).await?;
+                        let settled = copies.settle_copies(&before, &store, &arrived, whole).await;
                         (arrived, settled)
                     }
-                    Aim::Remove => (Vec::new(), registry.settle_removal(&before, &store).await),
+                    Aim::Remove => (Vec::new(), copies.settle_removal(&before, &store).await),
                 };
                 match settled {
                     Ok(after) => {
-                        registry.remove_parts(&before.parts, &after.parts).await;
-                        registry.consider(&after);
+                        copies.remove_parts(&before.parts, &after.parts).await;
+                        copies.offers.consider(&after);
                         return Ok(after);
                     }
                     // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
                     Err(error) if error.kind() == Kind::Internal => return Err(error),
                     Err(error) => {
-                        registry.remove_parts(&arrived, &before.parts).await;
+                        copies.remove_parts(&arrived, &before.parts).await;
                         if error.kind() != Kind::Precondition {
                             return Err(error);
                         }
@@ -126,7 +158,7 @@ impl Registry {
 
     /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
     /// there and nowhere else, it may have a copy there.
-    pub(super) async fn bring(self: &Arc<Self>, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
+    pub(super) async fn bring(&self, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
         let main = main.ok_or(Reason::NotCopyable)?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
@@ -136,13 +168,16 @@ impl Registry {
         if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
             return Err(Reason::InStoreAlready.about(store));
         }
-        self.stores.named(store)?;
+        self.core.stores.named(store)?;
         let mut arrived = Vec::new();
         for kind in [PartKind::Main, PartKind::Metadata] {
             let Some(part) = image.part(kind) else { continue };
             let brought = match there(kind) {
                 None => self.bring_part(image, part, store).await,
-                Some(copy) => self.verify_part(image, copy).await.map(|()| copy.clone()).map_err(damaged),
+                Some(copy) => verify_part(&self.core, &self.downloads, &self.ingest, image, copy)
+                    .await
+                    .map(|()| copy.clone())
+                    .map_err(damaged),
             };
             match brought {
                 Ok(part) => arrived.push(part),
@@ -155,37 +190,28 @@ impl Registry {
         Ok(arrived)
     }
 
-    async fn bring_part(self: &Arc<Self>, image: &Image, part: &Part, store: &StoreName) -> Result<Part> {
+    async fn bring_part(&self, image: &Image, part: &Part, store: &StoreName) -> Result<Part> {
         // The same key as before: the format may have been named otherwise since.
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
         let claim = Expected { size: part.size, digests: part.digests };
-        self.check_room(store, &claim).await?;
-        let slot = self.upload_slot()?;
-        let body = self.bytes_of(image, part, None).await?;
+        self.ingest.admit(store, &claim).await?;
+        let slot = self.ingest.slot()?;
+        let body = self.downloads.bytes_of(image, part, None).await?;
         // What an earlier try left: no record names it.
-        self.stores.delete(&place).await?;
-        let writer = self.stores.begin(&place, part.size).await?;
-        let mut intake = Intake::start(self, store.clone(), writer, 0, self.hub.begin(), claim, slot)?;
-        let (mut pieces, mut pace) =
-            (stream(body, &self.buffers), RateGuard::new(self.limits.patience, Instant::now()));
-        let taken = async {
-            while let Some(piece) = pace.next(&mut pieces, Error::from).await? {
-                intake.take(piece).await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = taken.await {
-            intake.abort().await;
-            return Err(error);
-        }
+        self.core.stores.delete(&place).await?;
+        let writer = self.core.stores.begin(&place, part.size).await?;
+        let digesting = self.ingest.hash_pool.begin();
+        let mut intake = Some(Intake::start(&self.ingest, store.clone(), writer, 0, digesting, claim, slot)?);
+        let (mut pieces, mut rate) = (stream(body, &self.ingest.buffers), self.ingest.rate_guard());
+        pump(None, &mut pieces, &mut rate, Error::from, &mut intake).await?;
         let differs = |error: Error| match error.kind() {
             Kind::DigestMismatch => damaged(error.message()),
             _ => error,
         };
-        let received = intake.finish_copy().await.map_err(differs)?;
+        let received = intake.ok_or_else(over)?.finish_copy().await.map_err(differs)?;
         if let Err(error) = received.writer.finish().await {
-            let _ = self.stores.delete(&place).await;
+            let _ = self.core.stores.delete(&place).await;
             return Err(error.into());
         }
         Ok(Part { location: Location::Stored(place), etag: None, ..part.clone() })
@@ -248,13 +274,13 @@ impl Registry {
             change(&mut row)?;
             Ok(Some(row))
         };
-        let settled = self.catalog.amend(before.id, put).await?;
+        let settled = self.core.catalog.amend(before.id, put).await?;
         settled.ok_or_else(|| Error::internal("an image whose copies were changed has no record"))
     }
 
     /// Removes the bytes of parts that a record does not name any more, or never will, but for those of the parts it has.
     async fn remove_parts(&self, gone: &[Part], named: &[Part]) {
-        self.remove_places(gone.iter().filter_map(Part::place).cloned(), named).await;
+        remove_places(&self.core.stores, gone.iter().filter_map(Part::place).cloned(), named).await;
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Caller, Registry};
+use super::Caller;
+use super::clock::Clock;
 use crate::error::{Reason, Result};
 use crate::image::{Image, ImageId, Status, StoreName, Timestamp};
 
@@ -21,7 +22,7 @@ const RUNNING_OF_ONE_MAX: usize = 16;
 /// How bytes are brought in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportMethod {
-    /// They were put aside by [`Registry::stage`].
+    /// They were put aside by [`crate::registry::Uploads::stage`].
     Staged,
     /// From a URL.
     Download,
@@ -92,8 +93,11 @@ impl Task {
 }
 
 /// The imports of this run, newest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tasks(Arc<TasksInner>);
+
 #[derive(Debug, Default)]
-pub(super) struct Tasks {
+struct TasksInner {
     all: Mutex<VecDeque<Task>>,
     /// Whether any has ever asked for stores: until then there is nothing to say of images that have their bytes.
     spreads: AtomicBool,
@@ -101,11 +105,11 @@ pub(super) struct Tasks {
 
 impl Tasks {
     fn with<T>(&self, work: impl FnOnce(&mut VecDeque<Task>) -> T) -> T {
-        work(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn add(&self, task: Task) -> Result<()> {
-        self.spreads.fetch_or(!task.stores.is_empty(), Ordering::Relaxed);
+        self.0.spreads.fetch_or(!task.stores.is_empty(), Ordering::Relaxed);
         self.with(|tasks| {
             tasks.retain(|old| old.expires_at().is_none_or(|expiry| expiry > task.created_at));
             let own = |old: &&Task| old.owner == task.owner;
@@ -135,7 +139,8 @@ impl Tasks {
 
 /// An import that is running: told as interrupted when this is dropped before its end.
 pub(super) struct Running {
-    registry: Arc<Registry>,
+    tasks: Tasks,
+    clock: Clock,
     id: Uuid,
     outcome: Option<Outcome>,
 }
@@ -152,46 +157,47 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed("It was interrupted.".into()));
-        self.registry.tasks.end(self.id, outcome, self.registry.now());
+        self.tasks.end(self.id, outcome, (self.clock)());
     }
 }
 
-impl Registry {
+impl Tasks {
     /// Notes that an import begins.
     ///
     /// # Errors
     /// `Busy` when too many of the caller's are running.
-    pub(super) fn note_import(
-        self: &Arc<Self>,
+    pub(super) fn begin(
+        &self,
+        clock: Clock,
         who: &Caller,
         image: ImageId,
         method: ImportMethod,
         url: Option<String>,
         stores: Vec<StoreName>,
     ) -> Result<Running> {
-        let (id, now) = (Uuid::new_v4(), self.now());
+        let (id, now) = (Uuid::new_v4(), clock());
         let owner = who.account().map(ToOwned::to_owned);
         let outcome = Outcome::Running;
-        self.tasks.add(Task { id, image, owner, method, url, stores, created_at: now, updated_at: now, outcome })?;
-        Ok(Running { registry: Arc::clone(self), id, outcome: None })
+        self.add(Task { id, image, owner, method, url, stores, created_at: now, updated_at: now, outcome })?;
+        Ok(Running { tasks: self.clone(), clock, id, outcome: None })
     }
 
     /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
-    pub fn imports(&self, image: Option<ImageId>) -> Vec<Task> {
+    pub(super) fn of(&self, image: Option<ImageId>) -> Vec<Task> {
         let meant = |task: &&Task| image.is_none_or(|image| task.image == image);
-        self.tasks.with(|tasks| tasks.iter().filter(meant).cloned().collect())
+        self.with(|tasks| tasks.iter().filter(meant).cloned().collect())
     }
 
     /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
     /// image still waits for bytes.
-    pub fn import_of(&self, image: &Image) -> Option<Task> {
+    pub(super) fn last_into(&self, image: &Image) -> Option<Task> {
         // Of most images there is nothing to say, and lists ask for each of theirs.
         let complete = matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting);
-        if complete && !self.tasks.spreads.load(Ordering::Relaxed) {
+        if complete && !self.0.spreads.load(Ordering::Relaxed) {
             return None;
         }
         let spreads = |task: &&Task| task.image == image.id && (!complete || !task.stores.is_empty());
-        let last = self.tasks.with(|tasks| tasks.iter().find(spreads).cloned())?;
+        let last = self.with(|tasks| tasks.iter().find(spreads).cloned())?;
         let homes = || image.homes();
         let waits = match complete {
             true => last.stores.iter().any(|store| !homes().contains(store)),

@@ -183,7 +183,7 @@ async fn read_file(
         let (fingerprint, name) = path.into_inner();
         let nothing = || Error::from(Reason::NotFound);
         let fingerprint = fingerprint_of(&fingerprint).ok_or_else(nothing)?;
-        let image = state.registry.published(&fingerprint).await?;
+        let image = state.registry.lxd().published(&fingerprint).await?;
         let file = files_of(&image)?.into_iter().find(|file| document::name_of(file.role) == name);
         let file = file.ok_or_else(nothing)?;
         let modified = image.uploaded_at.unwrap_or(image.created_at);

@@ -129,8 +129,9 @@ async fn save_raw(
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
-    let image = body.fill(upload).await?.finish(&Default::default()).await?;
+    let mut upload = visor.registry.uploads().begin(&who, id, &meta.patch, claim).await?;
+    body.fill(&mut upload).await?;
+    let image = upload.finish(&Default::default()).await?;
     Ok((who, image))
 }
 
@@ -162,7 +163,7 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
             if !alone {
                 return Err(Error::invalid("An image is moved to another store alone, without other fields."));
             }
-            return registry.move_to(who, id, store).await;
+            return registry.copies().move_to(who, id, store).await;
         }
     }
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await

@@ -10,9 +10,13 @@ use crate::error::{Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
-use crate::registry::ImportOptions;
+use crate::registry::Caller;
+use crate::registry::lxd::receive::ImportOptions;
+use crate::registry::lxd::service::LxdImages;
 use crate::registry::mirror::pull::Copied;
-use crate::registry::{Caller, ListScope, Registry};
+use crate::registry::mirror::service::Mirror;
+use crate::registry::pages::Pages;
+use crate::registry::removal::take_out_of_sight;
 use crate::upstream::Ask;
 
 /// Records looked at together.
@@ -24,21 +28,21 @@ const REFRESH_MAX: Duration = Duration::from_secs(2 * 3600);
 /// Longest reason that is kept of a check that failed, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
-impl Registry {
+impl Mirror {
     /// Looks up again what an image was copied from. When that is another image by now it is copied too, takes over the aliases,
     /// and the old one goes: in one step, so that every alias stands for one of them at any moment. Returns the image that is
     /// there now, and whether it is another.
     ///
     /// # Errors
-    /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Registry::pull`].
+    /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Mirror::pull`].
     pub async fn refresh(
         self: &Arc<Self>,
         who: &Caller,
         image: &Image,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         // As it is now: it may have been a while since somebody looked.
-        let image = &self.get(who, image.id).await?;
+        let image = &self.records.get(who, image.id).await?;
         who.may_change(image)?;
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
@@ -46,13 +50,13 @@ impl Registry {
         let source = source.ok_or(Reason::NoUpdateSource)?;
         let outcome = self.newest(who, image, &source, seen).await;
         let error = outcome.as_ref().err().map(|error| error.message().chars().take(REASON_CHARS_MAX).collect());
-        let (now, id) = (self.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
+        let (now, id) = (self.core.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
         let note = move |row: &Image| {
             let update_source = row.update_source.clone();
             let checked = |source| UpdateSource { checked_at: Some(now), error: error.clone(), ..source };
             Ok(Some(Image { update_source: update_source.map(checked), ..row.clone() }))
         };
-        match self.catalog.amend(id, note).await {
+        match self.core.catalog.amend(id, note).await {
             // Removed meanwhile.
             Err(error) if error.kind() == Kind::NotFound => {}
             noted => drop(noted?),
@@ -65,7 +69,7 @@ impl Registry {
         who: &Caller,
         image: &Image,
         source: &UpdateSource,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         let ask = Ask {
             server: source.server.clone(),
@@ -90,7 +94,7 @@ impl Registry {
     /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
     pub(in crate::registry) async fn take_the_place(&self, who: &Caller, old: &Image, new: Copied) -> Result<Copied> {
         let Copied { image: new, is_new } = new;
-        let now = self.now();
+        let now = self.core.now();
         let (first, second) = (who.clone(), who.clone());
         // What the old one has in the moment when it leaves is what the new one gets.
         let handed = Arc::new(Mutex::new(None));
@@ -107,7 +111,7 @@ impl Registry {
                 // Or it would be replaced again and again, and lose every name that it gets.
                 row.auto_update = false;
             } else {
-                Self::take_out_of_sight(&mut row, now);
+                take_out_of_sight(&mut row, now);
             }
             Ok(Some(row))
         });
@@ -129,12 +133,12 @@ impl Registry {
             Ok(Some(row))
         });
         let id = new.id;
-        let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+        let entered = match self.core.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
             Err(error) if error.kind() == Kind::NotFound => {
-                let entered = self.catalog.get(id).await?;
+                let entered = self.core.catalog.get(id).await?;
                 // Who has removed the other wants none in its place.
                 if is_new && entered.revision == new.revision {
-                    self.delete(&Caller::Admin(None), id).await?;
+                    self.removal.delete(&Caller::Admin(None), id).await?;
                     return Err(error);
                 }
                 // Somebody else has refreshed it at the same time, and was faster.
@@ -142,10 +146,10 @@ impl Registry {
             }
             entered => entered?,
         };
-        if let Ok(old) = self.catalog.get(old.id).await
+        if let Ok(old) = self.core.catalog.get(old.id).await
             && old.status == Status::Deleting
         {
-            let _ = self.remove_deleted(old).await;
+            let _ = self.removal.remove_deleted(old).await;
         }
         Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
@@ -153,16 +157,17 @@ impl Registry {
     /// Refreshes every image that is to be kept up to date. Called by a timer; what fails is noted at the image and in the log.
     pub async fn auto_update(self: &Arc<Self>) {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let mut after = None;
+        let all = Query { filter: LxdImages::all(), sort, limit: PAGE, after: None };
+        let mut pages = Pages::new(&self.core.catalog, all, usize::MAX);
         loop {
-            let query = Query { filter: Self::bundles(), sort: sort.clone(), limit: PAGE, after };
-            let page = match self.list(&Caller::Admin(None), ListScope::default(), query).await {
-                Ok(page) => page,
+            let images = match pages.next().await {
+                Ok(Some(images)) => images,
+                Ok(None) => return,
                 Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
             };
-            for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
+            for image in images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
                 // The ones before it may have taken hours.
-                if !self.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
+                if !self.core.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
                     continue;
                 }
                 let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
@@ -172,10 +177,6 @@ impl Registry {
                     Ok(_) => {}
                     Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
                 }
-            }
-            after = page.next;
-            if after.is_none() {
-                return;
             }
         }
     }

@@ -2,26 +2,29 @@
 //! told as a [`crate::registry::Task`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
-use crate::registry::images::{other_source, takes_location, takes_no_data};
+use crate::ingest::{Expected, pump};
+use crate::registry::Caller;
+use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
-use crate::registry::{Caller, Expected, ImportMethod, RateGuard, Registry, Target, Upload};
+use crate::registry::records::{other_source, takes_location, takes_no_data};
+use crate::registry::tasks::{ImportMethod, Running};
+use crate::registry::uploads::one_shot::{Target, Upload};
 
 /// Characters of a refused URL that are repeated.
 const URL_CHARS_SHOWN: usize = 150;
 
-impl Registry {
+impl Mirror {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
-        let staged = match self.progress_now(who, id).await {
+        let staged = match self.uploads.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
-                self.get(who, id).await?;
+                self.records.get(who, id).await?;
                 return Err(Reason::NothingStaged.into());
             }
             progress => progress?,
@@ -30,15 +33,15 @@ impl Registry {
             return Err(takes_no_data(&staged.image));
         }
         // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
-        if self.upload_locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
+        if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return Err(Reason::StagingIncomplete.into());
         }
-        let running = self.note_import(who, id, ImportMethod::Staged, None, stores.clone())?;
-        let append = self.append(who, id, staged.offset, staged.size).await?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Staged, None, stores.clone())?;
+        let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         self.follow(id, running, async move {
             append.finish(&ImagePatch::default()).await?;
-            registry.spread(&who, id, &stores).await
+            mirror.spread(&who, id, &stores).await
         });
         Ok(())
     }
@@ -46,7 +49,7 @@ impl Registry {
     /// Brings in the bytes of a URL. The work goes on when this returns.
     ///
     /// # Errors
-    /// `Invalid` URL, or one that nothing is fetched from; as [`Registry::upload`].
+    /// `Invalid` URL, or one that nothing is fetched from; as [`crate::registry::Uploads::begin`].
     pub async fn import_url(
         self: &Arc<Self>,
         who: &Caller,
@@ -54,12 +57,12 @@ impl Registry {
         url: &str,
         stores: Vec<StoreName>,
     ) -> Result<()> {
-        let url = self.fetcher.canonical(url).map_err(|error| {
+        let url = self.core.fetcher.canonical(url).map_err(|error| {
             let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
             Reason::ImportUrlRefused.about(shown).because(error)
         })?;
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
-        let upload = self.upload(who, Some(id), &patch, Expected::default()).await?;
+        let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
         self.download(who, upload, url, stores).await
     }
 
@@ -68,7 +71,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
-    /// [`Registry::upload`].
+    /// [`crate::registry::Uploads::begin`].
     pub async fn import_copy(
         self: &Arc<Self>,
         who: &Caller,
@@ -80,13 +83,13 @@ impl Registry {
         who.known()?;
         // Before another server is asked.
         if let Target::Existing(id) = into {
-            let image = self.get(who, id).await?;
+            let image = self.records.get(who, id).await?;
             who.may_change(&image)?;
             takes_location(&image)?;
         }
-        let url = self.fetcher.canonical(url)?;
-        let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let upload = self.upload(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
+        let url = self.core.fetcher.canonical(url)?;
+        let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
@@ -100,12 +103,12 @@ impl Registry {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.note_import(who, id, ImportMethod::Download, Some(shown), stores.clone()) {
+        match self.tasks.begin(self.core.clock, who, id, ImportMethod::Download, Some(shown), stores.clone()) {
             Ok(running) => {
-                let (registry, who) = (Arc::clone(self), who.clone());
+                let (mirror, who) = (Arc::clone(self), who.clone());
                 self.follow(id, running, async move {
-                    Arc::clone(&registry).fetch_into(url, upload).await?;
-                    registry.spread(&who, id, &stores).await
+                    Arc::clone(&mirror).fetch_into(url, upload).await?;
+                    mirror.spread(&who, id, &stores).await
                 });
                 Ok(())
             }
@@ -117,13 +120,10 @@ impl Registry {
     }
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload) -> Result<()> {
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
         let received = async {
-            let mut body = self.fetcher.get(&url, None).await?;
-            while let Some(chunk) = pace.next(&mut body.stream, Error::from).await? {
-                upload.write(chunk).await?;
-            }
-            Ok(())
+            let mut body = self.core.fetcher.get(&url, None).await?;
+            let mut rate = self.ingest.rate_guard();
+            pump(None, &mut body.stream, &mut rate, Error::from, &mut upload).await
         };
         match received.await {
             Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
@@ -146,7 +146,7 @@ impl Registry {
         stores: Vec<StoreName>,
         all_or_none: bool,
     ) -> Result<()> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.gives_bytes() {
             return Err(Reason::NotCopyable.into());
@@ -156,12 +156,12 @@ impl Registry {
         if missing.is_empty() {
             return Err(Reason::InStoresAlready.into());
         }
-        let running = self.note_import(who, id, ImportMethod::Copy, None, missing.clone())?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Copy, None, missing.clone())?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         self.follow(id, running, async move {
-            let (made, outcome) = registry.copy_to_all(&who, id, &missing, all_or_none).await;
+            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, all_or_none).await;
             if all_or_none && outcome.is_err() {
-                registry.take_back(&who, id, &made).await;
+                mirror.take_back(&who, id, &made).await;
             }
             outcome
         });
@@ -171,7 +171,7 @@ impl Registry {
     /// Removes copies that are not wanted without those that did not come about.
     async fn take_back(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) {
         for store in stores {
-            if let Err(error) = self.remove_copy(who, id, store).await {
+            if let Err(error) = self.copies.remove_copy(who, id, store).await {
                 log::warn!("the copy of {id} in the store {store} stays: {error}");
             }
         }
@@ -180,8 +180,8 @@ impl Registry {
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
-        if !stores.contains(&self.get(who, id).await?.home()) {
-            self.move_to(who, id, first).await?;
+        if !stores.contains(&self.records.get(who, id).await?.home()) {
+            self.copies.move_to(who, id, first).await?;
         }
         // What is available keeps its bytes.
         self.copy_to_all(who, id, stores, false).await.1
@@ -199,8 +199,8 @@ impl Registry {
         let (mut made, mut outcome) = (Vec::new(), Ok(()));
         for store in stores {
             let copied = async {
-                let there = self.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.copy_to(who, id, store).await.map(|_| true) }
+                let there = self.records.get(who, id).await?.homes().contains(store);
+                if there { Ok(false) } else { self.copies.copy_to(who, id, store).await.map(|_| true) }
             };
             match copied.await {
                 Ok(false) => {}
@@ -218,7 +218,7 @@ impl Registry {
     fn follow(
         self: &Arc<Self>,
         image: ImageId,
-        running: crate::registry::tasks::Running,
+        running: Running,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) {
         tokio::spawn(async move {

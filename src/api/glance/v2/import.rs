@@ -36,9 +36,9 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
             Method::Copy if !who.is_admin() => {
                 return Err(Reason::AdminOnly.saying("You are not authorized to complete copy_image action."));
             }
-            Method::Copy => registry.import_copies(&who, image.id, stores, all_or_none).await?,
-            Method::Staged => registry.import_staged(&who, image.id, stores).await?,
-            Method::Download(url) => registry.import_url(&who, image.id, &url, stores).await?,
+            Method::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
+            Method::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
+            Method::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });

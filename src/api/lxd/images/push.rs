@@ -40,7 +40,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let caller = lxd.trusted(&request)?;
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
-        let image = lxd.registry.by_name(&caller, &part(&request, "fingerprint")?).await?;
+        let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may_change(&image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
         let to = Push {
@@ -56,7 +56,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let about = About::new("Exporting image").image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
-            state.registry.push(&to, parcel).await?;
+            state.registry.mirror().push(&to, parcel).await?;
             state.registry.touch(image.id);
             state.events.lifecycle(&requestor, "image-retrieved", &path_of(&image), &Value::Null);
             Ok(Value::Null)
@@ -82,7 +82,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
     let name = name_of(lxd, who, image, file).await?;
-    let body = lxd.registry.open_file(who, image, file, None).await?;
+    let body = lxd.registry.lxd().open_file(who, image, file, None).await?;
     let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }

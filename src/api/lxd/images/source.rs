@@ -70,7 +70,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let state = lxd.clone();
             let who = caller.clone();
             copy(request, lxd, caller, move |progress| async move {
-                state.registry.pull_url(&who, &url, &wishes, told(progress)).await
+                state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
             })
         }
         kind @ ("container" | "instance" | "virtual-machine" | "snapshot") => {
@@ -79,10 +79,10 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
                 return Err(Error::invalid("Not a snapshot"));
             }
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
-            let instance = lxd.registry.instance(name, packing)?;
+            let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());
             copy(request, lxd, caller, move |_| async move {
-                let image = state.registry.publish_instance(&who, instance, &wishes).await?;
+                let image = state.registry.lxd().publish_instance(&who, instance, &wishes).await?;
                 Ok(Copied { image, is_new: true })
             })
         }
@@ -120,12 +120,9 @@ fn pull(
         project: text(&source.project),
     };
     let (state, who) = (lxd.clone(), caller.clone());
-    copy(
-        request,
-        lxd,
-        caller,
-        move |progress| async move { state.registry.pull(&who, &ask, &wishes, told(progress)).await },
-    )
+    copy(request, lxd, caller, move |progress| async move {
+        state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
+    })
 }
 
 /// Tells how far a download is, in LXD's words.
@@ -192,7 +189,7 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
         let about = About::new("Refreshing image").image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
-            let Copied { image, is_new } = state.registry.refresh(&who, &image, told(progress)).await?;
+            let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
             if is_new {
                 state.events.lifecycle(&requestor, "image-refreshed", &path_of(&image), &Value::Null);
             }
