@@ -103,40 +103,7 @@ impl From<Reason> for Error {
     }
 }
 
-/// Until every place names its reason: the generic one of a kind.
-impl From<Kind> for Reason {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::NotFound => Self::NotFound,
-            Kind::Invalid => Self::InvalidValue,
-            Kind::AlreadyExists => Self::ImageExists,
-            Kind::Conflict => Self::Conflict,
-            Kind::Precondition => Self::ChangedMeanwhile,
-            Kind::Unauthenticated => Self::BadCredentials,
-            Kind::Forbidden => Self::Forbidden,
-            Kind::TooLarge => Self::BodyTooLarge,
-            Kind::TooMany => Self::TooMany,
-            Kind::BadRange => Self::BadRange,
-            Kind::MediaType => Self::WrongMediaType,
-            Kind::BadContent => Self::BadContent,
-            Kind::Unsupported => Self::Unsupported,
-            Kind::DigestMismatch => Self::Mismatch,
-            Kind::Incomplete => Self::BodyIncomplete,
-            Kind::TooSlow => Self::TooSlow,
-            Kind::StoreFull => Self::StoreFull,
-            Kind::Busy => Self::Busy,
-            Kind::Upstream => Self::Upstream,
-            Kind::Internal => Self::Internal,
-        }
-    }
-}
-
 impl Error {
-    /// Until every place names its reason: an error of a kind with its words for the caller.
-    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Reason::from(kind).saying(message)
-    }
-
     fn worded(reason: Reason, message: Cow<'static, str>) -> Self {
         Self { reason, subjects: Vec::new(), message, source: None }
     }

@@ -38,6 +38,7 @@ mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
 mod program;
+mod refusals;
 mod resumable;
 mod secure;
 mod simplestreams;

@@ -370,6 +370,7 @@ mod tests {
     #[test]
     fn ids_that_are_none_are_not_found_and_not_echoed_raw() {
         let error = unknown_id("a\r\nb");
-        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "No image found with id 'a\\r\\nb'."));
+        let words = crate::api::visor::error::told(&error).1;
+        assert_eq!((error.kind(), words.as_str()), (Kind::NotFound, "No image found with id 'a\\r\\nb'."));
     }
 }

@@ -77,7 +77,7 @@ async fn everything_that_matters_is_told_and_the_end_always() {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         progress.say("download_progress", "1000%");
-        Err(Error::new(Kind::Upstream, "gone"))
+        Err(Reason::Upstream.saying("gone"))
     });
     let ended = ended(&operations, begun.unwrap().id).await;
     let told: Vec<Value> = heard().into_iter().map(|event| event["metadata"].clone()).collect();
@@ -94,7 +94,7 @@ async fn a_failure_keeps_what_was_said_before() {
     let operations = operations();
     let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
         progress.say("fingerprint", "abcd");
-        Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists").because("not to be told"))
+        Err(Error::from(Reason::FingerprintTaken).because("not to be told"))
     });
     let failed = ended(&operations, begun.unwrap().id).await;
     let shown = failed.json();
