@@ -9,20 +9,21 @@ mod index;
 mod keys;
 mod list;
 #[path = "../../migrations/mod.rs"]
-pub mod migrations;
+mod migrations;
 mod plan;
 mod row;
+mod stored;
 mod verify;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use self::embedded::open;
 pub use self::embedded::prepare::Amend;
 use self::embedded::prepare::Change;
 use self::embedded::retired_ids::Spent;
 use self::embedded::writer::{Current, Writer, current};
+use self::embedded::{database, open};
 use self::engine::Table;
 use crate::error::{Error, Reason, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
@@ -60,7 +61,7 @@ impl Catalog {
 
     /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.
     pub fn demand_rebuild(dir: &Path) -> std::io::Result<()> {
-        open::demand_rebuild(dir)
+        database::demand_rebuild(dir)
     }
 
     /// Adds an image. Durable when this returns; dropping the future does not undo it.

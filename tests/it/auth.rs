@@ -6,9 +6,10 @@ use visor::api::visor::signature::{ContentType, sign, string_to_sign};
 
 use crate::harness::{Answer, Server};
 
-struct Account {
-    key: String,
-    secret: String,
+/// The keys of an account.
+pub(crate) struct Account {
+    pub(crate) key: String,
+    pub(crate) secret: String,
 }
 
 /// Makes an account on the directory of a running server.
@@ -26,7 +27,14 @@ fn date(offset_s: i64) -> String {
 }
 
 impl Account {
-    fn send(&self, server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(
+        &self,
+        server: &Server,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.send_at(server, &date(0), method, path, headers, body)
     }
 

@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn message(with: With, pairs: &[(&str, &str)]) -> String {
-        read(with, pairs).unwrap_err().message().to_owned()
+        crate::api::visor::error::told(&read(with, pairs).unwrap_err()).1
     }
 
     const NAME: (&str, &str) = ("X-Image-Meta-Name", "12.04");

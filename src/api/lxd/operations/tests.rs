@@ -235,7 +235,8 @@ async fn operations_are_their_owners_and_administrators() {
         assert_eq!(listed.len(), usize::from(expected.0) + usize::from(expected.1), "{caller:?}");
     }
     for unknown in ["", "nonsense", "9e1e6a3c-0000-4000-8000-000000000000"] {
-        assert_eq!(operations.find(&user("me"), unknown).unwrap_err().message(), "Operation not found");
+        let refused = operations.find(&user("me"), unknown).unwrap_err();
+        assert_eq!(crate::api::lxd::error::told(&refused).1, "Operation not found");
     }
     go.notify_one();
     ended(&operations, mine.id).await;
