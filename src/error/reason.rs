@@ -2,9 +2,7 @@
 //!
 //! Knows no protocol. A protocol words a reason in its own way in its `error.rs`, in a match that names every reason.
 
-use std::borrow::Cow;
-
-use super::{Error, Kind};
+use super::kind::Kind;
 
 /// Declares the reasons, so that none can be without a kind, a code or words.
 macro_rules! reasons {
@@ -199,16 +197,6 @@ impl Reason {
     /// The reason that has a code.
     pub fn of_code(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)
-    }
-
-    /// An error for this reason whose words name a subject; [`Error::and`] names another.
-    pub fn about(self, subject: impl ToString) -> Error {
-        Error::from(self).and(subject)
-    }
-
-    /// An error for this reason in words of its own, where the neutral ones say too little.
-    pub fn saying(self, words: impl Into<Cow<'static, str>>) -> Error {
-        Error::worded(self, words.into())
     }
 }
 

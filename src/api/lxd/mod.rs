@@ -13,6 +13,7 @@ mod instances;
 pub mod operations;
 pub mod projects;
 pub mod server;
+mod wording;
 
 use std::sync::Arc;
 

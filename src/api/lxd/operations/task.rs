@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{About, Class, Entry, Operation, Operations, Status, merge};
-use crate::api::lxd::error::told;
+use crate::api::lxd::wording::told;
 use crate::error::{Error, Reason, Result};
 use crate::http::observe::report;
 use crate::registry::Caller;
