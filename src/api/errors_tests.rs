@@ -32,11 +32,7 @@ const PROTOCOLS: [Protocol; 6] = [
     },
     Protocol { name: "LXD", told: lxd::error::told, render: lxd::error::render },
     Protocol { name: "identity", told: identity::error::told, render: identity::error::render },
-    Protocol {
-        name: "simplestreams",
-        told: simplestreams::error::told,
-        render: |_, error| simplestreams::error::render(error),
-    },
+    Protocol { name: "simplestreams", told: simplestreams::error::told, render: simplestreams::error::render },
 ];
 
 /// An error whose subjects show where they stand.

@@ -56,7 +56,7 @@ fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
     connect_with(globals, server, Client::new)
 }
 
-/// How a client is made.
+/// A function that makes a client.
 type New = fn(&str, Option<Credentials>, Option<&[u8]>) -> Result<Client, ClientError>;
 
 fn connect_with(globals: &Globals, server: &Server, new: New) -> Result<Client, Failure> {
@@ -173,7 +173,7 @@ async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), F
     let bar = Bar::new();
     let begin = |record: &Record, length: Option<u64>| {
         if !json && !to_stdout {
-            // Whoever closed standard output still gets the file.
+            // The file is saved even if standard output is closed.
             let _ = print::line(format!("\n{}\n\nDownloading image {id}...", print::record(record)));
         }
         bar.length(length);
@@ -246,7 +246,7 @@ async fn delete(
     Ok(())
 }
 
-/// What the original says on standard output; with `--json` only data goes there.
+/// Prints a line of the original client on standard output; with `--json` only data goes there.
 fn say(json: bool, text: &str) {
     if !json {
         // A closed standard output must not stop a transfer.

@@ -16,8 +16,7 @@ use serde_json::Value;
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
 pub use self::upload::{Pieces, Upload};
-use crate::api::visor::error::CODE;
-use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
+use crate::account::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 use crate::error::{Kind, Reason};
 
 /// Lists are read in pages of this many.
@@ -32,12 +31,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The system asks so often whether a silent server is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What requests are signed with.
+/// Keys that sign requests.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Whose signature it is.
+    /// The access key.
     pub access_key: String,
-    /// What it is made with.
+    /// The secret key.
     pub secret_key: String,
 }
 
@@ -67,8 +66,7 @@ impl Client {
         Self::with_patience(base, credentials, ca, IDLE_TIMEOUT)
     }
 
-    /// The same for what may take hours, of which nothing is heard before its end: a server that went is noticed by the
-    /// system.
+    /// A client for requests that may take hours without an answer: the system notices a server that is gone.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -274,7 +272,7 @@ async fn checked(answer: Response) -> Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
-    let code = answer.headers().get(CODE.as_str()).and_then(|code| code.to_str().ok());
+    let code = answer.headers().get("x-visor-error").and_then(|code| code.to_str().ok());
     let mismatch = code.and_then(Reason::of_code).is_some_and(|reason| reason.kind() == Kind::DigestMismatch);
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {

@@ -12,14 +12,16 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::conditional::{Facts, Verdict, http_date, judge};
+use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
+use super::origin::{Buffers, OpenBody, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
-use crate::blob::{BlobBody, Buffers, StoreError, stream};
+use super::time::http_date;
+use crate::blob::{BlobBody, StoreError, stream};
 use crate::error::{Reason, Result};
 use crate::image::Image;
-use crate::registry::{Caller, LxdFile, Registry};
+use crate::registry::{Caller, Registry};
 
 /// Of every image: what it is stands in its record.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -80,32 +82,6 @@ impl MessageBody for HeadBody {
     }
 }
 
-/// Where the bytes of an answer are.
-#[derive(Clone)]
-pub struct Origin {
-    /// Who has them.
-    pub registry: Arc<Registry>,
-    /// Who gets them.
-    pub who: Caller,
-    /// The image that they are of.
-    pub image: Image,
-    /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
-    pub file: Option<LxdFile>,
-}
-
-impl Origin {
-    /// Opens them, or a part of them.
-    ///
-    /// # Errors
-    /// As [`Registry::open`].
-    pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
-        match &self.file {
-            None => self.registry.open(&self.who, &self.image, range).await,
-            Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
-        }
-    }
-}
-
 /// Answers a GET or HEAD for the bytes of an image. `headers` are the protocol's own, and stand in every answer that
 /// has the bytes or would have.
 ///
@@ -136,7 +112,13 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let origin = Origin { registry: Arc::clone(registry), who: who.clone(), image: image.clone(), file: None };
+    let origin = Origin {
+        registry: Arc::clone(registry),
+        who: who.clone(),
+        image: image.clone(),
+        file: None,
+        opened: OpenBody::default(),
+    };
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);
         introduce(response, image);

@@ -13,9 +13,16 @@ pub mod guard;
 pub mod headers;
 mod leftover;
 pub mod observe;
+pub mod origin;
 mod parts;
+pub mod peer;
+pub mod protocol;
+#[cfg(test)]
+mod protocol_tests;
 pub mod query;
 pub mod refusal;
+pub mod route;
 pub mod server;
 mod socket;
+pub mod time;
 pub mod tls;

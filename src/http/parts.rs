@@ -7,9 +7,9 @@ use actix_web::web::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream as streams};
 
-use super::deliver::Origin;
-use crate::blob::{Buffers, StoreError, stream};
-use crate::error::Error;
+use super::origin::{Buffers, Origin};
+use crate::blob::{StoreError, stream};
+use crate::error::{Error, Result};
 
 /// An answer of several parts.
 pub(super) struct Parts {

@@ -1,4 +1,4 @@
-//! Who may see and do what. The only place that decides it.
+//! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
 
 use crate::error::{Reason, Result};
 use crate::image::query::Filter;
@@ -92,21 +92,6 @@ impl Caller {
             Caller::Anonymous => Err(Reason::Unauthenticated.into()),
             Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
-    }
-
-    /// Somebody who may change this image.
-    ///
-    /// # Errors
-    /// `NotFound` for an image that the caller may not know of, `Unauthenticated`, `Forbidden`.
-    pub fn may_change(&self, image: &Image) -> Result<()> {
-        if !self.sees(image) {
-            return Err(crate::catalog::not_found(image.id));
-        }
-        self.known()?;
-        if !self.changes(image) {
-            return Err(Reason::NotOwner.into());
-        }
-        Ok(())
     }
 }
 

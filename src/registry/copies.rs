@@ -12,6 +12,7 @@ use super::core::Core;
 use super::download::Downloads;
 use super::lxd::offers::Offers;
 use super::parts::remove_places;
+use super::policy::Action;
 use super::records::{Records, outrun};
 use super::verify::verify_part;
 use crate::blob::stream;
@@ -26,7 +27,7 @@ const TRIES: usize = 3;
 
 /// What is to become of the copy in a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Aim {
+pub(in crate::registry) enum Aim {
     /// It is one more.
     Copy,
     /// It is the only one.
@@ -95,7 +96,7 @@ impl Copies {
     /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
     /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
     pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Copy).await
+        self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores).await
     }
 
     /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
@@ -104,7 +105,7 @@ impl Copies {
     /// # Errors
     /// As [`Copies::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Move).await
+        self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores).await
     }
 
     /// Removes the copy of an image that a store has.
@@ -112,12 +113,20 @@ impl Copies {
     /// # Errors
     /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
     pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Remove).await
+        self.carry(who, id, store, Aim::Remove, Action::CopyBetweenStores).await
     }
 
-    async fn carry(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName, aim: Aim) -> Result<Image> {
+    /// Changes which stores have an image, as `action` of the policy.
+    pub(in crate::registry) async fn carry(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        store: &StoreName,
+        aim: Aim,
+        action: Action,
+    ) -> Result<Image> {
         let image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(action, &image)?;
         let turn = self.copying.begin(id)?;
         let (copies, store) = (Arc::clone(self), store.clone());
         // A task of its own: a caller that goes away must not leave bytes that no record names.

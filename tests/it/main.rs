@@ -39,6 +39,8 @@ mod lxd_tenants;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
+mod policy;
+mod policy_cases;
 mod program;
 mod refusals;
 mod resumable;

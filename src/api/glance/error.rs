@@ -73,7 +73,7 @@ fn wording_v1(reason: Reason) -> Wording {
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
-        R::MayNotPublish => Wording::words("You are not authorized to complete publicize_image action."),
+
         R::NotFound
         | R::AliasNotFound
         | R::InstanceNotFound
@@ -140,6 +140,7 @@ fn wording_v1(reason: Reason) -> Wording {
         | R::NoScope
         | R::AdminOnly
         | R::NotOwner
+        | R::MayNotPublish
         | R::OwnerFixed
         | R::ReadOnly
         | R::ImageProtected
@@ -219,7 +220,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
-        R::MayNotPublish => Wording::words("You are not authorized to complete publicize_image action."),
+
         R::NotFound
         | R::AliasNotFound
         | R::InstanceNotFound
@@ -285,6 +286,7 @@ fn wording_v2(reason: Reason) -> Wording {
         | R::NoScope
         | R::AdminOnly
         | R::NotOwner
+        | R::MayNotPublish
         | R::OwnerFixed
         | R::ReadOnly
         | R::ImageProtected
@@ -382,7 +384,7 @@ pub(super) fn render_with(
 }
 
 /// The answer to a method that a path does not have.
-pub(super) fn no_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+pub(super) fn no_method(request: &HttpRequest, allow: &str) -> HttpResponse {
     render_with(request, &Reason::MethodNotAllowed.into(), |response| {
         response.insert_header((header::ALLOW, allow));
     })

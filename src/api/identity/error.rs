@@ -213,7 +213,7 @@ pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
 }
 
 /// The answer to a method that a path does not have.
-pub(super) fn no_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+pub(super) fn no_method(request: &HttpRequest, allow: &str) -> HttpResponse {
     render_with(request, &Reason::MethodNotAllowed.into(), |response| {
         response.insert_header((header::ALLOW, allow));
     })

@@ -8,10 +8,11 @@ use actix_web::HttpRequest;
 use super::Lxd;
 use super::error::not_authorized;
 use super::operations::Owner;
+use super::requestor::Requestor;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
-use crate::http::server::{Arrival, Peer, Shown};
+use crate::http::peer::{Arrival, Peer, Shown};
 use crate::registry::Caller;
 
 /// The certificate that a request's connection showed.
@@ -94,17 +95,4 @@ impl Lxd {
             caller: caller.clone(),
         }
     }
-}
-
-/// Who asked for something.
-#[derive(Debug, Clone)]
-pub struct Requestor {
-    /// The fingerprint of its certificate, or its account's access key.
-    pub username: String,
-    /// How it came.
-    pub protocol: &'static str,
-    /// From where.
-    pub address: String,
-    /// Who it is.
-    pub caller: Caller,
 }

@@ -11,16 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::operations::Operation;
 use crate::digest::hex;
-use crate::image::Timestamp;
-
-/// How "never" and "no time known" are written.
-pub const NEVER: &str = "0001-01-01T00:00:00Z";
-
-/// A moment as LXD writes it: RFC 3339, in UTC.
-pub fn time(moment: Timestamp) -> String {
-    // Out of jiff's range (year 9999) there is nothing that a client could read.
-    jiff::Timestamp::from_microsecond(moment.0).map_or_else(|_| NEVER.to_owned(), |moment| moment.to_string())
-}
+use crate::http::route::answer_json;
 
 /// An entity tag for what a client may change, over just that.
 pub fn etag(value: &impl Serialize) -> String {
@@ -43,7 +34,7 @@ pub fn sync_with(response: &mut HttpResponseBuilder, metadata: &impl Serialize) 
         status_code: u16,
         metadata: &'a T,
     }
-    write(response, &Sync { r#type: "sync", status: "Success", status_code: 200, metadata })
+    answer_json(response, &Sync { r#type: "sync", status: "Success", status_code: 200, metadata })
 }
 
 /// Done, and nothing to say about it: the answer to changes and removals.
@@ -66,30 +57,18 @@ pub fn accepted(operation: &Operation) -> HttpResponse {
         "operation": url,
         "metadata": operation,
     });
-    write(HttpResponse::Accepted().insert_header((header::LOCATION, url)), &body)
+    answer_json(HttpResponse::Accepted().insert_header((header::LOCATION, url)), &body)
 }
 
 /// An error.
 pub(super) fn failed(response: &mut HttpResponseBuilder, status: StatusCode, text: &str) -> HttpResponse {
     let body = json!({ "type": "error", "error": text, "error_code": status.as_u16(), "metadata": null });
-    write(response, &body)
-}
-
-fn write(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
-    let text = serde_json::to_string(body).unwrap_or_default();
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
+    answer_json(response, &body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_in_utc() {
-        assert_eq!(time(Timestamp(1_795_238_731_000_042)), "2026-11-21T05:25:31.000042Z");
-        assert_eq!(time(Timestamp(0)), "1970-01-01T00:00:00Z");
-        assert_eq!(time(Timestamp(i64::MAX)), NEVER);
-    }
 
     #[test]
     fn tags_follow_what_they_are_about() {

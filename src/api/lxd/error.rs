@@ -26,13 +26,13 @@ pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
 }
 
 /// The answer to a path that is not served.
-pub(super) async fn no_path(request: HttpRequest) -> HttpResponse {
-    render(&request, &Reason::PathNotFound.into())
+pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
+    render(request, &Reason::PathNotFound.into())
 }
 
 /// The answer to a method that a path does not have, as LXD gives it.
-pub(super) async fn no_method(request: HttpRequest) -> HttpResponse {
-    render(&request, &Reason::MethodNotAllowed.into())
+pub(super) fn no_method(request: &HttpRequest, _: &str) -> HttpResponse {
+    render(request, &Reason::MethodNotAllowed.into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Errors as a line of text: no form of errors is agreed on here. The status says it to programs, the text to people.
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::error::{Error, Kind, Reason};
 use crate::http::refusal::{Wording, begin};
@@ -35,11 +35,10 @@ fn status(kind: Kind) -> StatusCode {
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
-        R::NotFound | R::ImageNotFound => Wording::words("There is no such file."),
+        R::NotFound | R::ImageNotFound | R::PathNotFound => Wording::words("There is no such file."),
         R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
         R::Unauthenticated | R::BadCredentials => Wording::words("This needs the keys of an account."),
-        R::PathNotFound
-        | R::ImageRemoved
+        R::ImageRemoved
         | R::AliasNotFound
         | R::InstanceNotFound
         | R::MemberNotFound
@@ -182,7 +181,7 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
 }
 
 /// The answer to a request that failed.
-pub(in crate::api) fn render(error: &Error) -> HttpResponse {
+pub(in crate::api) fn render(_: &HttpRequest, error: &Error) -> HttpResponse {
     if error.kind() == Kind::Internal {
         log::error!("{error}: {}", error.causes());
     }
@@ -192,4 +191,9 @@ pub(in crate::api) fn render(error: &Error) -> HttpResponse {
         response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"visor\""));
     }
     response.content_type("text/plain; charset=utf-8").body(format!("{words}\n"))
+}
+
+/// The answer to a path that is not served.
+pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
+    render(request, &Reason::PathNotFound.into())
 }

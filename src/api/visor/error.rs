@@ -6,7 +6,6 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use super::wire::{Field, respond};
 use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
-pub use crate::http::refusal::CODE;
 use crate::http::refusal::{Wording, begin};
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
@@ -185,7 +184,7 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
 }
 
 /// The answer to a request that failed.
-pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 
@@ -212,13 +211,13 @@ pub(super) fn render_with(
 }
 
 /// The answer to a method that a path does not have: as the original's, without a body.
-pub(super) fn no_method(allow: &'static str) -> HttpResponse {
+pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
     let error = Reason::MethodNotAllowed.into();
     begin(told(&error).0, &error).insert_header((header::ALLOW, allow)).finish()
 }
 
 /// The answer to a path that no protocol has: as the original's, always in JSON.
-pub(super) fn no_path() -> HttpResponse {
+pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
     let error = Reason::PathNotFound.into();
     let (status, words) = told(&error);
     let body = serde_json::json!({ "code": status.as_u16(), "message": words });

@@ -12,8 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::Visor;
-use super::images::save_meta;
-use super::meta::{Fields, With};
+use super::meta::Fields;
 use crate::error::{Error, Reason, Result};
 use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
@@ -26,23 +25,31 @@ fn broken(error: MultipartError) -> Error {
     Reason::BodyIncomplete.saying("The form is malformed or ended before it was complete.").because(error.to_string())
 }
 
-/// Makes or changes an image by a form.
-pub(super) async fn save(
+/// What came of a form.
+pub(super) enum Sent {
+    /// An image that has the file of the form.
+    File(Image),
+    /// Fields, and no file.
+    Fields(Fields),
+}
+
+/// Reads a form, and makes or changes an image by it if it has a file.
+pub(super) async fn receive(
     request: &HttpRequest,
     visor: &Visor,
     who: &Caller,
     payload: Payload,
     id: Option<ImageId>,
-) -> Result<Image> {
+) -> Result<Sent> {
     let mut form = Multipart::new(request.headers(), payload);
     let mut fields = Fields::of_headers(request.headers())?;
     let mut upload: Option<Upload> = None;
     let read = read_form(&mut form, visor, who, id, &mut fields, &mut upload).await;
     let Some(mut upload) = upload else {
         read?;
-        return save_meta(visor, who, id, &fields).await;
+        return Ok(Sent::Fields(fields));
     };
-    let with = With { new: id.is_none(), file: true, admin: who.is_admin() };
+    let with = visor.with(who, id.is_none(), true);
     let meta = read.and_then(|()| fields.read(with));
     let meta = match meta {
         Ok(meta) => meta,
@@ -52,7 +59,7 @@ pub(super) async fn save(
         }
     };
     upload.claim(meta.claim);
-    upload.finish(&meta.patch).await
+    upload.finish(&meta.patch).await.map(Sent::File)
 }
 
 /// Reads the form to its end. What was begun stands in `upload`, also after an error.
@@ -93,8 +100,10 @@ async fn read_form(
         suggest(fields, file_name.as_deref());
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
-        let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
-        let begun = upload.insert(visor.registry.uploads().begin(who, id, &meta.patch, meta.claim.clone()).await?);
+        let with = visor.with(who, false, true);
+        let meta = fields.read(with)?;
+        let patch = if id.is_none() { meta.first(with) } else { meta.patch };
+        let begun = upload.insert(visor.registry.uploads().begin(who, id, &patch, meta.claim).await?);
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;

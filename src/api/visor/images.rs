@@ -4,11 +4,12 @@ use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::Visor;
 use super::error::render;
+use super::forms::{self, Sent};
 use super::lists::{Shape, list};
-use super::meta::{Fields, With, unknown_id};
+use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
-use super::{Visor, forms};
 use crate::error::{Error, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
@@ -98,7 +99,10 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
     let content_type = text(request.headers(), header::CONTENT_TYPE);
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
-        let image = forms::save(request, visor, &who, payload, id).await?;
+        let image = match forms::receive(request, visor, &who, payload, id).await? {
+            Sent::File(image) => image,
+            Sent::Fields(fields) => save_meta(visor, &who, id, &fields).await?,
+        };
         (who, image)
     } else {
         save_raw(request, visor, payload, id, content_type).await?
@@ -126,28 +130,32 @@ async fn save_raw(
     if content_type.is_some_and(|t| !is_type(t, "application/octet-stream")) {
         return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
     }
-    let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
+    let with = visor.with(&who, id.is_none(), file);
+    let meta = fields.read(with)?;
+    let patch = if id.is_none() { meta.first(with) } else { meta.patch.clone() };
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let mut upload = visor.registry.uploads().begin(&who, id, &meta.patch, claim).await?;
+    let mut upload = visor.registry.uploads().begin(&who, id, &patch, claim).await?;
     body.fill(&mut upload).await?;
     let image = upload.finish(&Default::default()).await?;
     Ok((who, image))
 }
 
 /// Metadata alone.
-pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
+async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
     let registry = &visor.registry;
     let Some(id) = id else {
-        let meta = fields.read(With { new: true, file: false, admin: who.is_admin() })?;
-        return registry.create(who, None, &meta.patch, meta.source, &meta.claim).await;
+        let with = visor.with(who, true, false);
+        let meta = fields.read(with)?;
+        let patch = meta.first(with);
+        return registry.create(who, None, &patch, meta.source, &meta.claim).await;
     };
     if fields.is_empty() {
         // An image that is not there is the better news.
         registry.get(who, id).await?;
         return Err(Error::invalid("No headers or body found for update"));
     }
-    let meta = fields.read(With { new: false, file: false, admin: who.is_admin() })?;
+    let meta = fields.read(visor.with(who, false, false))?;
     if let Some(active) = meta.active {
         return registry.set_active(who, id, active).await;
     }

@@ -7,10 +7,12 @@ use serde::Deserialize;
 
 use super::Visor;
 use super::error::render;
-use super::wire::{Field, Record, respond, respond_list, time_text};
+use super::wire::{Field, Record, respond, respond_list};
 use crate::account::Account;
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
+use crate::http::time::ruby;
+use crate::registry::policy::{Action, On};
 
 /// Largest body of a request about an account.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -59,19 +61,16 @@ fn record(account: &Account) -> Record {
         record.push(("email".into(), Field::Text(email.clone())));
     }
     record.push(("admin".into(), Field::Text(account.admin.to_string())));
-    record.push(("created_at".into(), Field::Text(time_text(account.created_at()))));
+    record.push(("created_at".into(), Field::Text(ruby(account.created_at()))));
     if let Some(updated) = account.updated_at() {
-        record.push(("updated_at".into(), Field::Text(time_text(updated))));
+        record.push(("updated_at".into(), Field::Text(ruby(updated))));
     }
     record
 }
 
-/// The caller has to be an administrator.
+/// Checks that the caller may manage accounts.
 fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
-    if visor.caller_with(request, has_body)?.is_admin() {
-        return Ok(());
-    }
-    Err(Reason::AdminOnly.saying("Accounts are for administrators."))
+    visor.caller_with(request, has_body)?.may(Action::ManageAccounts, On::Server)
 }
 
 fn key_of(request: &HttpRequest) -> String {

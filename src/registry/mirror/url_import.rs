@@ -7,8 +7,10 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{Expected, pump};
 use crate::registry::Caller;
+use crate::registry::copies::Aim;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
+use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::tasks::{ImportMethod, Running};
 use crate::registry::uploads::one_shot::{Target, Upload};
@@ -80,11 +82,11 @@ impl Mirror {
         claim: Expected,
         url: &str,
     ) -> Result<ImageId> {
-        who.known()?;
+        who.may(Action::CreateImage, On::Server)?;
         // Before another server is asked.
         if let Target::Existing(id) = into {
             let image = self.records.get(who, id).await?;
-            who.may_change(&image)?;
+            who.may(Action::UploadBytes, &image)?;
             takes_location(&image)?;
         }
         let url = self.core.fetcher.canonical(url)?;
@@ -147,7 +149,7 @@ impl Mirror {
         all_or_none: bool,
     ) -> Result<()> {
         let image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(Action::CopyBetweenStores, &image)?;
         if !image.status.gives_bytes() {
             return Err(Reason::NotCopyable.into());
         }
@@ -159,7 +161,7 @@ impl Mirror {
         let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Copy, None, missing.clone())?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         self.follow(id, running, async move {
-            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, all_or_none).await;
+            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none).await;
             if all_or_none && outcome.is_err() {
                 mirror.take_back(&who, id, &made).await;
             }
@@ -181,26 +183,27 @@ impl Mirror {
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.records.get(who, id).await?.home()) {
-            self.copies.move_to(who, id, first).await?;
+            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore).await?;
         }
         // What is available keeps its bytes.
-        self.copy_to_all(who, id, stores, false).await.1
+        self.copy_to_all(who, id, stores, Action::ChooseStore, false).await.1
     }
 
-    /// Tries one store after the other, up to the first that fails if all are needed. Returns those that have a copy now, and
+    /// Tries one store after the other, as `action` of the policy, up to the first that fails if all are needed. Returns those that have a copy now, and
     /// what came of the first that failed.
     async fn copy_to_all(
         self: &Arc<Self>,
         who: &Caller,
         id: ImageId,
         stores: &[StoreName],
+        action: Action,
         all_or_none: bool,
     ) -> (Vec<StoreName>, Result<()>) {
         let (mut made, mut outcome) = (Vec::new(), Ok(()));
         for store in stores {
             let copied = async {
                 let there = self.records.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.copies.copy_to(who, id, store).await.map(|_| true) }
+                if there { Ok(false) } else { self.copies.carry(who, id, store, Aim::Copy, action).await.map(|_| true) }
             };
             match copied.await {
                 Ok(false) => {}

@@ -5,8 +5,8 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use super::super::Glance;
 use super::super::error::render as refuse;
-use super::super::{Glance, json as answer_json};
 use super::meta::{Meta, Origin, two_sources};
 use super::{id_of, render};
 use crate::error::{Error, Reason, Result};
@@ -15,6 +15,7 @@ use crate::http::body::Body;
 use crate::http::conditional::Facts;
 use crate::http::deliver::facts;
 use crate::http::headers::{announce_body, text};
+use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
 

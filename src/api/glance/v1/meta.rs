@@ -7,17 +7,13 @@ use actix_web::http::header::HeaderMap;
 use super::super::spell::{self, container_of, format_of, kind_of};
 use super::names::attr_of;
 use super::quoting::{all_quoted, unquoted, url};
-use super::render;
+use super::render::{PREFIX, PROPERTY, status_word};
 use crate::digest::from_hex;
 use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::image::{Attr, Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
+use crate::registry::policy::{Action, On};
 use crate::registry::{Caller, Expected};
-
-/// Before the name of each attribute.
-pub(super) const PREFIX: &str = "x-image-meta-";
-/// Before the name of each property, behind the other.
-pub(super) const PROPERTY: &str = "property-";
 
 const COPY_FROM: &str = "x-glance-api-copy-from";
 const PURGE: &str = "x-glance-registry-purge-props";
@@ -186,16 +182,16 @@ impl Meta {
     /// The change that this is of an image: a new one, or `image`.
     ///
     /// # Errors
-    /// `Forbidden`: to publish it, or to change what only the service changes.
+    /// `Forbidden` to change what only the service changes.
     pub(super) fn patch(
         &self,
         who: &Caller,
         image: Option<&Image>,
         companions: &BTreeMap<ImageId, ImageKind>,
     ) -> Result<ImagePatch> {
-        let mut patch = ImagePatch { visibility: self.visibility(who, image)?, ..self.patch.clone() };
+        let mut patch = ImagePatch { visibility: self.visibility(image), ..self.patch.clone() };
         // Of others it is not believed, and not refused either.
-        patch.owner = self.owner.clone().filter(|_| who.is_admin()).map(Some);
+        patch.owner = self.owner.clone().filter(|_| who.may(Action::SetOwner, On::Server).is_ok()).map(Some);
         if let Some(image) = image {
             self.check_fixed(image)?;
             // Of bytes that are there it is no wish.
@@ -212,13 +208,12 @@ impl Meta {
     }
 
     /// There are images for everyone and others. Others can be shared.
-    fn visibility(&self, who: &Caller, image: Option<&Image>) -> Result<Option<Visibility>> {
+    fn visibility(&self, image: Option<&Image>) -> Option<Visibility> {
         let was_public = image.map(|image| image.visibility == Visibility::Public);
         match (self.is_public.unwrap_or(was_public == Some(true)), was_public) {
-            (true, Some(true)) | (false, Some(false)) => Ok(None),
-            (true, _) if who.is_admin() => Ok(Some(Visibility::Public)),
-            (true, _) => Err(Reason::MayNotPublish.into()),
-            (false, _) => Ok(Some(Visibility::Shared)),
+            (true, Some(true)) | (false, Some(false)) => None,
+            (true, _) => Some(Visibility::Public),
+            (false, _) => Some(Visibility::Shared),
         }
     }
 
@@ -228,7 +223,7 @@ impl Meta {
         if self.id.is_some_and(|id| id != image.id) {
             return refuse("id");
         }
-        if self.status.as_deref().is_some_and(|status| status != render::status_word(image.status)) {
+        if self.status.as_deref().is_some_and(|status| status != status_word(image.status)) {
             return refuse("status");
         }
         let Some(part) = image.main() else { return Ok(()) };
@@ -429,19 +424,17 @@ mod tests {
 
     #[test]
     fn who_sees_it_is_changed_only_if_it_changes() {
-        let admin = Caller::Admin(Some("root".into()));
-        let becomes = |who: &Caller, was: Visibility, is_public: &str| {
+        let becomes = |was: Visibility, is_public: &str| {
             let image = Image { visibility: was, ..sample("a") };
-            let patch = of_old(who, &image, &[("x-image-meta-is_public", is_public)]);
+            let patch = of_old(&user(), &image, &[("x-image-meta-is_public", is_public)]);
             patch.map(|patch| patch.visibility).map_err(|error| error.kind())
         };
         for was in [Visibility::Private, Visibility::Shared, Visibility::Community] {
-            assert_eq!(becomes(&user(), was, "False"), Ok(None));
-            assert_eq!(becomes(&user(), was, "True"), Err(Kind::Forbidden));
-            assert_eq!(becomes(&admin, was, "True"), Ok(Some(Visibility::Public)));
+            assert_eq!(becomes(was, "False"), Ok(None));
+            assert_eq!(becomes(was, "True"), Ok(Some(Visibility::Public)));
         }
-        assert_eq!(becomes(&user(), Visibility::Public, "True"), Ok(None));
-        assert_eq!(becomes(&user(), Visibility::Public, "False"), Ok(Some(Visibility::Shared)));
+        assert_eq!(becomes(Visibility::Public, "True"), Ok(None));
+        assert_eq!(becomes(Visibility::Public, "False"), Ok(Some(Visibility::Shared)));
         assert_eq!(of_old(&user(), &sample("a"), &[]).unwrap().visibility, None);
     }
 

@@ -12,6 +12,7 @@ use crate::http::body::Body;
 use crate::http::deliver::facts;
 use crate::http::headers::text;
 use crate::image::{Image, ImageId, ImagePatch, Status};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Expected};
 
 /// `PUT /v2/images/:id/file`
@@ -52,7 +53,7 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
         .map(|name| info::store_named(&glance.registry, name, Reason::NoSuchStore))
         .transpose()?;
     let image = glance.registry.get(who, id_of(request)?).await?;
-    who.may_change(&image)?;
+    who.may(Action::UploadBytes, &image)?;
     // Of one that takes no bytes, the registry says so.
     if image.status.takes_bytes() && !says_what_it_is(&image) {
         return Err(Reason::FormatNotSet.into());

@@ -33,9 +33,6 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
             return Err(Reason::NotImportable.into());
         }
         match method {
-            Method::Copy if !who.is_admin() => {
-                return Err(Reason::AdminOnly.saying("You are not authorized to complete copy_image action."));
-            }
             Method::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
             Method::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
             Method::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,

@@ -1,30 +1,29 @@
 //! What this service can do, as clients ask for it before they try.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::{Glance, at, json as answer_json};
+use super::super::Glance;
+use super::schemas::fixed;
 use crate::error::{Reason, Result};
+use crate::http::route::{Route, answer_json, delete, get};
 use crate::image::StoreName;
 use crate::registry::Registry;
+use crate::registry::policy::Action;
 
 /// The ways to import.
 pub(super) const IMPORT_METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    let fixed = |path: &str, value: fn() -> Value| {
-        at(path, "GET", |at| {
-            at.route(web::get().to(move |request: HttpRequest, glance: Data<Glance>| async move {
-                glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &value()))).await
-            }))
-        })
-    };
-    app.service(fixed("/info/import", import)).service(fixed("/info/usage", usage));
-    app.service(at("/info/stores", "GET", |at| at.route(web::get().to(stores))));
-    app.service(at("/info/stores/detail", "GET", |at| at.route(web::get().to(stores_in_detail))));
-    app.service(at("/stores/{store}/{id}", "DELETE", |at| at.route(web::delete().to(remove_copy))));
+/// The routes.
+pub(super) fn routes() -> [Route; 5] {
+    [
+        fixed("/info/import".into(), import),
+        fixed("/info/usage".into(), usage),
+        get("/info/stores", Action::SeeStores, stores),
+        get("/info/stores/detail", Action::SeeStoreDetails, stores_in_detail),
+        delete("/stores/{store}/{id}", Action::CopyBetweenStores, remove_copy),
+    ]
 }
 
 /// The store of this name.
@@ -82,11 +81,9 @@ fn usage() -> Value {
 /// `GET /v2/info/stores/detail`. Directories and addresses are nobody's business here.
 async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
-        if !who.is_admin() {
-            return Err(Reason::AdminOnly.saying("You are not authorized to complete stores_info_detail action."));
-        }
+        let details = glance.registry.store_details(&who)?;
         let mut stores = shown_stores(&glance.registry);
-        for (shown, store) in stores.iter_mut().zip(glance.registry.stores().iter()) {
+        for (shown, store) in stores.iter_mut().zip(details.iter()) {
             shown["type"] = store.kind.into();
             shown["weight"] = 0.into();
             shown["properties"] = json!({});
@@ -99,9 +96,6 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
 /// `DELETE /v2/stores/:store/:id`
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
-        if !who.is_admin() {
-            return Err(Reason::AdminOnly.saying("You are not authorized to complete delete_image_location action."));
-        }
         let name = request.match_info().get("store").unwrap_or_default();
         let store = store_named(&glance.registry, name, Reason::StoreNotThere)?;
         glance.registry.copies().remove_copy(&who, super::id_of(&request)?, &store).await?;

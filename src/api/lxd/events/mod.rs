@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
 pub(super) use self::socket::listen;
-use super::auth::Requestor;
-use super::envelope::time;
+use super::requestor::Requestor;
+use super::time::time;
 use crate::error::{Reason, Result};
 use crate::registry::{Caller, Clock};
 

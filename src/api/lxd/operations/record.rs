@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::api::lxd::envelope::time;
+use crate::api::lxd::time::time;
 use crate::image::Timestamp;
 
 /// What kind of operation it is.
