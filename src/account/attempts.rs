@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Timestamp;
 
 /// Wrong tries from one address for one account within a window.
@@ -44,7 +44,7 @@ impl Attempts {
             (*began, *count) = (now, 0);
         }
         if *count >= TRIES_MAX {
-            return Err(Error::new(Kind::Busy, "Too many wrong tries; wait a minute."));
+            return Err(Reason::TooManyTries.into());
         }
         *count += 1;
         Ok(())
@@ -59,6 +59,7 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn who(name: &str) -> Try {
         (Some([10, 0, 0, 1].into()), name.to_owned())

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::file::Shared;
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 /// Longest access key.
@@ -269,8 +269,7 @@ impl Accounts {
         self.change(|table| {
             let account = table.remove(access_key).ok_or_else(|| unknown(access_key))?;
             if account.admin && !table.values().any(|other| other.admin) {
-                let text = "The last administrator can only be removed on the server itself.";
-                return Err(Error::new(Kind::Conflict, text));
+                return Err(Reason::LastAdministrator.into());
             }
             Ok(account)
         })
@@ -314,16 +313,17 @@ fn check_email(email: &str) -> Result<()> {
 }
 
 fn taken(key: &str) -> Error {
-    Error::new(Kind::AlreadyExists, format!("The access_key '{key}' was already taken."))
+    Reason::AccountTaken.about(key)
 }
 
 fn unknown(key: &str) -> Error {
-    Error::new(Kind::NotFound, format!("No user found with access_key '{key}'."))
+    Reason::AccountNotFound.about(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn accounts_are_made_changed_and_removed() {

@@ -18,7 +18,7 @@ use x509_cert::der::pem::{LineEnding, encode_string};
 use super::file::Shared;
 use super::{Account, Accounts, Print, Secret};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 /// Largest certificate.
@@ -149,10 +149,8 @@ impl Table {
         }
         self.clients.retain(|other| other.fingerprint != client.fingerprint);
         if self.clients.iter().filter(|other| id(other) == id(&client)).count() >= ACCOUNT_CLIENTS_MAX {
-            return Err(Error::new(
-                Kind::TooMany,
-                format!("An account has at most {ACCOUNT_CLIENTS_MAX} certificates."),
-            ));
+            let text = format!("An account has at most {ACCOUNT_CLIENTS_MAX} certificates.");
+            return Err(Reason::TooMany.saying(text));
         }
         self.clients.push(client.clone());
         Ok(client)
@@ -269,7 +267,7 @@ impl Trust {
             table.tokens.retain(|token| now < token.expires_at);
             if table.tokens.iter().filter(|other| other.holder == token.holder).count() >= ACCOUNT_TOKENS_MAX {
                 let text = format!("An account has at most {ACCOUNT_TOKENS_MAX} unused tokens; wait or use one.");
-                return Err(Error::new(Kind::TooMany, text));
+                return Err(Reason::TooMany.saying(text));
             }
             table.tokens.push(token);
             Ok(())
@@ -313,7 +311,7 @@ impl Trust {
 }
 
 fn known() -> Error {
-    Error::new(Kind::AlreadyExists, "Certificate already in trust store")
+    Reason::CertificateTrusted.into()
 }
 
 fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
@@ -333,8 +331,8 @@ fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bo
     let mut found = clients.iter().filter(begins).filter(|client| visible(client));
     match (found.next(), found.next()) {
         (Some(client), None) => Ok(client),
-        (None, _) => Err(Error::new(Kind::NotFound, "Certificate not found")),
-        (Some(_), Some(_)) => Err(Error::new(Kind::Conflict, "More than one certificate matches")),
+        (None, _) => Err(Reason::CertificateNotFound.into()),
+        (Some(_), Some(_)) => Err(Reason::AmbiguousCertificate.into()),
     }
 }
 

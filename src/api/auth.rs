@@ -12,7 +12,7 @@ use actix_web::http::header::HeaderName;
 use crate::account::attempts::Attempts;
 use crate::account::tokens::{Scope, Tokens};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::Caller;
 
@@ -97,7 +97,7 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
     };
     let (account, grant) = rules.tokens.find(token, &rules.accounts, now)?.ok_or_else(no_token)?;
     if grant.scope == Scope::Unscoped {
-        return Err(Error::new(Kind::Forbidden, "This token has no scope; get one for a project."));
+        return Err(Reason::NoScope.into());
     }
     Ok(caller_of(account))
 }
@@ -117,7 +117,7 @@ pub fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<
 
 /// Without a token and with a wrong one alike.
 pub fn no_token() -> Error {
-    Error::new(Kind::Unauthenticated, "This needs X-Auth-Token with a token that is valid.")
+    Reason::Unauthenticated.into()
 }
 
 #[cfg(test)]
@@ -126,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::account::tokens::Method as Way;
+    use crate::error::Kind;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 

@@ -2,6 +2,8 @@
 //! they have to agree on about callers is in [`auth`].
 
 pub mod auth;
+#[cfg(test)]
+mod errors_tests;
 pub mod glance;
 pub mod identity;
 pub mod lxd;

@@ -1,26 +1,26 @@
-//! Why a file is no image, in LXD's words where it has some: clients show them, and scripts look for them.
+//! Reasons why a file is no image of a container or a virtual machine.
 
 use std::io;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 
 /// Reasons why the metadata of an image can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// There are no bytes at all.
-    #[error("EOF")]
+    #[error("The image file is empty.")]
     Empty,
     /// It is packed in no known way.
-    #[error("Unsupported compression")]
+    #[error("The image file is packed in a way that is not known.")]
     Unsupported,
     /// It ends in the middle.
-    #[error("unexpected EOF")]
+    #[error("The image file ends early.")]
     Truncated,
     /// It can't be unpacked.
     #[error("The {0} is damaged")]
     Damaged(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
     /// There is no `metadata.yaml` in it.
-    #[error("Metadata tarball is missing metadata.yaml")]
+    #[error("The image has no metadata.yaml.")]
     NoMetadata,
     /// It has something in it that no image has.
     #[error("{0}")]
@@ -29,13 +29,13 @@ pub enum BundleError {
     #[error("The image {0}")]
     TooMuch(&'static str),
     /// The metadata are no YAML, or not of the form that they have to have.
-    #[error("Could not parse metadata.yaml: {0}")]
+    #[error("metadata.yaml can't be parsed: {0}")]
     Yaml(String),
     /// The metadata name no processor, or one that is not known.
-    #[error("Architecture isn't supported: {0}")]
+    #[error("The architecture '{0}' is not known.")]
     Architecture(String),
     /// The metadata don't say when the image was made.
-    #[error("Missing creation date")]
+    #[error("metadata.yaml has no creation date.")]
     NoCreationDate,
     /// The caller stopped the work.
     #[error("Reading the image was given up")]
@@ -56,9 +56,18 @@ impl From<BundleError> for Error {
         let words = error.to_string();
         match error {
             BundleError::Io(cause) => Self::internal(cause),
-            BundleError::Stopped => Self::new(Kind::Busy, words),
-            BundleError::Damaged(_, Some(cause)) => Self::new(Kind::BadContent, words).because(cause),
-            _ => Self::new(Kind::BadContent, words),
+            BundleError::Stopped => Reason::Busy.saying(words),
+            BundleError::Empty => Reason::FileEmpty.into(),
+            BundleError::Unsupported => Reason::UnknownPacking.into(),
+            BundleError::Truncated => Reason::FileTruncated.into(),
+            BundleError::NoMetadata => Reason::NoMetadata.into(),
+            BundleError::Yaml(why) => Reason::BadMetadata.about(why),
+            BundleError::Architecture(name) => Reason::UnknownArchitecture.about(name),
+            BundleError::NoCreationDate => Reason::NoCreationDate.into(),
+            BundleError::Damaged(_, Some(cause)) => Reason::BadArchive.saying(words).because(cause),
+            BundleError::Damaged(_, None) | BundleError::Refused(_) | BundleError::TooMuch(_) => {
+                Reason::BadArchive.saying(words)
+            }
         }
     }
 }

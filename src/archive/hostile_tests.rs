@@ -126,7 +126,10 @@ fn sizes_out_of_this_world() {
     for size in [1 << 33, 1 << 40, i64::MAX as u64] {
         for name in ["rootfs/sparse", "rootfs.img"] {
             let file = [header(name.as_bytes(), b'0', size), vec![0; 10_240]].concat();
-            assert_eq!((refusal(&file), refusal(&gz(&file))), ("unexpected EOF".into(), "unexpected EOF".into()));
+            assert_eq!(
+                (refusal(&file), refusal(&gz(&file))),
+                ("The image file ends early.".into(), "The image file ends early.".into())
+            );
         }
         let sparse = with(&header(b"rootfs.img", b'S', 512), 483, &[0x80]);
         let sparse = [with(&sparse, 487, &size.to_be_bytes()), vec![0; 512]].concat();
@@ -196,7 +199,7 @@ fn windows_are_bounded() {
     zstd.splice(4.., [0, 16 << 3, 1, 0, 0]);
     assert_eq!(refusal(&zstd), words);
     zstd[5] = 15 << 3;
-    assert_eq!(refusal(&zstd), "Metadata tarball is missing metadata.yaml");
+    assert_eq!(refusal(&zstd), "The image has no metadata.yaml.");
     let options = lzma_rust2::XzOptions::with_preset(1);
     let mut options = options;
     options.lzma_options.dict_size = 96 << 20;
@@ -236,7 +239,7 @@ fn members_without_end() {
     // A map of holes that goes on and on.
     let start = with(&header(b"rootfs/x", b'S', 0), 482, &[1]);
     let more = [&start[..], &vec![1; 512 * 1000]].concat();
-    assert_eq!(refusal(&more), "unexpected EOF");
+    assert_eq!(refusal(&more), "The image file ends early.");
 }
 
 #[test]
@@ -246,7 +249,7 @@ fn squashed_images_are_asked_the_same() {
         (made!("root-link.squashfs"), "rootfs is not a directory"),
         (made!("two-roots.squashfs"), "The image has two roots"),
         (made!("long.squashfs"), "The image has a metadata.yaml of more than 1 MiB"),
-        (made!("lz4.squashfs"), "Unsupported compression"),
+        (made!("lz4.squashfs"), "The image file is packed in a way that is not known."),
     ] {
         assert_eq!(refusal(image), words, "{name}");
     }

@@ -216,9 +216,9 @@ unknown: [1, {2: 3}]
             let yaml = format!("architecture: {word}\ncreation_date: 1");
             assert_eq!(Manifest::parse(yaml.as_bytes()).unwrap().architecture, architecture);
         }
-        assert_eq!(refusal("creation_date: 1"), "Architecture isn't supported: ");
-        assert_eq!(refusal("architecture: ~\ncreation_date: 1"), "Architecture isn't supported: ");
-        assert_eq!(refusal("architecture: pdp11\ncreation_date: 1"), "Architecture isn't supported: pdp11");
+        assert_eq!(refusal("creation_date: 1"), "The architecture '' is not known.");
+        assert_eq!(refusal("architecture: ~\ncreation_date: 1"), "The architecture '' is not known.");
+        assert_eq!(refusal("architecture: pdp11\ncreation_date: 1"), "The architecture 'pdp11' is not known.");
         let long = refusal(&format!("architecture: \"{}\\n\"\ncreation_date: 1", "x".repeat(5000)));
         assert!(long.len() < 250 && !long.contains('\n'), "{long}");
     }
@@ -239,7 +239,7 @@ unknown: [1, {2: 3}]
         for wrong in ["-1", "253402300800", "9223372036854775807", "9223372036854775808", "1.5", "today", "[1]"] {
             for (creation, expiry) in [(wrong, "1"), ("1", wrong)] {
                 let words = dates(creation, expiry).unwrap_err().to_string();
-                assert!(words.starts_with("Could not parse metadata.yaml: "), "{words}");
+                assert!(words.starts_with("metadata.yaml can't be parsed: "), "{words}");
             }
         }
     }
@@ -250,9 +250,9 @@ unknown: [1, {2: 3}]
             ["- 1", "text", "a: b\n---\nc: d", "{", "properties: text", "properties: [1]", "properties: {a: {b: c}}"]
         {
             let words = refusal(yaml);
-            assert!(words.starts_with("Could not parse metadata.yaml: ") && words.lines().count() == 1, "{words}");
+            assert!(words.starts_with("metadata.yaml can't be parsed: ") && words.lines().count() == 1, "{words}");
         }
-        assert_eq!(refusal(""), "Could not parse metadata.yaml: it is empty");
+        assert_eq!(refusal(""), "metadata.yaml can't be parsed: it is empty");
         assert!(Manifest::parse(b"architecture: \xff").unwrap_err().to_string().ends_with("it is not UTF-8"));
         for twice in ["architecture: x86_64", "creation_date: 2", "properties: {a: 1, a: 2}"] {
             assert!(parse(twice).unwrap_err().to_string().contains("duplicate"), "{twice}");

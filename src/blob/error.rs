@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 use crate::image::StoreName;
 
 /// Failures of a store. `Display` names no path and no key: the caller knows them and logs them.
@@ -67,28 +67,25 @@ impl From<Errno> for StoreError {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let (kind, message) = match &error {
-            StoreError::NotFound => (Kind::NotFound, "The image's bytes are not there."),
-            StoreError::BadRange => (Kind::BadRange, "The range lies outside the image."),
-            StoreError::Full => (Kind::StoreFull, "The store has no room left for these bytes."),
-            StoreError::ReadOnly => (Kind::Unsupported, "The store is read-only."),
-            StoreError::NotAllowed => {
-                (Kind::Forbidden, "This server does not import files: it has no import directory.")
-            }
-            StoreError::Unknown(name) => {
-                return Error::new(Kind::Unsupported, format!("The store '{name}' is not supported"));
-            }
-            StoreError::Exists => (Kind::Conflict, "The image file already exists."),
-            StoreError::Unavailable(text) => return Error::new(Kind::Upstream, text.clone()).because(error),
+        let reason = match &error {
+            StoreError::NotFound => Reason::BytesMissing,
+            StoreError::BadRange => Reason::BadRange,
+            StoreError::Full => Reason::StoreFull,
+            StoreError::ReadOnly => Reason::StoreReadOnly,
+            StoreError::NotAllowed => Reason::NoImportDirectory,
+            StoreError::Unknown(name) => return Reason::StoreUnsupported.about(name),
+            StoreError::Exists => Reason::FileExists,
+            StoreError::Unavailable(text) => return Reason::StoreUnavailable.saying(text.clone()).because(error),
             StoreError::Broken(_) => return Error::internal(error),
         };
-        Error::new(kind, message).because(error)
+        Error::from(reason).because(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn errors_of_the_system_become_what_a_caller_can_act_on() {

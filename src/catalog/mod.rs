@@ -25,7 +25,7 @@ use self::embedded::retired_ids::Spent;
 use self::embedded::writer::{Current, Writer, current};
 use self::embedded::{database, open};
 use self::engine::Table;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
 use crate::image::{Access, Image, ImageId, Timestamp};
 
@@ -208,7 +208,7 @@ impl Catalog {
 
 /// The error for an image that is not there, or not for the caller.
 pub fn not_found(id: ImageId) -> Error {
-    Error::new(Kind::NotFound, format!("No image found with id '{id}'."))
+    Reason::ImageNotFound.about(id)
 }
 
 #[cfg(test)]

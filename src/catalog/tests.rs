@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::engine::{Batch, Engine};
 use super::*;
+use crate::error::Kind;
 use crate::image::change::tests::sample;
 use crate::image::query::{Direction, Filter};
 use crate::image::{Attr, Member, MemberStatus, Value, Vocabulary};

@@ -17,6 +17,7 @@ pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
 pub use self::upload::{Pieces, Upload};
 use crate::account::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
+use crate::error::{Kind, Reason};
 
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
@@ -271,7 +272,8 @@ async fn checked(answer: Response) -> Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
-    let mismatch = answer.headers().get("x-visor-error").is_some_and(|code| code == "mismatch");
+    let code = answer.headers().get("x-visor-error").and_then(|code| code.to_str().ok());
+    let mismatch = code.and_then(Reason::of_code).is_some_and(|reason| reason.kind() == Kind::DigestMismatch);
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {
         Some(message) => message,

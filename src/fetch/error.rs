@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 
 /// One text for every reason of a refusal.
 const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that this server may reach.";
@@ -70,10 +70,9 @@ impl FetchError {
     /// The error for a request that named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
     /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
-        let unable = format!("Unable to connect to: {host}");
         match self {
-            Self::Refused => Error::invalid(format!("{unable}: {UNKNOWN_OR_BARRED}")).because(self),
-            Self::Unreached(_) => Error::new(Kind::Upstream, unable).because(self),
+            Self::Refused => Reason::ServerRefused.about(host).and(UNKNOWN_OR_BARRED).because(self),
+            Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
             other => other.blame(&format!("The server {host}")),
         }
     }
@@ -91,11 +90,9 @@ impl FetchError {
 
     fn blame(self, server: &str) -> Error {
         let does = match &self {
-            Self::Refused => {
-                return Error::invalid(format!("This URL is not fetched: {UNKNOWN_OR_BARRED}")).because(self);
-            }
-            Self::NotFound => return Error::new(Kind::NotFound, "There is nothing under this URL.").because(self),
-            Self::BadRange => return Error::new(Kind::BadRange, "The range lies outside the image.").because(self),
+            Self::Refused => return Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
+            Self::NotFound => return Error::from(Reason::UrlNotFound).because(self),
+            Self::BadRange => return Error::from(Reason::BadRange).because(self),
             Self::Unreached(_) => "can't be reached",
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",
@@ -104,7 +101,7 @@ impl FetchError {
         };
         match self {
             Self::Payload(error) => error,
-            other => Error::new(Kind::Upstream, format!("{server} {does}.")).because(other),
+            other => Reason::Upstream.saying(format!("{server} {does}.")).because(other),
         }
     }
 }
@@ -157,6 +154,7 @@ fn chain(error: &Cause) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_url_in_a_log_has_no_secrets() {
@@ -179,9 +177,9 @@ mod tests {
     fn a_refusal_names_what_the_url_did_and_nothing_else() {
         let may = "its host is not known, or it is not one that this server may reach.";
         for (url, said) in [
-            ("https://u:p@Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: "),
-            ("http://2130706433/", "Unable to connect to: 127.0.0.1: "),
-            ("https://[::1]:443/", "Unable to connect to: [::1]: "),
+            ("https://u:p@Lab.example:8443/a?s3cret", "The server lab.example:8443 is not contacted: "),
+            ("http://2130706433/", "The server 127.0.0.1 is not contacted: "),
+            ("https://[::1]:443/", "The server [::1] is not contacted: "),
             ("file://host/etc/passwd", "This URL is not fetched: "),
             ("x", "This URL is not fetched: "),
             (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: "),
@@ -197,9 +195,9 @@ mod tests {
         assert_eq!((error.kind(), error.message()), (Kind::Upstream, "The server lab:8443 takes too long to answer."));
         let down = FetchError::Unreached("10.0.0.1".into());
         let same = FetchError::Unreached("10.0.0.1".into()).of_server("lab:8443");
-        assert_eq!((same.kind(), same.message()), (Kind::Upstream, "Unable to connect to: lab:8443"));
+        assert_eq!((same.kind(), same.message()), (Kind::Upstream, "The server lab:8443 can't be reached."));
         assert_eq!(Error::from(down).message(), "The server of this URL can't be reached.");
-        let ours = FetchError::Payload(Error::new(Kind::NotFound, "gone")).of_server("lab:8443");
+        let ours = FetchError::Payload(Reason::NotFound.saying("gone")).of_server("lab:8443");
         assert_eq!((ours.kind(), ours.message()), (Kind::NotFound, "gone"));
     }
 }

@@ -50,7 +50,7 @@ pub use self::pin::Pin;
 pub use self::request::{Header, Request};
 pub use self::send::Payload;
 use self::watch::Watch;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Redirects that are followed: mirrors of distributions need two or three.
 const REDIRECTS_MAX: usize = 5;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::error::redacted;
 use super::{Document, FetchError, Fetcher, Inner, Request, is_redirect, upstream};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Bytes to send.
 pub struct Payload {

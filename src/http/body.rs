@@ -6,7 +6,7 @@ use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Payload};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::registry::{ByteSink, RateGuard, RateLimits, pump};
 
 /// A request's body, chunk by chunk.
@@ -76,7 +76,7 @@ impl Body {
         while let Some(chunk) = self.next().await? {
             bytes.extend(chunk);
             if bytes.len() > bytes_max {
-                return Err(Error::new(Kind::TooLarge, format!("A body of this kind has at most {bytes_max} bytes.")));
+                return Err(Reason::BodyTooLarge.saying(format!("A body of this kind has at most {bytes_max} bytes.")));
             }
         }
         Ok(bytes)
@@ -84,5 +84,5 @@ impl Body {
 }
 
 fn broken(error: PayloadError) -> Error {
-    Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
+    Error::from(Reason::BodyIncomplete).because(error.to_string())
 }

@@ -19,7 +19,7 @@ use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use super::time::http_date;
 use crate::blob::{BlobBody, StoreError, stream};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Image;
 use crate::registry::{Caller, Registry};
 
@@ -144,8 +144,8 @@ pub async fn deliver_from(
         verdict => verdict,
     };
     let status = match &verdict {
-        Verdict::Failed => return Err(Error::new(Kind::Precondition, "The image is not the one that was asked for.")),
-        Verdict::OutOfRange => return Err(Error::new(Kind::BadRange, "The range lies outside the image.")),
+        Verdict::Failed => return Err(Reason::ConditionFailed.saying("The image is not the one that was asked for.")),
+        Verdict::OutOfRange => return Err(Reason::BadRange.about(facts.size.unwrap_or(0))),
         Verdict::NotModified => {
             let mut response = HttpResponse::NotModified();
             describe(&mut response, &facts);

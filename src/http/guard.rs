@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 
 /// By which names this server may be called. Clones share them.
 #[derive(Debug, Clone)]
@@ -57,22 +57,21 @@ fn text<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Option<Optio
 /// `Forbidden`, in words for the person who has to add a name to the configuration.
 pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
     let loopback = request.peer_addr().is_none_or(|peer| peer.ip().is_loopback());
-    let refuse = |text: &'static str| Err(Error::new(Kind::Forbidden, text));
     let absolute = request.uri().authority().map(|authority| Some(authority.as_str()));
     if let Some(host) = absolute.or_else(|| text(request, &header::HOST))
         && !host.is_some_and(|host| names.covers(host, loopback))
     {
-        return refuse("This server is not called by that name. Names of its own are listed in server.names.");
+        return Err(Reason::WrongHost.into());
     }
     if let Some(site) = text(request, &header::HeaderName::from_static("sec-fetch-site"))
         && matches!(site, Some("cross-site" | "same-site") | None)
     {
-        return refuse("Requests of foreign web pages are refused.");
+        return Err(Reason::ForeignRequest.into());
     }
     if let Some(origin) = text(request, &header::ORIGIN) {
         let authority = origin.and_then(|o| o.strip_prefix("http://").or_else(|| o.strip_prefix("https://")));
         if !authority.is_some_and(|authority| names.covers(authority, loopback)) {
-            return refuse("Requests of foreign web pages are refused.");
+            return Err(Reason::ForeignRequest.into());
         }
     }
     Ok(())

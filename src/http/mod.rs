@@ -20,6 +20,7 @@ pub mod protocol;
 #[cfg(test)]
 mod protocol_tests;
 pub mod query;
+pub mod refusal;
 pub mod route;
 pub mod server;
 mod socket;

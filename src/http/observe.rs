@@ -10,6 +10,8 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use uuid::Uuid;
 
+use super::refusal::{CODE, of_status};
+
 /// Under which header the id stands.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,6 +37,10 @@ pub async fn observe(
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.call(request).await?;
+    // An answer that no handler made, as to a path of other methods.
+    if let Some(reason) = of_status(response.status()).filter(|_| !response.headers().contains_key(CODE)) {
+        response.headers_mut().insert(CODE, HeaderValue::from_static(reason.code()));
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -59,6 +65,6 @@ pub fn report(id: Option<&RequestId>, error: &crate::error::Error) {
         Kind::Internal | Kind::StoreFull | Kind::Upstream => {
             log::error!(request_id = id; "{}: {}", error.message(), error.causes());
         }
-        _ => log::debug!(request_id = id; "{:?}: {}: {}", error.kind(), error.message(), error.causes()),
+        _ => log::debug!(request_id = id; "{}: {}: {}", error.reason().code(), error.message(), error.causes()),
     }
 }

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream as streams};
 
 use super::origin::{Buffers, Origin};
 use crate::blob::{StoreError, stream};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// An answer of several parts.
 pub(super) struct Parts {

@@ -136,7 +136,7 @@ async fn what_a_client_says_of_itself_comes_before_the_path() {
 async fn a_refusal_has_the_form_of_the_protocol_that_covers_the_path() {
     for (path, start) in [("/v1/x", "other: "), ("/things", "own: "), ("/", "own: ")] {
         let request: HttpRequest = TestRequest::with_uri(path).to_http_request();
-        let answer = both().refuse(&request, &Error::new(Kind::Forbidden, "no"));
+        let answer = both().refuse(&request, &Reason::Forbidden.saying("no"));
         let body = to_bytes(answer.into_body()).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&body), format!("{start}no"), "{path}");
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Architecture, Container, Format, Image, ImageId, ImageKind, Status, StoreName, Timestamp, UpdateSource, Visibility,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: what Glance allows.
 pub const NAME_CHARS_MAX: usize = 255;
@@ -240,7 +240,7 @@ fn check_full_name(what: &str, text: &str) -> Result<()> {
 
 fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
     if count > most {
-        return Err(Error::new(Kind::TooMany, format!("An image has at most {most} {what}.")));
+        return Err(Reason::TooMany.saying(format!("An image has at most {most} {what}.")));
     }
     Ok(())
 }
@@ -305,6 +305,7 @@ impl Image {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::image::{Member, MemberStatus};
 
     /// An image for tests: public, named, registered at second 1,000,000.

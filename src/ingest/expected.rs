@@ -1,6 +1,6 @@
 //! What senders say of their bytes, and whether it is true.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Digests;
 
 /// What a sender says of its bytes beforehand.
@@ -27,7 +27,7 @@ impl Expected {
     /// # Errors
     /// `DigestMismatch`, in words that say which and how. Nothing is wrong about what neither side knows.
     pub(crate) fn check(&self, size: Option<u64>, digests: &Digests) -> Result<()> {
-        let wrong = |text: String| Err(Error::new(Kind::DigestMismatch, text));
+        let wrong = |text: String| Err(Reason::Mismatch.saying(text));
         if let (Some(claimed), Some(size)) = (self.size, size)
             && claimed != size
         {

@@ -16,7 +16,7 @@ use super::pump::ByteSink;
 use super::rate::{RateGuard, RateLimits};
 use super::room::Room;
 use crate::blob::{BlobBody, BlobWriter, Buffer, Buffers};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Digests, Format, StoreName};
 use crate::inspect::{Rules, check};
 
@@ -64,9 +64,7 @@ impl Ingest {
     /// # Errors
     /// `Busy`.
     pub(crate) fn slot(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots)
-            .try_acquire_owned()
-            .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Reason::TooManyUploads.into())
     }
 
     /// Makes sure that a file of this size may come and that there is room for it.
@@ -161,7 +159,7 @@ impl Intake {
             && received > claimed
         {
             let text = format!("The file is longer than the {claimed} bytes that were announced.");
-            return Err(Error::new(Kind::DigestMismatch, text));
+            return Err(Reason::Mismatch.saying(text));
         }
         while !chunk.is_empty() {
             // Each buffer ends at a multiple of its size: the disk takes those as they are.
@@ -289,5 +287,5 @@ pub(crate) fn over() -> Error {
 
 /// The answer to more bytes than an image may have.
 fn too_large(max: u64) -> Error {
-    Error::new(Kind::TooLarge, format!("An image has at most {max} bytes on this server."))
+    Reason::FileTooLarge.about(max)
 }

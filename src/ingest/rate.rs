@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// How patient to be with bytes.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ impl RateGuard {
 
 /// The answer to bytes that do not come.
 pub fn too_slow() -> Error {
-    Error::new(Kind::TooSlow, "The body came too slowly.")
+    Reason::TooSlow.into()
 }
 
 #[cfg(test)]

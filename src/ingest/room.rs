@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::blob::Stores;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::StoreName;
 
 /// Files that are kept only as long as nothing else needs their space.
@@ -65,7 +65,7 @@ impl Room {
         match self.stores.free(store).await {
             Some(free) if free < self.free_bytes_min => {
                 let text = format!("The file does not fit: {free} bytes are left, and so much has to stay free.");
-                Err(Error::new(Kind::StoreFull, text))
+                Err(Reason::StoreFull.saying(text))
             }
             _ => Ok(()),
         }
@@ -75,5 +75,5 @@ impl Room {
 fn no_room(size: u64, room: u64) -> Error {
     let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
     let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
-    Error::new(Kind::StoreFull, text)
+    Reason::StoreFull.saying(text)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Danger, Detected, Inspection};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason, Result};
 use crate::image::Format;
 
 /// Formats that the operator exempts from inspection.
@@ -28,20 +28,22 @@ pub enum Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// In Glance's words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mismatch { declared, found } => {
-                write!(f, "Image disk_format {} does not match stream data {}", declared.name(), found.name())
+                write!(f, "The format of the image is {}, but the bytes are {}.", declared.name(), found.name())
             }
-            Self::Unsafe(danger) => write!(f, "Image failed safety checks: {danger}"),
+            Self::Unsafe(danger) => write!(f, "The image is not safe to open: {danger}"),
         }
     }
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Kind::BadContent, refusal.to_string())
+        match refusal {
+            Refusal::Mismatch { declared, found } => Reason::FormatMismatch.about(declared.name()).and(found.name()),
+            Refusal::Unsafe(danger) => Reason::UnsafeImage.about(danger),
+        }
     }
 }
 

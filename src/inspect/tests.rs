@@ -73,9 +73,9 @@ fn what_is_dangerous_is_refused_wherever_somebody_could_open_it() {
 #[test]
 fn refusals_are_said_in_words() {
     let declared = |format, bytes: &[u8]| check(&inspect(bytes), format, &Rules::default()).unwrap_err().to_string();
-    assert_eq!(declared(Some(Format::Qcow2), b"text"), "Image disk_format qcow2 does not match stream data raw");
+    assert_eq!(declared(Some(Format::Qcow2), b"text"), "The format of the image is qcow2, but the bytes are raw.");
     let backed = over(&fake::qcow2(3), &[(15, &[1])]);
-    assert_eq!(declared(None, &backed), "Image failed safety checks: it has a backing file");
+    assert_eq!(declared(None, &backed), "The image is not safe to open: it has a backing file");
     let error: crate::error::Error = Refusal::Unsafe(Danger::DataFile).into();
     assert_eq!(error.kind(), crate::error::Kind::BadContent);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Association, Dated, Namespace, Namespaces, Object, Property, Tag};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Longest name of anything, in characters; also longest title of a namespace, prefix and target.
 pub const NAME_CHARS_MAX: usize = 80;
@@ -98,7 +98,7 @@ fn short(what: &str, text: Option<&str>, chars_max: usize) -> Result<()> {
 
 fn few(what: &str, count: usize, max: usize) -> Result<()> {
     if count > max {
-        return Err(Error::new(Kind::TooMany, format!("More than {max} in one place: {what}.")));
+        return Err(Reason::TooMany.saying(format!("More than {max} in one place: {what}.")));
     }
     Ok(())
 }

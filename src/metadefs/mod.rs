@@ -18,7 +18,7 @@ use serde_json::{Number, Value};
 pub use self::check::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX};
 pub use self::page::{Page, SortKey};
 pub use self::store::Store;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 /// Something, and since when.
@@ -276,11 +276,10 @@ members! {
 
 /// The error for a missing thing, or one that the caller may not know of.
 pub fn missing(word: &str, name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("The metadata definition {word} '{}' was not found.", name.escape_default()))
+    Reason::DefinitionNotFound.about(word).and(name.escape_default())
 }
 
 /// The error for a name that is taken.
 pub fn taken(word: &str, name: &str) -> Error {
-    let text = format!("There is a metadata definition {word} '{}' already.", name.escape_default());
-    Error::new(Kind::AlreadyExists, text)
+    Reason::DefinitionExists.about(word).and(name.escape_default())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::check;
 use super::{Dated, Namespace, Namespaces};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Largest document. OpenStack's own thirty namespaces are a sixtieth of it.
 const BYTES_MAX: usize = 8 << 20;
@@ -51,7 +51,7 @@ impl Store {
                 "{} can't be used ({why}): restore it from a backup, or move it away to begin without definitions",
                 path.display()
             );
-            Error::new(Kind::Internal, text)
+            Reason::Internal.saying(text)
         };
         let namespaces = match std::fs::read(&path) {
             Ok(bytes) => parse(&bytes).map_err(|why| unusable(&why))?,
@@ -86,8 +86,7 @@ impl Store {
             let document = Document { format: FORMAT, namespaces: &namespaces };
             let bytes = serde_json::to_vec(&document).map_err(Error::internal)?;
             if bytes.len() > BYTES_MAX {
-                let text = "There is no room for more metadata definitions: together they have up to 8 MiB.";
-                return Err(Error::new(Kind::TooLarge, text));
+                return Err(Reason::DefinitionsFull.into());
             }
             replace(&store.dir, &bytes).map_err(unwritten)?;
             *store.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(namespaces);
@@ -138,9 +137,7 @@ fn replace(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn unwritten(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(Kind::StoreFull, "The disk is full: the change was not made.").because(error)
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::from(Reason::DiskFull).because(error),
         _ => Error::internal(error),
     }
 }
@@ -151,6 +148,7 @@ mod tests {
 
     use super::super::{About, Member, Property, Tag};
     use super::*;
+    use crate::error::Kind;
     use crate::image::Timestamp;
 
     const NOW: Timestamp = Timestamp(7);

@@ -1,6 +1,6 @@
 //! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
 
@@ -89,7 +89,7 @@ impl Caller {
     /// `Unauthenticated`.
     pub fn known(&self) -> Result<()> {
         match self {
-            Caller::Anonymous => Err(Error::new(Kind::Unauthenticated, "Authorization not provided.")),
+            Caller::Anonymous => Err(Reason::Unauthenticated.into()),
             Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
     }
@@ -139,6 +139,7 @@ fn owned_by(name: &str) -> Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::image::Member;
     use crate::image::change::tests::sample;
 

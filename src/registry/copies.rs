@@ -17,7 +17,7 @@ use super::records::{Records, outrun};
 use super::verify::verify_part;
 use crate::blob::stream;
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
 use crate::ingest::intake::{Ingest, Intake, over};
 use crate::ingest::{Expected, pump};
@@ -51,7 +51,7 @@ impl Copying {
     pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
         match self.with(|all| all.insert(id)) {
             true => Ok(Turn(self.clone(), id)),
-            false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),
+            false => Err(Reason::BeingCopied.into()),
         }
     }
 }
@@ -169,14 +169,13 @@ impl Copies {
     /// there and nowhere else, it may have a copy there.
     pub(super) async fn bring(&self, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
-        let main = main.ok_or_else(|| Error::new(Kind::Conflict, "Only an image with a file can be copied."))?;
+        let main = main.ok_or(Reason::NotCopyable)?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
-            let text = "What is under a URL stays there; only what a store of this server has can be copied.";
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(Reason::StaysUnderUrl.into());
         }
         let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
         if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has this image already.")));
+            return Err(Reason::InStoreAlready.about(store));
         }
         self.core.stores.named(store)?;
         let mut arrived = Vec::new();
@@ -251,14 +250,13 @@ impl Copies {
     /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
     async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
         if !before.parts.iter().any(|part| is_in(part, store)) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
+            return Err(Reason::NotInStore.about(store));
         }
         let gone = store.clone();
         let drop_copy = move |row: &mut Image| {
             row.parts.retain(|part| !is_in(part, &gone));
             if row.main().is_none() {
-                let text = "The only copy of an image can't be removed; delete the image.";
-                return Err(Error::new(Kind::Forbidden, text));
+                return Err(Reason::OnlyCopy.into());
             }
             row.store = Some(row.home());
             withdraw_without_description(row);
@@ -279,7 +277,7 @@ impl Copies {
                 return Err(not_found(row.id));
             }
             if row.parts != same {
-                return Err(Error::new(Kind::Precondition, "The image was changed while its copies were."));
+                return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();
             change(&mut row)?;

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::policy::Action;
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Location, Part, PartKind, Status};
 
 /// Bytes on their way out.
@@ -59,7 +59,10 @@ impl Downloads {
         if !who.sees(image) && !lingers {
             return Err(not_found(image.id));
         }
-        let nothing = || Error::new(Kind::Conflict, format!("The image '{}' has no file to give out now.", image.id));
+        if image.status == Status::Deactivated && !lingers && !who.is_admin() {
+            return Err(Reason::Withheld.about(image.id));
+        }
+        let nothing = || Reason::NoFile.about(image.id);
         image.part(kind).filter(|_| lingers || given_to(who, image)).ok_or_else(nothing)
     }
 
@@ -147,9 +150,9 @@ fn given_to(who: &Caller, image: &Image) -> bool {
 }
 
 fn gone(image: &Image) -> Error {
-    Error::new(Kind::NotFound, format!("No image file found for id '{}'.", image.id))
+    Reason::FileMissing.about(image.id)
 }
 
 fn changed(image: &Image) -> Error {
-    Error::new(Kind::Conflict, format!("The file of image '{}' was changed after it was registered.", image.id))
+    Reason::FileChanged.about(image.id)
 }

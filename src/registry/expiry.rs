@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::removal::{Removal, take_out_of_sight};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Value, Visibility};
 use crate::ingest::room::Reserve;
@@ -50,7 +50,7 @@ impl Removal {
         let now = self.core.now();
         let gone = self.core.catalog.amend(id, move |row| {
             if !due.passes(row) {
-                return Err(Error::new(Kind::Precondition, "It was changed meanwhile."));
+                return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();
             take_out_of_sight(&mut row, now);

@@ -6,7 +6,7 @@ use super::policy::Action;
 use super::records::attach;
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::Catalog;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{Access, Attr, Image, ImageId, ImageKind, ImagePatch, Location, Status};
 
@@ -69,9 +69,12 @@ impl Registry {
     /// The place just behind an image in an order, for a page that begins there.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `Invalid` for an image that is not there, or that the caller may not know of.
     pub async fn cursor(&self, who: &Caller, id: ImageId, sort: &Sort) -> Result<Cursor> {
-        Ok(Catalog::cursor(&self.get(who, id).await?, sort))
+        match self.get(who, id).await {
+            Err(error) if error.reason() == Reason::ImageNotFound => Err(Reason::MarkerNotFound.about(id)),
+            image => Ok(Catalog::cursor(&image?, sort)),
+        }
     }
 
     /// How many changes were made so far: as long as this stays, so does everything that lists show.
@@ -154,8 +157,7 @@ impl Registry {
         let remove = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
             if !image.tags.remove(&tag) {
-                let text = format!("Image '{id}' has no tag '{}'.", tag.escape_default());
-                return Err(Error::new(Kind::NotFound, text));
+                return Err(Reason::TagNotFound.about(tag.escape_default()));
             }
             image.updated_at = Some(now);
             Ok(())
@@ -176,7 +178,7 @@ impl Registry {
                 return Ok(());
             }
             if image.parts.is_empty() || !image.status.may_become(next) {
-                return Err(Error::new(Kind::Conflict, "An image without a file can't be made available or withheld."));
+                return Err(Reason::NothingToWithhold.into());
             }
             (image.status, image.updated_at) = (next, Some(now));
             Ok(())

@@ -11,7 +11,7 @@ use super::pages::Pages;
 use super::policy::{Action, On};
 use super::records::Records;
 use super::{Caller, ListScope};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
 
@@ -53,8 +53,7 @@ impl Members {
                 if !who.changes(image) {
                     return Ok(());
                 }
-                let text = format!("'{name}' is a member of image '{id}' already.");
-                return Err(Error::new(Kind::AlreadyExists, text));
+                return Err(Reason::MemberExists.about(name.escape_default()));
             }
             image.members.insert(name.clone(), made);
             Ok(())
@@ -74,15 +73,15 @@ impl Members {
             check_shared(image)?;
             if !itself && !who.changes(image) {
                 // A member does not know of the others.
-                return Err(no_member(id, &name));
+                return Err(no_member(&name));
             }
-            let member = image.members.get_mut(&name).ok_or_else(|| no_member(id, &name))?;
+            let member = image.members.get_mut(&name).ok_or_else(|| no_member(&name))?;
             who.may(Action::AnswerMembership, On::HeldBy(Some(&name)))?;
             *member = Member { status, updated_at: now, ..*member };
             Ok(())
         };
         let image = self.records.amend(who, id, set).await?;
-        image.members.get(account).copied().ok_or_else(|| no_member(id, account))
+        image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
     /// Shares an image with an account, or changes whether that may share it with others; where nothing is said of this, it
@@ -107,7 +106,7 @@ impl Members {
             Ok(())
         };
         let image = self.records.amend(who, id, share).await?;
-        image.members.get(account).copied().ok_or_else(|| no_member(id, account))
+        image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
     /// Shares an image with exactly these accounts, which may share it with others or not, or, where nothing is said of
@@ -138,7 +137,7 @@ impl Members {
         let remove = move |who: &Caller, image: &mut Image| {
             who.may(Action::RemoveMember, &*image)?;
             check_shared(image)?;
-            image.members.remove(&name).map(drop).ok_or_else(|| no_member(id, &name))
+            image.members.remove(&name).map(drop).ok_or_else(|| no_member(&name))
         };
         self.records.amend(who, id, remove).await.map(drop)
     }
@@ -160,9 +159,7 @@ impl Members {
 fn check_shared(image: &Image) -> Result<()> {
     match image.visibility {
         Visibility::Shared => Ok(()),
-        Visibility::Public | Visibility::Private | Visibility::Community => {
-            Err(Error::new(Kind::Forbidden, "Only shared images have members."))
-        }
+        Visibility::Public | Visibility::Private | Visibility::Community => Err(Reason::NotShared.into()),
     }
 }
 
@@ -188,6 +185,6 @@ fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timesta
     }
 }
 
-fn no_member(id: ImageId, account: &str) -> Error {
-    Error::new(Kind::NotFound, format!("Image '{id}' has no member '{}'.", account.escape_default()))
+fn no_member(account: &str) -> Error {
+    Reason::MemberNotFound.about(account.escape_default())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::policy::{Action, On};
 use super::{Caller, Clock};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::Timestamp;
 use crate::metadefs::{
     About, Association, Dated, Member, Namespace, Namespaces, Object, Page, Property, Store, Tag, Visibility, missing,
@@ -102,8 +102,7 @@ fn sees(who: &Caller, about: &About) -> bool {
 
 fn may_delete(namespace: &Namespace) -> Result<()> {
     if namespace.about.protected {
-        let text = "The metadata definition namespace is protected: nothing of it can be deleted.";
-        return Err(Error::new(Kind::Forbidden, text));
+        return Err(Reason::DefinitionsProtected.into());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! Who *sees* an image, and what lists show, is in `access.rs`.
 
 use super::access::Caller;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Visibility};
 
 /// Callers that an action is open to. Administrators may do everything but what is closed to every request.
@@ -282,9 +282,17 @@ fn refused(action: Action) -> Error {
         Who::Holder => "the account that it belongs to",
         Who::Publisher | Who::Admins => "an administrator",
         Who::Everybody | Who::Readers | Who::Accounts | Who::Proof => "an account",
-        Who::Closed => return Error::new(Kind::Forbidden, format!("No request may {words}.")),
+        Who::Closed => return Reason::Forbidden.saying(format!("No request may {words}.")),
     };
-    Error::new(Kind::Forbidden, format!("Only {only} may {words}."))
+    let reason = match who {
+        Who::Owner | Who::Viewers => Reason::NotOwner,
+        Who::Sharers => Reason::MayNotShare,
+        Who::Member => Reason::MembersChoice,
+        Who::Publisher => Reason::MayNotPublish,
+        Who::Admins => Reason::AdminOnly,
+        Who::Holder | Who::Everybody | Who::Readers | Who::Accounts | Who::Proof | Who::Closed => Reason::Forbidden,
+    };
+    reason.saying(format!("Only {only} may {words}."))
 }
 
 /// The accounts that may make images public: the setting `auth.publish`.

@@ -12,7 +12,7 @@ use super::mirror::source::{Source, inspect};
 use super::policy::{Action, On, Publish};
 use super::recheck::check_kept;
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::{Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Part, Status, StoreName};
 use crate::ingest::Expected;
@@ -41,7 +41,7 @@ impl PreparedChange {
         }
         // Bytes stay in the store that has them.
         if self.patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
-            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
+            return Err(Reason::StoreFixed.into());
         }
         let before = image.clone();
         self.patch.apply(image)?;
@@ -114,7 +114,7 @@ impl Records {
         let others = self.core.stores.iter().map(|store| store.name.as_str());
         let others = others.filter(|name| !StoreName::ORIGINAL.contains(name));
         let known: Vec<_> = StoreName::ORIGINAL.into_iter().chain(others).collect();
-        Err(Error::invalid(format!("Invalid store '{store}', available options: {}", known.join(", "))))
+        Err(Reason::NoSuchStore.about(store).and(known.join(", ")))
     }
 
     /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
@@ -136,7 +136,7 @@ impl Records {
         if self.companion(who, id).await? == Some(kind) {
             return Ok(());
         }
-        Err(Error::invalid(format!("The image with id {id} is not a {} image.", kind.name())))
+        Err(Reason::WrongCompanion.about(id).and(kind.name()))
     }
 
     /// Changes an image as `make` says, which is shown the image that the change is put on. It may be called again, when
@@ -180,7 +180,7 @@ impl Records {
                 return Err(format_is_fixed());
             }
             if image.status == Status::Saving && patch.store.as_ref().is_some_and(|store| *store != image.store) {
-                return Err(Error::new(Kind::Conflict, "The store of an image can't be changed during its upload."));
+                return Err(Reason::StoreFixed.saying("The store of an image can't be changed during its upload."));
             }
             let before = image.clone();
             self.change(who, &mut image, &patch).await?;
@@ -236,21 +236,19 @@ impl Records {
 
     /// What is at a source, if it may become an image's bytes.
     pub(in crate::registry) async fn look_at(&self, image: &Image, source: Source, claim: &Expected) -> Result<Part> {
-        if !image.status.takes_bytes() {
-            return Err(not_for_bytes());
-        }
+        takes_location(image)?;
         let store = match &source {
             Source::File(_) => StoreName::FILE,
             Source::Http(_) => StoreName::HTTP,
         };
         if image.store.as_ref().is_some_and(|wish| *wish != store) {
-            return Err(Error::invalid("The location is not one of the store that the image asks for."));
+            return Err(Reason::WrongStore.into());
         }
         if store == StoreName::HTTP && claim.digests != Digests::default() {
-            return Err(Error::invalid("A checksum of what is under a URL can't be verified: leave it out."));
+            return Err(Reason::ChecksumOfUrl.into());
         }
         let part = inspect(&self.core, &self.ingest, source, image.format_of_bytes()).await?;
-        claim.check(part.size, &part.digests)?;
+        claim.check(part.size, &part.digests).map_err(other_source)?;
         Ok(part)
     }
 }
@@ -268,15 +266,25 @@ pub(in crate::registry) fn attach(image: &mut Image, part: Part) {
 
 /// The answer to a change that always met another one.
 pub(in crate::registry) fn outrun() -> Error {
-    Error::new(Kind::Busy, "The image is being changed by others all the time; try again.")
+    Reason::Busy.saying("The image is being changed by others all the time; try again.")
 }
 
 /// The answer to another format for a file that is on its way.
 pub(in crate::registry) fn format_is_fixed() -> Error {
-    Error::new(Kind::Conflict, "The format can't be changed while the file is being uploaded.")
+    Reason::FormatFixed.into()
 }
 
 /// The answer to bytes for an image that takes none.
-pub(in crate::registry) fn not_for_bytes() -> Error {
-    Error::new(Kind::Conflict, "Can only assign image file to a locked or error image")
+pub(in crate::registry) fn takes_no_data(image: &Image) -> Error {
+    Reason::TakesNoData.about(image.status.word())
+}
+
+/// Lets an image pass that may get the bytes at a location.
+pub(in crate::registry) fn takes_location(image: &Image) -> Result<()> {
+    if image.status.takes_bytes() { Ok(()) } else { Err(Reason::TakesNoLocation.about(image.status.word())) }
+}
+
+/// The answer to bytes at a source that are not those that were announced.
+pub(in crate::registry) fn other_source(error: Error) -> Error {
+    Reason::SourceMismatch.saying(error.message().to_owned())
 }

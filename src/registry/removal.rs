@@ -7,7 +7,7 @@ use super::Caller;
 use super::clock::ClockWatch;
 use super::core::Core;
 use super::policy::{Action, On};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::query::Filter;
 use crate::image::{Access, Attr, Image, ImageId, Status, StoreName, Timestamp, Value};
 use crate::registry::records::{RETRIES_MAX, outrun};
@@ -32,7 +32,7 @@ impl Removal {
             let image = self.core.catalog.get(id).await?;
             who.may(Action::DeleteImage, &image)?;
             if image.protected {
-                return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
+                return Err(Reason::ImageProtected.about(id));
             }
             let access = self.core.catalog.access(id);
             let mut gone = image.clone();

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::error::{Error, Kind, Result};
+use crate::error::Reason;
+use crate::error::{Kind, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, ImagePatch, MemberStatus, Visibility};
 use crate::registry::tests::{Bench, ROOT, begin, content, named};
@@ -251,7 +252,7 @@ async fn edits_that_meet_are_made_one_after_the_other() {
     assert_eq!(bench.registry.get(&ROOT, id).await.unwrap().min_ram, 8);
 
     let adding = |image: &Image| match image.properties.contains_key("once") {
-        true => Err(Error::new(Kind::Conflict, "It is there already.")),
+        true => Err(Reason::Conflict.saying("It is there already.")),
         false => {
             let properties = [("once".to_owned(), Some(String::new()))].into();
             Ok(ImagePatch { properties, ..ImagePatch::default() })

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::maintenance::Maintenance;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
 use crate::registry::uploads::session::fallen_back;
 
@@ -119,7 +119,7 @@ impl Maintenance {
             }
             let fall_back = move |row: &Image| match is_dead(row) {
                 true => Ok(fallen_back(row.clone())),
-                false => Err(Error::new(Kind::Precondition, "It was changed meanwhile.")),
+                false => Err(Reason::ChangedMeanwhile.about(row.id)),
             };
             self.core.catalog.amend(image.id, fall_back).await.map(drop)
         };

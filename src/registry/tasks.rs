@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Caller;
 use super::clock::Clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::{Image, ImageId, Status, StoreName, Timestamp};
 
 /// A task that ended is remembered for so long, and of all of them only so many.
@@ -114,7 +114,7 @@ impl Tasks {
             tasks.retain(|old| old.expires_at().is_none_or(|expiry| expiry > task.created_at));
             let own = |old: &&Task| old.owner == task.owner;
             if tasks.iter().filter(own).filter(|old| old.is_running()).count() >= RUNNING_OF_ONE_MAX {
-                return Err(Error::new(Kind::Busy, "Too many imports of yours are running; try again later."));
+                return Err(Reason::TooManyJobs.into());
             }
             let ended = |old: &Task| !old.is_running();
             let too_many = tasks.len() >= TASKS_MAX;
@@ -210,6 +210,7 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn task(owner: &str, at: i64, outcome: Outcome) -> Task {
         let (now, method) = (Timestamp(at), ImportMethod::Download);

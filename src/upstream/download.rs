@@ -14,7 +14,7 @@ use super::forms::{self, Form};
 use super::server::{Server, file_name, is_text, said};
 use super::{Files, Found};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::fetch::{Body, FetchError, Fetcher};
 use crate::image::ImageKind;
 
@@ -101,7 +101,7 @@ impl Download {
 
     async fn begin(&mut self) -> Result<Option<File>> {
         match &mut self.source {
-            Source::Broken => Err(Error::new(Kind::Upstream, "The download has broken off.")),
+            Source::Broken => Err(Reason::Upstream.saying("The download has broken off.")),
             Source::Unified(file, _) => Ok(file.take()),
             Source::Split(form, kind) => form.next_file(*kind).await.map_err(|trouble| trouble.of(&self.server)),
             Source::Listed { fetcher, rest, now } => {
@@ -143,7 +143,7 @@ impl Coming {
         let shown = server.shown(&listed.path);
         match body.status {
             200 => {}
-            403 | 404 | 410 => return Err(Error::new(Kind::NotFound, format!("There is nothing under {shown}."))),
+            403 | 404 | 410 => return Err(Reason::UrlNotFound.saying(format!("There is nothing under {shown}."))),
             status => return Err(server.garbled("an image server", format!("{shown}: {status}"))),
         }
         if let Some(kind) = body.told.text("content-type").filter(|kind| is_text(kind)) {
@@ -176,8 +176,7 @@ impl Coming {
                 match self.listed.sha256 {
                     Some(listed) if listed != sum => {
                         let shown = server.shown(&self.listed.path);
-                        let text = format!("Hash mismatch for \"{shown}\": {} != {}", hex(&sum), hex(&listed));
-                        Err(Error::new(Kind::DigestMismatch, text))
+                        Err(Reason::RemoteMismatch.about(shown).and(hex(&sum)).and(hex(&listed)))
                     }
                     _ => Ok(None),
                 }

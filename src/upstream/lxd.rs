@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::server::{Server, escaped, file_name, is_text, said};
 use super::{Ask, Download, Files, Found, forms};
 use crate::digest::{from_hex, hex};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::fetch::{Document, Fetcher};
 use crate::image::{Architecture, ImageKind, Timestamp};
 
@@ -95,7 +95,7 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
     match ask.kind {
         Some(kind) if kind != found.kind => {
             let text = format!("'{}' on {} is no {}.", said(&ask.image), server.host(), kind.name());
-            Err(Error::new(Kind::NotFound, text))
+            Err(Reason::RemoteImageNotFound.saying(text))
         }
         _ => Ok(found),
     }
@@ -115,7 +115,7 @@ pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found:
     }
     // Incus' word for images that are no tarballs, whose fingerprint is not that of the bytes.
     if body.told.text("x-incus-type").is_some_and(|kind| kind != "incus") {
-        return Err(Error::new(Kind::Unsupported, "Only images of containers and virtual machines are copied."));
+        return Err(Reason::Unsupported.saying("Only images of containers and virtual machines are copied."));
     }
     match body.told.text("content-type").unwrap_or_default() {
         kind if forms::is_form(kind) => Download::split(server, found, kind.to_owned(), body),
@@ -164,10 +164,8 @@ impl Client<'_> {
 
     fn found(&self, row: ImageRow, by_alias: bool) -> Result<Found> {
         let garbled = |what: &str| self.server.garbled("an LXD or Incus server", what);
-        let architecture = Architecture::parse(&row.architecture).ok_or_else(|| {
-            let text = format!("Architecture isn't supported: {}", said(&row.architecture));
-            Error::new(Kind::Unsupported, text)
-        })?;
+        let architecture = Architecture::parse(&row.architecture)
+            .ok_or_else(|| Reason::ArchitectureUnsupported.about(said(&row.architecture)))?;
         Ok(Found {
             fingerprint: from_hex(&row.fingerprint).ok_or_else(|| garbled("no fingerprint"))?,
             by_alias,

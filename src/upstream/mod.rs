@@ -25,7 +25,7 @@ pub use self::push::{Outgoing, Parcel, Push};
 use self::server::Server;
 pub use self::simplestreams::this_machine;
 pub use self::url::UrlAnswer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::Fetcher;
 use crate::image::{Architecture, ImageKind, Protocol, Timestamp};
 
@@ -132,7 +132,7 @@ impl Upstream {
     /// not answer as it should.
     pub async fn find(&self, ask: &Ask) -> Result<Found> {
         if ask.image.is_empty() {
-            return Err(Error::invalid("must specify one of alias or fingerprint for init from image"));
+            return Err(Reason::NoImageNamed.into());
         }
         if ask.image.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!("The name of an image has at most {NAME_BYTES_MAX} bytes.")));

@@ -13,7 +13,7 @@ use super::Upstream;
 use super::lxd::{Answer, DOCUMENT_BYTES_MAX, read};
 use super::server::{Server, escaped, said};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::{Document, Header, Payload};
 use crate::image::ImageKind;
 
@@ -147,7 +147,7 @@ impl Upstream {
         };
         tokio::time::timeout(WORK_PATIENCE, work).await.unwrap_or_else(|_| {
             let text = format!("The server {} is not done with the image after {WORK_PATIENCE:?}.", server.host());
-            Err(Error::new(Kind::Upstream, text))
+            Err(Reason::Upstream.saying(text))
         })
     }
 }
@@ -160,7 +160,7 @@ fn operation(server: &Server, document: &Document) -> Result<Operation> {
 }
 
 fn failure(server: &Server, text: &str) -> Error {
-    Error::new(Kind::Upstream, format!("The server {} did not take the image: {}", server.host(), said(text)))
+    Reason::Upstream.saying(format!("The server {} did not take the image: {}", server.host(), said(text)))
 }
 
 /// Removes characters that a header can't have.

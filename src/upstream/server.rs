@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::{Document, FetchError, Fetcher, Pin, Request};
 
 /// Characters that are not escaped in a segment of a path or a value of a query.
@@ -78,17 +78,17 @@ impl Server {
     /// The error for an answer that can't be understood.
     pub(super) fn garbled(&self, of: &str, cause: impl ToString) -> Error {
         let text = format!("The server {} does not answer as {of} does.", self.host);
-        Error::new(Kind::Upstream, text).because(cause.to_string())
+        Reason::Upstream.saying(text).because(cause.to_string())
     }
 
     /// The error for a refusal, in the server's own words.
     pub(super) fn refuses(&self, text: &str) -> Error {
-        Error::new(Kind::Upstream, format!("The server {} says: {}", self.host, said(text)))
+        Reason::Upstream.saying(format!("The server {} says: {}", self.host, said(text)))
     }
 
     /// The error for a missing image.
     pub(super) fn has_no(&self, image: &str) -> Error {
-        Error::new(Kind::NotFound, format!("The server {} has no image or alias '{}'.", self.host, said(image)))
+        Reason::RemoteImageNotFound.about(&self.host).and(said(image))
     }
 
     /// A document from the server.
@@ -126,6 +126,7 @@ pub(super) fn is_text(content_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::fetch::FetchRules;
 
     fn server(url: &str, certificate: Option<&str>) -> Result<Server> {

@@ -169,7 +169,7 @@ async fn a_fingerprint_is_found_by_its_beginning_and_what_is_not_there_is_not() 
     assert_eq!(upstream().find(&wrong_kind).await.unwrap_err().kind(), Kind::NotFound);
     let error = upstream().find(&ask(&fake, Protocol::Lxd, "")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
-    assert!(error.message().contains("must specify one of alias or fingerprint"));
+    assert!(error.message().contains("An alias or a fingerprint"));
     let error = upstream().find(&ask(&fake, Protocol::Lxd, &"x".repeat(2000))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
 }
@@ -400,7 +400,7 @@ async fn nothing_is_asked_of_servers_that_may_not_be_reached() {
         let is_named = !server.starts_with("file:");
         let error = closed.find(&Ask { server, ..ask.clone() }).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
-        assert_eq!(error.message().starts_with("Unable to connect to: "), is_named, "{error}");
+        assert_eq!(error.message().starts_with("The server "), is_named, "{error}");
         assert!(error.message().ends_with("it is not one that this server may reach."), "{error}");
     }
     assert_eq!(closed.ask_url(&fake.url("x"), &[]).await.unwrap_err().kind(), Kind::Invalid);
@@ -440,14 +440,18 @@ async fn a_url_says_where_its_image_is() {
         assert_eq!(asked.header(&format!("{family}-server-architectures")), Some("x86_64, i686"));
         assert!(asked.header(&format!("{family}-server-version")).is_some());
     }
-    assert_eq!(get("nothing").await.unwrap_err().message(), "Missing LXD-Image-Hash header");
-    assert_eq!(get("no-url").await.unwrap_err().message(), "Missing LXD-Image-URL header");
+    assert_eq!(get("nothing").await.unwrap_err().message(), "The answer of the server has no header LXD-Image-Hash.");
+    assert_eq!(get("no-url").await.unwrap_err().message(), "The answer of the server has no header LXD-Image-URL.");
     assert_eq!(get("path").await.unwrap_err().kind(), Kind::Upstream);
     assert_eq!(get("inside").await.unwrap_err().kind(), Kind::Invalid);
     let error = get("wrong").await.unwrap_err();
     assert_eq!(error.kind(), Kind::DigestMismatch);
-    let expected =
-        format!("Hash mismatch for \"{}\": {} != {}", target.url("files/img.tar.xz"), hex(&sha(IMAGE)), "0".repeat(64));
+    let expected = format!(
+        "The file {} hashes to {}, not to {}.",
+        target.url("files/img.tar.xz"),
+        hex(&sha(IMAGE)),
+        "0".repeat(64)
+    );
     assert_eq!(error.message(), expected);
 }
 
@@ -567,7 +571,7 @@ async fn what_a_server_says_of_an_image_that_it_is_given_is_reported() {
 #[tokio::test]
 async fn bytes_of_ours_that_break_off_are_no_fault_of_the_server() {
     let fake = taker(|| sync(operation(200, "")));
-    let broken = stream::iter([Ok(Bytes::from("a")), Err(Error::new(Kind::NotFound, "our image is gone"))]).boxed();
+    let broken = stream::iter([Ok(Bytes::from("a")), Err(Reason::NotFound.saying("our image is gone"))]).boxed();
     let file = Outgoing { name: "x".into(), size: Some(9), bytes: broken };
     let error = upstream().push(&push_to(&fake), Parcel::Unified(file)).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (Kind::NotFound, "our image is gone"));

@@ -7,7 +7,7 @@ use super::server::{Server, said};
 use super::{Download, Files, Upstream};
 use crate::archive::kernel_name;
 use crate::digest::from_hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::{Header, Request, Told};
 use crate::image::Architecture;
 
@@ -35,7 +35,7 @@ impl Upstream {
     /// Asks a URL for an image for one of these processors.
     ///
     /// # Errors
-    /// `Upstream` when it does not say where one is (`Missing LXD-Image-Hash header`); `Invalid` when nothing is asked of it.
+    /// `Upstream` when it does not say where one is in its headers; `Invalid` when nothing is asked of it.
     pub async fn ask_url(&self, url: &str, architectures: &[Architecture]) -> Result<UrlAnswer> {
         let (server, _) = Server::with_path(&self.fetcher, url)?;
         let architectures: Vec<&str> = architectures.iter().map(|one| kernel_name(*one)).collect();
@@ -46,11 +46,11 @@ impl Upstream {
             .saying(Header::IncusArchitectures, &architectures)?
             .saying(Header::IncusVersion, INCUS_VERSION)?;
         let (_, told) = self.fetcher.headers(&request).await.map_err(|error| server.failed(error))?;
-        let hash = either(&told, "image-hash", "Missing LXD-Image-Hash header")?;
-        let url = either(&told, "image-url", "Missing LXD-Image-URL header")?.to_owned();
+        let hash = either(&told, "image-hash", "LXD-Image-Hash")?;
+        let url = either(&told, "image-url", "LXD-Image-URL")?.to_owned();
         let sha256 = from_hex(hash).ok_or_else(|| {
             let text = format!("The LXD-Image-Hash header of {} is no SHA-256: {}", server.host(), said(hash));
-            Error::new(Kind::Upstream, text)
+            Reason::Upstream.saying(text)
         })?;
         Ok(UrlAnswer { url, sha256 })
     }
@@ -71,5 +71,5 @@ impl Upstream {
 /// LXD's header, or Incus'.
 fn either<'a>(told: &'a Told, name: &str, missing: &'static str) -> Result<&'a str> {
     let text = |family: &str| told.text(&format!("{family}-{name}")).filter(|text| !text.is_empty());
-    text("lxd").or_else(|| text("incus")).ok_or_else(|| Error::new(Kind::Upstream, missing))
+    text("lxd").or_else(|| text("incus")).ok_or_else(|| Reason::HeaderMissing.about(missing))
 }

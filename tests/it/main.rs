@@ -43,6 +43,7 @@ mod policy;
 mod policy_cases;
 mod policy_routes;
 mod program;
+mod refusals;
 mod resumable;
 mod secure;
 mod simplestreams;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Kind;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -1,16 +1,15 @@
 //! The bytes of images on their way out, as both versions give them.
 
-use actix_web::http::StatusCode;
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Glance;
-use super::error::{render, render_as};
-use crate::error::{Error, Kind, Result};
+use super::error::render;
+use crate::error::Result;
 use crate::http::conditional::Facts;
-use crate::http::deliver::{deliver_as, unsatisfiable};
-use crate::image::{Image, ImageId, Status};
+use crate::http::deliver::deliver_as;
+use crate::image::{Image, ImageId};
 use crate::registry::Caller;
-use crate::registry::policy::Action;
 
 impl Glance {
     /// Who asks for an image, and the image.
@@ -34,20 +33,13 @@ impl Glance {
         headers: impl Fn(&mut HttpResponseBuilder),
     ) -> HttpResponse {
         match deliver_as(facts, &self.registry, &self.buffers, who, image, request, headers).await {
-            Ok(response) => response,
-            Err(error) if error.kind() == Kind::BadRange => {
-                render_as(request, StatusCode::RANGE_NOT_SATISFIABLE, &error, |response| {
-                    response.insert_header(unsatisfiable(image.size().unwrap_or(0)));
-                })
+            Ok(response) => {
+                if request.method() != Method::HEAD {
+                    self.registry.touch(image.id);
+                }
+                response
             }
             Err(error) => render(request, &error),
         }
     }
-}
-
-/// The answer to whoever asks for bytes that are withheld; administrators may.
-pub(super) fn withheld(who: &Caller, image: &Image) -> Option<Error> {
-    let text = "The requested image has been deactivated. Image data download is forbidden.";
-    (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_err())
-        .then(|| Error::new(Kind::Forbidden, text))
 }

@@ -3,10 +3,11 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Reason};
 use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::http::observe::{RequestId, report};
+use crate::http::refusal::{Wording, Words, begin};
 
 /// The status for each kind.
 fn status(kind: Kind) -> StatusCode {
@@ -27,20 +28,349 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The answer to a request that failed.
-pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
-    render_as(request, status(error.kind()), error, |_| {})
+/// The version of the API that a request is about, where the two word a reason in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum Version {
+    /// Version 1.
+    V1,
+    /// Version 2, and what has no version.
+    V2,
 }
 
-/// The same with a status of its own, and more headers.
-pub(super) fn render_as(
+/// A version's words for the reasons that it has words for, and the statuses that are not those of their kind.
+pub(in crate::api) fn wording(version: Version, reason: Reason) -> Wording {
+    match version {
+        Version::V1 => wording_v1(reason),
+        Version::V2 => wording_v2(reason),
+    }
+}
+
+fn wording_v1(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound => Wording::words("Image with identifier {} not found"),
+        R::ImageRemoved => Wording::words("Image with identifier {} not found").with(StatusCode::PRECONDITION_FAILED),
+        R::NotActive => Wording::words("Image is not active"),
+        R::MemberNotFound => Wording::words("Membership could not be found."),
+        R::TakesNoData => Wording::words("Cannot upload to an unqueued image"),
+        R::TakesNoLocation => Wording::words("Attempted to update Location field for an image not in queued status.")
+            .with(StatusCode::BAD_REQUEST),
+        R::SourceMismatch => Wording::NEUTRAL.with(StatusCode::CONFLICT),
+        R::PathNotFound => Wording::words("The resource could not be found."),
+        R::MethodNotAllowed => {
+            Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        R::JobNotFound => Wording::words("No task found with ID {}"),
+        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
+        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
+        R::InStoresAlready => Wording::words("Image is already present at these stores."),
+        R::NotCopyable => Wording::words("Only images with status active can be copied."),
+        R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")
+            .with(StatusCode::FORBIDDEN),
+        R::NothingToWithhold => Wording::NEUTRAL.with(StatusCode::FORBIDDEN),
+        R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
+        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
+        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
+        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+
+        R::NotFound
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::WrongCompanion
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::FormatNotSet
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ServerRefused
+        | R::Conflict
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::NoFile
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::AccountTaken
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+fn wording_v2(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound => Wording::words("No image found with id '{}'."),
+        R::ImageRemoved => Wording::words("No image found with id '{}'.").with(StatusCode::GONE),
+        R::MemberNotFound => Wording::words("{} not found in the member list of the image"),
+        R::TakesNoData | R::TakesNoLocation => Wording { words: Words::Made(takes_no_data), ..Wording::NEUTRAL },
+        R::FormatNotSet => Wording::words("Properties disk_format, container_format must be set prior to saving data."),
+        R::NotImportable => Wording::words("Properties disk_format, container_format must be set before an import."),
+        R::PathNotFound => Wording::words("The resource could not be found."),
+        R::MethodNotAllowed => {
+            Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        R::JobNotFound => Wording::words("No task found with ID {}"),
+        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
+        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
+        R::InStoresAlready => Wording::words("Image is already present at these stores."),
+        R::NotCopyable => Wording::words("Only images with status active can be copied."),
+        R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")
+            .with(StatusCode::FORBIDDEN),
+        R::NothingToWithhold => Wording::NEUTRAL.with(StatusCode::FORBIDDEN),
+        R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
+        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
+        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
+        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+
+        R::NotFound
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::NotActive
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::WrongCompanion
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ServerRefused
+        | R::Conflict
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::NoFile
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::AccountTaken
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// The refusal of data, with Glance's word for the state that the image is in.
+fn takes_no_data(error: &Error) -> String {
+    let now = match error.subject(0) {
+        Some("available") => "active",
+        other => other.unwrap_or("this"),
+    };
+    format!("Image status transition from {now} to saving is not allowed.")
+}
+
+/// The status and the words of an error.
+pub(in crate::api) fn told(version: Version, error: &Error) -> (StatusCode, String) {
+    let wording = wording(version, error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
+/// The answer to a request that failed.
+pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+    render_with(request, error, |_| {})
+}
+
+/// The answer to a request that failed, with more headers.
+pub(super) fn render_with(
     request: &HttpRequest,
-    status: StatusCode,
     error: &Error,
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let mut response = HttpResponse::build(status);
+    let version = request.extensions().get::<Version>().copied().unwrap_or(Version::V2);
+    let (status, words) = told(version, error);
+    let mut response = begin(status, error);
     headers(&mut response);
     match error.kind() {
         Kind::Unauthenticated => {
@@ -48,23 +378,21 @@ pub(super) fn render_as(
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "1")),
-        // What is left of the body can't be told from the next request.
-        Kind::TooSlow | Kind::Incomplete => _ = response.force_close(),
         _ => {}
     }
-    write(request, response, status, error.message())
+    write(request, response, status, &words)
 }
 
 /// The answer to a method that a path does not have.
 pub(super) fn no_method(request: &HttpRequest, allow: &str) -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, allow));
-    write(request, response, StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for this resource.")
+    render_with(request, &Reason::MethodNotAllowed.into(), |response| {
+        response.insert_header((header::ALLOW, allow));
+    })
 }
 
 /// The answer to a path that is not served.
 pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
-    write(request, HttpResponse::NotFound(), StatusCode::NOT_FOUND, "The resource could not be found.")
+    render(request, &Reason::PathNotFound.into())
 }
 
 fn write(request: &HttpRequest, mut response: HttpResponseBuilder, status: StatusCode, message: &str) -> HttpResponse {
@@ -127,7 +455,7 @@ mod tests {
             if let Some(accept) = accept {
                 request = request.insert_header(("accept", accept));
             }
-            let response = render(&request.to_http_request(), &Error::new(Kind::NotFound, "No '<b>'"));
+            let response = render(&request.to_http_request(), &Reason::NotFound.saying("No '<b>'"));
             assert_eq!(response.headers().get("content-type").unwrap(), content_type);
             let text = to_bytes(response.into_body()).await.unwrap();
             assert!(String::from_utf8_lossy(&text).contains(body), "{accept:?}");

@@ -3,7 +3,7 @@
 
 mod body;
 mod bytes;
-mod error;
+pub(in crate::api) mod error;
 mod params;
 mod spell;
 mod v1;
@@ -22,7 +22,6 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use self::error::{no_method, no_path, render};
-use self::params::no_marker;
 use super::Setup;
 use super::auth::{AuthRules, bearer};
 use crate::error::{Kind, Result};
@@ -101,10 +100,7 @@ impl Glance {
     /// A page of a list, which begins behind `marker`, if there is one.
     async fn page(&self, who: &Caller, shown: ListScope, query: Query, marker: Option<ImageId>) -> Result<Vec<Image>> {
         let after = match marker {
-            Some(id) => match self.registry.cursor(who, id, &query.sort).await {
-                Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
-                cursor => Some(cursor?),
-            },
+            Some(id) => Some(self.registry.cursor(who, id, &query.sort).await?),
             None => None,
         };
         match query.limit {

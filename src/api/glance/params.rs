@@ -1,6 +1,6 @@
 //! What the query strings of both versions have in common.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::query;
 use crate::image::Attr;
 use crate::image::query::Direction;
@@ -71,5 +71,5 @@ pub(super) fn direction(text: &str) -> Result<Direction> {
 
 /// The answer to a page that begins behind an image that is not there.
 pub(super) fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("No image found with ID {} to begin behind.", text.escape_default()))
+    Reason::MarkerNotFound.about(text.escape_default())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::query::Filter;
 use crate::image::{Architecture, Container, Format, Image, ImageId, ImageKind, ImagePatch, Timestamp, Vocabulary};
 use crate::image::{Attr, Value};
@@ -110,11 +110,6 @@ pub(super) fn container_of(text: &str) -> Result<Container> {
 
 fn exactly<V: Vocabulary>(text: &str) -> Option<V> {
     V::parse(text).filter(|value| value.name() == text)
-}
-
-/// The answer to a store that is not there.
-pub(super) fn unknown_store(kind: Kind, name: &str) -> Error {
-    Error::new(kind, format!("Requested store {} is not available on this server.", name.escape_default()))
 }
 
 /// All words of a vocabulary.

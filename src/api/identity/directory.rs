@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Identity;
 use super::holder::{Holder, Person};
 use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// What a list is narrowed down by. Filters that are not known are overlooked, as everywhere in this API.
 struct Filters(Vec<(String, String)>);
@@ -45,7 +45,7 @@ fn id_of(request: &HttpRequest) -> &str {
 }
 
 fn unknown(what: &str) -> Error {
-    Error::new(Kind::NotFound, format!("There is no such {what}."))
+    Reason::NotFound.saying(format!("There is no such {what}."))
 }
 
 /// `GET /projects`
@@ -77,7 +77,7 @@ pub(super) async fn project(request: HttpRequest, identity: Data<Identity>) -> H
 /// A user, if the sender may know about it.
 fn known(identity: &Identity, holder: &Holder, name: &str) -> Result<Option<Person>> {
     if !holder.admin && !holder.is(name) {
-        return Err(Error::new(Kind::Forbidden, "Other users are for an administrator to look up."));
+        return Err(Reason::AdminOnly.saying("Other users are for an administrator to look up."));
     }
     identity.person(holder, name)
 }

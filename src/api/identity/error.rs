@@ -4,8 +4,9 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
+use crate::http::refusal::{Wording, begin};
 
 /// The status for each kind.
 fn status(kind: Kind) -> StatusCode {
@@ -30,35 +31,192 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// Words for the reasons that have particular ones here, and the statuses that are not those of their kind.
+pub(in crate::api) fn wording(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::MethodNotAllowed => {
+            Wording::words("This path does not have that method; accounts are kept with 'visor account'.")
+                .with(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+        R::NotFound
+        | R::PathNotFound
+        | R::ImageNotFound
+        | R::ImageRemoved
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::MemberNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::NotActive
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::JobNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::NoSuchStore
+        | R::MarkerNotFound
+        | R::WrongCompanion
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::FormatNotSet
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ImportUrlRefused
+        | R::ServerRefused
+        | R::InStoresAlready
+        | R::Conflict
+        | R::TakesNoData
+        | R::TakesNoLocation
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::StoreNotThere
+        | R::NoFile
+        | R::Withheld
+        | R::NothingToWithhold
+        | R::NotCopyable
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::NothingStaged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::AccountTaken
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::FormatMismatch
+        | R::UnsafeImage
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// The status and the words of an error.
+pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
+    let wording = wording(error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
 /// The answer to a request that failed.
-pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+    render_with(request, error, |_| {})
+}
+
+fn render_with(request: &HttpRequest, error: &Error, headers: impl FnOnce(&mut HttpResponseBuilder)) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let mut response = HttpResponse::build(status(error.kind()));
+    let (status, words) = told(error);
+    let mut response = begin(status, error);
+    headers(&mut response);
     match error.kind() {
         Kind::Unauthenticated => {
             let challenge = format!("Keystone uri=\"{}\"", wire::identity_url(request));
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "60")),
-        // What is left of the body can't be told from the next request.
-        Kind::TooSlow | Kind::Incomplete => _ = response.force_close(),
         _ => {}
     }
-    body(&mut response, status(error.kind()), error.message())
+    body(&mut response, status, &words)
 }
 
 /// The answer to a path that is not served.
-pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
-    let status = StatusCode::NOT_FOUND;
-    body(&mut HttpResponse::build(status), status, "There is nothing at this path.")
+pub(super) fn no_path(request: &HttpRequest) -> HttpResponse {
+    render(request, &Reason::PathNotFound.into())
 }
 
 /// The answer to a method that a path does not have.
-pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
-    let status = StatusCode::METHOD_NOT_ALLOWED;
-    let mut response = HttpResponse::build(status);
-    response.insert_header((header::ALLOW, allow));
-    body(&mut response, status, "This path does not have that method; accounts are kept with 'visor account'.")
+pub(super) fn no_method(request: &HttpRequest, allow: &str) -> HttpResponse {
+    render_with(request, &Reason::MethodNotAllowed.into(), |response| {
+        response.insert_header((header::ALLOW, allow));
+    })
 }
 
 fn body(response: &mut HttpResponseBuilder, status: StatusCode, message: &str) -> HttpResponse {

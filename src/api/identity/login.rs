@@ -8,14 +8,14 @@ use super::ask::{Ask, Proof, Wanted};
 use super::holder::{Holder, Person};
 use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Whom a server without accounts takes everybody for who does not say who it is.
 const ANYBODY: &str = "admin";
 
 /// One answer for whatever was wrong: which of them it was is nobody's business.
 fn refused() -> Error {
-    Error::new(Kind::Unauthenticated, "User, password and project do not go together.")
+    Reason::BadCredentials.saying("User, password and project do not go together.")
 }
 
 impl Identity {
@@ -109,7 +109,7 @@ impl Identity {
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &Holder) -> Result<Vec<Person>> {
         if !holder.admin {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator lists the accounts; others ask by name."));
+            return Err(Reason::AdminOnly.saying("Only an administrator lists the accounts; others ask by name."));
         }
         match self.person(holder, ANYBODY)? {
             Some(anybody) if holder.open => Ok(vec![anybody]),

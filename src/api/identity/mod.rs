@@ -4,7 +4,7 @@
 
 mod ask;
 mod directory;
-mod error;
+pub(in crate::api) mod error;
 mod holder;
 mod login;
 mod tokens;

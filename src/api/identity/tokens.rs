@@ -11,7 +11,7 @@ use super::{Identity, wire};
 use crate::account::tokens::{Scope, unkept};
 use crate::api::auth::header;
 use crate::api::elsewhere;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
 
 /// Largest body of a request for a token.
@@ -49,7 +49,7 @@ fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str
     let sender = identity.sender(request)?;
     let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("X-Subject-Token says which token."))?;
     let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));
-    Ok((token, holder.ok_or_else(|| Error::new(Kind::NotFound, "There is no such token."))?))
+    Ok((token, holder.ok_or_else(|| Reason::NotFound.saying("There is no such token."))?))
 }
 
 /// `GET` and `HEAD /auth/tokens`
@@ -78,7 +78,7 @@ pub(super) async fn revoke(request: HttpRequest, identity: Data<Identity>) -> Ht
 pub(super) async fn catalog(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
         if holder.grant.scope == Scope::Unscoped {
-            return Err(Error::new(Kind::Forbidden, "A token without a scope has no catalogue."));
+            return Err(Reason::NoScope.saying("A token without a scope has no catalogue."));
         }
         let mut shown = wire::list(&request, "catalog", Vec::new());
         shown["catalog"] = wire::catalog(&request);

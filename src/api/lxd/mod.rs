@@ -15,6 +15,7 @@ pub mod projects;
 pub mod requestor;
 pub mod server;
 mod time;
+mod wording;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::envelope::{etag, sync, sync_with};
 use super::error::render;
 use super::{Lxd, recursive};
-use crate::error::{Error, Kind};
+use crate::error::{Reason, Result};
 use crate::http::query::pairs;
 use crate::http::route::{Route, get, part};
 use crate::registry::policy::Action;
@@ -64,8 +64,8 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn
     lxd.answer(&request, async || {
         lxd.trusted(&request)?;
         if part(&request, "name")? != DEFAULT {
-            let text = if kind == "projects" { "Project not found" } else { "Profile not found" };
-            return Err(Error::new(Kind::NotFound, text));
+            let reason = if kind == "projects" { Reason::ProjectNotFound } else { Reason::ProfileNotFound };
+            return Err(reason.into());
         }
         let shown = what();
         let tag = etag(&[&shown["description"], &shown["config"]]);
@@ -81,7 +81,7 @@ pub(super) async fn in_default(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let other = |(name, value): &(String, String)| name == "project" && !value.is_empty() && value != DEFAULT;
     let refusal = match pairs(request.query_string()) {
-        Ok(pairs) if pairs.iter().any(other) => Error::new(Kind::NotFound, "Project not found"),
+        Ok(pairs) if pairs.iter().any(other) => Reason::ProjectNotFound.into(),
         Ok(_) => return next.call(request).await.map(ServiceResponse::map_into_boxed_body),
         Err(error) => error,
     };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Lxd;
 use super::envelope::{etag, sync, sync_with};
-use crate::error::{Error, Kind};
+use crate::error::Reason;
 use crate::http::addresses::HttpsEndpoint;
 use crate::http::guard::machine_name;
 use crate::http::headers::text;
@@ -139,7 +139,7 @@ async fn configure(request: HttpRequest, lxd: Data<Lxd>, _: Payload) -> HttpResp
     lxd.answer(&request, async || {
         lxd.trusted(&request)?;
         let text = "This server has no settings that clients could change: they are in its visor.toml.";
-        Err(Error::new(Kind::Unsupported, text))
+        Err(Reason::Unsupported.saying(text))
     })
     .await
 }

@@ -4,12 +4,12 @@
 //! but may have a user name and a password in the server's URL.
 
 mod document;
+pub(in crate::api) mod error;
 
 use std::io::Write;
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::web::{Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
@@ -20,12 +20,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
+use self::error::{no_path, render};
 use super::auth::AuthRules;
 use super::{Setup, elsewhere};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
-use crate::http::deliver::{deliver_from, unsatisfiable};
+use crate::http::deliver::deliver_from;
 use crate::http::headers::text;
 use crate::http::origin::{Buffers, OpenBody, Origin};
 use crate::http::protocol::{Protocol, Service};
@@ -53,14 +54,6 @@ impl Service for Simplestreams {
 
 fn covers(path: &str) -> bool {
     path == "/streams/v1" || path.starts_with("/streams/v1/")
-}
-
-fn render(_: &HttpRequest, error: &Error) -> HttpResponse {
-    refusal(error)
-}
-
-fn no_path(_: &HttpRequest) -> HttpResponse {
-    refusal(&Error::new(Kind::NotFound, "There is no such file."))
 }
 
 /// What the handlers need.
@@ -108,7 +101,7 @@ impl Rendered {
         let facts = Facts { etag: Some(etag.clone()), modified_s: None, size: None };
         let verdict = judge(request.headers(), &facts);
         let mut response = match verdict {
-            Verdict::Failed => return Err(Error::new(Kind::Precondition, "The document is another by now.")),
+            Verdict::Failed => return Err(Reason::ConditionFailed.saying("The document is another by now.")),
             Verdict::NotModified => HttpResponse::NotModified(),
             _ => HttpResponse::Ok(),
         };
@@ -145,7 +138,7 @@ impl Simplestreams {
 
     /// Whether somebody may read: everybody where everybody may read public images, and else who has the keys of an account.
     fn admit(&self, request: &HttpRequest) -> Result<()> {
-        let unknown = || Error::new(Kind::Unauthenticated, "This needs the keys of an account.");
+        let unknown = || Error::from(Reason::BadCredentials);
         let Some(given) = text(request.headers(), header::AUTHORIZATION) else {
             let open = self.auth.is_open()? || self.auth.public_read;
             return if open { Ok(()) } else { Err(unknown()) };
@@ -197,19 +190,19 @@ async fn read_document(request: HttpRequest, state: Data<Simplestreams>, name: P
         match path.as_str() {
             INDEX_PATH => documents.index.answer(&request),
             PRODUCTS_PATH => documents.products.answer(&request),
-            _ => Err(Error::new(Kind::NotFound, "There is no such document.")),
+            _ => Err(Reason::NotFound.into()),
         }
     };
-    answer.await.unwrap_or_else(|error| refusal(&error))
+    answer.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<(String, String)>) -> HttpResponse {
     let answer = async {
         state.admit(&request)?;
         let (fingerprint, name) = path.into_inner();
-        let nothing = || Error::new(Kind::NotFound, "There is no such file.");
+        let nothing = || Error::from(Reason::NotFound);
         let fingerprint = fingerprint_of(&fingerprint).ok_or_else(nothing)?;
-        let image = state.registry.lxd().published(&fingerprint).await.map_err(|_| nothing())?;
+        let image = state.registry.lxd().published(&fingerprint).await?;
         let file = files_of(&image)?.into_iter().find(|file| document::name_of(file.role) == name);
         let file = file.ok_or_else(nothing)?;
         let modified = image.uploaded_at.unwrap_or(image.created_at);
@@ -218,60 +211,14 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
             modified_s: Some(modified.seconds()),
             size: Some(file.size),
         };
-        let (whole, size) = (image.id, file.size);
+        let whole = image.id;
         let registry = Arc::clone(&state.registry);
         let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: OpenBody::default() };
-        match deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await {
-            Err(error) if error.kind() == Kind::BadRange => Ok(refuse(&error, |response| {
-                response.insert_header(unsatisfiable(size));
-            })),
-            answer => {
-                let answer = answer?;
-                state.registry.touch(whole);
-                Ok(answer)
-            }
-        }
+        let answer = deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await?;
+        state.registry.touch(whole);
+        Ok(answer)
     };
-    answer.await.unwrap_or_else(|error| refusal(&error))
-}
-
-/// No form of errors is agreed on here: the status says it to programs, a line of text to people.
-fn refusal(error: &Error) -> HttpResponse {
-    refuse(error, |_| {})
-}
-
-/// The same with more headers.
-fn refuse(error: &Error, headers: impl FnOnce(&mut HttpResponseBuilder)) -> HttpResponse {
-    let status = match error.kind() {
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
-        Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
-        Kind::Conflict | Kind::AlreadyExists => StatusCode::CONFLICT,
-        Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Upstream => StatusCode::BAD_GATEWAY,
-        Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        Kind::Invalid
-        | Kind::TooLarge
-        | Kind::TooMany
-        | Kind::MediaType
-        | Kind::BadContent
-        | Kind::Unsupported
-        | Kind::DigestMismatch
-        | Kind::Incomplete
-        | Kind::TooSlow => StatusCode::BAD_REQUEST,
-    };
-    if error.kind() == Kind::Internal {
-        log::error!("{error}: {}", error.causes());
-    }
-    let mut response = HttpResponse::build(status);
-    if status == StatusCode::UNAUTHORIZED {
-        response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"visor\"")));
-    }
-    headers(&mut response);
-    response.content_type("text/plain; charset=utf-8").body(format!("{error}\n"))
+    answer.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use actix_web::http::{Method, header};
 
 use crate::account::signature::{ContentType, parse_authorization, string_to_sign, verify};
 use crate::api::auth::{AuthRules, caller_of};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::time::read_http_date;
 use crate::image::Timestamp;
 use crate::registry::Caller;
 
 fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(Kind::Unauthenticated, text)
+    Reason::BadCredentials.saying(text)
 }
 
 /// The caller of a request. `has_body` decides whether a content type that a modern Ruby adds is overlooked.
@@ -30,7 +30,7 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         if reads && rules.public_read {
             return Ok(Caller::Anonymous);
         }
-        return Err(refuse("Authorization not provided."));
+        return Err(Reason::Unauthenticated.into());
     };
     // Which of two the signature covers and which of two is checked must never be a question.
     for name in

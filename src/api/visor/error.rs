@@ -4,13 +4,9 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire::{Field, respond};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
-
-/// A header that tells apart what has one status.
-const REASON: &str = "x-visor-error";
-/// Bytes are not those that were announced.
-const MISMATCH: &str = "mismatch";
+use crate::http::refusal::{Wording, begin};
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
 /// for success, so others stand only where no request of its can lead, or (413, 507) where a program that does
@@ -37,54 +33,195 @@ pub(super) fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// The original's words for the reasons that it has words for, and the statuses that are not those of their kind.
+pub(in crate::api) fn wording(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound | R::ImageRemoved => Wording::words("No image found with id '{}'."),
+        R::FileMissing => Wording::words("No image file found for id '{}'."),
+        R::SourceNotFound => Wording::words("No image file found at {}"),
+        R::UploadNotFound => Wording::words("No upload found with id '{}'."),
+        R::AccountNotFound => Wording::words("No user found with access_key '{}'."),
+        R::AccountTaken => Wording::words("The access_key '{}' was already taken."),
+        R::PathNotFound => Wording::words("Invalid operation or path."),
+        R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
+        R::MarkerNotFound => Wording::words("There is no image '{}' to begin behind."),
+        R::NoSuchStore => Wording::words("Invalid store '{}', available options: {}"),
+        R::WrongCompanion => Wording::words("The image with id {} is not a {} image."),
+        R::StoreTakesNoFiles => Wording::words("Cannot post an image file to a HTTP backend"),
+        R::TakesNoData | R::TakesNoLocation => Wording::words("Can only assign image file to a locked or error image"),
+        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
+        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
+        R::Unauthenticated => Wording::words("Authorization not provided."),
+        R::NotFound
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::MemberNotFound
+        | R::TagNotFound
+        | R::BytesMissing
+        | R::NotActive
+        | R::UrlNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::JobNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::FormatNotSet
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ImportUrlRefused
+        | R::ServerRefused
+        | R::InStoresAlready
+        | R::Conflict
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::StoreNotThere
+        | R::NoFile
+        | R::Withheld
+        | R::NothingToWithhold
+        | R::NotCopyable
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::NothingStaged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// The status and the words of an error.
+pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
+    let wording = wording(error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
 /// The answer to a request that failed.
 pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 
-/// The answer to a method that a path does not have, as the original gives it.
-pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
-    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish()
-}
-
-/// The answer to a path that no protocol has.
-pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("application/json; charset=utf-8")
-        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
-}
-
-/// The same, with more headers.
+/// The answer to a request that failed, with more headers.
 pub(super) fn render_with(
     request: &HttpRequest,
     error: &Error,
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let status = status(error.kind());
-    let mut response = HttpResponse::build(status);
+    let (status, words) = told(error);
+    let mut response = begin(status, error);
     headers(&mut response);
-    if matches!(error.kind(), Kind::TooSlow | Kind::Incomplete) {
-        // What is left of the body can't be told from the next request.
-        response.force_close();
-    }
-    if error.kind() == Kind::DigestMismatch {
-        // For whoever sent the bytes: to be sent again, and not to be asked for differently.
-        response.insert_header((REASON, MISMATCH));
-    }
     if error.kind() == Kind::Busy {
         response.insert_header(("Retry-After", "1"));
     }
     if request.method() == Method::HEAD {
         response.insert_header(("x-error-code", status.as_str().to_owned()));
-        response.insert_header(("x-error-message", error.message().replace(|c: char| c.is_control(), " ")));
+        response.insert_header(("x-error-message", words.replace(|c: char| c.is_control(), " ")));
         return response.finish();
     }
-    let fields = [
-        ("code".into(), Field::Number(u64::from(status.as_u16()))),
-        ("message".into(), Field::Text(error.message().to_owned())),
-    ];
+    let fields = [("code".into(), Field::Number(u64::from(status.as_u16()))), ("message".into(), Field::Text(words))];
     respond(request, &mut response, None, &fields)
+}
+
+/// The answer to a method that a path does not have: as the original's, without a body.
+pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
+    let error = Reason::MethodNotAllowed.into();
+    begin(told(&error).0, &error).insert_header((header::ALLOW, allow)).finish()
+}
+
+/// The answer to a path that no protocol has: as the original's, always in JSON.
+pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
+    let error = Reason::PathNotFound.into();
+    let (status, words) = told(&error);
+    let body = serde_json::json!({ "code": status.as_u16(), "message": words });
+    begin(status, &error).content_type("application/json; charset=utf-8").body(body.to_string())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Visor;
 use super::meta::Fields;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
 use crate::registry::{Caller, RateGuard, Upload, too_slow};
@@ -22,7 +22,7 @@ use crate::registry::{Caller, RateGuard, Upload, too_slow};
 const FIELDS_MAX: usize = 160;
 
 fn broken(error: MultipartError) -> Error {
-    Error::new(Kind::Incomplete, "The form is malformed or ended before it was complete.").because(error.to_string())
+    Reason::BodyIncomplete.saying("The form is malformed or ended before it was complete.").because(error.to_string())
 }
 
 /// What came of a form.

@@ -5,15 +5,15 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::Visor;
-use super::error::{render, render_with};
+use super::error::render;
 use super::forms::{self, Sent};
 use super::lists::{Shape, list};
 use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
-use crate::http::deliver::{deliver, unsatisfiable};
+use crate::http::deliver::deliver;
 use crate::http::headers::{announce_body, text};
 use crate::image::{Image, ImageId};
 use crate::registry::Caller;
@@ -79,9 +79,6 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
     let headers = |response: &mut _| put_headers(response, &record);
     match deliver(&visor.registry, &visor.buffers, &who, &image, &request, headers).await {
         Ok(response) => response,
-        Err(error) if error.kind() == Kind::BadRange => render_with(&request, &error, |response| {
-            response.insert_header(unsatisfiable(image.size().unwrap_or(0)));
-        }),
         Err(error) => render(&request, &error),
     }
 }

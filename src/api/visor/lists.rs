@@ -10,7 +10,7 @@ use futures_util::stream;
 use super::wire::{
     Record, Surroundings, access_word, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::accept::Format;
 use crate::http::query;
 use crate::http::time::read_ruby;
@@ -98,7 +98,7 @@ fn number(name: &str, value: &str) -> Result<u64> {
 }
 
 fn no_marker(text: &str) -> Error {
-    Error::invalid(format!("There is no image '{}' to begin behind.", text.escape_default()))
+    Reason::MarkerNotFound.about(text.escape_default())
 }
 
 /// What a pair asks for.
@@ -190,10 +190,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse> {
     let query = ListQuery::parse(request.query_string())?;
     let after = match query.marker {
-        Some(id) => match registry.cursor(&who, id, &query.sort).await {
-            Err(error) if error.kind() == Kind::NotFound => return Err(no_marker(&id.to_string())),
-            cursor => Some(cursor?),
-        },
+        Some(id) => Some(registry.cursor(&who, id, &query.sort).await?),
         None => None,
     };
     let (format, ListQuery { filter, sort, limit, .. }) = (format_of(request), query);
@@ -201,7 +198,7 @@ pub(super) async fn list(
     let mut listing = Listing { registry, who, pages, shape, format, base, begun: false };
     let first = listing.page().await?;
     if first.is_empty() {
-        return Err(Error::new(Kind::NotFound, "No public images found with given parameters."));
+        return Err(Reason::NothingMatches.saying("No public images found with given parameters."));
     }
     let text = listing.text(&first);
     let mut response = HttpResponse::Ok();
@@ -228,6 +225,7 @@ pub(super) async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn filter(query: &str) -> Filter {
         ListQuery::parse(query).unwrap().filter

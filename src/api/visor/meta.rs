@@ -9,12 +9,12 @@ use super::Visor;
 use super::wire::{READ_ONLY, access_word, attr_of, name_of};
 use crate::account::signature::META_PREFIX;
 use crate::digest::from_hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
 use crate::registry::policy::{Action, On};
-use crate::registry::{Caller, Expected, Source, not_found};
+use crate::registry::{Caller, Expected, Source};
 
 /// Names and values as they came, later ones over earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,10 +129,10 @@ impl Fields {
             return Err(Error::invalid("The status is changed alone, without other fields or a file."));
         }
         if with.new && meta.patch.store == Some(Some(StoreName::HTTP)) && !has_source {
-            return Err(Error::invalid(match with.file {
-                true => "Cannot post an image file to a HTTP backend",
-                false => "An image of the http store needs a location.",
-            }));
+            return Err(match with.file {
+                true => Reason::StoreTakesNoFiles.about(StoreName::HTTP),
+                false => Error::invalid("An image of the http store needs a location."),
+            });
         }
         Ok(meta)
     }
@@ -237,10 +237,7 @@ fn image_id(value: &str) -> Result<Option<ImageId>> {
 
 /// What is no id names no image.
 pub(super) fn unknown_id(text: &str) -> Error {
-    match text.parse() {
-        Ok(id) => not_found(id),
-        Err(()) => Error::new(Kind::NotFound, format!("No image found with id '{}'.", text.escape_default())),
-    }
+    Reason::ImageNotFound.about(text.escape_default())
 }
 
 fn source(value: &str) -> Result<Option<Source>> {
@@ -253,7 +250,7 @@ fn source(value: &str) -> Result<Option<Source>> {
         ("http" | "https", _) => Ok(Some(Source::Http(value.to_owned()))),
         // The value may carry credentials: only the scheme is repeated.
         ("", _) => Err(Error::invalid("A location is a URL, like https://… or file:///….")),
-        (scheme, _) => Err(Error::invalid(format!("The store '{scheme}' is not supported"))),
+        (scheme, _) => Err(Reason::StoreUnsupported.about(scheme)),
     }
 }
 
@@ -287,6 +284,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::error::Kind;
 
     const NEW: With = With { new: true, file: false, admin: false, usual: Visibility::Public };
     const NEW_FILE: With = With { new: true, file: true, admin: false, usual: Visibility::Public };
@@ -302,7 +300,7 @@ mod tests {
     }
 
     fn message(with: With, pairs: &[(&str, &str)]) -> String {
-        read(with, pairs).unwrap_err().message().to_owned()
+        crate::api::visor::error::told(&read(with, pairs).unwrap_err()).1
     }
 
     const NAME: (&str, &str) = ("X-Image-Meta-Name", "12.04");
@@ -405,6 +403,7 @@ mod tests {
     #[test]
     fn ids_that_are_none_are_not_found_and_not_echoed_raw() {
         let error = unknown_id("a\r\nb");
-        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "No image found with id 'a\\r\\nb'."));
+        let words = crate::api::visor::error::told(&error).1;
+        assert_eq!((error.kind(), words.as_str()), (Kind::NotFound, "No image found with id 'a\\r\\nb'."));
     }
 }

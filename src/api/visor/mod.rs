@@ -1,7 +1,7 @@
 //! VISOR's own REST API, as its original clients speak it. Source: `docs/protocols/visor.md`.
 
 mod auth;
-mod error;
+pub(in crate::api) mod error;
 mod forms;
 mod images;
 mod lists;

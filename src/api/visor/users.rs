@@ -9,7 +9,7 @@ use super::Visor;
 use super::error::render;
 use super::wire::{Field, Record, respond, respond_list};
 use crate::account::Account;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
 use crate::http::time::ruby;
 use crate::registry::policy::{Action, On};
@@ -103,8 +103,8 @@ pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
             records.retain(|record| record.iter().any(|(n, f)| n == name && *f == Field::Text(value.clone())));
         }
         match (records.is_empty(), wanted.is_empty()) {
-            (true, true) => Err(Error::new(Kind::NotFound, "No users found.")),
-            (true, false) => Err(Error::new(Kind::NotFound, "No users found with given parameters.")),
+            (true, true) => Err(Reason::NothingMatches.saying("No users found.")),
+            (true, false) => Err(Reason::NothingMatches.saying("No users found with given parameters.")),
             (false, _) => Ok(respond_list(&request, &mut HttpResponse::Ok(), "users", records)),
         }
     };
@@ -116,8 +116,7 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
     let done = || {
         admit(&request, &visor, false)?;
         let key = key_of(&request);
-        let missing =
-            || Error::new(Kind::NotFound, format!("No user found with access_key '{}'.", key.escape_default()));
+        let missing = || Reason::AccountNotFound.about(key.escape_default());
         let account = visor.auth.accounts.get(&key)?.ok_or_else(missing)?;
         Ok(one(&request, &record(&account)))
     };
@@ -154,7 +153,7 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
         }
         // Images name their owner: with another name it would lose them, to whoever takes the old one.
         if wish.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
-            return Err(Error::new(Kind::Conflict, format!("Images belong to '{key}': it can't be renamed.")));
+            return Err(Reason::AccountOwnsImages.about(key));
         }
         let account = accounts.update(&key, wish.access_key, wish.email, visor.registry.now())?;
         Ok(one(&request, &record(&account)))

@@ -11,7 +11,7 @@ use super::state::State;
 use crate::catalog::engine::{Batch, Engine, KeyRange, Table};
 use crate::catalog::index::{alias_prefix, value_prefix};
 use crate::catalog::keys::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Attr, Image, ImageId, Status};
 
 /// What becomes of the stored version of an image: a new one, none, or a refusal.
@@ -108,14 +108,10 @@ impl Draft<'_> {
         let old = self.row(id)?;
         let old_revision = old.as_ref().map(|(image, _)| image.revision);
         let refusal = match change {
-            Change::Insert(_) if old.is_some() => {
-                let text = format!("There is an image with id '{id}' already.");
-                Some(Error::new(Kind::AlreadyExists, text))
-            }
+            Change::Insert(_) if old.is_some() => Some(Reason::ImageExists.about(id)),
             // Removed by this very batch, or earlier.
             Change::Insert(_) if self.pending.images.contains_key(&id) || self.spent.has(id) => {
-                let text = format!("There was an image with id '{id}', and ids are not used again.");
-                Some(Error::new(Kind::AlreadyExists, text))
+                Some(Reason::IdRetired.about(id))
             }
             Change::Replace(image) if old_revision != Some(image.revision) => Some(stale(id)),
             Change::Remove(_, revision) if old_revision != Some(*revision) => Some(stale(id)),
@@ -174,8 +170,7 @@ impl Draft<'_> {
     fn check_names(&self, old: Option<&Image>, new: &Image) -> Result<Result<()>, String> {
         for alias in new.aliases.keys().filter(|alias| old.is_none_or(|old| !old.aliases.contains_key(*alias))) {
             if self.another(new.id, &alias_prefix(alias), |other| other.aliases.contains_key(alias))? {
-                let text = format!("Alias already exists: {alias}");
-                return Ok(Err(Error::new(Kind::AlreadyExists, text)));
+                return Ok(Err(Reason::AliasTaken.about(alias)));
             }
         }
         let named = |image: &Image| image.fingerprint().map(|fingerprint| (fingerprint, image.owner.clone()));
@@ -187,7 +182,7 @@ impl Draft<'_> {
             if let Some(prefix) = value.and_then(|value| value_prefix(Attr::Fingerprint, &value))
                 && self.another(new.id, &prefix, same)?
             {
-                return Ok(Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists")));
+                return Ok(Err(Reason::FingerprintTaken.into()));
             }
         }
         Ok(Ok(()))
@@ -213,5 +208,5 @@ impl Draft<'_> {
 }
 
 fn stale(id: ImageId) -> Error {
-    Error::new(Kind::Precondition, format!("Image '{id}' was changed or removed meanwhile."))
+    Reason::ChangedMeanwhile.about(id)
 }

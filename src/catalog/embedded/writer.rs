@@ -20,7 +20,7 @@ use super::state::State;
 use crate::catalog::engine::memory::MemoryEngine;
 use crate::catalog::engine::{Batch, Engine, EngineError, Table};
 use crate::catalog::row;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Access, Image, ImageId};
 
 /// Most changes of one batch: enough to make the sync's share small, few enough that the first waits only a moment
@@ -68,7 +68,7 @@ impl Writer {
     pub(crate) async fn change(&self, change: Change) -> Result<Option<Image>> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Change(Box::new(change), Some(reply)));
-        answer.await.map_err(|_| Error::new(Kind::Busy, "The server is shutting down."))?
+        answer.await.map_err(|_| Error::from(Reason::Stopping))?
     }
 
     /// Makes a change without waiting: for guards that are dropped.
@@ -318,17 +318,12 @@ impl Worker {
 }
 
 fn sealed_error() -> Error {
-    Error::new(
-        Kind::Internal,
-        "The server's disk failed to keep a change; nothing can be changed until the server is started again.",
-    )
+    Reason::ChangesStopped.into()
 }
 
 fn write_error(error: &AppendError) -> Error {
     match error {
-        AppendError::Append(io) if open::is_full(io) => {
-            Error::new(Kind::StoreFull, "The disk is full: the change was not made.").because(io.to_string())
-        }
+        AppendError::Append(io) if open::is_full(io) => Error::from(Reason::DiskFull).because(io.to_string()),
         AppendError::Append(io) => Error::internal(io.to_string()),
         AppendError::Sync(io) => sealed_error().because(io.to_string()),
     }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::change::check;
 use crate::image::{Image, ImageId};
 use crate::registry::Caller;
@@ -117,10 +117,7 @@ impl LxdImages {
     /// Whether a name stands for nothing yet, as far as the caller may know; the catalogue has the last word.
     async fn check_free(&self, who: &Caller, name: &str) -> Result<()> {
         match self.holder_of(who, name).await? {
-            Some(_) => {
-                let text = format!("Alias \"{}\" already exists", name.escape_default());
-                Err(Error::new(Kind::AlreadyExists, text))
-            }
+            Some(_) => Err(Reason::AliasExists.about(name.escape_default())),
             None => Ok(()),
         }
     }
@@ -140,7 +137,7 @@ impl LxdImages {
 
 /// The answer to a name that stands for nothing that the caller may know of.
 pub(in crate::registry) fn unknown() -> Error {
-    Error::new(Kind::NotFound, "Image alias not found")
+    Reason::AliasNotFound.into()
 }
 
 fn amended(

@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 
 use crate::archive::metadata_yaml;
 use crate::archive::pack_dir;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 /// Where copies of earlier states lie.
@@ -84,7 +84,7 @@ impl Instances {
 }
 
 fn unknown() -> Error {
-    Error::new(Kind::NotFound, "Instance not found")
+    Reason::InstanceNotFound.into()
 }
 
 /// Packs an instance as an image. Blocks.

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::digest::{from_hex, hex};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, Status, Value};
 use crate::registry::core::Core;
@@ -24,8 +24,8 @@ fn is_prefix(text: &str) -> bool {
 }
 
 /// One text for what is not there and for what is somebody else's.
-fn no_image() -> Error {
-    Error::new(Kind::NotFound, "Image not found")
+fn no_image(name: &str) -> Error {
+    Reason::ImageNotFound.about(name.escape_default())
 }
 
 impl LxdImages {
@@ -52,7 +52,7 @@ impl LxdImages {
     pub async fn by_fingerprint(&self, who: &Caller, prefix: &str) -> Result<Image> {
         // What can't be the beginning of one begins none: `%` is no pattern here.
         if !is_prefix(prefix) {
-            return Err(no_image());
+            return Err(no_image(prefix));
         }
         let text = |text: &str| Value::Text(text.to_owned().into());
         let (low, high) = (Bound::Included(text(prefix)), Bound::Excluded(text(&format!("{prefix}g"))));
@@ -63,15 +63,15 @@ impl LxdImages {
             let query = Query { filter, sort, limit: 1, after: None };
             async move { Ok::<_, Error>(self.core.catalog.list(&query).await?.images.pop()) }
         };
-        let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(no_image)?;
-        let fingerprint = oldest.fingerprint().ok_or_else(no_image)?;
+        let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(|| no_image(prefix))?;
+        let fingerprint = oldest.fingerprint().ok_or_else(|| no_image(prefix))?;
         if prefix.len() < 64 {
             // However many have the same one, another lies beside it.
             let found = text(&hex(&fingerprint));
             let below = first(&low, &Bound::Excluded(found.clone()), Attr::Fingerprint).await?;
             let above = first(&Bound::Excluded(found), &high, Attr::Fingerprint).await?;
             if below.is_some() || above.is_some() {
-                return Err(Error::invalid("More than one image matches"));
+                return Err(Reason::AmbiguousName.into());
             }
         }
         if oldest.owner.as_deref() == who.account() {
@@ -120,7 +120,7 @@ impl LxdImages {
     /// # Errors
     /// `NotFound`.
     pub async fn published(&self, fingerprint: &[u8; 32]) -> Result<Image> {
-        self.removal.published(fingerprint).await?.ok_or_else(no_image)
+        self.removal.published(fingerprint).await?.ok_or_else(|| no_image(&hex(fingerprint)))
     }
 
     async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {

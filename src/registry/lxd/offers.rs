@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::archive::make_metadata;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::query::Filter;
 use crate::image::{
     Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, LxdIdentity, PartKind, Status, StoreName,
@@ -165,7 +165,7 @@ impl Offers {
         let part = keep_metadata(&self.core.stores, place, metadata.into()).await?;
         let offer = LxdIdentity { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let put = move |row: &Image| {
-            let gone = || Error::new(Kind::Precondition, "It was changed meanwhile.");
+            let gone = || Reason::ChangedMeanwhile.about(row.id);
             let mut row = Some(row.clone()).filter(&fits).ok_or_else(gone)?;
             row.parts.push(part.clone());
             row.lxd_identity = Some(offer);

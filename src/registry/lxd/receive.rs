@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::archive::{self, Bundle, BundleError, Packing, Root};
 use crate::blob::reader::Reading;
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::change::{NAME_CHARS_MAX, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
 use crate::ingest::intake::Received;
@@ -213,11 +213,10 @@ impl ReceivedImage {
 
     async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, PreparedChange)> {
         if let Some(expected) = wanted.fingerprint.filter(|expected| *expected != self.fingerprint) {
-            let text = format!("fingerprints don't match, got {} expected {}", hex(&self.fingerprint), hex(&expected));
-            return Err(Error::new(Kind::DigestMismatch, text));
+            return Err(Reason::FingerprintMismatch.about(hex(&self.fingerprint)).and(hex(&expected)));
         }
         if own_with(&self.uploads.core, &self.who, &self.fingerprint).await?.is_some() {
-            return Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists"));
+            return Err(Reason::FingerprintTaken.into());
         }
         let bundle = self.read().await?;
         let mut patch = said_by(&bundle, self.kind)?.then(wanted.patch.clone());
@@ -252,7 +251,7 @@ impl ReceivedImage {
         let read = read.await.map_err(Error::internal)?;
         drop(stop);
         read.map_err(|error| match error {
-            BundleError::Stopped => Error::new(Kind::BadContent, "What the image says of itself is not found in time."),
+            BundleError::Stopped => Reason::BadArchive.saying("What the image says of itself is not found in time."),
             other => other.into(),
         })
     }
@@ -274,7 +273,7 @@ fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
         Root::Container => ImageKind::Container,
         Root::VirtualMachine => ImageKind::VirtualMachine,
     });
-    let no_root = || Error::new(Kind::BadContent, "The image has neither a rootfs nor a rootfs.img");
+    let no_root = || Reason::BadArchive.saying("The image has neither a rootfs nor a rootfs.img");
     let kind = kind.or(inside).ok_or_else(no_root)?;
     let manifest = &bundle.manifest;
     Ok(ImagePatch {

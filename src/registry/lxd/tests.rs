@@ -283,7 +283,7 @@ async fn however_many_have_the_same_bytes_ones_own_is_meant() {
     for name in (0..).map(|n| n.to_string()).filter(|name| first(name) == fingerprint[..1]) {
         let other = import(&bench, &ROOT, unified(&name), public()).await.unwrap();
         let error = bench.registry.lxd().by_fingerprint(&me, &fingerprint[..1]).await.unwrap_err();
-        assert_eq!((error.kind(), error.message()), (Kind::Invalid, "More than one image matches"));
+        assert_eq!((error.kind(), error.message()), (Kind::Invalid, "More than one image matches the name."));
         assert_eq!(bench.registry.lxd().by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
         let is_below = hex(&other.fingerprint().unwrap()) < fingerprint;
         (below, above) = (below || is_below, above || !is_below);

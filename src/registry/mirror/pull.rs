@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::on_one_line;
 use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::ingest::Expected;
@@ -103,7 +103,7 @@ impl Mirror {
         kind: ImageKind,
         seen: impl Fn(u64) + Send + Sync,
     ) -> Result<(Upload, String)> {
-        let lies = || Error::new(Kind::Upstream, "The server sent no image.");
+        let lies = || Reason::Upstream.saying("The server sent no image.");
         let slot = self.lxd.slot()?;
         let mut file = self.next_file(download).await?.ok_or_else(lies)?;
         let mut metadata = None;
@@ -145,7 +145,7 @@ impl Mirror {
         while let Some(chunk) = rate.next(&mut chunks, |error| error).await? {
             bytes.extend(chunk);
             if bytes.len() > METADATA_BYTES_MAX {
-                return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
+                return Err(Reason::BodyTooLarge.saying("What describes the image is too long."));
             }
         }
         Ok(bytes.into())
@@ -191,7 +191,7 @@ impl Mirror {
 }
 
 fn sends_too_slowly() -> Error {
-    Error::new(Kind::Upstream, "The server sends too slowly.")
+    Reason::Upstream.saying("The server sends too slowly.")
 }
 
 /// What the other server says of an image. Of what kind it is its bytes say.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::catalog::{Amend, not_found};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
@@ -48,7 +48,7 @@ impl Mirror {
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
-        let source = source.ok_or_else(|| Error::new(Kind::NotFound, "Image source not found"))?;
+        let source = source.ok_or(Reason::NoUpdateSource)?;
         let outcome = self.newest(who, image, &source, seen).await;
         let error = outcome.as_ref().err().map(|error| error.message().chars().take(REASON_CHARS_MAX).collect());
         let (now, id) = (self.core.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
@@ -172,7 +172,7 @@ impl Mirror {
                     continue;
                 }
                 let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
-                let late = |_| Err(Error::new(Kind::Upstream, "It took too long."));
+                let late = |_| Err(Reason::Upstream.saying("It took too long."));
                 match refreshed.unwrap_or_else(late) {
                     Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),
                     Ok(_) => {}

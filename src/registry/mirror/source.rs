@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::blob::{BlobBody, StoreError};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::FetchError;
 use crate::image::{Digests, Format, Location, Part, PartKind};
 use crate::ingest::intake::Ingest;
@@ -67,7 +67,7 @@ pub(in crate::registry) fn without_query(url: &str) -> &str {
 /// The caller named the URL, so naming it back tells nothing new.
 pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
-        FetchError::NotFound => Error::new(Kind::NotFound, format!("No image file found at {}", without_query(url))),
+        FetchError::NotFound => Reason::SourceNotFound.about(without_query(url)),
         other => other.into(),
     }
 }
@@ -75,7 +75,7 @@ pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
 /// The caller named the path, so naming it back tells nothing new.
 fn missing(error: StoreError, path: &std::path::Path) -> Error {
     match error {
-        StoreError::NotFound => Error::new(Kind::NotFound, format!("No image file found at file://{}", path.display())),
+        StoreError::NotFound => Reason::SourceNotFound.about(format!("file://{}", path.display())),
         other => other.into(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{Expected, pump};
 use crate::registry::Caller;
@@ -11,8 +11,12 @@ use crate::registry::copies::Aim;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
+use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::tasks::{ImportMethod, Running};
 use crate::registry::uploads::one_shot::{Target, Upload};
+
+/// Characters of a refused URL that are repeated.
+const URL_CHARS_SHOWN: usize = 150;
 
 impl Mirror {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
@@ -20,17 +24,19 @@ impl Mirror {
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
-        let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
         let staged = match self.uploads.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
                 self.records.get(who, id).await?;
-                return conflict("Nothing is staged for this image; put its data to /stage first.");
+                return Err(Reason::NothingStaged.into());
             }
             progress => progress?,
         };
+        if staged.is_complete() {
+            return Err(takes_no_data(&staged.image));
+        }
         // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
         if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
-            return conflict("The data of this image is not staged completely.");
+            return Err(Reason::StagingIncomplete.into());
         }
         let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Staged, None, stores.clone())?;
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
@@ -54,8 +60,8 @@ impl Mirror {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let url = self.core.fetcher.canonical(url).map_err(|error| {
-            let text = format!("URI for web-download does not pass filtering: {}", without_query(url));
-            Error::invalid(text.chars().take(200).collect::<String>()).because(error)
+            let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
+            Reason::ImportUrlRefused.about(shown).because(error)
         })?;
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
         let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
@@ -77,9 +83,15 @@ impl Mirror {
         url: &str,
     ) -> Result<ImageId> {
         who.may(Action::CreateImage, On::Server)?;
+        // Before another server is asked.
+        if let Target::Existing(id) = into {
+            let image = self.records.get(who, id).await?;
+            who.may(Action::UploadBytes, &image)?;
+            takes_location(&image)?;
+        }
         let url = self.core.fetcher.canonical(url)?;
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size)?).await?;
+        let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
@@ -139,12 +151,12 @@ impl Mirror {
         let image = self.records.get(who, id).await?;
         who.may(Action::CopyBetweenStores, &image)?;
         if !image.status.gives_bytes() {
-            return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
+            return Err(Reason::NotCopyable.into());
         }
         let homes = image.homes();
         let missing: Vec<_> = stores.into_iter().filter(|store| !homes.contains(store)).collect();
         if missing.is_empty() {
-            return Err(Error::invalid("Image is already present at these stores."));
+            return Err(Reason::InStoresAlready.into());
         }
         let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Copy, None, missing.clone())?;
         let (mirror, who) = (Arc::clone(self), who.clone());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, UploadTicket};
 use crate::ingest::intake::{Intake, over};
 use crate::ingest::{ByteSink, Expected};
@@ -125,8 +125,7 @@ impl Append {
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
             if let Some(size) = size.filter(|size| *size != received) {
-                let text = format!("The upload has {received} of {size} bytes.");
-                return Err(Error::new(Kind::Incomplete, text));
+                return Err(Reason::UploadIncomplete.about(received).and(size));
             }
             // The file that is on its way has its name already.
             let image = uploads.core.catalog.get(id).await?;
@@ -227,5 +226,5 @@ impl Uploads {
 
 /// The answer to the request that had the lock.
 pub(in crate::registry) fn taken_over() -> Error {
-    Error::new(Kind::Conflict, "Another request goes on with this upload.")
+    Reason::UploadTakenOver.into()
 }

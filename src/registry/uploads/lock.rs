@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::image::ImageId;
 use crate::ingest::hash_pool::HashState;
 
@@ -53,7 +53,7 @@ impl UploadLocks {
         desk.knock.notify_waiters();
         match timeout(PATIENCE, Arc::clone(&desk.lock).lock_owned()).await {
             Ok(parked) => Ok(UploadLock { desk: Arc::clone(&desk), parked }),
-            Err(_) => Err(Error::new(Kind::Busy, "Another request is still writing to this upload; try again.")),
+            Err(_) => Err(Reason::UploadBusy.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{
     BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
@@ -14,9 +14,9 @@ use crate::ingest::intake::{Intake, Received, over};
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::policy::Action;
-use crate::registry::records::{PreparedChange, RETRIES_MAX, not_for_bytes, outrun};
+use crate::registry::records::{PreparedChange, RETRIES_MAX, outrun, takes_no_data};
 use crate::registry::uploads::service::Uploads;
-use crate::registry::uploads::session::Saving;
+use crate::registry::uploads::session::{Saving, removed_meanwhile};
 
 /// Bytes on their way into an image.
 pub struct Upload {
@@ -144,7 +144,7 @@ impl Uploads {
         let mut image = self.core.catalog.get(id).await?;
         who.may(Action::UploadBytes, &image)?;
         if !image.status.takes_bytes() {
-            return Err(not_for_bytes());
+            return Err(takes_no_data(&image));
         }
         self.records.change(who, &mut image, patch).await?;
         image.updated_at = Some(self.core.now());
@@ -172,9 +172,7 @@ impl Uploads {
     fn store_for(&self, image: &Image) -> Result<StoreName> {
         match &image.store {
             None => Ok(self.core.stores.default_name().clone()),
-            Some(name) if *name == StoreName::HTTP => {
-                Err(Error::invalid("Cannot post an image file to a HTTP backend"))
-            }
+            Some(name) if *name == StoreName::HTTP => Err(Reason::StoreTakesNoFiles.about(name)),
             Some(name) => self.core.stores.named(name).map(|_| name.clone()).map_err(Error::from),
         }
     }
@@ -188,7 +186,7 @@ impl Uploads {
         patch: &ImagePatch,
     ) -> Result<(PreparedChange, Option<Format>)> {
         let change = self.records.prepare(who, patch).await?;
-        let mut image = self.core.catalog.get(id).await?;
+        let mut image = self.core.catalog.get(id).await.map_err(|error| removed_meanwhile(error, id))?;
         change.apply(&mut image)?;
         Ok((change, image.format_of_bytes()))
     }

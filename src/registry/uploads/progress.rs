@@ -1,6 +1,6 @@
 //! The state of an upload in pieces, as its clients are told.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImageId, Resumable, Status, Timestamp};
 
 /// How far an upload is.
@@ -37,5 +37,5 @@ impl Progress {
 }
 
 fn no_upload(id: ImageId) -> Error {
-    Error::new(Kind::NotFound, format!("No upload found with id '{id}'."))
+    Reason::UploadNotFound.about(id)
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::blob::StoreError;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, StoredAt, UploadTicket};
 use crate::ingest::Expected;
 use crate::ingest::intake::Intake;
@@ -36,7 +36,7 @@ impl Uploads {
     ) -> Result<Progress> {
         let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
         if open.count() >= OPEN_MAX {
-            return Err(Error::new(Kind::Busy, "Too many uploads are not finished; finish or delete some."));
+            return Err(Reason::TooManyOpenUploads.into());
         }
         let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: a caller that goes away must not leave a file that no record names.
@@ -87,16 +87,15 @@ impl Uploads {
         let slot = self.ingest.slot()?;
         let progress = self.progress_now(who, id).await?;
         let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
-            return Err(Error::new(Kind::Conflict, "The upload is complete."));
+            return Err(Reason::UploadComplete.into());
         };
         if progress.offset != offset {
-            let text = format!("The upload stands at {}, not at {offset}.", progress.offset);
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(Reason::UploadOffset.about(progress.offset).and(offset));
         }
         if let (Some(known), Some(said)) = (progress.size, size)
             && known != said
         {
-            return Err(Error::new(Kind::Conflict, format!("The upload has {known} bytes in all, not {said}.")));
+            return Err(Reason::UploadLength.about(known).and(said));
         }
         let size = progress.size.or(size);
         if size.is_some_and(|size| size < offset) {
@@ -128,7 +127,7 @@ impl Uploads {
         let _seat = self.locks.take(id).await?;
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
-            return Err(Error::new(Kind::Conflict, "The upload is complete; delete the image."));
+            return Err(Reason::UploadComplete.into());
         }
         self.end_upload(&progress.image).await
     }

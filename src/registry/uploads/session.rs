@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{Fallback, Image, ImageId, Status};
 use crate::registry::core::Core;
 
@@ -70,8 +70,8 @@ impl Saving {
     /// # Errors
     /// `NotFound` when the image was removed meanwhile.
     pub(in crate::registry) async fn check(&self) -> Result<()> {
-        let row = self.core.catalog.get(self.id).await?;
-        if is_saving(&row, self.core.boot) { Ok(()) } else { Err(not_found(self.id)) }
+        let row = self.core.catalog.get(self.id).await.map_err(|error| removed_meanwhile(error, self.id))?;
+        if is_saving(&row, self.core.boot) { Ok(()) } else { Err(Reason::ImageRemoved.about(self.id)) }
     }
 
     /// Makes the row what the upload made of it.
@@ -85,9 +85,10 @@ impl Saving {
         let (id, boot) = (self.id, self.core.boot);
         let settled = self.core.catalog.amend(id, move |row| match is_saving(row, boot) {
             true => make(row.clone()).map(Some),
-            false => Err(not_found(id)),
+            false => Err(Reason::ImageRemoved.about(id)),
         });
-        settled.await?.ok_or_else(|| Error::internal("an upload left no image"))
+        let settled = settled.await.map_err(|error| removed_meanwhile(error, id))?;
+        settled.ok_or_else(|| Error::internal("an upload left no image"))
     }
 
     /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
@@ -113,6 +114,14 @@ impl Drop for Saving {
         if self.armed {
             self.core.catalog.amend_later(self.id, back(self.core.boot));
         }
+    }
+}
+
+/// The answer to an upload whose image is not there any more.
+pub(in crate::registry) fn removed_meanwhile(error: Error, id: ImageId) -> Error {
+    match error.reason() {
+        Reason::ImageNotFound => Reason::ImageRemoved.about(id),
+        _ => error,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{ImageId, ImagePatch};
 use crate::ingest::intake::over;
 use crate::ingest::{ByteSink, Expected};
@@ -71,7 +71,7 @@ impl Stage {
         {
             let text = format!("The file has {} bytes, not {size} as announced.", append.received());
             self.append = Some(append);
-            return Err(Error::new(Kind::DigestMismatch, text));
+            return Err(Reason::Mismatch.saying(text));
         }
         append.ends_here();
         let progress = append.pause().await?;

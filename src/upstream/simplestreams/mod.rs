@@ -13,7 +13,7 @@ pub use self::choice::this_machine;
 use self::choice::{Choice, Miss, Wanted};
 use super::server::{Server, said};
 use super::{Ask, Found};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::Fetcher;
 
 /// Largest index. It names every product: a kilobyte for ten.
@@ -75,10 +75,7 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
     }
     choice.made().map_err(|miss| match miss {
         Miss::Nothing => server.has_no(&ask.image),
-        Miss::Several => {
-            let text = format!("More than one image of {} matches '{}'.", server.host(), said(&ask.image));
-            Error::new(Kind::Conflict, text)
-        }
+        Miss::Several => Reason::AmbiguousRemoteName.about(server.host()).and(said(&ask.image)),
     })
 }
 

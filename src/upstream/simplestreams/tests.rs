@@ -7,6 +7,7 @@ use super::super::tests::{ask, collect, fetch, sha, upstream};
 use super::super::{Part, Protocol};
 use super::*;
 use crate::digest::hex;
+use crate::error::Kind;
 use crate::fetch::fake::{Asked, Fake, Say, answer, certificate};
 use crate::image::{Architecture, ImageKind, Timestamp};
 

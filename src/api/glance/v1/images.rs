@@ -6,12 +6,10 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
 use super::super::Glance;
-use super::super::bytes::withheld;
 use super::super::error::render as refuse;
-use super::super::spell::unknown_store;
 use super::meta::{Meta, Origin, two_sources};
 use super::{id_of, render};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::conditional::Facts;
@@ -36,7 +34,7 @@ impl Wish {
         let who = glance.caller(request)?;
         let mut meta = Meta::of_headers(request.headers())?;
         if let Some(store) = meta.store().filter(|store| !glance.registry.stores().has(store)) {
-            return Err(unknown_store(Kind::Invalid, store.as_str()));
+            return Err(Reason::NoSuchStore.about(store));
         }
         if !announce_body(request.headers()) {
             return Ok(Self { who, meta, body: None });
@@ -76,11 +74,7 @@ impl Glance {
         if let Some(body) = body {
             body.fill(&mut upload).await?;
         }
-        upload.finish(&ImagePatch::default()).await.map_err(|error| match error.kind() {
-            // Removed while its bytes came.
-            Kind::NotFound => Error::new(Kind::Precondition, error.message().to_owned()),
-            _ => error,
-        })
+        upload.finish(&ImagePatch::default()).await
     }
 
     /// Copies an image from a URL; the work goes on behind the answer.
@@ -97,14 +91,6 @@ impl Glance {
     }
 }
 
-/// What is under a URL is not what was said of it: a conflict, where bytes that come in the request are a mistake. So in Glance.
-fn as_conflict(error: Error) -> Error {
-    match error.kind() {
-        Kind::DigestMismatch => Error::new(Kind::Conflict, error.message().to_owned()),
-        _ => error,
-    }
-}
-
 /// `POST /v1/images`
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = async {
@@ -114,9 +100,9 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         // When its bytes do not come to their end it stays, and says so.
         let kept = Target::Kept(id);
         let image = match (meta.origin, body) {
-            (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await.map_err(as_conflict)?,
+            (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
             (Some(Origin::Location(url)), _) => {
-                registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await.map_err(as_conflict)?
+                registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await?
             }
             (None, None) if claim.size != Some(0) => {
                 registry.create(&who, id, &patch, None, &Expected::default()).await?
@@ -137,7 +123,6 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let Wish { who, mut meta, body } = Wish::of(&request, &glance, payload)?;
         let (registry, id) = (&glance.registry, id_of(&request)?);
         let image = registry.get(&who, id).await?;
-        who.may_change(&image)?;
         let companions = glance.companions(&who, meta.referred()).await?;
         let origin = meta.origin.take();
         if origin.is_none() && body.is_none() {
@@ -145,18 +130,10 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
             return Ok(answer(HttpResponse::Ok(), &image));
         }
         let patch = meta.patch(&who, Some(&image), &companions)?;
-        if !image.status.takes_bytes() {
-            return Err(match origin {
-                None => Error::new(Kind::Conflict, "Cannot upload to an unqueued image"),
-                Some(_) => Error::invalid("Attempted to update Location field for an image not in queued status."),
-            });
-        }
         let (there, claim) = (Target::Existing(id), meta.claim);
         let image = match origin {
-            Some(Origin::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await.map_err(as_conflict)?,
-            Some(Origin::Location(url)) => {
-                registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await.map_err(as_conflict)?
-            }
+            Some(Origin::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
+            Some(Origin::Location(url)) => registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?,
             None => glance.take(&who, there, &patch, claim, body).await?,
         };
         Ok(answer(HttpResponse::Ok(), &image))
@@ -171,8 +148,7 @@ pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResp
         Err(error) => return refuse(&request, &error),
     };
     let is_head = request.method() == Method::HEAD;
-    let withheld = withheld(&who, &image);
-    let has_bytes = matches!(image.status, Status::Available | Status::Deactivated) && withheld.is_none();
+    let has_bytes = matches!(image.status, Status::Available | Status::Deactivated);
     let headers = |response: &mut HttpResponseBuilder| render::put_headers(response, &image);
     if !has_bytes {
         if is_head {
@@ -180,11 +156,7 @@ pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResp
             headers(&mut response);
             return response.finish();
         }
-        let error = withheld.unwrap_or_else(|| Error::new(Kind::NotFound, "Image is not active"));
-        return refuse(&request, &error);
-    }
-    if !is_head {
-        glance.registry.touch(image.id);
+        return refuse(&request, &Reason::NotActive.into());
     }
     let known = facts(&image);
     let tagged = Facts { etag: render::checksum(&image).or(known.etag), ..known };

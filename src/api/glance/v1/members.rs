@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::error::render as refuse;
 use super::super::{Glance, body};
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, delete, get, part, put};
 use crate::image::{Image, Visibility};
 use crate::registry::policy::Action;
@@ -38,7 +38,7 @@ impl Glance {
         if who.shares(&image) {
             return Ok(image);
         }
-        Err(Error::new(Kind::NotFound, format!("Image with identifier {} not found", image.id)))
+        Err(Reason::ImageNotFound.about(image.id))
     }
 }
 
@@ -87,7 +87,7 @@ async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         let (image, member) = (glance.to_share(&request, &who).await?, part(&request, "member")?);
         if image.visibility != Visibility::Shared {
-            return Err(Error::new(Kind::NotFound, "Membership could not be found."));
+            return Err(Reason::MemberNotFound.about(member.escape_default()));
         }
         glance.registry.members().remove(&who, image.id, &member).await?;
         Ok(HttpResponse::NoContent().finish())
@@ -180,6 +180,7 @@ async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn both_forms_of_memberships() {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::HeaderMap;
 
-use super::super::spell::{self, container_of, format_of, kind_of, unknown_store};
+use super::super::spell::{self, container_of, format_of, kind_of};
 use super::names::attr_of;
 use super::quoting::{all_quoted, unquoted, url};
 use super::render::{PREFIX, PROPERTY, status_word};
 use crate::digest::from_hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::image::{Attr, Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
 use crate::registry::policy::{Action, On};
@@ -219,7 +219,7 @@ impl Meta {
 
     /// To say what is so already is no change: clients send back what they were shown.
     fn check_fixed(&self, image: &Image) -> Result<()> {
-        let refuse = |name: &str| Err(Error::new(Kind::Forbidden, format!("Forbidden to modify '{name}' of image.")));
+        let refuse = |name: &str| Err(Reason::ReadOnly.saying(format!("Forbidden to modify '{name}' of image.")));
         if self.id.is_some_and(|id| id != image.id) {
             return refuse("id");
         }
@@ -279,7 +279,9 @@ fn store(name: &str) -> Result<Option<Option<StoreName>>> {
     match name {
         "http" | "https" => Ok(None),
         "filesystem" => Ok(Some(Some(StoreName::FILE))),
-        name => name.parse().map(|store| Some(Some(store))).map_err(|()| unknown_store(Kind::Invalid, name)),
+        name => {
+            name.parse().map(|store| Some(Some(store))).map_err(|()| Reason::NoSuchStore.about(name.escape_default()))
+        }
     }
 }
 
@@ -293,6 +295,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::error::Kind;
     use crate::image::change::tests::sample;
     use crate::image::{Architecture, Location, Part, PartKind, Status};
 

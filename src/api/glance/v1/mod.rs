@@ -8,11 +8,15 @@ mod names;
 mod quoting;
 mod render;
 
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
+use super::error::Version;
 use super::{ANSWERS, VERSIONED, identify, unversioned};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::http::base::base_url;
 use crate::http::route::{Route, RouteTable, delete, get, head, post, put};
 use crate::image::ImageId;
@@ -24,9 +28,9 @@ pub(super) fn tables() -> Vec<RouteTable> {
     let folder = vec![get("", Action::Discover, to_folder), get("/", Action::ListImages, lists::brief)];
     let versioned = folder.into_iter().chain(routes()).collect();
     vec![
-        unversioned("application/vnd.openstack.images-v1", routes()),
-        RouteTable::below("/v1{minor:(\\.[01])?}", VERSIONED, versioned).around(identify),
-        RouteTable::at_root(ANSWERS, members::routes().into()).around(identify),
+        unversioned("application/vnd.openstack.images-v1", routes()).around(as_v1),
+        RouteTable::below("/v1{minor:(\\.[01])?}", VERSIONED, versioned).around(as_v1),
+        RouteTable::at_root(ANSWERS, members::routes().into()).around(as_v1),
     ]
 }
 
@@ -43,6 +47,15 @@ fn routes() -> Vec<Route> {
     images.into_iter().chain(members::routes()).collect()
 }
 
+/// Middleware: marks a request as one of this version, whose errors have words of their own.
+async fn as_v1(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    request.extensions_mut().insert(Version::V1);
+    identify(request, next).await
+}
+
 /// As Glance: the version is a folder.
 async fn to_folder(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v1/", base_url(&request)))).finish()
@@ -51,6 +64,6 @@ async fn to_folder(request: HttpRequest) -> HttpResponse {
 /// The image that a path names. A text that is no id names none.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
-    let unknown = || Error::new(Kind::NotFound, format!("Image with identifier {} not found", text.escape_default()));
+    let unknown = || Reason::ImageNotFound.about(text.escape_default());
     text.parse().map_err(|()| unknown())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::spell::{self, container_of, format_of, kind_of};
 use super::names::{attr_of, is_base};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::attr::Edit;
 use crate::image::{Attr, Image, ImageId, ImageKind, ImagePatch, Visibility};
 
@@ -80,7 +80,7 @@ impl Hand {
     pub(super) fn remove(&self, patch: &mut ImagePatch, name: &str) -> Result<()> {
         check_name(name)?;
         if is_base(name) {
-            return Err(Error::new(Kind::Forbidden, format!("Property {name} may not be removed.")));
+            return Err(Reason::ReadOnly.saying(format!("Property {name} may not be removed.")));
         }
         spell::set_property(patch, name, None, &self.companions);
         Ok(())
@@ -100,7 +100,7 @@ pub(super) fn referred<'a>(pairs: impl Iterator<Item = (&'a str, &'a Value)>) ->
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::new(Kind::Forbidden, format!("Attribute '{name}' is {why}.")));
+    let refuse = |why: &str| Err(Reason::ReadOnly.saying(format!("Attribute '{name}' is {why}.")));
     if is_read_only(name) {
         return refuse("read-only");
     }

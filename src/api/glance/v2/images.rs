@@ -5,13 +5,13 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::super::error::render_as;
+use super::super::error::render_with;
 use super::super::{Glance, body};
 use super::change::{Hand, referred};
 use super::query::{ListQuery, link};
 use super::render::{Page, Shown};
 use super::{id_of, info, patch};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::http::route::answer_json;
@@ -85,8 +85,8 @@ pub(super) async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResp
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let content_type = text(request.headers(), header::CONTENT_TYPE).map(ToOwned::to_owned);
     if !content_type.as_deref().is_some_and(|content_type| patch::TYPES.contains(&content_type)) {
-        let error = Error::new(Kind::MediaType, format!("Content-Type must be one of {}.", patch::TYPES.join(", ")));
-        return render_as(&request, actix_web::http::StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, |response| {
+        let text = format!("Content-Type must be one of {}.", patch::TYPES.join(", "));
+        return render_with(&request, &Reason::WrongMediaType.saying(text), |response| {
             response.insert_header(("accept-patch", patch::TYPES.join(", ")));
         });
     }
@@ -114,13 +114,8 @@ pub(super) async fn delete(request: HttpRequest, glance: Data<Glance>) -> HttpRe
 /// `POST /v2/images/:id/actions/deactivate` and `/reactivate`
 pub(super) async fn set_active(request: HttpRequest, glance: Data<Glance>, active: bool) -> HttpResponse {
     let done = glance.answer(&request, async |who| {
-        match glance.registry.set_active(&who, id_of(&request)?, active).await {
-            // What has no bytes can't be withheld: Glance says so as a matter of rights.
-            Err(error) if error.kind() == Kind::Conflict => {
-                Err(Error::new(Kind::Forbidden, error.message().to_owned()))
-            }
-            done => done.map(|_| HttpResponse::NoContent().finish()),
-        }
+        glance.registry.set_active(&who, id_of(&request)?, active).await?;
+        Ok(HttpResponse::NoContent().finish())
     });
     done.await
 }

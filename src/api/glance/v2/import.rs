@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::super::{Glance, body};
 use super::data::says_what_it_is;
 use super::{id_of, info};
-use crate::error::{Error, Kind, Result};
-use crate::image::{Status, StoreName};
+use crate::error::{Error, Reason, Result};
+use crate::image::StoreName;
 use crate::registry::Registry;
 
 /// What is asked for.
@@ -29,17 +29,13 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
         let all_or_none = flag(&body, "all_stores_must_succeed")?.unwrap_or(true);
         let image = registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
         if method != Method::Copy && !says_what_it_is(&image) {
-            return conflict("Properties disk_format, container_format must be set before an import.");
+            return Err(Reason::NotImportable.into());
         }
-        match (method, image.status) {
-            (Method::Copy, _) => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
-            (_, Status::Available | Status::Deactivated) => {
-                return conflict("An image that is active cannot be the target of an import.");
-            }
-            (Method::Staged, _) => registry.mirror().import_staged(&who, image.id, stores).await?,
-            (Method::Download(url), _) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
+        match method {
+            Method::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
+            Method::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
+            Method::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });
@@ -72,8 +68,8 @@ fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
     let Some(stores) = stores else { return Ok(Vec::new()) };
     let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
     // Another one is a conflict here, and a mistake where bytes come in the same request: so in Glance.
-    let unknown = |error: Error| Error::new(Kind::Conflict, error.message().to_owned());
-    stores.iter().map(|name| info::store_named(registry, name.as_str().unwrap_or_default()).map_err(unknown)).collect()
+    let named = |name: &Value| info::store_named(registry, name.as_str().unwrap_or_default(), Reason::StoreNotThere);
+    stores.iter().map(named).collect()
 }
 
 fn flag(body: &Value, name: &str) -> Result<Option<bool>> {
@@ -90,6 +86,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn methods() {

@@ -5,9 +5,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::Glance;
-use super::super::spell::unknown_store;
 use super::schemas::fixed;
-use crate::error::{Kind, Result};
+use crate::error::{Reason, Result};
 use crate::http::route::{Route, answer_json, delete, get};
 use crate::image::StoreName;
 use crate::registry::Registry;
@@ -27,11 +26,13 @@ pub(super) fn routes() -> [Route; 5] {
     ]
 }
 
+/// The store of this name.
+///
 /// # Errors
-/// `Invalid` for a store that is not there.
-pub(super) fn store_named(registry: &Registry, name: &str) -> Result<StoreName> {
+/// `otherwise`, for a store that is not there.
+pub(super) fn store_named(registry: &Registry, name: &str, otherwise: Reason) -> Result<StoreName> {
     let store = name.parse().ok().filter(|store| registry.stores().has(store));
-    store.ok_or_else(|| unknown_store(Kind::Invalid, name))
+    store.ok_or_else(|| otherwise.about(name.escape_default()))
 }
 
 /// Every store that takes bytes, the default first, as headers name them.
@@ -96,7 +97,7 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         let name = request.match_info().get("store").unwrap_or_default();
-        let store = store_named(&glance.registry, name).map_err(|_| unknown_store(Kind::Conflict, name))?;
+        let store = store_named(&glance.registry, name, Reason::StoreNotThere)?;
         glance.registry.copies().remove_copy(&who, super::id_of(&request)?, &store).await?;
         Ok(HttpResponse::NoContent().finish())
     });

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Glance, body};
 use super::data::says_what_it_is;
 use super::id_of;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, get, post};
 use crate::image::{Image, ImagePatch, Location};
 use crate::registry::policy::Action;
@@ -40,8 +40,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
         if image.status.takes_bytes() && !says_what_it_is(&image) {
-            let text = "Properties disk_format, container_format must be set before a location is added.";
-            return Err(Error::invalid(text));
+            return Err(Reason::FormatNotSet.into());
         }
         let source = Some(Source::Http(url));
         glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Expected::default()).await?;

@@ -18,7 +18,7 @@ mod tasks;
 use actix_web::HttpRequest;
 
 use super::{VERSIONED, identify, unversioned};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::http::route::{Route, RouteTable, delete, get, patch, post, put};
 use crate::image::ImageId;
 use crate::registry::policy::Action;
@@ -61,5 +61,5 @@ fn routes() -> Vec<Route> {
 /// The image that a path names. A text that is no id names none: clients ask by name this way, and go on by a list.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
-    text.parse().map_err(|()| Error::new(Kind::NotFound, format!("No image found with ID {}", text.escape_default())))
+    text.parse().map_err(|()| Reason::ImageNotFound.about(text.escape_default()))
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::change::{Hand, has};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImagePatch};
 
 /// The media types, newest first.
@@ -40,7 +40,7 @@ pub(super) struct Operation {
 pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Operation>> {
     let strict = match TYPES.iter().position(|known| Some(*known) == content_type) {
         Some(position) => position == 1,
-        None => return Err(Error::new(Kind::MediaType, format!("Content-Type must be one of {}", TYPES.join(", ")))),
+        None => return Err(Reason::WrongMediaType.saying(format!("Content-Type must be one of {}", TYPES.join(", ")))),
     };
     let list =
         body.as_array().ok_or_else(|| Error::invalid("Request body must be a JSON array of operation objects."))?;
@@ -106,7 +106,7 @@ pub(super) fn apply(operations: &[Operation], image: &Image, hand: &Hand) -> Res
             Some(value) => hand.set(&mut step, name, value)?,
             None => hand.remove(&mut step, name)?,
         }
-        let conflict = |text: String| Err(Error::new(Kind::Conflict, text));
+        let conflict = |text: String| Err(Reason::Conflict.saying(text));
         match (verb, has(&so_far, name)) {
             (Verb::Replace | Verb::Remove, false) => return conflict(format!("Property {name} does not exist.")),
             (Verb::Add, true) if *strict => return conflict(format!("Property {name} already present.")),
@@ -114,7 +114,7 @@ pub(super) fn apply(operations: &[Operation], image: &Image, hand: &Hand) -> Res
         }
         if !image.status.takes_bytes() && ["disk_format", "container_format"].contains(&name.as_str()) {
             let text = format!("Attribute {name} can be only replaced for a queued image.");
-            return Err(Error::new(Kind::Forbidden, text));
+            return Err(Reason::ReadOnly.saying(text));
         }
         step.apply(&mut so_far)?;
         all = all.then(step);
@@ -127,6 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::Kind;
     use crate::image::change::tests::sample;
     use crate::image::{Format, ImageId, Status, Visibility};
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::spell::names;
 use super::super::{Glance, body};
 use super::id_of;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Reason};
 use crate::http::route::{Route, answer_json, delete, get, part, post, put};
 use crate::http::time::to_the_second;
 use crate::image::{ImageId, Member, MemberStatus};
@@ -38,7 +38,7 @@ fn entry(image: ImageId, account: &str, member: &Member) -> Value {
 }
 
 fn no_member(account: &str) -> Error {
-    Error::new(Kind::NotFound, format!("{} not found in the member list of the image", account.escape_default()))
+    Reason::MemberNotFound.about(account.escape_default())
 }
 
 /// `GET /v2/images/:id/members`

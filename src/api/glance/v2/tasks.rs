@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::Glance;
 use super::id_of;
-use crate::error::{Error, Kind};
+use crate::error::Reason;
 use crate::http::route::{Route, answer_json, get};
 use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
 use crate::registry::Task;
@@ -45,7 +45,7 @@ async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
         let task = tasks
             .iter()
             .find(|task| task.id.to_string() == id)
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("No task found with ID {}", id.escape_default())))?;
+            .ok_or_else(|| Reason::JobNotFound.about(id.escape_default()))?;
         let mut shown = brief(task);
         if let (Value::Object(shown), Value::Object(more)) = (&mut shown, detail(task)) {
             shown.extend(more.into_iter().filter(|(name, _)| ["input", "result", "message"].contains(&name.as_str())));

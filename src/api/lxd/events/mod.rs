@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 pub(super) use self::socket::listen;
 use super::requestor::Requestor;
 use super::time::time;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Reason, Result};
 use crate::registry::{Caller, Clock};
 
 /// So many events a listener may be behind.
@@ -133,7 +133,7 @@ impl Events {
             (listeners < LISTENERS_MAX).then_some(listeners + 1)
         });
         if taken.is_err() {
-            return Err(Error::new(Kind::Busy, "too many listeners"));
+            return Err(Reason::Busy.saying("too many listeners"));
         }
         let (receiver, ended) = (self.0.sender.subscribe(), self.0.ended.subscribe());
         Ok(Subscription { receiver, ended, hub: Arc::clone(&self.0) })
@@ -169,6 +169,7 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::registry::system_clock;
 
     fn requestor(caller: Caller) -> Requestor {

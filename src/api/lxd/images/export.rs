@@ -17,9 +17,9 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
 use crate::digest::hex;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::http::conditional::Facts;
-use crate::http::deliver::{deliver_from, unsatisfiable};
+use crate::http::deliver::deliver_from;
 use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::registry::policy::Action;
@@ -77,15 +77,7 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
         file: Some(file.clone()),
         opened: OpenBody::new(body),
     };
-    let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
-    answer.or_else(|error| match error.kind() {
-        // The size goes with it.
-        Kind::BadRange => {
-            let mut response = HttpResponse::RangeNotSatisfiable();
-            Ok(response.insert_header(unsatisfiable(file.size)).finish())
-        }
-        _ => Err(error),
-    })
+    deliver_from(&origin, facts, &lxd.buffers, request, headers).await
 }
 
 /// What a part of a form is called.

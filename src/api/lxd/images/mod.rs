@@ -23,7 +23,7 @@ use self::wishes::{Change, small_json};
 use super::envelope::{accepted, done, sync_with};
 use super::operations::About;
 use super::{Lxd, recursive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
@@ -212,7 +212,7 @@ fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
     if wanted.trim_matches('"') == tag.trim_matches('"') {
         return Ok(());
     }
-    Err(Error::new(Kind::Precondition, format!("ETag doesn't match: {wanted} vs {tag}")))
+    Err(Reason::ConditionFailed.saying(format!("ETag doesn't match: {wanted} vs {tag}")))
 }
 
 /// `DELETE /images/FINGERPRINT`

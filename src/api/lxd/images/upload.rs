@@ -19,7 +19,7 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::error::not_authorized;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
@@ -98,11 +98,11 @@ pub(super) async fn split(request: &HttpRequest, lxd: &Lxd, payload: Payload) ->
 }
 
 fn broken(error: MultipartError) -> Error {
-    Error::new(Kind::Incomplete, "The form is malformed or ended before it was complete.").because(error.to_string())
+    Reason::BodyIncomplete.saying("The form is malformed or ended before it was complete.").because(error.to_string())
 }
 
 fn invalid_form() -> Error {
-    Error::new(Kind::BadContent, "Invalid multipart image")
+    Reason::BadContent.saying("Invalid multipart image")
 }
 
 async fn next_part(lxd: &Lxd, form: &mut Multipart) -> Result<Option<Field>> {
@@ -121,7 +121,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
         metadata.extend(chunk);
         if metadata.len() > METADATA_BYTES_MAX {
             let text = format!("What describes an image has at most {METADATA_BYTES_MAX} bytes.");
-            return Err(Error::new(Kind::TooLarge, text));
+            return Err(Reason::BodyTooLarge.saying(text));
         }
     }
     drop(first);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::lxd::projects::DEFAULT;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::query::pairs;
 use crate::http::time::read_rfc_3339;
@@ -201,7 +201,7 @@ impl AliasFields {
     /// # Errors
     /// `Invalid`.
     pub(super) fn required<'a>(field: Option<&'a String>, name: &str) -> Result<&'a str> {
-        let missing = || Error::new(Kind::Invalid, format!("{name} is required"));
+        let missing = || Error::invalid(format!("{name} is required"));
         field.map(String::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)
     }
 }
@@ -211,6 +211,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_header_is_text_in_any_language() {

@@ -25,7 +25,7 @@ pub use self::task::Progress;
 use self::token::Token;
 pub use self::token::{Owner, Purpose, Ticket};
 use super::events::{Events, Topic};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::{Caller, Clock};
 
@@ -207,7 +207,7 @@ impl Operations {
     /// # Errors
     /// `NotFound`.
     fn find(&self, caller: &Caller, id: &str) -> Result<Arc<Entry>> {
-        self.any(id).filter(|entry| entry.is_for(caller)).ok_or_else(not_found)
+        self.any(id).filter(|entry| entry.is_for(caller)).ok_or_else(|| not_found(id))
     }
 
     /// An operation, whosever it is.
@@ -222,7 +222,7 @@ impl Operations {
     /// `Busy` when too many wait for it.
     async fn wait(&self, entry: &Entry, patience: Option<Duration>) -> Result<Operation> {
         if entry.done.receiver_count() >= WAITERS_MAX {
-            return Err(Error::new(Kind::Busy, "too many wait for this operation"));
+            return Err(Reason::Busy.saying("too many wait for this operation"));
         }
         let (mut done, mut ended) = (entry.done.subscribe(), self.0.ended.subscribe());
         let far = Instant::now() + Duration::from_secs(365 * 86_400);
@@ -293,7 +293,7 @@ fn make_room(entries: &mut BTreeMap<Uuid, Arc<Entry>>, owner: &Caller, class: Cl
         Class::Token => (TOKENS_MAX, ALL_TOKENS_MAX, "too many secrets wait for their use; take some back"),
     };
     if own_open >= max || open >= all_max {
-        return Err(Error::new(Kind::Busy, text));
+        return Err(Reason::TooManyJobs.saying(text));
     }
     ended.sort_unstable();
     let own: Vec<Uuid> = ended.iter().filter(|(_, _, own)| *own).map(|(_, id, _)| *id).collect();
@@ -305,8 +305,8 @@ fn make_room(entries: &mut BTreeMap<Uuid, Arc<Entry>>, owner: &Caller, class: Cl
     Ok(())
 }
 
-fn not_found() -> Error {
-    Error::new(Kind::NotFound, "Operation not found")
+fn not_found(id: &str) -> Error {
+    Reason::JobNotFound.about(id.escape_default())
 }
 
 /// Lays what is new over what is there.

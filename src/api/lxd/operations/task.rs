@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{About, Class, Entry, Operation, Operations, Status, merge};
-use crate::error::{Error, Result};
+use crate::api::lxd::wording::told;
+use crate::error::{Error, Reason, Result};
 use crate::http::observe::report;
 use crate::registry::Caller;
 
@@ -63,7 +64,7 @@ impl Running {
             Ok(Ok(metadata)) => (Status::Success, metadata, String::new()),
             Ok(Err(error)) => {
                 report(None, &error);
-                (Status::Failure, Value::Null, error.message().to_owned())
+                (Status::Failure, Value::Null, told(&error).1)
             }
             Err(Aborted) => (Status::Cancelled, Value::Null, String::new()),
         };
@@ -80,7 +81,7 @@ impl Drop for Running {
         if !*self.entry.done.borrow() {
             let error = match std::thread::panicking() {
                 true => Error::internal("a task panicked"),
-                false => Error::new(crate::error::Kind::Busy, "The server stopped before this was done."),
+                false => Reason::Stopping.saying("The server stopped before this was done."),
             };
             self.finish(Ok(Err(error)));
         }

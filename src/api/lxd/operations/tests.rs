@@ -5,6 +5,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::error::Kind;
 use crate::registry::system_clock;
 
 fn operations() -> Operations {
@@ -76,7 +77,7 @@ async fn everything_that_matters_is_told_and_the_end_always() {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         progress.say("download_progress", "1000%");
-        Err(Error::new(Kind::Upstream, "gone"))
+        Err(Reason::Upstream.saying("gone"))
     });
     let ended = ended(&operations, begun.unwrap().id).await;
     let told: Vec<Value> = heard().into_iter().map(|event| event["metadata"].clone()).collect();
@@ -93,7 +94,7 @@ async fn a_failure_keeps_what_was_said_before() {
     let operations = operations();
     let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
         progress.say("fingerprint", "abcd");
-        Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists").because("not to be told"))
+        Err(Error::from(Reason::FingerprintTaken).because("not to be told"))
     });
     let failed = ended(&operations, begun.unwrap().id).await;
     let shown = failed.json();
@@ -234,7 +235,8 @@ async fn operations_are_their_owners_and_administrators() {
         assert_eq!(listed.len(), usize::from(expected.0) + usize::from(expected.1), "{caller:?}");
     }
     for unknown in ["", "nonsense", "9e1e6a3c-0000-4000-8000-000000000000"] {
-        assert_eq!(operations.find(&user("me"), unknown).unwrap_err().message(), "Operation not found");
+        let refused = operations.find(&user("me"), unknown).unwrap_err();
+        assert_eq!(crate::api::lxd::error::told(&refused).1, "Operation not found");
     }
     go.notify_one();
     ended(&operations, mine.id).await;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::meta::Fields;
 use super::super::wire::Record;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::time::http_date;
 use crate::image::Attr;
@@ -185,5 +185,5 @@ impl Dialect {
 
 /// The answer to a body of the wrong type.
 pub(super) fn wrong_type(dialect: Dialect) -> Error {
-    Error::new(Kind::MediaType, format!("Request Content-Type must be {}", dialect.content_type()))
+    Reason::WrongMediaType.saying(format!("Request Content-Type must be {}", dialect.content_type()))
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::super::Glance;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, delete, get, part, post, put};
 use crate::http::time::to_the_second;
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
@@ -106,7 +106,7 @@ const READ_ONLY: [&str; 4] = ["self", "schema", "created_at", "updated_at"];
 fn object(schema: &str, body: Value) -> Result<Map<String, Value>> {
     let Value::Object(members) = body else { return Err(mismatch(schema, "it is not an object")) };
     if let Some(name) = READ_ONLY.into_iter().find(|name| members.contains_key(*name)) {
-        return Err(Error::new(Kind::Forbidden, format!("Attribute '{name}' is read-only.")));
+        return Err(Reason::ReadOnly.saying(format!("Attribute '{name}' is read-only.")));
     }
     Ok(members)
 }

@@ -1,0 +1,192 @@
+//! LXD's words and statuses for every kind and reason: for answers, and for operations that failed.
+
+use actix_web::http::StatusCode;
+
+use crate::error::{Error, Kind, Reason};
+use crate::http::refusal::Wording;
+
+/// The answer to a client that is not trusted, whatever it asked for.
+const NOT_AUTHORIZED: &str = "not authorized";
+
+/// The status for each kind.
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Invalid
+        | Kind::TooMany
+        | Kind::MediaType
+        | Kind::BadContent
+        | Kind::DigestMismatch
+        | Kind::Incomplete
+        | Kind::Unsupported => StatusCode::BAD_REQUEST,
+        Kind::AlreadyExists | Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::Unauthenticated | Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
+        Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// LXD's words for the reasons that it has words for, and the statuses that are not those of their kind.
+pub(in crate::api) fn wording(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound | R::ImageRemoved => Wording::words("Image not found"),
+        R::AliasNotFound => Wording::words("Image alias not found"),
+        R::InstanceNotFound => Wording::words("Instance not found"),
+        R::JobNotFound => Wording::words("Operation not found"),
+        R::CertificateNotFound => Wording::words("Certificate not found"),
+        R::ProjectNotFound => Wording::words("Project not found"),
+        R::ProfileNotFound => Wording::words("Profile not found"),
+        R::NoUpdateSource => Wording::words("Image source not found"),
+        R::PathNotFound => Wording::words("not found"),
+        R::MethodNotAllowed => Wording::words("not implemented").with(StatusCode::NOT_IMPLEMENTED),
+        R::AmbiguousName => Wording::words("More than one image matches"),
+        R::AmbiguousCertificate => Wording::words("More than one certificate matches"),
+        R::NoImageNamed => Wording::words("must specify one of alias or fingerprint for init from image"),
+        R::ServerRefused => Wording::words("Unable to connect to: {}: {}"),
+        R::ServerUnreachable => Wording::words("Unable to connect to: {}"),
+        R::HeaderMissing => Wording::words("Missing {} header"),
+        R::RemoteMismatch => Wording::words("Hash mismatch for \"{}\": {} != {}"),
+        R::FingerprintMismatch => Wording::words("fingerprints don't match, got {} expected {}"),
+        R::AliasTaken => Wording::words("Alias already exists: {}"),
+        R::AliasExists => Wording::words("Alias \"{}\" already exists"),
+        R::FingerprintTaken => Wording::words("Image with same fingerprint already exists"),
+        R::CertificateTrusted => Wording::words("Certificate already in trust store"),
+        R::FileEmpty => Wording::words("EOF"),
+        R::FileTruncated => Wording::words("unexpected EOF"),
+        R::UnknownPacking => Wording::words("Unsupported compression"),
+        R::NoMetadata => Wording::words("Metadata tarball is missing metadata.yaml"),
+        R::BadMetadata => Wording::words("Could not parse metadata.yaml: {}"),
+        R::UnknownArchitecture | R::ArchitectureUnsupported => Wording::words("Architecture isn't supported: {}"),
+        R::NoCreationDate => Wording::words("Missing creation date"),
+        R::ConditionFailed => Wording::NEUTRAL,
+        R::Unauthenticated | R::BadCredentials | R::NotTrusted => Wording::words(NOT_AUTHORIZED),
+        R::NotFound
+        | R::MemberNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::NotActive
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::NoSuchStore
+        | R::MarkerNotFound
+        | R::WrongCompanion
+        | R::FormatNotSet
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ImportUrlRefused
+        | R::InStoresAlready
+        | R::Conflict
+        | R::TakesNoData
+        | R::TakesNoLocation
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::StoreNotThere
+        | R::NoFile
+        | R::Withheld
+        | R::NothingToWithhold
+        | R::NotCopyable
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::NothingStaged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::MemberExists
+        | R::AccountTaken
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::FormatMismatch
+        | R::UnsafeImage
+        | R::BadArchive
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// The status and the words of an error: for an answer, and for an operation that failed.
+pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
+    let wording = wording(error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_failure() {
+        for kind in Kind::ALL {
+            assert!(status(kind).is_client_error() || status(kind).is_server_error(), "{kind:?}");
+        }
+    }
+}

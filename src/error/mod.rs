@@ -1,0 +1,156 @@
+//! The one error of the core: a reason from a closed table, words for the caller, and the cause kept for the log.
+//!
+//! Knows nothing of HTTP and no protocol's words. Each protocol maps every [`Kind`] to its status and words every
+//! [`Reason`] in exhaustive matches, so a new one is a compile error in each of them.
+
+mod kind;
+mod reason;
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+pub use self::kind::Kind;
+pub use self::reason::Reason;
+
+/// An error with two audiences: [`Error::message`] is for the caller, the source is for the log.
+///
+/// `Display` shows only the public half, so the private one can't leak by accident.
+#[derive(Debug)]
+pub struct Error {
+    reason: Reason,
+    /// The things that the words name, in their order, for protocols that word the reason themselves.
+    subjects: Vec<String>,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The core's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Reason {
+    /// An error for this reason whose words name a subject; [`Error::and`] names another.
+    pub fn about(self, subject: impl ToString) -> Error {
+        Error::from(self).and(subject)
+    }
+
+    /// An error for this reason in words of its own, where the neutral ones say too little.
+    pub fn saying(self, words: impl Into<Cow<'static, str>>) -> Error {
+        Error::worded(self, words.into())
+    }
+}
+
+impl From<Reason> for Error {
+    fn from(reason: Reason) -> Self {
+        Self::worded(reason, Cow::Borrowed(reason.words()))
+    }
+}
+
+impl Error {
+    fn worded(reason: Reason, message: Cow<'static, str>) -> Self {
+        Self { reason, subjects: Vec::new(), message, source: None }
+    }
+
+    /// A broken rule about values: [`Reason::InvalidValue`], in words that say which.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Reason::InvalidValue.saying(message)
+    }
+
+    /// A fault of the server itself. The caller is told nothing but that; the cause goes to the log.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::from(Reason::Internal).because(source)
+    }
+
+    /// The error with the next subject of its words.
+    pub fn and(mut self, subject: impl ToString) -> Self {
+        self.subjects.push(subject.to_string());
+        self.message = Cow::Owned(self.fill(self.reason.words()));
+        self
+    }
+
+    /// The error with its private cause.
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The kind of the reason.
+    pub fn kind(&self) -> Kind {
+        self.reason.kind()
+    }
+
+    /// One of the things that the words name.
+    pub fn subject(&self, at: usize) -> Option<&str> {
+        self.subjects.get(at).map(String::as_str)
+    }
+
+    /// The words for the caller, unless its protocol has others.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// A protocol's words for the reason, with the subjects in the places of `{}`.
+    pub fn fill(&self, words: &str) -> String {
+        let mut pieces = words.split("{}");
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        let mut subjects = self.subjects.iter();
+        for piece in pieces {
+            text.push_str(subjects.next().map_or("?", String::as_str));
+            text.push_str(piece);
+        }
+        text
+    }
+
+    /// The private causes, outermost first, for one log line.
+    pub fn causes(&self) -> String {
+        let mut text = String::new();
+        let mut next: Option<&(dyn StdError + 'static)> = self.source.as_deref().map(|s| s as _);
+        while let Some(cause) = next {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_never_shows_the_private_half() {
+        let error = Error::internal(std::io::Error::other("/srv/secret: EIO"));
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(error.causes(), "/srv/secret: EIO");
+    }
+
+    #[test]
+    fn subjects_stand_where_the_words_have_room_for_them() {
+        let error = Reason::UploadOffset.about(5).and("{}");
+        assert_eq!((error.message(), error.kind()), ("The upload stands at 5, not at {}.", Kind::Conflict));
+        assert_eq!(error.fill("at {}"), "at 5");
+        assert_eq!(error.fill("at last"), "at last");
+        let own = Reason::NotFound.saying("No {}.");
+        assert_eq!((own.message(), own.reason()), ("No {}.", Reason::NotFound));
+    }
+}
