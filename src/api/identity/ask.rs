@@ -1,4 +1,4 @@
-//! What somebody says who wants a token: who it is, how it shows that, and what the token is to be good for.
+//! Requests for a token: their proofs and their scope, read from JSON. Nothing is checked here against accounts.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,25 +8,25 @@ use crate::account::Secret;
 use crate::account::tokens::Method;
 use crate::error::{Error, Result};
 
-/// What is asked for.
+/// A request for a token.
 pub(super) struct Ask {
-    /// At least one; all have to hold.
+    /// At least one proof; all have to hold.
     pub(super) proofs: Vec<Proof>,
     pub(super) scope: Wanted,
-    /// Whether another domain than ours is named somewhere.
+    /// Names a domain that is not ours.
     pub(super) foreign: bool,
 }
 
-/// How somebody shows who it is.
+/// A proof of an account.
 pub(super) enum Proof {
     Keys { method: Method, access_key: String, secret_key: Secret },
     Token(Secret),
 }
 
-/// What the token is to be good for.
+/// The scope that is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Whatever is usual.
+    /// No scope named: the account's own project.
     Usual,
     Unscoped,
     Project(String),
@@ -78,7 +78,7 @@ struct Credential {
     user: Option<Named>,
 }
 
-/// Something by its id, or by its name within a domain. Ids and names are the same here.
+/// A reference to a user or project: an id, or a name within a domain. Ids and names are equal here.
 #[derive(Clone, Deserialize)]
 struct Named {
     id: Option<String>,
@@ -137,12 +137,12 @@ impl Ask {
     /// # Errors
     /// `Invalid`.
     pub(super) fn read(body: &[u8]) -> Result<Self> {
-        // What serde says about a wrong type repeats the value, which may be a secret.
+        // Serde's error for a wrong type repeats the value, which may be a secret.
         let Body { auth } = serde_json::from_slice(body).map_err(|_| malformed("it is not of that form"))?;
         let (scope, foreign) = read_scope(auth.scope)?;
         let mut ask = Self { proofs: Vec::new(), scope, foreign };
         let mut identity = auth.identity;
-        let missing = || malformed("a method that is named is not there, or is named twice");
+        let missing = || malformed("a named method is missing or is named twice");
         for method in &identity.methods {
             match method.as_str() {
                 "password" => {
@@ -153,7 +153,7 @@ impl Ask {
                     let Credential { named, secret, user } =
                         identity.application_credential.take().ok_or_else(missing)?;
                     if let Some(user) = user {
-                        // It is the user's own and has its name, or it is none of ours.
+                        // A credential of ours has the name of its user.
                         ask.foreign |= user.is_foreign() || user.key()? != named.clone().key()?;
                     }
                     ask.prove_keys(Method::ApplicationCredential, named, secret)?;
@@ -163,7 +163,7 @@ impl Ask {
             }
         }
         if ask.proofs.is_empty() {
-            return Err(malformed("there is no method"));
+            return Err(malformed("it names no method"));
         }
         Ok(ask)
     }
@@ -175,7 +175,7 @@ impl Ask {
     }
 }
 
-/// What the token is to be good for, and whether that is in another domain.
+/// The scope that is asked for, and whether it names another domain.
 fn read_scope(scope: Option<Scope>) -> Result<(Wanted, bool)> {
     let of = match scope {
         None => return Ok((Wanted::Usual, false)),

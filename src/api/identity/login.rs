@@ -1,4 +1,4 @@
-//! Who gets a token, and who holds one.
+//! Logins: checks proofs, grants tokens and finds their holders. Knows no JSON.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,16 +10,16 @@ use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
 use crate::error::{Error, Reason, Result};
 
-/// Whom a server without accounts takes everybody for who does not say who it is.
+/// Name of a caller that gives none, on a server without accounts.
 const ANYBODY: &str = "admin";
 
-/// One answer for whatever was wrong: which of them it was is nobody's business.
+/// The refusal of a login. It does not tell which of the proofs was wrong.
 fn refused() -> Error {
-    Reason::BadCredentials.saying("User, password and project do not go together.")
+    Reason::BadCredentials.saying("Wrong user, password or project.")
 }
 
 impl Identity {
-    /// Whoever holds a token, if it is one.
+    /// The holder of a token; `None` if the token is not valid.
     pub(super) fn holder(&self, token: &str) -> Result<Option<Holder>> {
         if self.auth.is_open()? {
             return self.anybody().map(Some);
@@ -28,7 +28,7 @@ impl Identity {
         Ok(found.map(|(account, grant)| Holder { grant, admin: account.admin, open: false }))
     }
 
-    /// Somebody on a server without accounts.
+    /// The holder of every token on a server without accounts.
     pub(super) fn anybody(&self) -> Result<Holder> {
         self.stranger(ANYBODY, [Method::Password].into(), Scope::Project(ANYBODY.to_owned()))
     }
@@ -38,7 +38,7 @@ impl Identity {
         Ok(Holder { grant, admin: true, open: true })
     }
 
-    /// Checks who asks for a token. With the account that it is one of; none on a server without accounts.
+    /// Checks a request for a token. Returns its account, which is `None` on a server without accounts, and the holder.
     ///
     /// # Errors
     /// `Unauthenticated`, `Busy` after too many wrong tries.
@@ -74,7 +74,7 @@ impl Identity {
         Ok((Some(account), holder))
     }
 
-    /// Without accounts everybody is whoever it says, and an administrator.
+    /// The holder on a server without accounts: an administrator of the name that the request gives.
     fn let_in(&self, ask: &Ask, methods: BTreeSet<Method>) -> Result<Holder> {
         let name = ask.proofs.iter().find_map(|proof| match proof {
             Proof::Keys { access_key, .. } => Some(access_key.as_str()),
@@ -95,7 +95,7 @@ impl Identity {
         self.auth.with_keys(access_key, secret_key, peer, self.registry.now())?.ok_or_else(refused)
     }
 
-    /// The account of this name. Without accounts there is one for every name.
+    /// The account of a name. On a server without accounts every name has one.
     pub(super) fn person(&self, holder: &Holder, name: &str) -> Result<Option<Person>> {
         if holder.open {
             return Ok(Some(Person { key: name.to_owned(), admin: true, email: None }));
@@ -109,7 +109,7 @@ impl Identity {
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &Holder) -> Result<Vec<Person>> {
         if !holder.admin {
-            return Err(Reason::AdminOnly.saying("Only an administrator lists the accounts; others ask by name."));
+            return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
         match self.person(holder, ANYBODY)? {
             Some(anybody) if holder.open => Ok(vec![anybody]),
@@ -131,7 +131,7 @@ fn person_of(account: Account) -> Person {
     Person { key: account.access_key, admin: account.admin, email: account.email }
 }
 
-/// What an account's token may be good for. Its own project is the usual, and for all but administrators the only one.
+/// The scope of an account's token: its own project by default. Domain and system are for administrators only.
 fn scope_for(account: &Account, wanted: &Wanted) -> Result<Scope> {
     let key = &account.access_key;
     match wanted {
