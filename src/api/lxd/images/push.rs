@@ -1,4 +1,5 @@
-//! `POST /images/FINGERPRINT/export`: an image is given to a server that waits for it.
+//! `POST /images/FINGERPRINT/export`: pushes an image to a server that waits for it. `registry/mirror/` speaks to that
+//! server.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,7 +19,7 @@ use crate::image::{Image, ImageKind};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
-/// To whom, and as what.
+/// A request to push an image: the server, its proof, and names there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Request {
@@ -40,7 +41,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let asked: Request = small_json(payload, lxd.patience).await?;
-        // `lxc` puts an alias into the path here.
+        // `lxc` may put an alias into the path.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may(Action::PushImage, &image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
@@ -77,7 +78,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
     match (files.pop(), files.pop()) {
         (Some(unified), None) => Ok(Parcel::Unified(unified)),
         (Some(rootfs), Some(metadata)) => Ok(Parcel::Split { metadata, rootfs, kind }),
-        (None, _) => Err(Error::internal("an image without files is to be given away")),
+        (None, _) => Err(Error::internal("an image without files can't be pushed")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Images from elsewhere, by a request in JSON: copied from another server, fetched from a URL, awaited from a client, or
-//! packed out of a root file system that the operator lends.
+//! New images by a request in JSON: pulled from another server, fetched from a URL, pushed by a client later, or packed
+//! from a root file system of the operator's. `registry/` does the work; here it becomes an operation.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::image::{Image, ImageId, ImageKind, Protocol};
 use crate::registry::policy::Action;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
-/// Whoever was asked to send an image has so long to begin.
+/// Time until an announced push has to begin.
 const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Most of what is kept of a request until then, as JSON in bytes.
+/// Largest announcement that is kept until then, in bytes of JSON.
 const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A request for a new image.
@@ -35,7 +35,7 @@ pub(super) struct Request {
     compression_algorithm: Option<String>,
 }
 
-/// Where it comes from.
+/// The source of a new image.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Source {
@@ -59,9 +59,9 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
     let source = asked.source.ok_or_else(|| Error::invalid("Missing source in the request"))?;
     match source.mode.as_deref().unwrap_or_default() {
         "" | "pull" => {}
-        // Of what kind it is nobody says here: it is whatever is sent.
+        // The request names no type of image: the bytes that arrive decide it.
         "push" => return awaited(lxd, caller, &asked.new, &wishes, &source),
-        other => return Err(Error::invalid(format!("Invalid mode {other:?}: pull and push are known"))),
+        other => return Err(Error::invalid(format!("Invalid mode {other:?}: use pull or push"))),
     }
     match source.r#type.as_str() {
         "image" => pull(request, lxd, caller, wishes, &source),
@@ -87,7 +87,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
                 Ok(Copied { image, is_new: true })
             })
         }
-        _ => Err(Error::invalid("Invalid images JSON: its source has no type that is known")),
+        _ => Err(Error::invalid("Invalid images JSON: the type of its source is unknown")),
     }
 }
 
@@ -126,7 +126,7 @@ fn pull(
     })
 }
 
-/// Tells how far a download is, in LXD's words.
+/// Reports the progress of a download, in LXD's words.
 fn told(progress: Progress) -> impl Fn(u64, Option<u64>) {
     let began = std::time::Instant::now();
     move |bytes, of| {
@@ -139,7 +139,7 @@ fn told(progress: Progress) -> impl Fn(u64, Option<u64>) {
     }
 }
 
-/// Runs something that ends with an image.
+/// Runs an operation that ends with an image.
 fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, work: W) -> Result<HttpResponse>
 where
     W: FnOnce(Progress) -> F + 'static,
@@ -159,22 +159,22 @@ where
     Ok(accepted(&operation))
 }
 
-/// What an operation says of the image that it made. The size is a text, as LXD has it.
+/// The metadata of an operation that made an image. The size is a text, as in LXD.
 fn said_of(image: &Image) -> Value {
     let size: u64 = files_of(image).unwrap_or_default().iter().map(|file| file.size).sum();
     json!({ "fingerprint": fingerprint(image), "size": size.to_string() })
 }
 
-/// An image that somebody else sends: he gets a secret for it.
+/// An operation that waits for a push and holds the secret for it.
 fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source: &Source) -> Result<HttpResponse> {
-    // `lxc` says the alias of a public image here. Then whoever sends it says what it is called.
+    // For a public image `lxc` sends its alias here; the push itself then names the fingerprint.
     let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
     let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
-    // What no image may have is refused now, and not kept until somebody has sent one.
+    // Refuse invalid attributes now, not after the image was sent.
     wishes.patch.apply(&mut Image::blank(ImageId::random(), lxd.registry.now()))?;
     let asked = json!({ "fingerprint": expected, "new": new });
     if asked.to_string().len() > KEPT_BYTES_MAX {
-        return Err(Error::invalid(format!("What is said of an image to come has at most {KEPT_BYTES_MAX} bytes.")));
+        return Err(Error::invalid(format!("The announcement of a push has at most {KEPT_BYTES_MAX} bytes.")));
     }
     let purpose = Purpose::Upload(asked);
     let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
