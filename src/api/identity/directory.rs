@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::Identity;
-use super::holder::{Holder, Person};
+use super::holder::{Person, TokenHolder};
 use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
 use crate::error::{Error, Reason, Result};
 
@@ -75,7 +75,7 @@ pub(super) async fn project(request: HttpRequest, identity: Data<Identity>) -> H
 }
 
 /// A user, if the sender may see it.
-fn known(identity: &Identity, holder: &Holder, name: &str) -> Result<Option<Person>> {
+fn known(identity: &Identity, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
     if !holder.admin && !holder.is(name) {
         return Err(Reason::AdminOnly.saying("Only an administrator may look up other users."));
     }

@@ -4,14 +4,14 @@ use crate::account::tokens::Grant;
 
 /// The holder of a token.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub(super) struct TokenHolder {
     pub(super) grant: Grant,
     pub(super) admin: bool,
     /// Set on a server without accounts, where every name is an account.
     pub(super) open: bool,
 }
 
-impl Holder {
+impl TokenHolder {
     /// Tells whether the token belongs to this account.
     pub(super) fn is(&self, access_key: &str) -> bool {
         self.grant.access_key == access_key

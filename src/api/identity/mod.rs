@@ -2,11 +2,11 @@
 //! `docs/protocols/identity.md`. Each account is a user and a project of one name. Nothing here changes an account
 //! (`visor account` does).
 
-mod ask;
 mod directory;
 pub(in crate::api) mod error;
 mod holder;
 mod login;
+mod token_request;
 mod tokens;
 mod wire;
 
@@ -17,7 +17,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use self::error::{no_method, no_path, render};
-use self::holder::Holder;
+use self::holder::TokenHolder;
 use super::Setup;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
@@ -61,16 +61,16 @@ pub struct Identity {
 
 impl Identity {
     /// The holder of a request's token.
-    fn sender(&self, request: &HttpRequest) -> Result<Holder> {
+    fn sender(&self, request: &HttpRequest) -> Result<TokenHolder> {
         if self.auth.is_open()? {
-            return self.anybody();
+            return self.open_holder();
         }
         let token = header(request, &AUTH_TOKEN)?.ok_or_else(no_token)?;
         self.holder(token)?.ok_or_else(no_token)
     }
 
     /// Answers a request that has a valid token with the JSON of `show`.
-    fn answer(&self, request: &HttpRequest, show: impl FnOnce(&Holder) -> Result<Value>) -> HttpResponse {
+    fn answer(&self, request: &HttpRequest, show: impl FnOnce(&TokenHolder) -> Result<Value>) -> HttpResponse {
         let shown = self.sender(request).and_then(|holder| show(&holder));
         shown.map_or_else(|error| render(request, &error), |shown| wire::ok(&shown))
     }

@@ -5,9 +5,9 @@ use actix_web::http::header::HeaderName;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::ask::Ask;
 use super::error::render;
-use super::holder::Holder;
+use super::holder::TokenHolder;
+use super::token_request::TokenRequest;
 use super::{Identity, wire};
 use crate::account::tokens::{Scope, unkept};
 use crate::api::auth::header;
@@ -30,7 +30,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
     let done = async {
         let body = Body::new(payload, identity.patience).whole(BODY_BYTES_MAX).await?;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let (account, holder) = identity.log_in(&Ask::read(&body)?, peer)?;
+        let (account, holder) = identity.log_in(&TokenRequest::read(&body)?, peer)?;
         let token = match account {
             None => unkept()?,
             Some(account) => {
@@ -46,7 +46,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
 
 /// The token that a request is about, and its holder. Administrators may name any token; for other users only their own
 /// tokens exist.
-fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, Holder)> {
+fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, TokenHolder)> {
     let sender = identity.sender(request)?;
     let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("The header X-Subject-Token is missing."))?;
     let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));

@@ -4,7 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
-use super::holder::{Holder, Person};
+use super::holder::{Person, TokenHolder};
 use crate::account::tokens::{Method, Scope};
 use crate::http::base::base_url;
 use crate::http::time::to_the_microsecond;
@@ -91,7 +91,7 @@ fn method_name(method: Method) -> &'static str {
 }
 
 /// A token: its user, scope and roles.
-pub(super) fn token(request: &HttpRequest, holder: &Holder, with_catalog: bool) -> Value {
+pub(super) fn token(request: &HttpRequest, holder: &TokenHolder, with_catalog: bool) -> Value {
     let grant = &holder.grant;
     let domain = json!({ "id": DOMAIN_ID, "name": DOMAIN_NAME });
     let key = &grant.access_key;
