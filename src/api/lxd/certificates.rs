@@ -46,7 +46,7 @@ pub(super) fn routes() -> [Route; 4] {
 /// A request to trust a certificate. A field that is `null` counts as absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Post {
+struct TrustRequest {
     name: Option<String>,
     r#type: Option<String>,
     /// DER in base64; without it, the certificate of the connection.
@@ -60,7 +60,7 @@ struct Post {
     restricted: Option<bool>,
 }
 
-impl Post {
+impl TrustRequest {
     fn read(bytes: &[u8]) -> Result<Self> {
         let wrong = |error| Error::invalid("The body is not JSON that describes a certificate.").because(error);
         // Serde would also take a list of the values.
@@ -99,7 +99,7 @@ impl Post {
 }
 
 /// The applicant of a request. A connection that shows a certificate has proved that it has the key.
-fn applicant(request: &HttpRequest, post: &Post) -> Result<Applicant> {
+fn applicant(request: &HttpRequest, post: &TrustRequest) -> Result<Applicant> {
     let certificate = post.certificate(request)?;
     let has_key = shown(request).is_some_and(|shown| shown.fingerprint == certificate.fingerprint);
     Ok(Applicant { certificate, name: post.name.clone(), has_key })
@@ -115,7 +115,7 @@ fn secret_of(token: &str) -> String {
 /// `POST /certificates`
 async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let post = Post::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
+        let post = TrustRequest::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
         let caller = lxd.caller(&request)?;
         let trusted = caller != Caller::Anonymous;
         if post.token == Some(true) {
@@ -147,7 +147,7 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 
 impl Lxd {
     /// Trusts a certificate whose sender proves an account or brings a token. `None` without a valid proof.
-    async fn admit(&self, request: &HttpRequest, post: &Post, proof: &str) -> Result<Option<Client>> {
+    async fn admit(&self, request: &HttpRequest, post: &TrustRequest, proof: &str) -> Result<Option<Client>> {
         let (mut applicant, open) = (applicant(request, post)?, self.auth.is_open()?);
         let (trust, now) = (Arc::clone(&self.trust), self.registry.now());
         // Only an account's keys contain a colon: secrets and tokens never do.
@@ -180,7 +180,7 @@ impl Lxd {
     }
 
     /// Makes a token that lets one certificate in for the caller's own account.
-    fn invite(&self, caller: &Caller, post: &Post) -> Result<HttpResponse> {
+    fn invite(&self, caller: &Caller, post: &TrustRequest) -> Result<HttpResponse> {
         let now = self.registry.now();
         let lifetime_us = i64::try_from(TOKEN_LIFETIME.as_micros()).unwrap_or(i64::MAX);
         let name = post.name.clone().unwrap_or_default();
@@ -285,8 +285,8 @@ mod tests {
             ("", false),
             ("[]", false),
         ] {
-            assert_eq!(Post::read(body.as_bytes()).map_err(|error| error.kind()).is_ok(), right, "{body}");
+            assert_eq!(TrustRequest::read(body.as_bytes()).map_err(|error| error.kind()).is_ok(), right, "{body}");
         }
-        assert_eq!(Post::read(b"x").unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(TrustRequest::read(b"x").unwrap_err().kind(), Kind::Invalid);
     }
 }

@@ -15,7 +15,7 @@ const CLAUSES_MAX: usize = 32;
 
 /// A filter.
 #[derive(Debug)]
-pub(super) struct Filter(Vec<Clause>);
+pub(super) struct ListFilter(Vec<Clause>);
 
 /// One comparison.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct Clause {
     pattern: Option<Regex>,
 }
 
-impl Filter {
+impl ListFilter {
     /// Reads a filter.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ mod tests {
             "type": "container", "public": true, "size": 12, "architecture": "x86_64", "aliases": [],
             "properties": { "os": "Debian", "release": "trixie", "requirements.secureboot": "false" },
         });
-        Filter::parse(filter).unwrap().passes(&image)
+        ListFilter::parse(filter).unwrap().passes(&image)
     }
 
     #[test]
@@ -197,8 +197,8 @@ mod tests {
         }
         let large = "properties.os eq [a-z]{1,500}";
         assert!(passes(large));
-        assert!(Filter::parse(&joined(large, 4)).is_err());
-        assert!(Filter::parse("properties.os eq .{1000}{1000}").is_err());
+        assert!(ListFilter::parse(&joined(large, 4)).is_err());
+        assert!(ListFilter::parse("properties.os eq .{1000}{1000}").is_err());
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
             &long,
             &many,
         ] {
-            assert!(Filter::parse(bad).is_err(), "{bad}");
+            assert!(ListFilter::parse(bad).is_err(), "{bad}");
         }
     }
 }

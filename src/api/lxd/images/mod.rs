@@ -18,9 +18,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use self::filter::Filter;
+use self::filter::ListFilter;
 use self::wire::{fingerprint, image_etag, path_of, type_of};
-use self::wishes::{Change, small_json};
+use self::wishes::{ImageChange, small_json};
 use super::envelope::{accepted, done, sync_with};
 use super::operations::About;
 use super::{Lxd, recursive};
@@ -78,7 +78,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.reader(&request)?;
         let filter = match parameter(&request, "filter")?.filter(|text| !text.is_empty()) {
-            Some(text) => Some(Filter::parse(&text)?),
+            Some(text) => Some(ListFilter::parse(&text)?),
             None => None,
         };
         let whole = recursive(&request)?;
@@ -118,7 +118,7 @@ struct List {
     caller: Caller,
     pages: Pages,
     whole: bool,
-    filter: Option<Filter>,
+    filter: Option<ListFilter>,
     /// The last image that was read, until an image with another fingerprint follows.
     held: Option<Image>,
 }
@@ -189,7 +189,7 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let change: Change = small_json(payload, lxd.patience).await?;
+        let change: ImageChange = small_json(payload, lxd.patience).await?;
         let image = named(&request, &lxd, &caller).await?;
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
         let changed = lxd.registry.edit(&caller, image.id, |image| {

@@ -22,17 +22,17 @@ use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 /// A request to push an image: the server, its proof, and names there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Request {
+struct PushRequest {
     target: Option<String>,
     secret: Option<String>,
     certificate: Option<String>,
     project: Option<String>,
-    aliases: Option<Vec<Alias>>,
+    aliases: Option<Vec<PushAlias>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Alias {
+struct PushAlias {
     name: String,
 }
 
@@ -40,7 +40,7 @@ struct Alias {
 pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let asked: Request = small_json(payload, lxd.patience).await?;
+        let asked: PushRequest = small_json(payload, lxd.patience).await?;
         // `lxc` may put an alias into the path.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may(Action::PushImage, &image)?;

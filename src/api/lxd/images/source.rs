@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::named;
 use super::wire::{fingerprint, path_of, type_of};
-use super::wishes::New;
+use super::wishes::NewImage;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
@@ -28,17 +28,17 @@ const KEPT_BYTES_MAX: usize = 128 << 10;
 /// A request for a new image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Request {
+pub(super) struct NewImageRequest {
     #[serde(flatten)]
-    new: New,
-    source: Option<Source>,
+    new: NewImage,
+    source: Option<ImageSource>,
     compression_algorithm: Option<String>,
 }
 
 /// The source of a new image.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Source {
+struct ImageSource {
     r#type: String,
     mode: Option<String>,
     server: Option<String>,
@@ -54,7 +54,12 @@ struct Source {
 }
 
 /// `POST /images` with JSON.
-pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, asked: Request) -> Result<HttpResponse> {
+pub(super) async fn create(
+    request: &HttpRequest,
+    lxd: &Lxd,
+    caller: &Caller,
+    asked: NewImageRequest,
+) -> Result<HttpResponse> {
     let wishes = asked.new.wishes()?;
     let source = asked.source.ok_or_else(|| Error::invalid("Missing source in the request"))?;
     match source.mode.as_deref().unwrap_or_default() {
@@ -96,7 +101,7 @@ fn pull(
     lxd: &Lxd,
     caller: &Caller,
     wishes: ImportOptions,
-    source: &Source,
+    source: &ImageSource,
 ) -> Result<HttpResponse> {
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
     let protocol = match text(&source.protocol) {
@@ -166,7 +171,13 @@ fn said_of(image: &Image) -> Value {
 }
 
 /// An operation that waits for a push and holds the secret for it.
-fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source: &Source) -> Result<HttpResponse> {
+fn awaited(
+    lxd: &Lxd,
+    caller: &Caller,
+    new: &NewImage,
+    wishes: &ImportOptions,
+    source: &ImageSource,
+) -> Result<HttpResponse> {
     // For a public image `lxc` sends its alias here; the push itself then names the fingerprint.
     let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
     let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;

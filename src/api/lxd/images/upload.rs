@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::wire::{path_of, type_of};
-use super::wishes::{New, of_headers};
+use super::wishes::{NewImage, of_headers};
 use crate::account::Secret;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
@@ -52,7 +52,7 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let Purpose::Upload(asked) = ticket.purpose else { return Err(not_authorized()) };
     let who = lxd.renewed(&ticket.owner)?.ok_or_else(not_authorized)?;
     let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
-    let asked: New = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
+    let asked: NewImage = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
     let ImportOptions { patch, .. } = asked.wishes()?;
     let patch = ImagePatch {
         // The owner's file name counts more than the sender's.

@@ -157,7 +157,7 @@ pub(super) fn alias_etag(alias: &Alias) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::Filter;
+    use super::super::filter::ListFilter;
     use super::*;
     use crate::image::full_tests::full;
 
@@ -174,8 +174,11 @@ mod tests {
             assert!(value != Value::Null && value != "" && value != json!([]), "{:?}: {value}", row.attr);
             let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
             if !value.is_array() {
-                assert!(Filter::parse(&format!("{name} eq \"{text}\"")).unwrap().passes(&shown), "{name} {text}");
-                assert!(!Filter::parse(&format!("{name} eq \"no {text}\"")).unwrap().passes(&shown), "{name} {text}");
+                assert!(ListFilter::parse(&format!("{name} eq \"{text}\"")).unwrap().passes(&shown), "{name} {text}");
+                assert!(
+                    !ListFilter::parse(&format!("{name} eq \"no {text}\"")).unwrap().passes(&shown),
+                    "{name} {text}"
+                );
             }
         }
     }

@@ -47,7 +47,7 @@ pub(super) struct NewAlias {
 /// A new image as a client describes it, without its source.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct New {
+pub(super) struct NewImage {
     public: bool,
     auto_update: bool,
     properties: Option<BTreeMap<String, String>>,
@@ -57,7 +57,7 @@ pub(super) struct New {
     profiles: Option<Vec<String>>,
 }
 
-impl New {
+impl NewImage {
     /// The options of an import.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
 /// A change of an image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Change {
+pub(super) struct ImageChange {
     public: Option<bool>,
     auto_update: Option<bool>,
     properties: Option<BTreeMap<String, String>>,
@@ -163,7 +163,7 @@ pub(super) struct Change {
     profiles: Option<Vec<String>>,
 }
 
-impl Change {
+impl ImageChange {
     /// The change as a patch. With `whole`, fields that are not named are reset.
     ///
     /// # Errors
