@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use log::LevelFilter;
@@ -34,9 +33,6 @@ use crate::http::server::{self, Settings};
 use crate::http::tls::{self, Tls};
 use crate::inspect::Rules;
 use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
-
-/// How often removals are tried again and counters kept.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves until it is told to stop.
 pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
@@ -230,7 +226,6 @@ async fn serve(
         visor.patience,
         visor.buffers.clone(),
         listeners.facts(config),
-        system_clock,
     );
     let settings = Settings {
         plain: listeners.plain,
@@ -265,13 +260,8 @@ async fn serve(
         return Err(Failure::general("signals can't be handled"));
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), handle, ending));
-    let elsewhere = Arc::clone(&registry);
-    actix_web::rt::spawn(async move { elsewhere.sweep_elsewhere().await });
-    actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(&registry)));
-    actix_web::rt::spawn(keep_copies_up_to_date(Arc::clone(&registry), config.lxd.auto_update_interval.duration()));
-    let disks = Arc::clone(&registry);
-    actix_web::rt::spawn(async move { disks.offer_disks().await });
-    actix_web::rt::spawn(async move { registry.fill_in_digests().await });
+    let update_every = config.lxd.auto_update_interval.duration();
+    actix_web::rt::spawn(registry.work_in_background(update_every));
     if let Some(file) = &args.ready_file {
         write_ready(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
@@ -303,30 +293,6 @@ async fn stop_on_signal(
         actix_web::rt::spawn(async move { lxd.end().await });
         actix_web::rt::spawn(handle.stop(graceful));
         graceful = false;
-    }
-}
-
-/// Never, if the interval is nothing.
-async fn keep_copies_up_to_date(registry: Arc<Registry>, interval: Duration) {
-    if interval.is_zero() {
-        return;
-    }
-    let mut timer = tokio::time::interval(interval);
-    timer.tick().await;
-    loop {
-        timer.tick().await;
-        registry.auto_update().await;
-    }
-}
-
-async fn sweep_from_time_to_time(registry: Arc<Registry>) {
-    let mut timer = tokio::time::interval(SWEEP_EVERY);
-    timer.tick().await;
-    loop {
-        timer.tick().await;
-        if let Err(error) = registry.sweep().await {
-            log::error!("the sweep failed: {error}: {}", error.causes());
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::{Globals, print};
 use crate::account::trust::{Certificate, Client, Trust};
 use crate::account::{Account, Accounts};
-use crate::api::lxd::envelope::time;
+use crate::api::lxd::time::time;
 use crate::config::Config;
 use crate::config::DataDir;
 use crate::http::addresses::Reachable;

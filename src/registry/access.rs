@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
+use crate::jobs::Job;
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,11 @@ impl Caller {
             Caller::Anonymous => Filter::nothing(),
             Caller::User(name) => there().and(owned_by(name)),
         }
+    }
+
+    /// Whether the caller may know of a job, and stop it.
+    pub fn sees_job(&self, job: &Job) -> bool {
+        self.is_admin() || (self.account().is_some() && self.account() == job.owner.as_deref())
     }
 
     /// Somebody who may make images.

@@ -6,26 +6,26 @@ use super::{Caller, Registry};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, Status};
+use crate::jobs::Handle;
 
 /// Records looked at together.
 const PAGE: usize = 64;
 
 impl Registry {
-    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other. What it did not
-    /// come to is done by the next run.
-    pub async fn fill_in_digests(&self) {
+    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(super) async fn fill_in_digests(&self, handle: Handle) -> Result<()> {
         if !self.hub.computes_sha512() {
-            return;
+            return Ok(());
         }
         let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
         let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
-        let mut after = None;
+        let (mut after, mut done) = (None, 0);
         loop {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
-            let page = match self.catalog.list(&query).await {
-                Ok(page) => page,
-                Err(error) => return log::error!("no sha512 is filled in: {error}: {}", error.causes()),
-            };
+            let page = self.catalog.list(&query).await?;
             for image in &page.images {
                 if let Err(error) = self.fill_in(image).await
                     // Removed meanwhile.
@@ -33,10 +33,12 @@ impl Registry {
                 {
                     log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
                 }
+                done += 1;
+                handle.steps(done, None);
             }
             after = page.next;
             if after.is_none() {
-                return;
+                return Ok(());
             }
         }
     }

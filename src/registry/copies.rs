@@ -8,11 +8,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use futures_util::TryStreamExt;
+
 use super::{Caller, Expected, RateGuard, Registry};
 use crate::blob::stream;
 use crate::catalog::not_found;
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
+use crate::jobs::{Handle, Job, Kind, Spec, Stop};
 use crate::registry::images::outrun;
 use crate::registry::intake::Intake;
 
@@ -21,7 +24,7 @@ const TRIES: usize = 3;
 
 /// What is to become of the copy in a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Aim {
+pub(super) enum Aim {
     /// It is one more.
     Copy,
     /// It is the only one.
@@ -45,7 +48,9 @@ impl Copying {
     pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
         match self.with(|all| all.insert(id)) {
             true => Ok(Turn(self.clone(), id)),
-            false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),
+            false => {
+                Err(Error::new(error::Kind::Busy, "The image is being copied already; try again when that is done."))
+            }
         }
     }
 }
@@ -63,7 +68,7 @@ impl Registry {
     /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
     /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
     pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Copy).await
+        self.carry(who, id, store, Aim::Copy, &Handle::default()).await
     }
 
     /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
@@ -72,7 +77,20 @@ impl Registry {
     /// # Errors
     /// As [`Registry::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Move).await
+        self.carry(who, id, store, Aim::Move, &Handle::default()).await
+    }
+
+    /// Begins to move an image into a store, and goes on with it as a job. Stopped, it leaves the image as it was.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. Everything else is told by the job.
+    pub async fn start_move(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Job> {
+        let turn = self.turn(who, id).await?;
+        self.stores.named(store)?;
+        let (registry, store) = (Arc::clone(self), store.clone());
+        self.jobs.spawn(Spec::new(Kind::Move, who.account()).image(id).stop(Stop::Asks), |handle| async move {
+            registry.carry_on(turn, id, store, Aim::Move, handle).await.map(drop)
+        })
     }
 
     /// Removes the copy of an image that a store has.
@@ -80,73 +98,103 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
     pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Remove).await
+        self.carry(who, id, store, Aim::Remove, &Handle::default()).await
     }
 
-    async fn carry(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName, aim: Aim) -> Result<Image> {
+    /// The right to copy an image, for a caller that may change it.
+    async fn turn(&self, who: &Caller, id: ImageId) -> Result<Turn> {
         let image = self.get(who, id).await?;
         who.may_change(&image)?;
-        let turn = self.copying.begin(id)?;
-        let (registry, store) = (Arc::clone(self), store.clone());
+        self.copying.begin(id)
+    }
+
+    pub(super) async fn carry(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        store: &StoreName,
+        aim: Aim,
+        handle: &Handle,
+    ) -> Result<Image> {
+        let turn = self.turn(who, id).await?;
         // A task of its own: a caller that goes away must not leave bytes that no record names.
-        let carried = tokio::spawn(async move {
-            let _turn = turn;
-            // What describes a disk to LXD may come to it meanwhile, or another digest.
-            for _ in 0..TRIES {
-                let before = registry.catalog.get(id).await?;
-                let (arrived, settled) = match aim {
-                    Aim::Copy | Aim::Move => {
-                        let whole = aim == Aim::Move;
-                        let arrived = registry.bring(&before, &store, whole).await?;
-                        let settled = registry.settle_copies(&before, &store, &arrived, whole).await;
-                        (arrived, settled)
-                    }
-                    Aim::Remove => (Vec::new(), registry.settle_removal(&before, &store).await),
-                };
-                match settled {
-                    Ok(after) => {
-                        registry.remove_parts(&before.parts, &after.parts).await;
-                        registry.consider(&after);
-                        return Ok(after);
-                    }
-                    // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
-                    Err(error) if error.kind() == Kind::Internal => return Err(error),
-                    Err(error) => {
-                        registry.remove_parts(&arrived, &before.parts).await;
-                        if error.kind() != Kind::Precondition {
-                            return Err(error);
-                        }
+        let work = Arc::clone(self).carry_on(turn, id, store.clone(), aim, handle.clone());
+        tokio::spawn(work).await.map_err(Error::internal)?
+    }
+
+    async fn carry_on(
+        self: Arc<Self>,
+        _turn: Turn,
+        id: ImageId,
+        store: StoreName,
+        aim: Aim,
+        handle: Handle,
+    ) -> Result<Image> {
+        // What describes a disk to LXD may come to it meanwhile, or another digest.
+        for _ in 0..TRIES {
+            let before = self.catalog.get(id).await?;
+            let (arrived, settled) = match aim {
+                Aim::Copy | Aim::Move => {
+                    let whole = aim == Aim::Move;
+                    let arrived = self.bring(&before, &store, whole, &handle).await?;
+                    let settled = self.settle_copies(&before, &store, &arrived, whole).await;
+                    (arrived, settled)
+                }
+                Aim::Remove => (Vec::new(), self.settle_removal(&before, &store).await),
+            };
+            match settled {
+                Ok(after) => {
+                    self.remove_parts(&before.parts, &after.parts).await;
+                    self.consider(&after);
+                    return Ok(after);
+                }
+                // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
+                Err(error) if error.kind() == error::Kind::Internal => return Err(error),
+                Err(error) => {
+                    self.remove_parts(&arrived, &before.parts).await;
+                    if error.kind() != error::Kind::Precondition {
+                        return Err(error);
                     }
                 }
             }
-            Err(outrun())
-        });
-        carried.await.map_err(Error::internal)?
+        }
+        Err(outrun())
     }
 
     /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
     /// there and nowhere else, it may have a copy there.
-    pub(super) async fn bring(self: &Arc<Self>, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
+    pub(super) async fn bring(
+        self: &Arc<Self>,
+        image: &Image,
+        store: &StoreName,
+        whole: bool,
+        handle: &Handle,
+    ) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
-        let main = main.ok_or_else(|| Error::new(Kind::Conflict, "Only an image with a file can be copied."))?;
+        let main = main.ok_or_else(|| Error::new(error::Kind::Conflict, "Only an image with a file can be copied."))?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
             let text = "What is under a URL stays there; only what a store of this server has can be copied.";
-            return Err(Error::new(Kind::Conflict, text));
+            return Err(Error::new(error::Kind::Conflict, text));
         }
         let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
         if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has this image already.")));
+            return Err(Error::new(error::Kind::Conflict, format!("The store '{store}' has this image already.")));
         }
         self.stores.named(store)?;
-        let mut arrived = Vec::new();
-        for kind in [PartKind::Main, PartKind::Metadata] {
+        let kinds = [PartKind::Main, PartKind::Metadata];
+        let total = kinds.iter().filter_map(|kind| image.part(*kind)?.size).sum();
+        let (mut arrived, mut done) = (Vec::new(), 0);
+        for kind in kinds {
             let Some(part) = image.part(kind) else { continue };
             let brought = match there(kind) {
-                None => self.bring_part(image, part, store).await,
+                None => self.bring_part(image, part, store, handle, (done, total)).await,
                 Some(copy) => self.verify_part(image, copy).await.map(|()| copy.clone()).map_err(damaged),
             };
             match brought {
-                Ok(part) => arrived.push(part),
+                Ok(part) => {
+                    done += part.size.unwrap_or(0);
+                    arrived.push(part);
+                }
                 Err(error) => {
                     self.remove_parts(&arrived, &image.parts).await;
                     return Err(error);
@@ -156,7 +204,14 @@ impl Registry {
         Ok(arrived)
     }
 
-    async fn bring_part(self: &Arc<Self>, image: &Image, part: &Part, store: &StoreName) -> Result<Part> {
+    async fn bring_part(
+        self: &Arc<Self>,
+        image: &Image,
+        part: &Part,
+        store: &StoreName,
+        handle: &Handle,
+        (done, total): (u64, u64),
+    ) -> Result<Part> {
         // The same key as before: the format may have been named otherwise since.
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
@@ -168,10 +223,11 @@ impl Registry {
         self.stores.delete(&place).await?;
         let writer = self.stores.begin(&place, part.size).await?;
         let mut intake = Intake::start(self, store.clone(), writer, 0, self.hub.begin(), claim, slot)?;
-        let (mut pieces, mut pace) =
-            (stream(body, &self.buffers), RateGuard::new(self.limits.patience, Instant::now()));
+        let pieces = stream(body, &self.buffers).map_err(Error::from);
+        let mut pieces = handle.watch(pieces, done, Some(total));
+        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
         let taken = async {
-            while let Some(piece) = pace.next(&mut pieces, Error::from).await? {
+            while let Some(piece) = pace.next(&mut pieces, |error| error).await? {
                 intake.take(piece).await?;
             }
             Ok(())
@@ -181,7 +237,7 @@ impl Registry {
             return Err(error);
         }
         let differs = |error: Error| match error.kind() {
-            Kind::DigestMismatch => damaged(error.message()),
+            error::Kind::DigestMismatch => damaged(error.message()),
             _ => error,
         };
         let received = intake.finish_copy().await.map_err(differs)?;
@@ -216,14 +272,14 @@ impl Registry {
     /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
     async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
         if !before.parts.iter().any(|part| is_in(part, store)) {
-            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
+            return Err(Error::new(error::Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
         }
         let gone = store.clone();
         let drop_copy = move |row: &mut Image| {
             row.parts.retain(|part| !is_in(part, &gone));
             if row.main().is_none() {
                 let text = "The only copy of an image can't be removed; delete the image.";
-                return Err(Error::new(Kind::Forbidden, text));
+                return Err(Error::new(error::Kind::Forbidden, text));
             }
             row.store = Some(row.home());
             withdraw_without_description(row);
@@ -244,7 +300,7 @@ impl Registry {
                 return Err(not_found(row.id));
             }
             if row.parts != same {
-                return Err(Error::new(Kind::Precondition, "The image was changed while its copies were."));
+                return Err(Error::new(error::Kind::Precondition, "The image was changed while its copies were."));
             }
             let mut row = row.clone();
             change(&mut row)?;

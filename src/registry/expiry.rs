@@ -10,6 +10,7 @@ use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Timestamp, Value, Visibility};
+use crate::jobs::Handle;
 
 /// Records looked at together.
 const PAGE: usize = 64;
@@ -36,7 +37,7 @@ impl Registry {
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
+    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool, handle: &Handle) -> Result<()> {
         // What gave it more time may be what was lost.
         if self.catalog.may_have_lost_changes() {
             return Ok(());
@@ -49,13 +50,17 @@ impl Registry {
         let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(Value::Time(now)))
             .and(Filter::Equals(Attr::Protected, Value::Flag(false)))
             .and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let mut after = None;
+        let (mut after, mut done) = (None, 0);
         loop {
             let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
             let page = self.catalog.list(&query).await?;
             for image in page.images.iter().filter(|image| meant(image) && !self.in_use.has(image.id)) {
                 match self.expire_one(image.id, filter.clone()).await {
-                    Ok(()) => log::info!("image {} has expired and is removed", image.id),
+                    Ok(()) => {
+                        log::info!("image {} has expired and is removed", image.id);
+                        done += 1;
+                        handle.steps(done, None);
+                    }
                     // Somebody else was faster, and removed it, protected it, or gave it more time.
                     Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Precondition) => {}
                     Err(error) => log::error!("image {} has expired and can't be removed: {error}", image.id),

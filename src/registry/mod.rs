@@ -4,11 +4,14 @@
 
 mod access;
 mod backfill;
+mod background;
 mod copies;
 mod download;
 mod expiry;
 mod images;
+mod imports;
 mod intake;
+mod later;
 mod lxd;
 mod members;
 mod metadefs;
@@ -17,7 +20,6 @@ mod readers;
 mod recheck;
 mod removal;
 mod sweep;
-mod tasks;
 mod uploads;
 mod verify;
 
@@ -31,6 +33,8 @@ use uuid::Uuid;
 pub use self::access::{Caller, ListScope};
 use self::copies::Copying;
 use self::expiry::ClockWatch;
+use self::imports::Imports;
+pub use self::imports::{Import, failure};
 use self::lxd::Offers;
 pub use self::lxd::{
     Alias, ImportOptions, Incoming, Instances, LxdFile, METADATA_BYTES_MAX, ReceivedImage, Role, Slot, files_of,
@@ -41,8 +45,6 @@ pub use self::mirror::pull::Copied;
 pub use self::mirror::source::Source;
 use self::readers::Readers;
 pub use self::sweep::Swept;
-use self::tasks::Tasks;
-pub use self::tasks::{ImportMethod, Task};
 pub use self::uploads::append::{Append, taken_over};
 use self::uploads::lock::UploadLocks;
 pub use self::uploads::one_shot::{Target, Upload};
@@ -55,6 +57,7 @@ use crate::image::Timestamp;
 use crate::ingest::hash_pool::HashPool;
 pub use crate::ingest::{Expected, RateGuard, RateLimits, too_slow};
 use crate::inspect::Rules;
+use crate::jobs::Jobs;
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
@@ -105,7 +108,8 @@ pub struct Registry {
     boot: Uuid,
     uploads: Arc<Semaphore>,
     upload_locks: UploadLocks,
-    tasks: Tasks,
+    jobs: Jobs,
+    imports: Imports,
     in_use: Readers,
     copying: Copying,
     /// Held while uploads of earlier runs are taken over or ended.
@@ -141,7 +145,8 @@ impl Registry {
             boot: Uuid::new_v4(),
             uploads,
             upload_locks: UploadLocks::default(),
-            tasks: Tasks::default(),
+            jobs: Jobs::new(clock),
+            imports: Imports::default(),
             in_use: Readers::default(),
             copying: Copying::default(),
             settling: tokio::sync::Mutex::default(),
@@ -163,6 +168,11 @@ impl Registry {
     /// How large an image may be.
     pub fn image_bytes_max(&self) -> u64 {
         self.limits.image_bytes_max
+    }
+
+    /// The jobs that go on, and those that ended a while ago. Whom one is shown to, [`Caller::sees_job`] says.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// The stores that are configured.

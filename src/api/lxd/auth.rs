@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use super::Lxd;
 use super::error::not_authorized;
 use super::operations::Owner;
+use super::requestor::Requestor;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
@@ -94,17 +95,4 @@ impl Lxd {
             caller: caller.clone(),
         }
     }
-}
-
-/// Who asked for something.
-#[derive(Debug, Clone)]
-pub struct Requestor {
-    /// The fingerprint of its certificate, or its account's access key.
-    pub username: String,
-    /// How it came.
-    pub protocol: &'static str,
-    /// From where.
-    pub address: String,
-    /// Who it is.
-    pub caller: Caller,
 }

@@ -12,15 +12,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::auth::shown;
-use super::envelope::{accepted, created, done, etag, sync, sync_with, time};
+use super::envelope::{accepted, created, done, etag, sync, sync_with};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
+use super::time::time;
 use super::{Lxd, at, part, recursive};
 use crate::account::trust::{Applicant, Certificate, Client, check_name};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::image::Timestamp;
+use crate::jobs;
 use crate::registry::Caller;
 
 /// Largest body: a certificate, and what is said about it.
@@ -180,7 +182,7 @@ impl Lxd {
         let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
         let shown = shown.iter().find(|name| !name.is_empty());
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
-        let about = About::new("Executing operation")
+        let about = About::new(jobs::Kind::Secret, "Executing operation")
             .metadata("fingerprint", self.facts.fingerprint.as_str())
             .metadata("addresses", json!(self.facts.reachable.now()))
             .metadata("request", asked)

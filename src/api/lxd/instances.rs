@@ -4,7 +4,8 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::envelope::{NEVER, sync};
+use super::envelope::sync;
+use super::time::NEVER;
 use super::{Lxd, at, part, recursive};
 
 use crate::archive::kernel_name;

@@ -12,7 +12,9 @@ mod images;
 mod instances;
 pub mod operations;
 pub mod projects;
+pub mod requestor;
 pub mod server;
+pub mod time;
 
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ use crate::account::trust::Trust;
 use crate::blob::Buffers;
 use crate::error::{Error, Result};
 use crate::http::query::pairs;
-use crate::registry::{Clock, RateLimits, Registry};
+use crate::registry::{RateLimits, Registry};
 
 /// What the handlers need. Clones share it.
 #[derive(Clone)]
@@ -62,10 +64,9 @@ impl Lxd {
         patience: RateLimits,
         buffers: Buffers,
         facts: Facts,
-        clock: Clock,
     ) -> Self {
-        let events = Events::new(clock);
-        let operations = Operations::new(clock, events.clone());
+        let operations = Operations::new(registry.jobs().clone());
+        let events = Events::new(registry.jobs().events().clone());
         let (trust, facts) = (Arc::new(trust), Arc::new(facts));
         Self { registry, auth, trust, operations, events, patience, buffers, facts }
     }
@@ -82,7 +83,7 @@ impl Lxd {
     /// Ends what would go on for as long as a client likes, when what has an end of its own has come to it. For a server
     /// that was told to stop.
     pub async fn end(&self) {
-        self.operations.end().await;
+        self.registry.jobs().end().await;
         self.events.end();
     }
 }
@@ -136,7 +137,7 @@ pub fn mount(app: &mut ServiceConfig, lxd: &Lxd) {
             .configure(operations::routes::mount)
             .configure(images::mount)
             .configure(instances::mount)
-            .service(at("/events", |at| at.route(web::get().to(events::listen))))
+            .service(at("/events", |at| at.route(web::get().to(events::socket::listen))))
             .default_service(web::to(no_path)),
     );
 }

@@ -4,6 +4,7 @@ mod auth;
 pub mod error;
 mod forms;
 mod images;
+mod jobs;
 mod lists;
 mod meta;
 pub mod signature;
@@ -69,6 +70,7 @@ pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
             .route(web::delete().to(images::delete))
     });
     uploads::mount(app);
+    jobs::mount(app);
     at(app, "/all", "DELETE", |at| at.route(web::delete().to(images::delete_all)));
     at(app, "/users", "GET, POST", |at| at.route(web::get().to(users::list)).route(web::post().to(users::create)));
     at(app, "/users/{key}", "DELETE, GET, PUT", |at| {

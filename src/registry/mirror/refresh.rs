@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
+use crate::jobs::Handle;
 use crate::registry::ImportOptions;
 use crate::registry::mirror::pull::Copied;
 use crate::registry::{Caller, ListScope, Registry};
@@ -151,15 +152,15 @@ impl Registry {
     }
 
     /// Refreshes every image that is to be kept up to date. Called by a timer; what fails is noted at the image and in the log.
-    pub async fn auto_update(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(in crate::registry) async fn auto_update(self: &Arc<Self>, handle: Handle) -> Result<()> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let mut after = None;
+        let (mut after, mut done) = (None, 0);
         loop {
             let query = Query { filter: Self::bundles(), sort: sort.clone(), limit: PAGE, after };
-            let page = match self.list(&Caller::Admin(None), ListScope::default(), query).await {
-                Ok(page) => page,
-                Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
-            };
+            let page = self.list(&Caller::Admin(None), ListScope::default(), query).await?;
             for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
                 // The ones before it may have taken hours.
                 if !self.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
@@ -172,10 +173,12 @@ impl Registry {
                     Ok(_) => {}
                     Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
                 }
+                done += 1;
+                handle.steps(done, None);
             }
             after = page.next;
             if after.is_none() {
-                return;
+                return Ok(());
             }
         }
     }

@@ -1,13 +1,17 @@
 //! Bytes that come in behind the request that asks for them: those put aside before, or those of a URL. What became of it is
-//! told as a [`crate::registry::Task`].
+//! told as a job.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{Error, Kind, Result};
+use futures_util::TryStreamExt;
+
+use crate::error::{self, Error, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
+use crate::jobs::{Handle, Kind};
+use crate::registry::copies::Aim;
 use crate::registry::mirror::source::{nothing_at, without_query};
-use crate::registry::{Caller, Expected, ImportMethod, RateGuard, Registry, Target, Upload};
+use crate::registry::{Caller, Expected, RateGuard, Registry, Target, Upload};
 
 impl Registry {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
@@ -15,9 +19,9 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
-        let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
+        let conflict = |text: &'static str| Err(Error::new(error::Kind::Conflict, text));
         let staged = match self.progress_now(who, id).await {
-            Err(error) if error.kind() == Kind::NotFound => {
+            Err(error) if error.kind() == error::Kind::NotFound => {
                 self.get(who, id).await?;
                 return conflict("Nothing is staged for this image; put its data to /stage first.");
             }
@@ -27,12 +31,12 @@ impl Registry {
         if self.upload_locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return conflict("The data of this image is not staged completely.");
         }
-        let running = self.note_import(who, id, ImportMethod::Staged, None, stores.clone())?;
+        let begun = self.begin_import(who, id, Kind::ImportStaged, None, stores.clone())?;
         let append = self.append(who, id, staged.offset, staged.size).await?;
         let (registry, who) = (Arc::clone(self), who.clone());
-        self.follow(id, running, async move {
+        begun.run(|handle| async move {
             append.finish(&ImagePatch::default()).await?;
-            registry.spread(&who, id, &stores).await
+            registry.spread(&who, id, &stores, &handle).await
         });
         Ok(())
     }
@@ -88,12 +92,12 @@ impl Registry {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.note_import(who, id, ImportMethod::Download, Some(shown), stores.clone()) {
-            Ok(running) => {
+        match self.begin_import(who, id, Kind::ImportUrl, Some(shown), stores.clone()) {
+            Ok(begun) => {
                 let (registry, who) = (Arc::clone(self), who.clone());
-                self.follow(id, running, async move {
-                    Arc::clone(&registry).fetch_into(url, upload).await?;
-                    registry.spread(&who, id, &stores).await
+                begun.run(|handle| async move {
+                    Arc::clone(&registry).fetch_into(url, upload, &handle).await?;
+                    registry.spread(&who, id, &stores, &handle).await
                 });
                 Ok(())
             }
@@ -104,11 +108,12 @@ impl Registry {
         }
     }
 
-    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload) -> Result<()> {
+    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
         let mut pace = RateGuard::new(self.limits.patience, Instant::now());
         let received = async {
-            let mut body = self.fetcher.get(&url, None).await?;
-            while let Some(chunk) = pace.next(&mut body.stream, Error::from).await? {
+            let body = self.fetcher.get(&url, None).await?;
+            let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
+            while let Some(chunk) = pace.next(&mut pieces, |error| error).await? {
                 upload.write(chunk).await?;
             }
             Ok(())
@@ -137,17 +142,17 @@ impl Registry {
         let image = self.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.gives_bytes() {
-            return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
+            return Err(Error::new(error::Kind::Conflict, "Only images with status active can be copied."));
         }
         let homes = image.homes();
         let missing: Vec<_> = stores.into_iter().filter(|store| !homes.contains(store)).collect();
         if missing.is_empty() {
             return Err(Error::invalid("Image is already present at these stores."));
         }
-        let running = self.note_import(who, id, ImportMethod::Copy, None, missing.clone())?;
+        let begun = self.begin_import(who, id, Kind::Copy, None, missing.clone())?;
         let (registry, who) = (Arc::clone(self), who.clone());
-        self.follow(id, running, async move {
-            let (made, outcome) = registry.copy_to_all(&who, id, &missing, all_or_none).await;
+        begun.run(|handle| async move {
+            let (made, outcome) = registry.copy_to_all(&who, id, &missing, all_or_none, &handle).await;
             if all_or_none && outcome.is_err() {
                 registry.take_back(&who, id, &made).await;
             }
@@ -166,13 +171,13 @@ impl Registry {
     }
 
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
-    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) -> Result<()> {
+    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.get(who, id).await?.home()) {
-            self.move_to(who, id, first).await?;
+            self.carry(who, id, first, Aim::Move, handle).await?;
         }
         // What is available keeps its bytes.
-        self.copy_to_all(who, id, stores, false).await.1
+        self.copy_to_all(who, id, stores, false, handle).await.1
     }
 
     /// Tries one store after the other, up to the first that fails if all are needed. Returns those that have a copy now, and
@@ -183,38 +188,24 @@ impl Registry {
         id: ImageId,
         stores: &[StoreName],
         all_or_none: bool,
+        handle: &Handle,
     ) -> (Vec<StoreName>, Result<()>) {
         let (mut made, mut outcome) = (Vec::new(), Ok(()));
-        for store in stores {
+        for (done, store) in stores.iter().enumerate() {
+            handle.steps(done as u64, Some(stores.len() as u64));
             let copied = async {
                 let there = self.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.copy_to(who, id, store).await.map(|_| true) }
+                if there { Ok(false) } else { self.carry(who, id, store, Aim::Copy, handle).await.map(|_| true) }
             };
             match copied.await {
                 Ok(false) => {}
                 Ok(true) => made.push(store.clone()),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
-            if all_or_none && outcome.is_err() {
+            if outcome.is_err() && (all_or_none || handle.is_stopped()) {
                 break;
             }
         }
         (made, outcome)
-    }
-
-    /// Runs an import as a task of its own.
-    fn follow(
-        self: &Arc<Self>,
-        image: ImageId,
-        running: crate::registry::tasks::Running,
-        work: impl Future<Output = Result<()>> + Send + 'static,
-    ) {
-        tokio::spawn(async move {
-            let outcome = work.await;
-            if let Err(error) = &outcome {
-                log::warn!("the import into {image} failed: {error}: {}", error.causes());
-            }
-            running.end(&outcome);
-        });
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks: what became of imports. They are kept in memory, for two days or as many as there is room for.
+//! Tasks: imports, as Glance shows them. They are kept in memory, for two days or as many as there is room for.
 
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::super::{Glance, at, json as answer_json};
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Result};
 use crate::image::Timestamp;
-use crate::registry::{Caller, Task};
+use crate::jobs::{Job, Kind, Status};
+use crate::registry::{Caller, Import, failure};
 
 /// Adds the routes.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -44,10 +45,9 @@ async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
         for_admins(&who)?;
         let id = request.match_info().get("id").unwrap_or_default();
         let tasks = glance.registry.imports(None);
-        let task = tasks
-            .iter()
-            .find(|task| task.id.to_string() == id)
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("No task found with ID {}", id.escape_default())))?;
+        let task = tasks.iter().find(|task| task.id.to_string() == id).ok_or_else(|| {
+            Error::new(error::Kind::NotFound, format!("No task found with ID {}", id.escape_default()))
+        })?;
         let mut shown = brief(task);
         if let (Value::Object(shown), Value::Object(more)) = (&mut shown, detail(task)) {
             shown.extend(more.into_iter().filter(|(name, _)| ["input", "result", "message"].contains(&name.as_str())));
@@ -61,57 +61,71 @@ fn for_admins(who: &Caller) -> Result<()> {
     if who.is_admin() {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, "You are not authorized to complete tasks_api_access action."))
+    Err(Error::new(error::Kind::Forbidden, "You are not authorized to complete tasks_api_access action."))
 }
 
-fn word(task: &Task) -> &'static str {
-    match (task.is_running(), task.reason()) {
-        (true, _) => "processing",
-        (false, None) => "success",
-        (false, Some(_)) => "failure",
+fn word(job: &Job) -> &'static str {
+    match job.status {
+        Status::Waiting | Status::Running | Status::Stopping => "processing",
+        Status::Done => "success",
+        Status::Failed | Status::Stopped => "failure",
     }
 }
 
 const TYPE: &str = "api_image_import";
 
-fn brief(task: &Task) -> Value {
+/// When an import ended, or else began: its progress is no change here.
+fn changed(job: &Job) -> Timestamp {
+    job.ended_at.unwrap_or(job.made_at)
+}
+
+fn brief(job: &Job) -> Value {
     let time = super::super::spell::time;
-    let id = task.id.to_string();
+    let id = job.id.to_string();
     json!({
         "id": id,
         "type": TYPE,
-        "status": word(task),
-        "owner": task.owner,
-        "created_at": time(task.created_at),
-        "updated_at": time(task.updated_at),
-        "expires_at": task.expires_at().map(time),
+        "status": word(job),
+        "owner": job.owner,
+        "created_at": time(job.made_at),
+        "updated_at": time(changed(job)),
+        "expires_at": job.forgotten_at().map(time),
         "self": format!("/v2/tasks/{id}"),
         "schema": "/v2/schemas/task",
     })
 }
 
-fn detail(task: &Task) -> Value {
-    let image = task.image.to_string();
-    let mut method = json!({ "name": task.method.name() });
-    if let Some(url) = &task.url {
-        method["uri"] = url.as_str().into();
+/// Glance's name for the way in which an import brings bytes.
+fn method(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ImportStaged => "glance-direct",
+        Kind::Copy => "copy-image",
+        _ => "web-download",
+    }
+}
+
+fn detail(job: &Job) -> Value {
+    let image = job.image.map(|image| image.to_string());
+    let mut method = json!({ "name": method(job.kind) });
+    if let Some(url) = job.notes::<Import>().and_then(|import| import.url.as_deref()) {
+        method["uri"] = url.into();
     }
     json!({
-        "id": task.id.to_string(),
+        "id": job.id.to_string(),
         "type": TYPE,
-        "status": word(task),
-        "owner": task.owner,
-        "expires_at": task.expires_at().map(fine_time),
-        "created_at": fine_time(task.created_at),
-        "updated_at": fine_time(task.updated_at),
+        "status": word(job),
+        "owner": job.owner,
+        "expires_at": job.forgotten_at().map(fine_time),
+        "created_at": fine_time(job.made_at),
+        "updated_at": fine_time(changed(job)),
         "deleted_at": null,
         "deleted": false,
         "image_id": image,
         "request_id": null,
-        "user_id": task.owner,
+        "user_id": job.owner,
         "input": { "image_id": image, "import_req": { "method": method } },
-        "result": if task.is_running() { Value::Null } else { json!({ "image_id": image }) },
-        "message": task.reason().unwrap_or_default(),
+        "result": if job.status.is_final() { json!({ "image_id": image }) } else { Value::Null },
+        "message": failure(job).unwrap_or_default(),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::query::{Cursor, Direction, Query, Sort};
 use crate::image::{Attr, Image};
+use crate::jobs;
 use crate::registry::{Caller, ListScope, Registry};
 
 /// Records read together.
@@ -212,8 +213,11 @@ async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         let image = named(&request, &lxd, &caller).await?;
         caller.may_change(&image)?;
         let requestor = lxd.requestor(&request, &caller);
-        let (state, who, about) =
-            (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));
+        let (state, who, about) = (
+            lxd.clone(),
+            caller.clone(),
+            About::new(jobs::Kind::Delete, "Deleting image").id(image.id).image(&fingerprint(&image)),
+        );
         let operation = lxd.operations.run(&caller, about, |_| async move {
             state.registry.delete(&who, image.id).await?;
             let context = json!({ "type": type_of(&image) });

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::envelope::{NEVER, etag, time};
+use super::super::envelope::etag;
+use super::super::time::{NEVER, time};
 use crate::archive::kernel_name;
 use crate::digest::hex;
 use crate::image::{Access, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
