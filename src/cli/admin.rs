@@ -88,7 +88,7 @@ pub(super) fn verify(globals: &Globals, ids: &[String]) -> Result<(), Failure> {
         .map(|id| id.parse().map_err(|()| Failure::new(Exit::NotFound, format!("'{id}' is no image's id"))))
         .collect::<Result<Vec<_>, _>>()?;
     let registry = serve::registry(&config, data_dir.path())?;
-    let verified = runtime()?.block_on(registry.verify(&ids, |id| eprintln!("verifying {id}")));
+    let verified = runtime()?.block_on(registry.maintenance().verify(&ids, |id| eprintln!("verifying {id}")));
     registry.close();
     let (problems, images) = verified?;
     report(globals, "verified", images, &problems)

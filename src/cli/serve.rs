@@ -50,7 +50,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let registry = registry(&config, data_dir.path())?;
     let metadefs = Metadefs::open(&DataDir::catalog(data_dir.path()), system_clock)?;
     let served = actix_web::rt::System::new().block_on(async {
-        let swept = registry.sweep_at_start().await?;
+        let swept = registry.maintenance().sweep_at_start().await?;
         log::debug!("swept: {swept:?}");
         let visor = Visor {
             registry: Arc::clone(&registry),

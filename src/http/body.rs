@@ -7,7 +7,7 @@ use actix_web::web::{Bytes, Payload};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
 use crate::error::{Error, Kind, Result};
-use crate::registry::{RateGuard, RateLimits, Upload};
+use crate::registry::{RateGuard, RateLimits, Sink, pump};
 
 /// A request's body, chunk by chunk.
 pub struct Body {
@@ -56,27 +56,15 @@ impl Body {
         if let Some(chunk) = self.first.take() {
             return Ok(Some(chunk));
         }
-        let broken = |error: PayloadError| {
-            Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
-        };
         self.pace.next(&mut self.payload, broken).await
     }
 
-    /// Feeds all of it into an upload. What ends it early ends the upload too.
+    /// Moves all of it into a sink. What ends it early ends that too.
     ///
     /// # Errors
-    /// As [`Body::next`] and [`Upload::write`].
-    pub async fn fill(mut self, mut upload: Upload) -> Result<Upload> {
-        loop {
-            match self.next().await {
-                Ok(Some(chunk)) => upload.write(chunk).await?,
-                Ok(None) => return Ok(upload),
-                Err(error) => {
-                    upload.abandon().await;
-                    return Err(error);
-                }
-            }
-        }
+    /// As [`Body::next`], and those of the sink.
+    pub async fn fill(mut self, sink: &mut impl Sink) -> Result<()> {
+        pump(self.first.take(), &mut self.payload, &mut self.pace, broken, sink).await
     }
 
     /// All of a small body.
@@ -93,4 +81,8 @@ impl Body {
         }
         Ok(bytes)
     }
+}
+
+fn broken(error: PayloadError) -> Error {
+    Error::new(Kind::Incomplete, "The body ended before it was complete.").because(error.to_string())
 }

@@ -101,7 +101,7 @@ impl Origin {
     pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
         match &self.file {
             None => self.registry.open(&self.who, &self.image, range).await,
-            Some(file) => self.registry.open_file(&self.who, &self.image, file, range).await,
+            Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
         }
     }
 }

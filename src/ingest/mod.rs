@@ -1,10 +1,15 @@
-//! Receiving bytes: digests beside the writing, what the bytes have to be, how slowly they may come.
+//! Receiving bytes: one loop that moves them, digests beside the writing, what they have to be, how slowly they may come,
+//! and the space that they take.
 //!
-//! Knows bytes; knows nothing of records, access rules or protocols.
+//! Knows bytes and stores; knows nothing of records, access rules or protocols.
 
 pub(crate) mod expected;
 pub(crate) mod hash_pool;
+pub(crate) mod intake;
+pub(crate) mod pump;
 pub(crate) mod rate;
+pub(crate) mod room;
 
 pub use self::expected::Expected;
+pub use self::pump::{Sink, pump};
 pub use self::rate::{RateGuard, RateLimits, too_slow};

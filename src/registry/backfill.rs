@@ -2,31 +2,27 @@
 
 use std::ops::Bound;
 
-use super::{Caller, Registry};
+use super::Caller;
+use super::maintenance::Maintenance;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::{Filter, Query, Sort};
+use crate::image::query::Filter;
 use crate::image::{Attr, Image, Status};
 use crate::jobs::Handle;
 
-/// Records looked at together.
-const PAGE: usize = 64;
-
-impl Registry {
+impl Maintenance {
     /// Reads the bytes of every image that has no sha512 and should have one, an image after the other.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
     pub(super) async fn fill_in_digests(&self, handle: Handle) -> Result<()> {
-        if !self.hub.computes_sha512() {
+        if !self.ingest.hash_pool.computes_sha512() {
             return Ok(());
         }
         let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
         let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
-        let (mut after, mut done) = (None, 0);
-        loop {
-            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
-            let page = self.catalog.list(&query).await?;
-            for image in &page.images {
+        let (mut pages, mut done) = (self.core.pages(filter), 0);
+        while let Some(images) = pages.next().await? {
+            for image in &images {
                 if let Err(error) = self.fill_in(image).await
                     // Removed meanwhile.
                     && error.kind() != Kind::NotFound
@@ -36,18 +32,15 @@ impl Registry {
                 done += 1;
                 handle.steps(done, None);
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn fill_in(&self, image: &Image) -> Result<()> {
         // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
         let Some(sha256) = image.main().and_then(|part| part.digests.sha256) else { return Ok(()) };
-        let body = self.open(&Caller::Admin(None), image, None).await?;
-        let (found, _) = self.hub.digest(body, &self.buffers).await?.1.finish();
+        let body = self.downloads.open(&Caller::Admin(None), image, None).await?;
+        let (found, _) = self.ingest.digest(body).await?.1.finish();
         if found.sha256 != Some(sha256) {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
@@ -57,6 +50,6 @@ impl Registry {
             same.for_each(|part| part.digests = part.digests.or(found));
             Ok(Some(row))
         };
-        self.catalog.amend(image.id, put).await.map(drop)
+        self.core.catalog.amend(image.id, put).await.map(drop)
     }
 }

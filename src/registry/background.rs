@@ -34,7 +34,7 @@ impl Registry {
 
     fn loops(self: &Arc<Self>, update_every: Duration) -> Result<Vec<Loop>> {
         let own = || Arc::clone(self);
-        let job = |kind| self.jobs.background(kind, None);
+        let job = |kind| self.core.jobs.background(kind, None);
         let mut loops: Vec<Loop> = vec![
             Box::pin(own().sweep_elsewhere_once(job(Kind::SweepStores)?)),
             Box::pin(own().sweep_often(job(Kind::Sweep)?, job(Kind::Expiry)?)),
@@ -43,10 +43,10 @@ impl Registry {
         if !update_every.is_zero() {
             loops.push(Box::pin(own().update_often(job(Kind::Update)?, update_every)));
         }
-        if self.limits.offer_disks {
+        if self.core.limits.offer_disks {
             loops.push(Box::pin(own().offer_always(job(Kind::Offers)?)));
         }
-        if self.limits.sha512 {
+        if self.core.limits.sha512 {
             loops.push(Box::pin(own().fill_in_once(job(Kind::Digests)?)));
         }
         Ok(loops)
@@ -58,7 +58,7 @@ impl Registry {
     }
 
     async fn sweep_elsewhere_once(self: Arc<Self>, job: Background) {
-        job.run(|| None, |_| self.sweep_elsewhere()).await;
+        job.run(|| None, |_| self.maintenance.sweep_elsewhere()).await;
         job.end();
     }
 
@@ -71,9 +71,9 @@ impl Registry {
         loop {
             timer.tick().await;
             let next = self.in_a(SWEEP_EVERY);
-            let removals = async |handle: Handle| self.clean_up().await.map(|count| handle.steps(count as u64, None));
+            let removals = async |handle: Handle| self.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None));
             sweep.run(|| next, removals).await;
-            expiry.run(|| next, async |handle: Handle| self.expire(|_| true, &handle).await).await;
+            expiry.run(|| next, async |handle: Handle| self.removal.expire(|_| true, &handle).await).await;
         }
     }
 
@@ -84,26 +84,27 @@ impl Registry {
         loop {
             timer.tick().await;
             let next = self.in_a(every);
-            job.run(|| next, |handle| self.auto_update(handle)).await;
+            job.run(|| next, |handle| self.mirror.auto_update(handle)).await;
         }
     }
 
     async fn offer_always(self: Arc<Self>, job: Background) {
-        job.run(|| None, |_| self.find_disks()).await;
+        let offers = self.lxd.offers();
+        job.run(|| None, |_| offers.find_disks()).await;
         loop {
-            self.offers.wait().await;
-            job.run(|| None, |handle| self.offer_disks(handle)).await;
+            offers.wait().await;
+            job.run(|| None, |handle| offers.offer_disks(handle)).await;
         }
     }
 
     async fn fill_in_once(self: Arc<Self>, job: Background) {
-        job.run(|| None, |handle| self.fill_in_digests(handle)).await;
+        job.run(|| None, |handle| self.maintenance.fill_in_digests(handle)).await;
         job.end();
     }
 
     /// Shows the compactions of the catalogue's journal, which its writer does by itself.
     async fn watch_compactions(self: Arc<Self>, job: Background) {
-        let mut seen = self.catalog.compactions();
+        let mut seen = self.core.catalog.compactions();
         while seen.changed().await.is_ok() {
             let follow = async |handle: Handle| {
                 // The writer is gone only when the catalogue is closed.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::Copied;
 use super::*;
@@ -23,7 +24,7 @@ fn disk() -> ImagePatch {
 }
 
 async fn add(registry: &Arc<Registry>, patch: &ImagePatch) -> Image {
-    let mut upload = registry.upload(&ROOT, None, patch, Expected::default()).await.unwrap();
+    let mut upload = registry.uploads().begin(&ROOT, None, patch, Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     upload.finish(&ImagePatch::default()).await.unwrap()
 }
@@ -33,7 +34,7 @@ async fn add(registry: &Arc<Registry>, patch: &ImagePatch) -> Image {
 async fn hold(registry: &Registry, id: ImageId, change: impl Fn(&mut Image) + Send + 'static) -> mpsc::Sender<()> {
     let ((gate, held), (entered, begun)) = (mpsc::channel(), mpsc::channel());
     let held = Mutex::new(held);
-    registry.catalog.amend_later(id, move |row| {
+    registry.core.catalog.amend_later(id, move |row| {
         let mut row = row.clone();
         change(&mut row);
         let _ = entered.send(());
@@ -53,7 +54,7 @@ async fn drive<T>(future: &mut (impl Future<Output = T> + Unpin), happened: impl
 }
 
 async fn problems(registry: &Arc<Registry>) -> Vec<String> {
-    registry.verify(&[], |_| {}).await.unwrap().0
+    registry.maintenance().verify(&[], |_| {}).await.unwrap().0
 }
 
 async fn put(store: &MemoryStore, key: &BlobKey) {
@@ -67,11 +68,11 @@ async fn put(store: &MemoryStore, key: &BlobKey) {
 async fn a_copy_that_goes_takes_no_other_with_it() {
     let two = Two::new(false);
     let id = two.add(None).await.unwrap().id;
-    two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
+    two.registry.copies().copy_to(&ROOT, id, &cold()).await.unwrap();
     let found = |row: &mut Image| row.parts.iter_mut().for_each(|part| part.digests.sha512 = Some([1; 64]));
     let held = hold(&two.registry, id, found).await;
     let registry = Arc::clone(&two.registry);
-    let removing = tokio::spawn(async move { registry.remove_copy(&ROOT, id, &cold()).await });
+    let removing = tokio::spawn(async move { registry.copies().remove_copy(&ROOT, id, &cold()).await });
     // Until it has read what was there before.
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(held);
@@ -85,9 +86,9 @@ async fn a_copy_goes_also_when_nobody_waits_for_that() {
     for steps in 0..4 {
         let two = Two::new(false);
         let id = two.add(None).await.unwrap().id;
-        two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
-        drop(take_steps(steps, two.registry.remove_copy(&ROOT, id, &cold())).await);
-        while two.registry.copying.begin(id).is_err() {
+        two.registry.copies().copy_to(&ROOT, id, &cold()).await.unwrap();
+        drop(take_steps(steps, two.registry.copies().remove_copy(&ROOT, id, &cold())).await);
+        while two.registry.copies.copying.begin(id).is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(two.counts().await, (1, usize::from(steps == 0)));
@@ -102,21 +103,26 @@ async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
     for by_timer in [false, true] {
         let two = Two::new(false);
         let patch = ImagePatch { store: Some(Some(cold())), ..ImagePatch::default() };
-        let id = two.registry.begin_resumable(&ROOT, None, &patch, Expected::default()).await.unwrap().image.id;
+        let id =
+            two.registry.uploads().begin_resumable(&ROOT, None, &patch, Expected::default()).await.unwrap().image.id;
         let as_left = |row: &Image| {
             let mut ticket = row.ticket.unwrap();
             ticket.boot = Uuid::new_v4();
             ticket.resumable.as_mut().unwrap().expires_at = Timestamp(1);
             Ok(Some(Image { ticket: Some(ticket), ..row.clone() }))
         };
-        two.registry.catalog.amend(id, as_left).await.unwrap();
-        assert_eq!(two.registry.sweep_at_start().await.unwrap().uploads, 0, "what is elsewhere is not waited for");
+        two.registry.core.catalog.amend(id, as_left).await.unwrap();
+        assert_eq!(
+            two.registry.maintenance().sweep_at_start().await.unwrap().uploads,
+            0,
+            "what is elsewhere is not waited for"
+        );
         if by_timer {
-            two.registry.sweep().await.unwrap();
+            two.registry.maintenance().sweep().await.unwrap();
         } else {
-            two.registry.sweep_elsewhere().await.unwrap();
+            two.registry.maintenance().sweep_elsewhere().await.unwrap();
         }
-        assert_eq!(two.registry.catalog.get(id).await.unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(two.registry.core.catalog.get(id).await.unwrap_err().kind(), Kind::NotFound);
         assert_eq!(two.far.sweep(Some(&[])).await.unwrap(), 0);
     }
 }
@@ -127,13 +133,13 @@ async fn an_image_that_was_removed_does_not_come_back_as_one_that_failed() {
     let image = bench.queued("a").await;
     let ticket = Some(UploadTicket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
     let dead = Image { status: Status::Saving, ticket, ..image };
-    let dead = bench.registry.catalog.replace(dead).await.unwrap();
+    let dead = bench.registry.core.catalog.replace(dead).await.unwrap();
     // Its files can't be removed yet, so its record stays a while.
-    bench.registry.catalog.replace(Image { status: Status::Deleting, ..dead.clone() }).await.unwrap();
-    bench.registry.end_dead_upload(&dead).await.unwrap();
-    assert_eq!(bench.registry.catalog.get(dead.id).await.unwrap().status, Status::Deleting);
-    bench.registry.sweep().await.unwrap();
-    bench.registry.end_dead_upload(&dead).await.unwrap();
+    bench.registry.core.catalog.replace(Image { status: Status::Deleting, ..dead.clone() }).await.unwrap();
+    bench.registry.maintenance().end_dead_upload(&dead).await.unwrap();
+    assert_eq!(bench.registry.core.catalog.get(dead.id).await.unwrap().status, Status::Deleting);
+    bench.registry.maintenance().sweep().await.unwrap();
+    bench.registry.maintenance().end_dead_upload(&dead).await.unwrap();
     assert!(bench.images().await.is_empty());
 }
 
@@ -142,13 +148,17 @@ async fn an_upload_is_not_ended_in_the_place_of_the_one_before_it() {
     let bench = Bench::new();
     let image = bench.queued("a").await;
     let ticket = Some(UploadTicket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
-    let dead = bench.registry.catalog.replace(Image { status: Status::Saving, ticket, ..image }).await.unwrap();
-    bench.registry.end_dead_upload(&dead).await.unwrap();
-    let mut upload =
-        bench.registry.upload(&ROOT, Some(dead.id), &ImagePatch::default(), Expected::default()).await.unwrap();
+    let dead = bench.registry.core.catalog.replace(Image { status: Status::Saving, ticket, ..image }).await.unwrap();
+    bench.registry.maintenance().end_dead_upload(&dead).await.unwrap();
+    let mut upload = bench
+        .registry
+        .uploads()
+        .begin(&ROOT, Some(dead.id), &ImagePatch::default(), Expected::default())
+        .await
+        .unwrap();
     upload.write(content()).await.unwrap();
     let image = upload.finish(&ImagePatch::default()).await.unwrap();
-    bench.registry.end_dead_upload(&dead).await.unwrap();
+    bench.registry.maintenance().end_dead_upload(&dead).await.unwrap();
     assert!(bench.bytes(&image).await == content());
 }
 
@@ -162,7 +172,7 @@ async fn a_disk_that_goes_while_it_is_offered_leaves_nothing() {
     // Its turn comes before the offer's, and neither's comes yet.
     let mut removal = Box::pin(bench.registry.delete(&ROOT, id));
     assert!(take_steps(1, &mut removal).await.is_none());
-    let mut offer = Box::pin(bench.registry.offer(id));
+    let mut offer = Box::pin(bench.registry.lxd().offers().offer(id));
     drive(&mut offer, async || bench.blobs().await == 2).await;
     drop(held);
     let (removed, offered) = tokio::join!(removal, offer);
@@ -177,14 +187,14 @@ async fn a_disk_that_moves_while_it_is_offered_leaves_nothing_behind() {
     for steps in 0..10_000 {
         let two = Two::new(false);
         let id = add(&two.registry, &disk()).await.id;
-        let mut offer = Box::pin(two.registry.offer(id));
+        let mut offer = Box::pin(two.registry.lxd().offers().offer(id));
         let offered = take_steps(steps, &mut offer).await;
-        two.registry.move_to(&ROOT, id, &cold()).await.unwrap();
+        two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap();
         if offered.is_none() {
             let _ = offer.await;
         }
         assert!(problems(&two.registry).await.is_empty(), "after {steps} steps: {:?}", problems(&two.registry).await);
-        two.registry.offer(id).await.unwrap();
+        two.registry.lxd().offers().offer(id).await.unwrap();
         assert_eq!(two.counts().await, (0, 2), "it is offered from there");
         if offered.is_some() {
             break;
@@ -199,20 +209,20 @@ async fn what_describes_a_disk_is_not_left_where_the_disk_was() {
     let other = two.registry.create(&ROOT, None, &ImagePatch::default(), None, &Expected::default()).await.unwrap();
     let held = hold(&two.registry, other.id, |_| {}).await;
     let registry = Arc::clone(&two.registry);
-    let moving = tokio::spawn(async move { registry.move_to(&ROOT, id, &cold()).await });
+    let moving = tokio::spawn(async move { registry.copies().move_to(&ROOT, id, &cold()).await });
     // Its bytes are there; its turn comes before the offer's, or after it if this is too short.
     while two.counts().await != (1, 1) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut offer = Box::pin(two.registry.offer(id));
+    let mut offer = Box::pin(two.registry.lxd().offers().offer(id));
     drive(&mut offer, async || two.counts().await.0 == 2).await;
     drop(held);
     let (moved, offered) = tokio::join!(moving, offer);
     offered.unwrap();
     moved.unwrap().unwrap();
     assert!(problems(&two.registry).await.is_empty(), "{:?}", problems(&two.registry).await);
-    two.registry.offer(id).await.unwrap();
+    two.registry.lxd().offers().offer(id).await.unwrap();
     assert_eq!(two.counts().await, (0, 2), "it is offered from there");
 }
 
@@ -222,7 +232,7 @@ async fn a_description_that_was_left_is_no_obstacle_to_the_next_and_goes_with_th
     bench.store.refuse_what_is_there();
     let image = add(&bench.registry, &disk()).await;
     put(&bench.store, &BlobKey::metadata(image.id)).await;
-    bench.registry.offer(image.id).await.unwrap();
+    bench.registry.lxd().offers().offer(image.id).await.unwrap();
     let offered = bench.registry.get(&ROOT, image.id).await.unwrap();
     assert!(offered.lxd_identity.is_some() && offered.part(PartKind::Metadata).is_some());
 
@@ -239,9 +249,10 @@ async fn what_a_failed_upload_could_not_remove_is_no_obstacle_to_the_next() {
     let bench = Bench::new();
     bench.store.refuse_what_is_there();
     let image = bench.queued("a").await;
-    let id = bench.registry.catalog.replace(Image { status: Status::Failed, ..image }).await.unwrap().id;
+    let id = bench.registry.core.catalog.replace(Image { status: Status::Failed, ..image }).await.unwrap().id;
     put(&bench.store, &BlobKey::main(id, None)).await;
-    let mut upload = bench.registry.upload(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
+    let mut upload =
+        bench.registry.uploads().begin(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
     upload.write(content()).await.unwrap();
     let image = upload.finish(&ImagePatch::default()).await.unwrap();
     assert!(bench.bytes(&image).await == content());
@@ -259,10 +270,10 @@ async fn a_store_that_is_away_keeps_no_room_taken_in_another() {
         row.parts.insert(0, part);
         Ok(Some(row))
     };
-    two.registry.catalog.amend(image.id, away).await.unwrap();
+    two.registry.core.catalog.amend(image.id, away).await.unwrap();
     two.registry.delete(&ROOT, image.id).await.unwrap();
     assert_eq!(two.counts().await, (0, 0));
-    assert_eq!(two.registry.catalog.get(image.id).await.unwrap().status, Status::Deleting);
+    assert_eq!(two.registry.core.catalog.get(image.id).await.unwrap().status, Status::Deleting);
 }
 
 /// Bytes are not removed on the word of a journal that lost lines, and not taken back either.
@@ -272,8 +283,14 @@ async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing
     let store = || Stores::local(Box::new(LocalStore::open(bytes.path()).unwrap()));
     let begin = || service_with(dir.path(), store(), limits());
     let registry = begin();
-    let id = registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap().image.id;
-    let mut append = registry.append(&ROOT, id, 0, Some(4)).await.unwrap();
+    let id = registry
+        .uploads()
+        .begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default())
+        .await
+        .unwrap()
+        .image
+        .id;
+    let mut append = registry.uploads().append(&ROOT, id, 0, Some(4)).await.unwrap();
     append.write(Bytes::from_static(b"done")).await.unwrap();
     append.finish(&ImagePatch::default()).await.unwrap();
     assert_eq!(registry.get(&ROOT, id).await.unwrap().status, Status::Available);
@@ -293,7 +310,7 @@ async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing
     std::fs::write(&path, text.lines().map(|line| spoilt(line) + "\n").collect::<String>()).unwrap();
     std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
     let registry = begin();
-    registry.sweep_at_start().await.unwrap();
+    registry.maintenance().sweep_at_start().await.unwrap();
     assert_eq!(registry.get(&ROOT, id).await.unwrap().status, Status::Failed);
     assert_eq!(registry.get(&ROOT, kept).await.unwrap().status, Status::Available);
     assert_eq!(LocalStore::open(bytes.path()).unwrap().list().await.unwrap().len(), 2);
@@ -313,7 +330,7 @@ async fn a_newer_image_takes_the_place_of_what_is_there_and_is_what_that_is_now(
             let public = ImagePatch { auto_update: Some(true), ..ImagePatch::default() };
             bench.registry.update(&ROOT, old.id, &public, None, &Expected::default()).await.unwrap();
         }
-        let taken = bench.registry.take_the_place(&ROOT, &before, copied).await;
+        let taken = bench.registry.mirror().take_the_place(&ROOT, &before, copied).await;
         if gone {
             assert_eq!(taken.unwrap_err().kind(), Kind::NotFound);
             assert!(bench.images().await.iter().all(|image| image.status == Status::Deleting));

@@ -6,18 +6,23 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use futures_util::TryStreamExt;
 
-use super::{Caller, Expected, RateGuard, Registry};
+use super::Caller;
+use super::core::Core;
+use super::download::Downloads;
+use super::lxd::offers::Offers;
+use super::parts::remove_places;
+use super::records::{Records, outrun};
+use super::verify::verify_part;
 use crate::blob::stream;
 use crate::catalog::not_found;
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
-use crate::jobs::{Handle, Job, Kind, Spec, Stop};
-use crate::registry::images::outrun;
-use crate::registry::intake::Intake;
+use crate::ingest::intake::{Ingest, Intake, over};
+use crate::ingest::{Expected, Sink, pump};
+use crate::jobs::{self, Handle, Job, Spec, Stop};
 
 /// An image that changes while it is copied is copied so often.
 const TRIES: usize = 3;
@@ -48,9 +53,7 @@ impl Copying {
     pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
         match self.with(|all| all.insert(id)) {
             true => Ok(Turn(self.clone(), id)),
-            false => {
-                Err(Error::new(error::Kind::Busy, "The image is being copied already; try again when that is done."))
-            }
+            false => Err(Error::new(Kind::Busy, "The image is being copied already; try again when that is done.")),
         }
     }
 }
@@ -61,7 +64,34 @@ impl Drop for Turn {
     }
 }
 
-impl Registry {
+/// Images in several stores.
+pub struct Copies {
+    core: Arc<Core>,
+    ingest: Arc<Ingest>,
+    records: Arc<Records>,
+    downloads: Arc<Downloads>,
+    offers: Arc<Offers>,
+    pub(in crate::registry) copying: Copying,
+}
+
+impl Copies {
+    pub(in crate::registry) fn new(
+        core: &Arc<Core>,
+        ingest: &Arc<Ingest>,
+        records: &Arc<Records>,
+        downloads: &Arc<Downloads>,
+        offers: &Arc<Offers>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(core),
+            ingest: Arc::clone(ingest),
+            records: Arc::clone(records),
+            downloads: Arc::clone(downloads),
+            offers: Arc::clone(offers),
+            copying: Copying::default(),
+        })
+    }
+
     /// Puts another copy of an image into a store.
     ///
     /// # Errors
@@ -75,7 +105,7 @@ impl Registry {
     /// verified.
     ///
     /// # Errors
-    /// As [`Registry::copy_to`].
+    /// As [`Copies::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
         self.carry(who, id, store, Aim::Move, &Handle::default()).await
     }
@@ -86,10 +116,11 @@ impl Registry {
     /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. Everything else is told by the job.
     pub async fn start_move(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Job> {
         let turn = self.turn(who, id).await?;
-        self.stores.named(store)?;
-        let (registry, store) = (Arc::clone(self), store.clone());
-        self.jobs.spawn(Spec::new(Kind::Move, who.account()).image(id).stop(Stop::Asks), |handle| async move {
-            registry.carry_on(turn, id, store, Aim::Move, handle).await.map(drop)
+        self.core.stores.named(store)?;
+        let (copies, store) = (Arc::clone(self), store.clone());
+        let spec = Spec::new(jobs::Kind::Move, who.account()).image(id).stop(Stop::Asks);
+        self.core.jobs.spawn(spec, |handle| async move {
+            copies.carry_on(turn, id, store, Aim::Move, handle).await.map(drop)
         })
     }
 
@@ -103,7 +134,7 @@ impl Registry {
 
     /// The right to copy an image, for a caller that may change it.
     async fn turn(&self, who: &Caller, id: ImageId) -> Result<Turn> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         self.copying.begin(id)
     }
@@ -132,7 +163,7 @@ impl Registry {
     ) -> Result<Image> {
         // What describes a disk to LXD may come to it meanwhile, or another digest.
         for _ in 0..TRIES {
-            let before = self.catalog.get(id).await?;
+            let before = self.core.catalog.get(id).await?;
             let (arrived, settled) = match aim {
                 Aim::Copy | Aim::Move => {
                     let whole = aim == Aim::Move;
@@ -145,14 +176,14 @@ impl Registry {
             match settled {
                 Ok(after) => {
                     self.remove_parts(&before.parts, &after.parts).await;
-                    self.consider(&after);
+                    self.offers.consider(&after);
                     return Ok(after);
                 }
                 // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
-                Err(error) if error.kind() == error::Kind::Internal => return Err(error),
+                Err(error) if error.kind() == Kind::Internal => return Err(error),
                 Err(error) => {
                     self.remove_parts(&arrived, &before.parts).await;
-                    if error.kind() != error::Kind::Precondition {
+                    if error.kind() != Kind::Precondition {
                         return Err(error);
                     }
                 }
@@ -164,23 +195,23 @@ impl Registry {
     /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
     /// there and nowhere else, it may have a copy there.
     pub(super) async fn bring(
-        self: &Arc<Self>,
+        &self,
         image: &Image,
         store: &StoreName,
         whole: bool,
         handle: &Handle,
     ) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
-        let main = main.ok_or_else(|| Error::new(error::Kind::Conflict, "Only an image with a file can be copied."))?;
+        let main = main.ok_or_else(|| Error::new(Kind::Conflict, "Only an image with a file can be copied."))?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
             let text = "What is under a URL stays there; only what a store of this server has can be copied.";
-            return Err(Error::new(error::Kind::Conflict, text));
+            return Err(Error::new(Kind::Conflict, text));
         }
         let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
         if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
-            return Err(Error::new(error::Kind::Conflict, format!("The store '{store}' has this image already.")));
+            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has this image already.")));
         }
-        self.stores.named(store)?;
+        self.core.stores.named(store)?;
         let kinds = [PartKind::Main, PartKind::Metadata];
         let total = kinds.iter().filter_map(|kind| image.part(*kind)?.size).sum();
         let (mut arrived, mut done) = (Vec::new(), 0);
@@ -188,7 +219,10 @@ impl Registry {
             let Some(part) = image.part(kind) else { continue };
             let brought = match there(kind) {
                 None => self.bring_part(image, part, store, handle, (done, total)).await,
-                Some(copy) => self.verify_part(image, copy).await.map(|()| copy.clone()).map_err(damaged),
+                Some(copy) => verify_part(&self.core, &self.downloads, &self.ingest, image, copy)
+                    .await
+                    .map(|()| copy.clone())
+                    .map_err(damaged),
             };
             match brought {
                 Ok(part) => {
@@ -204,8 +238,9 @@ impl Registry {
         Ok(arrived)
     }
 
+    /// Copies one part; `done` and `total` are the bytes of all parts.
     async fn bring_part(
-        self: &Arc<Self>,
+        &self,
         image: &Image,
         part: &Part,
         store: &StoreName,
@@ -216,33 +251,32 @@ impl Registry {
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
         let claim = Expected { size: part.size, digests: part.digests };
-        self.check_room(store, &claim).await?;
-        let slot = self.upload_slot()?;
-        let body = self.bytes_of(image, part, None).await?;
+        self.ingest.admit(store, &claim).await?;
+        let slot = self.ingest.slot()?;
+        let body = self.downloads.bytes_of(image, part, None).await?;
         // What an earlier try left: no record names it.
-        self.stores.delete(&place).await?;
-        let writer = self.stores.begin(&place, part.size).await?;
-        let mut intake = Intake::start(self, store.clone(), writer, 0, self.hub.begin(), claim, slot)?;
-        let pieces = stream(body, &self.buffers).map_err(Error::from);
-        let mut pieces = handle.watch(pieces, done, Some(total));
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
-        let taken = async {
-            while let Some(piece) = pace.next(&mut pieces, |error| error).await? {
-                intake.take(piece).await?;
-            }
-            Ok(())
+        self.core.stores.delete(&place).await?;
+        let writer = self.core.stores.begin(&place, part.size).await?;
+        let digesting = self.ingest.hash_pool.begin();
+        let mut intake = Some(Intake::start(&self.ingest, store.clone(), writer, 0, digesting, claim, slot)?);
+        let pieces = stream(body, &self.ingest.buffers).map_err(Error::from);
+        let (mut pieces, mut rate) = (handle.watch(pieces, done, Some(total)), self.ingest.rate_guard());
+        let moved = tokio::select! {
+            moved = pump(None, &mut pieces, &mut rate, |error| error, &mut intake) => moved,
+            // A store that takes nothing is not waited for.
+            () = handle.stopped() => Err(Handle::stop_error()),
         };
-        if let Err(error) = taken.await {
-            intake.abort().await;
+        if let Err(error) = moved {
+            intake.abandon().await?;
             return Err(error);
         }
         let differs = |error: Error| match error.kind() {
-            error::Kind::DigestMismatch => damaged(error.message()),
+            Kind::DigestMismatch => damaged(error.message()),
             _ => error,
         };
-        let received = intake.finish_copy().await.map_err(differs)?;
+        let received = intake.ok_or_else(over)?.finish_copy().await.map_err(differs)?;
         if let Err(error) = received.writer.finish().await {
-            let _ = self.stores.delete(&place).await;
+            let _ = self.core.stores.delete(&place).await;
             return Err(error.into());
         }
         Ok(Part { location: Location::Stored(place), etag: None, ..part.clone() })
@@ -272,14 +306,14 @@ impl Registry {
     /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
     async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
         if !before.parts.iter().any(|part| is_in(part, store)) {
-            return Err(Error::new(error::Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
+            return Err(Error::new(Kind::Conflict, format!("The store '{store}' has no copy of this image.")));
         }
         let gone = store.clone();
         let drop_copy = move |row: &mut Image| {
             row.parts.retain(|part| !is_in(part, &gone));
             if row.main().is_none() {
                 let text = "The only copy of an image can't be removed; delete the image.";
-                return Err(Error::new(error::Kind::Forbidden, text));
+                return Err(Error::new(Kind::Forbidden, text));
             }
             row.store = Some(row.home());
             withdraw_without_description(row);
@@ -300,19 +334,19 @@ impl Registry {
                 return Err(not_found(row.id));
             }
             if row.parts != same {
-                return Err(Error::new(error::Kind::Precondition, "The image was changed while its copies were."));
+                return Err(Error::new(Kind::Precondition, "The image was changed while its copies were."));
             }
             let mut row = row.clone();
             change(&mut row)?;
             Ok(Some(row))
         };
-        let settled = self.catalog.amend(before.id, put).await?;
+        let settled = self.core.catalog.amend(before.id, put).await?;
         settled.ok_or_else(|| Error::internal("an image whose copies were changed has no record"))
     }
 
     /// Removes the bytes of parts that a record does not name any more, or never will, but for those of the parts it has.
     async fn remove_parts(&self, gone: &[Part], named: &[Part]) {
-        self.remove_places(gone.iter().filter_map(Part::place).cloned(), named).await;
+        remove_places(&self.core.stores, gone.iter().filter_map(Part::place).cloned(), named).await;
     }
 }
 

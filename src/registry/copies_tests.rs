@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use std::time::Duration;
+
 use super::*;
 use crate::blob::{BlobStore, MemoryStore, Store, stream};
 use crate::error::{Kind, Result};
@@ -35,7 +37,7 @@ impl Two {
 
     pub(super) async fn add(&self, store: Option<StoreName>) -> Result<Image> {
         let patch = ImagePatch { name: Some(Some("a".into())), store: store.map(Some), ..ImagePatch::default() };
-        let mut upload = self.registry.upload(&ROOT, None, &patch, Expected::default()).await?;
+        let mut upload = self.registry.uploads().begin(&ROOT, None, &patch, Expected::default()).await?;
         upload.write(Bytes::from(vec![7; 3 << 20])).await?;
         upload.finish(&ImagePatch::default()).await
     }
@@ -46,7 +48,7 @@ impl Two {
 
     pub(super) async fn read(&self, id: ImageId) -> Result<Vec<u8>> {
         let image = self.registry.get(&ROOT, id).await?;
-        let mut pieces = stream(self.registry.open(&ROOT, &image, None).await?, &self.registry.buffers);
+        let mut pieces = stream(self.registry.open(&ROOT, &image, None).await?, &self.registry.uploads.ingest.buffers);
         let mut bytes = Vec::new();
         while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
             bytes.extend_from_slice(&piece?);
@@ -81,23 +83,23 @@ async fn bytes_go_where_they_are_asked_to_or_to_the_default() {
 async fn an_image_moves_whole_and_back() {
     let two = Two::new(false);
     let id = two.add(None).await.unwrap().id;
-    let moved = two.registry.move_to(&ROOT, id, &cold()).await.unwrap();
+    let moved = two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap();
     assert_eq!((moved.homes(), moved.store.clone(), two.counts().await), (vec![cold()], Some(cold()), (0, 1)));
     assert_eq!(two.read(id).await.unwrap(), vec![7; 3 << 20]);
-    assert_eq!(two.registry.move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Conflict);
-    two.registry.move_to(&ROOT, id, &StoreName::FILE).await.unwrap();
+    assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Conflict);
+    two.registry.copies().move_to(&ROOT, id, &StoreName::FILE).await.unwrap();
     assert_eq!(two.counts().await, (1, 0));
     let nowhere = "s3".parse().unwrap();
-    assert_eq!(two.registry.move_to(&ROOT, id, &nowhere).await.unwrap_err().kind(), Kind::Unsupported);
-    assert_eq!(two.registry.verify(&[], |_| {}).await.unwrap().0, Vec::<String>::new());
+    assert_eq!(two.registry.copies().move_to(&ROOT, id, &nowhere).await.unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(two.registry.maintenance().verify(&[], |_| {}).await.unwrap().0, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn an_image_moves_to_its_copy_if_that_is_sound() {
     let two = Two::new(false);
     let id = two.add(None).await.unwrap().id;
-    let both = two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
-    assert_eq!(two.registry.copy_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Conflict);
+    let both = two.registry.copies().copy_to(&ROOT, id, &cold()).await.unwrap();
+    assert_eq!(two.registry.copies().copy_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Conflict);
     let copy =
         both.parts.iter().find_map(|part| part.place().filter(|place| place.store == cold())).unwrap().key.clone();
     let write = async |bytes: Vec<u8>| {
@@ -106,10 +108,10 @@ async fn an_image_moves_to_its_copy_if_that_is_sound() {
         writer.finish().await.unwrap();
     };
     write(vec![8; 3 << 20]).await;
-    assert_eq!(two.registry.move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Internal);
     assert_eq!((two.counts().await, two.registry.get(&ROOT, id).await.unwrap().homes().len()), ((1, 1), 2));
     write(vec![7; 3 << 20]).await;
-    let moved = two.registry.move_to(&ROOT, id, &cold()).await.unwrap();
+    let moved = two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap();
     assert_eq!((moved.homes(), moved.store.clone(), two.counts().await), (vec![cold()], Some(cold()), (0, 1)));
     assert_eq!(two.read(id).await.unwrap(), vec![7; 3 << 20]);
 }
@@ -125,11 +127,11 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     }
     let registry = service_with(dir.path(), stores, limits());
     full.fail_after(0);
-    let mut upload = registry.upload(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
+    let mut upload = registry.uploads().begin(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
     upload.write(Bytes::from_static(b"bytes")).await.unwrap();
     let id = upload.finish(&ImagePatch::default()).await.unwrap().id;
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
-        registry.import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
+        registry.mirror().import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
         let ended = async {
             while registry.imports(Some(id)).iter().any(|job| !job.status.is_final()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -147,16 +149,19 @@ async fn a_copy_stands_in_for_one_that_is_lost() {
     let two = Two::new(false);
     let image = two.add(None).await.unwrap();
     let id = image.id;
-    let both = two.registry.copy_to(&ROOT, id, &cold()).await.unwrap();
+    let both = two.registry.copies().copy_to(&ROOT, id, &cold()).await.unwrap();
     assert_eq!((both.homes(), two.counts().await), (vec![StoreName::FILE, cold()], (1, 1)));
     two.near.delete(&image.main().unwrap().place().unwrap().key).await.unwrap();
     assert_eq!(two.read(id).await.unwrap().len(), 3 << 20);
-    let (problems, _) = two.registry.verify(&[], |_| {}).await.unwrap();
+    let (problems, _) = two.registry.maintenance().verify(&[], |_| {}).await.unwrap();
     assert!(problems.iter().any(|problem| problem.contains(&id.to_string())), "a copy is missing: {problems:?}");
-    let left = two.registry.remove_copy(&ROOT, id, &StoreName::FILE).await.unwrap();
+    let left = two.registry.copies().remove_copy(&ROOT, id, &StoreName::FILE).await.unwrap();
     assert_eq!((left.homes(), left.store), (vec![cold()], Some(cold())));
-    assert_eq!(two.registry.remove_copy(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Forbidden);
-    assert_eq!(two.registry.remove_copy(&ROOT, id, &StoreName::FILE).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(two.registry.copies().remove_copy(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Forbidden);
+    assert_eq!(
+        two.registry.copies().remove_copy(&ROOT, id, &StoreName::FILE).await.unwrap_err().kind(),
+        Kind::Conflict
+    );
     assert_eq!(two.read(id).await.unwrap().len(), 3 << 20);
 }
 
@@ -165,7 +170,7 @@ async fn what_can_not_be_copied_stays_where_it_is() {
     let two = Two::new(false);
     let id = two.add(None).await.unwrap().id;
     two.far.fail_after(1 << 20);
-    assert_eq!(two.registry.move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::StoreFull);
+    assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::StoreFull);
     assert_eq!(two.counts().await, (1, 0));
     two.far.fail_after(u64::MAX);
     // Somebody wrote over the file: a copy of that is not the image.
@@ -173,23 +178,24 @@ async fn what_can_not_be_copied_stays_where_it_is() {
     let mut writer = two.near.begin(&key, None).await.unwrap();
     writer.write(Bytes::from(vec![8; 3 << 20])).await.unwrap();
     writer.finish().await.unwrap();
-    assert_eq!(two.registry.move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::Internal);
     assert_eq!((two.counts().await, two.registry.get(&ROOT, id).await.unwrap().home()), ((1, 0), StoreName::FILE));
     let other = Caller::User("other".into());
-    assert_eq!(two.registry.move_to(&other, id, &cold()).await.unwrap_err().kind(), Kind::Forbidden);
+    assert_eq!(two.registry.copies().move_to(&other, id, &cold()).await.unwrap_err().kind(), Kind::Forbidden);
 }
 
 #[tokio::test]
 async fn an_upload_in_pieces_goes_to_the_store_that_was_asked_for() {
     let two = Two::new(true);
-    let begun = two.registry.begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
+    let begun =
+        two.registry.uploads().begin_resumable(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
     let id = begun.image.id;
     for (offset, size) in [(0, None), (5, Some(10))] {
-        let mut append = two.registry.append(&ROOT, id, offset, size).await.unwrap();
+        let mut append = two.registry.uploads().append(&ROOT, id, offset, size).await.unwrap();
         append.write(Bytes::from_static(b"12345")).await.unwrap();
         append.pause().await.unwrap();
     }
-    let append = two.registry.append(&ROOT, id, 10, Some(10)).await.unwrap();
+    let append = two.registry.uploads().append(&ROOT, id, 10, Some(10)).await.unwrap();
     append.finish(&ImagePatch::default()).await.unwrap();
     assert_eq!((two.counts().await, two.read(id).await.unwrap()), ((0, 1), b"1234512345".to_vec()));
 }
@@ -206,7 +212,7 @@ async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     ] {
         let two = Two::new(far);
         let patch = ImagePatch { store: wish.map(Some), ..ImagePatch::default() };
-        let upload = two.registry.upload(&ROOT, None, &patch, Expected::default()).await.unwrap();
+        let upload = two.registry.uploads().begin(&ROOT, None, &patch, Expected::default()).await.unwrap();
         assert_eq!(two.registry.get(&ROOT, upload.image()).await.unwrap().store, Some(expected));
     }
 }
@@ -219,14 +225,14 @@ async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     for store in [StoreName::FILE, cold()] {
         let past = Timestamp(two.registry.now().0 - 1);
         let patch = ImagePatch { store: Some(Some(store)), expires_at: Some(Some(past)), ..ImagePatch::default() };
-        let mut upload = two.registry.upload(&ROOT, None, &patch, Expected::default()).await.unwrap();
+        let mut upload = two.registry.uploads().begin(&ROOT, None, &patch, Expected::default()).await.unwrap();
         upload.write(Bytes::from_static(b"bytes")).await.unwrap();
         ids.push(upload.finish(&ImagePatch::default()).await.unwrap().id);
     }
-    two.registry.sweep_at_start().await.unwrap();
+    two.registry.maintenance().sweep_at_start().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[0]).await.unwrap_err().kind(), Kind::NotFound);
     assert!(two.registry.get(&ROOT, ids[1]).await.is_ok());
-    two.registry.sweep_elsewhere().await.unwrap();
+    two.registry.maintenance().sweep_elsewhere().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[1]).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(two.counts().await, (0, 0));
 }
@@ -242,21 +248,21 @@ async fn a_record_that_asked_for_a_store_that_is_not_there_can_be_removed() {
     };
     let image = two.registry.create(&ROOT, None, &patch, None, &Expected::default()).await.unwrap();
     two.registry.delete(&ROOT, image.id).await.unwrap();
-    assert!(two.registry.catalog.get(image.id).await.is_err(), "nothing of it is left");
+    assert!(two.registry.core.catalog.get(image.id).await.is_err(), "nothing of it is left");
 }
 
 #[tokio::test]
 async fn a_change_while_it_is_copied_is_taken_along() {
     let two = Two::new(false);
     let image = two.add(None).await.unwrap();
-    let before = two.registry.catalog.get(image.id).await.unwrap();
-    let arrived = two.registry.bring(&before, &cold(), true, &Handle::default()).await.unwrap();
+    let before = two.registry.core.catalog.get(image.id).await.unwrap();
+    let arrived = two.registry.copies().bring(&before, &cold(), true, &Handle::default()).await.unwrap();
     let other = move |row: &Image| {
         let mut row = row.clone();
         row.parts[0].digests.sha512 = Some([1; 64]);
         Ok(Some(row))
     };
-    two.registry.catalog.amend(image.id, other).await.unwrap();
-    let error = two.registry.settle_copies(&before, &cold(), &arrived, true).await.unwrap_err();
+    two.registry.core.catalog.amend(image.id, other).await.unwrap();
+    let error = two.registry.copies().settle_copies(&before, &cold(), &arrived, true).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Precondition);
 }

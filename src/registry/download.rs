@@ -2,30 +2,46 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::{Caller, Registry};
+use super::Caller;
+use super::core::Core;
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, Location, Part, PartKind, Status};
 
-impl Registry {
+/// Bytes on their way out.
+pub(in crate::registry) struct Downloads {
+    core: Arc<Core>,
+}
+
+impl Downloads {
+    pub(in crate::registry) fn new(core: &Arc<Core>) -> Arc<Self> {
+        Arc::new(Self { core: Arc::clone(core) })
+    }
+
     /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image).
     ///
     /// # Errors
     /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
     /// are withheld, or changed behind our back; `Upstream`.
-    pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
+    pub(in crate::registry) async fn open(
+        &self,
+        who: &Caller,
+        image: &Image,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
         self.open_part(who, image, PartKind::Main, range).await
     }
 
     /// The same for any part of it. Whoever reads it has the image in use.
     ///
     /// # Errors
-    /// As [`Registry::open`].
-    pub async fn open_part(
+    /// As [`Downloads::open`].
+    pub(in crate::registry) async fn open_part(
         &self,
         who: &Caller,
         image: &Image,
@@ -37,8 +53,8 @@ impl Registry {
     }
 
     /// A part of an image, if the caller may have its bytes.
-    pub(super) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
-        let lingers = self.lingers(image);
+    pub(in crate::registry) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
+        let lingers = self.core.lingers(image);
         if !who.sees(image) && !lingers {
             return Err(not_found(image.id));
         }
@@ -47,8 +63,13 @@ impl Registry {
     }
 
     /// The bytes of a part, for somebody who may have them.
-    pub(super) async fn bytes_of(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
-        let lease = self.in_use.lease(image.id);
+    pub(in crate::registry) async fn bytes_of(
+        &self,
+        image: &Image,
+        part: &Part,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
+        let lease = self.core.in_use.lease(image.id);
         let mut outcome = self.located(image, part, range.clone()).await;
         // Another store may have a copy.
         let copies = image.parts.iter().filter(|other| other.kind == part.kind && *other != part);
@@ -63,9 +84,14 @@ impl Registry {
     }
 
     /// The bytes of this very part.
-    pub(super) async fn located(&self, image: &Image, part: &Part, range: Option<Range<u64>>) -> Result<BlobBody> {
+    pub(in crate::registry) async fn located(
+        &self,
+        image: &Image,
+        part: &Part,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
         match &part.location {
-            Location::Stored(place) => self.stores.open(place, range).await.map_err(|error| match error {
+            Location::Stored(place) => self.core.stores.open(place, range).await.map_err(|error| match error {
                 StoreError::NotFound => {
                     log::error!("the bytes of {} are gone from the store; run `visor verify`", image.id);
                     gone(image)
@@ -75,7 +101,7 @@ impl Registry {
             Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
             Location::Http { url } => {
                 let whole = range.is_none();
-                let body = self.fetcher.get(url, range).await?;
+                let body = self.core.fetcher.get(url, range).await?;
                 let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
                 if other(part.etag.as_deref(), body.etag.as_deref())
                     || (whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
@@ -97,7 +123,7 @@ impl Registry {
         size: Option<u64>,
         range: Option<Range<u64>>,
     ) -> Result<BlobBody> {
-        let found = self.linked.open(path).await.map_err(|error| match error {
+        let found = self.core.linked.open(path).await.map_err(|error| match error {
             StoreError::Broken(_) => error.into(),
             _ => gone(image).because(error),
         })?;

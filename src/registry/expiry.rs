@@ -1,37 +1,20 @@
 //! The end of images by the clock: those that have expired go, and the files of published ones stay a while longer.
 
+use async_trait::async_trait;
 use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
-use super::Registry;
-use super::lxd::names::no_image;
+use super::removal::{Removal, take_out_of_sight};
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, Image, ImageId, Status, StoreName, Timestamp, Value, Visibility};
+use crate::image::{Attr, Image, ImageId, Status, StoreName, Value, Visibility};
 use crate::jobs::Handle;
+use crate::ingest::room::Reserve;
 
-/// Records looked at together.
-const PAGE: usize = 64;
-const DAY_US: i64 = 86_400 * 1_000_000;
+/// Images with the same fingerprint that are looked at.
+const NAMESAKES_MAX: usize = 64;
 
-/// What the clock of the machine said when it was last looked at, beside one that only goes forward.
-#[derive(Debug, Default)]
-pub(super) struct ClockWatch(Mutex<Option<(Instant, Timestamp)>>);
-
-impl ClockWatch {
-    /// Whether the clock has gone as far as time has, give or take a day. One that was set anew is believed from the next time on.
-    fn is_steady(&self, now: Timestamp) -> bool {
-        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((Instant::now(), now));
-        then.is_none_or(|(instant, then)| {
-            let passed = i64::try_from(instant.elapsed().as_micros()).unwrap_or(i64::MAX);
-            now.0.saturating_sub(then.0).saturating_sub(passed).saturating_abs() < DAY_US
-        })
-    }
-}
-
-impl Registry {
+impl Removal {
     /// Removes those of the images meant that have expired. Those that are protected stay, and those that somebody reads wait
     /// for the next time.
     ///
@@ -39,10 +22,10 @@ impl Registry {
     /// `Internal` when the catalogue does not work.
     pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool, handle: &Handle) -> Result<()> {
         // What gave it more time may be what was lost.
-        if self.catalog.may_have_lost_changes() {
+        if self.core.catalog.may_have_lost_changes() {
             return Ok(());
         }
-        let now = self.now();
+        let now = self.core.now();
         if !self.clock_seen.is_steady(now) {
             log::warn!("the clock has leapt: nothing expires before it has been looked at again");
             return Ok(());
@@ -50,11 +33,9 @@ impl Registry {
         let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(Value::Time(now)))
             .and(Filter::Equals(Attr::Protected, Value::Flag(false)))
             .and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let (mut after, mut done) = (None, 0);
-        loop {
-            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
-            let page = self.catalog.list(&query).await?;
-            for image in page.images.iter().filter(|image| meant(image) && !self.in_use.has(image.id)) {
+        let (mut pages, mut done) = (self.core.pages(filter.clone()), 0);
+        while let Some(images) = pages.next().await? {
+            for image in images.iter().filter(|image| meant(image) && !self.core.in_use.has(image.id)) {
                 match self.expire_one(image.id, filter.clone()).await {
                     Ok(()) => {
                         log::info!("image {} has expired and is removed", image.id);
@@ -66,21 +47,18 @@ impl Registry {
                     Err(error) => log::error!("image {} has expired and can't be removed: {error}", image.id),
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn expire_one(&self, id: ImageId, due: Filter) -> Result<()> {
-        let now = self.now();
-        let gone = self.catalog.amend(id, move |row| {
+        let now = self.core.now();
+        let gone = self.core.catalog.amend(id, move |row| {
             if !due.passes(row) {
                 return Err(Error::new(Kind::Precondition, "It was changed meanwhile."));
             }
             let mut row = row.clone();
-            Self::take_out_of_sight(&mut row, now);
+            take_out_of_sight(&mut row, now);
             Ok(Some(row))
         });
         if let Some(gone) = gone.await? {
@@ -89,56 +67,42 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether the files of an image that was removed stay for those who have read a list that it was in.
-    pub(super) fn lingers(&self, image: &Image) -> bool {
-        if image.status != Status::Deleting || !is_published(image) {
-            return false;
-        }
-        let kept = i64::try_from(self.limits.keep_removed.as_micros()).unwrap_or(i64::MAX);
-        let removed = image.updated_at.unwrap_or(image.created_at);
-        self.now() < Timestamp(removed.0.saturating_add(kept))
-    }
-
     /// The published image with this fingerprint, also when it was removed a while ago.
     ///
     /// # Errors
-    /// `NotFound`.
-    pub async fn published(&self, fingerprint: &[u8; 32]) -> Result<Image> {
+    /// `Internal` when the catalogue does not work.
+    pub(in crate::registry) async fn published(&self, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
         for status in [Status::Available, Status::Deleting] {
             let filter = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()))
                 .and(Filter::spelled(Attr::Visibility, Visibility::Public.name()))
                 .and(Filter::spelled(Attr::Status, status.word()));
-            let query = Query { filter, sort: Sort::default(), limit: PAGE, after: None };
-            let found = self.catalog.list(&query).await?.images;
-            let fits = |image: &Image| status == Status::Available || self.lingers(image);
+            let query = Query { filter, sort: Sort::default(), limit: NAMESAKES_MAX, after: None };
+            let found = self.core.catalog.list(&query).await?.images;
+            let fits = |image: &Image| status == Status::Available || self.core.lingers(image);
             if let Some(image) = found.into_iter().find(fits) {
-                return Ok(image);
+                return Ok(Some(image));
             }
         }
-        Err(no_image())
+        Ok(None)
     }
 
     /// Whether the files of a removed image are of no use to anybody, because the same are there once more.
     pub(super) async fn is_published_again(&self, image: &Image) -> bool {
         let Some(fingerprint) = image.fingerprint() else { return false };
-        self.published(&fingerprint).await.is_ok_and(|other| other.id != image.id)
-    }
-
-    /// Gives up what lingers, because its room is needed for so many bytes; unless that would not be enough.
-    pub(super) async fn make_room(&self, store: &StoreName, size: u64) -> Result<()> {
-        let mut gone = self.all_in(Status::Deleting).await?;
-        gone.retain(|image| image.places().iter().any(|place| place.store == *store));
-        let lingering: u64 = gone.iter().filter_map(Image::size).sum();
-        let (_, room) = self.room_for(store, size).await;
-        if room.saturating_add(lingering) < size {
-            return Ok(());
-        }
-        self.remove_each(gone, 0).await;
-        Ok(())
+        let published = self.published(&fingerprint).await;
+        published.is_ok_and(|other| other.is_some_and(|other| other.id != image.id))
     }
 }
 
-/// Whether everybody may fetch an image by the files that it has.
-fn is_published(image: &Image) -> bool {
-    image.visibility == Visibility::Public && image.lxd_identity.is_some()
+#[async_trait]
+impl Reserve for Removal {
+    async fn release(&self, store: &StoreName, missing: u64) -> Result<()> {
+        let mut gone = self.core.all_in(Status::Deleting).await?;
+        gone.retain(|image| image.places().iter().any(|place| place.store == *store));
+        let lingering: u64 = gone.iter().filter_map(Image::size).sum();
+        if lingering >= missing {
+            self.remove_each(gone, 0).await;
+        }
+        Ok(())
+    }
 }

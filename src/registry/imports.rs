@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Caller, Registry};
+use super::Caller;
 use crate::error::Result;
 use crate::image::{Image, ImageId, Status, StoreName};
-use crate::jobs::{self, Begun, Class, Job, Kind, Spec, Stop};
+use crate::jobs::{self, Begun, Class, Job, Jobs, Kind, Spec, Stop};
 
 /// The part of an import that its job does not tell: attached to it.
 #[derive(Debug, Clone)]
@@ -17,19 +17,24 @@ pub struct Import {
     pub stores: Vec<StoreName>,
 }
 
-/// What is known of all imports together.
-#[derive(Debug, Default)]
+/// The imports among the jobs. Clones share them.
+#[derive(Debug, Clone)]
 pub(super) struct Imports {
+    jobs: Jobs,
     /// Whether any has ever asked for stores: until then there is nothing to say of images that have their bytes.
-    spreads: AtomicBool,
+    spreads: Arc<AtomicBool>,
 }
 
-impl Registry {
+impl Imports {
+    pub(super) fn new(jobs: Jobs) -> Self {
+        Self { jobs, spreads: Arc::default() }
+    }
+
     /// Takes the place of an import, before its work begins.
     ///
     /// # Errors
     /// `Busy` when too many of the caller's are running.
-    pub(super) fn begin_import(
+    pub(super) fn begin(
         &self,
         who: &Caller,
         image: ImageId,
@@ -37,23 +42,23 @@ impl Registry {
         url: Option<String>,
         stores: Vec<StoreName>,
     ) -> Result<Begun> {
-        self.imports.spreads.fetch_or(!stores.is_empty(), Ordering::Relaxed);
+        self.spreads.fetch_or(!stores.is_empty(), Ordering::Relaxed);
         let spec = Spec::new(kind, who.account()).image(image).stop(Stop::Asks);
         self.jobs.begin(spec.notes(Arc::new(Import { url, stores })))
     }
 
     /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
-    pub fn imports(&self, image: Option<ImageId>) -> Vec<Job> {
+    pub(super) fn of(&self, image: Option<ImageId>) -> Vec<Job> {
         let meant = |job: &Job| is_import(job) && image.is_none_or(|image| job.image == Some(image));
         self.jobs.list(meant)
     }
 
     /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
     /// image still waits for bytes.
-    pub fn import_of(&self, image: &Image) -> Option<Job> {
+    pub(super) fn last_into(&self, image: &Image) -> Option<Job> {
         // Of most images there is nothing to say, and lists ask for each of theirs.
         let complete = matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting);
-        if complete && !self.imports.spreads.load(Ordering::Relaxed) {
+        if complete && !self.spreads.load(Ordering::Relaxed) {
             return None;
         }
         let stores = |job: &Job| job.notes::<Import>().map(|import| import.stores.clone()).unwrap_or_default();

@@ -27,7 +27,7 @@ impl Registry {
             spec = spec.image(id);
         }
         let (registry, who) = (Arc::clone(self), who.clone());
-        self.jobs.spawn(spec, |handle| async move {
+        self.core.jobs.spawn(spec, |handle| async move {
             let image = match into {
                 Some(id) => registry.update(&who, id, &patch, Some(source), &claim).await?,
                 None => registry.create(&who, None, &patch, Some(source), &claim).await?,
@@ -44,7 +44,7 @@ impl Registry {
     pub fn start_delete_all(self: &Arc<Self>, who: &Caller) -> Result<Job> {
         who.known()?;
         let (registry, caller) = (Arc::clone(self), who.clone());
-        self.jobs.spawn(Spec::new(Kind::DeleteAll, who.account()).stop(Stop::Drops), |handle| async move {
+        self.core.jobs.spawn(Spec::new(Kind::DeleteAll, who.account()).stop(Stop::Drops), |handle| async move {
             let removed = registry.delete_all(&caller).await?;
             handle.steps(removed.len() as u64, Some(removed.len() as u64));
             Ok(())

@@ -4,19 +4,33 @@
 //! None of this is a change of the image, so its `updated_at` stays, unless it makes a private image a shared one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{Caller, ListScope, Registry};
+use super::core::Core;
+use super::pages::Pages;
+use super::records::Records;
+use super::{Caller, ListScope};
 use crate::error::{Error, Kind, Result};
-use crate::image::query::{Cursor, Filter, Page, Query, Sort};
+use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
 
-impl Registry {
+/// The members of images.
+pub struct Members {
+    core: Arc<Core>,
+    records: Arc<Records>,
+}
+
+impl Members {
+    pub(in crate::registry) fn new(core: &Arc<Core>, records: &Arc<Records>) -> Arc<Self> {
+        Arc::new(Self { core: Arc::clone(core), records: Arc::clone(records) })
+    }
+
     /// The members of an image, by account: all for who may change it, and a member's own entry for the member.
     ///
     /// # Errors
     /// `NotFound`; `Forbidden` when the image is not a shared one.
-    pub async fn members(&self, who: &Caller, id: ImageId) -> Result<BTreeMap<String, Member>> {
-        let image = self.get(who, id).await?;
+    pub async fn of(&self, who: &Caller, id: ImageId) -> Result<BTreeMap<String, Member>> {
+        let image = self.records.get(who, id).await?;
         check_shared(&image)?;
         let all = who.changes(&image);
         Ok(image.members.into_iter().filter(|(account, _)| all || who.account() == Some(account)).collect())
@@ -27,8 +41,8 @@ impl Registry {
     /// # Errors
     /// `NotFound`; `Forbidden` when the image is not a shared one, or for who may neither change nor share it;
     /// `AlreadyExists`; `Invalid` name; `TooMany` members.
-    pub async fn add_member(&self, who: &Caller, id: ImageId, account: &str, can_share: bool) -> Result<Member> {
-        let (name, now) = (account.to_owned(), self.now());
+    pub async fn add(&self, who: &Caller, id: ImageId, account: &str, can_share: bool) -> Result<Member> {
+        let (name, now) = (account.to_owned(), self.core.now());
         let made = Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now };
         let add = move |who: &Caller, image: &mut Image| {
             check_shared(image)?;
@@ -46,7 +60,7 @@ impl Registry {
             image.members.insert(name.clone(), made);
             Ok(())
         };
-        self.amend(who, id, add).await.map(|_| made)
+        self.records.amend(who, id, add).await.map(|_| made)
     }
 
     /// Says what a member thinks of an image.
@@ -54,14 +68,8 @@ impl Registry {
     /// # Errors
     /// `NotFound` image or member; `Forbidden` when the image is not a shared one, and for everybody but the member itself
     /// and administrators.
-    pub async fn set_member_status(
-        &self,
-        who: &Caller,
-        id: ImageId,
-        account: &str,
-        status: MemberStatus,
-    ) -> Result<Member> {
-        let (name, now) = (account.to_owned(), self.now());
+    pub async fn set_status(&self, who: &Caller, id: ImageId, account: &str, status: MemberStatus) -> Result<Member> {
+        let (name, now) = (account.to_owned(), self.core.now());
         let set = move |who: &Caller, image: &mut Image| {
             let itself = who.account() == Some(&name);
             check_shared(image)?;
@@ -76,7 +84,7 @@ impl Registry {
             *member = Member { status, updated_at: now, ..*member };
             Ok(())
         };
-        let image = self.amend(who, id, set).await?;
+        let image = self.records.amend(who, id, set).await?;
         image.members.get(account).copied().ok_or_else(|| no_member(id, account))
     }
 
@@ -84,7 +92,7 @@ impl Registry {
     /// stays as it is, and a new member may not. A private image becomes a shared one.
     ///
     /// # Errors
-    /// As [`Registry::add_member`], but for `AlreadyExists`; only who may change the image changes what a member may.
+    /// As [`Members::add`], but for `AlreadyExists`; only who may change the image changes what a member may.
     pub async fn share_with(
         &self,
         who: &Caller,
@@ -92,7 +100,7 @@ impl Registry {
         account: &str,
         can_share: Option<bool>,
     ) -> Result<Member> {
-        let (name, now) = (account.to_owned(), self.now());
+        let (name, now) = (account.to_owned(), self.core.now());
         let share = move |who: &Caller, image: &mut Image| {
             open_to_members(image, now)?;
             let member = member_as(image, &name, can_share, now);
@@ -103,7 +111,7 @@ impl Registry {
             image.members.insert(name.clone(), member);
             Ok(())
         };
-        let image = self.amend(who, id, share).await?;
+        let image = self.records.amend(who, id, share).await?;
         image.members.get(account).copied().ok_or_else(|| no_member(id, account))
     }
 
@@ -113,13 +121,8 @@ impl Registry {
     /// # Errors
     /// `NotFound`; `Forbidden` for a public or community image, and for who may not change it; `Invalid` name; `TooMany`
     /// members.
-    pub async fn replace_members(
-        &self,
-        who: &Caller,
-        id: ImageId,
-        members: BTreeMap<String, Option<bool>>,
-    ) -> Result<Image> {
-        let now = self.now();
+    pub async fn replace(&self, who: &Caller, id: ImageId, members: BTreeMap<String, Option<bool>>) -> Result<Image> {
+        let now = self.core.now();
         let replace = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
             open_to_members(image, now)?;
@@ -127,7 +130,7 @@ impl Registry {
             image.members = kept.collect();
             Ok(())
         };
-        self.amend(who, id, replace).await
+        self.records.amend(who, id, replace).await
     }
 
     /// Ends the sharing of an image with an account.
@@ -135,29 +138,27 @@ impl Registry {
     /// # Errors
     /// `NotFound` image or member; `Forbidden` when the image is not a shared one, and for who may not change it, the
     /// member among them.
-    pub async fn remove_member(&self, who: &Caller, id: ImageId, account: &str) -> Result<()> {
+    pub async fn remove(&self, who: &Caller, id: ImageId, account: &str) -> Result<()> {
         let name = account.to_owned();
         let remove = move |who: &Caller, image: &mut Image| {
             who.may_change(image)?;
             check_shared(image)?;
             image.members.remove(&name).map(drop).ok_or_else(|| no_member(id, &name))
         };
-        self.amend(who, id, remove).await.map(drop)
+        self.records.amend(who, id, remove).await.map(drop)
     }
 
-    /// A page of the images that are shared with an account, whatever it thinks of them: all for the account itself and
-    /// administrators, their own for others. Ordered by id.
-    ///
-    /// # Errors
-    /// `Internal` only.
-    pub async fn shared_with(&self, who: &Caller, account: &str, limit: usize, after: Option<Cursor>) -> Result<Page> {
+    /// The images that are shared with an account, whatever it thinks of them, in pages of `limit`: all for the account itself
+    /// and administrators, their own for others. Ordered by id.
+    pub fn shared_with(&self, who: &Caller, account: &str, limit: usize) -> Pages {
         let member = Filter::Member { account: account.to_owned(), status: None };
         let mut filter = member.and(Filter::spelled(Attr::Visibility, Visibility::Shared.name()));
         if who.account() != Some(account) {
             filter = filter.and(who.own());
         }
         let shown = ListScope { member_status: None, ..ListScope::default() };
-        self.list(who, shown, Query { filter, sort: Sort::default(), limit, after }).await
+        let query = Query { filter: filter.and(who.listed(shown)), sort: Sort::default(), limit, after: None };
+        Pages::new(&self.core.catalog, query, usize::MAX)
     }
 }
 

@@ -3,124 +3,88 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
-mod backfill;
 mod background;
+mod backfill;
+mod clock;
 mod copies;
+mod core;
 mod download;
 mod expiry;
 mod images;
 mod imports;
-mod intake;
 mod later;
 mod lxd;
+mod maintenance;
 mod members;
 mod metadefs;
 mod mirror;
+mod pages;
+mod parts;
 mod readers;
 mod recheck;
+mod records;
 mod removal;
 mod sweep;
 mod uploads;
 mod verify;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 pub use self::access::{Caller, ListScope};
-use self::copies::Copying;
-use self::expiry::ClockWatch;
+pub use self::clock::{Clock, system_clock};
+pub use self::copies::Copies;
+use self::core::Core;
+pub use self::core::Limits;
+use self::download::Downloads;
 use self::imports::Imports;
 pub use self::imports::{Import, failure};
-use self::lxd::Offers;
+pub use self::lxd::offers::Offers;
 pub use self::lxd::{
-    Alias, ImportOptions, Incoming, Instances, LxdFile, METADATA_BYTES_MAX, ReceivedImage, Role, Slot, files_of,
-    fingerprint_of,
+    Alias, ImportOptions, Incoming, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage, Role, Slot,
+    files_of, fingerprint_of,
 };
+pub use self::maintenance::Maintenance;
+pub use self::members::Members;
 pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
 pub use self::mirror::pull::Copied;
+pub use self::mirror::service::Mirror;
 pub use self::mirror::source::Source;
-use self::readers::Readers;
+pub use self::pages::Pages;
+use self::records::Records;
+use self::removal::Removal;
 pub use self::sweep::Swept;
-pub use self::uploads::append::{Append, taken_over};
-use self::uploads::lock::UploadLocks;
+pub use self::uploads::append::Append;
 pub use self::uploads::one_shot::{Target, Upload};
-pub use self::uploads::resumable::Progress;
+pub use self::uploads::progress::Progress;
+pub use self::uploads::service::Uploads;
 pub use self::uploads::staging::Stage;
-use crate::blob::{Buffers, Linked, Stores};
+use crate::blob::{BlobBody, Linked, Stores};
 use crate::catalog::Catalog;
+use crate::error::Result;
 use crate::fetch::Fetcher;
-use crate::image::Timestamp;
-use crate::ingest::hash_pool::HashPool;
-pub use crate::ingest::{Expected, RateGuard, RateLimits, too_slow};
-use crate::inspect::Rules;
-use crate::jobs::Jobs;
+use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
+use crate::ingest::intake::{Ingest, IngestLimits};
+use crate::ingest::room::Room;
+pub use crate::ingest::{Expected, RateGuard, RateLimits, Sink, pump, too_slow};
+use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
-/// So many look into images at the same time.
-const READERS: usize = 2;
-
-/// What the time is. Tests bring their own.
-pub type Clock = fn() -> Timestamp;
-
-/// The time of the machine.
-pub fn system_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    // A clock before 1970 is a clock that was never set; nothing here depends on it being right.
-    Timestamp(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// Bounds on what one caller, or all together, can ask for.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Largest image.
-    pub image_bytes_max: u64,
-    /// Uploads at the same time; each holds a few buffers of 1 MiB.
-    pub uploads_max: usize,
-    /// So much of the store's space stays free.
-    pub free_bytes_min: u64,
-    /// What is not asked of the bytes of an image.
-    pub inspect: Rules,
-    /// How slowly bytes may come that the service itself fetches.
-    pub patience: RateLimits,
-    /// Whether images get a sha512 besides what they always get.
-    pub sha512: bool,
-    /// Whether disks are offered to LXD and Incus that came through other protocols.
-    pub offer_disks: bool,
-    /// So long the files of images that were published and removed can still be fetched.
-    pub keep_removed: Duration,
-}
-
-/// The service.
+/// The service: records, and one service each for what else can be done with images.
 pub struct Registry {
-    catalog: Catalog,
-    stores: Stores,
-    linked: Linked,
-    fetcher: Fetcher,
-    upstream: Upstream,
-    clock: Clock,
-    limits: Limits,
-    /// Names this run: an upload's ticket of another run is dead.
-    boot: Uuid,
-    uploads: Arc<Semaphore>,
-    upload_locks: UploadLocks,
-    jobs: Jobs,
+    core: Arc<Core>,
+    records: Arc<Records>,
+    downloads: Arc<Downloads>,
+    removal: Arc<Removal>,
+    uploads: Arc<Uploads>,
+    copies: Arc<Copies>,
+    members: Arc<Members>,
+    lxd: Arc<LxdImages>,
+    mirror: Arc<Mirror>,
+    maintenance: Arc<Maintenance>,
     imports: Imports,
-    in_use: Readers,
-    copying: Copying,
-    /// Held while uploads of earlier runs are taken over or ended.
-    settling: tokio::sync::Mutex<()>,
-    offers: Offers,
-    instances: Instances,
-    /// For those who look into images.
-    readers: Arc<Semaphore>,
-    clock_seen: ClockWatch,
-    hub: HashPool,
-    buffers: Buffers,
 }
 
 impl Registry {
@@ -134,66 +98,171 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let uploads = Arc::new(Semaphore::new(limits.uploads_max));
-        Arc::new(Self {
-            catalog,
-            stores,
-            linked,
-            upstream: Upstream::new(fetcher.clone()),
-            fetcher,
-            clock,
-            boot: Uuid::new_v4(),
-            uploads,
-            upload_locks: UploadLocks::default(),
-            jobs: Jobs::new(clock),
-            imports: Imports::default(),
-            in_use: Readers::default(),
-            copying: Copying::default(),
-            settling: tokio::sync::Mutex::default(),
-            offers: Offers::default(),
+        let (stores, upstream) = (Arc::new(stores), Upstream::new(fetcher.clone()));
+        let bounds = IngestLimits {
+            bytes_max: limits.image_bytes_max,
+            transfers_max: limits.uploads_max,
+            sha512: limits.sha512,
+            inspect: limits.inspect.clone(),
+            rate: limits.patience,
+        };
+        let free_bytes_min = limits.free_bytes_min;
+        let core = Core::new(catalog, Arc::clone(&stores), linked, fetcher, clock, limits);
+        let imports = Imports::new(core.jobs.clone());
+        let removal = Removal::new(&core);
+        let ingest = Ingest::new(bounds, Room::new(stores, free_bytes_min, Arc::clone(&removal) as _));
+        let downloads = Downloads::new(&core);
+        let offers = Offers::new(&core, &ingest, &downloads);
+        let records = Records::new(&core, &ingest, &downloads, &offers);
+        let uploads = Uploads::new(&core, &ingest, &records, &offers);
+        let copies = Copies::new(&core, &ingest, &records, &downloads, &offers);
+        let lxd = Arc::new(LxdImages {
+            core: Arc::clone(&core),
+            ingest: Arc::clone(&ingest),
+            downloads: Arc::clone(&downloads),
+            uploads: Arc::clone(&uploads),
+            removal: Arc::clone(&removal),
+            offers,
             instances,
-            readers: Arc::new(Semaphore::new(READERS)),
-            clock_seen: ClockWatch::default(),
-            hub: HashPool::new(limits.sha512),
-            buffers: Buffers::for_uploads(),
-            limits,
-        })
+        });
+        let mirror = Arc::new(Mirror {
+            core: Arc::clone(&core),
+            ingest: Arc::clone(&ingest),
+            records: Arc::clone(&records),
+            removal: Arc::clone(&removal),
+            uploads: Arc::clone(&uploads),
+            copies: Arc::clone(&copies),
+            lxd: Arc::clone(&lxd),
+            imports: imports.clone(),
+            upstream,
+        });
+        let maintenance = Arc::new(Maintenance {
+            core: Arc::clone(&core),
+            ingest,
+            downloads: Arc::clone(&downloads),
+            uploads: Arc::clone(&uploads),
+            removal: Arc::clone(&removal),
+            settling: tokio::sync::Mutex::default(),
+        });
+        let members = Members::new(&core, &records);
+        Arc::new(Self { core, records, downloads, removal, uploads, copies, members, lxd, mirror, maintenance, imports })
     }
 
-    /// What the time is for this service.
+    /// Uploads: in one request, in pieces, and put aside for an import.
+    pub fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
+    }
+
+    /// Images in several stores.
+    pub fn copies(&self) -> &Arc<Copies> {
+        &self.copies
+    }
+
+    /// The members of images.
+    pub fn members(&self) -> &Arc<Members> {
+        &self.members
+    }
+
+    /// Images as LXD and Incus have them.
+    pub fn lxd(&self) -> &Arc<LxdImages> {
+        &self.lxd
+    }
+
+    /// Images whose bytes come from other servers.
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+
+    /// Upkeep of all images.
+    pub fn maintenance(&self) -> &Arc<Maintenance> {
+        &self.maintenance
+    }
+
+    /// The time for this service.
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.core.now()
     }
 
-    /// How large an image may be.
+    /// Largest image, in bytes.
     pub fn image_bytes_max(&self) -> u64 {
-        self.limits.image_bytes_max
+        self.core.limits.image_bytes_max
     }
 
-    /// The jobs that go on, and those that ended a while ago. Whom one is shown to, [`Caller::sees_job`] says.
+    /// The jobs that go on, and those that ended a while ago. [`Caller::sees_job`] says whom one is shown to.
     pub fn jobs(&self) -> &Jobs {
-        &self.jobs
+        &self.core.jobs
     }
 
     /// The stores that are configured.
     pub fn stores(&self) -> &Stores {
-        &self.stores
+        &self.core.stores
     }
 
     /// Bytes left in the store that takes what asks for none, if it knows.
     pub async fn free_bytes(&self) -> Option<u64> {
-        self.stores.free(self.stores.default_name()).await
+        self.core.stores.free(self.core.stores.default_name()).await
+    }
+
+    /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image). The image counts as in
+    /// use until the body is dropped.
+    ///
+    /// # Errors
+    /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
+    /// are withheld, or changed behind our back; `Upstream`.
+    pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
+        self.downloads.open(who, image, range).await
+    }
+
+    /// Opens one part of an image, or a stretch of it, as [`Registry::open`] does.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn open_part(
+        &self,
+        who: &Caller,
+        image: &Image,
+        kind: PartKind,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobBody> {
+        self.downloads.open_part(who, image, kind, range).await
+    }
+
+    /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden`, also for an image that is protected. Bytes that can't be removed now are removed by the sweep.
+    pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
+        self.removal.delete(who, id).await
+    }
+
+    /// Removes every image that is the caller's and not protected. Returns them as they were.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, or the first that could not be removed.
+    pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
+        self.removal.delete_all(who).await
+    }
+
+    /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
+    pub fn imports(&self, image: Option<ImageId>) -> Vec<Job> {
+        self.imports.of(image)
+    }
+
+    /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
+    /// image still waits for bytes.
+    pub fn import_of(&self, image: &Image) -> Option<Job> {
+        self.imports.last_into(image)
     }
 
     /// Ends in good order: what was acknowledged is kept, the database is closed. Blocks.
     pub fn close(&self) {
-        self.catalog.close();
+        self.core.catalog.close();
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("Registry").field("boot", &self.core.boot).finish_non_exhaustive()
     }
 }
 

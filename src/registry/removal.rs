@@ -1,29 +1,42 @@
 //! The end of an image: out of sight, then its bytes, then its record.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::{Caller, Registry};
+use super::Caller;
+use super::clock::ClockWatch;
+use super::core::Core;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Access, Attr, Image, ImageId, Part, Status, StoreName, StoredAt, Timestamp, Value};
-use crate::registry::images::{RETRIES_MAX, outrun};
+use crate::image::query::Filter;
+use crate::image::{Access, Attr, Image, ImageId, Status, StoreName, Timestamp, Value};
+use crate::registry::records::{RETRIES_MAX, outrun};
 
-impl Registry {
+/// The end of images: by their owners, by the clock, and for the room that they take.
+pub(in crate::registry) struct Removal {
+    pub(in crate::registry) core: Arc<Core>,
+    pub(in crate::registry) clock_seen: ClockWatch,
+}
+
+impl Removal {
+    pub(in crate::registry) fn new(core: &Arc<Core>) -> Arc<Self> {
+        Arc::new(Self { core: Arc::clone(core), clock_seen: ClockWatch::default() })
+    }
+
     /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
     ///
     /// # Errors
     /// `NotFound`; `Forbidden`, also for an image that is protected. Bytes that can't be removed now are removed by the sweep.
-    pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
+    pub(in crate::registry) async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
         for _ in 0..RETRIES_MAX {
-            let image = self.catalog.get(id).await?;
+            let image = self.core.catalog.get(id).await?;
             who.may_change(&image)?;
             if image.protected {
                 return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
             }
-            let access = self.catalog.access(id);
+            let access = self.core.catalog.access(id);
             let mut gone = image.clone();
-            Self::take_out_of_sight(&mut gone, self.now());
-            match self.catalog.replace(gone).await {
+            take_out_of_sight(&mut gone, self.core.now());
+            match self.core.catalog.replace(gone).await {
                 Ok(gone) => {
                     let _ = self.remove_deleted(gone).await;
                     return Ok((image, access));
@@ -35,20 +48,12 @@ impl Registry {
         Err(outrun())
     }
 
-    /// The first half of a removal: from now on nobody sees the image. It keeps the ticket of an upload, if one is running:
-    /// that tells whose files to look for.
-    pub(super) fn take_out_of_sight(image: &mut Image, now: Timestamp) {
-        image.status = Status::Deleting;
-        image.aliases.clear();
-        image.updated_at = Some(now);
-    }
-
     /// The second half of a removal, unless its files are to stay a while. What fails here is tried again by the sweep.
     ///
     /// # Errors
     /// The store that did not do it.
     pub(super) async fn remove_deleted(&self, image: Image) -> Result<(), StoreName> {
-        if !self.lingers(&image) || self.is_published_again(&image).await {
+        if !self.core.lingers(&image) || self.is_published_again(&image).await {
             return self.remove_files(image).await;
         }
         Ok(())
@@ -57,7 +62,7 @@ impl Registry {
     /// Removes the files of an image that nobody sees any more, and then its record.
     ///
     /// # Errors
-    /// As [`Registry::remove_deleted`].
+    /// As [`Removal::remove_deleted`].
     pub(super) async fn remove_files(&self, image: Image) -> Result<(), StoreName> {
         if image.status != Status::Deleting {
             return Ok(());
@@ -68,7 +73,7 @@ impl Registry {
             if down.as_ref() == Some(&place.store) {
                 continue;
             }
-            if let Err(error) = self.stores.delete(&place).await {
+            if let Err(error) = self.core.stores.delete(&place).await {
                 log::error!("the bytes of {} could not be removed, the next sweep tries again: {error}", image.id);
                 down = Some(place.store);
             }
@@ -77,23 +82,12 @@ impl Registry {
             return Err(store);
         }
         // `Precondition`: somebody else brought the removal to its end.
-        if let Err(error) = self.catalog.remove(&image).await
+        if let Err(error) = self.core.catalog.remove(&image).await
             && error.kind() != Kind::Precondition
         {
             log::error!("the record of {} could not be removed, the next sweep tries again: {error}", image.id);
         }
         Ok(())
-    }
-
-    /// Removes what is at places, but for where one of the parts is that a record names: by its place, since what is said of bytes
-    /// may have changed. What can't be removed is shown by `visor verify`.
-    pub(super) async fn remove_places(&self, places: impl IntoIterator<Item = StoredAt>, named: &[Part]) {
-        let is_named = |place: &StoredAt| named.iter().any(|part| part.place() == Some(place));
-        for place in places.into_iter().filter(|place| !is_named(place)) {
-            if let Err(error) = self.stores.delete(&place).await {
-                log::error!("{} could not be removed from the store {}: {error}", place.key, place.store);
-            }
-        }
     }
 
     /// Removes the files of images that nobody sees any more; of the first `lingering` only of those that are not to stay a
@@ -116,15 +110,13 @@ impl Registry {
     ///
     /// # Errors
     /// `Unauthenticated`, or the first that could not be removed.
-    pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
+    pub(in crate::registry) async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
         who.known()?;
         let mut removed = Vec::new();
-        let mut after = None;
-        loop {
-            let filter = who.own().and(Filter::Equals(Attr::Protected, Value::Flag(false)));
-            let query = Query { filter, sort: Sort::default(), limit: 256, after };
-            let page = self.catalog.list(&query).await?;
-            for image in page.images {
+        let own = who.own().and(Filter::Equals(Attr::Protected, Value::Flag(false)));
+        let mut pages = self.core.pages(own);
+        while let Some(images) = pages.next().await? {
+            for image in images {
                 match self.delete(who, image.id).await {
                     Ok(one) => removed.push(one),
                     // Somebody else was faster, and removed or protected it.
@@ -132,10 +124,15 @@ impl Registry {
                     Err(error) => return Err(error),
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(removed);
-            }
         }
+        Ok(removed)
     }
+}
+
+/// The first half of a removal: from now on nobody sees the image. It keeps the ticket of an upload, if one is running:
+/// that tells whose files to look for.
+pub(in crate::registry) fn take_out_of_sight(image: &mut Image, now: Timestamp) {
+    image.status = Status::Deleting;
+    image.aliases.clear();
+    image.updated_at = Some(now);
 }

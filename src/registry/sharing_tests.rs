@@ -43,22 +43,22 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     let image = bench.mine("shared", Visibility::Shared).await;
     let id = image.id;
     assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
-    assert_eq!(kind(registry.add_member(&you, id, "you", true).await), Kind::NotFound);
+    assert_eq!(kind(registry.members().add(&you, id, "you", true).await), Kind::NotFound);
 
-    let member = registry.add_member(&me, id, "you", false).await.unwrap();
+    let member = registry.members().add(&me, id, "you", false).await.unwrap();
     assert_eq!((member.status, member.can_share), (MemberStatus::Pending, false));
-    assert_eq!(kind(registry.add_member(&me, id, "you", false).await), Kind::AlreadyExists);
-    assert_eq!(kind(registry.add_member(&me, id, "", false).await), Kind::Invalid);
-    registry.add_member(&me, id, "third", false).await.unwrap();
+    assert_eq!(kind(registry.members().add(&me, id, "you", false).await), Kind::AlreadyExists);
+    assert_eq!(kind(registry.members().add(&me, id, "", false).await), Kind::Invalid);
+    registry.members().add(&me, id, "third", false).await.unwrap();
 
     // Seen at once, listed when accepted; of the others a member knows nothing.
     assert_eq!(registry.get(&you, id).await.unwrap().name, image.name);
     assert!(bench.names(&you, ListScope::default()).await.is_empty());
-    assert_eq!(registry.members(&you, id).await.unwrap(), BTreeMap::from([("you".into(), member)]));
-    assert_eq!(registry.members(&me, id).await.unwrap().len(), 2);
-    assert_eq!(kind(registry.members(&other, id).await), Kind::NotFound);
+    assert_eq!(registry.members().of(&you, id).await.unwrap(), BTreeMap::from([("you".into(), member)]));
+    assert_eq!(registry.members().of(&me, id).await.unwrap().len(), 2);
+    assert_eq!(kind(registry.members().of(&other, id).await), Kind::NotFound);
     let accept =
-        async |who: &Caller, account| registry.set_member_status(who, id, account, MemberStatus::Accepted).await;
+        async |who: &Caller, account| registry.members().set_status(who, id, account, MemberStatus::Accepted).await;
     assert_eq!(kind(accept(&me, "you").await), Kind::Forbidden);
     assert_eq!(kind(accept(&you, "third").await), Kind::NotFound);
     assert_eq!(kind(accept(&me, "nobody").await), Kind::NotFound);
@@ -69,17 +69,17 @@ async fn an_image_is_shared_accepted_and_taken_back() {
 
     // A member may do nothing else, until it may share.
     assert_eq!(kind(registry.add_tag(&you, id, "t").await), Kind::Forbidden);
-    assert_eq!(kind(registry.remove_member(&you, id, "you").await), Kind::Forbidden);
-    assert_eq!(kind(registry.add_member(&you, id, "other", false).await), Kind::Forbidden);
-    assert_eq!(kind(registry.share_with(&you, id, "you", Some(true)).await), Kind::Forbidden);
-    assert_eq!(kind(registry.share_with(&you, id, "other", None).await), Kind::Forbidden);
-    let changed = registry.share_with(&me, id, "you", Some(true)).await.unwrap();
+    assert_eq!(kind(registry.members().remove(&you, id, "you").await), Kind::Forbidden);
+    assert_eq!(kind(registry.members().add(&you, id, "other", false).await), Kind::Forbidden);
+    assert_eq!(kind(registry.members().share_with(&you, id, "you", Some(true)).await), Kind::Forbidden);
+    assert_eq!(kind(registry.members().share_with(&you, id, "other", None).await), Kind::Forbidden);
+    let changed = registry.members().share_with(&me, id, "you", Some(true)).await.unwrap();
     assert_eq!((changed.status, changed.can_share), (MemberStatus::Accepted, true));
-    registry.add_member(&you, id, "other", false).await.unwrap();
+    registry.members().add(&you, id, "other", false).await.unwrap();
     assert!(registry.get(&other, id).await.is_ok());
 
-    registry.remove_member(&me, id, "you").await.unwrap();
-    assert_eq!(kind(registry.remove_member(&me, id, "you").await), Kind::NotFound);
+    registry.members().remove(&me, id, "you").await.unwrap();
+    assert_eq!(kind(registry.members().remove(&me, id, "you").await), Kind::NotFound);
     assert_eq!(kind(registry.get(&you, id).await), Kind::NotFound);
     assert!(bench.names(&you, ListScope::default()).await.is_empty());
     let image = registry.get(&me, id).await.unwrap();
@@ -92,13 +92,13 @@ async fn only_shared_images_have_members() {
     let (registry, me) = (&bench.registry, user("me"));
     for visibility in [Visibility::Public, Visibility::Private, Visibility::Community] {
         let id = bench.mine("not shared", visibility).await.id;
-        assert_eq!(kind(registry.members(&me, id).await), Kind::Forbidden);
-        assert_eq!(kind(registry.add_member(&me, id, "you", true).await), Kind::Forbidden);
+        assert_eq!(kind(registry.members().of(&me, id).await), Kind::Forbidden);
+        assert_eq!(kind(registry.members().add(&me, id, "you", true).await), Kind::Forbidden);
         if visibility != Visibility::Private {
-            assert_eq!(kind(registry.share_with(&me, id, "you", None).await), Kind::Forbidden);
-            assert_eq!(kind(registry.replace_members(&me, id, BTreeMap::new()).await), Kind::Forbidden);
+            assert_eq!(kind(registry.members().share_with(&me, id, "you", None).await), Kind::Forbidden);
+            assert_eq!(kind(registry.members().replace(&me, id, BTreeMap::new()).await), Kind::Forbidden);
         }
-        let error = registry.remove_member(&me, id, "you").await.unwrap_err();
+        let error = registry.members().remove(&me, id, "you").await.unwrap_err();
         assert_eq!(error.message(), "Only shared images have members.");
     }
 }
@@ -109,20 +109,20 @@ async fn members_are_replaced_and_who_stays_keeps_its_status() {
     let (registry, me) = (&bench.registry, user("me"));
     let id = bench.mine("a", Visibility::Shared).await.id;
     for (account, can_share) in [("gone", None), ("stays", None), ("shares", Some(true))] {
-        registry.share_with(&me, id, account, can_share).await.unwrap();
+        registry.members().share_with(&me, id, account, can_share).await.unwrap();
     }
-    registry.set_member_status(&user("stays"), id, "stays", MemberStatus::Accepted).await.unwrap();
+    registry.members().set_status(&user("stays"), id, "stays", MemberStatus::Accepted).await.unwrap();
     let wanted = [("stays", Some(true)), ("new", None), ("shares", None)];
     let members = wanted.map(|(name, can_share)| (name.to_owned(), can_share));
-    registry.replace_members(&me, id, members.into()).await.unwrap();
-    let found = registry.members(&me, id).await.unwrap();
+    registry.members().replace(&me, id, members.into()).await.unwrap();
+    let found = registry.members().of(&me, id).await.unwrap();
     let found: Vec<_> = found.iter().map(|(name, m)| (name.as_str(), m.status, m.can_share)).collect();
     let (pending, accepted) = (MemberStatus::Pending, MemberStatus::Accepted);
     assert_eq!(found, [("new", pending, false), ("shares", pending, true), ("stays", accepted, true)]);
     let many = (0..=crate::image::change::MEMBERS_MAX).map(|n| (n.to_string(), None)).collect();
-    assert_eq!(kind(registry.replace_members(&me, id, many).await), Kind::TooMany);
-    assert_eq!(kind(registry.replace_members(&user("shares"), id, BTreeMap::new()).await), Kind::Forbidden);
-    assert_eq!(registry.members(&me, id).await.unwrap().len(), 3);
+    assert_eq!(kind(registry.members().replace(&me, id, many).await), Kind::TooMany);
+    assert_eq!(kind(registry.members().replace(&user("shares"), id, BTreeMap::new()).await), Kind::Forbidden);
+    assert_eq!(registry.members().of(&me, id).await.unwrap().len(), 3);
 }
 
 /// For a protocol that knows images for everyone and others, and shares the others.
@@ -131,20 +131,20 @@ async fn a_private_image_becomes_a_shared_one_with_its_first_member() {
     let bench = Bench::new();
     let (registry, me, you) = (&bench.registry, user("me"), user("you"));
     let id = bench.mine("a", Visibility::Shared).await.id;
-    registry.share_with(&me, id, "former", Some(true)).await.unwrap();
+    registry.members().share_with(&me, id, "former", Some(true)).await.unwrap();
     let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
     registry.update(&me, id, &hide, None, &Expected::default()).await.unwrap();
-    assert_eq!(kind(registry.share_with(&user("former"), id, "former", None).await), Kind::NotFound);
+    assert_eq!(kind(registry.members().share_with(&user("former"), id, "former", None).await), Kind::NotFound);
 
-    registry.share_with(&me, id, "you", None).await.unwrap();
+    registry.members().share_with(&me, id, "you", None).await.unwrap();
     let image = registry.get(&you, id).await.unwrap();
     assert_eq!(image.visibility, Visibility::Shared);
     assert_eq!(image.members.keys().collect::<Vec<_>>(), ["you"], "those of an earlier time stay away");
-    let again = registry.share_with(&me, id, "you", None).await.unwrap();
+    let again = registry.members().share_with(&me, id, "you", None).await.unwrap();
     assert_eq!(again, image.members["you"], "what is so already is left alone");
 
     registry.update(&me, id, &hide, None, &Expected::default()).await.unwrap();
-    registry.replace_members(&me, id, [("you".to_owned(), Some(true))].into()).await.unwrap();
+    registry.members().replace(&me, id, [("you".to_owned(), Some(true))].into()).await.unwrap();
     let member = registry.get(&you, id).await.unwrap().members["you"];
     assert_eq!((member.status, member.can_share), (MemberStatus::Pending, true));
 }
@@ -158,8 +158,8 @@ async fn what_is_shared_with_an_account_is_told_to_whom_it_concerns() {
     let theirs = registry.create(&user("third"), None, &theirs, None, &Expected::default()).await.unwrap().id;
     let private = bench.mine("c", Visibility::Shared).await.id;
     for (owner, id) in [("me", shared), ("third", theirs), ("me", private)] {
-        registry.add_member(&user(owner), id, "you", false).await.unwrap();
-        registry.add_member(&user(owner), id, "peer", false).await.unwrap();
+        registry.members().add(&user(owner), id, "you", false).await.unwrap();
+        registry.members().add(&user(owner), id, "peer", false).await.unwrap();
     }
     let hide = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
     registry.update(&user("me"), private, &hide, None, &Expected::default()).await.unwrap();
@@ -171,7 +171,7 @@ async fn what_is_shared_with_an_account_is_told_to_whom_it_concerns() {
         (user("peer"), vec![]),
         (Caller::Anonymous, vec![]),
     ] {
-        let found = registry.shared_with(&who, "you", 100, None).await.unwrap().images;
+        let found = registry.members().shared_with(&who, "you", 100).next().await.unwrap().unwrap();
         let found: BTreeSet<_> = found.iter().map(|image| image.id).collect();
         assert_eq!(found, expected.into_iter().collect(), "{who:?}");
     }
@@ -294,7 +294,7 @@ async fn a_kept_image_outlives_its_upload() {
     let (registry, id) = (&bench.registry, ImageId::random());
     let claim = || Expected { size: Some(3), ..Expected::default() };
     for chosen in [Some(id), None] {
-        let upload = async || registry.upload(&ROOT, Target::Kept(chosen), &named("a"), claim()).await;
+        let upload = async || registry.uploads().begin(&ROOT, Target::Kept(chosen), &named("a"), claim()).await;
         let mut first = upload().await.unwrap();
         let made = first.image();
         assert!(chosen.is_none_or(|id| id == made));
@@ -304,11 +304,12 @@ async fn a_kept_image_outlives_its_upload() {
         first.write("ab".into()).await.unwrap();
         assert_eq!(kind(first.finish(&ImagePatch::default()).await), Kind::DigestMismatch);
         assert_eq!(registry.get(&ROOT, made).await.unwrap().status, crate::image::Status::Failed);
-        let mut again = registry.upload(&ROOT, Target::Existing(made), &ImagePatch::default(), claim()).await.unwrap();
+        let mut again =
+            registry.uploads().begin(&ROOT, Target::Existing(made), &ImagePatch::default(), claim()).await.unwrap();
         again.write("abc".into()).await.unwrap();
         assert_eq!(again.finish(&ImagePatch::default()).await.unwrap().size(), Some(3));
     }
-    let late = registry.upload(&ROOT, Target::Kept(Some(id)), &named("a"), claim()).await;
+    let late = registry.uploads().begin(&ROOT, Target::Kept(Some(id)), &named("a"), claim()).await;
     assert_eq!(kind(late.map(drop)), Kind::AlreadyExists);
     assert_eq!(registry.get(&ROOT, id).await.unwrap().size(), Some(3), "who came too late changes nothing");
 }

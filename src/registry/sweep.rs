@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Registry;
+use super::maintenance::Maintenance;
 use crate::error::{Error, Kind, Result};
 use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
 use crate::jobs::Handle;
@@ -27,7 +27,7 @@ fn is_here(image: &Image) -> bool {
     image.places().iter().all(|place| place.store == StoreName::FILE)
 }
 
-impl Registry {
+impl Maintenance {
     /// Ends what an earlier run left half done. Called once, before the first request.
     ///
     /// Only files that a record names are ever removed: a catalogue that was lost must not take the images with it.
@@ -35,11 +35,11 @@ impl Registry {
     /// # Errors
     /// `Internal` when catalogue or store do not work.
     pub async fn sweep_at_start(&self) -> Result<Swept> {
-        let kept = self.kept(&self.resumables().await?);
-        let staged = self.stores.named(&StoreName::FILE)?.sweep(kept.as_deref()).await?;
+        let kept = self.kept(&self.uploads.resumables().await?);
+        let staged = self.core.stores.named(&StoreName::FILE)?.sweep(kept.as_deref()).await?;
         let uploads = self.settle_uploads(is_here).await?;
         let removals = self.sweep_those(is_here).await?;
-        self.expire(is_here, &Handle::default()).await?;
+        self.removal.expire(is_here, &Handle::default()).await?;
         Ok(Swept { uploads, removals, staged })
     }
 
@@ -49,8 +49,8 @@ impl Registry {
     /// # Errors
     /// `Internal` when the catalogue does not work: then what an earlier run left there stays.
     pub(super) async fn sweep_elsewhere(&self) -> Result<()> {
-        let kept = self.kept(&self.resumables().await?);
-        for store in self.stores.iter().filter(|store| store.name != StoreName::FILE) {
+        let kept = self.kept(&self.uploads.resumables().await?);
+        for store in self.core.stores.iter().filter(|store| store.name != StoreName::FILE) {
             match store.blobs.sweep(kept.as_deref()).await {
                 Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
                 Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
@@ -58,13 +58,13 @@ impl Registry {
         }
         self.settle_uploads(|_| true).await?;
         self.sweep_those(|image| !is_here(image)).await?;
-        self.expire(|image| !is_here(image), &Handle::default()).await
+        self.removal.expire(|image| !is_here(image), &Handle::default()).await
     }
 
     /// What is staged of uploads that may go on. None on the word of a journal that lost lines: nothing is removed then.
     fn kept(&self, resumables: &[(Image, Resumable)]) -> Option<Vec<BlobKey>> {
         let keys = resumables.iter().map(|(image, _)| BlobKey::main(image.id, image.format)).collect();
-        (!self.catalog.may_have_lost_changes()).then_some(keys)
+        (!self.core.catalog.may_have_lost_changes()).then_some(keys)
     }
 
     /// Takes over those uploads of earlier runs that may go on, ends those others that are meant, and says how many.
@@ -72,8 +72,8 @@ impl Registry {
         // One at a time: what one has ended may be another upload's by the time that a second one comes to it.
         let Ok(_turn) = self.settling.try_lock() else { return Ok(0) };
         let (mut ended, mut down) = (0, HashSet::new());
-        for image in self.all_in(Status::Saving).await? {
-            if image.ticket.is_some_and(|ticket| ticket.boot == self.boot) || self.goes_on(&image).await {
+        for image in self.core.all_in(Status::Saving).await? {
+            if image.ticket.is_some_and(|ticket| ticket.boot == self.core.boot) || self.goes_on(&image).await {
                 continue;
             }
             if !meant(&image) || down.contains(&image.home()) {
@@ -94,7 +94,7 @@ impl Registry {
     /// Whether an upload of an earlier run stays: taken over, or to be tried again.
     async fn goes_on(&self, image: &Image) -> bool {
         let Some(resumable) = image.ticket.and_then(|ticket| ticket.resumable) else { return false };
-        match self.adopt(image, resumable).await {
+        match self.uploads.adopt(image, resumable).await {
             Ok(true) => log::info!("the upload of {} may go on behind {} bytes", image.id, resumable.offset),
             Ok(false) => return false,
             Err(error) => log::error!("the upload of {} can't go on now: {error}", image.id),
@@ -108,21 +108,21 @@ impl Registry {
     pub(super) async fn end_dead_upload(&self, image: &Image) -> Result<()> {
         let was = image.ticket;
         let is_dead = move |row: &Image| row.status == Status::Saving && row.ticket == was;
-        if !self.catalog.find(image.id).await?.is_some_and(|row| is_dead(&row)) {
+        if !self.core.catalog.find(image.id).await?.is_some_and(|row| is_dead(&row)) {
             return Ok(());
         }
-        let ended = if self.catalog.may_have_lost_changes() {
+        let ended = if self.core.catalog.may_have_lost_changes() {
             let failed = Image { status: Status::Failed, ticket: None, ..image.clone() };
-            self.catalog.replace(failed).await.map(drop)
+            self.core.catalog.replace(failed).await.map(drop)
         } else {
             for place in image.places() {
-                self.stores.delete(&place).await?;
+                self.core.stores.delete(&place).await?;
             }
             let fall_back = move |row: &Image| match is_dead(row) {
                 true => Ok(fallen_back(row.clone())),
                 false => Err(Error::new(Kind::Precondition, "It was changed meanwhile.")),
             };
-            self.catalog.amend(image.id, fall_back).await.map(drop)
+            self.core.catalog.amend(image.id, fall_back).await.map(drop)
         };
         match ended {
             // Somebody was faster, and removed the image.
@@ -139,25 +139,25 @@ impl Registry {
     pub(super) async fn clean_up(&self) -> Result<usize> {
         self.settle_uploads(|_| true).await?;
         let removals = self.sweep_those(|_| true).await?;
-        self.catalog.keep_accesses();
+        self.core.catalog.keep_accesses();
         Ok(removals)
     }
 
-    /// All that a timer does: [`Registry::clean_up`], and the removal of what has expired.
+    /// All that a timer does: the cleaning up, and the removal of what has expired.
     #[cfg(test)]
     pub(super) async fn sweep(&self) -> Result<usize> {
         let removals = self.clean_up().await?;
-        self.expire(|_| true, &Handle::default()).await?;
+        self.removal.expire(|_| true, &Handle::default()).await?;
         Ok(removals)
     }
 
     async fn sweep_those(&self, meant: impl Fn(&Image) -> bool) -> Result<usize> {
-        let mut gone = self.all_in(Status::Deleting).await?;
+        let mut gone = self.core.all_in(Status::Deleting).await?;
         gone.retain(&meant);
         let count = gone.len();
         gone.sort_by_key(|image| std::cmp::Reverse(image.updated_at));
-        self.remove_each(gone, LINGERING_MAX).await;
-        self.expire_resumables(&meant).await?;
+        self.removal.remove_each(gone, LINGERING_MAX).await;
+        self.uploads.expire_resumables(&meant).await?;
         Ok(count)
     }
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::*;
-use crate::blob::{BlobStore as _, MemoryStore, stream};
+use crate::blob::{BlobStore as _, Buffers, MemoryStore, stream};
 use crate::error::{Kind, Result};
 use crate::fetch::FetchRules;
 use crate::image::query::{Filter, Query, Sort};
@@ -18,6 +19,7 @@ use crate::image::{
     Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Location, Part, PartKind, Status, UploadTicket,
     Visibility,
 };
+use crate::inspect::Rules;
 
 /// A service whose directory outlives it, so that another one can follow it.
 pub(super) struct Bench {
@@ -45,9 +47,13 @@ pub(super) fn service(dir: &std::path::Path, store: &MemoryStore) -> Arc<Registr
 }
 
 pub(super) fn service_with(dir: &std::path::Path, stores: Stores, limits: Limits) -> Arc<Registry> {
+    service_lending(dir, stores, limits, Instances::default())
+}
+
+fn service_lending(dir: &std::path::Path, stores: Stores, limits: Limits, instances: Instances) -> Arc<Registry> {
     let catalog = Catalog::open(dir, 1 << 20).unwrap();
     let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
-    Registry::new(catalog, stores, linked, Instances::default(), fetcher, system_clock, limits)
+    Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits)
 }
 
 impl Bench {
@@ -57,19 +63,25 @@ impl Bench {
         Self { dir, store, registry }
     }
 
+    pub(super) fn lending(instances: Instances) -> Self {
+        let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
+        let registry = service_lending(dir.path(), Stores::local(Box::new(store.clone())), limits(), instances);
+        Self { dir, store, registry }
+    }
+
     /// Ends the service and starts the next one.
     pub(super) async fn restart(self) -> (Self, Swept) {
         let Self { dir, store, registry } = self;
         registry.close();
         drop(registry);
         let registry = service(dir.path(), &store);
-        let swept = registry.sweep_at_start().await.unwrap();
+        let swept = registry.maintenance().sweep_at_start().await.unwrap();
         (Self { dir, store, registry }, swept)
     }
 
     pub(super) async fn images(&self) -> Vec<Image> {
         let query = Query { filter: Filter::everything(), sort: Sort::default(), limit: 1000, after: None };
-        self.registry.catalog.list(&query).await.unwrap().images
+        self.registry.core.catalog.list(&query).await.unwrap().images
     }
 
     pub(super) async fn blobs(&self) -> usize {
@@ -118,7 +130,7 @@ pub(super) fn content() -> Bytes {
 
 pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected) -> Result<Upload> {
     let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
-    registry.upload(&ROOT, into, &patch, claim).await
+    registry.uploads().begin(&ROOT, into, &patch, claim).await
 }
 
 async fn send(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected, bytes: Bytes) -> Result<Image> {
@@ -286,10 +298,10 @@ async fn bytes_are_not_removed_on_the_word_of_a_damaged_journal() {
     std::fs::write(&path, text.replace("\"available\"", "\"avialable\"")).unwrap();
     std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
     let registry = service(dir.path(), &store);
-    assert_eq!(registry.sweep_at_start().await.unwrap().uploads, 1);
+    assert_eq!(registry.maintenance().sweep_at_start().await.unwrap().uploads, 1);
     assert_eq!(registry.get(&ROOT, image.id).await.unwrap().status, Status::Failed);
     assert_eq!(store.list().await.unwrap().len(), 1);
-    let (problems, _) = registry.verify(&[], |_| {}).await.unwrap();
+    let (problems, _) = registry.maintenance().verify(&[], |_| {}).await.unwrap();
     assert!(problems.iter().any(|problem| problem.contains("no image has it")), "{problems:?}");
 }
 
@@ -354,8 +366,8 @@ async fn the_next_start_ends_what_a_crash_left() {
     let dead = |fallback| Some(UploadTicket { boot: Uuid::new_v4(), fallback, resumable: None });
     let saving = Image { status: Status::Saving, ..old.clone() };
     let new = Image { id: ImageId::random(), ticket: dead(Fallback::Discard), ..saving.clone() };
-    bench.registry.catalog.insert(new).await.unwrap();
-    bench.registry.catalog.replace(Image { ticket: dead(Fallback::Fail), ..saving }).await.unwrap();
+    bench.registry.core.catalog.insert(new).await.unwrap();
+    bench.registry.core.catalog.replace(Image { ticket: dead(Fallback::Fail), ..saving }).await.unwrap();
     assert_eq!(bench.images().await.iter().filter(|image| image.status == Status::Saving).count(), 2);
     let (bench, swept) = bench.restart().await;
     assert_eq!(swept, Swept { uploads: 2, removals: 0, staged: 0 });
@@ -371,11 +383,11 @@ async fn a_sweep_finishes_removals_and_touches_no_upload_of_this_run() {
     let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
     let running = begin(&bench.registry, None, Expected::default()).await.unwrap();
     // As a removal looks whose second half never came.
-    bench.registry.catalog.replace(Image { status: Status::Deleting, ..image.clone() }).await.unwrap();
+    bench.registry.core.catalog.replace(Image { status: Status::Deleting, ..image.clone() }).await.unwrap();
     assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(bench.registry.sweep().await.unwrap(), 1);
+    assert_eq!(bench.registry.maintenance().sweep().await.unwrap(), 1);
     assert_eq!(bench.blobs().await, 0);
-    assert_eq!(bench.registry.sweep_at_start().await.unwrap(), Swept::default());
+    assert_eq!(bench.registry.maintenance().sweep_at_start().await.unwrap(), Swept::default());
     assert_eq!(running.finish(&ImagePatch::default()).await.unwrap().status, Status::Available);
 }
 
@@ -424,7 +436,7 @@ async fn rights_hold_for_every_verb() {
         let (patch, claim) = (named("yours"), Expected::default());
         assert_eq!(bench.registry.update(who, id, &patch, None, &claim).await.unwrap_err().kind(), kind);
         assert_eq!(bench.registry.delete(who, id).await.unwrap_err().kind(), kind);
-        assert_eq!(bench.registry.upload(who, Some(id), &patch, claim).await.err().unwrap().kind(), kind);
+        assert_eq!(bench.registry.uploads().begin(who, Some(id), &patch, claim).await.err().unwrap().kind(), kind);
     }
     assert_eq!(bench.registry.set_active(&you, shown.id, false).await.unwrap_err().kind(), Kind::Forbidden);
     assert_eq!(bench.registry.set_active(&me, shown.id, false).await.unwrap_err().kind(), Kind::Conflict);
@@ -483,25 +495,26 @@ async fn an_import_takes_only_what_was_staged_completely() {
     let bench = Bench::new();
     let image = bench.queued("a").await;
     let (registry, id) = (&bench.registry, image.id);
-    let begun = registry.begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
-    let mut append = registry.append(&ROOT, begun.image.id, 0, None).await.unwrap();
+    let begun =
+        registry.uploads().begin_resumable(&ROOT, Some(id), &ImagePatch::default(), Expected::default()).await.unwrap();
+    let mut append = registry.uploads().append(&ROOT, begun.image.id, 0, None).await.unwrap();
     append.write(content()).await.unwrap();
     append.pause().await.unwrap();
-    assert_eq!(registry.import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(), Kind::Conflict);
-    let mut stage = registry.stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap();
+    assert_eq!(registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(), Kind::Conflict);
+    let mut stage = registry.uploads().stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap();
     stage.write(content()).await.unwrap();
     assert_eq!(
-        registry.import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(),
+        registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(),
         Kind::Conflict,
         "it is still coming"
     );
     stage.finish().await.unwrap();
     assert_eq!(
-        registry.stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap_err().kind(),
+        registry.uploads().stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap_err().kind(),
         Kind::Conflict,
         "it is all there"
     );
-    registry.import_staged(&ROOT, id, Vec::new()).await.unwrap();
+    registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     while registry.get(&ROOT, id).await.unwrap().status != Status::Available {
         assert!(Instant::now() < deadline);
@@ -511,7 +524,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
 }
 
 async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
-    let mut append = bench.registry.append(&ROOT, id, from, None).await.unwrap();
+    let mut append = bench.registry.uploads().append(&ROOT, id, from, None).await.unwrap();
     append.write(content().slice(from as usize..to as usize)).await.unwrap();
     append.pause().await.unwrap()
 }
@@ -520,11 +533,11 @@ async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
 async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let mut bench = Bench::new();
     let (all, claim) = (content().len() as u64, Expected { size: Some(content().len() as u64), ..Expected::default() });
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("in pieces"), claim).await.unwrap();
+    let begun = bench.registry.uploads().begin_resumable(&ROOT, None, &named("in pieces"), claim).await.unwrap();
     let id = begun.image.id;
     assert_eq!((begun.offset, begun.size, begun.image.status), (0, Some(all), Status::Saving));
     assert_eq!(pieces(&bench, id, 0, 1_200_000).await.offset, 1_200_000);
-    let error = bench.registry.append(&ROOT, id, 5, None).await.err().unwrap();
+    let error = bench.registry.uploads().append(&ROOT, id, 5, None).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Conflict);
     assert!(error.message().contains("1200000"), "{error}");
 
@@ -533,27 +546,27 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let swept;
     (bench, swept) = bench.restart().await;
     assert_eq!(swept, Swept::default());
-    assert_eq!(bench.registry.progress(&ROOT, id).await.unwrap().offset, 1_500_000);
+    assert_eq!(bench.registry.uploads().progress(&ROOT, id).await.unwrap().offset, 1_500_000);
 
     // Whoever goes away leaves what was taken.
-    let mut append = bench.registry.append(&ROOT, id, 1_500_000, None).await.unwrap();
+    let mut append = bench.registry.uploads().append(&ROOT, id, 1_500_000, None).await.unwrap();
     append.write(content().slice(1_500_000..1_500_010)).await.unwrap();
     drop(append);
-    assert_eq!(bench.registry.progress(&ROOT, id).await.unwrap().offset, 1_500_010);
+    assert_eq!(bench.registry.uploads().progress(&ROOT, id).await.unwrap().offset, 1_500_010);
 
     // Too early, then with a patch that can't be, then right.
-    let append = bench.registry.append(&ROOT, id, 1_500_010, None).await.unwrap();
+    let append = bench.registry.uploads().append(&ROOT, id, 1_500_010, None).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::Incomplete);
     assert_eq!(pieces(&bench, id, 1_500_010, all).await.offset, all);
-    let append = bench.registry.append(&ROOT, id, all, None).await.unwrap();
+    let append = bench.registry.uploads().append(&ROOT, id, all, None).await.unwrap();
     let kernel = ImagePatch { kernel: Some(Some(ImageId::random())), ..ImagePatch::default() };
     assert_eq!(append.finish(&kernel).await.unwrap_err().kind(), Kind::NotFound);
-    let append = bench.registry.append(&ROOT, id, all, None).await.unwrap();
+    let append = bench.registry.uploads().append(&ROOT, id, all, None).await.unwrap();
     let image = append.finish(&named("whole")).await.unwrap().image;
     assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("whole")));
     assert!(bench.bytes(&image).await == content());
     assert_eq!(image.main().unwrap().digests, digests_of_content());
-    assert!(bench.registry.progress(&ROOT, id).await.unwrap().is_complete());
+    assert!(bench.registry.uploads().progress(&ROOT, id).await.unwrap().is_complete());
     let swept;
     (bench, swept) = bench.restart().await;
     assert_eq!((swept, bench.images().await.len(), bench.blobs().await), (Swept::default(), 1, 1));
@@ -569,12 +582,13 @@ fn digests_of_content() -> Digests {
 async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_bytes() {
     let bench = Bench::new();
     let begin = async |into| {
-        let begun = bench.registry.begin_resumable(&ROOT, into, &named("x"), Expected::default()).await.unwrap();
+        let begun =
+            bench.registry.uploads().begin_resumable(&ROOT, into, &named("x"), Expected::default()).await.unwrap();
         pieces(&bench, begun.image.id, 0, 100_000).await.image.id
     };
     let cancelled = begin(None).await;
-    bench.registry.cancel(&ROOT, cancelled).await.unwrap();
-    assert_eq!(bench.registry.progress(&ROOT, cancelled).await.unwrap_err().kind(), Kind::NotFound);
+    bench.registry.uploads().cancel(&ROOT, cancelled).await.unwrap();
+    assert_eq!(bench.registry.uploads().progress(&ROOT, cancelled).await.unwrap_err().kind(), Kind::NotFound);
     let removed = begin(None).await;
     bench.registry.delete(&ROOT, removed).await.unwrap();
     assert!(bench.images().await.is_empty());
@@ -582,7 +596,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
     // An image that was there before stays.
     let queued = bench.queued("was there").await.id;
     begin(Some(queued)).await;
-    bench.registry.cancel(&ROOT, queued).await.unwrap();
+    bench.registry.uploads().cancel(&ROOT, queued).await.unwrap();
     assert_eq!(bench.images().await[0].status, Status::Failed);
 
     begin(Some(queued)).await;
@@ -593,13 +607,13 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
         });
         Ok(Some(Image { ticket, ..row.clone() }))
     };
-    bench.registry.catalog.amend(queued, age).await.unwrap();
-    bench.registry.sweep().await.unwrap();
+    bench.registry.core.catalog.amend(queued, age).await.unwrap();
+    bench.registry.maintenance().sweep().await.unwrap();
     assert_eq!(bench.images().await[0].status, Status::Failed);
 
     let claim = Expected { size: None, digests: Digests { md5: Some([1; 16]), ..Digests::default() } };
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("wrong"), claim).await.unwrap();
-    let append = bench.registry.append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
+    let begun = bench.registry.uploads().begin_resumable(&ROOT, None, &named("wrong"), claim).await.unwrap();
+    let append = bench.registry.uploads().append(&ROOT, begun.image.id, 0, Some(0)).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::DigestMismatch);
     assert_eq!((bench.images().await.len(), bench.blobs().await), (1, 0));
     assert_eq!(bench.store.sweep(Some(&[])).await.unwrap(), 0, "nothing is kept of what ended");
@@ -608,13 +622,13 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
 #[tokio::test]
 async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
     let bench = Bench::new();
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
+    let begun = bench.registry.uploads().begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
     let id = begun.image.id;
-    let mut old = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
+    let mut old = bench.registry.uploads().append(&ROOT, id, 0, None).await.unwrap();
     old.write(content().slice(..10)).await.unwrap();
     let registry = Arc::clone(&bench.registry);
-    let asks = tokio::spawn(async move { registry.progress(&ROOT, id).await.unwrap().offset });
-    old.wanted().await;
+    let asks = tokio::spawn(async move { registry.uploads().progress(&ROOT, id).await.unwrap().offset });
+    old.interrupted().await;
     old.pause().await.unwrap();
     assert_eq!(asks.await.unwrap(), 10);
 }
@@ -622,9 +636,9 @@ async fn the_newest_writer_of_an_upload_in_pieces_takes_over() {
 #[tokio::test]
 async fn whoever_leaves_at_the_very_end_finds_the_upload_complete() {
     let bench = Bench::new();
-    let begun = bench.registry.begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
+    let begun = bench.registry.uploads().begin_resumable(&ROOT, None, &named("x"), Expected::default()).await.unwrap();
     let id = begun.image.id;
-    let mut append = bench.registry.append(&ROOT, id, 0, None).await.unwrap();
+    let mut append = bench.registry.uploads().append(&ROOT, id, 0, None).await.unwrap();
     append.write(content()).await.unwrap();
     {
         let patch = ImagePatch::default();
@@ -635,7 +649,7 @@ async fn whoever_leaves_at_the_very_end_finds_the_upload_complete() {
             tokio::task::yield_now().await;
         }
     }
-    let progress = bench.registry.progress(&ROOT, id).await.unwrap();
+    let progress = bench.registry.uploads().progress(&ROOT, id).await.unwrap();
     assert_eq!(bench.blobs().await, 1);
     let image = bench.settled().await.remove(0);
     if progress.is_complete() {

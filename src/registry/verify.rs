@@ -1,11 +1,14 @@
 //! Comparing every image with its record.
 
-use super::Registry;
+use super::core::Core;
+use super::download::Downloads;
+use super::maintenance::Maintenance;
 use crate::error::{Error, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, ImageId, Part, Status, StoreName, StoredAt};
+use crate::ingest::intake::Ingest;
 
-impl Registry {
+impl Maintenance {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
     /// looks for files without a record. Says each image before it begins. Returns problems in words, and how many
     /// images there were.
@@ -13,13 +16,13 @@ impl Registry {
     /// # Errors
     /// `NotFound` for an id that no image has; `Internal` when the catalogue does not work.
     pub async fn verify(&self, ids: &[ImageId], each: impl Fn(ImageId)) -> Result<(Vec<String>, u64)> {
-        let (mut problems, _) = self.catalog.verify();
+        let (mut problems, _) = self.core.catalog.verify();
         let images = match ids {
-            [] => self.all(Filter::everything()).await?,
+            [] => self.core.all(Filter::everything()).await?,
             ids => {
                 let mut images = Vec::new();
                 for id in ids {
-                    images.push(self.catalog.get(*id).await?);
+                    images.push(self.core.catalog.get(*id).await?);
                 }
                 images
             }
@@ -38,26 +41,7 @@ impl Registry {
 
     async fn verify_bytes(&self, image: &Image) -> Result<(), String> {
         for part in &image.parts {
-            self.verify_part(image, part).await?;
-        }
-        Ok(())
-    }
-
-    /// Compares this very copy with its record, and no other that stands in for it.
-    pub(super) async fn verify_part(&self, image: &Image, part: &Part) -> Result<(), String> {
-        let _lease = self.in_use.lease(image.id);
-        let body = self.located(image, part, None).await;
-        let body = body.map_err(|error| error.to_string())?;
-        let (size, digesting) = self.hub.digest(body, &self.buffers).await.map_err(|error| error.to_string())?;
-        let (digests, _) = digesting.finish();
-        if part.size.is_some_and(|expected| expected != size) {
-            return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
-        }
-        let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
-        if differs(part.digests.md5_hex(), digests.md5_hex())
-            || differs(part.digests.sha256_hex(), digests.sha256_hex())
-        {
-            return Err("its bytes are not those that were stored".into());
+            verify_part(&self.core, &self.downloads, &self.ingest, image, part).await?;
         }
         Ok(())
     }
@@ -70,7 +54,7 @@ impl Registry {
         let saving = Filter::spelled(Attr::Status, Status::Saving.word());
         let saving: Vec<_> = images.iter().filter(|image| saving.passes(image)).map(|image| image.id).collect();
         let mut strangers = Vec::new();
-        for store in self.stores.iter() {
+        for store in self.core.stores.iter() {
             match store.blobs.list().await {
                 Ok(keys) => {
                     let places = keys.into_iter().map(|key| StoredAt { store: store.name.clone(), key });
@@ -88,4 +72,27 @@ impl Registry {
         problems.extend(strangers.into_iter().map(unnamed));
         Ok(problems)
     }
+}
+
+/// Compares this very copy with its record, and no other that stands in for it.
+pub(in crate::registry) async fn verify_part(
+    core: &Core,
+    downloads: &Downloads,
+    ingest: &Ingest,
+    image: &Image,
+    part: &Part,
+) -> Result<(), String> {
+    let _lease = core.in_use.lease(image.id);
+    let body = downloads.located(image, part, None).await;
+    let body = body.map_err(|error| error.to_string())?;
+    let (size, digesting) = ingest.digest(body).await.map_err(|error| error.to_string())?;
+    let (digests, _) = digesting.finish();
+    if part.size.is_some_and(|expected| expected != size) {
+        return Err(format!("it has {size} bytes, its record says {}", part.size.unwrap_or_default()));
+    }
+    let differs = |a: Option<String>, b: Option<String>| a.is_some() && a != b;
+    if differs(part.digests.md5_hex(), digests.md5_hex()) || differs(part.digests.sha256_hex(), digests.sha256_hex()) {
+        return Err("its bytes are not those that were stored".into());
+    }
+    Ok(())
 }

@@ -46,7 +46,7 @@ fn instance(name: &str) -> Value {
 async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str) -> HttpResponse {
     lxd.answer(&request, async || {
         lxd.trusted(&request)?;
-        let names = lxd.registry.instances();
+        let names = lxd.registry.lxd().instances().names();
         Ok(match recursive(&request)? {
             true => sync(&names.map(instance).collect::<Vec<_>>()),
             false => sync(&names.map(|name| format!("/1.0/{kind}/{name}")).collect::<Vec<_>>()),
@@ -60,7 +60,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         lxd.trusted(&request)?;
         let name = part(&request, "name")?;
-        lxd.registry.instance(&name, "")?;
+        lxd.registry.lxd().instances().find(&name, "")?;
         Ok(sync(&instance(&name)))
     })
     .await

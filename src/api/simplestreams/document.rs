@@ -9,7 +9,7 @@ use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Architecture, Attr, Format, Image, ImageKind, Timestamp, Visibility};
-use crate::registry::{Caller, ListScope, LxdFile, Registry, Role, files_of};
+use crate::registry::{Caller, ListScope, LxdFile, LxdImages, Registry, Role, files_of};
 
 /// Where the documents are, below the server's root.
 pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
@@ -77,13 +77,12 @@ pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
 /// The public images.
 pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let public = Filter::spelled(Attr::Visibility, Visibility::Public.name());
-    let (sort, mut after) = (Sort::by(Attr::Fingerprint, Direction::Ascending), None);
+    let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
+    let query = Query { filter: LxdImages::listed().and(public), sort, limit: PAGE, after: None };
+    let mut pages = registry.pages(&Caller::Anonymous, ListScope::default(), query, usize::MAX);
     let (mut products, mut disks) = (BTreeMap::<String, Product>::new(), BTreeMap::<String, Vec<String>>::new());
-    loop {
-        let filter = Registry::listed_bundles().and(public.clone());
-        let query = Query { filter, sort: sort.clone(), limit: PAGE, after };
-        let page = registry.list(&Caller::Anonymous, ListScope::default(), query).await?;
-        for image in &page.images {
+    while let Some(images) = pages.next().await? {
+        for image in &images {
             let Some((name, product)) = product(image) else { continue };
             if let Some(disk) = disk_name(image) {
                 disks.entry(disk.clone()).or_default().push(name.clone());
@@ -93,10 +92,6 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
                 Some(same) => same.aliases.extend(product.aliases),
                 None => drop(products.insert(name, product)),
             }
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
         }
     }
     // A name stands for one image. What somebody calls his disk never takes it from one that has it as an alias.

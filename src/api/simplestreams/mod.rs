@@ -182,7 +182,7 @@ async fn read_file(
         let (fingerprint, name) = path.into_inner();
         let nothing = || Error::new(Kind::NotFound, "There is no such file.");
         let fingerprint = fingerprint_of(&fingerprint).ok_or_else(nothing)?;
-        let image = state.registry.published(&fingerprint).await.map_err(|_| nothing())?;
+        let image = state.registry.lxd().published(&fingerprint).await.map_err(|_| nothing())?;
         let file = files_of(&image)?.into_iter().find(|file| document::name_of(file.role) == name);
         let file = file.ok_or_else(nothing)?;
         let modified = image.uploaded_at.unwrap_or(image.created_at);

@@ -94,7 +94,7 @@ async fn read_form(
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
         let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
-        let begun = upload.insert(visor.registry.upload(who, id, &meta.patch, meta.claim.clone()).await?);
+        let begun = upload.insert(visor.registry.uploads().begin(who, id, &meta.patch, meta.claim.clone()).await?);
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;

@@ -132,7 +132,7 @@ async fn save_later(request: &HttpRequest, visor: &Visor, id: Option<ImageId>) -
     }
     match (id, &meta.patch.store) {
         (Some(id), Some(Some(store))) if moves(visor, &who, id, &fields, store).await? => {
-            visor.registry.start_move(&who, id, store).await.map(Some)
+            visor.registry.copies().start_move(&who, id, store).await.map(Some)
         }
         _ => Ok(None),
     }
@@ -161,8 +161,9 @@ async fn save_raw(
     let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let upload = visor.registry.upload(&who, id, &meta.patch, claim).await?;
-    let image = body.fill(upload).await?.finish(&Default::default()).await?;
+    let mut upload = visor.registry.uploads().begin(&who, id, &meta.patch, claim).await?;
+    body.fill(&mut upload).await?;
+    let image = upload.finish(&Default::default()).await?;
     Ok((who, image))
 }
 
@@ -188,7 +189,7 @@ pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, 
     if let Some(Some(store)) = &meta.patch.store
         && moves(visor, who, id, fields, store).await?
     {
-        return registry.move_to(who, id, store).await;
+        return registry.copies().move_to(who, id, store).await;
     }
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
 }

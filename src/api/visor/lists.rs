@@ -14,9 +14,9 @@ use super::wire::{
 use crate::error::{Error, Kind, Result};
 use crate::http::accept::Format;
 use crate::http::query;
-use crate::image::query::{Cursor, Direction, Filter, Page, Query, Sort};
+use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
-use crate::registry::{Caller, ListScope, Registry};
+use crate::registry::{Caller, ListScope, Pages, Registry};
 
 /// Images are read and written in pages of this many, whatever the length of the list.
 const PAGE: usize = 500;
@@ -139,27 +139,16 @@ pub(super) enum Shape {
 struct Listing {
     registry: Arc<Registry>,
     who: Caller,
-    query: ListQuery,
+    pages: Pages,
     shape: Shape,
     format: Format,
     base: String,
-    left: usize,
-    after: Option<Cursor>,
     begun: bool,
 }
 
 impl Listing {
-    async fn page(&mut self) -> Result<Page> {
-        let query = Query {
-            filter: self.query.filter.clone(),
-            sort: self.query.sort.clone(),
-            limit: self.left.min(PAGE),
-            after: self.after.take(),
-        };
-        let page = self.registry.list(&self.who, ListScope::default(), query).await?;
-        self.left -= page.images.len();
-        self.after = page.next.clone().filter(|_| self.left > 0);
-        Ok(page)
+    async fn page(&mut self) -> Result<Vec<Image>> {
+        Ok(self.pages.next().await?.unwrap_or_default())
     }
 
     fn record(&self, image: &Image) -> Record {
@@ -181,7 +170,7 @@ impl Listing {
             text.push(',');
         }
         text.push_str(&list_items(self.format, images.iter().map(|image| self.record(image))));
-        if self.after.is_none() {
+        if self.pages.is_at_end() {
             text.push_str(&list_foot(self.format, NAME));
         }
         text.into()
@@ -207,25 +196,28 @@ pub(super) async fn list(
         },
         None => None,
     };
-    let (format, left) = (format_of(request), query.limit);
-    let mut listing = Listing { registry, who, query, shape, format, base, left, after, begun: false };
+    let (format, ListQuery { filter, sort, limit, .. }) = (format_of(request), query);
+    let pages = registry.pages(&who, ListScope::default(), Query { filter, sort, limit: PAGE, after }, limit);
+    let mut listing = Listing { registry, who, pages, shape, format, base, begun: false };
     let first = listing.page().await?;
-    if first.images.is_empty() {
+    if first.is_empty() {
         return Err(Error::new(Kind::NotFound, "No public images found with given parameters."));
     }
-    let text = listing.text(&first.images);
+    let text = listing.text(&first);
     let mut response = HttpResponse::Ok();
     announce(&mut response, format);
-    if listing.after.is_none() {
+    if listing.pages.is_at_end() {
         return Ok(response.body(text));
     }
     Ok(response.streaming(stream::unfold((Some(text), listing), |(ready, mut listing)| async move {
         if let Some(text) = ready {
             return Some((Ok(text), (None, listing)));
         }
-        listing.after.as_ref()?;
+        if listing.pages.is_at_end() {
+            return None;
+        }
         let text = match listing.page().await {
-            Ok(page) => Ok(listing.text(&page.images)),
+            Ok(images) => Ok(listing.text(&images)),
             // The list can't be finished: the connection breaks off, so that nobody takes a part for the whole.
             Err(error) => Err(Box::new(error) as Box<dyn std::error::Error>),
         };

@@ -7,7 +7,8 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::check;
 use crate::image::{Image, ImageId};
-use crate::registry::{Caller, Registry};
+use crate::registry::Caller;
+use crate::registry::lxd::service::LxdImages;
 
 /// An alias, and what it stands for.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct Alias {
     pub image: Image,
 }
 
-impl Registry {
+impl LxdImages {
     /// An alias.
     ///
     /// # Errors
@@ -42,14 +43,14 @@ impl Registry {
             image.aliases.insert(name.clone(), description.clone());
             Ok(())
         });
-        self.catalog.amend(id, add).await?.ok_or_else(|| not_found(id))
+        self.core.catalog.amend(id, add).await?.ok_or_else(|| not_found(id))
     }
 
     /// Lets an alias stand for another image, or says something else about it. `expect` is shown it as it is in the moment of the
     /// change, and may refuse.
     ///
     /// # Errors
-    /// As [`Registry::add_alias`]; `NotFound` alias, what `expect` says.
+    /// As [`LxdImages::add_alias`]; `NotFound` alias, what `expect` says.
     pub async fn change_alias(
         &self,
         who: &Caller,
@@ -87,9 +88,9 @@ impl Registry {
                 arrive(image);
                 Ok(())
             });
-            self.catalog.amend_together(vec![(holder.id, Box::new(leave)), (target, Box::new(arrive))]).await?
+            self.core.catalog.amend_together(vec![(holder.id, Box::new(leave)), (target, Box::new(arrive))]).await?
         } else {
-            self.catalog.amend(target, leave).await?
+            self.core.catalog.amend(target, leave).await?
         };
         changed.ok_or_else(|| not_found(target))
     }
@@ -97,7 +98,7 @@ impl Registry {
     /// Gives an alias another name.
     ///
     /// # Errors
-    /// As [`Registry::add_alias`]; `NotFound` alias.
+    /// As [`LxdImages::add_alias`]; `NotFound` alias.
     pub async fn rename_alias(&self, who: &Caller, name: &str, new: &str) -> Result<()> {
         let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
         if name != new {
@@ -109,7 +110,7 @@ impl Registry {
             image.aliases.insert(new.clone(), description);
             Ok(())
         });
-        self.catalog.amend(id, rename).await.map(drop)
+        self.core.catalog.amend(id, rename).await.map(drop)
     }
 
     /// Whether a name stands for nothing yet, as far as the caller may know; the catalogue has the last word.
@@ -131,7 +132,7 @@ impl Registry {
         let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
         let name = name.to_owned();
         let remove = amended(who, move |image| image.aliases.remove(&name).map(drop).ok_or_else(unknown));
-        self.catalog.amend(holder.id, remove).await?;
+        self.core.catalog.amend(holder.id, remove).await?;
         Ok(holder)
     }
 }

@@ -11,7 +11,8 @@ use crate::archive::qcow2::Wrapped;
 use crate::blob::{BlobBody, stream};
 use crate::error::{Error, Result};
 use crate::image::{Format, Image, ImageKind, Part, PartKind};
-use crate::registry::{Caller, Registry};
+use crate::registry::Caller;
+use crate::registry::lxd::service::LxdImages;
 
 /// So much of a head is made at a time: what a connection holds for a client that does not read on.
 const STRETCH: u64 = 32 << 10;
@@ -88,11 +89,11 @@ pub fn files_of(image: &Image) -> Result<Vec<LxdFile>> {
     Ok(vec![plain(Role::Metadata, metadata), root])
 }
 
-impl Registry {
+impl LxdImages {
     /// Opens a file of an image, or a part of it (the end is exclusive, and within the file).
     ///
     /// # Errors
-    /// As [`Registry::open`].
+    /// As [`crate::registry::Registry::open`].
     pub async fn open_file(
         &self,
         who: &Caller,
@@ -100,8 +101,8 @@ impl Registry {
         file: &LxdFile,
         range: Option<Range<u64>>,
     ) -> Result<BlobBody> {
-        let part = self.part_for(who, image, file.part)?;
-        let Some(frame) = &file.frame else { return self.bytes_of(image, part, range).await };
+        let part = self.downloads.part_for(who, image, file.part)?;
+        let Some(frame) = &file.frame else { return self.downloads.bytes_of(image, part, range).await };
         let Range { start, end } = range.unwrap_or(0..file.size);
         let (head, behind) = (frame.head(), file.size - frame.padding());
         let cut = |place: u64| place.clamp(head, behind) - head;
@@ -110,21 +111,21 @@ impl Registry {
             let stretch = at..(at + STRETCH).min(front.end);
             Ok(head_of(&frame, stretch))
         });
-        let middle = self.bytes_of(image, part, Some(cut(start)..cut(end))).await?;
+        let middle = self.downloads.bytes_of(image, part, Some(cut(start)..cut(end))).await?;
         // Less than a cluster.
         let zeros = vec![0; usize::try_from(end.max(behind) - start.max(behind)).unwrap_or(0)];
         let zeros = streams::iter((!zeros.is_empty()).then(|| Ok(Bytes::from(zeros))));
-        let stream = front.chain(stream(middle, &self.buffers)).chain(zeros).boxed();
+        let stream = front.chain(stream(middle, &self.ingest.buffers)).chain(zeros).boxed();
         Ok(BlobBody::Stream { stream, length: Some(end - start) })
     }
 
     /// How a file is packed, as its first bytes say.
     ///
     /// # Errors
-    /// As [`Registry::open`].
+    /// As [`crate::registry::Registry::open`].
     pub async fn packing(&self, who: &Caller, image: &Image, file: &LxdFile) -> Result<Option<Packing>> {
         let head = 0..file.size.min(Packing::HEAD as u64);
-        let mut bytes = stream(self.open_file(who, image, file, Some(head)).await?, &self.buffers);
+        let mut bytes = stream(self.open_file(who, image, file, Some(head)).await?, &self.ingest.buffers);
         let mut first = Vec::new();
         while let Some(piece) = bytes.next().await {
             first.extend(piece?);

@@ -8,20 +8,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::stream;
-use tokio::sync::mpsc;
 
 use crate::archive::metadata_yaml;
 use crate::archive::pack_dir;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Image, Timestamp};
-use crate::registry::{Caller, Expected, Registry};
-use crate::registry::{ImportOptions, Incoming};
+use crate::image::Timestamp;
 
 /// Where copies of earlier states lie.
 const SNAPSHOTS: &str = "snapshots";
@@ -30,8 +24,6 @@ const ROOTFS: &str = "rootfs";
 const METADATA: &str = "metadata.yaml";
 /// Largest description that is taken as it is.
 const YAML_BYTES_MAX: u64 = 1 << 20;
-/// Pieces on their way from the thread that packs to the one that stores.
-const PIECES: usize = 4;
 
 /// The root file systems that are lent, by name.
 #[derive(Debug, Clone, Default)]
@@ -56,30 +48,24 @@ impl Instances {
     pub fn new(all: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
         Self(all.into_iter().collect())
     }
-}
 
-fn unknown() -> Error {
-    Error::new(Kind::NotFound, "Instance not found")
-}
-
-impl Registry {
     /// The names of the root file systems that are lent.
-    pub fn instances(&self) -> impl Iterator<Item = &str> {
-        self.instances.0.keys().map(String::as_str)
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The root file system of this name, or with `NAME/SNAPSHOT` an earlier state of it; to be compressed so.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` compression.
-    pub fn instance(&self, name: &str, packing: &str) -> Result<Instance> {
+    pub fn find(&self, name: &str, packing: &str) -> Result<Instance> {
         let packing = match packing {
             "" | "gzip" => Packed::Gzip,
             "none" => Packed::Plain,
             _ => return Err(Error::invalid("The compression is gzip or none.")),
         };
         let (name, snapshot) = name.split_once('/').map_or((name, None), |(name, snapshot)| (name, Some(snapshot)));
-        let dir = self.instances.0.get(name).ok_or_else(unknown)?;
+        let dir = self.0.get(name).ok_or_else(unknown)?;
         // A link would lead where the operator did not say.
         let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let dir = match snapshot {
@@ -95,55 +81,14 @@ impl Registry {
         };
         if is_dir(&dir) && is_dir(&dir.join(ROOTFS)) { Ok(Instance { dir, packing }) } else { Err(unknown()) }
     }
-
-    /// Makes an image of a root file system.
-    ///
-    /// # Errors
-    /// As [`Registry::take_in`] and [`crate::registry::ReceivedImage::publish`]; `Internal` when it can't be read.
-    pub async fn publish_instance(
-        self: &Arc<Self>,
-        who: &Caller,
-        instance: Instance,
-        wishes: &ImportOptions,
-    ) -> Result<Image> {
-        who.known()?;
-        let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
-        let (sender, receiver) = mpsc::channel(PIECES);
-        let now = self.now();
-        let packed = tokio::task::spawn_blocking(move || {
-            let mut pipe = Pipe(sender);
-            let outcome = pack(&instance, now, &mut pipe);
-            // Whoever reads must not take an end for the end.
-            if let Err(error) = outcome {
-                let _ = pipe.0.blocking_send(Err(error));
-            }
-        });
-        let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
-        let failed = |error: io::Error| Error::internal(error);
-        let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
-        packed.await.map_err(Error::internal)?;
-        let mut wishes = wishes.clone();
-        // What is given takes the place of what it says of itself, as LXD has it.
-        wishes.patch.purge = !wishes.patch.properties.is_empty();
-        upload.seal().await?.publish(&wishes).await
-    }
 }
 
-/// Where packed bytes go.
-struct Pipe(mpsc::Sender<io::Result<Bytes>>);
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn unknown() -> Error {
+    Error::new(Kind::NotFound, "Instance not found")
 }
 
-fn pack(instance: &Instance, now: Timestamp, into: &mut Pipe) -> io::Result<()> {
+/// Packs an instance as an image. Blocks.
+pub(in crate::registry) fn pack(instance: &Instance, now: Timestamp, into: &mut impl Write) -> io::Result<()> {
     // In pieces that are worth a hop to another thread.
     let into = io::BufWriter::with_capacity(256 << 10, into);
     match instance.packing {

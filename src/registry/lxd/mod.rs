@@ -8,7 +8,9 @@ pub(super) mod files;
 pub(super) mod instances;
 pub(super) mod names;
 pub(super) mod offers;
+pub(super) mod publish_instance;
 pub(super) mod receive;
+pub(super) mod service;
 
 #[cfg(test)]
 mod tests;
@@ -17,5 +19,5 @@ pub use self::aliases::Alias;
 pub use self::files::{LxdFile, Role, files_of};
 pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
-pub(in crate::registry) use self::offers::{Offers, withdraw};
 pub use self::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX, ReceivedImage, Slot};
+pub use self::service::LxdImages;

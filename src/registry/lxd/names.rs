@@ -6,8 +6,10 @@ use crate::digest::{from_hex, hex};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, Status, Value};
+use crate::registry::core::Core;
 use crate::registry::lxd::aliases::unknown;
-use crate::registry::{Caller, ListScope, Registry};
+use crate::registry::lxd::service::LxdImages;
+use crate::registry::{Caller, ListScope};
 
 /// Images of the same name that are looked at: more tell nothing new.
 const NAMESAKES_MAX: usize = 16;
@@ -22,25 +24,25 @@ fn is_prefix(text: &str) -> bool {
 }
 
 /// One text for what is not there and for what is somebody else's.
-pub(in crate::registry) fn no_image() -> Error {
+fn no_image() -> Error {
     Error::new(Kind::NotFound, "Image not found")
 }
 
-impl Registry {
+impl LxdImages {
     /// All images that LXD and Incus may know of, as a filter: those with bytes and a fingerprint.
-    pub fn bundles() -> Filter {
+    pub fn all() -> Filter {
         let named = Filter::Within(Attr::Fingerprint, Bound::Unbounded, Bound::Unbounded);
         named.and(Filter::spelled(Attr::Status, Status::Available.word()))
     }
 
     /// Those of them that lists show.
-    pub fn listed_bundles() -> Filter {
-        Self::bundles().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
+    pub fn listed() -> Filter {
+        Self::all().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
     }
 
     /// Those that an alias stands for.
     pub fn aliased() -> Filter {
-        Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::bundles())
+        Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::all())
     }
 
     /// The image whose fingerprint begins with `prefix`. Of several with the same one it is the caller's own, or the oldest.
@@ -56,11 +58,10 @@ impl Registry {
         let (low, high) = (Bound::Included(text(prefix)), Bound::Excluded(text(&format!("{prefix}g"))));
         let first = |low: &Bound<Value<'static>>, high: &Bound<Value<'static>>, by: Attr| {
             let within = Filter::Within(Attr::Fingerprint, low.clone(), high.clone());
-            let filter =
-                within.and(Self::bundles()).and(who.listed(ListScope { community: true, member_status: None }));
+            let filter = within.and(Self::all()).and(who.listed(ListScope { community: true, member_status: None }));
             let sort = Sort::by(by, Direction::Ascending);
             let query = Query { filter, sort, limit: 1, after: None };
-            async move { Ok::<_, Error>(self.catalog.list(&query).await?.images.pop()) }
+            async move { Ok::<_, Error>(self.core.catalog.list(&query).await?.images.pop()) }
         };
         let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(no_image)?;
         let fingerprint = oldest.fingerprint().ok_or_else(no_image)?;
@@ -77,7 +78,7 @@ impl Registry {
             return Ok(oldest);
         }
         // Nobody's images are not those of somebody unknown.
-        let own = self.own_with(who, &fingerprint).await?.filter(|image| who.sees(image));
+        let own = own_with(&self.core, who, &fingerprint).await?.filter(|image| who.sees(image));
         Ok(own.unwrap_or(oldest))
     }
 
@@ -87,9 +88,9 @@ impl Registry {
     /// # Errors
     /// `NotFound`.
     pub async fn by_alias(&self, who: &Caller, alias: &str) -> Result<Image> {
-        let filter = Filter::Alias(alias.to_owned()).and(Self::bundles());
+        let filter = Filter::Alias(alias.to_owned()).and(Self::all());
         let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
-        match self.catalog.list(&query).await?.images.pop() {
+        match self.core.catalog.list(&query).await?.images.pop() {
             Some(image) if who.sees(&image) => Ok(image),
             // That somebody else's hidden image is called so must not show.
             _ => self.by_disk_name(who, alias).await,
@@ -111,18 +112,39 @@ impl Registry {
     pub(in crate::registry) async fn holder_of(&self, who: &Caller, alias: &str) -> Result<Option<Image>> {
         let filter = Filter::Alias(alias.to_owned());
         let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
-        Ok(self.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
+        Ok(self.core.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
+    }
+
+    /// The published image with this fingerprint, also when it was removed a while ago.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn published(&self, fingerprint: &[u8; 32]) -> Result<Image> {
+        self.removal.published(fingerprint).await?.ok_or_else(no_image)
     }
 
     async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {
-        let named = Filter::Equals(Attr::Name, Value::Text(name.to_owned().into())).and(Self::bundles());
+        let named = Filter::Equals(Attr::Name, Value::Text(name.to_owned().into())).and(Self::all());
         let filter = named.and(who.listed(ListScope::default()));
         let query = Query { filter, sort: Sort::default(), limit: NAMESAKES_MAX, after: None };
-        let found = self.catalog.list(&query).await?.images;
+        let found = self.core.catalog.list(&query).await?.images;
         let mut disks = found.into_iter().filter(|image| image.lxd_identity.is_some_and(|offer| offer.made));
         match (disks.next(), disks.next()) {
             (Some(only), None) => Ok(only),
             _ => Err(unknown()),
         }
     }
+}
+
+/// The caller's own image with a fingerprint, if there is one. That others have it is no reason not to have it too: the
+/// bytes are stored once.
+pub(in crate::registry) async fn own_with(core: &Core, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
+    let named = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()));
+    let owned = match who.account() {
+        Some(account) => Filter::Equals(Attr::Owner, Value::Text(account.to_owned().into())),
+        None => Filter::Within(Attr::Owner, Bound::Unbounded, Bound::Unbounded).negated(),
+    };
+    let filter = named.and(owned).and(LxdImages::all());
+    let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
+    Ok(core.catalog.list(&query).await?.images.pop())
 }

@@ -2,29 +2,31 @@
 //! it and not changed any more, and what both hash to is found out by reading the disk, behind everybody's back.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::archive::make_metadata;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::{Filter, Query, Sort};
+use crate::image::query::Filter;
 use crate::image::{
     Attr, BlobKey, Container, Format, Image, ImageId, ImageKind, Location, LxdIdentity, PartKind, Status, StoreName,
     Value,
 };
+use crate::ingest::intake::Ingest;
 use crate::jobs::Handle;
+use crate::registry::Caller;
+use crate::registry::core::Core;
+use crate::registry::download::Downloads;
 use crate::registry::lxd::files::{frame_of, head_of};
-use crate::registry::uploads::publish::was_refused;
-use crate::registry::{Caller, Registry};
+use crate::registry::parts::{keep_metadata, remove_places, was_refused};
 
-/// Records looked at together.
-const PAGE: usize = 64;
-
-/// Which images may have become something to offer.
-#[derive(Debug, Default)]
-pub(in crate::registry) struct Offers {
+/// Offers of disks, and which images may have become something to offer.
+pub struct Offers {
+    core: Arc<Core>,
+    ingest: Arc<Ingest>,
+    downloads: Arc<Downloads>,
     waiting: Mutex<BTreeSet<ImageId>>,
     bell: Notify,
     /// Held while the description of a disk is made or removed: the file is there before the record says so, and after it.
@@ -32,6 +34,17 @@ pub(in crate::registry) struct Offers {
 }
 
 impl Offers {
+    pub(in crate::registry) fn new(core: &Arc<Core>, ingest: &Arc<Ingest>, downloads: &Arc<Downloads>) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(core),
+            ingest: Arc::clone(ingest),
+            downloads: Arc::clone(downloads),
+            waiting: Mutex::default(),
+            bell: Notify::new(),
+            pen: tokio::sync::Mutex::default(),
+        })
+    }
+
     fn look_at(&self, id: ImageId) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.bell.notify_one();
@@ -45,7 +58,7 @@ impl Offers {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Waits until there is something to look at.
+    /// Waits until there is an image to look at.
     pub(in crate::registry) async fn wait(&self) {
         while self.count() == 0 {
             self.bell.notified().await;
@@ -78,13 +91,13 @@ pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
     stale
 }
 
-impl Registry {
+impl Offers {
     /// Makes an offer of every disk that waits to be looked at.
     pub(in crate::registry) async fn offer_disks(&self, handle: Handle) -> Result<()> {
         let mut done = 0_u64;
-        while let Some(id) = self.offers.next() {
+        while let Some(id) = self.next() {
             handle.image(id);
-            handle.steps(done, Some(done + 1 + self.offers.count() as u64));
+            handle.steps(done, Some(done + 1 + self.count() as u64));
             if let Err(error) = self.offer(id).await
                 // Removed meanwhile.
                 && error.kind() != Kind::NotFound
@@ -99,8 +112,8 @@ impl Registry {
 
     /// Has an image looked at, if it may have become something to offer.
     pub(in crate::registry) fn consider(&self, image: &Image) {
-        if self.limits.offer_disks && is_due(image) {
-            self.offers.look_at(image.id);
+        if self.core.limits.offer_disks && is_due(image) {
+            self.look_at(image.id);
         }
     }
 
@@ -109,20 +122,15 @@ impl Registry {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
         let filter = disks.and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let mut after = None;
-        loop {
-            let query = Query { filter: filter.clone(), sort: Sort::default(), limit: PAGE, after };
-            let page = self.catalog.list(&query).await?;
-            page.images.iter().for_each(|image| self.consider(image));
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
+        let mut pages = self.core.pages(filter);
+        while let Some(images) = pages.next().await? {
+            images.iter().for_each(|image| self.consider(image));
         }
+        Ok(())
     }
 
     pub(in crate::registry) async fn offer(&self, id: ImageId) -> Result<()> {
-        let image = self.catalog.get(id).await?;
+        let image = self.core.catalog.get(id).await?;
         let (true, Some(architecture), Some(main)) = (is_due(&image), image.architecture, image.main()) else {
             return Ok(());
         };
@@ -136,9 +144,9 @@ impl Registry {
         let frame = frame_of(&image, main)?;
         let head = frame.as_ref().map(|frame| head_of(frame, 0..frame.head())).unwrap_or_default();
         let fresh = Sha256::new_with_prefix(&metadata);
-        let before = self.hub.begin_joint([fresh.chain_update(&head), Sha256::new_with_prefix(&head)]);
-        let body = self.open(&Caller::Admin(None), &image, None).await?;
-        let (size, digesting) = self.hub.digest_into(before, body, &self.buffers).await?;
+        let before = self.ingest.hash_pool.begin_joint([fresh.chain_update(&head), Sha256::new_with_prefix(&head)]);
+        let body = self.downloads.open(&Caller::Admin(None), &image, None).await?;
+        let (size, digesting) = self.ingest.hash_pool.digest_into(before, body, &self.ingest.buffers).await?;
         if Some(size) != main.size {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
@@ -150,17 +158,17 @@ impl Registry {
         if frame.is_none() && main.digests.sha256 != Some(root) {
             return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
         }
-        let pen = self.offers.pen.lock().await;
+        let pen = self.pen.lock().await;
         let described = (image.architecture, image.format, image.main().cloned());
         let fits = move |row: &Image| is_due(row) && (row.architecture, row.format, row.main().cloned()) == described;
         // Whoever changed it had it looked at again.
-        if !fits(&self.catalog.get(id).await?) {
+        if !fits(&self.core.catalog.get(id).await?) {
             return Ok(());
         }
         let place = BlobKey::metadata(id).in_store(image.home());
         // What an earlier try left: no record names it.
-        self.stores.delete(&place).await?;
-        let part = self.keep_metadata(place, metadata.into()).await?;
+        self.core.stores.delete(&place).await?;
+        let part = keep_metadata(&self.core.stores, place, metadata.into()).await?;
         let offer = LxdIdentity { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
         let put = move |row: &Image| {
             let gone = || Error::new(Kind::Precondition, "It was changed meanwhile.");
@@ -169,7 +177,7 @@ impl Registry {
             row.lxd_identity = Some(offer);
             Ok(Some(row))
         };
-        match self.catalog.amend(id, put).await {
+        match self.core.catalog.amend(id, put).await {
             // Otherwise it may be in the journal all the same.
             Err(error) if was_refused(&error) => {
                 drop(pen);
@@ -182,12 +190,12 @@ impl Registry {
 
     /// Removes what described an image, as it was, where no record names it any more.
     pub(in crate::registry) async fn forget_metadata(&self, was: &Image) {
-        let _pen = self.offers.pen.lock().await;
-        let Ok(image) = self.catalog.find(was.id).await else { return };
+        let _pen = self.pen.lock().await;
+        let Ok(image) = self.core.catalog.find(was.id).await else { return };
         // Whoever removed it may have been here before the description was.
         let (homes, named) = image.map(|image| (image.homes(), image.parts)).unwrap_or_default();
         let homes: BTreeSet<StoreName> = was.homes().into_iter().chain(homes).collect();
         let places = homes.into_iter().map(|store| BlobKey::metadata(was.id).in_store(store));
-        self.remove_places(places, &named).await;
+        remove_places(&self.core.stores, places, &named).await;
     }
 }

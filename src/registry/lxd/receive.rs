@@ -1,6 +1,5 @@
 //! Taking in an image as LXD and Incus have them: one file that has everything, or what describes it and then its root.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,15 @@ use crate::blob::reader::Reading;
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::{NAME_CHARS_MAX, on_one_line};
-use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Value, Visibility};
-use crate::registry::uploads::one_shot::{Description, Upload};
-use crate::registry::uploads::publish::{Received, publish};
+use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
+use crate::ingest::intake::Received;
+use crate::ingest::{Expected, Sink, pump};
+use crate::registry::Caller;
+use crate::registry::lxd::names::own_with;
+use crate::registry::lxd::service::LxdImages;
+use crate::registry::uploads::one_shot::{Description, Target, Upload};
+use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
-use crate::registry::{Caller, Expected, RateGuard, Registry, Target};
 
 /// Largest description of an image that comes besides it. They are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
@@ -51,6 +53,7 @@ pub struct Incoming {
 /// All bytes of an image, hashed and not yet durable. Gone when this is dropped.
 pub struct ReceivedImage {
     saving: Saving,
+    uploads: Arc<Uploads>,
     place: StoredAt,
     who: Caller,
     /// There until the end.
@@ -61,12 +64,12 @@ pub struct ReceivedImage {
     size: u64,
 }
 
-impl Registry {
+impl LxdImages {
     /// Takes in the bytes of an image: its one file, or behind what describes it its root of this kind. `seen` is told how many
     /// there are so far.
     ///
     /// # Errors
-    /// `BadContent` for something that is no image, before it is read to its end; as [`Registry::upload`]; `TooSlow`, and what
+    /// `BadContent` for something that is no image, before it is read to its end; as [`Uploads::begin`]; `TooSlow`, and what
     /// `broken` makes of the stream's own. Nothing is left of it then.
     pub async fn take_in<E>(
         self: &Arc<Self>,
@@ -74,38 +77,24 @@ impl Registry {
         arriving: Incoming,
         bytes: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
         broken: impl Fn(E) -> Error,
-        seen: impl Fn(u64),
+        seen: impl Fn(u64) + Send + Sync,
     ) -> Result<Upload> {
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
+        let mut rate = self.ingest.rate_guard();
         // A short one has ended before it is asked for more.
         let mut bytes = bytes.fuse();
         let mut first = BytesMut::new();
         while first.len() < Packing::HEAD
-            && let Some(chunk) = pace.next(&mut bytes, &broken).await?
+            && let Some(chunk) = rate.next(&mut bytes, &broken).await?
         {
             first.extend_from_slice(&chunk);
         }
         if first.is_empty() {
             return Err(BundleError::Empty.into());
         }
-        let mut upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
-        let (mut next, mut count) = (Some(first.freeze()), 0);
-        let received = async {
-            while let Some(chunk) = next.take() {
-                count += chunk.len() as u64;
-                upload.write(chunk).await?;
-                seen(count);
-                next = pace.next(&mut bytes, &broken).await?;
-            }
-            Ok(())
-        };
-        match received.await {
-            Ok(()) => Ok(upload),
-            Err(error) => {
-                upload.abandon().await;
-                Err(error)
-            }
-        }
+        let upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
+        let mut sink = Counted { upload, count: 0, seen };
+        pump(Some(first.freeze()), &mut bytes, &mut rate, broken, &mut sink).await?;
+        Ok(sink.upload)
     }
 
     async fn upload_bundle(
@@ -136,7 +125,7 @@ impl Registry {
             ..ImagePatch::default()
         };
         let described = metadata.map_or(Description::Within, Description::Ahead);
-        self.upload_behind(who, Target::New, &patch, claim, described, slot).await
+        self.uploads.begin_behind(who, Target::New, &patch, claim, described, slot).await
     }
 
     /// The right to take an image in, of which there are only so many. Taken before the first byte of it.
@@ -144,20 +133,28 @@ impl Registry {
     /// # Errors
     /// `Busy`.
     pub fn slot(&self) -> Result<Slot> {
-        self.upload_slot().map(Slot)
+        self.ingest.slot().map(Slot)
+    }
+}
+
+/// An upload, with an eye on how far it is.
+struct Counted<S> {
+    upload: Upload,
+    count: u64,
+    seen: S,
+}
+
+impl<S: Fn(u64) + Send + Sync> Sink for Counted<S> {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.count += chunk.len() as u64;
+        self.upload.write(chunk).await?;
+        (self.seen)(self.count);
+        Ok(())
     }
 
-    /// The caller's own image with a fingerprint, if there is one. That others have it is no reason not to have it too: the
-    /// bytes are stored once.
-    pub(in crate::registry) async fn own_with(&self, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
-        let named = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()));
-        let owned = match who.account() {
-            Some(account) => Filter::Equals(Attr::Owner, Value::Text(account.to_owned().into())),
-            None => Filter::Within(Attr::Owner, Bound::Unbounded, Bound::Unbounded).negated(),
-        };
-        let filter = named.and(owned).and(Self::bundles());
-        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
-        Ok(self.catalog.list(&query).await?.images.pop())
+    async fn abandon(&mut self) -> Result<()> {
+        self.upload.give_up().await;
+        Ok(())
     }
 }
 
@@ -174,12 +171,11 @@ impl Upload {
                 return Err(error);
             }
         };
-        let kind = self.saving.registry().get(&self.who, self.saving.id()).await?.kind;
-        let metadata = self.metadata.take();
+        let kind = self.uploads.records.get(&self.who, self.saving.id()).await?.kind;
+        let Self { saving, uploads, place, who, metadata, .. } = self;
         let size = received.size + metadata.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let fingerprint = received.joint.or(received.digests.sha256).unwrap_or_default();
-        let (place, who, saving) = (self.place.clone(), self.who.clone(), self.saving.hand_over());
-        Ok(ReceivedImage { saving, place, who, received: Some(received), metadata, kind, fingerprint, size })
+        Ok(ReceivedImage { saving, uploads, place, who, received: Some(received), metadata, kind, fingerprint, size })
     }
 }
 
@@ -202,7 +198,11 @@ impl ReceivedImage {
     /// of it then.
     pub async fn publish(mut self, wanted: &ImportOptions) -> Result<Image> {
         match self.described(wanted).await {
-            Ok((received, patch)) => publish(self.saving.disarm(), self.place.clone(), received, patch, ()).await,
+            Ok((received, patch)) => {
+                let offer = LxdIdentity { fingerprint: self.fingerprint, root_sha256: None, made: false };
+                let Self { uploads, saving, place, metadata, .. } = self;
+                uploads.publish(saving, place, received, Some((offer, metadata)), patch, ()).await
+            }
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -211,12 +211,11 @@ impl ReceivedImage {
     }
 
     async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, ImagePatch)> {
-        let registry = Arc::clone(self.saving.registry());
         if let Some(expected) = wanted.fingerprint.filter(|expected| *expected != self.fingerprint) {
             let text = format!("fingerprints don't match, got {} expected {}", hex(&self.fingerprint), hex(&expected));
             return Err(Error::new(Kind::DigestMismatch, text));
         }
-        if registry.own_with(&self.who, &self.fingerprint).await?.is_some() {
+        if own_with(&self.uploads.core, &self.who, &self.fingerprint).await?.is_some() {
             return Err(Error::new(Kind::AlreadyExists, "Image with same fingerprint already exists"));
         }
         let bundle = self.read().await?;
@@ -228,12 +227,9 @@ impl ReceivedImage {
         if patch.name.is_none() {
             patch.name = name_of(&patch).map(Some);
         }
-        registry.check_patch(&self.who, self.saving.id(), &patch).await?;
+        self.uploads.check_patch(&self.who, self.saving.id(), &patch).await?;
         let over = || Error::internal("an image was published twice");
-        let mut received = self.received.take().ok_or_else(over)?;
-        let offer = LxdIdentity { fingerprint: self.fingerprint, root_sha256: None, made: false };
-        received.lxd_identity = Some((offer, self.metadata.take()));
-        Ok((received, patch))
+        Ok((self.received.take().ok_or_else(over)?, patch))
     }
 
     /// What the image says of itself.
@@ -244,7 +240,7 @@ impl ReceivedImage {
             (None, None) => return Err(Error::internal("an image was published twice")),
         };
         // Each may take a core, and tens of MiB for what it unpacks.
-        let turn = Arc::clone(&self.saving.registry().readers).acquire_owned().await.map_err(Error::internal)?;
+        let turn = Arc::clone(&self.uploads.core.inspections).acquire_owned().await.map_err(Error::internal)?;
         let (go_on, stop) = Reading::leash();
         let read = tokio::task::spawn_blocking(move || {
             let _turn = turn;

@@ -12,6 +12,8 @@ use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Architecture, BlobKey, Image, ImageKind, ImagePatch, Status, StoreName, Visibility};
+use crate::ingest::room::Reserve as _;
+use crate::registry::parts::keep_metadata;
 use crate::registry::tests::{Bench, ROOT, content};
 use crate::registry::*;
 
@@ -40,8 +42,8 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<ReceivedImage> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let arriving = Incoming { slot: bench.registry.slot()?, metadata, claim: Expected::default() };
-    let taken = bench.registry.take_in(who, arriving, &mut pieces, |error| error, |_| {});
+    let arriving = Incoming { slot: bench.registry.lxd().slot()?, metadata, claim: Expected::default() };
+    let taken = bench.registry.lxd().take_in(who, arriving, &mut pieces, |error| error, |_| {});
     taken.await?.seal().await
 }
 
@@ -81,7 +83,7 @@ async fn two_files_are_one_image_and_both_go_with_it() {
     let image = sealed.publish(&ImportOptions::default()).await.unwrap();
     assert_eq!((image.fingerprint(), bench.blobs().await), (Some(fingerprint), 2));
     assert!(bench.bytes(&image).await == squashfs(), "the main file is the root");
-    let (problems, count) = bench.registry.verify(&[], |_| {}).await.unwrap();
+    let (problems, count) = bench.registry.maintenance().verify(&[], |_| {}).await.unwrap();
     assert_eq!((problems, count), (Vec::new(), 1));
     bench.registry.delete(&ROOT, image.id).await.unwrap();
     assert_eq!(bench.blobs().await, 0);
@@ -93,7 +95,9 @@ async fn a_start_removes_both_files_of_an_upload_that_died() {
     let bench = Bench::new();
     let sealed = sealed(&bench, &ROOT, true, squashfs()).await.unwrap();
     let id = bench.images().await[0].id;
-    bench.registry.keep_metadata(BlobKey::metadata(id).in_store(StoreName::FILE), metadata()).await.unwrap();
+    keep_metadata(&bench.registry.core.stores, BlobKey::metadata(id).in_store(StoreName::FILE), metadata())
+        .await
+        .unwrap();
     // As if nobody had been there to put anything back.
     std::mem::forget(sealed);
     let (bench, swept) = bench.restart().await;
@@ -105,23 +109,23 @@ async fn an_alias_stands_for_one_image_at_any_moment() {
     let bench = Bench::new();
     let one = import(&bench, &ROOT, unified("one"), with_aliases(&["a"])).await.unwrap();
     let two = import(&bench, &ROOT, unified("two"), ImagePatch::default()).await.unwrap();
-    let error = bench.registry.add_alias(&ROOT, two.id, "a", "").await.unwrap_err();
+    let error = bench.registry.lxd().add_alias(&ROOT, two.id, "a", "").await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
     // Also by ways that do not look first.
     let patch = with_aliases(&["a", "b"]);
     let error = bench.registry.update(&ROOT, two.id, &patch, None, &Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
-    let moved = bench.registry.change_alias(&ROOT, "a", Some(two.id), None, |_| Ok(())).await.unwrap();
+    let moved = bench.registry.lxd().change_alias(&ROOT, "a", Some(two.id), None, |_| Ok(())).await.unwrap();
     assert_eq!(moved.id, two.id);
     assert!(bench.registry.get(&ROOT, one.id).await.unwrap().aliases.is_empty());
     // Of several changes at once none is made when one is refused.
-    let refused = bench.registry.catalog.amend_together(vec![
+    let refused = bench.registry.core.catalog.amend_together(vec![
         (two.id, Box::new(|row: &Image| Ok(Some(Image { aliases: Default::default(), ..row.clone() })))),
         (one.id, Box::new(|_: &Image| Err(Error::invalid("no")))),
     ]);
     assert_eq!(refused.await.unwrap_err().kind(), Kind::Invalid);
     let (bench, _) = bench.restart().await;
-    assert_eq!(bench.registry.by_alias(&ROOT, "a").await.unwrap().id, two.id);
+    assert_eq!(bench.registry.lxd().by_alias(&ROOT, "a").await.unwrap().id, two.id);
 }
 
 #[tokio::test]
@@ -135,17 +139,17 @@ async fn the_same_bytes_are_an_image_for_each_who_has_them_and_no_more() {
     let yours = import(&bench, &you, unified("x"), ImagePatch::default()).await.unwrap();
     let fingerprint = hex(&mine.fingerprint().unwrap());
     for (who, image) in [(&me, &mine), (&you, &yours)] {
-        assert_eq!(bench.registry.by_fingerprint(who, &fingerprint).await.unwrap().id, image.id);
+        assert_eq!(bench.registry.lxd().by_fingerprint(who, &fingerprint).await.unwrap().id, image.id);
     }
     for who in [user("else"), Caller::Anonymous] {
-        let error = bench.registry.by_fingerprint(&who, &fingerprint).await.unwrap_err();
+        let error = bench.registry.lxd().by_fingerprint(&who, &fingerprint).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Image not found"));
     }
     // Of one that is public I can have my own, and mine is meant then.
     import(&bench, &you, unified("p"), public()).await.unwrap();
     let mine = import(&bench, &me, unified("p"), ImagePatch::default()).await.unwrap();
     let fingerprint = hex(&mine.fingerprint().unwrap());
-    assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
+    assert_eq!(bench.registry.lxd().by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
 }
 
 #[tokio::test]
@@ -158,10 +162,10 @@ async fn what_has_expired_goes_when_nobody_reads_it() {
     let guarded = ImagePatch { protected: Some(true), ..ends(now.0 - 1) };
     let guarded = import(&bench, &ROOT, unified("guarded"), guarded).await.unwrap();
     let reading = bench.registry.open(&ROOT, &past, None).await.unwrap();
-    bench.registry.sweep().await.unwrap();
+    bench.registry.maintenance().sweep().await.unwrap();
     assert_eq!(bench.images().await.len(), 3, "somebody reads it");
     drop(reading);
-    bench.registry.sweep().await.unwrap();
+    bench.registry.maintenance().sweep().await.unwrap();
     let mut left: Vec<_> = bench.images().await.iter().map(|image| image.id).collect();
     left.sort();
     let mut expected = vec![future.id, guarded.id];
@@ -178,16 +182,19 @@ async fn files_of_what_was_public_stay_a_while() {
         bench.registry.delete(&ROOT, image.id).await.unwrap();
         assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap_err().kind(), Kind::NotFound);
     }
-    bench.registry.sweep().await.unwrap();
+    bench.registry.maintenance().sweep().await.unwrap();
     assert_eq!(bench.blobs().await, 1);
-    let found = bench.registry.published(&shown.fingerprint().unwrap()).await.unwrap();
+    let found = bench.registry.lxd().published(&shown.fingerprint().unwrap()).await.unwrap();
     let file = files_of(&found).unwrap().remove(0);
-    bench.registry.open_file(&Caller::Anonymous, &found, &file, None).await.unwrap();
-    assert_eq!(bench.registry.published(&hidden.fingerprint().unwrap()).await.unwrap_err().kind(), Kind::NotFound);
+    bench.registry.lxd().open_file(&Caller::Anonymous, &found, &file, None).await.unwrap();
+    assert_eq!(
+        bench.registry.lxd().published(&hidden.fingerprint().unwrap()).await.unwrap_err().kind(),
+        Kind::NotFound
+    );
     // The same image may come again meanwhile.
     import(&bench, &ROOT, unified("shown"), public()).await.unwrap();
     // Room goes before.
-    bench.registry.make_room(&StoreName::FILE, 0).await.unwrap();
+    bench.registry.removal.release(&StoreName::FILE, 0).await.unwrap();
     let left = bench.images().await;
     assert_eq!((left.len(), left[0].status, bench.blobs().await), (1, Status::Available, 1));
 }
@@ -200,7 +207,7 @@ async fn lists_by_what_few_images_have() {
         import(&bench, &ROOT, unified(&n.to_string()), with_aliases(&[&format!("n{n}"), "x"][..1])).await.unwrap();
     }
     let sort = Sort::by(crate::image::Attr::Fingerprint, crate::image::query::Direction::Ascending);
-    let mut query = Query { filter: Registry::bundles(), sort: sort.clone(), limit: 2, after: None };
+    let mut query = Query { filter: LxdImages::all(), sort: sort.clone(), limit: 2, after: None };
     let mut seen = Vec::new();
     loop {
         let page = bench.registry.list(&ROOT, ListScope::default(), query.clone()).await.unwrap();
@@ -225,19 +232,17 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
     std::os::unix::fs::symlink("/etc/shadow", root.join("rootfs/link")).unwrap();
     std::os::unix::fs::symlink(root.join("outside"), root.join("snapshots/linked")).unwrap();
     std::os::unix::net::UnixListener::bind(root.join("rootfs/socket")).unwrap();
-    let mut bench = Bench::new();
-    let registry = std::sync::Arc::get_mut(&mut bench.registry).unwrap();
-    registry.instances = Instances::new([("web".to_owned(), root)]);
+    let bench = Bench::lending(Instances::new([("web".to_owned(), root)]));
     for unknown in ["", "other", "web/", "web/none", "web/linked", "web/..", "web/../web", "web/one/two", "../web"] {
-        let error = bench.registry.instance(unknown, "").unwrap_err();
+        let error = bench.registry.lxd().instances().find(unknown, "").unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Instance not found"), "{unknown}");
     }
-    assert_eq!(bench.registry.instance("web", "bzip2; rm -rf /").unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(bench.registry.lxd().instances().find("web", "bzip2; rm -rf /").unwrap_err().kind(), Kind::Invalid);
     for (name, packing) in [("web", "gzip"), ("web/one", "none")] {
-        let instance = bench.registry.instance(name, packing).unwrap();
+        let instance = bench.registry.lxd().instances().find(name, packing).unwrap();
         let patch = ImagePatch { properties: [("os".into(), Some("x".into()))].into(), ..ImagePatch::default() };
         let wishes = ImportOptions { patch, fingerprint: None };
-        let image = bench.registry.publish_instance(&ROOT, instance, &wishes).await.unwrap();
+        let image = bench.registry.lxd().publish_instance(&ROOT, instance, &wishes).await.unwrap();
         assert_eq!((image.kind, image.architecture), (Some(ImageKind::Container), this_machine()));
         assert_eq!(image.properties, [("os".into(), "x".into())].into());
         if name == "web" {
@@ -268,8 +273,8 @@ async fn however_many_have_the_same_bytes_ones_own_is_meant() {
     let mine = import(&bench, &me, unified("x"), ImagePatch::default()).await.unwrap();
     let fingerprint = hex(&mine.fingerprint().unwrap());
     for name in [&fingerprint[..12], &fingerprint] {
-        assert_eq!(bench.registry.by_fingerprint(&me, name).await.unwrap().id, mine.id);
-        let oldest = bench.registry.by_fingerprint(&Caller::Anonymous, name).await.unwrap();
+        assert_eq!(bench.registry.lxd().by_fingerprint(&me, name).await.unwrap().id, mine.id);
+        let oldest = bench.registry.lxd().by_fingerprint(&Caller::Anonymous, name).await.unwrap();
         assert_eq!(oldest.owner.as_deref(), Some("u0"));
     }
     // Another that begins the same is not overlooked behind them, on whichever side it is.
@@ -277,13 +282,13 @@ async fn however_many_have_the_same_bytes_ones_own_is_meant() {
     let (mut below, mut above) = (false, false);
     for name in (0..).map(|n| n.to_string()).filter(|name| first(name) == fingerprint[..1]) {
         let other = import(&bench, &ROOT, unified(&name), public()).await.unwrap();
-        let error = bench.registry.by_fingerprint(&me, &fingerprint[..1]).await.unwrap_err();
+        let error = bench.registry.lxd().by_fingerprint(&me, &fingerprint[..1]).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::Invalid, "More than one image matches"));
-        assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
+        assert_eq!(bench.registry.lxd().by_fingerprint(&me, &fingerprint).await.unwrap().id, mine.id);
         let is_below = hex(&other.fingerprint().unwrap()) < fingerprint;
         (below, above) = (below || is_below, above || !is_below);
         bench.registry.delete(&ROOT, other.id).await.unwrap();
-        assert_eq!(bench.registry.by_fingerprint(&me, &fingerprint[..1]).await.unwrap().id, mine.id);
+        assert_eq!(bench.registry.lxd().by_fingerprint(&me, &fingerprint[..1]).await.unwrap().id, mine.id);
         if below && above {
             break;
         }

@@ -2,5 +2,6 @@
 
 pub(super) mod pull;
 pub(super) mod refresh;
+pub(super) mod service;
 pub(super) mod source;
 pub(super) mod url_import;

@@ -1,7 +1,6 @@
 //! Copies of images that other servers have.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -9,10 +8,12 @@ use tokio::time::timeout;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::on_one_line;
 use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
-use crate::registry::ImportOptions;
-use crate::registry::lxd::receive::{Incoming, METADATA_BYTES_MAX};
+use crate::ingest::Expected;
+use crate::registry::Caller;
+use crate::registry::lxd::names::own_with;
+use crate::registry::lxd::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX};
+use crate::registry::mirror::service::Mirror;
 use crate::registry::uploads::one_shot::Upload;
-use crate::registry::{Caller, Expected, RateGuard, Registry};
 use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
 
 /// A copy that was asked for.
@@ -24,25 +25,25 @@ pub struct Copied {
     pub is_new: bool,
 }
 
-impl Registry {
+impl Mirror {
     /// Copies an image from another server. What is here already is not copied again: it only gets the aliases and the
     /// visibility that are wanted, and is kept up to date if it is to be. `seen` is told how many bytes came so far, and of how many.
     ///
     /// # Errors
-    /// As [`crate::upstream::Upstream::find`], [`Registry::take_in`] and [`crate::registry::ReceivedImage::publish`].
+    /// As [`crate::upstream::Upstream::find`], [`crate::registry::LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`].
     pub async fn pull(
         self: &Arc<Self>,
         who: &Caller,
         ask: &Ask,
         wanted: &ImportOptions,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         who.known()?;
         let found = self.upstream.find(ask).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
-        if let Some(image) = self.own_with(who, &found.fingerprint).await? {
+        if let Some(image) = own_with(&self.core, who, &found.fingerprint).await? {
             let image = self.welcome(who, image, &patch).await?;
             return Ok(Copied { image, is_new: false });
         }
@@ -54,7 +55,7 @@ impl Registry {
 
     /// What no image may have is refused before the bytes come, and not behind them.
     fn check_fits(&self, patch: &ImagePatch) -> Result<()> {
-        patch.apply(&mut Image::blank(ImageId::random(), self.now()))
+        patch.apply(&mut Image::blank(ImageId::random(), self.core.now()))
     }
 
     /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
@@ -66,7 +67,7 @@ impl Registry {
             Err(error) if error.kind() == Kind::AlreadyExists => error,
             Err(error) => return Err(error),
         };
-        match self.own_with(who, &fingerprint).await? {
+        match own_with(&self.core, who, &fingerprint).await? {
             Some(image) => Ok(Copied { image: self.welcome(who, image, &wanted.patch).await?, is_new: false }),
             // It was an alias that is another image's.
             None => Err(refusal),
@@ -91,7 +92,7 @@ impl Registry {
             let aliases = Some(aliases);
             Ok(ImagePatch { aliases, visibility, auto_update, update_source, ..ImagePatch::default() })
         };
-        self.edit(who, image.id, make).await
+        self.records.edit(who, image.id, make).await
     }
 
     async fn fetch_files(
@@ -99,10 +100,10 @@ impl Registry {
         who: &Caller,
         download: &mut Download,
         kind: ImageKind,
-        seen: impl Fn(u64),
+        seen: impl Fn(u64) + Send + Sync,
     ) -> Result<(Upload, String)> {
         let lies = || Error::new(Kind::Upstream, "The server sent no image.");
-        let slot = self.slot()?;
+        let slot = self.lxd.slot()?;
         let mut file = self.next_file(download).await?.ok_or_else(lies)?;
         let mut metadata = None;
         if file.part == Part::Metadata {
@@ -116,7 +117,7 @@ impl Registry {
         };
         let claim = Expected { size: file.size, ..Expected::default() };
         let arriving = Incoming { slot, metadata, claim };
-        let taken = self.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
+        let taken = self.lxd.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // Whoever asked for the copy has sent no body.
             Kind::TooSlow => sends_too_slowly().because(error),
@@ -133,14 +134,14 @@ impl Registry {
 
     /// The next file, if it begins in good time: a form may say what it is byte by byte for days.
     async fn next_file(&self, download: &mut Download) -> Result<Option<File>> {
-        timeout(self.limits.patience.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
+        timeout(self.ingest.limits.rate.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
     }
 
     /// All of a file that has to be small.
     async fn small(&self, download: &mut Download) -> Result<Bytes> {
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
+        let mut rate = self.ingest.rate_guard();
         let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
-        while let Some(chunk) = pace.next(&mut chunks, |error| error).await? {
+        while let Some(chunk) = rate.next(&mut chunks, |error| error).await? {
             bytes.extend(chunk);
             if bytes.len() > METADATA_BYTES_MAX {
                 return Err(Error::new(Kind::TooLarge, "What describes the image is too long."));
@@ -160,13 +161,13 @@ impl Registry {
     /// Brings in a unified image that a URL names by headers.
     ///
     /// # Errors
-    /// As [`Registry::pull`].
+    /// As [`Mirror::pull`].
     pub async fn pull_url(
         self: &Arc<Self>,
         who: &Caller,
         url: &str,
         wanted: &ImportOptions,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         who.known()?;
         let host = crate::upstream::this_machine();
@@ -174,7 +175,7 @@ impl Registry {
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
         let answer = self.upstream.ask_url(url, &architectures).await?;
-        if let Some(image) = self.own_with(who, &answer.sha256).await? {
+        if let Some(image) = own_with(&self.core, who, &answer.sha256).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }

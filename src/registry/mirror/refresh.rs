@@ -11,9 +11,13 @@ use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
 use crate::jobs::Handle;
-use crate::registry::ImportOptions;
+use crate::registry::Caller;
+use crate::registry::lxd::receive::ImportOptions;
+use crate::registry::lxd::service::LxdImages;
 use crate::registry::mirror::pull::Copied;
-use crate::registry::{Caller, ListScope, Registry};
+use crate::registry::mirror::service::Mirror;
+use crate::registry::pages::Pages;
+use crate::registry::removal::take_out_of_sight;
 use crate::upstream::Ask;
 
 /// Records looked at together.
@@ -25,21 +29,21 @@ const REFRESH_MAX: Duration = Duration::from_secs(2 * 3600);
 /// Longest reason that is kept of a check that failed, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
-impl Registry {
+impl Mirror {
     /// Looks up again what an image was copied from. When that is another image by now it is copied too, takes over the aliases,
     /// and the old one goes: in one step, so that every alias stands for one of them at any moment. Returns the image that is
     /// there now, and whether it is another.
     ///
     /// # Errors
-    /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Registry::pull`].
+    /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Mirror::pull`].
     pub async fn refresh(
         self: &Arc<Self>,
         who: &Caller,
         image: &Image,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         // As it is now: it may have been a while since somebody looked.
-        let image = &self.get(who, image.id).await?;
+        let image = &self.records.get(who, image.id).await?;
         who.may_change(image)?;
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
@@ -47,13 +51,13 @@ impl Registry {
         let source = source.ok_or_else(|| Error::new(Kind::NotFound, "Image source not found"))?;
         let outcome = self.newest(who, image, &source, seen).await;
         let error = outcome.as_ref().err().map(|error| error.message().chars().take(REASON_CHARS_MAX).collect());
-        let (now, id) = (self.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
+        let (now, id) = (self.core.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
         let note = move |row: &Image| {
             let update_source = row.update_source.clone();
             let checked = |source| UpdateSource { checked_at: Some(now), error: error.clone(), ..source };
             Ok(Some(Image { update_source: update_source.map(checked), ..row.clone() }))
         };
-        match self.catalog.amend(id, note).await {
+        match self.core.catalog.amend(id, note).await {
             // Removed meanwhile.
             Err(error) if error.kind() == Kind::NotFound => {}
             noted => drop(noted?),
@@ -66,7 +70,7 @@ impl Registry {
         who: &Caller,
         image: &Image,
         source: &UpdateSource,
-        seen: impl Fn(u64, Option<u64>),
+        seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
         let ask = Ask {
             server: source.server.clone(),
@@ -91,7 +95,7 @@ impl Registry {
     /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
     pub(in crate::registry) async fn take_the_place(&self, who: &Caller, old: &Image, new: Copied) -> Result<Copied> {
         let Copied { image: new, is_new } = new;
-        let now = self.now();
+        let now = self.core.now();
         let (first, second) = (who.clone(), who.clone());
         // What the old one has in the moment when it leaves is what the new one gets.
         let handed = Arc::new(Mutex::new(None));
@@ -108,7 +112,7 @@ impl Registry {
                 // Or it would be replaced again and again, and lose every name that it gets.
                 row.auto_update = false;
             } else {
-                Self::take_out_of_sight(&mut row, now);
+                take_out_of_sight(&mut row, now);
             }
             Ok(Some(row))
         });
@@ -130,12 +134,12 @@ impl Registry {
             Ok(Some(row))
         });
         let id = new.id;
-        let entered = match self.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
+        let entered = match self.core.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
             Err(error) if error.kind() == Kind::NotFound => {
-                let entered = self.catalog.get(id).await?;
+                let entered = self.core.catalog.get(id).await?;
                 // Who has removed the other wants none in its place.
                 if is_new && entered.revision == new.revision {
-                    self.delete(&Caller::Admin(None), id).await?;
+                    self.removal.delete(&Caller::Admin(None), id).await?;
                     return Err(error);
                 }
                 // Somebody else has refreshed it at the same time, and was faster.
@@ -143,10 +147,10 @@ impl Registry {
             }
             entered => entered?,
         };
-        if let Ok(old) = self.catalog.get(old.id).await
+        if let Ok(old) = self.core.catalog.get(old.id).await
             && old.status == Status::Deleting
         {
-            let _ = self.remove_deleted(old).await;
+            let _ = self.removal.remove_deleted(old).await;
         }
         Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
@@ -157,13 +161,12 @@ impl Registry {
     /// `Internal` when the catalogue does not work.
     pub(in crate::registry) async fn auto_update(self: &Arc<Self>, handle: Handle) -> Result<()> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let (mut after, mut done) = (None, 0);
-        loop {
-            let query = Query { filter: Self::bundles(), sort: sort.clone(), limit: PAGE, after };
-            let page = self.list(&Caller::Admin(None), ListScope::default(), query).await?;
-            for image in page.images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
+        let all = Query { filter: LxdImages::all(), sort, limit: PAGE, after: None };
+        let (mut pages, mut done) = (Pages::new(&self.core.catalog, all, usize::MAX), 0);
+        while let Some(images) = pages.next().await? {
+            for image in images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
                 // The ones before it may have taken hours.
-                if !self.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
+                if !self.core.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
                     continue;
                 }
                 let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
@@ -176,10 +179,7 @@ impl Registry {
                 done += 1;
                 handle.steps(done, None);
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }

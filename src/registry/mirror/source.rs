@@ -7,8 +7,9 @@ use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::FetchError;
 use crate::image::{Digests, Format, Location, Part, PartKind};
+use crate::ingest::intake::Ingest;
 use crate::inspect::check;
-use crate::registry::Registry;
+use crate::registry::core::Core;
 
 /// Where bytes already are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,38 +20,41 @@ pub enum Source {
     Http(String),
 }
 
-impl Registry {
-    /// Looks at a source of an image of this format: a file is read and hashed, a URL is asked for its size and entity tag.
-    pub(in crate::registry) async fn inspect(&self, source: Source, format: Option<Format>) -> Result<Part> {
-        match source {
-            Source::Http(url) => {
-                let url = self.fetcher.canonical(&url)?;
-                let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-                Ok(Part {
-                    kind: PartKind::Main,
-                    location: Location::Http { url },
-                    size: found.size,
-                    virtual_size: None,
-                    digests: Digests::default(),
-                    etag: found.etag,
-                })
-            }
-            Source::File(path) => {
-                // It costs what an upload costs.
-                let _slot = self.upload_slot()?;
-                let found = self.linked.open(&path).await.map_err(|error| missing(error, &path))?;
-                let (size, digesting) = self.hub.digest(BlobBody::File(found.file), &self.buffers).await?;
-                let (digests, inspection) = digesting.finish();
-                check(&inspection, format, &self.limits.inspect)?;
-                Ok(Part {
-                    kind: PartKind::Main,
-                    location: Location::File { path: found.path.to_string_lossy().into_owned() },
-                    size: Some(size),
-                    virtual_size: inspection.virtual_size(format),
-                    digests,
-                    etag: None,
-                })
-            }
+/// Looks at a source of an image of this format: a file is read and hashed, a URL is asked for its size and entity tag.
+pub(in crate::registry) async fn inspect(
+    core: &Core,
+    ingest: &Ingest,
+    source: Source,
+    format: Option<Format>,
+) -> Result<Part> {
+    match source {
+        Source::Http(url) => {
+            let url = core.fetcher.canonical(&url)?;
+            let found = core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+            Ok(Part {
+                kind: PartKind::Main,
+                location: Location::Http { url },
+                size: found.size,
+                virtual_size: None,
+                digests: Digests::default(),
+                etag: found.etag,
+            })
+        }
+        Source::File(path) => {
+            // It costs what an upload costs.
+            let _slot = ingest.slot()?;
+            let found = core.linked.open(&path).await.map_err(|error| missing(error, &path))?;
+            let (size, digesting) = ingest.digest(BlobBody::File(found.file)).await?;
+            let (digests, inspection) = digesting.finish();
+            check(&inspection, format, &ingest.limits.inspect)?;
+            Ok(Part {
+                kind: PartKind::Main,
+                location: Location::File { path: found.path.to_string_lossy().into_owned() },
+                size: Some(size),
+                virtual_size: inspection.virtual_size(format),
+                digests,
+                etag: None,
+            })
         }
     }
 }

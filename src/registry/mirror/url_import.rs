@@ -2,41 +2,43 @@
 //! told as a job.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::TryStreamExt;
 
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
-use crate::jobs::{Handle, Kind};
+use crate::ingest::{Expected, pump};
+use crate::jobs::{self, Handle};
+use crate::registry::Caller;
 use crate::registry::copies::Aim;
+use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
-use crate::registry::{Caller, Expected, RateGuard, Registry, Target, Upload};
+use crate::registry::uploads::one_shot::{Target, Upload};
 
-impl Registry {
+impl Mirror {
     /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
-        let conflict = |text: &'static str| Err(Error::new(error::Kind::Conflict, text));
-        let staged = match self.progress_now(who, id).await {
-            Err(error) if error.kind() == error::Kind::NotFound => {
-                self.get(who, id).await?;
+        let conflict = |text: &'static str| Err(Error::new(Kind::Conflict, text));
+        let staged = match self.uploads.progress_now(who, id).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                self.records.get(who, id).await?;
                 return conflict("Nothing is staged for this image; put its data to /stage first.");
             }
             progress => progress?,
         };
         // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
-        if self.upload_locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
+        if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return conflict("The data of this image is not staged completely.");
         }
-        let begun = self.begin_import(who, id, Kind::ImportStaged, None, stores.clone())?;
-        let append = self.append(who, id, staged.offset, staged.size).await?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let begun = self.imports.begin(who, id, jobs::Kind::ImportStaged, None, stores.clone())?;
+        let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
             append.finish(&ImagePatch::default()).await?;
-            registry.spread(&who, id, &stores, &handle).await
+            mirror.spread(&who, id, &stores, &handle).await
         });
         Ok(())
     }
@@ -44,7 +46,7 @@ impl Registry {
     /// Brings in the bytes of a URL. The work goes on when this returns.
     ///
     /// # Errors
-    /// `Invalid` URL, or one that nothing is fetched from; as [`Registry::upload`].
+    /// `Invalid` URL, or one that nothing is fetched from; as [`crate::registry::Uploads::begin`].
     pub async fn import_url(
         self: &Arc<Self>,
         who: &Caller,
@@ -52,12 +54,12 @@ impl Registry {
         url: &str,
         stores: Vec<StoreName>,
     ) -> Result<()> {
-        let url = self.fetcher.canonical(url).map_err(|error| {
+        let url = self.core.fetcher.canonical(url).map_err(|error| {
             let text = format!("URI for web-download does not pass filtering: {}", without_query(url));
             Error::invalid(text.chars().take(200).collect::<String>()).because(error)
         })?;
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
-        let upload = self.upload(who, Some(id), &patch, Expected::default()).await?;
+        let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
         self.download(who, upload, url, stores).await
     }
 
@@ -66,7 +68,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
-    /// [`Registry::upload`].
+    /// [`crate::registry::Uploads::begin`].
     pub async fn import_copy(
         self: &Arc<Self>,
         who: &Caller,
@@ -76,9 +78,9 @@ impl Registry {
         url: &str,
     ) -> Result<ImageId> {
         who.known()?;
-        let url = self.fetcher.canonical(url)?;
-        let found = self.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let upload = self.upload(who, into, patch, claim.and_size(found.size)?).await?;
+        let url = self.core.fetcher.canonical(url)?;
+        let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size)?).await?;
         let id = upload.image();
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
@@ -92,12 +94,12 @@ impl Registry {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.begin_import(who, id, Kind::ImportUrl, Some(shown), stores.clone()) {
+        match self.imports.begin(who, id, jobs::Kind::ImportUrl, Some(shown), stores.clone()) {
             Ok(begun) => {
-                let (registry, who) = (Arc::clone(self), who.clone());
+                let (mirror, who) = (Arc::clone(self), who.clone());
                 begun.run(|handle| async move {
-                    Arc::clone(&registry).fetch_into(url, upload, &handle).await?;
-                    registry.spread(&who, id, &stores, &handle).await
+                    Arc::clone(&mirror).fetch_into(url, upload, &handle).await?;
+                    mirror.spread(&who, id, &stores, &handle).await
                 });
                 Ok(())
             }
@@ -109,14 +111,11 @@ impl Registry {
     }
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
-        let mut pace = RateGuard::new(self.limits.patience, Instant::now());
         let received = async {
-            let body = self.fetcher.get(&url, None).await?;
+            let body = self.core.fetcher.get(&url, None).await?;
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
-            while let Some(chunk) = pace.next(&mut pieces, |error| error).await? {
-                upload.write(chunk).await?;
-            }
-            Ok(())
+            let mut rate = self.ingest.rate_guard();
+            pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
         };
         match received.await {
             Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
@@ -139,22 +138,22 @@ impl Registry {
         stores: Vec<StoreName>,
         all_or_none: bool,
     ) -> Result<()> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.gives_bytes() {
-            return Err(Error::new(error::Kind::Conflict, "Only images with status active can be copied."));
+            return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
         }
         let homes = image.homes();
         let missing: Vec<_> = stores.into_iter().filter(|store| !homes.contains(store)).collect();
         if missing.is_empty() {
             return Err(Error::invalid("Image is already present at these stores."));
         }
-        let begun = self.begin_import(who, id, Kind::Copy, None, missing.clone())?;
-        let (registry, who) = (Arc::clone(self), who.clone());
+        let begun = self.imports.begin(who, id, jobs::Kind::Copy, None, missing.clone())?;
+        let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
-            let (made, outcome) = registry.copy_to_all(&who, id, &missing, all_or_none, &handle).await;
-            if all_or_none && outcome.is_err() {
-                registry.take_back(&who, id, &made).await;
+            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, all_or_none, &handle).await;
+            if outcome.is_err() && (all_or_none || handle.is_stopped()) {
+                mirror.take_back(&who, id, &made).await;
             }
             outcome
         });
@@ -164,17 +163,23 @@ impl Registry {
     /// Removes copies that are not wanted without those that did not come about.
     async fn take_back(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) {
         for store in stores {
-            if let Err(error) = self.remove_copy(who, id, store).await {
+            if let Err(error) = self.copies.remove_copy(who, id, store).await {
                 log::warn!("the copy of {id} in the store {store} stays: {error}");
             }
         }
     }
 
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
-    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
+    async fn spread(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        stores: &[StoreName],
+        handle: &Handle,
+    ) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
-        if !stores.contains(&self.get(who, id).await?.home()) {
-            self.carry(who, id, first, Aim::Move, handle).await?;
+        if !stores.contains(&self.records.get(who, id).await?.home()) {
+            self.copies.carry(who, id, first, Aim::Move, handle).await?;
         }
         // What is available keeps its bytes.
         self.copy_to_all(who, id, stores, false, handle).await.1
@@ -194,8 +199,8 @@ impl Registry {
         for (done, store) in stores.iter().enumerate() {
             handle.steps(done as u64, Some(stores.len() as u64));
             let copied = async {
-                let there = self.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.carry(who, id, store, Aim::Copy, handle).await.map(|_| true) }
+                let there = self.records.get(who, id).await?.homes().contains(store);
+                if there { Ok(false) } else { self.copies.carry(who, id, store, Aim::Copy, handle).await.map(|_| true) }
             };
             match copied.await {
                 Ok(false) => {}

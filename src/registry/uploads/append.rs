@@ -2,28 +2,34 @@
 //! ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{ImageId, ImagePatch, StoredAt};
-use crate::registry::images::format_is_fixed;
-use crate::registry::intake::{Intake, over};
+use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, UploadTicket};
+use crate::ingest::intake::{Intake, over};
+use crate::ingest::{Expected, Sink};
+use crate::registry::Caller;
+use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
-use crate::registry::uploads::publish::publish;
-use crate::registry::uploads::resumable::Progress;
-use crate::registry::uploads::session::Saving;
-use crate::registry::{Caller, Expected, Registry};
+use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::service::Uploads;
+use crate::registry::uploads::session::{Saving, is_saving};
 
 /// After so many bytes they are made durable on the way: what a crash costs at the most.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// An upload that nobody goes on with is given up after this.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bytes on their way into an upload. What was taken stays when this is dropped; see [`Append::pause`].
 pub struct Append {
     /// There until the end.
     work: Option<(Intake, UploadLock)>,
-    registry: Arc<Registry>,
+    uploads: Arc<Uploads>,
     id: ImageId,
     place: StoredAt,
     size: Option<u64>,
@@ -35,7 +41,7 @@ pub struct Append {
 impl Append {
     /// Goes on with an upload behind what the intake has.
     pub(in crate::registry) fn new(
-        registry: &Arc<Registry>,
+        uploads: &Arc<Uploads>,
         who: &Caller,
         id: ImageId,
         place: StoredAt,
@@ -43,8 +49,8 @@ impl Append {
         intake: Intake,
         lock: UploadLock,
     ) -> Self {
-        let (registry, who, kept) = (Arc::clone(registry), who.clone(), intake.received());
-        Self { work: Some((intake, lock)), registry, id, place, size, kept, who }
+        let (uploads, who, kept) = (Arc::clone(uploads), who.clone(), intake.received());
+        Self { work: Some((intake, lock)), uploads, id, place, size, kept, who }
     }
 
     /// Takes a chunk. After an error this is over, and the upload stands where it last was durable.
@@ -67,7 +73,7 @@ impl Append {
     /// down before they are there.
     fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
         let (intake, lock) = self.work.take()?;
-        Some(tokio::spawn(Arc::clone(&self.registry).park(self.id, self.size, intake, lock)))
+        Some(tokio::spawn(Arc::clone(&self.uploads).park(self.id, self.size, intake, lock)))
     }
 
     async fn take(&mut self, chunk: Bytes) -> Result<()> {
@@ -75,7 +81,7 @@ impl Append {
         intake.take(chunk).await?;
         if intake.received() - self.kept >= CHECKPOINT_BYTES {
             self.kept = intake.keep().await?;
-            self.registry.note(self.id, self.kept, self.size).await?;
+            self.uploads.note(self.id, self.kept, self.size).await?;
         }
         Ok(())
     }
@@ -84,14 +90,6 @@ impl Append {
     pub fn claim(&mut self, more: Expected) {
         if let Some((intake, _)) = &mut self.work {
             intake.claim(more);
-        }
-    }
-
-    /// Waits until another request wants to go on with this upload: this one should stop.
-    pub async fn wanted(&self) {
-        match &self.work {
-            Some((_, lock)) => lock.wanted().await,
-            None => std::future::pending().await,
         }
     }
 
@@ -123,7 +121,7 @@ impl Append {
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
-        let (registry, received) = (Arc::clone(&self.registry), self.received());
+        let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
             if let Some(size) = size.filter(|size| *size != received) {
@@ -131,11 +129,11 @@ impl Append {
                 return Err(Error::new(Kind::Incomplete, text));
             }
             // The file that is on its way has its name already.
-            let image = registry.catalog.get(id).await?;
+            let image = uploads.core.catalog.get(id).await?;
             if patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            registry.check_patch(&who, id, patch).await
+            uploads.check_patch(&who, id, patch).await
         };
         let format = match ready.await {
             Ok(format) => format,
@@ -145,11 +143,11 @@ impl Append {
             }
         };
         let (intake, lock) = self.work.take().ok_or_else(over)?;
-        let mut saving = Saving::adopt(&self.registry, self.id);
+        let mut saving = Saving::adopt(&self.uploads.core, self.id);
         let (place, patch) = (self.place.clone(), patch.clone());
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(publish(saving, place, received, patch, lock).await?),
+                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, patch, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);
@@ -158,6 +156,29 @@ impl Append {
             }
         });
         done.await.map_err(Error::internal)?
+    }
+}
+
+impl Sink for Append {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        Append::write(self, chunk).await
+    }
+
+    /// Waits until another request wants to go on with this upload.
+    async fn interrupted(&mut self) -> Error {
+        match &self.work {
+            Some((_, lock)) => lock.wanted().await,
+            None => std::future::pending().await,
+        }
+        taken_over()
+    }
+
+    /// What was taken is durable when this returns.
+    async fn abandon(&mut self) -> Result<()> {
+        match self.park() {
+            Some(parked) => parked.await.map_err(Error::internal)?.map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -170,7 +191,41 @@ impl Drop for Append {
     }
 }
 
-/// The answer to whoever had the lock.
-pub fn taken_over() -> Error {
+impl Uploads {
+    /// When an upload that is written to now is given up.
+    pub(in crate::registry) fn expiry(&self) -> Timestamp {
+        Timestamp(self.core.now().0.saturating_add(i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// Writes down how far an upload is.
+    pub(in crate::registry) async fn note(&self, id: ImageId, offset: u64, size: Option<u64>) -> Result<Image> {
+        let (boot, expires_at) = (self.core.boot, self.expiry());
+        let noted = self.core.catalog.amend(id, move |row| {
+            let ticket = row.ticket.filter(|_| is_saving(row, boot)).ok_or_else(|| not_found(id))?;
+            let resumable = ticket.resumable.ok_or_else(|| not_found(id))?;
+            let size = resumable.size.or(size);
+            let resumable = Some(Resumable { offset, size, expires_at, ..resumable });
+            Ok(Some(Image { ticket: Some(UploadTicket { resumable, ..ticket }), ..row.clone() }))
+        });
+        noted.await?.ok_or_else(|| not_found(id))
+    }
+
+    /// Makes what was taken durable, says so in the record, and leaves the lock.
+    pub(in crate::registry) async fn park(
+        self: Arc<Self>,
+        id: ImageId,
+        size: Option<u64>,
+        intake: Intake,
+        mut lock: UploadLock,
+    ) -> Result<Progress> {
+        let (offset, digesting) = intake.pause().await?;
+        let image = self.note(id, offset, size).await?;
+        *lock.parked = Some((offset, digesting));
+        Progress::of(image)
+    }
+}
+
+/// The answer to the request that had the lock.
+pub(in crate::registry) fn taken_over() -> Error {
     Error::new(Kind::Conflict, "Another request goes on with this upload.")
 }

@@ -5,7 +5,9 @@
 pub(super) mod append;
 pub(super) mod lock;
 pub(super) mod one_shot;
+pub(super) mod progress;
 pub(super) mod publish;
 pub(super) mod resumable;
+pub(super) mod service;
 pub(super) mod session;
 pub(super) mod staging;

@@ -10,17 +10,19 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{
     BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
-use crate::registry::images::{RETRIES_MAX, not_for_bytes, outrun};
-use crate::registry::intake::{Intake, over, too_large};
-use crate::registry::uploads::publish::{Received, publish};
+use crate::ingest::intake::{Intake, Received, over};
+use crate::ingest::{Expected, Sink};
+use crate::registry::Caller;
+use crate::registry::records::{RETRIES_MAX, not_for_bytes, outrun};
+use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
-use crate::registry::{Caller, Expected, Registry};
 
 /// Bytes on their way into an image.
 pub struct Upload {
     // Dropped in this order: the staged file goes first, then the image falls back.
     pub(in crate::registry) intake: Option<Intake>,
     pub(in crate::registry) saving: Saving,
+    pub(in crate::registry) uploads: Arc<Uploads>,
     pub(in crate::registry) place: StoredAt,
     pub(in crate::registry) who: Caller,
     /// What describes the bytes to LXD and Incus, if that came before them.
@@ -59,26 +61,26 @@ impl From<Option<ImageId>> for Target {
     }
 }
 
-impl Registry {
+impl Uploads {
     /// Begins the upload of a new image, or into one that takes bytes. What is left if it does not come to its end, the
     /// [`Target`] says.
     ///
     /// # Errors
-    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
+    /// As [`crate::registry::Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
     /// `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
-    pub async fn upload(
+    pub async fn begin(
         self: &Arc<Self>,
         who: &Caller,
         into: impl Into<Target>,
         patch: &ImagePatch,
         claim: Expected,
     ) -> Result<Upload> {
-        let slot = self.upload_slot()?;
-        self.upload_behind(who, into.into(), patch, claim, Description::None, slot).await
+        let slot = self.ingest.slot()?;
+        self.begin_behind(who, into.into(), patch, claim, Description::None, slot).await
     }
 
     /// The same for bytes that something describes to LXD and Incus.
-    pub(in crate::registry) async fn upload_behind(
+    pub(in crate::registry) async fn begin_behind(
         self: &Arc<Self>,
         who: &Caller,
         into: Target,
@@ -89,15 +91,18 @@ impl Registry {
     ) -> Result<Upload> {
         let (saving, place) = self.expect_bytes(who, into, patch, &claim, None).await?;
         let writer = match described {
-            Description::Within => self.stores.begin_readable(&place, claim.size).await?,
-            Description::None | Description::Ahead(_) => self.stores.begin(&place, claim.size).await?,
+            Description::Within => self.core.stores.begin_readable(&place, claim.size).await?,
+            Description::None | Description::Ahead(_) => self.core.stores.begin(&place, claim.size).await?,
         };
         let (digesting, metadata) = match described {
-            Description::Ahead(bytes) => (self.hub.begin().behind(Sha256::new_with_prefix(&bytes)), Some(bytes)),
-            Description::None | Description::Within => (self.hub.begin(), None),
+            Description::Ahead(bytes) => {
+                (self.ingest.hash_pool.begin().behind(Sha256::new_with_prefix(&bytes)), Some(bytes))
+            }
+            Description::None | Description::Within => (self.ingest.hash_pool.begin(), None),
         };
-        let intake = Intake::start(self, place.store.clone(), writer, 0, digesting, claim, slot)?;
-        Ok(Upload { intake: Some(intake), saving, place, who: who.clone(), metadata, unseen: 0 })
+        let intake = Intake::start(&self.ingest, place.store.clone(), writer, 0, digesting, claim, slot)?;
+        let uploads = Arc::clone(self);
+        Ok(Upload { uploads, intake: Some(intake), saving, place, who: who.clone(), metadata, unseen: 0 })
     }
 
     /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
@@ -111,20 +116,20 @@ impl Registry {
     ) -> Result<(Saving, StoredAt)> {
         for _ in 0..RETRIES_MAX {
             let image = match into {
-                Target::New | Target::Kept(None) => self.draft(who, patch).await?,
-                Target::Kept(Some(id)) => Image { id, ..self.draft(who, patch).await? },
+                Target::New | Target::Kept(None) => self.records.draft(who, patch).await?,
+                Target::Kept(Some(id)) => Image { id, ..self.records.draft(who, patch).await? },
                 Target::Existing(id) => self.waiting(who, id, patch).await?,
             };
             // That it takes no bytes is the better news.
             let store = self.store_for(&image)?;
-            self.check_room(&store, claim).await?;
+            self.ingest.admit(&store, claim).await?;
             let has_failed = image.status == Status::Failed;
             match self.begin_saving(image, store, into, resumable).await {
                 // Its metadata was changed meanwhile, or somebody else began; the next look tells.
                 Err(error) if error.kind() == Kind::Precondition => {}
                 Ok((saving, place)) if has_failed => {
                     // What an earlier try may have left where it could not be removed: no record names it.
-                    self.stores.delete(&place).await?;
+                    self.core.stores.delete(&place).await?;
                     return Ok((saving, place));
                 }
                 begun => return begun,
@@ -135,13 +140,13 @@ impl Registry {
 
     /// An image that waits for bytes, with a patch on it.
     async fn waiting(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Image> {
-        let mut image = self.get(who, id).await?;
+        let mut image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         if !image.status.takes_bytes() {
             return Err(not_for_bytes());
         }
-        self.change(who, &mut image, patch).await?;
-        image.updated_at = Some(self.now());
+        self.records.change(who, &mut image, patch).await?;
+        image.updated_at = Some(self.core.now());
         Ok(image)
     }
 
@@ -154,54 +159,23 @@ impl Registry {
     ) -> Result<(Saving, StoredAt)> {
         let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
-        image.ticket = Some(UploadTicket { boot: self.boot, fallback, resumable });
+        image.ticket = Some(UploadTicket { boot: self.core.boot, fallback, resumable });
         // Said before the first byte comes: a start after a crash looks there, whatever the default is by then.
         image.store = Some(store.clone());
         let place = BlobKey::main(image.id, image.format).in_store(store);
         let new = !matches!(into, Target::Existing(_));
-        Ok((Saving::begin(self, image, new).await?, place))
+        Ok((Saving::begin(&self.core, image, new).await?, place))
     }
 
     /// The store that takes the bytes of an image.
     fn store_for(&self, image: &Image) -> Result<StoreName> {
         match &image.store {
-            None => Ok(self.stores.default_name().clone()),
+            None => Ok(self.core.stores.default_name().clone()),
             Some(name) if *name == StoreName::HTTP => {
                 Err(Error::invalid("Cannot post an image file to a HTTP backend"))
             }
-            Some(name) => self.stores.named(name).map(|_| name.clone()).map_err(Error::from),
+            Some(name) => self.core.stores.named(name).map(|_| name.clone()).map_err(Error::from),
         }
-    }
-
-    /// Whether there is room for another upload of this size.
-    pub(in crate::registry) async fn check_room(&self, store: &StoreName, claim: &Expected) -> Result<()> {
-        let size = claim.size.unwrap_or(0);
-        if size > self.limits.image_bytes_max {
-            return Err(too_large(self.limits.image_bytes_max));
-        }
-        let (enough, _) = self.room_for(store, size).await;
-        if enough {
-            return Ok(());
-        }
-        self.make_room(store, size).await?;
-        match self.room_for(store, size).await {
-            (true, _) => Ok(()),
-            (false, room) => Err(no_room(size, room)),
-        }
-    }
-
-    /// Whether so many bytes fit, and how many would.
-    pub(in crate::registry) async fn room_for(&self, store: &StoreName, size: u64) -> (bool, u64) {
-        let Some(free) = self.stores.free(store).await else { return (true, u64::MAX) };
-        let room = free.saturating_sub(self.limits.free_bytes_min);
-        (size.max(1) <= room, room)
-    }
-
-    /// The right to read and hash a file, of which there are only so many.
-    pub(in crate::registry) fn upload_slot(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.uploads)
-            .try_acquire_owned()
-            .map_err(|_| Error::new(Kind::Busy, "Too many uploads at the same time; try again in a moment."))
     }
 
     /// Whether a patch may be put on an image; it is put on whatever the row is in the end. Returns the format that the
@@ -212,9 +186,20 @@ impl Registry {
         id: ImageId,
         patch: &ImagePatch,
     ) -> Result<Option<Format>> {
-        let mut image = self.catalog.get(id).await?;
-        self.change(who, &mut image, patch).await?;
+        let mut image = self.core.catalog.get(id).await?;
+        self.records.change(who, &mut image, patch).await?;
         Ok(image.format_of_bytes())
+    }
+}
+
+impl Sink for Upload {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        Upload::write(self, chunk).await
+    }
+
+    async fn abandon(&mut self) -> Result<()> {
+        self.give_up().await;
+        Ok(())
     }
 }
 
@@ -258,7 +243,10 @@ impl Upload {
     /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok(received) => publish(self.saving.disarm(), self.place.clone(), received, patch.clone(), ()).await,
+            Ok(received) => {
+                let Self { uploads, saving, place, .. } = self;
+                uploads.publish(saving, place, received, None, patch.clone(), ()).await
+            }
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -267,7 +255,7 @@ impl Upload {
     }
 
     pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
-        let format = self.saving.registry().check_patch(&self.who, self.saving.id(), patch).await?;
+        let format = self.uploads.check_patch(&self.who, self.saving.id(), patch).await?;
         self.intake.take().ok_or_else(over)?.finish(format).await
     }
 
@@ -285,10 +273,4 @@ impl Upload {
             self.saving.put_back().await;
         }
     }
-}
-
-fn no_room(size: u64, room: u64) -> Error {
-    let needs = if size > 0 { format!("The file needs {size} bytes and there") } else { "There".to_owned() };
-    let text = format!("{needs} is room for {room}: {} too few.", size.max(1).saturating_sub(room));
-    Error::new(Kind::StoreFull, text)
 }

@@ -5,63 +5,27 @@
 //! between two requests, and found out by reading after a restart.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::blob::StoreError;
-use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
-use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, StoredAt, Timestamp, UploadTicket};
-use crate::registry::intake::Intake;
+use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, StoredAt, UploadTicket};
+use crate::ingest::Expected;
+use crate::ingest::intake::Intake;
+use crate::registry::Caller;
 use crate::registry::uploads::append::{Append, taken_over};
-use crate::registry::uploads::lock::UploadLock;
-use crate::registry::uploads::session::is_saving;
-use crate::registry::{Caller, Expected, Registry};
-
-/// An upload that nobody goes on with is given up after this.
-const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::service::Uploads;
+use crate::registry::uploads::session::put_back;
 
 /// Uploads that a caller may have open.
 const OPEN_MAX: usize = 256;
 
-/// How far an upload is.
-#[derive(Debug, Clone)]
-pub struct Progress {
-    /// Its image.
-    pub image: Image,
-    /// So many bytes are durable.
-    pub offset: u64,
-    /// How many there will be, if that is known.
-    pub size: Option<u64>,
-    /// When it is given up; none when it is complete.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl Progress {
-    pub(in crate::registry) fn of(image: Image) -> Result<Self> {
-        match (image.ticket.and_then(|ticket| ticket.resumable), image.status) {
-            (Some(Resumable { offset, size, expires_at, .. }), Status::Saving) => {
-                Ok(Self { image, offset, size, expires_at: Some(expires_at) })
-            }
-            (_, Status::Available) => {
-                let size = image.size();
-                Ok(Self { image, offset: size.unwrap_or(0), size, expires_at: None })
-            }
-            _ => Err(no_upload(image.id)),
-        }
-    }
-
-    /// Whether all bytes are there and the image is available.
-    pub fn is_complete(&self) -> bool {
-        self.expires_at.is_none()
-    }
-}
-
-impl Registry {
+impl Uploads {
     /// Begins an upload that comes in pieces: of a new image, or into one that takes bytes. Room is set aside when the
     /// first of them come.
     ///
     /// # Errors
-    /// As [`Registry::upload`]; `Busy` when the caller has too many that are not finished.
+    /// As [`Uploads::begin`]; `Busy` when the caller has too many that are not finished.
     pub async fn begin_resumable(
         self: &Arc<Self>,
         who: &Caller,
@@ -73,20 +37,20 @@ impl Registry {
         if open.count() >= OPEN_MAX {
             return Err(Error::new(Kind::Busy, "Too many uploads are not finished; finish or delete some."));
         }
-        let (registry, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
+        let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: a caller that goes away must not leave a file that no record names.
         let begun = tokio::spawn(async move {
             let Expected { size, digests } = claim;
-            let resumable = Resumable { offset: 0, size, digests, expires_at: registry.expiry() };
-            let (mut saving, place) = registry.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
-            let kept = async { registry.stores.begin(&place, None).await?.keep().await };
+            let resumable = Resumable { offset: 0, size, digests, expires_at: uploads.expiry() };
+            let (mut saving, place) = uploads.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
+            let kept = async { uploads.core.stores.begin(&place, None).await?.keep().await };
             if let Err(error) = kept.await {
                 // What it left is of nobody's as soon as the row is back.
-                let _ = registry.stores.delete(&place).await;
+                let _ = uploads.core.stores.delete(&place).await;
                 return Err(error.into());
             }
             saving.disarm();
-            Progress::of(registry.catalog.get(saving.id()).await?)
+            Progress::of(uploads.core.catalog.get(saving.id()).await?)
         });
         begun.await.map_err(Error::internal)?
     }
@@ -100,12 +64,12 @@ impl Registry {
         if progress.is_complete() {
             return Ok(progress);
         }
-        let _seat = self.upload_locks.take(id).await?;
+        let _seat = self.locks.take(id).await?;
         self.progress_now(who, id).await
     }
 
     pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
-        let image = self.get(who, id).await?;
+        let image = self.records.get(who, id).await?;
         who.may_change(&image)?;
         Progress::of(image)
     }
@@ -118,8 +82,8 @@ impl Registry {
     pub async fn append(self: &Arc<Self>, who: &Caller, id: ImageId, offset: u64, size: Option<u64>) -> Result<Append> {
         self.progress_now(who, id).await?;
         // Before the slot: whoever has the lock may have the last one.
-        let mut lock = self.upload_locks.take(id).await?;
-        let slot = self.upload_slot()?;
+        let mut lock = self.locks.take(id).await?;
+        let slot = self.ingest.slot()?;
         let progress = self.progress_now(who, id).await?;
         let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
             return Err(Error::new(Kind::Conflict, "The upload is complete."));
@@ -140,17 +104,17 @@ impl Registry {
         let claim = Expected { size, digests: ticket.digests };
         let place = arriving(&progress.image);
         if offset == 0 {
-            self.check_room(&place.store, &claim).await?;
+            self.ingest.admit(&place.store, &claim).await?;
         }
-        let mut writer = self.stores.resume(&place, offset, size).await?;
+        let mut writer = self.core.stores.resume(&place, offset, size).await?;
         let digesting = match lock.parked.take() {
             Some((at, digesting)) if at == offset => digesting,
             _ => tokio::select! {
-                read = self.hub.digest(writer.reread().await?, &self.buffers) => read?.1,
+                read = self.ingest.digest(writer.reread().await?) => read?.1,
                 () = lock.wanted() => return Err(taken_over()),
             },
         };
-        let intake = Intake::start(self, place.store.clone(), writer, offset, digesting, claim, slot)?;
+        let intake = Intake::start(&self.ingest, place.store.clone(), writer, offset, digesting, claim, slot)?;
         Ok(Append::new(self, who, id, place, size, intake, lock))
     }
 
@@ -160,7 +124,7 @@ impl Registry {
     /// `NotFound`, `Forbidden`, `Busy`; `Conflict` when it is complete.
     pub async fn cancel(&self, who: &Caller, id: ImageId) -> Result<()> {
         self.progress_now(who, id).await?;
-        let _seat = self.upload_locks.take(id).await?;
+        let _seat = self.locks.take(id).await?;
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
             return Err(Error::new(Kind::Conflict, "The upload is complete; delete the image."));
@@ -172,91 +136,56 @@ impl Registry {
     /// *available* before it stopped.
     async fn end_upload(&self, image: &Image) -> Result<()> {
         self.note(image.id, 0, None).await?;
-        self.stores.delete(&arriving(image)).await?;
-        self.put_back(image.id).await;
+        self.core.stores.delete(&arriving(image)).await?;
+        put_back(&self.core, image.id).await;
         Ok(())
-    }
-
-    fn expiry(&self) -> Timestamp {
-        Timestamp(self.now().0.saturating_add(i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX)))
-    }
-
-    /// Writes down how far an upload is.
-    pub(in crate::registry) async fn note(&self, id: ImageId, offset: u64, size: Option<u64>) -> Result<Image> {
-        let (boot, expires_at) = (self.boot, self.expiry());
-        let noted = self.catalog.amend(id, move |row| {
-            let ticket = row.ticket.filter(|_| is_saving(row, boot)).ok_or_else(|| not_found(id))?;
-            let resumable = ticket.resumable.ok_or_else(|| not_found(id))?;
-            let size = resumable.size.or(size);
-            let resumable = Some(Resumable { offset, size, expires_at, ..resumable });
-            Ok(Some(Image { ticket: Some(UploadTicket { resumable, ..ticket }), ..row.clone() }))
-        });
-        noted.await?.ok_or_else(|| not_found(id))
     }
 
     /// The uploads that are in pieces.
     pub(in crate::registry) async fn resumables(&self) -> Result<Vec<(Image, Resumable)>> {
         let resumable = |image: Image| image.ticket?.resumable.map(|resumable| (image, resumable));
-        Ok(self.all_in(Status::Saving).await?.into_iter().filter_map(resumable).collect())
+        Ok(self.core.all_in(Status::Saving).await?.into_iter().filter_map(resumable).collect())
     }
 
     /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
     pub(in crate::registry) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
         // A journal that lost lines may have said that it was complete: then its bytes are the image's.
-        if resumable.expires_at <= self.now() || self.catalog.may_have_lost_changes() {
+        if resumable.expires_at <= self.core.now() || self.core.catalog.may_have_lost_changes() {
             return Ok(false);
         }
-        match self.stores.resume(&arriving(image), resumable.offset, None).await {
+        match self.core.stores.resume(&arriving(image), resumable.offset, None).await {
             Err(StoreError::NotFound) => return Ok(false),
             found => drop(found?),
         }
-        let boot = self.boot;
+        let boot = self.core.boot;
         let adopt = move |row: &Image| {
             Ok(Some(Image { ticket: row.ticket.map(|ticket| UploadTicket { boot, ..ticket }), ..row.clone() }))
         };
-        self.catalog.amend(image.id, adopt).await.map(|_| true)
+        self.core.catalog.amend(image.id, adopt).await.map(|_| true)
     }
 
     /// Ends those of the uploads meant that nobody went on with. Called from time to time.
     pub(in crate::registry) async fn expire_resumables(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
         let live = self.resumables().await?;
-        let due = live.iter().filter(|(image, resumable)| resumable.expires_at <= self.now() && meant(image));
+        let due = live.iter().filter(|(image, resumable)| resumable.expires_at <= self.core.now() && meant(image));
         for (image, _) in due {
-            let Some(_seat) = self.upload_locks.take_free(image.id) else { continue };
+            let Some(_seat) = self.locks.take_free(image.id) else { continue };
             // Somebody may have come back meanwhile.
-            let Ok(image) = self.catalog.get(image.id).await else { continue };
+            let Ok(image) = self.core.catalog.get(image.id).await else { continue };
             let expires_at = image.ticket.and_then(|ticket| ticket.resumable).map(|resumable| resumable.expires_at);
-            if image.status == Status::Saving && expires_at.is_some_and(|at| at <= self.now()) {
+            if image.status == Status::Saving && expires_at.is_some_and(|at| at <= self.core.now()) {
                 log::info!("the upload of {} is given up: nobody went on with it for a day", image.id);
                 if let Err(error) = self.end_upload(&image).await {
                     log::error!("the upload of {} can't be ended, the next sweep tries again: {error}", image.id);
                 }
             }
         }
-        self.upload_locks.clear(&live.iter().map(|(image, _)| image.id).collect::<Vec<_>>());
+        self.locks.clear(&live.iter().map(|(image, _)| image.id).collect::<Vec<_>>());
         Ok(())
-    }
-
-    /// Makes what was taken durable, says so in the record, and leaves the lock.
-    pub(in crate::registry) async fn park(
-        self: Arc<Self>,
-        id: ImageId,
-        size: Option<u64>,
-        intake: Intake,
-        mut lock: UploadLock,
-    ) -> Result<Progress> {
-        let (offset, digesting) = intake.pause().await?;
-        let image = self.note(id, offset, size).await?;
-        *lock.parked = Some((offset, digesting));
-        Progress::of(image)
     }
 }
 
 /// Where the bytes of an upload go.
 fn arriving(image: &Image) -> StoredAt {
     BlobKey::main(image.id, image.format).in_store(image.home())
-}
-
-fn no_upload(id: ImageId) -> Error {
-    Error::new(Kind::NotFound, format!("No upload found with id '{id}'."))
 }

@@ -10,14 +10,14 @@ use uuid::Uuid;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Fallback, Image, ImageId, Status};
-use crate::registry::Registry;
+use crate::registry::core::Core;
 
 /// An image in the state *saving*. Put back when this is dropped.
 ///
 /// Its metadata may be changed meanwhile. While it is in this state with a ticket of this run the row is this
 /// upload's and nobody else's: another one begins only after this has put it back.
 pub(in crate::registry) struct Saving {
-    registry: Arc<Registry>,
+    core: Arc<Core>,
     id: ImageId,
     /// Whether there is something to put back.
     armed: bool,
@@ -31,31 +31,27 @@ impl Saving {
     ///
     /// # Errors
     /// As [`crate::catalog::Catalog::insert`] and [`crate::catalog::Catalog::replace`].
-    pub(in crate::registry) async fn begin(registry: &Arc<Registry>, image: Image, new: bool) -> Result<Self> {
-        let (registry, id) = (Arc::clone(registry), image.id);
+    pub(in crate::registry) async fn begin(core: &Arc<Core>, image: Image, new: bool) -> Result<Self> {
+        let (core, id) = (Arc::clone(core), image.id);
         let task = tokio::spawn(async move {
-            let catalog = &registry.catalog;
+            let catalog = &core.catalog;
             if new {
                 catalog.insert(image).await?
             } else {
                 catalog.replace(image).await?
             };
-            Ok(Self { registry, id, armed: true })
+            Ok(Self { core, id, armed: true })
         });
         task.await.map_err(Error::internal)?
     }
 
     /// An image that is in this state already, with nobody else's responsibility for it. As after [`Saving::disarm`].
-    pub(in crate::registry) fn adopt(registry: &Arc<Registry>, id: ImageId) -> Self {
-        Self { registry: Arc::clone(registry), id, armed: false }
+    pub(in crate::registry) fn adopt(core: &Arc<Core>, id: ImageId) -> Self {
+        Self { core: Arc::clone(core), id, armed: false }
     }
 
     pub(in crate::registry) fn id(&self) -> ImageId {
         self.id
-    }
-
-    pub(in crate::registry) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
     }
 
     /// Whether there is something to put back.
@@ -63,18 +59,10 @@ impl Saving {
         self.armed
     }
 
-    /// Hands the responsibility on, to be taken up by hand: dropping what this returns does nothing, and leaves the
-    /// row to the next start.
-    pub(in crate::registry) fn disarm(&mut self) -> Self {
+    /// Leaves what becomes of the row to [`Saving::settle`] and [`Saving::put_back`], or else to the next start: dropping this does
+    /// nothing any more.
+    pub(in crate::registry) fn disarm(&mut self) {
         self.armed = false;
-        Self::adopt(&self.registry, self.id)
-    }
-
-    /// Hands everything on: this one does nothing any more, and what it returns does what this would have done.
-    pub(in crate::registry) fn hand_over(&mut self) -> Self {
-        let mut other = self.disarm();
-        other.armed = true;
-        other
     }
 
     /// Whether the row still waits for this upload.
@@ -82,8 +70,8 @@ impl Saving {
     /// # Errors
     /// `NotFound` when the image was removed meanwhile.
     pub(in crate::registry) async fn check(&self) -> Result<()> {
-        let row = self.registry.catalog.get(self.id).await?;
-        if is_saving(&row, self.registry.boot) { Ok(()) } else { Err(not_found(self.id)) }
+        let row = self.core.catalog.get(self.id).await?;
+        if is_saving(&row, self.core.boot) { Ok(()) } else { Err(not_found(self.id)) }
     }
 
     /// Makes the row what the upload made of it.
@@ -94,8 +82,8 @@ impl Saving {
         &self,
         make: impl Fn(Image) -> Result<Image> + Send + 'static,
     ) -> Result<Image> {
-        let (id, boot) = (self.id, self.registry.boot);
-        let settled = self.registry.catalog.amend(id, move |row| match is_saving(row, boot) {
+        let (id, boot) = (self.id, self.core.boot);
+        let settled = self.core.catalog.amend(id, move |row| match is_saving(row, boot) {
             true => make(row.clone()).map(Some),
             false => Err(not_found(id)),
         });
@@ -105,19 +93,17 @@ impl Saving {
     /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
     pub(in crate::registry) async fn put_back(&mut self) {
         self.armed = false;
-        self.registry.put_back(self.id).await;
+        put_back(&self.core, self.id).await;
     }
 }
 
-impl Registry {
-    /// Makes an image that waits for an upload of this run what it was before.
-    pub(in crate::registry) async fn put_back(&self, id: ImageId) {
-        // `NotFound`: somebody removed the image meanwhile, and nothing is left to put back.
-        if let Err(error) = self.catalog.amend(id, back(self.boot)).await
-            && error.kind() != Kind::NotFound
-        {
-            log::error!("an image could not be put back after a failed upload: {error}");
-        }
+/// Makes an image that waits for an upload of this run what it was before.
+pub(in crate::registry) async fn put_back(core: &Core, id: ImageId) {
+    // `NotFound`: somebody removed the image meanwhile, and nothing is left to put back.
+    if let Err(error) = core.catalog.amend(id, back(core.boot)).await
+        && error.kind() != Kind::NotFound
+    {
+        log::error!("an image could not be put back after a failed upload: {error}");
     }
 }
 
@@ -125,7 +111,7 @@ impl Drop for Saving {
     fn drop(&mut self) {
         // No await here: the writer takes the change over, in order with everything else that it was asked for.
         if self.armed {
-            self.registry.catalog.amend_later(self.id, back(self.registry.boot));
+            self.core.catalog.amend_later(self.id, back(self.core.boot));
         }
     }
 }

@@ -8,15 +8,19 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::{ImageId, ImagePatch};
-use crate::registry::intake::over;
-use crate::registry::{Append, Caller, Expected, Progress, Registry};
+use crate::ingest::intake::over;
+use crate::ingest::{Expected, Sink};
+use crate::registry::Caller;
+use crate::registry::uploads::append::Append;
+use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::service::Uploads;
 
-impl Registry {
-    /// Puts bytes aside for an image, which become its own by [`Registry::import_staged`]. For a day, if nobody does that.
+impl Uploads {
+    /// Puts bytes aside for an image, which become its own by [`crate::registry::Mirror::import_staged`]. For a day, if nobody does that.
     /// What is left of an earlier try that was interrupted goes.
     ///
     /// # Errors
-    /// As [`Registry::begin_resumable`].
+    /// As [`Uploads::begin_resumable`].
     pub async fn stage(
         self: &Arc<Self>,
         who: &Caller,
@@ -27,17 +31,17 @@ impl Registry {
         if let Ok(left) = self.progress_now(who, id).await
             && !left.is_complete()
             && left.size != Some(left.offset)
-            && self.upload_locks.take_free(id).is_some()
+            && self.locks.take_free(id).is_some()
         {
             self.cancel(who, id).await?;
         }
-        let (registry, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
+        let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: what it begins for a caller that went away is given up as its unclaimed result.
         let begun = tokio::spawn(async move {
             let size = claim.size;
-            registry.begin_resumable(&who, Some(id), &patch, claim).await?;
-            let mut stage = Stage { registry, who, id, size, append: None, done: false };
-            stage.append = Some(stage.registry.append(&stage.who, id, 0, None).await?);
+            uploads.begin_resumable(&who, Some(id), &patch, claim).await?;
+            let mut stage = Stage { uploads, who, id, size, append: None, done: false };
+            stage.append = Some(stage.uploads.append(&stage.who, id, 0, None).await?);
             Ok(stage)
         });
         begun.await.map_err(Error::internal)?
@@ -46,7 +50,7 @@ impl Registry {
 
 /// Bytes on their way aside. Given up when this is dropped before its end.
 pub struct Stage {
-    registry: Arc<Registry>,
+    uploads: Arc<Uploads>,
     who: Caller,
     id: ImageId,
     size: Option<u64>,
@@ -56,17 +60,6 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Takes a chunk.
-    ///
-    /// # Errors
-    /// As [`Append::write`].
-    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        match &mut self.append {
-            Some(append) => append.write(chunk).await,
-            None => Err(over()),
-        }
-    }
-
     /// All bytes are there, and durable when this returns.
     ///
     /// # Errors
@@ -87,6 +80,20 @@ impl Stage {
     }
 }
 
+impl Sink for Stage {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        match &mut self.append {
+            Some(append) => append.write(chunk).await,
+            None => Err(over()),
+        }
+    }
+
+    /// Dropping it does the rest.
+    async fn abandon(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         // Leaves its lock, which the other end waits for.
@@ -94,9 +101,9 @@ impl Drop for Stage {
         if self.done || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let (registry, who, id) = (Arc::clone(&self.registry), self.who.clone(), self.id);
+        let (uploads, who, id) = (Arc::clone(&self.uploads), self.who.clone(), self.id);
         tokio::spawn(async move {
-            if let Err(error) = registry.cancel(&who, id).await {
+            if let Err(error) = uploads.cancel(&who, id).await {
                 log::debug!("what was put aside for {id} stays until it expires: {error}");
             }
         });

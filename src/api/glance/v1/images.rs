@@ -71,9 +71,9 @@ impl Glance {
         claim: Expected,
         body: Option<Body>,
     ) -> Result<Image> {
-        let mut upload = self.registry.upload(who, into, patch, claim).await?;
+        let mut upload = self.registry.uploads().begin(who, into, patch, claim).await?;
         if let Some(body) = body {
-            upload = body.fill(upload).await?;
+            body.fill(&mut upload).await?;
         }
         upload.finish(&ImagePatch::default()).await.map_err(|error| match error.kind() {
             // Removed while its bytes came.
@@ -91,7 +91,7 @@ impl Glance {
         claim: Expected,
         url: String,
     ) -> Result<Image> {
-        let id = self.registry.import_copy(who, into, patch, claim, &url).await?;
+        let id = self.registry.mirror().import_copy(who, into, patch, claim, &url).await?;
         self.registry.get(who, id).await
     }
 }

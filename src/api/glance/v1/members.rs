@@ -1,7 +1,6 @@
 //! Whom an image is shared with. Nobody has to accept that here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actix_web::web::{self, Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, Resource};
@@ -12,9 +11,8 @@ use super::super::error::render as refuse;
 use super::super::{Glance, at, body, json as answer_json, part};
 use super::id_of;
 use crate::error::{Error, Kind, Result};
-use crate::image::query::Cursor;
 use crate::image::{Image, Visibility};
-use crate::registry::{Caller, Registry};
+use crate::registry::{Caller, Pages};
 
 /// Entries that are read and written at a time.
 const PAGE: usize = 500;
@@ -47,7 +45,7 @@ async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         let members = match image.visibility {
-            Visibility::Shared => glance.registry.members(&who, image.id).await?,
+            Visibility::Shared => glance.registry.members().of(&who, image.id).await?,
             Visibility::Public | Visibility::Private | Visibility::Community => BTreeMap::new(),
         };
         let entries = members.iter().map(|(name, one)| json!({ "member_id": name, "can_share": one.can_share }));
@@ -62,7 +60,7 @@ async fn replace(request: HttpRequest, glance: Data<Glance>, payload: Payload) -
     let replaced = glance.answer(&request, async |who| {
         let image = glance.to_share(&request, &who).await?;
         let members = memberships(&body::read(payload, glance.patience).await?)?;
-        glance.registry.replace_members(&who, image.id, members).await?;
+        glance.registry.members().replace(&who, image.id, members).await?;
         Ok(HttpResponse::NoContent().finish())
     });
     replaced.await
@@ -76,7 +74,7 @@ async fn share(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> 
             Some(body) => can_share(body.get("member").ok_or_else(malformed)?)?,
             None => None,
         };
-        glance.registry.share_with(&who, image.id, &part(&request, "member")?, can_share).await?;
+        glance.registry.members().share_with(&who, image.id, &part(&request, "member")?, can_share).await?;
         Ok(HttpResponse::NoContent().finish())
     });
     shared.await
@@ -89,7 +87,7 @@ async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
         if image.visibility != Visibility::Shared {
             return Err(Error::new(Kind::NotFound, "Membership could not be found."));
         }
-        glance.registry.remove_member(&who, image.id, &member).await?;
+        glance.registry.members().remove(&who, image.id, &member).await?;
         Ok(HttpResponse::NoContent().finish())
     });
     removed.await
@@ -122,29 +120,26 @@ fn malformed() -> Error {
 
 /// What is shared with somebody, page by page.
 struct SharedImages {
-    registry: Arc<Registry>,
-    who: Caller,
+    pages: Pages,
     account: String,
-    after: Option<Cursor>,
     begun: bool,
 }
 
 impl SharedImages {
     /// The next page as text, with what stands before the first and behind the last.
     async fn next(&mut self) -> Result<Bytes> {
-        let page = self.registry.shared_with(&self.who, &self.account, PAGE, self.after.take()).await?;
-        self.after = page.next;
+        let images = self.pages.next().await?.unwrap_or_default();
         let entry = |image: &Image| {
             let can_share = image.members.get(&self.account).is_some_and(|member| member.can_share);
             json!({ "image_id": image.id.to_string(), "can_share": can_share }).to_string()
         };
-        let entries: Vec<String> = page.images.iter().map(entry).collect();
+        let entries: Vec<String> = images.iter().map(entry).collect();
         let head = match std::mem::replace(&mut self.begun, true) {
             false => "{\"shared_images\":[",
             true if entries.is_empty() => "",
             true => ",",
         };
-        let foot = if self.after.is_none() { "]}" } else { "" };
+        let foot = if self.pages.is_at_end() { "]}" } else { "" };
         Ok(format!("{head}{}{foot}", entries.join(",")).into())
     }
 }
@@ -153,8 +148,8 @@ impl SharedImages {
 async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let begun = async {
         let (who, account) = (glance.caller(&request)?, part(&request, "tenant")?);
-        let registry = Arc::clone(&glance.registry);
-        let mut images = SharedImages { registry, who, account, after: None, begun: false };
+        let pages = glance.registry.members().shared_with(&who, &account, PAGE);
+        let mut images = SharedImages { pages, account, begun: false };
         let first = images.next().await?;
         Ok((first, images))
     };
@@ -164,14 +159,16 @@ async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse
     };
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
-    if images.after.is_none() {
+    if images.pages.is_at_end() {
         return response.body(first);
     }
     response.streaming(stream::unfold((Some(first), images), |(ready, mut images)| async move {
         if let Some(text) = ready {
             return Some((Ok(text), (None, images)));
         }
-        images.after.as_ref()?;
+        if images.pages.is_at_end() {
+            return None;
+        }
         // What can't be finished breaks off, so that nobody takes a part for the whole.
         let next = images.next().await.map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
         Some((next, (None, images)))

@@ -21,9 +21,11 @@ pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: 
     let uploaded = async {
         let who = glance.caller(&request)?;
         let (id, patch, claim) = announced(&request, &glance, &who).await?;
-        let upload = glance.registry.upload(&who, Some(id), &patch, claim).await?;
-        let received =
-            async { Body::new(payload, glance.patience).fill(upload).await?.finish(&Default::default()).await };
+        let mut upload = glance.registry.uploads().begin(&who, Some(id), &patch, claim).await?;
+        let received = async {
+            Body::new(payload, glance.patience).fill(&mut upload).await?;
+            upload.finish(&Default::default()).await
+        };
         Ok(received.await)
     };
     match uploaded.await {
@@ -38,11 +40,8 @@ pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: 
 pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let staged = glance.answer(&request, async |who| {
         let (id, patch, claim) = announced(&request, &glance, &who).await?;
-        let mut stage = glance.registry.stage(&who, id, &patch, claim).await?;
-        let mut body = Body::new(payload, glance.patience);
-        while let Some(chunk) = body.next().await? {
-            stage.write(chunk).await?;
-        }
+        let mut stage = glance.registry.uploads().stage(&who, id, &patch, claim).await?;
+        Body::new(payload, glance.patience).fill(&mut stage).await?;
         stage.finish().await?;
         Ok(HttpResponse::NoContent().finish())
     });

@@ -37,12 +37,12 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
             (Method::Copy, _) if !who.is_admin() => {
                 return Err(Error::new(Kind::Forbidden, "You are not authorized to complete copy_image action."));
             }
-            (Method::Copy, _) => registry.import_copies(&who, image.id, stores, all_or_none).await?,
+            (Method::Copy, _) => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
             (_, Status::Available | Status::Deactivated) => {
                 return conflict("An image that is active cannot be the target of an import.");
             }
-            (Method::Staged, _) => registry.import_staged(&who, image.id, stores).await?,
-            (Method::Download(url), _) => registry.import_url(&who, image.id, &url, stores).await?,
+            (Method::Staged, _) => registry.mirror().import_staged(&who, image.id, stores).await?,
+            (Method::Download(url), _) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });

@@ -106,7 +106,7 @@ async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse
         }
         let name = request.match_info().get("store").unwrap_or_default();
         let store = store_named(&glance.registry, name).map_err(|_| unknown_store(Kind::Conflict, name))?;
-        glance.registry.remove_copy(&who, super::id_of(&request)?, &store).await?;
+        glance.registry.copies().remove_copy(&who, super::id_of(&request)?, &store).await?;
         Ok(HttpResponse::NoContent().finish())
     });
     removed.await

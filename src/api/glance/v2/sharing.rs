@@ -40,7 +40,7 @@ fn no_member(account: &str) -> Error {
 async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let id = id_of(&request)?;
-        let members = glance.registry.members(&who, id).await?;
+        let members = glance.registry.members().of(&who, id).await?;
         let members: Vec<Value> = members.iter().map(|(account, member)| entry(id, account, member)).collect();
         let list = json!({ "members": members, "schema": "/v2/schemas/members" });
         Ok(answer_json(&mut HttpResponse::Ok(), &list))
@@ -52,7 +52,7 @@ async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
 async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         let (id, account) = (id_of(&request)?, part(&request, "member")?);
-        let members = glance.registry.members(&who, id).await?;
+        let members = glance.registry.members().of(&who, id).await?;
         let member = members.get(&account).ok_or_else(|| no_member(&account))?;
         Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, &account, member)))
     });
@@ -66,7 +66,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
         let body = body::read(payload, glance.patience).await?;
         let account = body.get("member").and_then(Value::as_str).filter(|account| !account.is_empty());
         let account = account.ok_or_else(|| Error::invalid("Member to be added not specified"))?;
-        let member = glance.registry.add_member(&who, id, account, false).await?;
+        let member = glance.registry.members().add(&who, id, account, false).await?;
         Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, account, &member)))
     });
     added.await
@@ -83,7 +83,7 @@ async fn set_status(request: HttpRequest, glance: Data<Glance>, payload: Payload
             let words = names::<MemberStatus>().join(", ");
             Error::invalid(format!("Invalid status '{}': it is one of {words}.", word.escape_default()))
         })?;
-        let member = glance.registry.set_member_status(&who, id, &account, status).await?;
+        let member = glance.registry.members().set_status(&who, id, &account, status).await?;
         Ok(answer_json(&mut HttpResponse::Ok(), &entry(id, &account, &member)))
     });
     set.await
@@ -92,7 +92,7 @@ async fn set_status(request: HttpRequest, glance: Data<Glance>, payload: Payload
 /// `DELETE /v2/images/:id/members/:member`
 async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
-        glance.registry.remove_member(&who, id_of(&request)?, &part(&request, "member")?).await?;
+        glance.registry.members().remove(&who, id_of(&request)?, &part(&request, "member")?).await?;
         Ok(HttpResponse::NoContent().finish())
     });
     removed.await

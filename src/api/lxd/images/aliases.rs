@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::http::headers::text;
 use crate::image::Attr;
 use crate::image::query::{Direction, Query, Sort};
-use crate::registry::{Alias, ListScope, Registry};
+use crate::registry::{Alias, ListScope, LxdImages};
 
 /// Records read together.
 const PAGE: usize = 256;
@@ -36,21 +36,17 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let whole = recursive(&request)?;
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let sort = Sort::by(Attr::Alias, Direction::Ascending);
-            let query = Query { filter: Registry::aliased(), sort, limit: PAGE, after };
-            let page = lxd.registry.list(&caller, ListScope::default(), query).await?;
-            for image in page.images {
+        let mut all = Vec::new();
+        let sort = Sort::by(Attr::Alias, Direction::Ascending);
+        let query = Query { filter: LxdImages::aliased(), sort, limit: PAGE, after: None };
+        let mut pages = lxd.registry.pages(&caller, ListScope::default(), query, usize::MAX);
+        while let Some(images) = pages.next().await? {
+            for image in images {
                 for (name, description) in image.aliases.clone() {
                     let alias = Alias { name, description, image: image.clone() };
                     let shown = if whole { wire::alias(&alias) } else { path_of(&alias.name).into() };
                     all.push((alias.name, shown));
                 }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
             }
         }
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -66,9 +62,9 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let name = AliasFields::required(fields.name.as_ref(), "name")?;
         let target = AliasFields::required(fields.target.as_ref(), "target")?;
-        let image = lxd.registry.by_fingerprint(&caller, target).await?;
+        let image = lxd.registry.lxd().by_fingerprint(&caller, target).await?;
         let description = fields.description.as_deref().unwrap_or_default();
-        lxd.registry.add_alias(&caller, image.id, name, description).await?;
+        lxd.registry.lxd().add_alias(&caller, image.id, name, description).await?;
         let context = json!({ "target": wire::fingerprint(&image) });
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-created", &path_of(name), &context);
         Ok(created(&path_of(name)))
@@ -79,7 +75,7 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 /// `GET /images/aliases/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let alias = lxd.registry.alias(&lxd.reader(&request)?, &part(&request, "name")?).await?;
+        let alias = lxd.registry.lxd().alias(&lxd.reader(&request)?, &part(&request, "name")?).await?;
         Ok(sync_with(HttpResponse::Ok().insert_header(("etag", alias_etag(&alias))), &wire::alias(&alias)))
     })
     .await
@@ -104,15 +100,15 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
             AliasFields::required(fields.target.as_ref(), "target")?;
         }
         // Before the target: that the alias is not there is the better news.
-        lxd.registry.alias(&caller, &name).await?;
+        lxd.registry.lxd().alias(&caller, &name).await?;
         let target = match fields.target.as_deref().filter(|target| !target.is_empty()) {
-            Some(target) => Some(lxd.registry.by_fingerprint(&caller, target).await?.id),
+            Some(target) => Some(lxd.registry.lxd().by_fingerprint(&caller, target).await?.id),
             None => None,
         };
         let description = fields.description.as_deref().or(whole.then_some(""));
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
         let expect = move |alias: &Alias| -> Result<()> { matches(wanted.as_deref(), &alias_etag(alias)) };
-        let image = lxd.registry.change_alias(&caller, &name, target, description, expect).await?;
+        let image = lxd.registry.lxd().change_alias(&caller, &name, target, description, expect).await?;
         let context = json!({ "target": wire::fingerprint(&image) });
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-updated", &path_of(&name), &context);
         Ok(done())
@@ -126,7 +122,7 @@ async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
         let caller = lxd.trusted(&request)?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let (name, new) = (part(&request, "name")?, AliasFields::required(fields.name.as_ref(), "name")?);
-        lxd.registry.rename_alias(&caller, &name, new).await?;
+        lxd.registry.lxd().rename_alias(&caller, &name, new).await?;
         let context = json!({ "old_name": name });
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-renamed", &path_of(new), &context);
         Ok(created(&path_of(new)))
@@ -139,7 +135,7 @@ async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let name = part(&request, "name")?;
-        lxd.registry.remove_alias(&caller, &name).await?;
+        lxd.registry.lxd().remove_alias(&caller, &name).await?;
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-deleted", &path_of(&name), &Value::Null);
         Ok(done())
     })

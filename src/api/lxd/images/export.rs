@@ -48,7 +48,7 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
 
 /// Under which name a file is saved. Clients insist on one, and it tells how the file is packed.
 pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<String> {
-    let packing = lxd.registry.packing(caller, image, file).await?;
+    let packing = lxd.registry.lxd().packing(caller, image, file).await?;
     let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
     Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
 }
@@ -101,7 +101,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
         );
         length += head.len() as u64 + file.size;
         pieces.push(text(head));
-        let body = lxd.registry.open_file(caller, image, file, None).await?;
+        let body = lxd.registry.lxd().open_file(caller, image, file, None).await?;
         pieces.push(bytes_of(body, &lxd.buffers));
     }
     let end = format!("\r\n--{boundary}--\r\n");

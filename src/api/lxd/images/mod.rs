@@ -25,10 +25,10 @@ use super::operations::About;
 use super::{Lxd, at, parameter, part, recursive};
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
-use crate::image::query::{Cursor, Direction, Query, Sort};
+use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
 use crate::jobs;
-use crate::registry::{Caller, ListScope, Registry};
+use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 
 /// Records read together.
 const PAGE: usize = 256;
@@ -49,7 +49,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
 
 /// The image that a path names, for the caller.
 async fn named(request: &HttpRequest, lxd: &Lxd, caller: &Caller) -> Result<Image> {
-    lxd.registry.by_fingerprint(caller, &part(request, "fingerprint")?).await
+    lxd.registry.lxd().by_fingerprint(caller, &part(request, "fingerprint")?).await
 }
 
 /// The image that a path names, for somebody who may read it: by its own right, or by a secret that was made for it. Returns
@@ -59,7 +59,7 @@ async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
         && let Some((owner, whole)) = lxd.operations.opens(&secret, &part(request, "fingerprint")?)
         && let Some(owner) = lxd.renewed(&owner)?
         // Of several with the same bytes it is the one that whoever made the secret would get.
-        && let Ok(image) = lxd.registry.by_fingerprint(&owner, &whole).await
+        && let Ok(image) = lxd.registry.lxd().by_fingerprint(&owner, &whole).await
     {
         return Ok((image, owner));
     }
@@ -75,17 +75,22 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
             Some(text) => Some(Filter::parse(&text)?),
             None => None,
         };
-        let mut list =
-            List { registry: Arc::clone(&lxd.registry), caller, whole: recursive(&request)?, filter, held: None };
+        let whole = recursive(&request)?;
+        let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
+        let query = Query { filter: LxdImages::listed(), sort, limit: PAGE, after: None };
+        let pages = lxd.registry.pages(&caller, ListScope::default(), query, usize::MAX);
+        let mut list = List { registry: Arc::clone(&lxd.registry), caller, pages, whole, filter, held: None };
         // The first page before the head, so that what is wrong can still be said.
-        let first = list.page(None).await?;
+        let first = list.page().await?;
         let head = Bytes::from_static(br#"{"type":"sync","status":"Success","status_code":200,"metadata":["#);
         let pages = stream::unfold(Some((list, first, false)), |state| async move {
-            let (mut list, (text, next), begun) = state?;
+            let (mut list, text, begun) = state?;
             let goes_on = begun || !text.is_empty();
             let text = if begun { with_comma(text) } else { text };
-            let Some(next) = next else { return Some((Ok(text), None)) };
-            match list.page(Some(next)).await {
+            if list.pages.is_at_end() {
+                return Some((Ok(text), None));
+            }
+            match list.page().await {
                 Ok(page) => Some((Ok(text), Some((list, page, goes_on)))),
                 Err(error) => Some((Err(error), None)),
             }
@@ -105,6 +110,7 @@ fn with_comma(text: Bytes) -> Bytes {
 struct List {
     registry: Arc<Registry>,
     caller: Caller,
+    pages: Pages,
     whole: bool,
     filter: Option<Filter>,
     /// The last image that was read, until another comes that is called otherwise.
@@ -112,13 +118,10 @@ struct List {
 }
 
 impl List {
-    /// A page, as the JSON of its entries with commas between them, and where the next one begins.
-    async fn page(&mut self, after: Option<Cursor>) -> Result<(Bytes, Option<Cursor>)> {
-        let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
-        let query = Query { filter: Registry::listed_bundles(), sort, limit: PAGE, after };
-        let page = self.registry.list(&self.caller, ListScope::default(), query).await?;
+    /// A page, as the JSON of its entries with commas between them.
+    async fn page(&mut self) -> Result<Bytes> {
         let mut text = Vec::new();
-        for image in page.images {
+        for image in self.pages.next().await?.unwrap_or_default() {
             match self.held.take() {
                 Some(held) if held.fingerprint() == image.fingerprint() => self.held = Some(self.rather(held, image)),
                 held => {
@@ -127,10 +130,10 @@ impl List {
                 }
             }
         }
-        if page.next.is_none() {
+        if self.pages.is_at_end() {
             self.held.take().map_or(Ok(()), |last| self.write(&last, &mut text))?;
         }
-        Ok((text.into(), page.next))
+        Ok(text.into())
     }
 
     /// Of two with the same bytes the one that their name stands for: the caller's own, or the older.

@@ -41,7 +41,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let caller = lxd.trusted(&request)?;
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
-        let image = lxd.registry.by_name(&caller, &part(&request, "fingerprint")?).await?;
+        let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may_change(&image).map_err(|error| match error.kind() {
             Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may give this image to another server."),
             _ => error,
@@ -61,7 +61,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
             About::new(jobs::Kind::Push, "Exporting image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
-            state.registry.push(&to, parcel).await?;
+            state.registry.mirror().push(&to, parcel).await?;
             state.registry.touch(image.id);
             state.events.lifecycle(&requestor, "image-retrieved", &path_of(&image), &Value::Null);
             Ok(Value::Null)
@@ -87,7 +87,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
     let name = name_of(lxd, who, image, file).await?;
-    let body = lxd.registry.open_file(who, image, file, None).await?;
+    let body = lxd.registry.lxd().open_file(who, image, file, None).await?;
     let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }

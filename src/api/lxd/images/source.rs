@@ -71,7 +71,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let state = lxd.clone();
             let who = caller.clone();
             copy(request, lxd, caller, Kind::Pull, move |progress| async move {
-                state.registry.pull_url(&who, &url, &wishes, told(progress)).await
+                state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
             })
         }
         kind @ ("container" | "instance" | "virtual-machine" | "snapshot") => {
@@ -80,10 +80,10 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
                 return Err(Error::invalid("Not a snapshot"));
             }
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
-            let instance = lxd.registry.instance(name, packing)?;
+            let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());
             copy(request, lxd, caller, Kind::Publish, move |_| async move {
-                let image = state.registry.publish_instance(&who, instance, &wishes).await?;
+                let image = state.registry.lxd().publish_instance(&who, instance, &wishes).await?;
                 Ok(Copied { image, is_new: true })
             })
         }
@@ -122,7 +122,7 @@ fn pull(
     };
     let (state, who) = (lxd.clone(), caller.clone());
     copy(request, lxd, caller, Kind::Pull, move |progress| async move {
-        state.registry.pull(&who, &ask, &wishes, told(progress)).await
+        state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
     })
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         let about =
             About::new(Kind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
-            let Copied { image, is_new } = state.registry.refresh(&who, &image, told(progress)).await?;
+            let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
             if is_new {
                 state.events.lifecycle(&requestor, "image-refreshed", &path_of(&image), &Value::Null);
             }

@@ -74,9 +74,9 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Expected { size, ..Expected::default() };
-    let arriving = Incoming { slot: lxd.registry.slot()?, metadata: None, claim };
+    let arriving = Incoming { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
-    let taken = lxd.registry.take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
+    let taken = lxd.registry.lxd().take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
         // The operation says it, after the body as always.
         let mut rest = Rest(lxd.registry.image_bytes_max());
@@ -113,7 +113,7 @@ async fn next_part(lxd: &Lxd, form: &mut Multipart) -> Result<Option<Field>> {
 
 async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Result<Upload> {
     // Before anything is held in memory.
-    let slot = lxd.registry.slot()?;
+    let slot = lxd.registry.lxd().slot()?;
     let mut first =
         next_part(lxd, form).await?.filter(|part| part.name() == Some("metadata")).ok_or_else(invalid_form)?;
     let mut pace = RateGuard::new(lxd.patience, Instant::now());
@@ -139,7 +139,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let metadata = Some((Bytes::from(metadata), kind));
     let arriving = Incoming { slot, metadata, claim: Expected::default() };
-    let upload = lxd.registry.take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
+    let upload = lxd.registry.lxd().take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
         Ok(None) => Ok(upload),

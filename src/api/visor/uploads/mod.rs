@@ -19,7 +19,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::headers::{announce_body, text};
 use crate::image::{Attr, ImageId};
-use crate::registry::{Append, Caller, Progress, taken_over};
+use crate::registry::{Append, Caller, Progress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -81,7 +81,7 @@ async fn begin(
     dialect.add_metadata(headers, &mut fields)?;
     let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
     let claim = meta.claim.and_size(dialect.size_at_first(headers)?)?;
-    let begun = visor.registry.begin_resumable(&who, into, &meta.patch, claim).await?;
+    let begun = visor.registry.uploads().begin_resumable(&who, into, &meta.patch, claim).await?;
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
@@ -92,7 +92,7 @@ async fn begin(
         return Ok(response.finish());
     }
     let fed = async {
-        let append = visor.registry.append(&who, id, 0, None).await?;
+        let append = visor.registry.uploads().append(&who, id, 0, None).await?;
         feed(visor, request, dialect, payload, append, None).await
     };
     match fed.await {
@@ -100,7 +100,7 @@ async fn begin(
         Err(error) => {
             // The address of a new one was never told, so nobody could go on with it.
             if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
-                let _ = visor.registry.cancel(&who, id).await;
+                let _ = visor.registry.uploads().cancel(&who, id).await;
             }
             Err(error)
         }
@@ -117,7 +117,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         }
         let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
         let last = Fields::of_headers(headers)?;
-        let append = match visor.registry.append(&who, id, offset, size).await {
+        let append = match visor.registry.uploads().append(&who, id, offset, size).await {
             Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
             append => append?,
         };
@@ -139,7 +139,7 @@ async fn misplaced(
     id: ImageId,
     error: &Error,
 ) -> Result<HttpResponse> {
-    let progress = visor.registry.progress(who, id).await?;
+    let progress = visor.registry.uploads().progress(who, id).await?;
     Ok(render_with(request, error, |response| {
         response.insert_header(("Upload-Offset", progress.offset.to_string()));
     }))
@@ -154,21 +154,7 @@ async fn feed(
     mut append: Append,
     last: Option<(&Caller, Fields)>,
 ) -> Result<Progress> {
-    let mut body = Body::new(payload, visor.patience);
-    loop {
-        let chunk = tokio::select! {
-            chunk = body.next() => chunk,
-            () = append.wanted() => Err(taken_over()),
-        };
-        match chunk {
-            Ok(Some(chunk)) => append.write(chunk).await?,
-            Ok(None) => break,
-            Err(error) => {
-                append.pause().await?;
-                return Err(error);
-            }
-        }
-    }
+    Body::new(payload, visor.patience).fill(&mut append).await?;
     if !dialect.completes(request.headers(), &append) {
         return append.pause().await;
     }
@@ -214,7 +200,7 @@ fn show(
 async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |dialect| {
         let who = visor.caller(&request)?;
-        let progress = visor.registry.progress(&who, id_of(&request)?).await?;
+        let progress = visor.registry.uploads().progress(&who, id_of(&request)?).await?;
         let given: Record =
             visor.record(&who, &progress.image, &request).into_iter().filter(|(name, _)| is_given(name)).collect();
         Ok(dialect.status(&progress, &given))
@@ -233,7 +219,7 @@ fn is_given(name: &str) -> bool {
 async fn cancel(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |_| {
         let who = visor.caller(&request)?;
-        visor.registry.cancel(&who, id_of(&request)?).await?;
+        visor.registry.uploads().cancel(&who, id_of(&request)?).await?;
         Ok(HttpResponse::NoContent().finish())
     })
     .await

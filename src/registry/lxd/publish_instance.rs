@@ -1,0 +1,67 @@
+//! Images made of root file systems that the operator lends.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::ingest::Expected;
+use crate::registry::Caller;
+use crate::registry::lxd::instances::{Instance, pack};
+use crate::registry::lxd::receive::{ImportOptions, Incoming};
+use crate::registry::lxd::service::LxdImages;
+
+/// Pieces on their way from the thread that packs to the one that stores.
+const PIECES: usize = 4;
+
+impl LxdImages {
+    /// Makes an image of a root file system.
+    ///
+    /// # Errors
+    /// As [`LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`]; `Internal` when it can't be read.
+    pub async fn publish_instance(
+        self: &Arc<Self>,
+        who: &Caller,
+        instance: Instance,
+        wishes: &ImportOptions,
+    ) -> Result<Image> {
+        who.known()?;
+        let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let now = self.core.now();
+        let packed = tokio::task::spawn_blocking(move || {
+            let mut pipe = Pipe(sender);
+            let outcome = pack(&instance, now, &mut pipe);
+            // Whoever reads must not take an end for the end.
+            if let Err(error) = outcome {
+                let _ = pipe.0.blocking_send(Err(error));
+            }
+        });
+        let mut pieces = Box::pin(stream::unfold(receiver, async |mut pieces| Some((pieces.recv().await?, pieces))));
+        let failed = |error: io::Error| Error::internal(error);
+        let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
+        packed.await.map_err(Error::internal)?;
+        let mut wishes = wishes.clone();
+        // What is given takes the place of what it says of itself, as LXD has it.
+        wishes.patch.purge = !wishes.patch.properties.is_empty();
+        upload.seal().await?.publish(&wishes).await
+    }
+}
+
+/// Where packed bytes go.
+struct Pipe(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! The parts that uploads are made of.
+
+use std::sync::Arc;
+
+use crate::ingest::intake::Ingest;
+use crate::registry::core::Core;
+use crate::registry::lxd::offers::Offers;
+use crate::registry::records::Records;
+use crate::registry::uploads::lock::UploadLocks;
+
+/// Uploads: in one request, in pieces, and put aside for an import.
+pub struct Uploads {
+    pub(in crate::registry) core: Arc<Core>,
+    pub(in crate::registry) ingest: Arc<Ingest>,
+    pub(in crate::registry) records: Arc<Records>,
+    pub(in crate::registry) offers: Arc<Offers>,
+    pub(in crate::registry) locks: UploadLocks,
+}
+
+impl Uploads {
+    pub(in crate::registry) fn new(
+        core: &Arc<Core>,
+        ingest: &Arc<Ingest>,
+        records: &Arc<Records>,
+        offers: &Arc<Offers>,
+    ) -> Arc<Self> {
+        let (core, ingest) = (Arc::clone(core), Arc::clone(ingest));
+        let (records, offers) = (Arc::clone(records), Arc::clone(offers));
+        Arc::new(Self { core, ingest, records, offers, locks: UploadLocks::default() })
+    }
+}
