@@ -2,7 +2,9 @@
 
 mod admin;
 mod failure;
+mod follow;
 mod image;
+mod jobs;
 mod openstack;
 mod print;
 mod progress;
@@ -21,6 +23,7 @@ use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
 use self::image::{ImageCommand, Place};
+use self::jobs::JobsArgs;
 use self::trust::TrustCommand;
 use crate::config::Config;
 
@@ -106,6 +109,8 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Image(ImageCommand),
+    /// Work that goes on at a server: all of it, or one job
+    Jobs(JobsArgs),
     /// Accounts of a data directory; works beside a running server
     #[command(subcommand)]
     Account(AccountCommand),
@@ -205,6 +210,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
             match other {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
+                Command::Jobs(args) => jobs::run(&globals, args),
                 Command::Account(command) => admin::account(&globals, command),
                 Command::Trust(command) => trust::run(&globals, command),
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),

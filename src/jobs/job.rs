@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::error;
 use crate::image::{ImageId, Timestamp};
 
 /// The id of a job. Not used again.
@@ -303,6 +304,8 @@ pub struct Job {
     pub may_stop: bool,
     /// Error that it failed for, in words for its owner.
     pub error: Option<String>,
+    /// Kind of that error.
+    pub error_kind: Option<error::Kind>,
     /// Runs, of a background job.
     pub schedule: Option<Schedule>,
     pub(super) notes: Option<Notes>,

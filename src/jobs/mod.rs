@@ -172,6 +172,7 @@ impl Jobs {
             ended_at: None,
             may_stop: stop != Stop::Refused,
             error: None,
+            error_kind: None,
             schedule,
             notes,
         };

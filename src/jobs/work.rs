@@ -85,7 +85,8 @@ fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
         Ok(Err(error)) => error,
     };
     report(&state.job, &error);
-    (state.job.status, state.job.error) = (Status::Failed, Some(error.message().to_owned()));
+    (state.job.status, state.job.error_kind) = (Status::Failed, Some(error.kind()));
+    state.job.error = Some(error.message().to_owned());
 }
 
 /// Logs the failure of a job: the server's own faults for the operator, everything else for the curious.

@@ -71,7 +71,8 @@ impl Registry {
         loop {
             timer.tick().await;
             let next = self.in_a(SWEEP_EVERY);
-            let removals = async |handle: Handle| self.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None));
+            let removals =
+                async |handle: Handle| self.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None));
             sweep.run(|| next, removals).await;
             expiry.run(|| next, async |handle: Handle| self.removal.expire(|_| true, &handle).await).await;
         }

@@ -119,9 +119,9 @@ impl Copies {
         self.core.stores.named(store)?;
         let (copies, store) = (Arc::clone(self), store.clone());
         let spec = Spec::new(jobs::Kind::Move, who.account()).image(id).stop(Stop::Asks);
-        self.core.jobs.spawn(spec, |handle| async move {
-            copies.carry_on(turn, id, store, Aim::Move, handle).await.map(drop)
-        })
+        self.core
+            .jobs
+            .spawn(spec, |handle| async move { copies.carry_on(turn, id, store, Aim::Move, handle).await.map(drop) })
     }
 
     /// Removes the copy of an image that a store has.

@@ -74,7 +74,18 @@ impl Core {
         let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
         let (boot, in_use) = (Uuid::new_v4(), Readers::default());
         let catalog = Arc::new(catalog);
-        Arc::new(Self { catalog, stores, linked, fetcher, clock, limits, boot, in_use, jobs: Jobs::new(clock), inspections })
+        Arc::new(Self {
+            catalog,
+            stores,
+            linked,
+            fetcher,
+            clock,
+            limits,
+            boot,
+            in_use,
+            jobs: Jobs::new(clock),
+            inspections,
+        })
     }
 
     /// The time for this service.

@@ -8,8 +8,8 @@ use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Value, Visibility};
-use crate::jobs::Handle;
 use crate::ingest::room::Reserve;
+use crate::jobs::Handle;
 
 /// Images with the same fingerprint that are looked at.
 const NAMESAKES_MAX: usize = 64;

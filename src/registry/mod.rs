@@ -3,8 +3,8 @@
 //! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
 
 mod access;
-mod background;
 mod backfill;
+mod background;
 mod clock;
 mod copies;
 mod core;
@@ -145,7 +145,19 @@ impl Registry {
             settling: tokio::sync::Mutex::default(),
         });
         let members = Members::new(&core, &records);
-        Arc::new(Self { core, records, downloads, removal, uploads, copies, members, lxd, mirror, maintenance, imports })
+        Arc::new(Self {
+            core,
+            records,
+            downloads,
+            removal,
+            uploads,
+            copies,
+            members,
+            lxd,
+            mirror,
+            maintenance,
+            imports,
+        })
     }
 
     /// Uploads: in one request, in pieces, and put aside for an import.

@@ -6,13 +6,13 @@ use visor::api::visor::signature::{ContentType, sign, string_to_sign};
 
 use crate::harness::{Answer, Server};
 
-struct Account {
-    key: String,
-    secret: String,
+pub(crate) struct Account {
+    pub(crate) key: String,
+    pub(crate) secret: String,
 }
 
 /// Makes an account on the directory of a running server.
-fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
+pub(crate) fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
     let made = server.account(name, arguments);
     assert_eq!(made.as_object().unwrap().len(), 2);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
@@ -26,7 +26,14 @@ fn date(offset_s: i64) -> String {
 }
 
 impl Account {
-    fn send(&self, server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(
+        &self,
+        server: &Server,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.send_at(server, &date(0), method, path, headers, body)
     }
 

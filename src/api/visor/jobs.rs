@@ -7,7 +7,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::error::render;
+use super::error::{render, status};
 use super::wire::{Field, Record, respond, respond_list, time_text};
 use super::{Visor, at};
 use crate::error::{Error, Result};
@@ -66,6 +66,7 @@ fn record(job: &Job, base: &str) -> Record {
         time("created_at", Some(job.made_at)),
         time("updated_at", Some(job.updated_at)),
         time("ended_at", job.ended_at),
+        number("error_code", job.error_kind.map(|kind| u64::from(status(kind).as_u16()))),
         text("error", job.error.clone()),
         time("last_began_at", runs.last_began),
         time("last_ended_at", runs.last_ended),

@@ -108,7 +108,7 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
-    /// Move an image's file to another store; verified before the old one goes
+    /// Move an image's file to another store; verified before the old one goes. Ctrl-C leaves the job running
     Move {
         /// Its id
         id: String,

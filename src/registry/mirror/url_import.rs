@@ -170,13 +170,7 @@ impl Mirror {
     }
 
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
-    async fn spread(
-        self: &Arc<Self>,
-        who: &Caller,
-        id: ImageId,
-        stores: &[StoreName],
-        handle: &Handle,
-    ) -> Result<()> {
+    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.records.get(who, id).await?.home()) {
             self.copies.carry(who, id, first, Aim::Move, handle).await?;
