@@ -1,96 +1,42 @@
-//! The history of the catalogue's layout: numbered steps from each version to the next. See README.md beside this
-//! file for when a step is needed and how to write one.
+//! The history of the stored shape: steps over the JSON of a journal line, from each shape to the next. See README.md
+//! beside this file for when a step is needed and how to write one.
 //!
-//! Knows the engine seam, and never today's row types: a step carries frozen copies of what it reads.
+//! Knows JSON, and never today's types: those go on changing.
 
-mod m0001_initial_layout;
-mod m0002_container_index;
+mod m0003_upload_in_its_ticket;
 
-use crate::catalog::engine::{Engine, EngineError, KeyRange, Table};
+use serde_json::{Map, Value};
 
-/// Under which key of the meta table the version stands: a big-endian u32.
-const VERSION_KEY: &[u8] = b"layout";
-
-/// A step from the version before `to` to `to`.
+/// A step from the shape before `to` to `to`.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// The version after it.
-    pub to: u32,
-    /// Its name, as in the table of README.md.
-    pub name: &'static str,
-    /// Does it, in bounded batches. May find a part of its work done by an earlier, interrupted run. Does not
-    /// write the version: that is committed behind it.
-    pub run: fn(&dyn Engine) -> Result<(), EngineError>,
+pub(super) struct Step {
+    /// The shape after it.
+    pub(super) to: u8,
+    /// Changes a line that records an image. None where the defaults of the new fields say all that there is to say.
+    pub(super) run: Option<fn(&mut Map<String, Value>)>,
 }
 
-/// Every step, in order.
-pub static STEPS: &[Step] = &[
-    m0001_initial_layout::STEP,
-    m0002_container_index::STEP,
+/// Every step, in order, from shape 1 on.
+static STEPS: &[Step] = &[
+    Step { to: 2, run: None },
+    m0003_upload_in_its_ticket::STEP,
+    Step { to: 4, run: None },
+    Step { to: 5, run: None },
     // The next step goes here.
 ];
 
-/// Why a layout could not be brought to this program's version.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrationError {
-    /// Written by a newer program.
-    #[error("the catalogue has layout {found}, this program knows up to {known}: use a newer visor")]
-    Newer {
-        /// The version found.
-        found: u32,
-        /// The newest version known.
-        known: u32,
-    },
-    /// There are entries but no version.
-    #[error("the catalogue has entries but does not say in which layout")]
-    Unstamped,
-    /// The engine failed, or a step did.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
+fn from(shape: u8) -> impl Iterator<Item = &'static Step> {
+    STEPS.iter().filter(move |step| step.to > shape)
 }
 
-/// Brings an engine to the newest layout. Safe to interrupt anywhere and run again.
-///
-/// # Errors
-/// See [`MigrationError`]; nothing is written when the layout is newer or unknown.
-pub fn run(engine: &dyn Engine, steps: &[Step]) -> Result<(), MigrationError> {
-    let known = steps.last().map_or(0, |step| step.to);
-    let Some(found) = version(engine)? else {
-        for table in Table::ALL {
-            if !engine.scan(&KeyRange::all(table), false, 1)?.is_empty() {
-                return Err(MigrationError::Unstamped);
-            }
-        }
-        stamp(engine, None, known)?;
-        return Ok(());
-    };
-    if found > known {
-        return Err(MigrationError::Newer { found, known });
-    }
-    for step in steps.iter().filter(|step| step.to > found) {
-        log::info!("catalogue layout {}: {}", step.to, step.name);
-        (step.run)(engine)?;
-        stamp(engine, Some(step.to - 1), step.to)?;
-    }
-    Ok(())
+/// Tells whether lines of this shape have to be changed before they are read.
+pub(super) fn has_steps_from(shape: u8) -> bool {
+    from(shape).any(|step| step.run.is_some())
 }
 
-/// The layout version of an engine, if it has one.
-fn version(engine: &dyn Engine) -> Result<Option<u32>, EngineError> {
-    let Some(bytes) = engine.get(Table::Meta, VERSION_KEY)? else { return Ok(None) };
-    let bytes = bytes.try_into().map_err(|_| EngineError::Broken("its layout version can't be read".into()))?;
-    Ok(Some(u32::from_be_bytes(bytes)))
-}
-
-fn stamp(engine: &dyn Engine, before: Option<u32>, after: u32) -> Result<(), EngineError> {
-    let mut batch = crate::catalog::engine::Batch::default();
-    batch.guard(Table::Meta, VERSION_KEY, before.map(|version| version.to_be_bytes().to_vec()));
-    batch.put(Table::Meta, VERSION_KEY, version_bytes(after));
-    engine.commit(&batch)
-}
-
-fn version_bytes(version: u32) -> [u8; 4] {
-    version.to_be_bytes()
+/// Brings a line of this shape that records an image to today's.
+pub(super) fn run(shape: u8, line: &mut Map<String, Value>) {
+    from(shape).filter_map(|step| step.run).for_each(|run| run(line));
 }
 
 #[cfg(test)]

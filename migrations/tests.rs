@@ -1,130 +1,153 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::engine::memory::MemoryEngine;
+use crate::catalog::Catalog;
+use crate::catalog::embedded::journal::{Bond, Journal, put_line};
 use crate::catalog::engine::sled::SledEngine;
-use crate::catalog::engine::{Batch, Entry};
-use crate::digest::hex;
+use crate::catalog::engine::{Batch, Engine, Table};
+use crate::catalog::stored::{SHAPE, StoredImage};
+use crate::catalog::tests::{check_fixture, fixture_images};
 
-fn contents(engine: &dyn Engine) -> Vec<(Table, Vec<Entry>)> {
-    Table::ALL.into_iter().map(|table| (table, engine.scan(&KeyRange::all(table), false, 10_000).unwrap())).collect()
+const CACHE: u64 = 16 << 20;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/fixtures").join(name)
+}
+
+/// The journal of a shape.
+fn journal(shape: u8) -> String {
+    std::fs::read_to_string(fixture(&format!("shape-{shape}.jsonl"))).unwrap()
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-fn load(engine: &dyn Engine, dump: &str) {
+/// A database of the time when layouts had versions.
+fn load(dir: &Path, dump: &str) {
+    let engine = SledEngine::open(dir, CACHE).unwrap();
     let mut batch = Batch::default();
-    for line in dump.lines() {
+    for line in std::fs::read_to_string(fixture(dump)).unwrap().lines() {
         let [table, key, value] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let table = Table::ALL.into_iter().find(|t| t.name() == table).unwrap();
         batch.put(table, bytes(key), bytes(value));
     }
     engine.commit(&batch).unwrap();
-}
-
-/// The form of the fixtures. `VISOR_WRITE_FIXTURE=1 cargo test fixture` writes the newest one.
-fn dump(engine: &dyn Engine) -> String {
-    contents(engine)
-        .into_iter()
-        .flat_map(|(table, entries)| {
-            entries.into_iter().map(move |(key, value)| format!("{} {} {}\n", table.name(), hex(&key), hex(&value)))
-        })
-        .collect()
+    engine.close().unwrap();
 }
 
 #[test]
 fn steps_are_dense_and_stand_in_the_readme() {
     let readme = include_str!("README.md");
     for (position, step) in STEPS.iter().enumerate() {
-        assert_eq!(step.to as usize, position + 1);
-        assert!(readme.contains(&format!("| {} | {} |", step.to, step.name)), "{}", step.name);
+        assert_eq!(usize::from(step.to), position + 2);
+        assert!(readme.contains(&format!("\n| {} | ", step.to)), "{}", step.to);
+    }
+    assert_eq!(STEPS.last().unwrap().to, SHAPE);
+}
+
+#[test]
+fn an_upload_moves_into_its_ticket() {
+    let line = json!({ "op": "put", "image": { "ticket": { "boot": "x" } }, "resumable": { "offset": 4 } });
+    let Value::Object(mut line) = line else { panic!("an object") };
+    assert!(has_steps_from(1) && has_steps_from(2) && !has_steps_from(3));
+    run(2, &mut line);
+    let expected = json!({ "op": "put", "image": { "ticket": { "boot": "x", "resumable": { "offset": 4 } } } });
+    assert_eq!(Value::Object(line.clone()), expected);
+    run(2, &mut line);
+    assert_eq!(Value::Object(line), expected, "a second time changes nothing");
+    let Value::Object(mut line) = json!({ "op": "put", "image": { "ticket": null }, "resumable": null }) else {
+        panic!("an object")
+    };
+    run(1, &mut line);
+    assert_eq!(Value::Object(line), json!({ "op": "put", "image": { "ticket": null } }));
+}
+
+/// Whether a value has everything: no field of it is left out or empty.
+fn is_full(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(all) => !all.is_empty() && all.iter().all(is_full),
+        Value::Object(all) => !all.is_empty() && all.values().all(is_full),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
+/// `VISOR_WRITE_FIXTURE=1 cargo test fixture` writes the newest one. Whoever changes the shape raises its number.
 #[test]
-fn an_empty_engine_is_stamped_with_the_newest() {
-    let engine = MemoryEngine::default();
-    run(&engine, STEPS).unwrap();
-    assert_eq!(version(&engine).unwrap(), Some(STEPS.len() as u32));
-    let before = contents(&engine);
-    run(&engine, STEPS).unwrap();
-    assert_eq!(contents(&engine), before, "a second run changes nothing");
-}
-
-#[test]
-fn newer_and_unstamped_layouts_are_refused_untouched() {
-    let engine = MemoryEngine::default();
-    stamp(&engine, None, 99).unwrap();
-    let before = contents(&engine);
-    let error = run(&engine, STEPS).unwrap_err().to_string();
-    assert!(error.contains("99") && error.contains(&STEPS.len().to_string()), "{error}");
-    assert_eq!(contents(&engine), before);
-
-    let engine = MemoryEngine::default();
-    load(&engine, "image 00 00");
-    let before = contents(&engine);
-    assert!(matches!(run(&engine, STEPS), Err(MigrationError::Unstamped)));
-    assert_eq!(contents(&engine), before);
-}
-
-/// A step that fails after each of its batches in turn, and is run again: the end is always the same.
-#[test]
-fn a_step_may_be_interrupted_after_every_batch() {
-    static BATCHES_LEFT: AtomicU32 = AtomicU32::new(0);
-    fn double(engine: &dyn Engine) -> Result<(), EngineError> {
-        for (key, value) in engine.scan(&KeyRange::all(Table::Access), false, 100)? {
-            if value.len() == 1 {
-                if BATCHES_LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
-                    return Err(EngineError::Broken("interrupted".into()));
-                }
-                let mut batch = Batch::default();
-                batch.put(Table::Access, key, [value[0], value[0]]);
-                engine.commit(&batch)?;
-            }
-        }
-        Ok(())
-    }
-    let steps = [STEPS[0], Step { to: 2, name: "double", run: double }];
-    for batches in 0..4 {
-        let engine = MemoryEngine::default();
-        run(&engine, &steps[..1]).unwrap();
-        load(&engine, "access 01 0a\naccess 02 0b\naccess 03 0c");
-        BATCHES_LEFT.store(batches, Ordering::SeqCst);
-        assert_eq!(run(&engine, &steps).is_ok(), batches == 3);
-        BATCHES_LEFT.store(9, Ordering::SeqCst);
-        run(&engine, &steps).unwrap();
-        assert_eq!(version(&engine).unwrap(), Some(2));
-        assert!(dump(&engine).contains("access 02 0b0b\n"));
-    }
-}
-
-/// Every fixture, on both engines, is brought to the newest layout and read by today's program.
-#[test]
-fn fixtures_of_every_version_are_read() {
-    let fixture = |version: u32| format!("{}/migrations/fixtures/v{version:04}.dump", env!("CARGO_MANIFEST_DIR"));
-    let newest = STEPS.len() as u32;
+fn the_fixture_of_todays_number_is_of_todays_shape() {
+    let [image] = &fixture_images(SHAPE)[..] else { panic!("one image") };
+    assert!(is_full(&serde_json::to_value(StoredImage::from(image)).unwrap()), "the fixture is to have every field");
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::begin(dir.path(), 0, 0, std::iter::empty()).unwrap();
+    journal.append(&put_line(1, image, Bond::default()).unwrap(), 1).unwrap();
+    let lines = std::fs::read_to_string(dir.path().join("journal-1.jsonl")).unwrap();
+    let path = fixture(&format!("shape-{SHAPE}.jsonl"));
     if std::env::var_os("VISOR_WRITE_FIXTURE").is_some() {
-        let engine = MemoryEngine::default();
-        run(&engine, STEPS).unwrap();
-        crate::catalog::tests::fill_for_fixture(&engine, newest);
-        std::fs::write(fixture(newest), dump(&engine)).unwrap();
+        std::fs::write(&path, &lines).unwrap();
     }
-    for found in 1..=newest {
-        let text = std::fs::read_to_string(fixture(found)).unwrap();
+    assert_eq!(self::journal(SHAPE), lines, "another shape has another number: see README.md");
+}
+
+#[test]
+fn journals_of_every_shape_are_read() {
+    for shape in 1..=SHAPE {
         let dir = tempfile::tempdir().unwrap();
-        let engines: [Box<dyn Engine>; 2] =
-            [Box::new(MemoryEngine::default()), Box::new(SledEngine::open(dir.path(), 16 << 20).unwrap())];
-        for engine in engines {
-            load(&*engine, &text);
-            assert_eq!(version(&*engine).unwrap(), Some(found));
-            run(&*engine, STEPS).unwrap();
-            crate::catalog::tests::check_fixture(&*engine, found);
-            // A crash may come between a step's work and its stamp: then the work is done again.
-            let done = contents(&*engine);
-            STEPS.iter().filter(|step| step.to > found).for_each(|step| (step.run)(&*engine).unwrap());
-            assert!(contents(&*engine) == done);
+        std::fs::write(dir.path().join("journal-1.jsonl"), journal(shape)).unwrap();
+        let catalog = Catalog::open(dir.path(), CACHE).unwrap();
+        check_fixture(&catalog, shape);
+        assert!(!catalog.may_have_lost_changes());
+        assert_eq!(std::fs::read_to_string(dir.path().join("journal-1.jsonl")).unwrap(), journal(shape));
+    }
+}
+
+/// The databases of layouts, with the shape of their journals.
+const LAYOUTS: [(&str, u8); 2] = [("v0001.dump", 1), ("v0002.dump", 3)];
+
+#[test]
+fn databases_of_every_layout_are_made_anew() {
+    for (dump, shape) in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        load(&dir.path().join("sled"), dump);
+        std::fs::write(dir.path().join("journal-1.jsonl"), journal(shape)).unwrap();
+        for _ in 0..2 {
+            let catalog = Catalog::open(dir.path(), CACHE).unwrap();
+            check_fixture(&catalog, shape);
+            assert!(!catalog.may_have_lost_changes());
+            catalog.close();
+        }
+    }
+}
+
+/// What a damaged journal lost may be in a database that only an earlier program reads: nothing is thrown away for it.
+#[test]
+fn an_earlier_database_beside_a_damaged_journal_is_kept() {
+    type Harm = fn(&str) -> Option<String>;
+    let harms: [(&str, Harm); 4] = [
+        ("no journal", |_| None),
+        ("a line changed", |text| Some(text.replacen("kernel", "kernal", 1))),
+        ("its beginning gone", |text| Some(text.split_once('\n').unwrap().1.to_owned())),
+        ("its last line torn", |text| Some(text[..text.len() - 9].to_owned())),
+    ];
+    for (dump, shape) in LAYOUTS {
+        for (name, harm) in &harms {
+            let dir = tempfile::tempdir().unwrap();
+            load(&dir.path().join("sled"), dump);
+            let (path, harmed) = (dir.path().join("journal-1.jsonl"), harm(&journal(shape)));
+            if let Some(text) = &harmed {
+                std::fs::write(&path, text).unwrap();
+            }
+            let refused = Catalog::open(dir.path(), CACHE).unwrap_err().to_string();
+            let told = ["earlier visor", "Nothing was changed", "sled away"].map(|part| refused.contains(part));
+            assert_eq!(told, [true; 3], "{name}: {refused}");
+            assert_eq!(std::fs::read_to_string(&path).ok(), harmed, "{name}");
+            // As the refusal says: what the journal has is served, and that something is missing is told.
+            std::fs::rename(dir.path().join("sled"), dir.path().join("away")).unwrap();
+            let catalog = Catalog::open(dir.path(), CACHE).unwrap();
+            let torn = harmed.as_ref().is_none_or(|text| !text.ends_with('\n'));
+            assert_eq!(catalog.may_have_lost_changes(), !torn, "{name}");
         }
     }
 }

@@ -7,7 +7,8 @@ use bzip2::bufread::BzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::unpack::ZSTD_WINDOW;
+/// The largest window of zstd that is decoded.
+pub(super) const ZSTD_WINDOW: u64 = 32 << 20;
 
 /// Counts streams, which are not all allowed to be small: each costs its decoder some work, and one of bzip2 4 MB of memory
 /// that have to be cleared.

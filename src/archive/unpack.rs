@@ -9,7 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
 use super::meter::{Given, Meter, Taken};
-use super::streams::{Frames, Streams};
+use super::streams::{Frames, Streams, ZSTD_WINDOW};
 use super::{BundleError, Packing};
 
 /// What is read at once.
@@ -17,9 +17,6 @@ const PIECE: usize = 64 << 10;
 
 /// For the window of xz in KiB, and a bit for the decoder's tables.
 pub(super) const XZ_MEMORY: u32 = (64 << 10) + 512;
-
-/// The window of zstd.
-pub(super) const ZSTD_WINDOW: u64 = 32 << 20;
 
 /// An archive to be read from its beginning to its end.
 pub(super) enum Stream<'a, R> {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use super::engine::{Batch, KeyRange, Table};
 use super::keys::{ID_BYTES, TAIL_BYTES, put_tail, put_text, put_value, put_value_turned};
-use crate::image::attr::ATTRS;
+use crate::image::attr::{ATTRS, Index, Row};
 use crate::image::query::{Cursor, Sort};
 use crate::image::{Attr, Image, MemberStatus, Value};
 
-/// The tag of the index over free attributes; far from the tags of [`tag`].
+/// The tag of the index over free attributes; far from those of attributes.
 const PROPERTY_TAG: u8 = 0xf0;
 
 /// The tag of the index over the words that images are tagged with.
@@ -25,45 +25,9 @@ const ALIAS_TAG: u8 = 0xf3;
 /// by the row, which every answer is tested against anyway.
 const PROPERTY_KEY_BYTES: usize = 64;
 
-/// An index's tag on disk. Never reuse one; a change of this table is a migration.
-fn tag(attr: Attr) -> Option<u8> {
-    match attr {
-        // The image table itself is sorted by id.
-        Attr::Id => None,
-        // Not sortable: what is shown differs from what is kept.
-        Attr::Location => None,
-        Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => None,
-        Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Offered => None,
-        Attr::Name => Some(1),
-        Attr::Architecture => Some(2),
-        Attr::Visibility => Some(3),
-        Attr::Kind => Some(4),
-        Attr::Format => Some(5),
-        Attr::Store => Some(6),
-        Attr::Kernel => Some(7),
-        Attr::Ramdisk => Some(8),
-        Attr::Owner => Some(9),
-        Attr::Status => Some(10),
-        Attr::Size => Some(11),
-        Attr::Checksum => Some(12),
-        Attr::CreatedAt => Some(13),
-        Attr::UploadedAt => Some(14),
-        Attr::UpdatedAt => Some(15),
-        Attr::Container => Some(16),
-        Attr::Fingerprint => Some(17),
-        Attr::Alias => Some(18),
-        Attr::ExpiresAt => Some(19),
-    }
-}
-
-/// Whether the index of an attribute leaves out the images that have no value of it. It is then no order of all images.
-pub(crate) fn is_sparse(attr: Attr) -> bool {
-    matches!(attr, Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt)
-}
-
 /// Where an image stands in the order of an attribute: its entry's key, or for the id its row's.
 pub(crate) fn sort_key(attr: Attr, image: &Image) -> Vec<u8> {
-    let Some(tag) = tag(attr) else {
+    let Some(tag) = attr.row().indexed.tag() else {
         return image.id.as_bytes().to_vec();
     };
     let mut key = Vec::with_capacity(64);
@@ -103,7 +67,7 @@ pub(crate) fn tail(sort_key: &[u8]) -> &[u8] {
 
 /// All keys of the order of an attribute.
 pub(crate) fn whole_order(attr: Attr) -> KeyRange {
-    match tag(attr) {
+    match attr.row().indexed.tag() {
         None => KeyRange::all(Table::Image),
         Some(tag) => KeyRange::prefix(Table::Index, &[tag]),
     }
@@ -111,7 +75,7 @@ pub(crate) fn whole_order(attr: Attr) -> KeyRange {
 
 /// What the entries of all images with this value begin with; `None` if the attribute has no index.
 pub(crate) fn value_prefix(attr: Attr, value: &Value<'_>) -> Option<Vec<u8>> {
-    let mut key = vec![tag(attr)?];
+    let mut key = vec![attr.row().indexed.tag()?];
     put_value(&mut key, Some(value));
     Some(key)
 }
@@ -119,7 +83,7 @@ pub(crate) fn value_prefix(attr: Attr, value: &Value<'_>) -> Option<Vec<u8>> {
 /// What the entries of all images that have the attribute begin with; `None` if it has no index.
 pub(crate) fn any_value_prefix(attr: Attr) -> Option<Vec<u8>> {
     // Of an absent value this byte is 0.
-    Some(vec![tag(attr)?, 1])
+    Some(vec![attr.row().indexed.tag()?, 1])
 }
 
 /// What the entries of all images with this free attribute begin with.
@@ -156,8 +120,12 @@ pub(crate) fn alias_prefix(alias: &str) -> Vec<u8> {
 
 /// Every index entry of an image.
 pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
-    let has_entry = |attr| tag(attr).is_some() && (!is_sparse(attr) || attr.read(image).is_some());
-    let attributes = ATTRS.iter().filter(|row| has_entry(row.attr)).map(|row| sort_key(row.attr, image));
+    let has_entry = |row: &&Row| match row.indexed {
+        Index::Nothing | Index::Table => false,
+        Index::Whole(_) => true,
+        Index::Sparse(_) => (row.read)(image).is_some(),
+    };
+    let attributes = ATTRS.iter().filter(has_entry).map(|row| sort_key(row.attr, image));
     let properties = image.properties.iter().map(|(name, value)| property_prefix(name, value));
     let words = image.tags.iter().map(|word| word_prefix(word));
     let members = image.members.iter().map(|(account, member)| member_prefix(account, Some(member.status)));
@@ -188,14 +156,10 @@ mod tests {
     use crate::image::change::tests::sample;
 
     #[test]
-    fn tags_are_unique_and_stand_where_the_attribute_table_says() {
+    fn tags_are_unique() {
         let mut seen = BTreeSet::from([PROPERTY_TAG, WORD_TAG, MEMBER_TAG, ALIAS_TAG]);
-        for row in &ATTRS {
-            if let Some(tag) = tag(row.attr) {
-                assert!(seen.insert(tag), "tag {tag} stands twice");
-            }
-            let whole = tag(row.attr).is_some() && !is_sparse(row.attr);
-            assert_eq!(row.indexed, whole || row.attr == Attr::Id, "{:?}", row.attr);
+        for tag in ATTRS.iter().filter_map(|row| row.indexed.tag()) {
+            assert!(seen.insert(tag), "tag {tag} stands twice");
         }
     }
 

@@ -9,9 +9,10 @@ mod index;
 mod keys;
 mod list;
 #[path = "../../migrations/mod.rs"]
-pub mod migrations;
+mod migrations;
 mod plan;
 mod row;
+mod stored;
 mod verify;
 
 use std::collections::HashMap;
@@ -21,11 +22,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 pub use self::embedded::compaction::Compaction;
-use self::embedded::open;
 pub use self::embedded::prepare::Amend;
 use self::embedded::prepare::Change;
 use self::embedded::retired_ids::Spent;
 use self::embedded::writer::{Current, Writer, current};
+use self::embedded::{database, open};
 use self::engine::Table;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::{Cursor, Page, Query, Sort};
@@ -63,7 +64,7 @@ impl Catalog {
 
     /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.
     pub fn demand_rebuild(dir: &Path) -> std::io::Result<()> {
-        open::demand_rebuild(dir)
+        database::demand_rebuild(dir)
     }
 
     /// Adds an image. Durable when this returns; dropping the future does not undo it.

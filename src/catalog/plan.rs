@@ -8,8 +8,9 @@ use super::engine::{EngineError, KeyRange, Table, after_prefix};
 use std::ops::Bound;
 
 use super::index::{
-    alias_prefix, any_value_prefix, is_sparse, member_prefix, property_prefix, value_prefix, whole_order, word_prefix,
+    alias_prefix, any_value_prefix, member_prefix, property_prefix, value_prefix, whole_order, word_prefix,
 };
+use crate::image::attr::Index;
 use crate::image::query::{Filter, Sort};
 use crate::image::{Attr, ImageId, Value};
 
@@ -70,7 +71,9 @@ pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Pla
     Ok(match (smallest, in_order) {
         (Some((_, ranges)), _) => Plan::Gather(ranges),
         (None, Some(prefix)) => Plan::WalkValue { prefix },
-        (None, None) if is_sparse(sort.by) => return Err(EngineError::Broken("an order of some images only".into())),
+        (None, None) if matches!(sort.by.row().indexed, Index::Sparse(_)) => {
+            return Err(EngineError::Broken("an order of some images only".into()));
+        }
         (None, None) => Plan::WalkOrder(whole_order(sort.by)),
     })
 }

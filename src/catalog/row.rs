@@ -1,165 +1,37 @@
-//! The stored form of an image: its own types, never the domain's and never a protocol's.
+//! The rows of the database: the stored shape in bincode, behind the number of the shape and a checksum. This is the only file
+//! that names bincode.
 //!
-//! One shape, two encodings: bincode behind a version byte and a checksum in the database, JSON in the journal.
-//! bincode can't evolve a struct, so a new field is a new `RowV5` with `From<RowV4>`, the decoder keeps both, and the old
-//! one goes to `frozen`. This is the only file that names bincode.
+//! A row is a cache of a journal line. A row of another shape is not decoded: its database is rebuilt.
 
-mod convert;
-mod frozen;
+use serde::Serialize;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-pub(crate) use self::frozen::{ResumableV2, RowV1, RowV2, RowV3};
+use super::stored::{RowError, SHAPE, StoredImage, malformed};
 use crate::image::{Access, Image, Timestamp};
 
-/// Version of the newest row shape, in the database and in the journal.
-pub(crate) const VERSION: u8 = 4;
-
-/// Version byte and CRC-32.
+/// Number of the shape and CRC-32.
 const HEAD_BYTES: usize = 5;
 
-/// Why stored bytes are not an image.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RowError {
-    #[error("a row fails its checksum")]
-    Damaged,
-    #[error("a row has version {0}; this program knows up to {VERSION}")]
-    Newer(u8),
-    #[error("a row can't be read: {0}")]
-    Malformed(String),
-}
-
-fn malformed(why: impl std::fmt::Display) -> RowError {
-    RowError::Malformed(why.to_string())
-}
-
-/// Version 4 of the shape. Frozen, as every version is from the moment when a row was written in it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RowV4 {
-    id: Uuid,
-    revision: u64,
-    name: Option<String>,
-    owner: Option<String>,
-    visibility: String,
-    status: String,
-    format: Option<String>,
-    container: Option<String>,
-    kind: Option<String>,
-    architecture: Option<String>,
-    store: Option<String>,
-    kernel: Option<Uuid>,
-    ramdisk: Option<Uuid>,
-    parts: Vec<PartV3>,
-    properties: BTreeMap<String, String>,
-    tags: Vec<String>,
-    members: BTreeMap<String, MemberV3>,
-    protected: bool,
-    hidden: bool,
-    min_disk_gib: u32,
-    min_ram_mib: u32,
-    aliases: BTreeMap<String, String>,
-    filename: Option<String>,
-    offer: Option<OfferV4>,
-    offered: bool,
-    update_source: Option<UpdateSourceV4>,
-    auto_update: bool,
-    built_at_us: Option<i64>,
-    supported_until_us: Option<i64>,
-    expires_at_us: Option<i64>,
-    created_at_us: i64,
-    updated_at_us: Option<i64>,
-    uploaded_at_us: Option<i64>,
-    ticket: Option<TicketV3>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OfferV4 {
-    fingerprint: String,
-    root_sha256: Option<String>,
-    made: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct UpdateSourceV4 {
-    server: String,
-    protocol: String,
-    alias: String,
-    certificate: Option<String>,
-    kind: Option<String>,
-    checked_at_us: Option<i64>,
-    error: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct PartV3 {
-    kind: String,
-    location: LocationV1,
-    size_bytes: Option<u64>,
-    virtual_size_bytes: Option<u64>,
-    md5: Option<String>,
-    sha256: Option<String>,
-    sha512: Option<String>,
-    etag: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LocationV1 {
-    Stored { store: String, key: String },
-    File { path: String },
-    Http { url: String },
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct MemberV3 {
-    status: String,
-    can_share: bool,
-    created_at_us: i64,
-    updated_at_us: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct TicketV3 {
-    boot: Uuid,
-    fallback: String,
-    resumable: Option<ResumableV3>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ResumableV3 {
-    offset: u64,
-    size_bytes: Option<u64>,
-    md5: Option<String>,
-    sha256: Option<String>,
-    sha512: Option<String>,
-    expires_at_us: i64,
-}
-
-/// Bytes for the database: version, CRC-32 of the rest (little endian), bincode.
+/// Encodes an image for the database: number of the shape, CRC-32 of the rest (little endian), bincode.
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, RowError> {
-    seal(&RowV4::from(image))
+    seal(&StoredImage::from(image))
 }
 
-/// The image in some bytes of the database.
+/// Decodes a row of the database.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, RowError> {
-    let row = match unseal(bytes)? {
-        (1, body) => RowV3::from(RowV2::from(read::<RowV1>(body)?)).into(),
-        (2, body) => RowV3::from(read::<RowV2>(body)?).into(),
-        (3, body) => read::<RowV3>(body)?.into(),
-        (_, body) => read::<RowV4>(body)?,
-    };
-    row.try_into()
+    match unseal(bytes)? {
+        (SHAPE, body) => read::<StoredImage>(body)?.try_into(),
+        (older @ 1..SHAPE, _) => Err(RowError::Older(older)),
+        (0, _) => Err(RowError::Damaged),
+        (newer, _) => Err(RowError::Newer(newer)),
+    }
 }
 
-/// Bytes for the counters of an image.
+/// Encodes the counters of an image.
 pub(crate) fn encode_access(access: Access) -> Result<Vec<u8>, RowError> {
     seal(&(access.count, access.last.map(|t| t.0)))
 }
 
-/// The counters in some bytes.
+/// Decodes the counters of an image, which have been the same in every shape.
 pub(crate) fn decode_access(bytes: &[u8]) -> Result<Access, RowError> {
     let (count, last): (u64, Option<i64>) = read(unseal(bytes)?.1)?;
     Ok(Access { count, last: last.map(Timestamp) })
@@ -168,31 +40,21 @@ pub(crate) fn decode_access(bytes: &[u8]) -> Result<Access, RowError> {
 fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
     let body = bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(malformed)?;
     let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
-    bytes.push(VERSION);
+    bytes.push(SHAPE);
     bytes.extend(crc32fast::hash(&body).to_le_bytes());
     bytes.extend(body);
     Ok(bytes)
 }
 
-/// The version of some bytes, and what stands behind it.
+/// Splits some bytes into the number of their shape and what stands behind it.
 fn unseal(bytes: &[u8]) -> Result<(u8, &[u8]), RowError> {
     let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(RowError::Damaged)?;
-    let [version, crc @ ..] = *head;
-    // The checksum comes first: a damaged version byte must not look like a newer program's row.
+    let [shape, crc @ ..] = *head;
+    // The checksum comes first: a damaged number must not look like another program's row.
     if crc32fast::hash(body) != u32::from_le_bytes(crc) {
         return Err(RowError::Damaged);
     }
-    check_version(version)?;
-    Ok((version, body))
-}
-
-/// Whether this program knows a version of the shape.
-pub(crate) fn check_version(version: u8) -> Result<(), RowError> {
-    match version {
-        0 => Err(RowError::Damaged),
-        1..=VERSION => Ok(()),
-        newer => Err(RowError::Newer(newer)),
-    }
+    Ok((shape, body))
 }
 
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, RowError> {
@@ -203,9 +65,13 @@ fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, RowError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::image::full_tests::full;
     use crate::image::{
         Architecture, BlobKey, Container, Digests, Fallback, Format, ImageId, ImageKind, Location, LxdIdentity, Member,
         MemberStatus, Part, PartKind, Protocol, Resumable, Status, StoreName, StoredAt, UpdateSource, UploadTicket,
@@ -352,8 +218,8 @@ pub(crate) mod tests {
         #[test]
         fn rows_come_back_as_they_went(image in any_image()) {
             prop_assert_eq!(&decode(&encode(&image).unwrap()).unwrap(), &image);
-            let json = serde_json::to_vec(&RowV4::from(&image)).unwrap();
-            let back: RowV4 = serde_json::from_slice(&json).unwrap();
+            let json = serde_json::to_vec(&StoredImage::from(&image)).unwrap();
+            let back: StoredImage = serde_json::from_slice(&json).unwrap();
             prop_assert_eq!(&Image::try_from(back).unwrap(), &image);
         }
 
@@ -371,21 +237,11 @@ pub(crate) mod tests {
         }
     }
 
-    /// As the programs wrote them that knew versions 1 and 2. The second differs by what it has at the end.
-    const OLD_BODY: &str = "\
-        10070707070707070707070707070707070301016101026d65067075626c696306736176696e67000000000000010577686f\
-        6c65000466696c652830373037303730372d303730372d303730372d303730372d3037303730373037303730372e69736f01\
-        0901203333333333333333333333333333333333333333333333333333333333333333014034343434343434343434343434\
-        3434343434343434343434343434343434343434343434343434343434343434343434343434343434343434343434343434\
-        340001026f73056c696e7578fc809698000000011009090909090909090909090909090909046661696c";
-    const OLD_HEADS: [&str; 2] = ["016d4061c5", "0291aec0e4"];
-    const OLD_ENDS: [&str; 2] =
-        ["", "01040109012035353535353535353535353535353535353535353535353535353535353535350010"];
-
-    /// The image that is in them.
+    /// The image that the fixtures of versions 1 and 2 hold.
     pub(crate) fn old_image(resumable: bool) -> Image {
         let mut image = Image::blank(ImageId::from_bytes([7; 16]), Timestamp(5_000_000));
         image.revision = 3;
+        image.visibility = Visibility::Public;
         image.name = Some("a".into());
         image.owner = Some("me".into());
         image.status = Status::Saving;
@@ -410,19 +266,30 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rows_of_earlier_versions_are_read() {
-        for (version, resumable) in [(0, false), (1, true)] {
-            let text = [OLD_HEADS[version], OLD_BODY, OLD_ENDS[version]].concat();
-            let bytes: Vec<u8> =
-                (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
-            assert_eq!(decode(&bytes).unwrap(), old_image(resumable));
+    fn every_attribute_has_a_field_in_the_record() {
+        let stored = serde_json::to_value(StoredImage::from(&full())).unwrap();
+        for row in &crate::image::attr::ATTRS {
+            assert!(stored.get(row.stored).is_some(), "{:?}: {}", row.attr, row.stored);
+            assert!(row.attr.read(&full()).is_some(), "{:?}", row.attr);
         }
+    }
+
+    /// They are in the journal too, in a shape that is read.
+    #[test]
+    fn a_row_of_another_shape_says_so() {
+        let mut bytes = encode(&crate::image::change::tests::sample("a")).unwrap();
+        for older in 1..SHAPE {
+            bytes[0] = older;
+            assert!(matches!(decode(&bytes), Err(RowError::Older(shape)) if shape == older));
+        }
+        bytes[0] = 0;
+        assert!(matches!(decode(&bytes), Err(RowError::Damaged)));
     }
 
     #[test]
     fn a_newer_row_says_so() {
         let mut bytes = encode(&crate::image::change::tests::sample("a")).unwrap();
-        bytes[0] = VERSION + 1;
-        assert!(matches!(decode(&bytes), Err(RowError::Newer(v)) if v == VERSION + 1));
+        bytes[0] = SHAPE + 1;
+        assert!(matches!(decode(&bytes), Err(RowError::Newer(v)) if v == SHAPE + 1));
     }
 }

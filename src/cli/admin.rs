@@ -44,7 +44,7 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
                 false => print::line(format!("Removed account {name}; its images stay."))?,
             }
             if accounts.is_empty()? {
-                eprintln!("warning: there are no accounts any more: everybody on this machine may do everything");
+                eprintln!("warning: no accounts are left: every user of this machine may do everything");
             }
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn config(globals: &Globals, command: &ConfigCommand) -> Result<(), F
     let config = globals.load()?;
     match command {
         ConfigCommand::Check if globals.json => print::line(serde_json::json!({ "right": true })),
-        ConfigCommand::Check => print::line("The configuration is right."),
+        ConfigCommand::Check => print::line("Configuration OK."),
         ConfigCommand::Show if globals.json => {
             print::line(serde_json::to_string(&config.shown()).map_err(Failure::general)?)
         }
@@ -70,7 +70,7 @@ pub(super) fn rebuild(globals: &Globals) -> Result<(), Failure> {
     let data_dir = serve::take(&config)?;
     let dir = DataDir::catalog(data_dir.path());
     if !dir.exists() {
-        return Err(Failure::new(Exit::NotFound, format!("there is no catalogue in {}", data_dir.path().display())));
+        return Err(Failure::new(Exit::NotFound, format!("no catalogue found in {}", data_dir.path().display())));
     }
     Catalog::demand_rebuild(&dir).map_err(Failure::general)?;
     let catalog = Catalog::open(&dir, config.catalog.cache.bytes()).map_err(Failure::general)?;
@@ -85,7 +85,7 @@ pub(super) fn verify(globals: &Globals, ids: &[String]) -> Result<(), Failure> {
     let data_dir = serve::take(&config)?;
     let ids = ids
         .iter()
-        .map(|id| id.parse().map_err(|()| Failure::new(Exit::NotFound, format!("'{id}' is no image's id"))))
+        .map(|id| id.parse().map_err(|()| Failure::new(Exit::NotFound, format!("'{id}' is not an image id"))))
         .collect::<Result<Vec<_>, _>>()?;
     let registry = serve::registry(&config, data_dir.path())?;
     let verified = runtime()?.block_on(registry.maintenance().verify(&ids, |id| eprintln!("verifying {id}")));

@@ -14,7 +14,7 @@ use super::failure::{Exit, Failure};
 use super::follow::follow;
 use super::progress::Bar;
 use super::{Globals, print, read_ca_file, runtime};
-use crate::client::{Begun, Client, ClientError, Credentials, Downloaded, Record, Target};
+use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Started, Target};
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -34,9 +34,9 @@ impl From<ClientError> for Failure {
 /// Carries a command out; Ctrl-C ends it cleanly.
 pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
     let words = match command {
-        ImageCommand::Get { .. } => "interrupted; call it again and it goes on where it was",
+        ImageCommand::Get { .. } => "interrupted; repeat the command to continue where it stopped",
         ImageCommand::Add { file: Some(_), .. } | ImageCommand::Update { file: Some(_), .. } => {
-            "interrupted; call it again, and a large file goes on where it was"
+            "interrupted; repeat the command to continue a large file where it stopped"
         }
         _ => "interrupted",
     };
@@ -100,7 +100,7 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
         ImageCommand::Update { attributes, file: None, .. } if attributes.is_empty() => {
             return Err(Failure::new(
                 Exit::Usage,
-                "what is to change? give attributes (name=value …), --file, or both",
+                "nothing to change: give attributes (name=value …), --file, or both",
             ));
         }
         ImageCommand::Update { id, attributes, file, server } => {
@@ -159,7 +159,7 @@ fn id_of(record: &Record) -> &str {
 async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), Failure> {
     let to_stdout = save == Path::new("-");
     if !to_stdout && !save.is_dir() {
-        return Err(Failure::general(format!("{} is no directory", save.display())));
+        return Err(Failure::general(format!("{} is not a directory", save.display())));
     }
     let target = match to_stdout {
         true => Target::Writer(Box::new(std::io::stdout())),
@@ -201,8 +201,8 @@ async fn add(json: bool, client: &Client, meta: &[(String, String)], file: Optio
 /// Moves an image, and follows the job that does it.
 async fn move_to(client: &Client, id: &str, store: &str) -> Result<Record, Failure> {
     let job = match client.start_move(id, store).await? {
-        Begun::Done(record) => return Ok(record),
-        Begun::Job(job) => job,
+        Started::Done(record) => return Ok(record),
+        Started::Job(job) => job,
     };
     follow(client, id_of(&job)).await?;
     Ok(client.head(id).await?)
@@ -243,7 +243,7 @@ async fn delete(
         return client.delete_by_query(&query_pairs(query)?).await?.iter().try_for_each(said);
     }
     if ids.is_empty() {
-        return Err(Failure::new(Exit::Usage, "which images? give their ids, or --query"));
+        return Err(Failure::new(Exit::Usage, "no image given: give ids, or --query"));
     }
     for id in ids {
         said(&client.delete(id).await?)?;

@@ -39,7 +39,7 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-/// What every command takes.
+/// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
     /// Print data as JSON
@@ -48,12 +48,12 @@ pub struct Globals {
     /// Configuration file [default: the shipped visor.toml, built in]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where images, catalogue and keys are kept
+    /// Directory of images, catalogue and keys
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
-/// The certificates to trust that stand in a section's `ca_file`, if there is one.
+/// Reads the certificates to trust from a section's `ca_file`, if it is set.
 fn read_ca_file(file: &Path, section: &str) -> Result<Option<Vec<u8>>, Failure> {
     if file.as_os_str().is_empty() {
         return Ok(None);
@@ -76,22 +76,22 @@ impl Globals {
     }
 }
 
-/// How to serve.
+/// Flags of `visor serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Serve plain HTTP here; port 0 takes any free one (repeatable)
+    /// Address for plain HTTP; port 0 takes any free port (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<SocketAddr>,
-    /// Serve HTTPS here (repeatable)
+    /// Address for HTTPS (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     listen_tls: Vec<SocketAddr>,
-    /// Serve no HTTPS, whatever the configuration says
+    /// Serve no HTTPS, even if it is configured
     #[arg(long, conflicts_with = "listen_tls")]
     no_tls: bool,
-    /// A network that images may be fetched from besides public addresses (repeatable)
+    /// Network that images may be fetched from, in addition to public addresses (repeatable)
     #[arg(long, value_name = "CIDR")]
     allow_fetch: Vec<IpNet>,
-    /// Write the URLs here, one a line, when the server answers
+    /// Write the URLs to this file, one per line, when the server answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -105,48 +105,48 @@ impl ServeArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve (what plain `visor` does)
+    /// Run the server; `visor` without a command does so too
     Serve(ServeArgs),
     #[command(flatten)]
     Image(ImageCommand),
-    /// Work that goes on at a server: all of it, or one job
+    /// List, show, follow and stop jobs of a server
     Jobs(JobsArgs),
-    /// Accounts of a data directory; works beside a running server
+    /// Manage the accounts of a data directory, also while the server runs
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Certificates of LXD's and Incus's clients that stand for accounts; works beside a running server
+    /// Manage trusted certificates of LXD and Incus clients, also while the server runs
     #[command(subcommand)]
     Trust(TrustCommand),
-    /// Print what another program needs to use a server
+    /// Print the settings that another program needs for a server
     #[command(subcommand)]
     Use(UseCommand),
-    /// Look at the configuration
+    /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make the metadata database anew out of the journal
+    /// Rebuild the metadata database from the journal
     Rebuild,
     /// Compare every image with its record: size, digests, index entries
     Verify {
-        /// Only these images
+        /// Ids of images [default: all]
         ids: Vec<String>,
     },
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// Name of the shell
         shell: clap_complete::Shell,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum AccountCommand {
-    /// Make an account and show its secret, this once
+    /// Create an account and print its secret once
     Add {
-        /// Its access key: letters, digits and underscores
+        /// Access key: letters, digits and underscores
         name: String,
-        /// May do everything to every image and account
+        /// Give the account administrator rights
         #[arg(long)]
         admin: bool,
-        /// Where its holder can be reached
+        /// Address of its holder
         #[arg(long)]
         email: Option<String>,
     },
@@ -154,18 +154,18 @@ enum AccountCommand {
     List,
     /// Remove an account; its images stay
     Remove {
-        /// Its access key
+        /// Access key
         name: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum UseCommand {
-    /// A clouds.yaml for openstack, its SDK, Nova and Terraform, and the same as lines for a shell
+    /// Print a clouds.yaml for openstack, its SDK, Nova and Terraform, and variables for a shell
     Openstack {
         #[command(flatten)]
         place: Place,
-        /// Print the lines for a shell alone: eval "$(visor use openstack --shell)"
+        /// Print only the variables for a shell: eval "$(visor use openstack --shell)"
         #[arg(long)]
         shell: bool,
     },
@@ -173,9 +173,9 @@ enum UseCommand {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration is right
+    /// Check the configuration
     Check,
-    /// Print what is in force
+    /// Print the settings in force
     Show,
 }
 
@@ -202,7 +202,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
     match cli.command {
         None => serve::run(&globals, &cli.serve, logger),
         Some(_) if !cli.serve.is_empty() => {
-            Err(Failure::new(Exit::Usage, "flags of serve stand behind the command: visor serve --listen …"))
+            Err(Failure::new(Exit::Usage, "put the flags of serve after the command: visor serve --listen …"))
         }
         Some(Command::Serve(args)) => serve::run(&globals, &args, logger),
         Some(other) => {

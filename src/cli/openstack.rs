@@ -46,7 +46,7 @@ impl Cloud {
         }
         // A line of its own would be a setting of its own.
         if settings.iter().chain(&auth).any(|(_, _, value)| value.chars().any(char::is_control)) {
-            return Err(Failure::new(Exit::Usage, "address, keys and ca_file are text without control characters"));
+            return Err(Failure::new(Exit::Usage, "address, keys and ca_file must not contain control characters"));
         }
         Ok(Self { settings, auth })
     }
@@ -90,18 +90,18 @@ pub(super) fn run(globals: &Globals, place: &Place, shell: bool) -> Result<(), F
         return print::line(cloud.exports().join("\n"));
     }
     print::line(cloud.yaml())?;
-    print::line("# The same for a shell ('visor use openstack --shell' prints these lines alone):")?;
+    print::line("# Variables for a shell ('visor use openstack --shell' prints only these lines):")?;
     cloud.exports().iter().try_for_each(|line| print::line(format!("# {line}")))?;
     eprintln!(
-        "Save this as clouds.yaml, here or in ~/.config/openstack, with mode 0600 if there is a password in it; then:"
+        "Save this as clouds.yaml, here or in ~/.config/openstack, with mode 0600 if it has a password; then run:"
     );
     eprintln!("  openstack --os-cloud {CLOUD} image list");
     if config.access_key.is_empty() {
         eprintln!(
-            "This is for a server without accounts. For one with them, set client.access_key and client.secret_key."
+            "This is for a server without accounts. For a server with accounts, set client.access_key and client.secret_key."
         );
     } else if config.secret_key.reveal().is_empty() {
-        eprintln!("There is no client.secret_key, so there is no password in it: clients will ask.");
+        eprintln!("client.secret_key is not set, so there is no password in it: clients will ask for one.");
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ fn remove_ready(file: &Path) -> Result<(), Failure> {
 pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
     DataDir::take(&config.data_dir()?).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Failure::new(Exit::Conflict, error),
-        _ => Failure::general(format!("the data directory can't be used: {error}")),
+        _ => Failure::general(format!("cannot use the data directory: {error}")),
     })
 }
 
@@ -116,7 +116,7 @@ fn patience(config: &Config) -> RateLimits {
 /// The service over a data directory.
 pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
-        .map_err(|error| Failure::general(format!("the catalogue can't be opened: {error}")))?;
+        .map_err(|error| Failure::general(format!("cannot open the catalogue: {error}")))?;
     let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), ..FetchRules::default() });
     let stores = stores::open(config, data_dir, &fetcher)?;
     let limits = Limits {
@@ -142,7 +142,7 @@ fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Op
     }
     accounts.add("admin", None, true, system_clock())?;
     Ok(Some(format!(
-        "account admin was made; its secret is in {}",
+        "created the account admin; its secret is in {}",
         DataDir::keys(data_dir).join("accounts.json").display()
     )))
 }
@@ -257,7 +257,7 @@ async fn serve(
     // From now on, and not when the task first runs: whoever reads the ready file may end us at once.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(terminate), Ok(interrupt)) = signals else {
-        return Err(Failure::general("signals can't be handled"));
+        return Err(Failure::general("cannot handle signals"));
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), handle, ending));
     let update_every = config.lxd.auto_update_interval.duration();

@@ -14,7 +14,7 @@ pub(super) fn open(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Resul
     for (name, named) in &config.stores.named {
         let blobs = remote(name, named, &local, &trusting(fetcher, name, &named.ca_file)?)?;
         let default = config.stores.default == *name;
-        let name = name.parse().map_err(|()| Failure::general(format!("{name} is no name of a store")))?;
+        let name = name.parse().map_err(|()| Failure::general(format!("{name} is not a valid store name")))?;
         stores.add(Store { name, kind: named.place.kind(), description: named.description.clone(), blobs }, default);
     }
     Ok(stores)
@@ -53,13 +53,13 @@ fn remote(
         }),
     };
     let opened = RemoteStore::open(name, settings, local.clone(), fetcher);
-    let opened = opened.map_err(|error| Failure::general(format!("the store {name} can't be used: {error}")))?;
+    let opened = opened.map_err(|error| Failure::general(format!("cannot use the store {name}: {error}")))?;
     Ok(Box::new(opened))
 }
 
 #[cfg(not(feature = "remote"))]
 fn remote(name: &str, _: &NamedStore, _: &LocalStore, _: &Fetcher) -> Result<Box<dyn BlobStore>, Failure> {
     Err(Failure::general(format!(
-        "the store {name} is on another machine, and this visor was built without such stores"
+        "the store {name} is on another machine, and this visor was built without the feature `remote`"
     )))
 }

@@ -18,42 +18,42 @@ use crate::http::addresses::Reachable;
 use crate::http::tls;
 use crate::registry::system_clock;
 
-/// A token that is good for longer is no token but a key.
+/// Longest lifetime of a trust token; a token for longer would be a key.
 const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
-/// What to do with the certificates.
+/// Commands about trusted certificates.
 #[derive(Debug, Subcommand)]
 pub(super) enum TrustCommand {
-    /// Let a certificate in: its holder gets an account's rights
+    /// Trust a certificate: its holder gets an account's rights
     Add {
         /// The certificate (PEM), such as ~/.config/lxc/client.crt
         certificate: PathBuf,
-        /// What to call it [default: the name in it]
+        /// Name of the certificate [default: the name in it]
         #[arg(long)]
         name: Option<String>,
-        /// Whose rights it has
+        /// Account whose rights it gets
         #[arg(long)]
         account: Option<String>,
     },
-    /// List certificates, and whether they are trusted
+    /// List certificates and their trust
     List,
     /// Remove a certificate
     Remove {
-        /// The beginning of its fingerprint
+        /// Fingerprint, or its beginning
         fingerprint: String,
     },
-    /// Print a token that lets one client in: lxc remote add NAME TOKEN
+    /// Print a token for one new client: lxc remote add NAME TOKEN
     Token {
-        /// What to call the client's certificate [default: the name in it]
+        /// Name of the client's certificate [default: the name in it]
         #[arg(long)]
         name: Option<String>,
-        /// Whose rights it will have
+        /// Account whose rights the client gets
         #[arg(long)]
         account: Option<String>,
-        /// How long the token is good
+        /// Lifetime of the token
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
         expires: Duration,
-        /// Where clients reach this server [default: where it serves HTTPS] (repeatable)
+        /// Address of this server for clients [default: its HTTPS addresses] (repeatable)
         #[arg(long, value_name = "HOST:PORT")]
         address: Vec<String>,
     },
@@ -97,31 +97,32 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
     }
 }
 
-/// The account that a command names. With accounts, one has to be named: whose rights a certificate has is never guessed.
+/// Looks up the account that a command names. With accounts, the name is required: the rights of a certificate are never guessed.
 fn holder(accounts: &Accounts, name: Option<&str>) -> Result<Option<Account>, Failure> {
     match name {
         Some(name) => match accounts.get(name)? {
             Some(account) => Ok(Some(account)),
-            None => {
-                Err(Failure::new(Exit::NotFound, format!("there is no account {name}; 'visor account list' has them")))
-            }
+            None => Err(Failure::new(
+                Exit::NotFound,
+                format!("account {name} not found; 'visor account list' lists all accounts"),
+            )),
         },
         None if accounts.is_empty()? => Ok(None),
-        None => Err(Failure::new(Exit::Usage, "there are accounts: say with --account whose rights the client has")),
+        None => Err(Failure::new(Exit::Usage, "this server has accounts: give --account for the rights of the client")),
     }
 }
 
-/// What a certificate is worth: the account that it stands for, or why it is for none.
+/// Tells the account that a certificate stands for, or the reason why it stands for none.
 fn standing(client: &Client, accounts: &Accounts) -> Result<(Option<String>, &'static str), Failure> {
     let Some(holder) = &client.holder else {
         return Ok(match accounts.is_empty()? {
-            true => (None, "trusted, as everybody is without accounts"),
-            false => (None, "untrusted: it was let in without an account"),
+            true => (None, "trusted, like every client of a server without accounts"),
+            false => (None, "untrusted: it was accepted without an account"),
         });
     };
     Ok(match accounts.with_id(holder.id)? {
         Some(account) => (Some(account.access_key), "trusted"),
-        None => (Some(holder.access_key.clone()), "untrusted: its account is gone"),
+        None => (Some(holder.access_key.clone()), "untrusted: its account was removed"),
     })
 }
 
@@ -151,7 +152,7 @@ struct Token {
 
 fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Result<(), Failure> {
     if token.expires.is_zero() || token.expires > LIFETIME_MAX {
-        return Err(Failure::new(Exit::Usage, "--expires has to be more than nothing, and a year at the most"));
+        return Err(Failure::new(Exit::Usage, "--expires must be greater than zero, and at most a year"));
     }
     let server = &config.server;
     let addresses = match token.address.is_empty() {
@@ -162,14 +163,14 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
         false => token.address,
     };
     if addresses.is_empty() {
-        let text = "no client could come: server.listen_tls is empty; say with --address where this server is reached";
+        let text = "no client can connect: server.listen_tls is empty; give the address of this server with --address";
         return Err(Failure::new(Exit::Usage, text));
     }
     let now = system_clock();
     // Clients compare it with the one that they meet, so there has to be one, also before the first start.
     let keys = DataDir::keys(&config.data_dir()?);
     let own = tls::open(&keys, &server.names, &server.listen_tls, now)
-        .map_err(|error| Failure::general(format!("the certificate can't be used: {error}")))?;
+        .map_err(|error| Failure::general(format!("cannot use the certificate: {error}")))?;
     let (secret, expires_at) = trust.issue(token.name.as_deref(), token.account.as_ref(), token.expires, now)?;
     let expires_at = time(expires_at);
     // LXD's clients take a token without a name for an address.
@@ -186,7 +187,7 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
         return print::line(json!({ "token": text, "addresses": addresses, "expires_at": expires_at }));
     }
     print::line(&text)?;
-    eprintln!("Good for one client until {expires_at}, at {}:", addresses.join(", "));
+    eprintln!("Valid for one client until {expires_at}, at {}:", addresses.join(", "));
     eprintln!("  lxc remote add visor TOKEN");
     eprintln!("  incus remote add visor TOKEN");
     Ok(())

@@ -55,7 +55,7 @@ impl Check {
             let text = format!("the download ended at {} of {size} bytes", self.bytes);
             return Err(ClientError::Interrupted(text));
         }
-        let wrong = |what| Err(ClientError::Mismatch(format!("{what} mismatch: the bytes are not those of the image")));
+        let wrong = |what| Err(ClientError::Mismatch(format!("{what} mismatch: the bytes differ from the image")));
         match (&announced.sha256, &announced.md5) {
             (Some(expected), _) if *expected != hex(&self.sha256.finalize()) => wrong("sha256"),
             (Some(_), _) => Ok("sha256"),
@@ -135,7 +135,7 @@ impl Client {
         has_file(&record)?;
         let path = dir.join(file_name(id, &record));
         if path.exists() {
-            return Err(ClientError::Conflict(format!("{} is there already", path.display())));
+            return Err(ClientError::Conflict(format!("{} already exists", path.display())));
         }
         let named = |error: std::io::Error| ClientError::from_file(&path, &error);
         let part = Part::of(&path);
@@ -212,7 +212,7 @@ async fn copy(
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| {
             ClientError::Interrupted(format!(
-                "the download broke off after {} bytes; call it again to resume",
+                "the download broke off after {} bytes; repeat the command to resume",
                 check.bytes
             ))
         })?;

@@ -57,7 +57,7 @@ impl ClientError {
         let text = format!("{}: {error}", name.display());
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoRoom(text),
-            std::io::ErrorKind::AlreadyExists => Self::Conflict(format!("{} is there already", name.display())),
+            std::io::ErrorKind::AlreadyExists => Self::Conflict(format!("{} already exists", name.display())),
             _ => Self::File(text),
         }
     }

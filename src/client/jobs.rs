@@ -10,7 +10,7 @@ use super::{Client, ClientError, Record, Result, checked, garbled, json, put_met
 
 /// The answer to a change that may take long.
 #[derive(Debug)]
-pub enum Begun {
+pub enum Started {
     /// It is done: the record of the image.
     Done(Record),
     /// It goes on: the record of the job.
@@ -22,14 +22,14 @@ impl Client {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn start_move(&self, id: &str, store: &str) -> Result<Begun> {
+    pub async fn start_move(&self, id: &str, store: &str) -> Result<Started> {
         let mut request = Request::new(Method::PUT, self.image(id)?);
         put_meta(request.headers_mut(), &[("store".to_owned(), store.to_owned())])?;
         request.headers_mut().insert("prefer", HeaderValue::from_static("respond-async"));
         let answer = checked(self.send(request).await?).await?;
         match answer.status() {
-            StatusCode::ACCEPTED => Ok(Begun::Job(record(json(answer, "job").await?)?)),
-            _ => Ok(Begun::Done(record(json(answer, "image").await?)?)),
+            StatusCode::ACCEPTED => Ok(Started::Job(record(json(answer, "job").await?)?)),
+            _ => Ok(Started::Done(record(json(answer, "image").await?)?)),
         }
     }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
-pub use self::jobs::{Begun, failure_of};
+pub use self::jobs::{Started, failure_of};
 pub use self::upload::{Pieces, Upload};
 use crate::api::visor::error::{MISMATCH, REASON};
 use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
@@ -103,7 +103,7 @@ impl Client {
 
     async fn list(&self, path: &str, query: &[(String, String)]) -> Result<Vec<Record>> {
         let limit = query.iter().find(|(name, _)| name == "limit").map(|(_, value)| value.parse::<usize>());
-        let limit = limit.transpose().map_err(|_| ClientError::Invalid("limit is a number".into()))?;
+        let limit = limit.transpose().map_err(|_| ClientError::Invalid("limit must be a number".into()))?;
         let mut records: Vec<Record> = Vec::new();
         loop {
             let wanted = limit.map_or(PAGE, |limit| limit.saturating_sub(records.len()).min(PAGE));
@@ -206,7 +206,11 @@ impl Client {
 
     fn named(&self, what: &str, id: &str) -> Result<Url> {
         let safe = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if safe { self.url(&format!("/{what}/{id}")) } else { Err(ClientError::Invalid(format!("'{id}' is no id"))) }
+        if safe {
+            self.url(&format!("/{what}/{id}"))
+        } else {
+            Err(ClientError::Invalid(format!("'{id}' is not an id")))
+        }
     }
 
     /// Signs and sends a request.
@@ -219,8 +223,9 @@ impl Client {
             let headers = request.headers().iter();
             let headers = headers.map(|(n, v)| (n.as_str(), std::str::from_utf8(v.as_bytes()).unwrap_or_default()));
             let text = string_to_sign(request.method().as_str(), request.url().path(), headers, ContentType::AsSent);
-            let value = HeaderValue::from_str(&authorization(access_key, &sign(secret_key, &text)))
-                .map_err(|_| ClientError::Invalid("the access key can't stand in a header".into()))?;
+            let value = HeaderValue::from_str(&authorization(access_key, &sign(secret_key, &text))).map_err(|_| {
+                ClientError::Invalid("the access key has a character that a header must not have".into())
+            })?;
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         self.http.execute(request).await.map_err(|error| ClientError::from_transport(&self.base, &error))
@@ -233,7 +238,7 @@ fn put_meta(headers: &mut HeaderMap, meta: &[(String, String)]) -> Result<()> {
         let name = HeaderName::try_from(format!("{META_PREFIX}{name}"))
             .map_err(|_| ClientError::Invalid(format!("{name} can't be an attribute's name")))?;
         let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character in it")))?;
+            .map_err(|_| ClientError::Invalid(format!("the value of {name} has a control character")))?;
         headers.append(name, value);
     }
     Ok(())

@@ -127,7 +127,7 @@ impl Config {
                 Some(Some(_)) => check_private(path)?,
                 // Said here, so that no error about its type repeats it.
                 Some(None) => {
-                    return Err(ConfigError(format!("{}: client.secret_key is a text in quotes", path.display())));
+                    return Err(ConfigError(format!("{}: client.secret_key must be a text in quotes", path.display())));
                 }
             }
         }
@@ -181,16 +181,16 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.server.listen.is_empty() && self.server.listen_tls.is_empty() {
             return Err(ConfigError(
-                "server.listen and server.listen_tls are both empty: nobody could reach it".into(),
+                "server.listen and server.listen_tls are both empty: no client could connect".into(),
             ));
         }
         let public = &self.server.public_url;
         if !public.is_empty() && !public.starts_with("http://") && !public.starts_with("https://") {
-            return Err(ConfigError("server.public_url begins with http:// or https://".into()));
+            return Err(ConfigError("server.public_url must begin with http:// or https://".into()));
         }
         let lifetime = self.auth.token_lifetime.duration();
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
-            return Err(ConfigError("auth.token_lifetime has to be more than nothing, and a year at the most".into()));
+            return Err(ConfigError("auth.token_lifetime must be greater than zero, and at most a year".into()));
         }
         self.stores.check()
     }
@@ -227,7 +227,7 @@ fn check_private(path: &Path) -> Result<(), ConfigError> {
     use std::os::unix::fs::PermissionsExt;
     let about = std::fs::metadata(path).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
     if about.permissions().mode() & 0o077 != 0 {
-        return Err(ConfigError(format!("others may read the secret in {}: run chmod 600 on it", path.display())));
+        return Err(ConfigError(format!("other users may read the secret in {}: run chmod 600 on it", path.display())));
     }
     Ok(())
 }
@@ -312,7 +312,7 @@ mod tests {
             ("[server]\ndrain = \"soon\"", "soon"),
             ("[server]\nlisten = [\"here\"]", "socket address"),
             ("[upload]\nuploads_max = \"x\"", "uploads_max"),
-            ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is no format"),
+            ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is not a format"),
             ("not toml at all", "line 1"),
         ] {
             let text = refusal(Some(file), &[]);

@@ -74,7 +74,7 @@ pub(super) fn put_environment(
         let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
         if let Some(value) = at(table, &path) {
             *value = like(value, &text).ok_or_else(|| {
-                ConfigError(format!("{variable} in the environment: {text:?} is no {}", value.type_str()))
+                ConfigError(format!("{variable} in the environment: {text:?} is not a valid {}", value.type_str()))
             })?;
         }
     }

@@ -148,12 +148,14 @@ pub(super) fn make_room(base: &mut Table, file: &Table, name: &str) -> Result<()
         let wrong = |what: &str| Err(ConfigError(format!("{name}: stores.{store}: {what}")));
         let named = store.parse().is_ok_and(|name: StoreName| name != StoreName::HTTP && name.as_str() == store);
         if !named {
-            return wrong("a store is named by small letters, digits, - and _; default, file and http are taken");
+            return wrong(
+                "the name of a store consists of small letters, digits, - and _; default, file and http are taken",
+            );
         }
         let kind = table.get("kind").and_then(Value::as_str).unwrap_or_default();
         match defaults(kind) {
             Some(defaults) => drop(base.insert(store.clone(), Value::Table(defaults))),
-            None => return wrong("kind is one of s3, cumulus, walrus, lcs and hdfs"),
+            None => return wrong("kind must be one of s3, cumulus, walrus, lcs and hdfs"),
         }
     }
     Ok(())
@@ -191,13 +193,13 @@ impl Stores {
             let wrong = |what: &str| Err(ConfigError(format!("stores.{name}.{what}")));
             let endpoint = &store.endpoint;
             if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-                return wrong("endpoint begins with http:// or https://");
+                return wrong("endpoint must begin with http:// or https://");
             }
             if endpoint.contains('@') {
-                return wrong("endpoint has no user in it: that is access_key and secret_key");
+                return wrong("endpoint must not contain a user: use access_key and secret_key");
             }
             if !store.ca_file.as_os_str().is_empty() && !endpoint.starts_with("https://") {
-                return wrong("ca_file is for an endpoint with https://");
+                return wrong("ca_file needs an endpoint with https://");
             }
             if store.place.bucket().is_some_and(|place| place.bucket.is_empty()) {
                 return wrong("bucket is missing");
@@ -274,8 +276,8 @@ mod tests {
             ("[stores.cold]\nkind = \"s3\"\nbuket = \"b\"\n", "stores.cold.bucket"),
             ("[stores.cold]\nkind = \"hdfs\"\nbucket = \"b\"\n", "unknown key stores.cold.bucket"),
             ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"minio:9000\"\n", "http://"),
-            ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"http://a:b@c\"\n", "no user in it"),
-            ("[stores.a]\nkind = \"hdfs\"\nca_file = \"/ca.pem\"\n", "ca_file is for"),
+            ("[stores.cold]\nkind = \"s3\"\nbucket = \"b\"\nendpoint = \"http://a:b@c\"\n", "must not contain a user"),
+            ("[stores.a]\nkind = \"hdfs\"\nca_file = \"/ca.pem\"\n", "ca_file needs"),
             ("[stores]\ndefault = \"cold\"\n", "no such store"),
         ] {
             let refusal = with(text, 0o600, &[]).unwrap_err();

@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let size: bytesize::ByteSize =
-            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no size like \"64 MiB\"")))?;
+            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is not a size like \"64 MiB\"")))?;
         Ok(Self(size.as_u64()))
     }
 }
@@ -66,7 +66,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = |_| serde::de::Error::custom(format!("{text:?} is no duration like \"30s\""));
+        let wrong = |_| serde::de::Error::custom(format!("{text:?} is not a duration like \"30s\""));
         humantime::parse_duration(&text).map(Self).map_err(wrong)
     }
 }
@@ -101,7 +101,8 @@ impl Serialize for FormatName {
 impl<'de> Deserialize<'de> for FormatName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || serde::de::Error::custom(format!("{text:?} is no format; there are {}", Format::names()));
+        let wrong =
+            || serde::de::Error::custom(format!("{text:?} is not a format; the formats are {}", Format::names()));
         Format::parse(&text).map(Self).ok_or_else(wrong)
     }
 }

@@ -1,10 +1,11 @@
-//! The attribute table: one row per attribute says what it is, who may set it, and whether it is indexed.
+//! The attribute table: one row per attribute says what it is, who may set it, where it is stored, and how it is indexed.
 //!
-//! What a protocol *calls* an attribute is that protocol's business, in an exhaustive match of its own. A new
+//! The name that a protocol has for an attribute is that protocol's business, in an exhaustive match of its own. A new
 //! attribute is a variant and a row here, and a compile error in each protocol.
 
 use std::borrow::Cow;
 
+use self::Index::{Nothing, Sparse, Table, Whole};
 use super::{Architecture, Container, Format, Image, ImageId, ImageKind, Location, Timestamp, Visibility, Vocabulary};
 use crate::digest::hex;
 
@@ -117,6 +118,35 @@ pub enum Edit {
     Service,
 }
 
+/// Index of an attribute in the catalogue. A number is the index's tag on disk: far below those of other indexes, and never
+/// used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// None: filters read the records.
+    Nothing,
+    /// The table of images itself, which is sorted by id.
+    Table,
+    /// An entry for every image, so that lists can be sorted by it and filters on it are cheap.
+    Whole(u8),
+    /// An entry for each image that has the attribute: filters on it are cheap, and it is no order of all images.
+    Sparse(u8),
+}
+
+impl Index {
+    /// Its tag, if it is a table of its own.
+    pub fn tag(self) -> Option<u8> {
+        match self {
+            Self::Nothing | Self::Table => None,
+            Self::Whole(tag) | Self::Sparse(tag) => Some(tag),
+        }
+    }
+
+    /// Tells whether it is an order of all images.
+    pub fn orders_all(self) -> bool {
+        matches!(self, Self::Table | Self::Whole(_))
+    }
+}
+
 /// A row of the table.
 pub struct Row {
     /// Which attribute.
@@ -125,8 +155,10 @@ pub struct Row {
     pub value: ValueType,
     /// Who may set it.
     pub edit: Edit,
-    /// Whether it has a secondary index of all images, so that lists can be sorted by it and filters on it are cheap.
-    pub indexed: bool,
+    /// The field of the stored record that has it.
+    pub stored: &'static str,
+    /// Its index.
+    pub indexed: Index,
     /// Its value in an image, if it has one.
     pub read: fn(&Image) -> Option<Value<'_>>,
 }
@@ -139,8 +171,14 @@ const fn words<V: Vocabulary>() -> ValueType {
     ValueType::Word(word::<V>, V::names)
 }
 
-const fn row(attr: Attr, value: ValueType, edit: Edit, indexed: bool, read: fn(&Image) -> Option<Value<'_>>) -> Row {
-    Row { attr, value, edit, indexed, read }
+const fn row(
+    attr: Attr,
+    value: ValueType,
+    edit: Edit,
+    (stored, indexed): (&'static str, Index),
+    read: fn(&Image) -> Option<Value<'_>>,
+) -> Row {
+    Row { attr, value, edit, stored, indexed, read }
 }
 
 fn text(value: &str) -> Value<'_> {
@@ -149,38 +187,68 @@ fn text(value: &str) -> Value<'_> {
 
 /// The table, in the order in which VISOR lists those that it knows.
 pub static ATTRS: [Row; 29] = [
-    row(Attr::Id, ValueType::Id, Edit::Service, true, |i| Some(Value::Id(i.id))),
-    row(Attr::Name, ValueType::Text, Edit::Owner, true, |i| i.name.as_deref().map(text)),
-    row(Attr::Architecture, words::<Architecture>(), Edit::Owner, true, |i| i.architecture.map(|v| text(v.name()))),
-    row(Attr::Visibility, words::<Visibility>(), Edit::Owner, true, |i| Some(text(i.visibility.name()))),
-    row(Attr::Kind, words::<ImageKind>(), Edit::Owner, true, |i| i.kind.map(|v| text(v.name()))),
-    row(Attr::Format, words::<Format>(), Edit::Owner, true, |i| i.format.map(|v| text(v.name()))),
-    row(Attr::Store, ValueType::Store, Edit::Owner, true, |i| i.store.as_ref().map(|v| text(v.as_str()))),
-    row(Attr::Location, ValueType::Text, Edit::Owner, false, location),
-    row(Attr::Kernel, ValueType::Id, Edit::Owner, true, |i| i.kernel.map(Value::Id)),
-    row(Attr::Ramdisk, ValueType::Id, Edit::Owner, true, |i| i.ramdisk.map(Value::Id)),
-    row(Attr::Owner, ValueType::Text, Edit::Admin, true, |i| i.owner.as_deref().map(text)),
-    row(Attr::Status, ValueType::Text, Edit::Service, true, |i| Some(text(i.status.word()))),
-    row(Attr::Size, ValueType::Count, Edit::Service, true, |i| i.size().map(Value::Int)),
-    row(Attr::CreatedAt, ValueType::Time, Edit::Service, true, |i| Some(Value::Time(i.created_at))),
-    row(Attr::UploadedAt, ValueType::Time, Edit::Service, true, |i| i.uploaded_at.map(Value::Time)),
-    row(Attr::UpdatedAt, ValueType::Time, Edit::Service, true, |i| i.updated_at.map(Value::Time)),
-    row(Attr::Checksum, ValueType::Text, Edit::Service, true, checksum),
-    row(Attr::Container, words::<Container>(), Edit::Owner, true, |i| i.container.map(|v| text(v.name()))),
+    row(Attr::Id, ValueType::Id, Edit::Service, ("id", Table), |i| Some(Value::Id(i.id))),
+    row(Attr::Name, ValueType::Text, Edit::Owner, ("name", Whole(1)), |i| i.name.as_deref().map(text)),
+    row(Attr::Architecture, words::<Architecture>(), Edit::Owner, ("architecture", Whole(2)), |i| {
+        i.architecture.map(|v| text(v.name()))
+    }),
+    row(Attr::Visibility, words::<Visibility>(), Edit::Owner, ("visibility", Whole(3)), |i| {
+        Some(text(i.visibility.name()))
+    }),
+    row(Attr::Kind, words::<ImageKind>(), Edit::Owner, ("kind", Whole(4)), |i| i.kind.map(|v| text(v.name()))),
+    row(Attr::Format, words::<Format>(), Edit::Owner, ("format", Whole(5)), |i| i.format.map(|v| text(v.name()))),
+    row(Attr::Store, ValueType::Store, Edit::Owner, ("store", Whole(6)), |i| {
+        i.store.as_ref().map(|v| text(v.as_str()))
+    }),
+    row(Attr::Location, ValueType::Text, Edit::Owner, ("parts", Nothing), location),
+    row(Attr::Kernel, ValueType::Id, Edit::Owner, ("kernel", Whole(7)), |i| i.kernel.map(Value::Id)),
+    row(Attr::Ramdisk, ValueType::Id, Edit::Owner, ("ramdisk", Whole(8)), |i| i.ramdisk.map(Value::Id)),
+    row(Attr::Owner, ValueType::Text, Edit::Admin, ("owner", Whole(9)), |i| i.owner.as_deref().map(text)),
+    row(Attr::Status, ValueType::Text, Edit::Service, ("status", Whole(10)), |i| Some(text(i.status.word()))),
+    row(Attr::Size, ValueType::Count, Edit::Service, ("parts", Whole(11)), |i| i.size().map(Value::Int)),
+    row(Attr::CreatedAt, ValueType::Time, Edit::Service, ("created_at_us", Whole(13)), |i| {
+        Some(Value::Time(i.created_at))
+    }),
+    row(Attr::UploadedAt, ValueType::Time, Edit::Service, ("uploaded_at_us", Whole(14)), |i| {
+        i.uploaded_at.map(Value::Time)
+    }),
+    row(Attr::UpdatedAt, ValueType::Time, Edit::Service, ("updated_at_us", Whole(15)), |i| {
+        i.updated_at.map(Value::Time)
+    }),
+    row(Attr::Checksum, ValueType::Text, Edit::Service, ("parts", Whole(12)), checksum),
+    row(Attr::Container, words::<Container>(), Edit::Owner, ("container", Whole(16)), |i| {
+        i.container.map(|v| text(v.name()))
+    }),
     // These would be as many entries for every image again, and few ask for them: filters on them read the rows.
-    row(Attr::MinDisk, ValueType::Count, Edit::Owner, false, |i| Some(Value::Int(i.min_disk.into()))),
-    row(Attr::MinRam, ValueType::Count, Edit::Owner, false, |i| Some(Value::Int(i.min_ram.into()))),
-    row(Attr::Protected, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.protected))),
-    row(Attr::Hidden, ValueType::Flag, Edit::Owner, false, |i| Some(Value::Flag(i.hidden))),
-    row(Attr::VirtualSize, ValueType::Count, Edit::Service, false, |i| i.main()?.virtual_size.map(Value::Int)),
-    row(Attr::Sha256, ValueType::Text, Edit::Service, false, |i| i.main()?.digests.sha256_hex().map(owned)),
-    row(Attr::Sha512, ValueType::Text, Edit::Service, false, |i| i.main()?.digests.sha512_hex().map(owned)),
-    // Few images have these: their indexes leave the others out, and are no order of all images.
-    row(Attr::Fingerprint, ValueType::Text, Edit::Service, false, |i| i.fingerprint().map(|bytes| owned(hex(&bytes)))),
-    row(Attr::Alias, ValueType::Text, Edit::Owner, false, |i| i.aliases.keys().next().map(|alias| text(alias))),
-    row(Attr::ExpiresAt, ValueType::Time, Edit::Owner, false, |i| i.expires_at.map(Value::Time)),
+    row(Attr::MinDisk, ValueType::Count, Edit::Owner, ("min_disk_gib", Nothing), |i| {
+        Some(Value::Int(i.min_disk.into()))
+    }),
+    row(Attr::MinRam, ValueType::Count, Edit::Owner, ("min_ram_mib", Nothing), |i| Some(Value::Int(i.min_ram.into()))),
+    row(Attr::Protected, ValueType::Flag, Edit::Owner, ("protected", Nothing), |i| Some(Value::Flag(i.protected))),
+    row(Attr::Hidden, ValueType::Flag, Edit::Owner, ("hidden", Nothing), |i| Some(Value::Flag(i.hidden))),
+    row(Attr::VirtualSize, ValueType::Count, Edit::Service, ("parts", Nothing), |i| {
+        i.main()?.virtual_size.map(Value::Int)
+    }),
+    row(Attr::Sha256, ValueType::Text, Edit::Service, ("parts", Nothing), |i| {
+        i.main()?.digests.sha256_hex().map(owned)
+    }),
+    row(Attr::Sha512, ValueType::Text, Edit::Service, ("parts", Nothing), |i| {
+        i.main()?.digests.sha512_hex().map(owned)
+    }),
+    // Few images have these.
+    row(Attr::Fingerprint, ValueType::Text, Edit::Service, ("offer", Sparse(17)), |i| {
+        i.fingerprint().map(|bytes| owned(hex(&bytes)))
+    }),
+    row(Attr::Alias, ValueType::Text, Edit::Owner, ("aliases", Sparse(18)), |i| {
+        i.aliases.keys().next().map(|alias| text(alias))
+    }),
+    row(Attr::ExpiresAt, ValueType::Time, Edit::Owner, ("expires_at_us", Sparse(19)), |i| {
+        i.expires_at.map(Value::Time)
+    }),
     // Said only where it is not as always.
-    row(Attr::Offered, ValueType::Flag, Edit::Owner, false, |i| (!i.offer_to_lxd).then_some(Value::Flag(false))),
+    row(Attr::Offered, ValueType::Flag, Edit::Owner, ("offered", Nothing), |i| {
+        (!i.offer_to_lxd).then_some(Value::Flag(false))
+    }),
 ];
 
 fn owned(value: String) -> Value<'static> {

@@ -4,6 +4,8 @@
 
 pub mod attr;
 pub mod change;
+#[cfg(test)]
+pub(crate) mod full_tests;
 mod id;
 mod lxd_identity;
 mod part;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::seen::{Regions, Seen};
 use super::{Inspection, vhdx};
 
 /// Of every file so much is kept from its beginning: every header but VHDX's tables, and the first descriptors of a disc.
@@ -18,17 +19,6 @@ pub struct Inspector {
     held: Regions,
     /// What is to be kept next; nothing of it lies behind what has passed.
     wanted: Option<Range<u64>>,
-    tail: Vec<u8>,
-}
-
-/// Parts of a file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Regions(Vec<(u64, Vec<u8>)>);
-
-/// What is there of a file that has ended.
-pub(super) struct Seen {
-    pub(super) size: u64,
-    pub(super) held: Regions,
     tail: Vec<u8>,
 }
 
@@ -63,7 +53,8 @@ impl Inspector {
             if !full {
                 return;
             }
-            self.wanted = self.held.wants().filter(|next| next.start >= self.size);
+            // Only VHDX points to more; each answer lies behind the one before.
+            self.wanted = vhdx::wants(&self.held).filter(|next| next.start >= self.size);
             if let Some(next) = &self.wanted {
                 self.held.0.push((next.start, Vec::new()));
             }
@@ -101,37 +92,5 @@ impl Inspector {
         let goes = self.tail.len().saturating_sub(stays);
         self.tail.drain(..goes);
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
-    }
-}
-
-impl Regions {
-    /// The first bytes of the file.
-    pub(super) fn head(&self) -> &[u8] {
-        self.0.first().map_or(&[], |(_, bytes)| bytes)
-    }
-
-    /// The bytes at a place, if all of them were kept.
-    pub(super) fn read(&self, at: u64, length: usize) -> Option<&[u8]> {
-        self.0.iter().find_map(|(start, bytes)| {
-            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
-            super::bytes::slice(bytes, from, length)
-        })
-    }
-
-    /// What is to be kept next. Only one format has something; each answer lies behind the one before.
-    fn wants(&self) -> Option<Range<u64>> {
-        vhdx::wants(self)
-    }
-}
-
-impl Seen {
-    /// The first bytes: 64 KiB, or all there are.
-    pub(super) fn head(&self) -> &[u8] {
-        self.held.head()
-    }
-
-    /// The last bytes: 1.5 KiB, or all there are.
-    pub(super) fn tail(&self) -> &[u8] {
-        &self.tail
     }
 }

@@ -12,6 +12,7 @@ mod luks;
 mod partition;
 mod qcow2;
 mod rules;
+mod seen;
 mod vdi;
 mod vhd;
 mod vhdx;
@@ -20,8 +21,8 @@ mod vmdk;
 use std::fmt;
 
 pub use self::inspector::Inspector;
-use self::inspector::Seen;
 pub use self::rules::{Refusal, Rules, check};
+use self::seen::Seen;
 use crate::image::Format;
 
 /// What some bytes are, by themselves.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::bytes::{disk_size, le16, le32, le64, slice};
-use super::inspector::Regions;
+use super::seen::Regions;
 use super::{Danger, Detected, Found, Seen};
 
 const MAGIC: &[u8] = b"vhdxfile";

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::future::{Aborted, abortable};
 
 use super::work::report;
-use super::{Entry, Handle, JobId, Jobs, Kind, Progress, Schedule, Spec, Status, Stop};
+use super::{Entry, Handle, JobId, JobKind, JobProgress, JobStatus, Jobs, Schedule, Spec, Stop};
 use crate::error::{Error, Result};
 use crate::image::Timestamp;
 
@@ -16,7 +16,7 @@ impl Jobs {
     ///
     /// # Errors
     /// `Busy` when there are too many.
-    pub fn background(&self, kind: Kind, next: Option<Timestamp>) -> Result<Background> {
+    pub fn background(&self, kind: JobKind, next: Option<Timestamp>) -> Result<Background> {
         let spec = Spec::new(kind, None).stop(Stop::Drops);
         let entry = self.insert(spec, Some(Schedule { next, ..Schedule::default() }))?;
         Ok(Background { jobs: self.clone(), entry })
@@ -40,8 +40,8 @@ impl Background {
         self.entry.asked.send_replace(false);
         let now = self.jobs.now();
         self.jobs.change(&self.entry, |state| {
-            (state.job.status, state.began, state.abort) = (Status::Running, Instant::now(), Some(abort));
-            state.job.progress = Progress::default();
+            (state.job.status, state.began, state.abort) = (JobStatus::Running, Instant::now(), Some(abort));
+            state.job.progress = JobProgress::default();
             state.job.schedule = Some(Schedule { last_began: Some(now), ..Schedule::default() });
         });
         let run = Run { background: self, outcome: None };
@@ -67,7 +67,7 @@ impl Background {
     pub fn end(self) {
         self.jobs.change(&self.entry, |state| {
             let error = state.job.schedule.as_ref().and_then(|schedule| schedule.last_error.clone());
-            state.job.status = if error.is_some() { Status::Failed } else { Status::Done };
+            state.job.status = if error.is_some() { JobStatus::Failed } else { JobStatus::Done };
             state.job.error = error;
         });
     }
@@ -100,7 +100,7 @@ impl Drop for Run<'_> {
                     Some(error.message().to_owned())
                 }
             };
-            (state.job.status, state.abort) = (Status::Waiting, None);
+            (state.job.status, state.abort) = (JobStatus::Waiting, None);
             if let Some(schedule) = &mut state.job.schedule {
                 (schedule.last_ended, schedule.last_error, schedule.next) = (Some(now), error, next);
             }

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::{Clock, Job};
 use crate::image::Timestamp;
 
-/// Events that a listener may be behind.
+/// EventStream that a listener may be behind.
 const BEHIND_MAX: usize = 512;
 
 /// The subject of an event.
@@ -46,12 +46,12 @@ impl fmt::Debug for Event {
 
 /// The stream's sending end. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Events {
+pub struct EventStream {
     sender: broadcast::Sender<Event>,
     clock: Clock,
 }
 
-impl Events {
+impl EventStream {
     pub(super) fn new(clock: Clock) -> Self {
         Self { sender: broadcast::Sender::new(BEHIND_MAX), clock }
     }

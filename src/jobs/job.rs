@@ -31,7 +31,7 @@ impl FromStr for JobId {
 
 /// The work of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum JobKind {
     /// Staged bytes become an image's.
     ImportStaged,
     /// The bytes of a URL become an image's.
@@ -72,76 +72,78 @@ pub enum Kind {
     Compaction,
 }
 
-impl Kind {
+impl JobKind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [Kind; 19] = [
-        Kind::ImportStaged,
-        Kind::ImportUrl,
-        Kind::Copy,
-        Kind::Move,
-        Kind::Register,
-        Kind::DeleteAll,
-        Kind::Pull,
-        Kind::Refresh,
-        Kind::Publish,
-        Kind::Push,
-        Kind::Delete,
-        Kind::Secret,
-        Kind::Sweep,
-        Kind::SweepStores,
-        Kind::Expiry,
-        Kind::Offers,
-        Kind::Digests,
-        Kind::Update,
-        Kind::Compaction,
+    pub const ALL: [JobKind; 19] = [
+        JobKind::ImportStaged,
+        JobKind::ImportUrl,
+        JobKind::Copy,
+        JobKind::Move,
+        JobKind::Register,
+        JobKind::DeleteAll,
+        JobKind::Pull,
+        JobKind::Refresh,
+        JobKind::Publish,
+        JobKind::Push,
+        JobKind::Delete,
+        JobKind::Secret,
+        JobKind::Sweep,
+        JobKind::SweepStores,
+        JobKind::Expiry,
+        JobKind::Offers,
+        JobKind::Digests,
+        JobKind::Update,
+        JobKind::Compaction,
     ];
 
     /// A word for programs and logs.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::ImportStaged => "import-staged",
-            Kind::ImportUrl => "import-url",
-            Kind::Copy => "copy",
-            Kind::Move => "move",
-            Kind::Register => "register",
-            Kind::DeleteAll => "delete-all",
-            Kind::Pull => "pull",
-            Kind::Refresh => "refresh",
-            Kind::Publish => "publish",
-            Kind::Push => "push",
-            Kind::Delete => "delete",
-            Kind::Secret => "secret",
-            Kind::Sweep => "sweep",
-            Kind::SweepStores => "sweep-stores",
-            Kind::Expiry => "expiry",
-            Kind::Offers => "offers",
-            Kind::Digests => "digests",
-            Kind::Update => "update",
-            Kind::Compaction => "compaction",
+            JobKind::ImportStaged => "import-staged",
+            JobKind::ImportUrl => "import-url",
+            JobKind::Copy => "copy",
+            JobKind::Move => "move",
+            JobKind::Register => "register",
+            JobKind::DeleteAll => "delete-all",
+            JobKind::Pull => "pull",
+            JobKind::Refresh => "refresh",
+            JobKind::Publish => "publish",
+            JobKind::Push => "push",
+            JobKind::Delete => "delete",
+            JobKind::Secret => "secret",
+            JobKind::Sweep => "sweep",
+            JobKind::SweepStores => "sweep-stores",
+            JobKind::Expiry => "expiry",
+            JobKind::Offers => "offers",
+            JobKind::Digests => "digests",
+            JobKind::Update => "update",
+            JobKind::Compaction => "compaction",
         }
     }
 
     /// The class whose limits a job of this kind has.
-    pub fn class(self) -> Class {
+    pub fn class(self) -> JobClass {
         match self {
-            Kind::ImportStaged | Kind::ImportUrl | Kind::Copy => Class::Import,
-            Kind::Move | Kind::Register | Kind::DeleteAll => Class::Task,
-            Kind::Pull | Kind::Refresh | Kind::Publish | Kind::Push | Kind::Delete => Class::Operation,
-            Kind::Secret => Class::Secret,
-            Kind::Sweep
-            | Kind::SweepStores
-            | Kind::Expiry
-            | Kind::Offers
-            | Kind::Digests
-            | Kind::Update
-            | Kind::Compaction => Class::Background,
+            JobKind::ImportStaged | JobKind::ImportUrl | JobKind::Copy => JobClass::Import,
+            JobKind::Move | JobKind::Register | JobKind::DeleteAll => JobClass::Task,
+            JobKind::Pull | JobKind::Refresh | JobKind::Publish | JobKind::Push | JobKind::Delete => {
+                JobClass::Operation
+            }
+            JobKind::Secret => JobClass::Secret,
+            JobKind::Sweep
+            | JobKind::SweepStores
+            | JobKind::Expiry
+            | JobKind::Offers
+            | JobKind::Digests
+            | JobKind::Update
+            | JobKind::Compaction => JobClass::Background,
         }
     }
 }
 
 /// Jobs with common limits. Each class is counted apart, so that one does not push another out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum JobClass {
     /// Bytes that are brought in behind a request; read about for two days.
     Import,
     /// Long requests of an account.
@@ -156,7 +158,7 @@ pub enum Class {
 
 /// Bounds on the jobs of a class.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct JobLimits {
     /// Jobs of one account that have not ended.
     pub open_of_one: usize,
     /// Jobs of all accounts that have not ended.
@@ -176,10 +178,10 @@ const TWO_DAYS: Duration = Duration::from_secs(48 * 60 * 60);
 /// Some clients ask first and wait then.
 const A_MINUTE: Duration = Duration::from_secs(60);
 
-impl Class {
+impl JobClass {
     /// The bounds of this class.
-    pub fn limits(self) -> Limits {
-        let limits = |(open_of_one, open), (kept_of_one, kept), kept_for, refusal| Limits {
+    pub fn limits(self) -> JobLimits {
+        let limits = |(open_of_one, open), (kept_of_one, kept), kept_for, refusal| JobLimits {
             open_of_one,
             open,
             kept_of_one,
@@ -188,33 +190,33 @@ impl Class {
             refusal,
         };
         match self {
-            Class::Import => limits(
+            JobClass::Import => limits(
                 (16, 1024),
                 (256, 1024),
                 TWO_DAYS,
                 "Too many imports of this account are running; try again later.",
             ),
-            Class::Task => {
+            JobClass::Task => {
                 limits((64, 1024), (256, 1024), TWO_DAYS, "Too many jobs of this account are running; try again later.")
             }
-            Class::Operation => limits((256, 2048), (1024, 4096), A_MINUTE, "too many operations go on"),
-            Class::Secret => {
+            JobClass::Operation => limits((256, 2048), (1024, 4096), A_MINUTE, "too many operations go on"),
+            JobClass::Secret => {
                 limits((64, 1024), (1024, 4096), A_MINUTE, "too many secrets wait for their use; take some back")
             }
             // One of each kind, begun by the server alone.
-            Class::Background => limits((64, 64), (64, 64), TWO_DAYS, "too many background jobs"),
+            JobClass::Background => limits((64, 64), (64, 64), TWO_DAYS, "too many background jobs"),
         }
     }
 
     /// Whether the server's orderly end waits for jobs of this class: clients wait for them.
     pub fn holds_the_end(self) -> bool {
-        matches!(self, Class::Import | Class::Task | Class::Operation)
+        matches!(self, JobClass::Import | JobClass::Task | JobClass::Operation)
     }
 }
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum JobStatus {
     /// Not begun; of a background job: between two runs.
     Waiting,
     /// Being done.
@@ -229,28 +231,28 @@ pub enum Status {
     Stopped,
 }
 
-impl Status {
+impl JobStatus {
     /// A word for programs and logs.
     pub fn name(self) -> &'static str {
         match self {
-            Status::Waiting => "waiting",
-            Status::Running => "running",
-            Status::Stopping => "stopping",
-            Status::Done => "done",
-            Status::Failed => "failed",
-            Status::Stopped => "stopped",
+            JobStatus::Waiting => "waiting",
+            JobStatus::Running => "running",
+            JobStatus::Stopping => "stopping",
+            JobStatus::Done => "done",
+            JobStatus::Failed => "failed",
+            JobStatus::Stopped => "stopped",
         }
     }
 
     /// Whether nothing more comes.
     pub fn is_final(self) -> bool {
-        matches!(self, Status::Done | Status::Failed | Status::Stopped)
+        matches!(self, JobStatus::Done | JobStatus::Failed | JobStatus::Stopped)
     }
 }
 
 /// Work that is done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
+pub struct JobProgress {
     /// Bytes, if it is about bytes.
     pub bytes: Option<u64>,
     /// Bytes in all, if known.
@@ -287,13 +289,13 @@ pub struct Job {
     /// The account that began it; none for the server's own, and on a server without accounts.
     pub owner: Option<String>,
     /// Its work.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// The image that it is about; for one that makes an image, as soon as that is known.
     pub image: Option<ImageId>,
     /// Its state.
-    pub status: Status,
+    pub status: JobStatus,
     /// Work done so far.
-    pub progress: Progress,
+    pub progress: JobProgress,
     /// Its begin.
     pub made_at: Timestamp,
     /// The last change of this record.
@@ -304,7 +306,7 @@ pub struct Job {
     pub may_stop: bool,
     /// Error that it failed for, in words for its owner.
     pub error: Option<String>,
-    /// Kind of that error.
+    /// JobKind of that error.
     pub error_kind: Option<error::Kind>,
     /// Runs, of a background job.
     pub schedule: Option<Schedule>,

@@ -1,6 +1,6 @@
 //! Jobs: work that goes on behind an answer, or that the server does by itself; to be followed, waited for and stopped.
 //!
-//! Kept in memory, and for a while after their end (`Class::limits`): a restart forgets all of them, running ones are not
+//! Kept in memory, and for a while after their end (`JobClass::limits`): a restart forgets all of them, running ones are not
 //! resumed, and their images are put right by the sweep at the start. Work is told to stop, or dropped at an `await`; it has
 //! to be safe either way.
 //!
@@ -22,8 +22,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use self::background::Background;
-pub use self::events::{Event, Events, Subject};
-pub use self::job::{Class, Job, JobId, Kind, Limits, Notes, Progress, Schedule, Status};
+pub use self::events::{Event, EventStream, Subject};
+pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Schedule};
 pub use self::work::{Begun, Handle};
 use crate::error::{self, Error, Result};
 use crate::image::{ImageId, Timestamp};
@@ -51,7 +51,7 @@ pub enum Stop {
 #[derive(Clone)]
 pub struct Spec {
     owner: Option<String>,
-    kind: Kind,
+    kind: JobKind,
     image: Option<ImageId>,
     stop: Stop,
     notes: Option<Notes>,
@@ -59,7 +59,7 @@ pub struct Spec {
 
 impl Spec {
     /// A job of an account, which can't be stopped.
-    pub fn new(kind: Kind, owner: Option<&str>) -> Self {
+    pub fn new(kind: JobKind, owner: Option<&str>) -> Self {
         Self { owner: owner.map(ToOwned::to_owned), kind, image: None, stop: Stop::Refused, notes: None }
     }
 
@@ -111,7 +111,7 @@ impl Entry {
 struct Store {
     entries: Mutex<BTreeMap<JobId, Arc<Entry>>>,
     order: AtomicU64,
-    events: Events,
+    events: EventStream,
     clock: Clock,
     /// Jobs that hold the server's end up and have not ended.
     running: watch::Sender<usize>,
@@ -135,7 +135,7 @@ impl Jobs {
         Self(Arc::new(Store {
             entries: Mutex::default(),
             order: AtomicU64::new(0),
-            events: Events::new(clock),
+            events: EventStream::new(clock),
             clock,
             running: watch::Sender::new(0),
             over: watch::Sender::new(false),
@@ -143,7 +143,7 @@ impl Jobs {
     }
 
     /// The event stream.
-    pub fn events(&self) -> &Events {
+    pub fn events(&self) -> &EventStream {
         &self.0.events
     }
 
@@ -165,8 +165,8 @@ impl Jobs {
             owner,
             kind,
             image,
-            status: Status::Waiting,
-            progress: Progress::default(),
+            status: JobStatus::Waiting,
+            progress: JobProgress::default(),
             made_at: now,
             updated_at: now,
             ended_at: None,
@@ -292,7 +292,7 @@ impl Jobs {
         let entry = self.entry(id).ok_or_else(|| not_found(&id.to_string()))?;
         let mut outcome = Err(not_running());
         self.change(&entry, |state| {
-            if state.job.status != Status::Running {
+            if state.job.status != JobStatus::Running {
                 return;
             }
             outcome = match entry.stop {
@@ -303,7 +303,7 @@ impl Jobs {
                 return;
             }
             let at_once = entry.stop == Stop::AtOnce;
-            state.job.status = if at_once { Status::Stopped } else { Status::Stopping };
+            state.job.status = if at_once { JobStatus::Stopped } else { JobStatus::Stopping };
             entry.asked.send_replace(true);
             if let Some(abort) = state.abort.take().filter(|_| entry.stop != Stop::Asks) {
                 abort.abort();

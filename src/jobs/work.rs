@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Aborted, abortable};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Entry, Job, JobId, Jobs, Notes, Spec, State, Status};
+use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Spec, State};
 use crate::error::{Error, Kind, Result};
 use crate::image::ImageId;
 
@@ -59,7 +59,7 @@ impl Begun {
         let (work, abort) = abortable(work(Handle::of(&self.jobs, &self.entry)));
         self.jobs.change(&self.entry, |state| {
             state.abort = Some(abort);
-            (state.job.status, state.began) = (Status::Running, Instant::now());
+            (state.job.status, state.began) = (JobStatus::Running, Instant::now());
         });
         let shown = self.entry.show();
         tokio::spawn(async move {
@@ -78,14 +78,14 @@ impl Begun {
 /// Puts the end of the work into its job.
 fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
     let error = match outcome {
-        Ok(Ok(())) => return state.job.status = Status::Done,
-        Err(Aborted) => return state.job.status = Status::Stopped,
+        Ok(Ok(())) => return state.job.status = JobStatus::Done,
+        Err(Aborted) => return state.job.status = JobStatus::Stopped,
         // Whatever it says: it was told to end.
-        Ok(Err(_)) if *entry.asked.borrow() => return state.job.status = Status::Stopped,
+        Ok(Err(_)) if *entry.asked.borrow() => return state.job.status = JobStatus::Stopped,
         Ok(Err(error)) => error,
     };
     report(&state.job, &error);
-    (state.job.status, state.job.error_kind) = (Status::Failed, Some(error.kind()));
+    (state.job.status, state.job.error_kind) = (JobStatus::Failed, Some(error.kind()));
     state.job.error = Some(error.message().to_owned());
 }
 

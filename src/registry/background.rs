@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use super::Registry;
 use crate::error::{Error, Result};
 use crate::image::Timestamp;
-use crate::jobs::{Background, Handle, Kind};
+use crate::jobs::{Background, Handle, JobKind};
 
 /// Time between two sweeps, and between two looks at what has expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -36,18 +36,18 @@ impl Registry {
         let own = || Arc::clone(self);
         let job = |kind| self.core.jobs.background(kind, None);
         let mut loops: Vec<Loop> = vec![
-            Box::pin(own().sweep_elsewhere_once(job(Kind::SweepStores)?)),
-            Box::pin(own().sweep_often(job(Kind::Sweep)?, job(Kind::Expiry)?)),
-            Box::pin(own().watch_compactions(job(Kind::Compaction)?)),
+            Box::pin(own().sweep_elsewhere_once(job(JobKind::SweepStores)?)),
+            Box::pin(own().sweep_often(job(JobKind::Sweep)?, job(JobKind::Expiry)?)),
+            Box::pin(own().watch_compactions(job(JobKind::Compaction)?)),
         ];
         if !update_every.is_zero() {
-            loops.push(Box::pin(own().update_often(job(Kind::Update)?, update_every)));
+            loops.push(Box::pin(own().update_often(job(JobKind::Update)?, update_every)));
         }
         if self.core.limits.offer_disks {
-            loops.push(Box::pin(own().offer_always(job(Kind::Offers)?)));
+            loops.push(Box::pin(own().offer_always(job(JobKind::Offers)?)));
         }
         if self.core.limits.sha512 {
-            loops.push(Box::pin(own().fill_in_once(job(Kind::Digests)?)));
+            loops.push(Box::pin(own().fill_in_once(job(JobKind::Digests)?)));
         }
         Ok(loops)
     }

@@ -118,7 +118,7 @@ impl Copies {
         let turn = self.turn(who, id).await?;
         self.core.stores.named(store)?;
         let (copies, store) = (Arc::clone(self), store.clone());
-        let spec = Spec::new(jobs::Kind::Move, who.account()).image(id).stop(Stop::Asks);
+        let spec = Spec::new(jobs::JobKind::Move, who.account()).image(id).stop(Stop::Asks);
         self.core
             .jobs
             .spawn(spec, |handle| async move { copies.carry_on(turn, id, store, Aim::Move, handle).await.map(drop) })

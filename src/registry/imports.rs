@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Caller;
 use crate::error::Result;
 use crate::image::{Image, ImageId, Status, StoreName};
-use crate::jobs::{self, Begun, Class, Job, Jobs, Kind, Spec, Stop};
+use crate::jobs::{self, Begun, Job, JobClass, JobKind, Jobs, Spec, Stop};
 
 /// The part of an import that its job does not tell: attached to it.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Imports {
         &self,
         who: &Caller,
         image: ImageId,
-        kind: Kind,
+        kind: JobKind,
         url: Option<String>,
         stores: Vec<StoreName>,
     ) -> Result<Begun> {
@@ -74,13 +74,13 @@ impl Imports {
 }
 
 fn is_import(job: &Job) -> bool {
-    job.kind.class() == Class::Import
+    job.kind.class() == JobClass::Import
 }
 
 /// Why an import ended without its bytes.
 pub fn failure(job: &Job) -> Option<&str> {
     match job.status {
-        jobs::Status::Stopped => Some("It was stopped."),
+        jobs::JobStatus::Stopped => Some("It was stopped."),
         _ => job.error.as_deref(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Caller, Expected, Registry, Source};
 use crate::error::Result;
 use crate::image::{ImageId, ImagePatch};
-use crate::jobs::{Job, Kind, Spec, Stop};
+use crate::jobs::{Job, JobKind, Spec, Stop};
 
 impl Registry {
     /// Begins to register what is at a source as a new image, or as the bytes of one.
@@ -21,7 +21,7 @@ impl Registry {
         claim: Expected,
     ) -> Result<Job> {
         who.known()?;
-        let mut spec = Spec::new(Kind::Register, who.account()).stop(Stop::Drops);
+        let mut spec = Spec::new(JobKind::Register, who.account()).stop(Stop::Drops);
         if let Some(id) = into {
             who.may_change(&self.get(who, id).await?)?;
             spec = spec.image(id);
@@ -44,7 +44,7 @@ impl Registry {
     pub fn start_delete_all(self: &Arc<Self>, who: &Caller) -> Result<Job> {
         who.known()?;
         let (registry, caller) = (Arc::clone(self), who.clone());
-        self.core.jobs.spawn(Spec::new(Kind::DeleteAll, who.account()).stop(Stop::Drops), |handle| async move {
+        self.core.jobs.spawn(Spec::new(JobKind::DeleteAll, who.account()).stop(Stop::Drops), |handle| async move {
             let removed = registry.delete_all(&caller).await?;
             handle.steps(removed.len() as u64, Some(removed.len() as u64));
             Ok(())

@@ -9,45 +9,14 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 
+use super::file::{File, Listed, Part};
 use super::forms::{self, Form};
-use super::lxd::is_text;
-use super::server::{Server, file_name, said};
+use super::server::{Server, file_name, is_text, said};
 use super::{Files, Found};
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Body, FetchError, Fetcher};
 use crate::image::ImageKind;
-
-/// Which part of an image a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    Whole,
-    /// What is said about the other one; comes first.
-    Metadata,
-    /// The file system of a container, or the disk of a virtual machine.
-    Rootfs,
-}
-
-/// A file of an image, before its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// Which part it is.
-    pub part: Part,
-    /// What the server calls it: nothing but a name, empty if it has no fit one.
-    pub name: String,
-    /// How many bytes, if that was announced; then there will be just as many.
-    pub size: Option<u64>,
-}
-
-/// A file that lies by itself.
-#[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) file: File,
-    /// Where on the server.
-    pub(super) path: String,
-    pub(super) sha256: Option<[u8; 32]>,
-}
 
 /// The files of one image: either [`Part::Whole`], or [`Part::Metadata`] and then [`Part::Rootfs`].
 pub struct Download {

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
-use super::download::{File, Part};
+use super::file::{File, Part};
 use super::server::{Server, file_name};
 use crate::error::{Error, Result};
 use crate::fetch::FetchError;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::server::{Server, escaped, file_name, said};
+use super::server::{Server, escaped, file_name, is_text, said};
 use super::{Ask, Download, Files, Found, forms};
 use crate::digest::{from_hex, hex};
 use crate::error::{Error, Kind, Result};
@@ -124,12 +124,6 @@ pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found:
     }
 }
 
-/// Whether a media type is that of something to be read, as a web page.
-pub(super) fn is_text(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.starts_with("text/") || essence.ends_with("json") || essence.ends_with("xml")
-}
-
 struct Client<'a> {
     fetcher: &'a Fetcher,
     server: &'a Server,
@@ -236,16 +230,6 @@ mod tests {
         assert_eq!(prefix("0aF").as_deref(), Some("0af"));
         for bad in ["", "%", "xyz", "0a_", "../0a", &"a".repeat(65)] {
             assert_eq!(prefix(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_is_to_be_read_is_no_image() {
-        for text in ["text/html", "Text/HTML; charset=utf-8", "application/json", "application/problem+json"] {
-            assert!(is_text(text), "{text}");
-        }
-        for other in ["", "application/octet-stream", "application/x-xz"] {
-            assert!(!is_text(other), "{other}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! identity of a whole image, its fingerprint, is for whoever stores the bytes to see to, as for any upload.
 
 mod download;
+mod file;
 mod forms;
 mod lxd;
 mod push;
@@ -18,7 +19,8 @@ mod url;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use self::download::{Download, File, Part};
+pub use self::download::Download;
+pub use self::file::{File, Part};
 pub use self::push::{Outgoing, Parcel, Push};
 use self::server::Server;
 pub use self::simplestreams::this_machine;
@@ -107,7 +109,7 @@ enum Files {
     /// The server hands them out together.
     Export,
     /// Each lies on its own, in the order of the fingerprint.
-    Listed(Vec<download::Listed>),
+    Listed(Vec<file::Listed>),
 }
 
 /// The client of other image servers. Clones share everything.

@@ -117,6 +117,12 @@ pub(super) fn file_name(name: &str) -> Option<&str> {
     good.then_some(name)
 }
 
+/// Tells a text, such as a web page or an error in JSON, from an image by the media type.
+pub(super) fn is_text(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.starts_with("text/") || essence.ends_with("json") || essence.ends_with("xml")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +171,15 @@ mod tests {
         assert_eq!(escaped("a/b c&ü~"), "a%2Fb%20c%26%C3%BC~");
         assert_eq!(said(" a\r\nb "), "a  b");
         assert_eq!(said(&"x".repeat(1000)).len(), 200);
+    }
+
+    #[test]
+    fn what_is_to_be_read_is_no_image() {
+        for text in ["text/html", "Text/HTML; charset=utf-8", "application/json", "application/problem+json"] {
+            assert!(is_text(text), "{text}");
+        }
+        for other in ["", "application/octet-stream", "application/x-xz"] {
+            assert!(!is_text(other), "{other}");
+        }
     }
 }

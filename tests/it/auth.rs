@@ -6,6 +6,7 @@ use visor::api::visor::signature::{ContentType, sign, string_to_sign};
 
 use crate::harness::{Answer, Server};
 
+/// The keys of an account.
 pub(crate) struct Account {
     pub(crate) key: String,
     pub(crate) secret: String,

@@ -158,7 +158,7 @@ fn a_directory_that_can_not_be_used_is_named() {
         let done = visor().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&path).output().unwrap();
         assert_eq!(done.status.code(), Some(1), "{done:?}");
         let text = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(text.starts_with("error: the data directory can't be used:"), "{text}");
+        assert!(text.starts_with("error: cannot use the data directory:"), "{text}");
         assert!(text.contains(&*path.to_string_lossy()), "{text}");
     }
 }

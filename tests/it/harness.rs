@@ -67,9 +67,14 @@ impl Server {
     /// A server that serves TLS too, on a directory of its own.
     pub(crate) fn secure(arguments: &[&str]) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let mut server = Self::launch(temp.path(), &[&["--listen-tls", "127.0.0.1:0"], arguments].concat());
+        let mut server = Self::secure_on(temp.path(), arguments);
         server._temp = Some(temp);
         server
+    }
+
+    /// A server on this directory that serves TLS too.
+    pub(crate) fn secure_on(dir: &Path, arguments: &[&str]) -> Self {
+        Self::launch(dir, &[&["--listen-tls", "127.0.0.1:0"], arguments].concat())
     }
 
     /// A server on this directory.

@@ -243,7 +243,7 @@ fn trust_ends_with_its_account() {
     assert_eq!(run(&["account", "remove", "alice", "--data-dir", data]).0, 0);
     assert!(!client.is_trusted());
     let (_, listed, _) = trust(&lab.server, &["list"]);
-    assert!(listed.contains("alice") && listed.contains("untrusted: its account is gone"), "{listed}");
+    assert!(listed.contains("alice") && listed.contains("untrusted: its account was removed"), "{listed}");
     lab.server.account("alice", &[]);
     assert!(!client.is_trusted(), "another's account of the same name");
 }
@@ -261,7 +261,7 @@ fn what_was_let_in_without_an_account_means_nothing_later() {
     let (code, token, _) = trust(&server, &["token"]);
     assert_eq!(code, 0);
     created(&post(&client, json!({ "type": "client", "password": token.trim() })), &mine);
-    assert!(trust(&server, &["list"]).1.contains("trusted, as everybody is without accounts"));
+    assert!(trust(&server, &["list"]).1.contains("trusted, like every client of a server without accounts"));
     let (_, unused, _) = trust(&server, &["token"]);
 
     server.account("alice", &[]);
@@ -269,7 +269,7 @@ fn what_was_let_in_without_an_account_means_nothing_later() {
         assert!(!Client::new(&server, Some(identity)).is_trusted());
     }
     let (_, listed, _) = trust(&server, &["list"]);
-    assert_eq!(listed.matches("untrusted: it was let in without an account").count(), 2, "{listed}");
+    assert_eq!(listed.matches("untrusted: it was accepted without an account").count(), 2, "{listed}");
     let answer = post(&client, json!({ "password": unused.trim() }));
     assert_eq!(refusal(&answer, 403), "not authorized", "nor does a token without one");
     for command in [&["token"][..], &["add", "/nowhere.pem"]] {

@@ -10,6 +10,8 @@ mod bucket;
 mod bundles;
 mod client;
 mod crash;
+mod data_dir;
+mod dependencies;
 mod downloads;
 mod errors;
 #[path = "../../src/fetch/fake.rs"]

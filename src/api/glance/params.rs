@@ -40,22 +40,21 @@ pub(super) fn count(name: &str, value: &str) -> Result<u64> {
     value.parse().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")))
 }
 
-/// The attribute that a list is to be sorted by.
+/// The attribute that a list is to be sorted by, of those that Glance sorts by; `attr_of` knows the names.
 ///
 /// # Errors
 /// `Invalid`.
-pub(super) fn sortable(key: &str) -> Result<Attr> {
-    Ok(match key {
-        "name" => Attr::Name,
-        "status" => Attr::Status,
-        "container_format" => Attr::Container,
-        "disk_format" => Attr::Format,
-        "size" => Attr::Size,
-        "id" => Attr::Id,
-        "created_at" => Attr::CreatedAt,
-        "updated_at" => Attr::UpdatedAt,
-        other => return Err(Error::invalid(format!("Invalid sort key: {}.", other.escape_default()))),
-    })
+pub(super) fn sortable(key: &str, attr_of: fn(&str) -> Option<Attr>) -> Result<Attr> {
+    let sorts = |attr: &Attr| match attr {
+        Attr::Id | Attr::Name | Attr::Status | Attr::Size => true,
+        Attr::Format | Attr::Container | Attr::CreatedAt | Attr::UpdatedAt => true,
+        Attr::Architecture | Attr::Visibility | Attr::Kind | Attr::Store | Attr::Location | Attr::Kernel => false,
+        Attr::Ramdisk | Attr::Owner | Attr::UploadedAt | Attr::Checksum | Attr::MinDisk | Attr::MinRam => false,
+        Attr::Protected | Attr::Hidden | Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 => false,
+        Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => false,
+    };
+    let wrong = || Error::invalid(format!("Invalid sort key: {}.", key.escape_default()));
+    attr_of(key).filter(sorts).ok_or_else(wrong)
 }
 
 /// Which way a list is to be sorted.

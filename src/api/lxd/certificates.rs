@@ -22,7 +22,7 @@ use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::image::Timestamp;
-use crate::jobs;
+use crate::jobs::JobKind;
 use crate::registry::Caller;
 
 /// Largest body: a certificate, and what is said about it.
@@ -182,7 +182,7 @@ impl Lxd {
         let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
         let shown = shown.iter().find(|name| !name.is_empty());
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
-        let about = About::new(jobs::Kind::Secret, "Executing operation")
+        let about = About::new(JobKind::Secret, "Executing operation")
             .metadata("fingerprint", self.facts.fingerprint.as_str())
             .metadata("addresses", json!(self.facts.reachable.now()))
             .metadata("request", asked)

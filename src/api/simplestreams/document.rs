@@ -225,3 +225,40 @@ fn debian_name(architecture: Architecture) -> &'static str {
         Architecture::Loongarch64 => "loong64",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documents' name of an attribute; `None` for those that they do not show.
+    fn name_of(attr: Attr) -> Option<&'static str> {
+        Some(match attr {
+            Attr::Architecture => "arch",
+            Attr::Alias => "aliases",
+            // Of each file.
+            Attr::Size => "size",
+            Attr::Sha256 => "sha256",
+            // Under names that say of which files it is.
+            Attr::Fingerprint => return None,
+            // Products are named by properties, and only public ones stand there.
+            Attr::Id | Attr::Name | Attr::Visibility | Attr::Kind | Attr::Format | Attr::Store => return None,
+            Attr::Location | Attr::Kernel | Attr::Ramdisk | Attr::Owner | Attr::Status => return None,
+            Attr::CreatedAt | Attr::UploadedAt | Attr::UpdatedAt | Attr::Checksum | Attr::Container => return None,
+            Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden | Attr::VirtualSize => return None,
+            // The end of what its makers say is shown, if they say one.
+            Attr::ExpiresAt => return None,
+            Attr::Sha512 | Attr::Offered => return None,
+        })
+    }
+
+    #[test]
+    fn every_attribute_with_a_name_is_shown() {
+        let (_, product) = product(&crate::image::full_tests::full()).unwrap();
+        let text = serde_json::to_string(&product).unwrap();
+        for row in &crate::image::attr::ATTRS {
+            if let Some(name) = name_of(row.attr) {
+                assert!(text.contains(&format!("\"{name}\":")), "{name}: {text}");
+            }
+        }
+    }
+}

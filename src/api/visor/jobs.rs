@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::http::base::base_url;
 use crate::http::query::pairs;
 use crate::image::Timestamp;
-use crate::jobs::{Job, Kind, not_found};
+use crate::jobs::{Job, JobKind, not_found};
 use crate::registry::Caller;
 
 /// The preference of a client that would rather follow a job than wait (RFC 7240).
@@ -78,7 +78,7 @@ fn record(job: &Job, base: &str) -> Record {
 
 /// Whether a job is shown to a caller. Secrets that wait for their use are no work, and LXD's alone.
 fn is_for(who: &Caller, job: &Job) -> bool {
-    job.kind != Kind::Secret && who.sees_job(job)
+    job.kind != JobKind::Secret && who.sees_job(job)
 }
 
 /// The job in the path, for a caller that may know of it.

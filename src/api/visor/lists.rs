@@ -79,7 +79,7 @@ fn within(attr: Attr, low: Value<'static>, high: Value<'static>) -> Filter {
 
 fn sortable(name: &str) -> Result<Attr> {
     attr_of(name)
-        .filter(|attr| attr.row().indexed)
+        .filter(|attr| attr.row().indexed.orders_all())
         .ok_or_else(|| Error::invalid(format!("Images can't be sorted by '{}'.", name.escape_default())))
 }
 
@@ -244,6 +244,29 @@ mod tests {
         let id = ImageId::random();
         let key = Filter::spelled(Attr::Location, &format!("{id}.iso"));
         assert_eq!(filter(&format!("location=file:///srv/images/{id}.iso")), Filter::All(vec![key]));
+    }
+
+    /// Whatever a record shows finds the image that it is of.
+    #[test]
+    fn every_attribute_with_a_name_is_shown_and_asked_for() {
+        let image = crate::image::full_tests::full();
+        let location = Attr::Location.read(&image).map(|key| format!("file:///srv/{}", as_text(&key)));
+        let around = super::super::wire::Surroundings { base: "http://h".into(), location };
+        let record = super::super::wire::detail(&image, &around);
+        for row in &crate::image::attr::ATTRS {
+            let Some(name) = super::super::wire::name_of(row.attr) else { continue };
+            let shown = record.iter().find(|(shown, _)| shown == name);
+            let (_, field) = shown.unwrap_or_else(|| panic!("{name} is not shown"));
+            assert!(condition(name.to_owned(), field.text().into_owned()).passes(&image), "{name}: {field:?}");
+            assert!(!condition(name.to_owned(), "other".to_owned()).passes(&image), "{name}");
+        }
+    }
+
+    fn as_text(value: &Value<'_>) -> String {
+        match value {
+            Value::Text(text) => text.to_string(),
+            other => panic!("a location is a text: {other:?}"),
+        }
     }
 
     #[test]

@@ -1,10 +1,7 @@
-//! What is WebHDFS's own: who is asking stands in the URL, a namenode answers with the place of the bytes, and files come to their
-//! name by being renamed.
+//! Files of one directory in HDFS: appended to, and renamed when they are complete.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::Request;
 use opendal::{Buffer, HttpTransport, Operator};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -13,44 +10,11 @@ use super::HdfsSettings;
 use super::transport::Transport;
 use super::trouble::{Trouble, Why};
 
-/// Longest place that a namenode answers with.
-const PLACE_BYTES_MAX: usize = 8 * 1024;
-
 /// What stays as it is in a path.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How often bytes are appended again that did not arrive.
 const APPENDS_MAX: usize = 4;
-
-/// Says as whom a request is made.
-pub(super) fn say_who(parts: &mut Parts, user: &str) {
-    if user.is_empty() {
-        return;
-    }
-    let said = utf8_percent_encode(user, NON_ALPHANUMERIC);
-    let query = parts.uri.query().unwrap_or_default();
-    let target = format!("{}?{query}&user.name={said}", parts.uri.path());
-    let mut uri = parts.uri.clone().into_parts();
-    uri.path_and_query = target.parse().ok();
-    if let Ok(uri) = Uri::from_parts(uri) {
-        parts.uri = uri;
-    }
-}
-
-/// Says that a body is bytes: gateways take no others.
-pub(super) fn say_what(parts: &mut Parts) {
-    parts.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
-}
-
-/// What a server means that was asked for the place of the bytes without a redirect, but knows only those.
-pub(super) fn place(parts: &Parts, headers: &HeaderMap, status: StatusCode) -> Option<Bytes> {
-    let asked = parts.uri.query().is_some_and(|query| query.contains("noredirect=true"));
-    if !asked || status != StatusCode::TEMPORARY_REDIRECT {
-        return None;
-    }
-    let place = headers.get(LOCATION)?.to_str().ok().filter(|place| place.len() <= PLACE_BYTES_MAX)?;
-    Some(serde_json::json!({ "Location": place }).to_string().into())
-}
 
 /// Files of one directory of HDFS's.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ mod transport;
 mod trouble;
 mod upload;
 mod walk;
+mod webhdfs;
 mod writer;
 
 use std::fmt;

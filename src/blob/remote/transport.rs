@@ -17,9 +17,9 @@ use opendal::raw::Operation;
 use opendal::{Buffer, HttpBody, HttpTransport};
 use tokio::time::timeout_at;
 
-use super::hdfs;
 use super::signing::Signing;
 use super::trouble::{Trouble, Why, code_of};
+use super::webhdfs;
 use crate::fetch::{Answer, Call, FetchError, Fetcher};
 
 /// How long to wait before each further try, and after which time there is none. Tests can't wait.
@@ -105,10 +105,10 @@ impl Way {
             Dialect::Hdfs { user } => {
                 // The datanode gets what the namenode's answer has for it, and nothing of ours.
                 if self.fetcher.is_granted(&parts.uri.to_string()) {
-                    hdfs::say_who(parts, user);
+                    webhdfs::say_who(parts, user);
                 }
                 if !body.is_empty() {
-                    hdfs::say_what(parts);
+                    webhdfs::say_what(parts);
                 }
                 // Bytes that are appended twice are there twice.
                 parts.method == Method::POST && !body.is_empty()
@@ -142,7 +142,7 @@ impl Way {
             log::debug!("the store {} gives no answer: {error}", self.store);
             Why::of_fetch(&error)
         })?;
-        if hdfs && let Some(place) = hdfs::place(parts, &answer.headers, answer.status) {
+        if hdfs && let Some(place) = webhdfs::place(parts, &answer.headers, answer.status) {
             return Ok(whole(StatusCode::OK, HeaderMap::new(), place));
         }
         if !answer.status.is_success() {

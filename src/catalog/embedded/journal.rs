@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::line::{Bond, Entry, Found, delete_line, put_line};
 use self::line::{begin_line, parse};
-use crate::catalog::row::RowError;
+use crate::catalog::stored::RowError;
 use crate::image::Image;
 
 /// Longest line that is written or read. A record of texts that are at their limits, escaped, has about half of that.

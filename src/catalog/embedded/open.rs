@@ -3,19 +3,24 @@
 //! The journal is the truth. A database that is behind gets the missing changes; one that is missing, damaged, or
 //! ahead of a sound journal is rebuilt. A journal that lost something which a sound database still has is written
 //! anew from that. Each of these says so in one log line.
+//!
+//! A database of an earlier shape is rebuilt from a journal that is whole. Beside a damaged one it is left alone, and the start
+//! refused: only the program that wrote it can read what the journal lost.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::database::{Older, Unusable, Usable, demand_rebuild, engine_dir, open_engine, rebuild_on_disk};
 use super::journal::{Damage, Entry, Journal};
+use super::shape::stamp;
 use super::state::{State, each_row};
 use crate::catalog::engine::memory::MemoryEngine;
 use crate::catalog::engine::sled::SledEngine;
 use crate::catalog::engine::{Batch, Engine, Table};
-use crate::catalog::row::{self, RowError};
-use crate::catalog::{index, migrations};
+use crate::catalog::stored::RowError;
+use crate::catalog::{index, row};
 use crate::image::{Image, ImageId};
 
 /// So many changes go into one batch while loading: sled's memory grows with the batch.
@@ -33,20 +38,6 @@ pub(crate) struct Opened {
     pub(crate) lost: bool,
 }
 
-fn engine_dir(dir: &Path) -> PathBuf {
-    dir.join("sled")
-}
-
-/// A file whose presence asks the next start for a rebuild.
-fn rebuild_note(dir: &Path) -> PathBuf {
-    dir.join("rebuild")
-}
-
-/// Asks the next start for a rebuild.
-pub(crate) fn demand_rebuild(dir: &Path) -> io::Result<()> {
-    std::fs::write(rebuild_note(dir), "The metadata database failed; rebuild it from the journal.\n")
-}
-
 /// Whether an error means that there is no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -61,22 +52,24 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
     };
     let (engine, state) = match database {
         Ok(found) => found,
-        Err(why) => return rebuild(dir, journal, cache_bytes, &why),
+        Err(Unusable::Broken(why)) => return rebuild(dir, journal, cache_bytes, &why, None),
+        Err(Unusable::Older(older)) => return reshape(dir, journal, cache_bytes, older),
     };
+    let rebuild = |journal, why: &str| rebuild(dir, journal, cache_bytes, why, None);
     let tail = read_tail(&mut journal, state.seq)?;
     let behind = state.seq < tail.last;
     if state.seq < tail.base || tail.ahead.len() > BEHIND_MAX || (behind && tail.damage.base) {
-        return rebuild(dir, journal, cache_bytes, "it is too far behind the journal");
+        return rebuild(journal, "it is too far behind the journal");
     }
     if state.seq > tail.last && tail.damage.is_none() {
-        return rebuild(dir, journal, cache_bytes, "it is ahead of the journal");
+        return rebuild(journal, "it is ahead of the journal");
     }
     // A database that is ahead of a damaged journal has what that lost.
     let lost = state.seq <= tail.last && (tail.damage.tail_lines > 0 || behind && tail.damage.lines > 0);
     let count = tail.ahead.len();
     let state = match replay(&engine, state, tail.ahead) {
         Ok(state) => state,
-        Err(why) => return rebuild(dir, journal, cache_bytes, &why),
+        Err(why) => return rebuild(journal, &why),
     };
     if count > 0 {
         log::info!("metadata database brought forward by {count} changes from the journal");
@@ -90,29 +83,8 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
     Ok(Opened { engine: Box::new(engine), journal, state, lost })
 }
 
-/// The database, if it can be opened and is what it says it is; or why not.
-fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<(SledEngine, State), String>> {
-    if rebuild_note(dir).exists() {
-        return Ok(Err("a rebuild was asked for".into()));
-    }
-    if !engine_dir(dir).exists() {
-        return Ok(Err("it is missing".into()));
-    }
-    let engine = match SledEngine::open(&engine_dir(dir), cache_bytes) {
-        Ok(engine) => engine,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    match migrations::run(&engine, migrations::STEPS) {
-        Ok(()) => {}
-        // A newer program's data is neither damage nor ours to throw away.
-        Err(error @ migrations::MigrationError::Newer { .. }) => return Err(io::Error::other(error.to_string())),
-        Err(error) => return Ok(Err(error.to_string())),
-    }
-    Ok(State::verify(&engine).map(|state| (engine, state.unwrap_or_default())))
-}
-
-/// No journal: a new catalogue, or one whose journal was lost.
-fn without_journal(dir: &Path, database: Result<(SledEngine, State), String>, cache_bytes: u64) -> io::Result<Opened> {
+/// Opens a catalogue without a journal: a new one, or one whose journal was lost.
+fn without_journal(dir: &Path, database: Result<Usable, Unusable>, cache_bytes: u64) -> io::Result<Opened> {
     match database {
         Ok((engine, state)) => {
             if state.images > 0 {
@@ -121,17 +93,39 @@ fn without_journal(dir: &Path, database: Result<(SledEngine, State), String>, ca
             let journal = fold(dir, &engine, state)?;
             Ok(Opened { engine: Box::new(engine), journal, state, lost: false })
         }
-        Err(why) if engine_dir(dir).exists() => Err(io::Error::other(format!(
+        Err(Unusable::Older(older)) => Err(only_the_older_program(dir, &older, "the catalogue has no journal")),
+        Err(Unusable::Broken(why)) if engine_dir(dir).exists() => Err(io::Error::other(format!(
             "the catalogue has no journal, and its database can't be read ({why}): restore {} from a backup",
             dir.display()
         ))),
-        Err(_) => {
+        Err(Unusable::Broken(_)) => {
             let journal = Journal::begin(dir, 0, 0, std::iter::empty())?;
             let engine = SledEngine::open(&engine_dir(dir), cache_bytes).map_err(io::Error::other)?;
-            migrations::run(&engine, migrations::STEPS).map_err(io::Error::other)?;
+            stamp(&engine).map_err(io::Error::other)?;
             Ok(Opened { engine: Box::new(engine), journal, state: State::default(), lost: false })
         }
     }
+}
+
+/// Makes the database of an earlier shape anew, unless it may have what a damaged journal lost.
+fn reshape(dir: &Path, mut journal: Journal, cache_bytes: u64, older: Older) -> io::Result<Opened> {
+    let tail = read_tail(&mut journal, older.state.seq)?;
+    if tail.damage.loses() || (older.state.seq > tail.last && !tail.damage.is_none()) {
+        return Err(only_the_older_program(dir, &older, &format!("the journal is damaged ({:?})", tail.damage)));
+    }
+    let why = older.describe();
+    rebuild(dir, journal, cache_bytes, &why, Some(older))
+}
+
+/// The refusal to go on without what only the program can read that wrote the database.
+fn only_the_older_program(dir: &Path, older: &Older, what: &str) -> io::Error {
+    io::Error::other(format!(
+        "{what}, and the database, which is whole, was written by an earlier visor ({}). Nothing was changed. Start the visor that \
+         wrote it once: it writes the journal anew from the database. To go on with what the journal has, and lose the rest, move \
+         {} away",
+        older.describe(),
+        engine_dir(dir).display()
+    ))
 }
 
 /// What the journal has that a database at `seq` has not.
@@ -177,16 +171,30 @@ fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, Entry)>) -> Resu
     Ok(state)
 }
 
-/// Makes the database anew out of the journal. If even that fails (a full disk), memory has to do for this run.
-fn rebuild(dir: &Path, mut journal: Journal, cache_bytes: u64, why: &str) -> io::Result<Opened> {
-    let (engine, state, lost): (Box<dyn Engine>, _, _) = match rebuild_on_disk(dir, &mut journal, cache_bytes) {
+/// Makes the database anew out of the journal, with the counters of reads of an older one. If even that fails (a full disk), memory
+/// has to do for this run.
+fn rebuild(
+    dir: &Path,
+    mut journal: Journal,
+    cache_bytes: u64,
+    why: &str,
+    mut older: Option<Older>,
+) -> io::Result<Opened> {
+    let mut fill = |journal: &mut Journal, engine: &dyn Engine| {
+        let filled = into_engine(journal, engine)?;
+        // It is closed behind this: its directory makes room for the new one.
+        older.take().map_or(Ok(()), |older| older.put_counters_into(engine)).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(filled)
+    };
+    let on_disk = rebuild_on_disk(dir, cache_bytes, |engine| fill(&mut journal, engine));
+    let (engine, state, lost): (Box<dyn Engine>, _, _) = match on_disk {
         Ok((engine, state, lost)) => {
             log::warn!("metadata database rebuilt from the journal ({why}): {} images", state.images);
             (Box::new(engine), state, lost)
         }
         Err(error) => {
             let memory = MemoryEngine::default();
-            let (state, lost) = into_engine(&mut journal, &memory)?;
+            let (state, lost) = fill(&mut journal, &memory)?;
             log::error!(
                 "the metadata database can't be rebuilt on disk ({error}); serving {} images from memory",
                 state.images
@@ -201,31 +209,6 @@ fn rebuild(dir: &Path, mut journal: Journal, cache_bytes: u64, why: &str) -> io:
         journal.cut()?;
     }
     Ok(Opened { engine, journal, state, lost })
-}
-
-/// Built aside and renamed, so that a crash half way leaves no half database under the right name.
-fn rebuild_on_disk(dir: &Path, journal: &mut Journal, cache_bytes: u64) -> io::Result<(SledEngine, State, bool)> {
-    let (place, aside) = (engine_dir(dir), dir.join("sled.new"));
-    remove_dir(&aside)?;
-    let engine = SledEngine::open(&aside, cache_bytes).map_err(io::Error::other)?;
-    migrations::run(&engine, migrations::STEPS).map_err(io::Error::other)?;
-    let (state, lost) = into_engine(journal, &engine)?;
-    engine.close().map_err(io::Error::other)?;
-    drop(engine);
-    remove_dir(&place)?;
-    std::fs::rename(&aside, &place)?;
-    let engine = SledEngine::open(&place, cache_bytes).map_err(io::Error::other)?;
-    match std::fs::remove_file(rebuild_note(dir)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok((engine, state, lost)),
-    }
-}
-
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The newest line of each image that is there, by segment and position; and what is to be known of the whole.

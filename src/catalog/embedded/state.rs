@@ -2,7 +2,8 @@
 //! shortened database visible when it is opened.
 
 use crate::catalog::engine::{Batch, Engine, EngineError, KeyRange, Table};
-use crate::catalog::row::{self, RowError};
+use crate::catalog::row;
+use crate::catalog::stored::RowError;
 use crate::image::Image;
 
 /// Under which key of the meta table.
@@ -58,13 +59,27 @@ impl State {
         }
     }
 
-    /// Reads every row of an engine and compares them with what it says of itself.
+    /// Reads every row of an engine, decodes it, and compares all with what the engine says of itself.
     ///
     /// Returns the state, or in words what is wrong.
     pub(crate) fn verify(engine: &dyn Engine) -> Result<Option<Self>, String> {
+        Self::compare(engine, |counted| each_row(engine, |bytes, _| counted(bytes)))
+    }
+
+    /// Compares the rows of an engine, which may have another shape, with what it says of itself.
+    ///
+    /// Returns the state, or in words what is wrong.
+    pub(crate) fn verify_undecoded(engine: &dyn Engine) -> Result<Option<Self>, String> {
+        Self::compare(engine, |counted| each_entry(engine, |_, bytes| counted(bytes)))
+    }
+
+    fn compare(
+        engine: &dyn Engine,
+        rows: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String>,
+    ) -> Result<Option<Self>, String> {
         let claimed = State::load(engine).map_err(|error| error.to_string())?;
         let mut found = State { seq: claimed.map_or(0, |state| state.seq), ..State::default() };
-        each_row(engine, |bytes, _| {
+        rows(&mut |bytes| {
             found.exchange(None, Some(bytes));
             Ok(())
         })?;
@@ -83,17 +98,24 @@ pub(crate) fn each_row(
     engine: &dyn Engine,
     mut each: impl FnMut(&[u8], Image) -> Result<(), String>,
 ) -> Result<(), String> {
+    each_entry(engine, |key, bytes| {
+        let image = row::decode(bytes).map_err(|error: RowError| error.to_string())?;
+        if image.id.as_bytes() != key {
+            return Err("a row lies under another image's id".into());
+        }
+        each(bytes, image)
+    })
+}
+
+/// Hands every entry of the table of images to `each`: id and row, as bytes.
+fn each_entry(engine: &dyn Engine, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
     let mut range = KeyRange::all(Table::Image);
     loop {
         let rows = engine.scan(&range, false, PAGE).map_err(|error| error.to_string())?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         range.start = std::ops::Bound::Excluded(last.clone());
         for (key, bytes) in &rows {
-            let image = row::decode(bytes).map_err(|error: RowError| error.to_string())?;
-            if image.id.as_bytes() != key.as_slice() {
-                return Err("a row lies under another image's id".into());
-            }
-            each(bytes, image)?;
+            each(key, bytes)?;
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::journal::{AppendError, Journal};
-use super::open;
+use super::{database, open};
+
 use super::prepare::{Change, Draft, Pending};
 use super::retired_ids::Spent;
 use super::state::State;
@@ -286,7 +287,7 @@ impl Worker {
                      journal, until the next start rebuilds it",
                     state.images
                 );
-                if let Err(error) = open::demand_rebuild(self.journal.dir()) {
+                if let Err(error) = database::demand_rebuild(self.journal.dir()) {
                     log::error!("the rebuild can't be noted for the next start: {error}");
                 }
                 *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(memory);

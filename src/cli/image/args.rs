@@ -7,54 +7,54 @@ use clap::{Args, Subcommand};
 use super::super::failure::{Exit, Failure};
 use crate::config::Client;
 
-/// Where a server is.
+/// Address of a server.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Place {
-    /// The server's address, or its URL
+    /// Address of the server, or its URL
     #[arg(short, long)]
     address: Option<String>,
-    /// The server's port
+    /// Port of the server
     #[arg(short, long)]
     port: Option<u16>,
 }
 
 impl Place {
-    /// Its URL. What the command line leaves open is in the configuration.
+    /// The URL of the server. The configuration completes the command line.
     pub(in crate::cli) fn url(&self, config: &Client) -> Result<String, Failure> {
         base_url(self.address.as_deref().unwrap_or(&config.address), self.port, config.port)
     }
 }
 
-/// Which server.
+/// The server, and how much to print.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Server {
     #[command(flatten)]
     pub(super) place: Place,
-    /// Say more, and how long it took
+    /// Print more, and the time that it took
     #[arg(short, long)]
     pub(super) verbose: bool,
 }
 
-/// Which images.
+/// The choice of images.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Which {
     /// Only images with these attributes: 'k=v&k=v'
     #[arg(short, long)]
     query: Option<String>,
-    /// Order by this attribute
+    /// Attribute to sort by
     #[arg(short, long)]
     sort: Option<String>,
-    /// asc or desc
+    /// Direction: asc or desc
     #[arg(short, long)]
     dir: Option<String>,
-    /// At most so many
+    /// Number of images, at most
     #[arg(long)]
     limit: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ImageCommand {
-    /// List images, a line each
+    /// List images, one per line
     Brief {
         #[command(flatten)]
         which: Which,
@@ -70,16 +70,16 @@ pub(in crate::cli) enum ImageCommand {
     },
     /// Show one image
     Head {
-        /// Its id
+        /// Id of the image
         id: String,
         #[command(flatten)]
         server: Server,
     },
-    /// Download an image's file, or what is left of it
+    /// Download an image's file, or resume a download
     Get {
-        /// Its id
+        /// Id of the image
         id: String,
-        /// Directory to save it in; - is standard output
+        /// Directory for the file; - is standard output
         #[arg(short = 'S', long, default_value = ".")]
         save: PathBuf,
         #[command(flatten)]
@@ -98,7 +98,7 @@ pub(in crate::cli) enum ImageCommand {
     },
     /// Change an image, and upload its file
     Update {
-        /// Its id
+        /// Id of the image
         id: String,
         /// Attributes: k=v …
         attributes: Vec<String>,
@@ -108,21 +108,21 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
-    /// Move an image's file to another store; verified before the old one goes. Ctrl-C leaves the job running
+    /// Move an image's file to another store, verified before the old file is removed; Ctrl-C leaves the job running
     Move {
-        /// Its id
+        /// Id of the image
         id: String,
-        /// The store: file, or one that the server's configuration names
+        /// The store: file, or a store in the server's configuration
         #[arg(long)]
         store: String,
         #[command(flatten)]
         server: Server,
     },
-    /// LxdIdentity a disk to LXD and Incus as a virtual machine, or keep it from them
+    /// Offer a disk to LXD and Incus as a virtual machine, or withdraw it
     LxdOffer {
-        /// Its id
+        /// Id of the image
         id: String,
-        /// Whether to
+        /// on or off
         #[arg(value_parser = ["on", "off"])]
         offer: String,
         #[command(flatten)]
@@ -130,9 +130,9 @@ pub(in crate::cli) enum ImageCommand {
     },
     /// Remove images and their files
     Delete {
-        /// Their ids
+        /// Ids of the images
         ids: Vec<String>,
-        /// Or all with these attributes: 'k=v&k=v'
+        /// All images with these attributes: 'k=v&k=v'
         #[arg(short, long, conflicts_with = "ids")]
         query: Option<String>,
         #[command(flatten)]
@@ -140,14 +140,17 @@ pub(in crate::cli) enum ImageCommand {
     },
 }
 
-/// Where a server is: an address, `host:port`, or a URL for one behind TLS.
+/// Reads the address of a server: an address, `host:port`, or a URL for a server behind TLS.
 fn base_url(address: &str, port: Option<u16>, default: u16) -> Result<String, Failure> {
     if let Some((scheme, rest)) = address.split_once("://") {
         let host = rest.trim_end_matches('/');
         return match (scheme, port) {
             ("http" | "https", None) => Ok(format!("{scheme}://{host}")),
             ("http" | "https", Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
-            _ => Err(Failure::new(Exit::Usage, format!("'{address}' is no address: http:// or https://"))),
+            _ => Err(Failure::new(
+                Exit::Usage,
+                format!("'{address}' is not an address: it must begin with http:// or https://"),
+            )),
         };
     }
     let bare = address.trim_start_matches('[').trim_end_matches(']');
@@ -156,14 +159,15 @@ fn base_url(address: &str, port: Option<u16>, default: u16) -> Result<String, Fa
     }
     match (address.rsplit_once(':'), port) {
         (Some((host, named)), None) if named.parse::<u16>().is_ok() => Ok(format!("http://{host}:{named}")),
-        (Some(_), _) => Err(Failure::new(Exit::Usage, format!("'{address}' is no address, or has a port already"))),
+        (Some(_), _) => Err(Failure::new(Exit::Usage, format!("'{address}' is not an address, or already has a port"))),
         (None, port) => Ok(format!("http://{address}:{}", port.unwrap_or(default))),
     }
 }
 
-/// `k=v` arguments. A value may have a `=` of its own; a `-` in a name means `_`.
+/// Reads `k=v` arguments. A value may contain `=`; a `-` in a name means `_`.
 pub(super) fn meta(attributes: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let wrong = |text: &String| Failure::new(Exit::Usage, format!("'{text}' is no attribute like name=value"));
+    let wrong =
+        |text: &String| Failure::new(Exit::Usage, format!("'{text}' is not an attribute of the form name=value"));
     attributes
         .iter()
         .map(|text| match text.split_once('=') {

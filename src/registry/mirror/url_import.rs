@@ -33,7 +33,7 @@ impl Mirror {
         if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return conflict("The data of this image is not staged completely.");
         }
-        let begun = self.imports.begin(who, id, jobs::Kind::ImportStaged, None, stores.clone())?;
+        let begun = self.imports.begin(who, id, jobs::JobKind::ImportStaged, None, stores.clone())?;
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
@@ -94,7 +94,7 @@ impl Mirror {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.imports.begin(who, id, jobs::Kind::ImportUrl, Some(shown), stores.clone()) {
+        match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), stores.clone()) {
             Ok(begun) => {
                 let (mirror, who) = (Arc::clone(self), who.clone());
                 begun.run(|handle| async move {
@@ -148,7 +148,7 @@ impl Mirror {
         if missing.is_empty() {
             return Err(Error::invalid("Image is already present at these stores."));
         }
-        let begun = self.imports.begin(who, id, jobs::Kind::Copy, None, missing.clone())?;
+        let begun = self.imports.begin(who, id, jobs::JobKind::Copy, None, missing.clone())?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
             let (made, outcome) = mirror.copy_to_all(&who, id, &missing, all_or_none, &handle).await;

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::super::download::{File, Listed, Part};
+use super::super::file::{File, Listed, Part};
 use super::super::server::file_name;
 use super::super::{Ask, Files, Found, lxd};
 use super::products::{Build, Document, Item, Product, TEXT_BYTES_MAX, Version, built_at, each};

@@ -10,6 +10,7 @@ use super::super::params::{LIMIT, direction, limit, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
 use super::super::{Glance, json as answer_json};
 use super::meta::is_yes;
+use super::names::attr_of;
 use super::render::{self, status_word};
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Query, Sort};
@@ -90,7 +91,7 @@ impl ListQuery {
             match name.as_str() {
                 "limit" => list.limit = limit(&value)?,
                 "marker" => list.marker = Some(value.parse().map_err(|()| no_marker(&value))?),
-                "sort_key" => list.sort.by = sortable(&value)?,
+                "sort_key" => list.sort.by = sortable(&value, attr_of)?,
                 "sort_dir" => list.sort.direction = direction(&value)?,
                 "is_public" if value.eq_ignore_ascii_case("none") => list.public = Public::Any,
                 "is_public" if flag(&name, &value)? => list.public = Public::Usual,
@@ -104,17 +105,29 @@ impl ListQuery {
 
 /// What a pair asks for.
 fn condition(name: &str, value: String) -> Result<Filter> {
-    let spelled = |attr| Ok(Filter::spelled(attr, &value));
-    match name {
-        "name" => spelled(Attr::Name),
-        "disk_format" => spelled(Attr::Format),
-        "container_format" => spelled(Attr::Container),
-        "status" => {
+    match attr_of(name) {
+        None => other_condition(name, value),
+        Some(attr @ (Attr::Name | Attr::Format | Attr::Container)) => Ok(Filter::spelled(attr, &value)),
+        Some(attr @ Attr::Status) => {
             let meant = Status::ALL.into_iter().filter(|status| status_word(*status) == value);
-            Ok(Filter::Any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+            Ok(Filter::Any(meant.map(|status| Filter::spelled(attr, status.word())).collect()))
         }
-        "min_ram" => Ok(Filter::Equals(Attr::MinRam, Value::Int(number(name, &value)?))),
-        "min_disk" => Ok(Filter::Equals(Attr::MinDisk, Value::Int(number(name, &value)?))),
+        Some(attr @ (Attr::MinRam | Attr::MinDisk)) => Ok(Filter::Equals(attr, Value::Int(number(name, &value)?))),
+        Some(attr @ Attr::Protected) => Ok(Filter::Equals(attr, Value::Flag(flag(name, &value)?))),
+        // Asked for by its own parameter, before these.
+        Some(Attr::Visibility) => Ok(Filter::everything()),
+        // Glance has no filter of these names, or they have no name here.
+        Some(Attr::Id | Attr::Owner | Attr::Size | Attr::VirtualSize | Attr::CreatedAt) => Ok(Filter::everything()),
+        Some(Attr::UpdatedAt | Attr::Checksum | Attr::Architecture | Attr::Kernel) => Ok(Filter::everything()),
+        Some(Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind | Attr::Hidden) => Ok(Filter::everything()),
+        Some(Attr::UploadedAt | Attr::Sha256 | Attr::Sha512 | Attr::Fingerprint) => Ok(Filter::everything()),
+        Some(Attr::Alias | Attr::ExpiresAt | Attr::Offered) => Ok(Filter::everything()),
+    }
+}
+
+/// The condition of a name that is no attribute's.
+fn other_condition(name: &str, value: String) -> Result<Filter> {
+    match name {
         // What has no size is shown with one of 0.
         "size_min" => Ok(match number(name, &value)? {
             0 => Filter::everything(),
@@ -124,7 +137,6 @@ fn condition(name: &str, value: String) -> Result<Filter> {
             let over = Bound::Excluded(Value::Int(number(name, &value)?));
             Ok(Filter::Within(Attr::Size, over, Bound::Unbounded).negated())
         }
-        "protected" => Ok(Filter::Equals(Attr::Protected, Value::Flag(flag(name, &value)?))),
         "changes-since" => {
             let since = Bound::Included(Value::Time(moment(&value).ok_or_else(|| bad(name, &value))?));
             let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);

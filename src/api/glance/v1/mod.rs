@@ -4,6 +4,7 @@ mod images;
 mod lists;
 mod members;
 mod meta;
+mod names;
 mod quoting;
 mod render;
 

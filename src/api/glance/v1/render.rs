@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::spell::{changed_at, properties};
 use super::meta::{PREFIX, PROPERTY};
-use crate::image::{Image, Status, Timestamp, Visibility};
+use super::names::name_of;
+use crate::image::attr::ATTRS;
+use crate::image::{Attr, Image, Status, Timestamp, Visibility};
 
 /// What can't stand in the name of a header (RFC 9110, section 5.6.2).
 const NO_TOKEN: &AsciiSet = &NON_ALPHANUMERIC
@@ -51,16 +53,12 @@ pub(super) fn checksum(image: &Image) -> Option<String> {
     image.main().and_then(|part| part.digests.md5_hex())
 }
 
-/// What stands in a list that was not asked for more.
+/// The attributes in a list that was not asked for more.
+const BRIEF: [Attr; 6] = [Attr::Id, Attr::Name, Attr::Size, Attr::Format, Attr::Container, Attr::Checksum];
+
+/// An image in a list that was not asked for more.
 pub(super) fn brief(image: &Image) -> Value {
-    json!({
-        "id": image.id.to_string(),
-        "name": image.name,
-        "size": image.size().unwrap_or(0),
-        "disk_format": image.format.map(|format| format.name()),
-        "container_format": image.container.map(|container| container.name()),
-        "checksum": checksum(image),
-    })
+    Value::Object(BRIEF.into_iter().filter_map(|attr| shown(attr, image)).collect())
 }
 
 /// An image.
@@ -71,25 +69,36 @@ pub(super) fn detail(image: &Image) -> Value {
 }
 
 fn base(image: &Image) -> Map<String, Value> {
-    let mut all = match brief(image) {
-        Value::Object(all) => all,
-        _ => Map::new(),
-    };
-    let more = [
-        ("status", json!(status_word(image.status))),
-        ("virtual_size", json!(image.main().and_then(|part| part.virtual_size))),
-        ("min_disk", json!(image.min_disk)),
-        ("min_ram", json!(image.min_ram)),
-        ("owner", json!(image.owner)),
-        ("is_public", json!(image.visibility == Visibility::Public)),
-        ("protected", json!(image.protected)),
-        ("deleted", json!(false)),
-        ("created_at", json!(time(image.created_at))),
-        ("updated_at", json!(time(changed_at(image)))),
-        ("deleted_at", Value::Null),
-    ];
-    all.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    let mut all: Map<_, _> = ATTRS.iter().filter_map(|row| shown(row.attr, image)).collect();
+    all.insert("deleted".to_owned(), json!(false));
+    all.insert("deleted_at".to_owned(), Value::Null);
     all
+}
+
+/// An attribute's name and value, if v1 shows it.
+fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
+    let value = match attr {
+        Attr::Id => json!(image.id.to_string()),
+        Attr::Name => json!(image.name),
+        Attr::Size => json!(image.size().unwrap_or(0)),
+        Attr::Format => json!(image.format.map(|format| format.name())),
+        Attr::Container => json!(image.container.map(|container| container.name())),
+        Attr::Checksum => json!(checksum(image)),
+        Attr::Status => json!(status_word(image.status)),
+        Attr::VirtualSize => json!(image.main().and_then(|part| part.virtual_size)),
+        Attr::MinDisk => json!(image.min_disk),
+        Attr::MinRam => json!(image.min_ram),
+        Attr::Owner => json!(image.owner),
+        Attr::Visibility => json!(image.visibility == Visibility::Public),
+        Attr::Protected => json!(image.protected),
+        Attr::CreatedAt => json!(time(image.created_at)),
+        Attr::UpdatedAt => json!(time(changed_at(image))),
+        // Without a name here; some of them are properties.
+        Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind => return None,
+        Attr::Hidden | Attr::UploadedAt | Attr::Sha256 | Attr::Sha512 | Attr::Fingerprint => return None,
+        Attr::Alias | Attr::ExpiresAt | Attr::Offered => return None,
+    };
+    Some((name_of(attr)?.to_owned(), value))
 }
 
 /// Puts an image into headers. What has no value is left out.

@@ -5,44 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::spell::{self, container_of, format_of, kind_of};
+use super::names::{attr_of, is_base};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Image, ImageId, ImageKind, ImagePatch, Visibility};
+use crate::image::attr::Edit;
+use crate::image::{Attr, Image, ImageId, ImageKind, ImagePatch, Visibility};
 use crate::registry::Caller;
 
-/// Attributes that only the service sets.
-const READ_ONLY: [&str; 14] = [
-    "id",
-    "status",
-    "size",
-    "virtual_size",
-    "checksum",
-    "os_hash_algo",
-    "os_hash_value",
-    "created_at",
-    "updated_at",
-    "self",
-    "file",
-    "schema",
-    "direct_url",
-    "stores",
-];
+/// Names of what only the service sets, beside those of attributes.
+const READ_ONLY: [&str; 5] = ["os_hash_algo", "self", "file", "schema", "direct_url"];
 
 /// Names that nobody may use.
 const RESERVED: [&str; 4] = ["location", "locations", "deleted", "deleted_at"];
 
-/// Attributes that every image has; all other names are properties.
-const BASE: [&str; 10] = [
-    "name",
-    "disk_format",
-    "container_format",
-    "visibility",
-    "min_disk",
-    "min_ram",
-    "protected",
-    "os_hidden",
-    "tags",
-    "owner",
-];
+/// Tells whether only the service sets what has this name.
+fn is_read_only(name: &str) -> bool {
+    // Bytes go to a store by a request of their own.
+    let fixed = |attr: Attr| attr.row().edit == Edit::Service || attr == Attr::Store;
+    attr_of(name).map_or_else(|| READ_ONLY.contains(&name), fixed)
+}
 
 /// Who sets what, and what is known of the images that it refers to.
 pub(super) struct Hand<'a> {
@@ -57,28 +37,34 @@ impl Hand<'_> {
     /// `Invalid` value; `Forbidden` name, owner or visibility.
     pub(super) fn set(&self, patch: &mut ImagePatch, name: &str, value: &Value) -> Result<()> {
         check_name(name)?;
-        match name {
-            "name" => patch.name = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
-            "disk_format" => {
+        match attr_of(name) {
+            Some(Attr::Name) => patch.name = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
+            Some(Attr::Format) => {
                 patch.format = Some(optional_text(name, value)?.map(format_of).transpose()?);
                 // Told to VISOR's clients. Only said, never unsaid: they may have said more.
                 patch.kind = patch.format.and_then(kind_of).map(Some).or(patch.kind);
             }
-            "container_format" => {
+            Some(Attr::Container) => {
                 patch.container = Some(optional_text(name, value)?.map(container_of).transpose()?);
             }
-            "visibility" => patch.visibility = Some(self.visibility(text(name, value)?)?),
-            "min_disk" => patch.min_disk = Some(number(name, value)?),
-            "min_ram" => patch.min_ram = Some(number(name, value)?),
-            "protected" => patch.protected = Some(flag(name, value)?),
-            "os_hidden" => patch.hidden = Some(flag(name, value)?),
-            "tags" => patch.tags = Some(tags(value)?),
-            "owner" => self.owner(patch, optional_text(name, value)?)?,
+            Some(Attr::Visibility) => patch.visibility = Some(self.visibility(text(name, value)?)?),
+            Some(Attr::MinDisk) => patch.min_disk = Some(number(name, value)?),
+            Some(Attr::MinRam) => patch.min_ram = Some(number(name, value)?),
+            Some(Attr::Protected) => patch.protected = Some(flag(name, value)?),
+            Some(Attr::Hidden) => patch.hidden = Some(flag(name, value)?),
+            Some(Attr::Owner) => self.owner(patch, optional_text(name, value)?)?,
+            // Refused before.
+            Some(Attr::Id | Attr::Status | Attr::Size | Attr::VirtualSize | Attr::Checksum) => {}
+            Some(Attr::Sha256 | Attr::Sha512 | Attr::CreatedAt | Attr::UpdatedAt | Attr::Store) => {}
+            // Without a name here, so never found by one.
+            Some(Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind) => {}
+            Some(Attr::UploadedAt | Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered) => {}
+            None if name == "tags" => patch.tags = Some(tags(value)?),
             // Clients that copy an image send these as they found them.
-            spell::KERNEL | spell::RAMDISK => {
+            None if [spell::KERNEL, spell::RAMDISK].contains(&name) => {
                 spell::set_property(patch, name, optional_text(name, value)?, &self.companions);
             }
-            _ => spell::set_property(patch, name, Some(text(name, value)?), &self.companions),
+            None => spell::set_property(patch, name, Some(text(name, value)?), &self.companions),
         }
         Ok(())
     }
@@ -111,7 +97,7 @@ impl Hand<'_> {
     /// `Forbidden` for everything else.
     pub(super) fn remove(&self, patch: &mut ImagePatch, name: &str) -> Result<()> {
         check_name(name)?;
-        if BASE.contains(&name) {
+        if is_base(name) {
             return Err(Error::new(Kind::Forbidden, format!("Property {name} may not be removed.")));
         }
         spell::set_property(patch, name, None, &self.companions);
@@ -121,7 +107,7 @@ impl Hand<'_> {
 
 /// Whether an image has an attribute or a property of this name.
 pub(super) fn has(image: &Image, name: &str) -> bool {
-    BASE.contains(&name) || READ_ONLY.contains(&name) || spell::has_property(image, name)
+    is_base(name) || is_read_only(name) || spell::has_property(image, name)
 }
 
 /// The ids among the values of names that refer to another image.
@@ -133,7 +119,7 @@ pub(super) fn referred<'a>(pairs: impl Iterator<Item = (&'a str, &'a Value)>) ->
 
 fn check_name(name: &str) -> Result<()> {
     let refuse = |why: &str| Err(Error::new(Kind::Forbidden, format!("Attribute '{name}' is {why}.")));
-    if READ_ONLY.contains(&name) {
+    if is_read_only(name) {
         return refuse("read-only");
     }
     if RESERVED.contains(&name) || name.starts_with("os_glance_") {

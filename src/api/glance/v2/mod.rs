@@ -7,6 +7,7 @@ mod import;
 mod info;
 mod locations;
 mod metadefs;
+mod names;
 mod patch;
 mod query;
 mod render;

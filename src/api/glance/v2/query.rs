@@ -6,10 +6,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
 use super::super::spell::{self, moment};
+use super::names::attr_of;
 use super::render::statuses;
 use crate::error::{Error, Result};
 use crate::image::query::{Direction, Filter, Sort};
-use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, Visibility};
+use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, ValueType, Visibility};
 use crate::registry::ListScope;
 
 /// What stands in a URL as what it is, everywhere.
@@ -40,7 +41,7 @@ impl ListQuery {
                 "limit" => limit = params::limit(&value)?,
                 "marker" => marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort" => sort = Some(value),
-                "sort_key" => keys.push(sortable(&value)?),
+                "sort_key" => keys.push(sortable(&value, attr_of)?),
                 "sort_dir" => directions.push(direction(&value)?),
                 "visibility" => {
                     let only = visibility(&value)?;
@@ -85,8 +86,8 @@ fn paired(keys: Vec<Attr>, directions: &[Direction]) -> Result<Vec<(Attr, Direct
 /// `name:asc,size`
 fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
     let keys = text.split(',').map(str::trim).map(|one| match one.split_once(':') {
-        Some((key, way)) => Ok((sortable(key)?, direction(way)?)),
-        None => Ok((sortable(one)?, Direction::Descending)),
+        Some((key, way)) => Ok((sortable(key, attr_of)?, direction(way)?)),
+        None => Ok((sortable(one, attr_of)?, Direction::Descending)),
     });
     keys.collect()
 }
@@ -116,35 +117,39 @@ fn member_status(word: &str) -> Result<Option<MemberStatus>> {
 /// What a pair asks for.
 fn condition(name: String, value: String) -> Result<Filter> {
     let of_any = |attr: Attr| Ok(any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
-    match name.as_str() {
-        "name" => of_any(Attr::Name),
-        "id" => of_any(Attr::Id),
-        "disk_format" => of_any(Attr::Format),
-        "container_format" => of_any(Attr::Container),
-        "status" => {
+    let Some((attr, bound)) = measured(&name) else {
+        return Ok(if name == "tag" { Filter::Tag(value) } else { spell::property_is(name, value) });
+    };
+    match attr {
+        Attr::Name | Attr::Id | Attr::Format | Attr::Container => of_any(attr),
+        Attr::Status => {
             let meant = words(&value)?.into_iter().flat_map(|word| statuses(&word).iter());
-            Ok(any(meant.map(|status| Filter::spelled(Attr::Status, status.word())).collect()))
+            Ok(any(meant.map(|status| Filter::spelled(attr, status.word())).collect()))
         }
-        "owner" => Ok(Filter::spelled(Attr::Owner, &value)),
-        "checksum" => Ok(Filter::spelled(Attr::Checksum, &value)),
-        "os_hash_value" => {
+        Attr::Owner | Attr::Checksum => Ok(Filter::spelled(attr, &value)),
+        Attr::Sha256 | Attr::Sha512 => {
             let digests = [Attr::Sha256, Attr::Sha512].map(|attr| Filter::spelled(attr, &value));
             Ok(Filter::Any(digests.to_vec()))
         }
-        "tag" => Ok(Filter::Tag(value)),
-        "protected" => Ok(Filter::Equals(Attr::Protected, Value::Flag(flag(&name, &value)?))),
-        "created_at" | "updated_at" => times(&name, &value),
-        _ => match measured(&name) {
-            Some((attr, bounds)) => {
-                let number = Value::Int(count(&name, &value)?);
-                Ok(match bounds {
-                    None => Filter::Equals(attr, number),
-                    Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
-                    Some(false) => Filter::Within(attr, Bound::Unbounded, Bound::Included(number)),
-                })
-            }
-            None => Ok(spell::property_is(name, value)),
-        },
+        Attr::Protected => Ok(Filter::Equals(attr, Value::Flag(flag(&name, &value)?))),
+        Attr::CreatedAt | Attr::UpdatedAt => times(&name, &value),
+        Attr::Size | Attr::VirtualSize | Attr::MinDisk | Attr::MinRam => {
+            let number = Value::Int(count(&name, &value)?);
+            Ok(match bound {
+                None => Filter::Equals(attr, number),
+                Some(true) => Filter::Within(attr, Bound::Included(number), Bound::Unbounded),
+                Some(false) => Filter::Within(attr, Bound::Unbounded, Bound::Included(number)),
+            })
+        }
+        // Asked for by its own parameter, before these.
+        Attr::Visibility | Attr::Hidden => Ok(Filter::spelled(attr, &value)),
+        // Nothing that Glance filters by: what is called so is a property.
+        Attr::Store | Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind => {
+            Ok(spell::property_is(name, value))
+        }
+        Attr::UploadedAt | Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => {
+            Ok(spell::property_is(name, value))
+        }
     }
 }
 
@@ -153,21 +158,12 @@ fn any(mut choices: Vec<Filter>) -> Filter {
     if choices.len() == 1 { choices.remove(0) } else { Filter::Any(choices) }
 }
 
-/// An attribute that is a number, and which bound of it a name means: the lower one, the upper one, or the number itself.
+/// The attribute that a name means, and of a number perhaps which bound: the lower one or the upper one.
 fn measured(name: &str) -> Option<(Attr, Option<bool>)> {
-    let (name, bound) = match (name.strip_suffix("_min"), name.strip_suffix("_max")) {
-        (Some(name), _) => (name, Some(true)),
-        (_, Some(name)) => (name, Some(false)),
-        _ => (name, None),
-    };
-    let attr = match name {
-        "size" => Attr::Size,
-        "virtual_size" => Attr::VirtualSize,
-        "min_disk" => Attr::MinDisk,
-        "min_ram" => Attr::MinRam,
-        _ => return None,
-    };
-    Some((attr, bound))
+    let is_number = |attr: &Attr| matches!(attr.row().value, ValueType::Count);
+    let bound = |suffix: &str| name.strip_suffix(suffix).and_then(attr_of).filter(is_number);
+    let lower = bound("_min").map(|attr| (attr, Some(true)));
+    lower.or_else(|| Some((bound("_max")?, Some(false)))).or_else(|| Some((attr_of(name)?, None)))
 }
 
 /// `a`, or `in:a,"b,c"`. Any other colon is part of the text, in which Glance is less helpful.

@@ -4,8 +4,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::super::spell::{changed_at, properties, time};
+use super::names::{is_base, name_of};
 use crate::digest::hex;
-use crate::image::{Image, Location, Status, StoreName};
+use crate::image::attr::ATTRS;
+use crate::image::{Attr, Image, Location, Status, StoreName};
 use crate::jobs::Job;
 use crate::registry::{Import, failure};
 
@@ -42,42 +44,15 @@ pub(super) struct Shown<'a> {
     pub(super) import: Option<Job>,
 }
 
-/// The attributes that every image shows. A property that another protocol let somebody call so gives way.
-const BASE: [&str; 23] = [
-    "name",
-    "disk_format",
-    "container_format",
-    "visibility",
-    "size",
-    "virtual_size",
-    "status",
-    "checksum",
-    "protected",
-    "min_ram",
-    "min_disk",
-    "owner",
-    "os_hidden",
-    "os_hash_algo",
-    "os_hash_value",
-    "id",
-    "created_at",
-    "updated_at",
-    "tags",
-    "self",
-    "file",
-    "schema",
-    "stores",
-];
-
 // By hand: a list of a thousand images is written without making a tree of it first.
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (image, mut map) = (self.image, serializer.serialize_map(None)?);
         let part = image.main();
-        for (name, value) in properties(image).iter().filter(|(name, _)| !BASE.contains(name)) {
+        for (name, value) in properties(image).iter().filter(|(name, _)| !is_base(name)) {
             map.serialize_entry(name, value)?;
         }
-        let importing = self.import.as_ref().is_some_and(|job| !job.status.is_final());
+        let importing = self.is_importing();
         if let Some(job) = &self.import {
             let homes = image.homes();
             let wanted = job.notes::<Import>().map(|import| &import.stores).filter(|stores| !stores.is_empty());
@@ -96,35 +71,59 @@ impl Serialize for Shown<'_> {
             (None, Some(sha256)) => (Some("sha256"), Some(hex(&sha256))),
             (None, None) => (None, None),
         };
-        let staged = || image.ticket?.resumable.map(|resumable| resumable.size.unwrap_or(resumable.offset));
+        for row in &ATTRS {
+            if let Some(name) = name_of(row.attr) {
+                self.put(row.attr, name, &mut map)?;
+            }
+        }
         let path = format!("/v2/images/{}", image.id);
-        map.serialize_entry("name", &image.name)?;
-        map.serialize_entry("disk_format", &image.format.map(|format| format.name()))?;
-        map.serialize_entry("container_format", &image.container.map(|container| container.name()))?;
-        map.serialize_entry("visibility", image.visibility.name())?;
-        map.serialize_entry("size", &image.size().or_else(staged))?;
-        map.serialize_entry("virtual_size", &part.and_then(|part| part.virtual_size))?;
-        map.serialize_entry("status", status_word(image, importing))?;
-        map.serialize_entry("checksum", &digests.md5_hex())?;
-        map.serialize_entry("protected", &image.protected)?;
-        map.serialize_entry("min_ram", &image.min_ram)?;
-        map.serialize_entry("min_disk", &image.min_disk)?;
-        map.serialize_entry("owner", &image.owner)?;
-        map.serialize_entry("os_hidden", &image.hidden)?;
         map.serialize_entry("os_hash_algo", &algorithm)?;
         map.serialize_entry("os_hash_value", &digest)?;
-        map.serialize_entry("id", &path["/v2/images/".len()..])?;
-        map.serialize_entry("created_at", &time(image.created_at))?;
-        map.serialize_entry("updated_at", &time(changed_at(image)))?;
         map.serialize_entry("tags", &image.tags)?;
         map.serialize_entry("self", &path)?;
         map.serialize_entry("file", &format!("{path}/file"))?;
         map.serialize_entry("schema", "/v2/schemas/image")?;
-        // Unlike the others it is there or not, never null.
-        if part.is_some() {
-            map.serialize_entry("stores", &stores_of(image))?;
-        }
         map.end()
+    }
+}
+
+impl Shown<'_> {
+    /// Writes an attribute under its name.
+    fn put<M: SerializeMap>(&self, attr: Attr, name: &str, map: &mut M) -> Result<(), M::Error> {
+        let (image, part) = (self.image, self.image.main());
+        match attr {
+            Attr::Id => map.serialize_entry(name, &image.id.to_string()),
+            Attr::Name => map.serialize_entry(name, &image.name),
+            Attr::Format => map.serialize_entry(name, &image.format.map(|format| format.name())),
+            Attr::Container => map.serialize_entry(name, &image.container.map(|container| container.name())),
+            Attr::Visibility => map.serialize_entry(name, image.visibility.name()),
+            Attr::Size => {
+                let staged = || image.ticket?.resumable.map(|resumable| resumable.size.unwrap_or(resumable.offset));
+                map.serialize_entry(name, &image.size().or_else(staged))
+            }
+            Attr::VirtualSize => map.serialize_entry(name, &part.and_then(|part| part.virtual_size)),
+            Attr::Status => map.serialize_entry(name, status_word(image, self.is_importing())),
+            Attr::Checksum => map.serialize_entry(name, &part.and_then(|part| part.digests.md5_hex())),
+            Attr::Protected => map.serialize_entry(name, &image.protected),
+            Attr::MinRam => map.serialize_entry(name, &image.min_ram),
+            Attr::MinDisk => map.serialize_entry(name, &image.min_disk),
+            Attr::Owner => map.serialize_entry(name, &image.owner),
+            Attr::Hidden => map.serialize_entry(name, &image.hidden),
+            Attr::CreatedAt => map.serialize_entry(name, &time(image.created_at)),
+            Attr::UpdatedAt => map.serialize_entry(name, &time(changed_at(image))),
+            // Unlike the others it is there or not, never null.
+            Attr::Store if part.is_none() => Ok(()),
+            Attr::Store => map.serialize_entry(name, &stores_of(image)),
+            // Written beside the word that says which of them it is.
+            Attr::Sha256 | Attr::Sha512 => Ok(()),
+            // Without a name here; some of them are properties.
+            Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind => Ok(()),
+            Attr::UploadedAt | Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => Ok(()),
+        }
+    }
+
+    fn is_importing(&self) -> bool {
+        self.import.as_ref().is_some_and(|job| !job.status.is_final())
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::{Glance, at, json as answer_json};
 use super::id_of;
 use crate::error::{self, Error, Result};
 use crate::image::Timestamp;
-use crate::jobs::{Job, Kind, Status};
+use crate::jobs::{Job, JobKind, JobStatus};
 use crate::registry::{Caller, Import, failure};
 
 /// Adds the routes.
@@ -66,9 +66,9 @@ fn for_admins(who: &Caller) -> Result<()> {
 
 fn word(job: &Job) -> &'static str {
     match job.status {
-        Status::Waiting | Status::Running | Status::Stopping => "processing",
-        Status::Done => "success",
-        Status::Failed | Status::Stopped => "failure",
+        JobStatus::Waiting | JobStatus::Running | JobStatus::Stopping => "processing",
+        JobStatus::Done => "success",
+        JobStatus::Failed | JobStatus::Stopped => "failure",
     }
 }
 
@@ -96,10 +96,10 @@ fn brief(job: &Job) -> Value {
 }
 
 /// Glance's name for the way in which an import brings bytes.
-fn method(kind: Kind) -> &'static str {
+fn method(kind: JobKind) -> &'static str {
     match kind {
-        Kind::ImportStaged => "glance-direct",
-        Kind::Copy => "copy-image",
+        JobKind::ImportStaged => "glance-direct",
+        JobKind::Copy => "copy-image",
         _ => "web-download",
     }
 }

@@ -71,7 +71,7 @@ fn written(event: &Event) -> Option<(Topic, Value)> {
 
 #[derive(Debug)]
 struct Hub {
-    stream: jobs::Events,
+    stream: jobs::EventStream,
     listeners: AtomicUsize,
     ended: watch::Sender<bool>,
 }
@@ -82,7 +82,7 @@ pub struct Events(Arc<Hub>);
 
 impl Events {
     /// The events of this stream.
-    pub fn new(stream: jobs::Events) -> Self {
+    pub fn new(stream: jobs::EventStream) -> Self {
         Self(Arc::new(Hub { stream, listeners: AtomicUsize::new(0), ended: watch::Sender::new(false) }))
     }
 

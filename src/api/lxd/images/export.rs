@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::conditional::Facts;
 use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
 use crate::image::Image;
-use crate::jobs;
+use crate::jobs::JobKind;
 use crate::registry::{Caller, LxdFile, Role, files_of};
 
 /// A secret that nobody has used is good for so long.
@@ -128,7 +128,7 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
             _ => error,
         })?;
         let fingerprint = fingerprint(&image);
-        let about = About::new(jobs::Kind::Secret, "Image download token").id(image.id).image(&fingerprint);
+        let about = About::new(JobKind::Secret, "Image download token").id(image.id).image(&fingerprint);
         let operation =
             lxd.operations.token(&lxd.owner(&caller)?, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
         let requestor = lxd.requestor(&request, &caller);

@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
-use crate::jobs;
+use crate::jobs::JobKind;
 use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 
 /// Records read together.
@@ -219,7 +219,7 @@ async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         let (state, who, about) = (
             lxd.clone(),
             caller.clone(),
-            About::new(jobs::Kind::Delete, "Deleting image").id(image.id).image(&fingerprint(&image)),
+            About::new(JobKind::Delete, "Deleting image").id(image.id).image(&fingerprint(&image)),
         );
         let operation = lxd.operations.run(&caller, about, |_| async move {
             state.registry.delete(&who, image.id).await?;

@@ -15,7 +15,7 @@ use crate::api::lxd::{Lxd, part};
 use crate::blob::stream;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageKind};
-use crate::jobs;
+use crate::jobs::JobKind;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
 /// To whom, and as what.
@@ -57,8 +57,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
             aliases: asked.aliases.into_iter().flatten().map(|alias| alias.name).collect(),
         };
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
-        let about =
-            About::new(jobs::Kind::Push, "Exporting image").id(image.id).image(&fingerprint(&image)).cancellable();
+        let about = About::new(JobKind::Push, "Exporting image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
             state.registry.mirror().push(&to, parcel).await?;

@@ -16,7 +16,7 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageId, ImageKind, Protocol};
-use crate::jobs::Kind;
+use crate::jobs::JobKind;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
 /// Whoever was asked to send an image has so long to begin.
@@ -70,7 +70,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let url = url.ok_or_else(|| Error::invalid("Missing URL"))?;
             let state = lxd.clone();
             let who = caller.clone();
-            copy(request, lxd, caller, Kind::Pull, move |progress| async move {
+            copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
                 state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
             })
         }
@@ -82,7 +82,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
             let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());
-            copy(request, lxd, caller, Kind::Publish, move |_| async move {
+            copy(request, lxd, caller, JobKind::Publish, move |_| async move {
                 let image = state.registry.lxd().publish_instance(&who, instance, &wishes).await?;
                 Ok(Copied { image, is_new: true })
             })
@@ -121,7 +121,7 @@ fn pull(
         project: text(&source.project),
     };
     let (state, who) = (lxd.clone(), caller.clone());
-    copy(request, lxd, caller, Kind::Pull, move |progress| async move {
+    copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
         state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
     })
 }
@@ -132,7 +132,7 @@ fn told(progress: Progress) -> impl Fn(u64, Option<u64>) + Send {
 }
 
 /// Runs something that ends with an image.
-fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, kind: Kind, work: W) -> Result<HttpResponse>
+fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, kind: JobKind, work: W) -> Result<HttpResponse>
 where
     W: FnOnce(Progress) -> F + Send + 'static,
     F: Future<Output = Result<Copied>> + Send + 'static,
@@ -169,7 +169,7 @@ fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source
         return Err(Error::invalid(format!("What is said of an image to come has at most {KEPT_BYTES_MAX} bytes.")));
     }
     let purpose = Purpose::Upload(asked);
-    let about = About::new(Kind::Secret, "Waiting for image").metadata("fingerprint", expected.as_str());
+    let about = About::new(JobKind::Secret, "Waiting for image").metadata("fingerprint", expected.as_str());
     Ok(accepted(&lxd.operations.token(&lxd.owner(caller)?, about, purpose, PUSH_LIFETIME)?))
 }
 
@@ -181,7 +181,7 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         caller.may_change(&image)?;
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
         let about =
-            About::new(Kind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
+            About::new(JobKind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
             let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
             if is_new {

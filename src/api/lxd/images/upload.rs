@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
-use crate::jobs;
+use crate::jobs::JobKind;
 use crate::registry::{
     Caller, Expected, ImportOptions, Incoming, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
 };
@@ -186,7 +186,7 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
         taken => taken,
     };
     let Sender { who, wishes, secret } = sender;
-    let mut about = About::new(jobs::Kind::Publish, "Downloading image");
+    let mut about = About::new(JobKind::Publish, "Downloading image");
     if let Some(secret) = &secret {
         about = about.metadata("secret", secret.reveal());
     }

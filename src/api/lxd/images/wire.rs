@@ -6,7 +6,8 @@ use super::super::envelope::etag;
 use super::super::time::{NEVER, time};
 use crate::archive::kernel_name;
 use crate::digest::hex;
-use crate::image::{Access, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
+use crate::image::attr::ATTRS;
+use crate::image::{Access, Attr, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
 use crate::registry::{Alias, files_of};
 
 /// How an upload without an end is written, by LXD itself too.
@@ -32,13 +33,53 @@ pub(super) fn type_of(image: &Image) -> &'static str {
     }
 }
 
+/// LXD's name of an attribute; `None` for those that it does not know.
+fn name_of(attr: Attr) -> Option<&'static str> {
+    Some(match attr {
+        Attr::Architecture => "architecture",
+        Attr::Visibility => "public",
+        Attr::Kind => "type",
+        Attr::Size => "size",
+        Attr::CreatedAt => "created_at",
+        Attr::UploadedAt => "uploaded_at",
+        Attr::Fingerprint => "fingerprint",
+        Attr::Alias => "aliases",
+        Attr::ExpiresAt => "expires_at",
+        // A description there, where nothing else describes an image.
+        Attr::Name => return None,
+        Attr::Id | Attr::Format | Attr::Container | Attr::Store | Attr::Location | Attr::Kernel => return None,
+        Attr::Ramdisk | Attr::Owner | Attr::Status | Attr::UpdatedAt | Attr::Checksum | Attr::MinDisk => return None,
+        Attr::MinRam | Attr::Protected | Attr::Hidden | Attr::VirtualSize | Attr::Sha256 => return None,
+        Attr::Sha512 | Attr::Offered => return None,
+    })
+}
+
+/// The value of an attribute as LXD has it; null for those that it does not know.
+fn value_of(attr: Attr, image: &Image) -> Value {
+    let stored = image.uploaded_at.unwrap_or(image.created_at);
+    match attr {
+        Attr::Architecture => image.architecture.map_or("", kernel_name).into(),
+        Attr::Visibility => (image.visibility == Visibility::Public).into(),
+        Attr::Kind => type_of(image).into(),
+        Attr::Size => files_of(image).unwrap_or_default().iter().map(|file| file.size).sum::<u64>().into(),
+        Attr::CreatedAt => time(image.built_at.unwrap_or(stored)).into(),
+        Attr::UploadedAt => time(stored).into(),
+        Attr::Fingerprint => fingerprint(image).into(),
+        Attr::Alias => image.aliases.iter().map(|(name, text)| json!({ "name": name, "description": text })).collect(),
+        Attr::ExpiresAt => moment(end_of(image), NO_END).into(),
+        Attr::Name | Attr::Id | Attr::Format | Attr::Container | Attr::Store | Attr::Location => Value::Null,
+        Attr::Kernel | Attr::Ramdisk | Attr::Owner | Attr::Status | Attr::UpdatedAt | Attr::Checksum => Value::Null,
+        Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden | Attr::VirtualSize => Value::Null,
+        Attr::Sha256 | Attr::Sha512 | Attr::Offered => Value::Null,
+    }
+}
+
+fn moment(at: Option<Timestamp>, none: &str) -> String {
+    at.map_or_else(|| none.to_owned(), time)
+}
+
 /// An image.
 pub(super) fn image(image: &Image, access: Access) -> Value {
-    let aliases: Vec<_> =
-        image.aliases.iter().map(|(name, text)| json!({ "name": name, "description": text })).collect();
-    let size: u64 = files_of(image).unwrap_or_default().iter().map(|file| file.size).sum();
-    let stored = image.uploaded_at.unwrap_or(image.created_at);
-    let moment = |at: Option<Timestamp>, none: &str| at.map_or_else(|| none.to_owned(), time);
     let mut properties = image.properties.clone();
     // What other protocols call a disk is all that says to people here what it is.
     if let (Some(name), Some(LxdIdentity { made: true, .. })) = (&image.name, image.lxd_identity) {
@@ -47,23 +88,16 @@ pub(super) fn image(image: &Image, access: Access) -> Value {
     let mut value = json!({
         "auto_update": image.auto_update,
         "properties": properties,
-        "public": image.visibility == Visibility::Public,
-        "expires_at": moment(end_of(image), NO_END),
         "profiles": ["default"],
-        "aliases": aliases,
-        "architecture": image.architecture.map_or("", kernel_name),
         "cached": false,
         "filename": file_name(image),
-        "fingerprint": fingerprint(image),
-        "size": size,
-        "type": type_of(image),
-        "created_at": time(image.built_at.unwrap_or(stored)),
         "last_used_at": moment(access.last, NEVER),
-        "uploaded_at": time(stored),
         "project": "default",
     });
-    if let (Value::Object(fields), Some(source)) = (&mut value, update_source(image)) {
-        fields.insert("update_source".into(), source);
+    if let Value::Object(fields) = &mut value {
+        let named = ATTRS.iter().filter_map(|row| Some((row.attr, name_of(row.attr)?)));
+        fields.extend(named.map(|(attr, name)| (name.to_owned(), value_of(attr, image))));
+        fields.extend(update_source(image).map(|source| ("update_source".to_owned(), source)));
     }
     value
 }
@@ -119,4 +153,30 @@ pub(super) fn alias(alias: &Alias) -> Value {
 /// The entity tag of an alias.
 pub(super) fn alias_etag(alias: &Alias) -> String {
     etag(&(&alias.name, fingerprint(&alias.image), &alias.description))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::filter::Filter;
+    use super::*;
+    use crate::image::full_tests::full;
+
+    #[test]
+    fn every_attribute_with_a_name_is_shown_and_filtered_by() {
+        let shown = image(&full(), Access::default());
+        for row in &ATTRS {
+            let Some(name) = name_of(row.attr) else {
+                assert_eq!(value_of(row.attr, &full()), Value::Null, "{:?}", row.attr);
+                continue;
+            };
+            let value = value_of(row.attr, &full());
+            assert_eq!(shown[name], value, "{:?}", row.attr);
+            assert!(value != Value::Null && value != "" && value != json!([]), "{:?}: {value}", row.attr);
+            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            if !value.is_array() {
+                assert!(Filter::parse(&format!("{name} eq \"{text}\"")).unwrap().passes(&shown), "{name} {text}");
+                assert!(!Filter::parse(&format!("{name} eq \"no {text}\"")).unwrap().passes(&shown), "{name} {text}");
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use self::record::{About, Class, Operation, Status};
-use self::record::{Notes, is_for};
+use self::record::{OperationNotes, is_for};
 pub use self::secret::{Owner, Purpose, Ticket};
 use crate::error::{Error, Kind, Result};
 use crate::image::ImageId;
@@ -46,7 +46,7 @@ impl Operations {
         F: Future<Output = Result<Value>> + Send + 'static,
     {
         let stop = if about.may_cancel { Stop::Drops } else { Stop::Refused };
-        let notes = Notes::new(Class::Task, &about, None);
+        let notes = OperationNotes::new(Class::Task, &about, None);
         let spec = about.spec(owner).stop(stop).notes(Arc::new(notes.clone()));
         let job = self.0.spawn(spec, |handle| {
             let progress = Progress { handle, notes: Arc::new(Mutex::new(notes)) };
@@ -62,7 +62,7 @@ impl Operations {
 
     /// The operations that a caller may see, in the order in which they began.
     pub fn list(&self, caller: &Caller) -> Vec<Operation> {
-        let seen = self.0.list(|job| job.notes::<Notes>().is_some() && is_for(job, caller));
+        let seen = self.0.list(|job| job.notes::<OperationNotes>().is_some() && is_for(job, caller));
         seen.iter().rev().filter_map(Operation::of).collect()
     }
 
@@ -126,11 +126,11 @@ fn merge(metadata: &mut Map<String, Value>, new: Value) {
 #[derive(Debug, Clone)]
 pub struct Progress {
     handle: Handle,
-    notes: Arc<Mutex<Notes>>,
+    notes: Arc<Mutex<OperationNotes>>,
 }
 
 impl Progress {
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    fn notes(&self) -> MutexGuard<'_, OperationNotes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

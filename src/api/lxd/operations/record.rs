@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::secret::Token;
 use crate::api::lxd::time::time;
 use crate::image::{ImageId, Timestamp};
-use crate::jobs::{self, Job, JobId, Kind};
+use crate::jobs::{self, Job, JobId, JobKind};
 use crate::registry::Caller;
 
 /// What kind of operation it is.
@@ -40,14 +40,14 @@ pub enum Status {
 
 impl Status {
     /// LXD's state for a job's.
-    pub(super) fn of(status: jobs::Status) -> Self {
+    pub(super) fn of(status: jobs::JobStatus) -> Self {
         match status {
-            jobs::Status::Waiting => Status::Pending,
-            jobs::Status::Running => Status::Running,
-            jobs::Status::Stopping => Status::Cancelling,
-            jobs::Status::Done => Status::Success,
-            jobs::Status::Failed => Status::Failure,
-            jobs::Status::Stopped => Status::Cancelled,
+            jobs::JobStatus::Waiting => Status::Pending,
+            jobs::JobStatus::Running => Status::Running,
+            jobs::JobStatus::Stopping => Status::Cancelling,
+            jobs::JobStatus::Done => Status::Success,
+            jobs::JobStatus::Failed => Status::Failure,
+            jobs::JobStatus::Stopped => Status::Cancelled,
         }
     }
 
@@ -79,7 +79,7 @@ impl Status {
 /// What an operation is about: what its starter has to say.
 #[derive(Debug, Clone)]
 pub struct About {
-    pub(super) kind: Kind,
+    pub(super) kind: JobKind,
     pub(super) id: Option<ImageId>,
     pub(super) description: &'static str,
     pub(super) images: Vec<String>,
@@ -89,7 +89,7 @@ pub struct About {
 
 impl About {
     /// An operation of this kind, in a few words such as `Downloading image`.
-    pub fn new(kind: Kind, description: &'static str) -> Self {
+    pub fn new(kind: JobKind, description: &'static str) -> Self {
         let (images, metadata) = (Vec::new(), Map::new());
         Self { kind, id: None, description, images, metadata, may_cancel: false }
     }
@@ -120,7 +120,7 @@ impl About {
 
 /// The part of an operation that only this protocol shows, attached to its job.
 #[derive(Clone)]
-pub(super) struct Notes {
+pub(super) struct OperationNotes {
     class: Class,
     description: &'static str,
     pub(super) images: Vec<String>,
@@ -128,17 +128,17 @@ pub(super) struct Notes {
     pub(super) token: Option<Arc<Token>>,
 }
 
-impl Notes {
+impl OperationNotes {
     pub(super) fn new(class: Class, about: &About, token: Option<Arc<Token>>) -> Self {
         let About { description, images, metadata, .. } = about.clone();
         Self { class, description, images, metadata, token }
     }
 }
 
-impl fmt::Debug for Notes {
+impl fmt::Debug for OperationNotes {
     /// Leaves the metadata out, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Notes({:?} {:?})", self.class, self.description)
+        write!(f, "OperationNotes({:?} {:?})", self.class, self.description)
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
 }
 
 /// How far a download is, in LXD's words.
-fn download_progress(progress: &jobs::Progress) -> Option<String> {
+fn download_progress(progress: &jobs::JobProgress) -> Option<String> {
     let bytes = progress.bytes?;
     let rate = bytes as f64 / progress.elapsed.as_secs_f64().max(0.001) / 1_000_000.0;
     Some(match progress.bytes_total.filter(|of| *of > 0) {
@@ -185,7 +185,7 @@ pub struct Operation {
 impl Operation {
     /// The operation of a job, if this protocol has begun it.
     pub fn of(job: &Job) -> Option<Self> {
-        let notes = job.notes::<Notes>()?;
+        let notes = job.notes::<OperationNotes>()?;
         let mut metadata = notes.metadata.clone();
         if let Some(text) = download_progress(&job.progress) {
             metadata.insert("download_progress".into(), text.into());

@@ -32,11 +32,11 @@ fn operations() -> Operations {
 }
 
 fn about(description: &'static str) -> About {
-    About::new(jobs::Kind::Pull, description)
+    About::new(jobs::JobKind::Pull, description)
 }
 
 fn secret_of() -> About {
-    About::new(jobs::Kind::Secret, "x")
+    About::new(jobs::JobKind::Secret, "x")
 }
 
 fn user(name: &str) -> Caller {
@@ -276,7 +276,7 @@ async fn operations_are_their_owners_and_administrators() {
 async fn a_secret_opens_one_image_for_a_moment() {
     let operations = operations();
     let of = |image: &str| {
-        let about = About::new(jobs::Kind::Secret, "Generating image secret").image(image);
+        let about = About::new(jobs::JobKind::Secret, "Generating image secret").image(image);
         operations.token(&owner("me"), about, Purpose::Image(image.into()), HOUR).unwrap()
     };
     let begun = of("aa");

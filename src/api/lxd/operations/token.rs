@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::Notes;
+use super::record::OperationNotes;
 use super::secret::Token;
 use super::{About, Class, Operation, Operations, Owner, Purpose, Ticket, shown};
 use crate::account::{Print, Secret};
@@ -23,7 +23,7 @@ impl Operations {
         let secret = Secret::random()?;
         let token = Arc::new(Token::new(Print::of(secret.reveal()), owner.clone(), purpose, lifetime));
         let about = about.metadata("secret", secret.reveal());
-        let notes = Notes::new(Class::Token, &about, Some(Arc::clone(&token)));
+        let notes = OperationNotes::new(Class::Token, &about, Some(Arc::clone(&token)));
         let spec = about.spec(&owner.caller).stop(Stop::AtOnce).notes(Arc::new(notes));
         Ok(shown(&self.0.spawn(spec, |handle| token.live(handle))?))
     }
@@ -45,9 +45,9 @@ impl Operations {
     /// Uses a secret, which is worth something for `rest` from now on at the most.
     pub(super) fn use_up(&self, secret: &str, kind: impl Fn(&Purpose) -> bool, rest: Duration) -> Option<Ticket> {
         let secret = Print::of(secret);
-        let waits = |job: &jobs::Job| job.kind == jobs::Kind::Secret && !job.status.is_final();
+        let waits = |job: &jobs::Job| job.kind == jobs::JobKind::Secret && !job.status.is_final();
         for job in self.0.list(waits) {
-            let Some(token) = job.notes::<Notes>().and_then(|notes| notes.token.as_ref()) else { continue };
+            let Some(token) = job.notes::<OperationNotes>().and_then(|notes| notes.token.as_ref()) else { continue };
             if let Some(ticket) = token.use_up(&secret, &kind, rest) {
                 return Some(ticket);
             }

@@ -1,12 +1,13 @@
-//! One line of the journal: `{"crc":"…","seq":…,"op":…}`, where the CRC-32 covers everything behind its own comma. Knows the shapes
-//! of earlier versions, and no file.
+//! One line of the journal: `{"crc":"…","seq":…,"op":…}`, where the CRC-32 covers everything behind its own comma. A line
+//! of an earlier shape goes through the steps in `migrations/` first. Knows no file.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::row::{ResumableV2, RowError, RowV1, RowV2, RowV3, RowV4, VERSION, check_version};
+use crate::catalog::migrations;
+use crate::catalog::stored::{RowError, SHAPE, StoredImage};
 use crate::image::{Image, ImageId};
 
 /// `{"crc":"` + eight digits + `",`
@@ -35,7 +36,7 @@ enum Outgoing<'a> {
         v: u8,
         #[serde(flatten)]
         bond: Bond,
-        image: &'a RowV4,
+        image: &'a StoredImage,
     },
     Delete {
         seq: u64,
@@ -61,34 +62,20 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// What a line says, with a row of the newest version.
+/// A line as it is read, with a record of today's shape.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
     Begin { seq: u64, images: u64 },
-    Put { seq: u64, image: Box<RowV4> },
+    Put { seq: u64, image: Box<StoredImage> },
     Delete { seq: u64, id: Uuid },
 }
 
-/// A line of version 3 with a row.
+/// The shape of a line's record, where it has one, and its bond.
 #[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Third {
-    Put { seq: u64, image: Box<RowV3> },
-}
-
-/// A line of version 1 or 2 with a row. The first version has none of the last.
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Old {
-    Put { seq: u64, image: Box<RowV1>, resumable: Option<ResumableV2> },
-}
-
-/// The version of a line's row, where it has one, and its bond.
-#[derive(Deserialize)]
-struct Version {
+struct Head {
     v: Option<u8>,
-    // Not flattened: that would have the row read twice.
+    // Not flattened: that would have the record read twice.
     #[serde(default)]
     rest: bool,
     #[serde(default)]
@@ -112,7 +99,7 @@ pub(super) fn begin_line(seq: u64, images: u64) -> io::Result<Vec<u8>> {
 
 /// The line that records an image.
 pub(crate) fn put_line(seq: u64, image: &Image, bond: Bond) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Put { seq, v: VERSION, bond, image: &image.into() })
+    line(&Outgoing::Put { seq, v: SHAPE, bond, image: &image.into() })
 }
 
 /// The line that records a removal.
@@ -128,27 +115,29 @@ pub(super) fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
         return Err(RowError::Damaged);
     }
     let json = [b"{", rest].concat();
-    let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
-    // Before the row itself, whose shape belongs to its version.
-    let Version { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
-    v.map_or(Ok(()), check_version)?;
+    // Before the record itself, which has the shape that this names.
+    let Head { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
     let (seq, entry) = change(v, &json)?;
     Ok((Found { seq, entry }, Bond { rest, more }))
 }
 
-/// The sequence number and the change in the JSON of a line whose row has version `v`.
+fn malformed(error: serde_json::Error) -> RowError {
+    RowError::Malformed(error.to_string())
+}
+
+/// Reads the sequence number and the change in the JSON of a line whose record has shape `v`.
 fn change(v: Option<u8>, json: &[u8]) -> Result<(u64, Entry), RowError> {
-    let malformed = |error: serde_json::Error| RowError::Malformed(error.to_string());
-    if matches!(v, Some(1 | 2)) {
-        let Old::Put { seq, image, resumable } = serde_json::from_slice(json).map_err(malformed)?;
-        let row = RowV4::from(RowV3::from(RowV2 { image: *image, resumable }));
-        return Ok((seq, Entry::Put(Box::new(row.try_into()?))));
-    }
-    if v == Some(3) {
-        let Third::Put { seq, image } = serde_json::from_slice(json).map_err(malformed)?;
-        return Ok((seq, Entry::Put(Box::new(RowV4::from(*image).try_into()?))));
-    }
-    Ok(match serde_json::from_slice(json).map_err(malformed)? {
+    let incoming = match v {
+        Some(0) => return Err(RowError::Damaged),
+        Some(newer) if newer > SHAPE => return Err(RowError::Newer(newer)),
+        Some(older) if migrations::has_steps_from(older) => {
+            let mut line = serde_json::from_slice(json).map_err(malformed)?;
+            migrations::run(older, &mut line);
+            Incoming::deserialize(serde_json::Value::Object(line)).map_err(malformed)?
+        }
+        _ => serde_json::from_slice(json).map_err(malformed)?,
+    };
+    Ok(match incoming {
         Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
         Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
         Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),

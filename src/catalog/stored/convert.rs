@@ -1,9 +1,12 @@
-//! Between the newest shape of a row and the domain's image. What is stored is not trusted: a text that names no value
+//! Between the stored shape and the domain's image. What is stored is not trusted: a text that names no value
 //! makes the row unreadable.
 
 use uuid::Uuid;
 
-use super::{LocationV1, MemberV3, OfferV4, PartV3, ResumableV3, RowError, RowV4, TicketV3, UpdateSourceV4, malformed};
+use super::{
+    RowError, StoredIdentity, StoredImage, StoredLocation, StoredMember, StoredPart, StoredResumable, StoredSource,
+    StoredTicket, malformed,
+};
 use crate::digest::{from_hex, hex};
 use crate::image::{
     Digests, Fallback, Image, ImageId, Location, LxdIdentity, Member, Part, PartKind, Resumable, Status, StoreName,
@@ -32,7 +35,7 @@ fn store_name(name: &str) -> Result<StoreName, RowError> {
     parsed.ok_or_else(|| malformed(format!("{name:?} is no name of a store")))
 }
 
-impl From<&Image> for RowV4 {
+impl From<&Image> for StoredImage {
     fn from(image: &Image) -> Self {
         fn name<V: Vocabulary>(value: Option<V>) -> Option<String> {
             value.map(|v| v.name().to_owned())
@@ -51,7 +54,7 @@ impl From<&Image> for RowV4 {
             store: image.store.as_ref().map(ToString::to_string),
             kernel: image.kernel.map(uuid),
             ramdisk: image.ramdisk.map(uuid),
-            parts: image.parts.iter().map(PartV3::from).collect(),
+            parts: image.parts.iter().map(StoredPart::from).collect(),
             properties: image.properties.clone(),
             tags: image.tags.iter().cloned().collect(),
             members: image.members.iter().map(|(account, member)| (account.clone(), member.into())).collect(),
@@ -61,9 +64,9 @@ impl From<&Image> for RowV4 {
             min_ram_mib: image.min_ram,
             aliases: image.aliases.clone(),
             filename: image.filename.clone(),
-            offer: image.lxd_identity.as_ref().map(OfferV4::from),
+            offer: image.lxd_identity.as_ref().map(StoredIdentity::from),
             offered: image.offer_to_lxd,
-            update_source: image.update_source.as_ref().map(UpdateSourceV4::from),
+            update_source: image.update_source.as_ref().map(StoredSource::from),
             auto_update: image.auto_update,
             built_at_us: image.built_at.map(|t| t.0),
             supported_until_us: image.supported_until.map(|t| t.0),
@@ -71,15 +74,15 @@ impl From<&Image> for RowV4 {
             created_at_us: image.created_at.0,
             updated_at_us: image.updated_at.map(|t| t.0),
             uploaded_at_us: image.uploaded_at.map(|t| t.0),
-            ticket: image.ticket.map(TicketV3::from),
+            ticket: image.ticket.map(StoredTicket::from),
         }
     }
 }
 
-impl TryFrom<RowV4> for Image {
+impl TryFrom<StoredImage> for Image {
     type Error = RowError;
 
-    fn try_from(row: RowV4) -> Result<Self, RowError> {
+    fn try_from(row: StoredImage) -> Result<Self, RowError> {
         Ok(Image {
             id: id(row.id),
             revision: row.revision,
@@ -126,7 +129,7 @@ impl TryFrom<RowV4> for Image {
     }
 }
 
-impl From<&Part> for PartV3 {
+impl From<&Part> for StoredPart {
     fn from(part: &Part) -> Self {
         Self {
             kind: match part.kind {
@@ -136,10 +139,10 @@ impl From<&Part> for PartV3 {
             },
             location: match &part.location {
                 Location::Stored(StoredAt { store, key }) => {
-                    LocationV1::Stored { store: store.to_string(), key: key.to_string() }
+                    StoredLocation::Stored { store: store.to_string(), key: key.to_string() }
                 }
-                Location::File { path } => LocationV1::File { path: path.clone() },
-                Location::Http { url } => LocationV1::Http { url: url.clone() },
+                Location::File { path } => StoredLocation::File { path: path.clone() },
+                Location::Http { url } => StoredLocation::Http { url: url.clone() },
             },
             size_bytes: part.size,
             virtual_size_bytes: part.virtual_size,
@@ -159,10 +162,10 @@ fn digests(md5: Option<String>, sha256: Option<String>, sha512: Option<String>) 
     Ok(Digests { md5: digest(md5)?, sha256: digest(sha256)?, sha512: digest(sha512)? })
 }
 
-impl TryFrom<PartV3> for Part {
+impl TryFrom<StoredPart> for Part {
     type Error = RowError;
 
-    fn try_from(row: PartV3) -> Result<Self, RowError> {
+    fn try_from(row: StoredPart) -> Result<Self, RowError> {
         Ok(Part {
             kind: match row.kind.as_str() {
                 "whole" => PartKind::Main,
@@ -170,12 +173,12 @@ impl TryFrom<PartV3> for Part {
                 other => return Err(malformed(format!("unknown part {other:?}"))),
             },
             location: match row.location {
-                LocationV1::Stored { store, key } => Location::Stored(StoredAt {
+                StoredLocation::Stored { store, key } => Location::Stored(StoredAt {
                     store: store_name(&store)?,
                     key: key.parse().map_err(|()| malformed("a blob key is none of ours"))?,
                 }),
-                LocationV1::File { path } => Location::File { path },
-                LocationV1::Http { url } => Location::Http { url },
+                StoredLocation::File { path } => Location::File { path },
+                StoredLocation::Http { url } => Location::Http { url },
             },
             size: row.size_bytes,
             virtual_size: row.virtual_size_bytes,
@@ -192,7 +195,7 @@ fn fallback_word(fallback: Fallback) -> &'static str {
     }
 }
 
-impl From<&Member> for MemberV3 {
+impl From<&Member> for StoredMember {
     fn from(member: &Member) -> Self {
         Self {
             status: member.status.name().to_owned(),
@@ -203,10 +206,10 @@ impl From<&Member> for MemberV3 {
     }
 }
 
-impl TryFrom<MemberV3> for Member {
+impl TryFrom<StoredMember> for Member {
     type Error = RowError;
 
-    fn try_from(row: MemberV3) -> Result<Self, RowError> {
+    fn try_from(row: StoredMember) -> Result<Self, RowError> {
         Ok(Self {
             status: word(&row.status)?,
             can_share: row.can_share,
@@ -216,9 +219,9 @@ impl TryFrom<MemberV3> for Member {
     }
 }
 
-impl From<UploadTicket> for TicketV3 {
+impl From<UploadTicket> for StoredTicket {
     fn from(ticket: UploadTicket) -> Self {
-        let resumable = ticket.resumable.map(|resumable| ResumableV3 {
+        let resumable = ticket.resumable.map(|resumable| StoredResumable {
             offset: resumable.offset,
             size_bytes: resumable.size,
             md5: resumable.digests.md5_hex(),
@@ -230,16 +233,16 @@ impl From<UploadTicket> for TicketV3 {
     }
 }
 
-impl TryFrom<TicketV3> for UploadTicket {
+impl TryFrom<StoredTicket> for UploadTicket {
     type Error = RowError;
 
-    fn try_from(row: TicketV3) -> Result<Self, RowError> {
+    fn try_from(row: StoredTicket) -> Result<Self, RowError> {
         let fallback = match row.fallback.as_str() {
             "discard" => Fallback::Discard,
             "fail" => Fallback::Fail,
             other => return Err(malformed(format!("unknown fallback {other:?}"))),
         };
-        let resumable = |row: ResumableV3| {
+        let resumable = |row: StoredResumable| {
             Ok(Resumable {
                 offset: row.offset,
                 size: row.size_bytes,
@@ -251,7 +254,7 @@ impl TryFrom<TicketV3> for UploadTicket {
     }
 }
 
-impl From<&LxdIdentity> for OfferV4 {
+impl From<&LxdIdentity> for StoredIdentity {
     fn from(offer: &LxdIdentity) -> Self {
         Self {
             fingerprint: hex(&offer.fingerprint),
@@ -261,16 +264,16 @@ impl From<&LxdIdentity> for OfferV4 {
     }
 }
 
-impl TryFrom<OfferV4> for LxdIdentity {
+impl TryFrom<StoredIdentity> for LxdIdentity {
     type Error = RowError;
 
-    fn try_from(row: OfferV4) -> Result<Self, RowError> {
+    fn try_from(row: StoredIdentity) -> Result<Self, RowError> {
         let fingerprint = digest(Some(row.fingerprint))?.ok_or_else(|| malformed("an offer without a name"))?;
         Ok(Self { fingerprint, root_sha256: digest(row.root_sha256)?, made: row.made })
     }
 }
 
-impl From<&UpdateSource> for UpdateSourceV4 {
+impl From<&UpdateSource> for StoredSource {
     fn from(update_source: &UpdateSource) -> Self {
         Self {
             server: update_source.server.clone(),
@@ -284,10 +287,10 @@ impl From<&UpdateSource> for UpdateSourceV4 {
     }
 }
 
-impl TryFrom<UpdateSourceV4> for UpdateSource {
+impl TryFrom<StoredSource> for UpdateSource {
     type Error = RowError;
 
-    fn try_from(row: UpdateSourceV4) -> Result<Self, RowError> {
+    fn try_from(row: StoredSource) -> Result<Self, RowError> {
         Ok(Self {
             server: row.server,
             protocol: word(&row.protocol)?,

@@ -1,0 +1,120 @@
+//! v2's names of attributes.
+
+use crate::image::Attr;
+use crate::image::attr::ATTRS;
+
+/// v2's name of an attribute; `None` for those that it does not know. Two digests share a name: an image shows the one that
+/// `os_hash_algo` says.
+pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
+    Some(match attr {
+        Attr::Id => "id",
+        Attr::Name => "name",
+        Attr::Visibility => "visibility",
+        Attr::Format => "disk_format",
+        Attr::Container => "container_format",
+        Attr::Store => "stores",
+        Attr::Owner => "owner",
+        Attr::Status => "status",
+        Attr::Size => "size",
+        Attr::VirtualSize => "virtual_size",
+        Attr::CreatedAt => "created_at",
+        Attr::UpdatedAt => "updated_at",
+        Attr::Checksum => "checksum",
+        Attr::Sha256 | Attr::Sha512 => "os_hash_value",
+        Attr::MinDisk => "min_disk",
+        Attr::MinRam => "min_ram",
+        Attr::Protected => "protected",
+        Attr::Hidden => "os_hidden",
+        // Properties there.
+        Attr::Architecture | Attr::Kernel | Attr::Ramdisk => return None,
+        // Where bytes are is the service's to know.
+        Attr::Location => return None,
+        Attr::Kind | Attr::UploadedAt => return None,
+        Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => return None,
+    })
+}
+
+/// The attribute of a name; of two that share one, the first.
+pub(super) fn attr_of(name: &str) -> Option<Attr> {
+    ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == Some(name))
+}
+
+/// Names beside those of attributes that every image shows.
+const MORE: [&str; 5] = ["os_hash_algo", "tags", "self", "file", "schema"];
+
+/// Tells whether a name stands for the same thing in every image, so that no property can have it.
+pub(super) fn is_base(name: &str) -> bool {
+    MORE.contains(&name) || attr_of(name).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::change::Hand;
+    use super::super::query::ListQuery;
+    use super::super::render::Shown;
+    use super::*;
+    use crate::image::attr::Edit;
+    use crate::image::full_tests::full;
+    use crate::image::query::Filter;
+    use crate::image::{Image, ImageId, ImagePatch, Timestamp};
+    use crate::registry::Caller;
+
+    fn shown(image: &Image) -> Value {
+        serde_json::to_value(Shown { image, import: None }).unwrap()
+    }
+
+    /// Whatever is shown can be sent back, as far as clients set it, and asked for.
+    #[test]
+    fn every_attribute_with_a_name_is_shown_and_read() {
+        let who = Caller::Admin(Some("root".into()));
+        let hand = Hand { who: &who, companions: [].into() };
+        let mut image = full();
+        let record = shown(&image);
+        // What another image needs besides, to be one.
+        let mut other = Image::blank(ImageId::random(), Timestamp(1));
+        image.parts.truncate(2);
+        for row in &ATTRS {
+            let Some(name) = name_of(row.attr) else { continue };
+            let value = &record[name];
+            assert!(!value.is_null(), "{name} is not shown");
+            let mut patch = ImagePatch::default();
+            let set = hand.set(&mut patch, name, value);
+            if row.edit == Edit::Service || row.attr == Attr::Store {
+                set.unwrap_err();
+            } else {
+                set.unwrap();
+                assert!(patch.properties.is_empty(), "{name} became a property");
+                patch.apply(&mut other).unwrap();
+                assert_eq!(row.attr.read(&other), row.attr.read(&image), "{name} is not set");
+            }
+            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let asked = ListQuery::parse(&format!("{name}={text}&os_hidden=true")).unwrap().filter;
+            // Glance has no filter by store.
+            if row.attr == Attr::Store {
+                continue;
+            }
+            assert!(!has_property(&asked, name), "{name} is asked for as a property");
+            assert!(asked.passes(&image), "{name}={text}");
+        }
+    }
+
+    fn has_property(filter: &Filter, name: &str) -> bool {
+        match filter {
+            Filter::Property(asked, _) => asked == name,
+            Filter::All(all) | Filter::Any(all) => all.iter().any(|one| has_property(one, name)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for attr in ATTRS.iter().map(|row| row.attr) {
+            let back = name_of(attr).and_then(attr_of);
+            assert_eq!(back.and_then(name_of), name_of(attr), "{attr:?}");
+            assert!(back == name_of(attr).map(|_| attr) || attr == Attr::Sha512, "{attr:?}");
+        }
+        assert!(is_base("tags") && is_base("os_hash_value") && !is_base("os_distro"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Data directories of earlier programs (`tests/fixtures/data-dir`), opened by today's: nothing is lost, and nothing is told
+//! differently.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::auth::Account;
+use crate::glance;
+use crate::harness::{Server, eventually, md5, run};
+use crate::identity::token;
+use crate::secure::{Client, Identity};
+
+/// A row per program that left a directory.
+const VERSIONS: [&str; 1] = ["0.1.0"];
+
+/// Nothing is looked up where it came from: that server is gone.
+const CONFIG: &str = "[glance]\nos_hash_algo = \"sha512\"\n[lxd]\nauto_update_interval = \"0s\"\n";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data-dir").join(name)
+}
+
+/// What happened to a directory before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nothing.
+    Nothing,
+    /// Its database was deleted: only the journal is left.
+    DatabaseGone,
+}
+
+/// An unpacked directory, and what the program that made it said about it.
+struct Left {
+    notes: Value,
+    dir: PathBuf,
+    config: PathBuf,
+    _temp: tempfile::TempDir,
+}
+
+impl Left {
+    fn unpack(version: &str, variant: &str, before: Before) -> Self {
+        let notes = std::fs::read_to_string(fixture(&format!("v{version}.json"))).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, config) = (temp.path().join("data"), temp.path().join("visor.toml"));
+        let file = std::fs::File::open(fixture(&format!("v{version}{variant}.tar.gz"))).unwrap();
+        tar::Archive::new(flate2::read::GzDecoder::new(file)).unpack(&dir).unwrap();
+        std::fs::write(&config, CONFIG).unwrap();
+        if before == Before::DatabaseGone {
+            std::fs::remove_dir_all(dir.join("catalog/sled")).unwrap();
+        }
+        Self { notes: serde_json::from_str(&notes).unwrap(), dir, config, _temp: temp }
+    }
+
+    fn serve(&self) -> Server {
+        Server::secure_on(&self.dir, &["--config", self.config.to_str().unwrap()])
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.notes[name].as_str().unwrap()
+    }
+
+    fn account(&self, name: &str) -> Account {
+        let secret = self.notes["accounts"][name].as_str().unwrap();
+        Account { key: name.to_owned(), secret: secret.to_owned() }
+    }
+
+    fn glance<'a>(&self, server: &'a Server, name: &str) -> glance::Client<'a> {
+        glance::Client { server, token: token(server, name, &self.account(name).secret) }
+    }
+
+    /// What the earlier program answered.
+    fn answer(&self, name: &str) -> &Value {
+        &self.notes["answers"][name]
+    }
+}
+
+/// The images of a list of VISOR's, without the address of the server that they were asked of.
+fn visor_images(list: &Value) -> Vec<Value> {
+    let without = |image: &Value| {
+        let mut image = image.clone();
+        assert!(image.as_object_mut().unwrap().remove("uri").is_some());
+        image
+    };
+    list["images"].as_array().unwrap().iter().map(without).collect()
+}
+
+/// The images of a list of LXD's; `counted` says whether the counters of reads are still there.
+fn lxd_images(list: &Value, counted: bool) -> Vec<Value> {
+    let mut images = list.as_array().unwrap().clone();
+    if !counted {
+        images.iter_mut().for_each(|image| drop(image.as_object_mut().unwrap().remove("last_used_at")));
+    }
+    images
+}
+
+fn answers_are_what_they_were(left: &Left, server: &Server, before: Before) {
+    let (alice, bob) = (left.glance(server, "alice"), left.glance(server, "bob"));
+    let listed = left.account("alice").send(server, "GET", "/images/detail", &[], b"");
+    assert_eq!(visor_images(&listed.json()), visor_images(left.answer("visor")));
+    for (client, name, path) in [
+        (&alice, "glance_v1", "/v1/images/detail?is_public=none&limit=1000"),
+        (&alice, "glance_v2", "/v2/images?limit=1000&visibility=all"),
+        (&alice, "glance_v2_hidden", "/v2/images?limit=1000&visibility=all&os_hidden=true"),
+        (&bob, "glance_v2_bob", "/v2/images?limit=1000"),
+        (&bob, "members", &format!("/v2/images/{}/members", left.text("shared"))),
+        (&alice, "metadefs", "/v2/metadefs/namespaces/OS::Lab::Flavor"),
+    ] {
+        assert_eq!(&client.get(path).json(), left.answer(name), "{name}");
+    }
+    let lxd = |name: &str| {
+        let client = Client::new(server, Some(&Identity::new("desktop")));
+        client.log_in(&format!("{name}:{}", left.account(name).secret));
+        client
+    };
+    for (name, answer) in [("alice", "lxd"), ("bob", "lxd_bob")] {
+        let listed = lxd(name).read("/1.0/images?recursion=1");
+        let counted = before == Before::Nothing;
+        assert_eq!(lxd_images(&listed, counted), lxd_images(left.answer(answer), counted), "{answer}");
+    }
+    let alice = lxd("alice");
+    assert_eq!(&alice.read("/1.0/images/aliases?recursion=1"), left.answer("aliases"));
+    let trusted = alice.read("/1.0/certificates?recursion=1");
+    for certificate in left.answer("certificates").as_array().unwrap() {
+        assert!(trusted.as_array().unwrap().contains(certificate), "{certificate}");
+    }
+}
+
+fn what_was_begun_goes_on(left: &Left, server: &Server) {
+    let (account, bob) = (left.account("bob"), left.glance(server, "bob"));
+    let (path, whole) = (left.text("open"), b"first halfother half");
+    let head = account.send(server, "HEAD", path, &[], b"");
+    assert_eq!(
+        (head.status, head.header("upload-offset"), head.header("upload-length")),
+        (204, Some("10"), Some("20"))
+    );
+    let headers = [("Content-Type", "application/partial-upload"), ("Upload-Offset", "10"), ("Upload-Complete", "?1")];
+    let done = account.send(server, "PATCH", path, &headers, &whole[10..]);
+    assert_eq!((done.status, done.json()["image"]["checksum"].clone()), (200, json!(md5(whole))), "{done:?}");
+    assert_eq!(account.send(server, "GET", &path.replace("/uploads/", "/images/"), &[], b"").body, whole);
+
+    let staged = left.text("staged");
+    let import = json!({ "method": { "name": "glance-direct" } });
+    assert_eq!(bob.post(&format!("/v2/images/{staged}/import"), &import).status, 202);
+    eventually("what was staged is imported", || bob.status(staged) == "active");
+    assert_eq!(bob.get(&format!("/v2/images/{staged}/file")).body, b"staged");
+
+    for id in left.notes["gone"].as_array().unwrap() {
+        let again = bob.post("/v2/images", &json!({ "id": id, "name": "again" }));
+        assert_eq!(again.status, 409, "an id is not used again: {again:?}");
+    }
+}
+
+/// `visor verify`, which finds nothing but what is gone on purpose: a file that was linked, and URLs.
+fn verified(left: &Left) {
+    let directory = left.dir.to_str().unwrap();
+    let (_, told, _) = run(&["--json", "verify", "--config", left.config.to_str().unwrap(), "--data-dir", directory]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let elsewhere = |image: &&Value| ["at a URL", "linked", "located"].contains(&image["name"].as_str().unwrap());
+    let images = left.answer("visor")["images"].as_array().unwrap();
+    let expected: BTreeSet<&str> =
+        images.iter().filter(elsewhere).map(|image| image["_id"].as_str().unwrap()).collect();
+    let problems: Vec<&str> = told["problems"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let named = problems.iter().map(|text| text.strip_prefix("image ").unwrap_or(text).split(':').next().unwrap());
+    assert_eq!(named.collect::<BTreeSet<_>>(), expected, "{told}");
+    assert_eq!(problems.len(), expected.len(), "{told}");
+}
+
+#[test]
+fn a_directory_of_an_earlier_program_opens_and_nothing_is_lost() {
+    for version in VERSIONS {
+        for before in [Before::Nothing, Before::DatabaseGone] {
+            let left = Left::unpack(version, "", before);
+            verified(&left);
+            let server = left.serve();
+            let files = server.files();
+            answers_are_what_they_were(&left, &server, before);
+            assert_eq!(server.files(), files, "what lingers, and what was begun, is still there");
+            what_was_begun_goes_on(&left, &server);
+            if before == Before::Nothing {
+                let removed = format!("/images/{}", left.text("machine"));
+                let removed = left.account("bob").send(&server, "DELETE", &removed, &[], b"");
+                assert_eq!(removed.json()["image"]["access_count"], 3, "{removed:?}");
+            }
+            assert!(server.stop().1);
+            verified(&left);
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_an_earlier_program_that_was_killed_opens() {
+    for version in VERSIONS {
+        for before in [Before::Nothing, Before::DatabaseGone] {
+            let left = Left::unpack(version, "-killed", before);
+            let server = left.serve();
+            let (half, bob) = (left.text("half"), left.glance(&server, "bob"));
+            assert_eq!((bob.status(half).as_str(), bob.show(half)["size"].clone()), ("queued", Value::Null));
+            assert!(!server.files().1.iter().any(|file| file.starts_with(half)), "the half of a file is gone");
+            let path = format!("/v2/images/{half}/file");
+            assert_eq!(bob.put(&path, b"half of it and the rest").status, 204);
+            assert_eq!(bob.get(&path).body, b"half of it and the rest");
+            bob.delete(&format!("/v2/images/{half}"));
+            answers_are_what_they_were(&left, &server, before);
+            what_was_begun_goes_on(&left, &server);
+            assert!(server.stop().1);
+            verified(&left);
+        }
+    }
+}
