@@ -9,7 +9,7 @@ use super::image::{Server, connect};
 use super::{Globals, print, runtime};
 use crate::client::Record;
 
-/// Which jobs.
+/// Arguments of `visor jobs`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct JobsArgs {

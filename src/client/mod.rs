@@ -207,10 +207,11 @@ impl Client {
     fn named(&self, what: &str, id: &str) -> Result<Url> {
         let safe = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if safe {
-            self.url(&format!("/{what}/{id}"))
-        } else {
-            Err(ClientError::Invalid(format!("'{id}' is not an id")))
+            return self.url(&format!("/{what}/{id}"));
         }
+        // An upload has the id of its image.
+        let kind = if what == "jobs" { "a job id" } else { "an image id" };
+        Err(ClientError::Invalid(format!("'{id}' is not {kind}")))
     }
 
     /// Signs and sends a request.

@@ -58,7 +58,7 @@ pub enum JobKind {
     Secret,
     /// Interrupted uploads and removals are brought to an end.
     Sweep,
-    /// The same in stores on other machines, once after a start.
+    /// Interrupted uploads and removals in stores on other machines are brought to an end, once after a start.
     SweepStores,
     /// Expired images are removed.
     Expiry,
@@ -175,7 +175,7 @@ pub struct JobLimits {
 
 /// Two days: as long as Glance tells of its tasks.
 const TWO_DAYS: Duration = Duration::from_secs(48 * 60 * 60);
-/// Some clients ask first and wait then.
+/// A minute: enough for clients that ask first and wait then.
 const A_MINUTE: Duration = Duration::from_secs(60);
 
 impl JobClass {
@@ -190,25 +190,30 @@ impl JobClass {
             refusal,
         };
         match self {
-            JobClass::Import => limits(
-                (16, 1024),
-                (256, 1024),
-                TWO_DAYS,
-                "Too many imports of this account are running; try again later.",
-            ),
+            JobClass::Import => {
+                limits((16, 1024), (256, 1024), TWO_DAYS, "Too many imports of yours are running; try again later.")
+            }
             JobClass::Task => {
                 limits((64, 1024), (256, 1024), TWO_DAYS, "Too many jobs of this account are running; try again later.")
             }
-            JobClass::Operation => limits((256, 2048), (1024, 4096), A_MINUTE, "too many operations go on"),
-            JobClass::Secret => {
-                limits((64, 1024), (1024, 4096), A_MINUTE, "too many secrets wait for their use; take some back")
-            }
+            JobClass::Operation => limits(
+                (256, 2048),
+                (1024, 4096),
+                A_MINUTE,
+                "Too many jobs of this account are running; try again later.",
+            ),
+            JobClass::Secret => limits(
+                (64, 1024),
+                (1024, 4096),
+                A_MINUTE,
+                "Too many secrets of this account wait for their use; take some back.",
+            ),
             // One of each kind, begun by the server alone.
-            JobClass::Background => limits((64, 64), (64, 64), TWO_DAYS, "too many background jobs"),
+            JobClass::Background => limits((64, 64), (64, 64), TWO_DAYS, "Too many background jobs."),
         }
     }
 
-    /// Whether the server's orderly end waits for jobs of this class: clients wait for them.
+    /// True if the server's orderly end waits for jobs of this class: clients wait for them.
     pub fn holds_the_end(self) -> bool {
         matches!(self, JobClass::Import | JobClass::Task | JobClass::Operation)
     }
@@ -244,7 +249,7 @@ impl JobStatus {
         }
     }
 
-    /// Whether nothing more comes.
+    /// True if nothing more comes.
     pub fn is_final(self) -> bool {
         matches!(self, JobStatus::Done | JobStatus::Failed | JobStatus::Stopped)
     }
@@ -302,7 +307,7 @@ pub struct Job {
     pub updated_at: Timestamp,
     /// Its end.
     pub ended_at: Option<Timestamp>,
-    /// Whether it can be stopped now.
+    /// True if it can be stopped now.
     pub may_stop: bool,
     /// Error that it failed for, in words for its owner.
     pub error: Option<String>,

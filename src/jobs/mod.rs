@@ -270,7 +270,7 @@ impl Jobs {
     pub async fn wait(&self, id: JobId, patience: Option<Duration>) -> Result<Job> {
         let entry = self.entry(id).ok_or_else(|| not_found(&id.to_string()))?;
         if entry.ended.receiver_count() >= WAITERS_MAX {
-            return Err(Error::new(error::Kind::Busy, "too many wait for this operation"));
+            return Err(Error::new(error::Kind::Busy, "Too many requests wait for this job; try again later."));
         }
         let (mut ended, mut over) = (entry.ended.subscribe(), self.0.over.subscribe());
         // Longer than any server runs.
@@ -290,26 +290,22 @@ impl Jobs {
     /// `NotFound`; `Conflict` for a job that does not run, or can't be stopped.
     pub fn stop(&self, id: JobId) -> Result<()> {
         let entry = self.entry(id).ok_or_else(|| not_found(&id.to_string()))?;
-        let mut outcome = Err(not_running());
-        self.change(&entry, |state| {
-            if state.job.status != JobStatus::Running {
-                return;
-            }
-            outcome = match entry.stop {
-                Stop::Refused => Err(Error::new(error::Kind::Conflict, "This job can't be stopped.")),
-                Stop::Asks | Stop::Drops | Stop::AtOnce => Ok(()),
-            };
-            if outcome.is_err() {
-                return;
-            }
-            let at_once = entry.stop == Stop::AtOnce;
+        if entry.state().job.status != JobStatus::Running {
+            return Err(not_running());
+        }
+        if entry.stop == Stop::Refused {
+            return Err(Error::new(error::Kind::Conflict, "This job can't be stopped."));
+        }
+        let at_once = entry.stop == Stop::AtOnce;
+        let stopped = self.change(&entry, |state| {
             state.job.status = if at_once { JobStatus::Stopped } else { JobStatus::Stopping };
             entry.asked.send_replace(true);
             if let Some(abort) = state.abort.take().filter(|_| entry.stop != Stop::Asks) {
                 abort.abort();
             }
         });
-        outcome
+        // Its work may have ended meanwhile.
+        if stopped { Ok(()) } else { Err(not_running()) }
     }
 
     /// Waits for the jobs of clients that go on, and then ends every wait for another one.

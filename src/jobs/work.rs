@@ -192,7 +192,7 @@ impl Handle {
         }
     }
 
-    /// Whether the job is told to stop.
+    /// True if the job is told to stop.
     pub fn is_stopped(&self) -> bool {
         self.0.as_ref().is_some_and(|(_, entry)| *entry.asked.borrow())
     }

@@ -84,7 +84,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may know of a job, and stop it.
+    /// True if the caller may know of a job, and stop it.
     pub fn sees_job(&self, job: &Job) -> bool {
         self.is_admin() || (self.account().is_some() && self.account() == job.owner.as_deref())
     }

@@ -21,7 +21,7 @@ pub struct Import {
 #[derive(Debug, Clone)]
 pub(super) struct Imports {
     jobs: Jobs,
-    /// Whether any has ever asked for stores: until then there is nothing to say of images that have their bytes.
+    /// True if any has ever asked for stores: until then there is nothing to say of images that have their bytes.
     spreads: Arc<AtomicBool>,
 }
 
@@ -77,7 +77,7 @@ fn is_import(job: &Job) -> bool {
     job.kind.class() == JobClass::Import
 }
 
-/// Why an import ended without its bytes.
+/// Reason for which an import ended without its bytes.
 pub fn failure(job: &Job) -> Option<&str> {
     match job.status {
         jobs::JobStatus::Stopped => Some("It was stopped."),

@@ -17,7 +17,7 @@ use crate::identity::token;
 const ASYNC: (&str, &str) = ("Prefer", "respond-async");
 const COLD: (&str, &str) = ("x-image-meta-store", "cold");
 /// More than the store takes in one piece, so that a move can be seen half way.
-const LARGE: usize = 40 << 20;
+const LARGE: usize = 24 << 20;
 
 /// A server with the bucket as the store `cold`.
 struct Lab {

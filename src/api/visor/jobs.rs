@@ -29,7 +29,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
     at(app, "/jobs/{id}", "DELETE, GET", |at| at.route(web::get().to(show)).route(web::delete().to(stop)));
 }
 
-/// Whether a client asks for an answer before the work is done.
+/// True if a client asks for an answer before the work is done.
 pub(super) fn wants_job(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).any(|preference| {
@@ -76,7 +76,7 @@ fn record(job: &Job, base: &str) -> Record {
     fields.into_iter().flatten().collect()
 }
 
-/// Whether a job is shown to a caller. Secrets that wait for their use are no work, and LXD's alone.
+/// True if a job is shown to a caller. Secrets that wait for their use are no work, and LXD's alone.
 fn is_for(who: &Caller, job: &Job) -> bool {
     job.kind != JobKind::Secret && who.sees_job(job)
 }

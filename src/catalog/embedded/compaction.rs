@@ -1,9 +1,9 @@
-//! A compaction of the journal, as it is told to those who watch.
+//! A compaction of the journal, as the writer tells of it.
 
 /// The last compaction of the journal, or the one that goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compaction {
-    /// Whether it goes on.
+    /// True while it goes on.
     pub running: bool,
     /// Bytes of the journal before it.
     pub from: u64,

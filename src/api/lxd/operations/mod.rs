@@ -56,7 +56,8 @@ impl Operations {
                 progress.finish(said);
                 Ok(())
             }
-        })?;
+        });
+        let job = job.map_err(|error| busy("too many operations go on", error))?;
         Ok(shown(&job))
     }
 
@@ -89,8 +90,11 @@ impl Operations {
     /// # Errors
     /// `Busy` when too many wait for it.
     async fn wait(&self, id: JobId, patience: Option<Duration>) -> Result<Operation> {
-        let job = self.0.wait(id, patience).await;
-        Ok(shown(&job.map_err(|error| if error.kind() == Kind::NotFound { not_found() } else { error })?))
+        let job = self.0.wait(id, patience).await.map_err(|error| match error.kind() {
+            Kind::NotFound => not_found(),
+            _ => busy("too many wait for this operation", error),
+        });
+        Ok(shown(&job?))
     }
 
     /// Stops an operation that its starter lets others stop.
@@ -109,6 +113,11 @@ impl Operations {
 /// The operation of a job that this room has begun.
 fn shown(job: &Job) -> Operation {
     Operation::of(job).unwrap_or_else(|| Operation::unknown(job))
+}
+
+/// A refusal for too much of something, in LXD's words.
+fn busy(text: &'static str, error: Error) -> Error {
+    if error.kind() == Kind::Busy { Error::new(Kind::Busy, text) } else { error }
 }
 
 fn not_found() -> Error {

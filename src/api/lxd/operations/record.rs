@@ -142,7 +142,7 @@ impl fmt::Debug for OperationNotes {
     }
 }
 
-/// Whether a caller may see the operation of a job.
+/// True if a caller may see the operation of a job.
 pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
     caller.sees_job(job)
 }

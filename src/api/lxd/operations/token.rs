@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::record::OperationNotes;
 use super::secret::Token;
-use super::{About, Class, Operation, Operations, Owner, Purpose, Ticket, shown};
+use super::{About, Class, Operation, Operations, Owner, Purpose, Ticket, busy, shown};
 use crate::account::{Print, Secret};
 use crate::error::Result;
 use crate::jobs::{self, Stop};
@@ -25,7 +25,8 @@ impl Operations {
         let about = about.metadata("secret", secret.reveal());
         let notes = OperationNotes::new(Class::Token, &about, Some(Arc::clone(&token)));
         let spec = about.spec(&owner.caller).stop(Stop::AtOnce).notes(Arc::new(notes));
-        Ok(shown(&self.0.spawn(spec, |handle| token.live(handle))?))
+        let job = self.0.spawn(spec, |handle| token.live(handle));
+        Ok(shown(&job.map_err(|error| busy("too many secrets wait for their use; take some back", error))?))
     }
 
     /// The image that a secret opens, if its fingerprint begins with `prefix`: in whose name, and the whole fingerprint. Its
