@@ -1,4 +1,4 @@
-//! How often somebody tried to get in with wrong keys, so that nobody goes on trying. Kept in memory, for a minute.
+//! Counts of tries with wrong keys, which stop further tries. Kept in memory, for a minute.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use crate::image::Timestamp;
 /// Wrong tries from one address for one account within a window.
 const TRIES_MAX: u32 = 20;
 
-/// How long tries are remembered.
+/// Time for which tries are remembered.
 const WINDOW_US: i64 = 60 * 1_000_000;
 
-/// How many addresses and accounts are remembered.
+/// Addresses and accounts that are remembered at most.
 const ENTRIES_MAX: usize = 4096;
 
-/// Who tries what: the account is counted for one address, so that nobody can lock out another who
-/// comes from elsewhere.
+/// An address and an account: tries are counted for both together, so that a client cannot lock out the account's
+/// owner at another address.
 pub type Try = (Option<IpAddr>, String);
 
 /// The tries of late.
@@ -34,7 +34,7 @@ impl Attempts {
         let fresh = |began: Timestamp| (0..WINDOW_US).contains(&now.0.saturating_sub(began.0));
         if tries.len() >= ENTRIES_MAX && !tries.contains_key(who) {
             tries.retain(|_, (began, _)| fresh(*began));
-            // Whoever fills this up has made thousands of requests for a few tries more.
+            // A client that fills this up has made thousands of requests for a few tries more.
             if tries.len() >= ENTRIES_MAX {
                 tries.clear();
             }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// What tells one state of the file from another: it is replaced, never written in place, so its inode changes.
+/// Mark of a state of the file: it is replaced, never written in place, so its inode changes.
 /// `None`: there is no file.
 type Stamp = Option<(u64, i64, i64, u64)>;
 

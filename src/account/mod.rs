@@ -42,7 +42,7 @@ impl Secret {
         Self(text)
     }
 
-    /// A new one that nobody guesses, in hexadecimal: what begins with a dash, as base64 may, is an option to most commands.
+    /// Makes a random secret in hexadecimal: base64 may begin with a dash, which most commands take for an option.
     ///
     /// # Errors
     /// `Internal` when the system has no random numbers.
@@ -55,7 +55,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether a guess is right. How long this takes says nothing about how near it was.
+    /// Compares a guess in constant time.
     pub fn is(&self, guess: &str) -> bool {
         let (own, other) = (Sha256::digest(&self.0), Sha256::digest(guess));
         own.iter().zip(other).fold(0, |different, (own, other)| different | (own ^ other)) == 0
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A digest of a secret that is random and long, so that nobody finds it by trying.
+/// A digest of a secret that is random and too long to be found by trying.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Print(String);
@@ -102,28 +102,28 @@ pub struct Account {
     pub id: Uuid,
     /// Its name, and what requests are signed as: letters, digits and `_`.
     pub access_key: String,
-    /// What requests are signed with.
+    /// Secret that signs requests.
     pub secret_key: Secret,
-    /// Where its holder can be reached.
+    /// Address of its holder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Whether it may do everything to every image and account.
+    /// Administrator rights: everything, to every image and account.
     #[serde(default)]
     pub admin: bool,
-    /// When it was made.
+    /// Time of its creation.
     created_at_us: i64,
-    /// When it was changed.
+    /// Time of its last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updated_at_us: Option<i64>,
 }
 
 impl Account {
-    /// When it was made.
+    /// Time of its creation.
     pub fn created_at(&self) -> Timestamp {
         Timestamp(self.created_at_us)
     }
 
-    /// When it was last changed.
+    /// Time of its last change.
     pub fn updated_at(&self) -> Option<Timestamp> {
         self.updated_at_us.map(Timestamp)
     }
@@ -169,7 +169,7 @@ impl Accounts {
         })
     }
 
-    /// Whether there are none: then everybody who can reach the server is its administrator.
+    /// Tells whether there are no accounts: then every client that reaches the server is an administrator.
     ///
     /// # Errors
     /// `Internal` when the file can't be read, like every method here.
@@ -259,8 +259,8 @@ impl Accounts {
         self.change(|table| table.remove(access_key).ok_or_else(|| unknown(access_key)))
     }
 
-    /// The same, but the last administrator stays: without accounts the server is open to everybody who reaches it,
-    /// which is for the operator at the machine to decide and not for a request.
+    /// Removes an account, but not the last administrator: without accounts the server is open to every client, which the
+    /// operator at the machine decides and not a request.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` for the last administrator.

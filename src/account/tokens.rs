@@ -29,10 +29,10 @@ const ACCOUNT_TOKENS_MAX: usize = 4096;
 /// Tokens of all accounts at the same time: some 10 MiB.
 const TOKENS_MAX: usize = 16_384;
 
-/// So far the clock may have been put back before tokens of the time since are refused.
+/// Step back of the clock that is tolerated. After a larger one, tokens issued since then are refused.
 const CLOCK_SLACK_US: i64 = 5 * 60 * 1_000_000;
 
-/// How somebody showed who it is.
+/// Ways to prove an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -44,7 +44,7 @@ pub enum Method {
     Token,
 }
 
-/// What a token is good for.
+/// Scopes of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -58,19 +58,19 @@ pub enum Scope {
     System,
 }
 
-/// What a token stands for.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Whose it is.
+    /// Access key of its account.
     pub access_key: String,
-    /// How it was got.
+    /// Ways in which its holder proved the identity.
     pub methods: BTreeSet<Method>,
-    /// What it is good for.
+    /// Its scope.
     pub scope: Scope,
-    /// When it was given.
+    /// Time at which it was issued.
     #[serde(with = "super::micros", rename = "issued_at_us")]
     pub issued_at: Timestamp,
-    /// When it ends.
+    /// Time at which it ends.
     #[serde(with = "super::micros", rename = "expires_at_us")]
     pub expires_at: Timestamp,
     /// Its own name for logs, and that of the first token that it was got with.
@@ -99,7 +99,7 @@ impl Kept {
 #[derive(Debug, Default)]
 struct Live {
     tokens: HashMap<Print, (u64, Kept)>,
-    /// Those of each account, in the order in which they were given.
+    /// Tokens of each account, in the order in which they were issued.
     order: HashMap<Uuid, BTreeMap<u64, Print>>,
     given: u64,
 }
@@ -115,7 +115,7 @@ impl Live {
         if let Some((_, oldest)) = own {
             self.take(&oldest);
         }
-        // Whoever has most gives one up, so that nobody's greed ends the sessions of others.
+        // The account with the most tokens loses one, so that no account ends the sessions of others.
         if self.tokens.len() > TOKENS_MAX
             && let Some((_, oldest)) = self.order.values().max_by_key(|tokens| tokens.len()).and_then(oldest_of)
         {
@@ -189,7 +189,7 @@ impl Tokens {
         Ok(Self { lifetime_us, live: RwLock::new(live), log: Mutex::new(log) })
     }
 
-    /// What a new token will stand for. One that is got with another (`from`) ends with that, or it could be had for ever.
+    /// The content of a new token. One that is issued for another token (`from`) ends with it, or it could be renewed for ever.
     ///
     /// # Errors
     /// `Internal` when the system has no random numbers.
@@ -211,8 +211,8 @@ impl Tokens {
         Ok(Grant { access_key: access_key.to_owned(), methods, scope, issued_at: now, expires_at, audit_ids })
     }
 
-    /// A token for an account. It survives a kill of the process; in a power cut the last ones may be lost, and whoever
-    /// has one then gets another. Also on a full disk, until the next restart. May wait for the disk.
+    /// A token for an account. It survives a kill of the process; a power cut may lose the last ones, and their
+    /// holders get new ones. Also on a full disk, until the next restart. May wait for the disk.
     ///
     /// # Errors
     /// `Internal` when the system has no random numbers.

@@ -27,10 +27,10 @@ const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 /// Longest name of an entry.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Certificates of one account, and of nobody's.
+/// Certificates of one account, and of those without an account.
 const ACCOUNT_CLIENTS_MAX: usize = 256;
 
-/// Unused tokens of one account, and of nobody's.
+/// Unused tokens of one account, and of those without an account.
 const ACCOUNT_TOKENS_MAX: usize = 64;
 
 /// A certificate, read and found to be one.
@@ -62,20 +62,20 @@ impl Certificate {
         Ok(Self { fingerprint: hex(&Sha256::digest(der)), pem, common_name: name })
     }
 
-    /// What to call its holder when nobody said: the name in it, or the beginning of its fingerprint.
+    /// Default name of its holder: the name in it, or the beginning of its fingerprint.
     fn name(&self) -> String {
         self.common_name.clone().unwrap_or_else(|| self.fingerprint.chars().take(12).collect())
     }
 }
 
-/// Who wants to be let in.
+/// A client that asks to be trusted.
 #[derive(Debug, Clone)]
 pub struct Applicant {
     /// With which certificate.
     pub certificate: Certificate,
-    /// As what.
+    /// Its requested name.
     pub name: Option<String>,
-    /// Whether whoever asks has shown that he has the certificate's key. Certificates are no secrets.
+    /// Proof that the client has the certificate's key. Certificates are not secret.
     pub has_key: bool,
 }
 
@@ -90,7 +90,7 @@ impl Applicant {
 pub struct Holder {
     /// Its id.
     pub id: Uuid,
-    /// What it was called then.
+    /// The access key at that time.
     pub access_key: String,
 }
 
@@ -105,14 +105,14 @@ impl Holder {
 pub struct Client {
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
-    /// What people call it.
+    /// Name for people.
     pub name: String,
-    /// Whom it stands for. Nobody: it was let in while there were no accounts.
+    /// The account that it stands for. None: it was accepted while there were no accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
     /// The certificate as PEM.
     pub certificate: String,
-    /// When it was let in.
+    /// Time at which it was accepted.
     #[serde(with = "super::micros", rename = "added_at_us")]
     pub added_at: Timestamp,
 }
@@ -129,7 +129,7 @@ struct Token {
     expires_at: Timestamp,
 }
 
-/// What the file has.
+/// Content of the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Table {
     #[serde(default)]
@@ -139,8 +139,8 @@ struct Table {
 }
 
 impl Table {
-    /// Puts an entry in the place of one with the same certificate. Another account's is replaced by whoever has the key
-    /// and by nobody else: anyone may have the certificate.
+    /// Puts an entry in the place of one with the same certificate. Another account's entry is replaced only by a
+    /// client that has the key: any client may have the certificate.
     fn put(&mut self, client: Client, has_key: bool) -> Result<Client> {
         let id = |client: &Client| client.holder.as_ref().map(|holder| holder.id);
         let is_taken = |other: &Client| other.fingerprint == client.fingerprint && id(other) != id(&client);
@@ -183,8 +183,8 @@ impl Trust {
         Ok(self.table()?.clients.clone())
     }
 
-    /// The account that a certificate stands for: none for a certificate that was never let in, was let in for nobody,
-    /// or stood for an account that is gone.
+    /// The account that a certificate stands for: none for a certificate that was never accepted, was accepted without an
+    /// account, or stood for a removed account.
     pub fn account(&self, fingerprint: &str, accounts: &Accounts) -> Result<Option<Account>> {
         let table = self.table()?;
         let client = table.clients.iter().find(|client| client.fingerprint == fingerprint);
@@ -214,8 +214,8 @@ impl Trust {
         })
     }
 
-    /// Lets somebody in who proved that it may be. Whoever has the key of the certificate may have it stand for another
-    /// account from now on.
+    /// Trusts a client that proved its right. A client that has the key of the certificate may move it to another
+    /// account.
     ///
     /// # Errors
     /// `Invalid` name, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
@@ -277,8 +277,8 @@ impl Trust {
         Ok((secret, expires_at))
     }
 
-    /// Lets somebody in with a token, which is gone then. `None` for what is no token, or one for an account that is
-    /// gone. One for nobody is good only where `open` says that everybody is let in anyway.
+    /// Trusts a client by a token, which is used up. `None` for an unknown token, or one for a removed account. A token without
+    /// an account is valid only with `open`, where every client is trusted anyway.
     ///
     /// # Errors
     /// As [`Trust::admit`]; the token stays.
@@ -338,7 +338,7 @@ fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bo
     }
 }
 
-/// Whether an entry can be called so.
+/// Checks the name of an entry.
 ///
 /// # Errors
 /// `Invalid`.

@@ -6,14 +6,14 @@
 use super::tar::MemberKind;
 use super::{BundleError, Manifest, Root};
 
-/// What was found of an image so far.
+/// Parts of an image that have been found so far.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) manifest: Option<Manifest>,
     pub(super) root: Option<Root>,
 }
 
-/// What a name means.
+/// Meanings of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Manifest,
@@ -52,7 +52,7 @@ impl Contents {
         Ok(false)
     }
 
-    /// Whether nothing more is to be found. LXD reads no further either: what it would not see does not count.
+    /// Tells whether everything is found. LXD stops there too: members after that place do not count.
     pub(super) fn complete(&self) -> bool {
         self.manifest.is_some() && self.root.is_some()
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::error::{Error, Kind};
 
-/// Why the metadata of an image can't be read.
+/// Reasons why the metadata of an image can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// There are no bytes at all.
@@ -37,7 +37,7 @@ pub enum BundleError {
     /// The metadata don't say when the image was made.
     #[error("Missing creation date")]
     NoCreationDate,
-    /// Whoever asked wants no answer any more.
+    /// The caller stopped the work.
     #[error("Reading the image was given up")]
     Stopped,
     /// The file itself could not be read.

@@ -7,7 +7,7 @@ use tar::{EntryType, Header};
 use super::metadata_yaml;
 use crate::image::{Architecture, Timestamp};
 
-/// What fills up a tar at its end, as GNU's does.
+/// Size of a record: a tar is filled up to it at its end, as GNU's is.
 const RECORD: usize = 10 << 10;
 
 /// A tarball with nothing but a `metadata.yaml` in it.

@@ -9,32 +9,32 @@ use serde_saphyr::{Options, alias_limits, budget, options};
 use super::BundleError;
 use crate::image::{Architecture, Timestamp};
 
-/// No image has more, and nobody would read it.
+/// Largest manifest. No image has a larger one.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
 
 /// The last second of the year 9999, the last one that dates are written for.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// How much of the sender's own words an error repeats.
+/// Characters of the sender's text that an error repeats.
 const MOST_WORDS: usize = 200;
 
 /// Names of properties up to here are written as everybody does. YAML allows 1024 characters for these.
 const SIMPLE_KEY: usize = 512;
 
-/// What an image says of itself, as far as it matters here. What it says of templates matters to those who run it.
+/// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The processor it is for.
     pub architecture: Architecture,
-    /// When it was made.
+    /// Time at which the image was built.
     pub created_at: Timestamp,
-    /// When nobody should use it any more.
+    /// Time after which the image is out of date.
     pub expires_at: Option<Timestamp>,
     /// Whatever else its maker had to say.
     pub properties: BTreeMap<String, String>,
 }
 
-/// The same as it is written. Numbers and the like among the properties are taken as they are spelt.
+/// The manifest as it is written. Numbers and other scalars among the properties keep their spelling.
 #[derive(Deserialize)]
 struct Written {
     architecture: Option<String>,
@@ -117,7 +117,7 @@ fn moment(seconds: Option<i64>) -> Result<Option<Timestamp>, BundleError> {
     }
 }
 
-/// What others wrote, on one line and not too long.
+/// Cuts foreign text to one short line.
 fn short(words: &str) -> String {
     words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

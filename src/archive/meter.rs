@@ -14,13 +14,13 @@ const FREE_OUTPUT: u64 = 24 << 20;
 /// 1032:1, xz 7000:1 and bzip2 more, but only of one byte over and over.
 const MOST_OUTPUT: u64 = 128;
 
-/// So much may have gone in for nothing. Some programs write small empty frames, and a block of bzip2 is unpacked as a whole.
+/// Bytes of input that may give no output. Some programs write small empty frames, and a block of bzip2 is unpacked as a whole.
 const FREE_INPUT: u64 = 1 << 20;
 
-/// What has passed, and what went wrong.
+/// Counts the bytes that have passed, and keeps the first error.
 pub(super) struct Meter<'a> {
     go_on: &'a dyn Fn() -> bool,
-    /// So much may go in for nothing; None without a decoder.
+    /// Bytes of input that may still give no output; None without a decoder.
     for_nothing: Cell<Option<u64>>,
     taken: Cell<u64>,
     given: Cell<u64>,
@@ -34,7 +34,7 @@ pub(super) struct Taken<'a, R> {
     meter: &'a Meter<'a>,
 }
 
-/// What a decoder gives.
+/// Output of a decoder, counted.
 pub(super) struct Given<'a, R> {
     decoder: R,
     meter: &'a Meter<'a>,
@@ -63,12 +63,12 @@ impl<'a> Meter<'a> {
         Given { decoder, meter: self }
     }
 
-    /// Why reading really failed.
+    /// Replaces an error by its real cause.
     pub(super) fn explain(&self, error: BundleError) -> BundleError {
         self.trouble.take().unwrap_or(error)
     }
 
-    /// Why a decoder failed: it has nothing to say about files that end, or about us.
+    /// Tells the cause of a decoder's error: the file ended, the caller stopped, or the data is bad.
     pub(super) fn blame(&self, what: &'static str, error: io::Error) -> BundleError {
         let reason = match error.kind() {
             io::ErrorKind::OutOfMemory => BundleError::TooMuch("takes more memory to unpack than it may"),

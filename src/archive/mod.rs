@@ -30,7 +30,7 @@ pub use self::packing::Packing;
 use self::tar::{MOST_HEADERS, Members};
 use self::unpack::Stream;
 
-/// What there is to be run.
+/// Kinds of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Root {
     /// The files of a container.
@@ -39,23 +39,23 @@ pub enum Root {
     VirtualMachine,
 }
 
-/// What a file carries.
+/// The content of an image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// What the image says of itself.
+    /// The image's description.
     pub manifest: Manifest,
     /// The root, if it is in there: of a split image it is in a second file.
     pub root: Option<Root>,
 }
 
-/// Reads what an image of so many bytes carries. It ends where both the manifest and the root are known. A second manifest
-/// behind that place is not seen; LXD stops there as well, so nobody takes it for what the image says of itself.
+/// Reads the content of an image of `length` bytes. It ends where both the manifest and the root are known. A second manifest
+/// after that place is not seen; LXD stops there as well, so no program takes it for the image's description.
 ///
 /// `go_on` is asked at least once for each 64 KiB of the file; `false` ends the work with [`BundleError::Stopped`].
 /// Memory stays below 64 MiB and a bit, which only packings with such a window reach.
 ///
 /// # Errors
-/// It is no image, or not one that anybody should take. The words are LXD's where it has some.
+/// The file is not an image, or not a safe one. The words are LXD's where it has some.
 pub fn read(file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
     let meter = Meter::new(go_on);
     search(file, length, &meter).map_err(|error| meter.explain(error))

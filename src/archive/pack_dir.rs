@@ -1,4 +1,4 @@
-//! Packing the files below a directory that somebody may be changing: everything is opened relative to what was opened before
+//! Packing the files below a directory that may change meanwhile: everything is opened relative to what was opened before
 //! it, and never through a link.
 
 use std::ffi::{CStr, CString, OsStr};
@@ -79,7 +79,7 @@ fn append<W: Write>(archive: &mut Builder<W>, dir: &OwnedFd, name: &CStr, path: 
         FileType::Fifo => EntryType::Fifo,
         FileType::CharacterDevice => EntryType::Char,
         FileType::BlockDevice => EntryType::Block,
-        // A socket is somebody's who runs; there is none in an image.
+        // A socket belongs to a running process; an image has none.
         FileType::Socket | FileType::Unknown => return Ok(()),
     };
     let mut header = header(&stat, special);

@@ -22,13 +22,13 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// So many bytes are enough to tell.
+    /// Bytes that are enough to recognise a packing.
     pub const HEAD: usize = 512;
 
-    /// What a file with these first bytes is, if LXD could tell as well.
+    /// Recognises a packing by the first bytes, if LXD recognises it too.
     ///
-    /// It takes a tar without `ustar` in it for nothing at all, and a zstd file for one only if it begins with a frame
-    /// of data: what comes in here has to come out again there.
+    /// LXD does not recognise a tar without `ustar`, and a zstd file only if it begins with a frame of data. Images that
+    /// are accepted here have to be readable there.
     pub fn of(head: &[u8]) -> Option<Self> {
         const AT_START: [(&[u8], Packing); 7] = [
             (b"\x1f\x8b", Packing::Gzip),
@@ -44,7 +44,7 @@ impl Packing {
         found.or_else(|| (head.get(257..262) == Some(b"ustar")).then_some(Packing::Tar))
     }
 
-    /// What the name of such a file ends with, the dot included.
+    /// The extension of such a file, with its dot.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Tar => ".tar",

@@ -12,7 +12,7 @@ const MOST: u64 = 16 << 40;
 /// QEMU wants the size of a disk in whole sectors.
 const SECTOR: u64 = 512;
 
-/// Of an entry: nobody else has this cluster.
+/// Bit of an entry: the cluster is used once.
 const OWN: u64 = 1 << 63;
 
 /// A raw disk in a qcow2. The file is the head, the disk's bytes, and zeros.
@@ -56,17 +56,17 @@ impl Wrapped {
         }
     }
 
-    /// How many bytes come before the disk's.
+    /// Bytes before the disk's.
     pub fn head(&self) -> u64 {
         self.second_level_at(self.second_level)
     }
 
-    /// How many zeros come behind the disk's bytes: whatever its last cluster lacks.
+    /// Zeros after the disk's bytes, which fill up its last cluster.
     pub fn padding(&self) -> u64 {
         (self.data << self.bits) - self.disk
     }
 
-    /// How many bytes there are in all.
+    /// Bytes of the whole file.
     pub fn length(&self) -> u64 {
         self.head() + (self.data << self.bits)
     }

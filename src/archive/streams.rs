@@ -1,5 +1,5 @@
-//! Files that consist of several compressed ones, which programs that use all cores write. Here are the two packings whose
-//! libraries read one, or any number of them at any price.
+//! Files that consist of several compressed streams, as programs write them that use all cores. These are the two packings whose
+//! libraries read either one stream, or any number without a bound.
 
 use std::io::{self, BufRead, Read};
 
@@ -31,7 +31,7 @@ impl Count {
     }
 }
 
-/// What all streams of a bzip2 file have in them.
+/// Reads all streams of a bzip2 file as one.
 pub(super) struct Streams<R> {
     /// None at the end of the file.
     decoder: Option<BzDecoder<R>>,
@@ -62,11 +62,11 @@ impl<R: BufRead> Read for Streams<R> {
     }
 }
 
-/// What all frames of a zstd file have in them.
+/// Reads all frames of a zstd file as one.
 pub(super) struct Frames<R> {
     file: R,
     decoder: FrameDecoder,
-    /// Whether the decoder has a frame.
+    /// The decoder is inside a frame.
     within: bool,
     count: Count,
 }
@@ -100,7 +100,7 @@ impl<R: BufRead> Frames<R> {
         Ok(false)
     }
 
-    /// What the decoder has to say at the end of its frame.
+    /// Checks the checksum at the end of a frame.
     fn verify(&self) -> io::Result<()> {
         match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
             (Some(said), Some(found)) if said != found => {

@@ -12,10 +12,10 @@ use super::unpack::Stream;
 
 const BLOCK: usize = 512;
 
-/// As much as Go's reader takes, which is LXD's.
+/// Largest extension header, as in Go's reader, which LXD uses.
 const MOST_EXTENSION: u64 = 1 << 20;
 
-/// So many headers are looked at, which takes a third of a second. The largest distributions have some 300,000 files.
+/// Headers that are read at most, which takes a third of a second. The largest distributions have some 300,000 files.
 pub(super) const MOST_HEADERS: u32 = 500_000;
 
 const DAMAGED: &str = "tarball";
@@ -25,11 +25,11 @@ const DAMAGED: &str = "tarball";
 pub(super) struct Member {
     pub(super) name: Vec<u8>,
     pub(super) kind: MemberKind,
-    /// How many bytes follow that belong to it.
+    /// Bytes of the member's content.
     pub(super) size: u64,
 }
 
-/// What a member is, as far as it matters.
+/// Kinds of members, as far as they matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MemberKind {
     File,
@@ -41,23 +41,23 @@ pub(super) enum MemberKind {
     Other,
 }
 
-/// What the extensions before a member's header say of it.
+/// Values of the extensions before a member's header.
 #[derive(Default)]
 struct Extensions {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
-    /// How many there were that can have a name: readers do not agree on which of two counts.
+    /// Extensions that can carry a name: readers do not agree on which of two counts.
     names: u32,
 }
 
 /// The members of an archive, one after the other.
 pub(super) struct Members<'a, R> {
     stream: Stream<'a, R>,
-    /// What of the last member was not read yet, and what fills up its last block.
+    /// Unread bytes of the last member, and the filling of its last block.
     left: u64,
     padding: u64,
-    /// So many more headers may be read.
+    /// Headers that may still be read.
     headers: u32,
 }
 
@@ -148,7 +148,7 @@ impl<'a, R: Read + Seek + 'a> Members<'a, R> {
         }
     }
 
-    /// Where the holes of a GNU sparse file are, which stands between its header and its bytes.
+    /// Skips the map of holes of a GNU sparse file, which is between its header and its bytes.
     fn skip_map(&mut self, header: &Header) -> Result<(), BundleError> {
         let mut more = header.as_gnu().ok_or(BundleError::damaged(DAMAGED))?.is_extended();
         while more {
@@ -183,7 +183,7 @@ impl Extensions {
     }
 }
 
-/// How many bytes follow a header. Links, devices and directories have none, whatever it says.
+/// Bytes that follow a header. Links, devices and directories have none, whatever the header says.
 fn size_of(header: &Header, extensions: &Extensions) -> Result<u64, BundleError> {
     if matches!(header.as_bytes()[156], b'1'..=b'6') {
         return Ok(0);

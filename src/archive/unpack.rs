@@ -12,7 +12,7 @@ use super::meter::{Given, Meter, Taken};
 use super::streams::{Frames, Streams, ZSTD_WINDOW};
 use super::{BundleError, Packing};
 
-/// What is read at once.
+/// Bytes read at once.
 const PIECE: usize = 64 << 10;
 
 /// For the window of xz in KiB, and a bit for the decoder's tables.
@@ -20,7 +20,7 @@ pub(super) const XZ_MEMORY: u32 = (64 << 10) + 512;
 
 /// An archive to be read from its beginning to its end.
 pub(super) enum Stream<'a, R> {
-    /// As it is: what is not wanted is not read.
+    /// A plain file: unwanted bytes are skipped, not read.
     Plain { file: BufReader<Taken<'a, R>>, left: u64, meter: &'a Meter<'a> },
     /// Out of a decoder.
     Unpacked { bytes: BufReader<Given<'a, Box<dyn Read + 'a>>>, meter: &'a Meter<'a> },

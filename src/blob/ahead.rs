@@ -16,10 +16,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{BlobFile, Held};
 
-/// So much is fetched at a time, while as much is sent: enough for a disk to be read at its full speed.
+/// Bytes fetched at a time, while as many are sent: enough to read a disk at its full speed.
 const WINDOW_BYTES: u64 = 4 << 20;
 
-/// So much the kernel fetches at a time on any disk: its read-ahead as it is set by default.
+/// Bytes that the kernel fetches at a time: its default read-ahead.
 const NEAR_BYTES: u64 = 128 << 10;
 
 /// A span of a file on its way out. It says how far the file can be read without waiting for a disk, and has what
@@ -27,7 +27,7 @@ const NEAR_BYTES: u64 = 128 << 10;
 #[derive(Debug)]
 pub struct Ahead {
     file: Arc<File>,
-    /// Where the next byte is taken from.
+    /// Offset of the next byte.
     offset: u64,
     /// Up to here it is in memory.
     ready: u64,
@@ -47,7 +47,7 @@ impl Ahead {
         &self.file
     }
 
-    /// Where the next byte is taken from.
+    /// Offset of the next byte.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -62,10 +62,10 @@ impl Ahead {
         self.offset += bytes;
     }
 
-    /// How many bytes can be taken now: none only at the end of the span.
+    /// Bytes that can be taken now: none only at the end of the span.
     ///
     /// # Errors
-    /// The file can't be read, or somebody cut it.
+    /// The file can't be read, or was cut.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         if self.offset >= self.ready && self.left() > 0 {
             let end = self.window_end(self.offset);
@@ -97,8 +97,8 @@ impl Ahead {
     }
 }
 
-/// Whether a part can be expected to be in memory: its last byte is, and its first if they are far apart. What is missing
-/// between them is waited for by whoever reads it. Where a file system can't tell it is not.
+/// Tells whether a part is expected to be in memory: its last byte is, and its first if they are far apart. A reader waits
+/// for pages that are missing between them. `false` where a file system can't tell.
 fn holds(file: &File, start: u64, end: u64) -> bool {
     let there = |at| matches!(preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT), Ok(read) if read > 0);
     there(end - 1) && (end - start <= NEAR_BYTES || there(start))

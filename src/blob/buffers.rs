@@ -98,7 +98,7 @@ impl fmt::Debug for Buffers {
 
 /// A buffer that goes back to its pool. Its bytes begin at a multiple of what disks want.
 pub struct Buffer {
-    /// What stands before `begin` only moves the rest into place.
+    /// Bytes before `begin` only move the rest into place.
     bytes: Vec<u8>,
     begin: usize,
     home: Arc<Pool>,

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Kind};
 use crate::image::StoreName;
 
-/// What went wrong in a store. `Display` names no path and no key: the caller knows them and logs them.
+/// Failures of a store. `Display` names no path and no key: the caller knows them and logs them.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No such blob; or a file that may not be read, which must look the same.

@@ -1,7 +1,7 @@
 //! Files of the operator's that images are read from where they lie: opened, never written, never deleted.
 //!
 //! A path comes from outside, so this is the place that decides which files the server can be made to read. Paths
-//! outside the import directories are not even looked at, and every refusal is the same, so that nobody learns what
+//! outside the import directories are not even looked at, and every refusal has one text, so that no caller learns what
 //! is on the disk.
 
 use std::ffi::OsString;
@@ -74,7 +74,7 @@ fn open(directories: &[PathBuf], path: &Path) -> Result<LinkedFile, StoreError> 
     Ok(LinkedFile { file: BlobFile { file: Arc::new(file), offset: 0, length: stat.size, held: None }, stat, path })
 }
 
-/// Opens `below` step by step without following a link anywhere: a directory that somebody swaps for a link after the
+/// Opens `below` step by step without following a link anywhere: a directory that is swapped for a link after the
 /// path was judged leads nowhere.
 fn descend(root: &Path, below: &Path) -> Result<(File, BlobStat), StoreError> {
     let mut steps: Vec<OsString> = below.iter().map(ToOwned::to_owned).collect();

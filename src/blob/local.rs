@@ -28,10 +28,10 @@ use self::writer::LocalWriter;
 use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, regular, span};
 use crate::image::BlobKey;
 
-/// Directories of the store: nobody but the server's user gets at the bytes behind its back.
+/// Mode of the store's directories: only the server's user may reach the bytes.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// What stays as it is in the path of a `file:` address.
+/// Characters that are not escaped in the path of a `file:` address.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The default store: files of a local file system.

@@ -23,13 +23,13 @@ pub struct MemoryStore(Arc<Mutex<Content>>);
 #[derive(Debug, Default)]
 struct Content {
     blobs: HashMap<BlobKey, (Bytes, BlobStat)>,
-    /// What unfinished writers have kept.
+    /// Bytes that unfinished writers have kept.
     kept: HashMap<BlobKey, BytesMut>,
     /// Bytes that may still be written, if there is a limit.
     room: Option<u64>,
-    /// Whether a blob may only be finished where there is none.
+    /// Refuse to finish a blob where one exists.
     guarded: bool,
-    /// How many blobs were finished so far. Stands in for a clock: each is a second younger than the one before.
+    /// Number of finished blobs. It replaces a clock: each is a second younger than the one before.
     finished: u64,
 }
 
@@ -149,7 +149,7 @@ struct MemoryWriter {
     store: MemoryStore,
     key: BlobKey,
     bytes: BytesMut,
-    /// How many of them stay when the writer goes.
+    /// Bytes that stay when the writer is dropped.
     kept: usize,
     sound: bool,
 }

@@ -1,7 +1,7 @@
 //! The bytes of images: the seam that every store implements, and what goes with it.
 //!
 //! A store keeps bytes under a [`BlobKey`] and knows nothing else: no images, digests, limits, callers or protocols.
-//! Whoever writes counts and hashes the bytes on their way in.
+//! The caller counts and hashes the bytes on their way in.
 
 mod ahead;
 mod buffers;
@@ -36,7 +36,7 @@ pub use self::error::StoreError;
 pub use self::linked::{Linked, LinkedFile};
 pub use self::local::LocalStore;
 pub use self::memory::MemoryStore;
-pub use self::read::stream;
+pub use self::read::{peek, stream};
 #[cfg(feature = "remote")]
 pub use self::remote::{HdfsSettings, RemoteSettings, RemoteStore, S3Settings};
 pub use self::stores::{Store, Stores};
@@ -58,15 +58,15 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// once, and one that can sets the room aside. Another number of bytes may come all the same.
     async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError>;
 
-    /// The same with a writer whose bytes can be read before it is finished ([`BlobWriter::reread`]), which costs a store on
-    /// another machine a copy here.
+    /// Begins a blob whose bytes can be read before it is finished ([`BlobWriter::reread`]), which costs a store on another
+    /// machine a local copy.
     async fn begin_readable(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.begin(key, size_hint).await
     }
 
     /// Goes on with a blob of which a writer has kept `length` bytes (see [`BlobWriter::keep`]), behind those; what it
     /// wrote after them does not count. `size_hint` is as for `begin`. There is one writer of a kept blob at a time, and
-    /// nobody has been told yet that it is finished; the caller sees to both.
+    /// its end was not acknowledged yet; the caller ensures both.
     ///
     /// [`StoreError::NotFound`] when not so much was kept.
     async fn resume(
@@ -122,7 +122,7 @@ pub trait BlobWriter: Send {
     /// the first byte; afterwards it is an error.
     async fn keep(&mut self) -> Result<u64, StoreError>;
 
-    /// What was written so far, for reading.
+    /// Opens the written bytes for reading.
     async fn reread(&mut self) -> Result<BlobBody, StoreError>;
 
     /// Makes the blob another name of `twin`, durable and visible, if that has the very same bytes. False when it has not,
@@ -143,7 +143,7 @@ pub trait BlobWriter: Send {
     async fn leave(self: Box<Self>);
 }
 
-/// What a store hands out for reading: a file where there is one, so that it can be sent the fast way.
+/// The bytes of a blob for reading: a file where there is one, so that it can be sent the fast way.
 pub enum BlobBody {
     /// A span of an open file.
     File(BlobFile),
@@ -151,13 +151,13 @@ pub enum BlobBody {
     Stream {
         /// The bytes.
         stream: BoxStream<'static, Result<Bytes, StoreError>>,
-        /// How many there will be, if that is known.
+        /// Length of the stream, if it is known.
         length: Option<u64>,
     },
 }
 
 impl BlobBody {
-    /// How many bytes there will be, if that is known.
+    /// Length of the body, if it is known.
     pub fn length(&self) -> Option<u64> {
         match self {
             Self::File(file) => Some(file.length),
@@ -165,7 +165,7 @@ impl BlobBody {
         }
     }
 
-    /// The same, keeping something until it is read or given up.
+    /// Keeps something until the body is read or dropped.
     pub fn holding(self, held: impl Send + Sync + 'static) -> Self {
         match self {
             Self::File(file) => Self::File(BlobFile { held: Some(Held(Box::new(held))), ..file }),
@@ -194,15 +194,15 @@ impl fmt::Debug for BlobBody {
 pub struct BlobFile {
     /// The file; its cursor means nothing, read at offsets.
     pub file: Arc<File>,
-    /// Where the span begins.
+    /// Offset of the span.
     pub offset: u64,
-    /// How long it is. The file had at least so many bytes when it was opened.
+    /// Length of the span. The file had at least these bytes when it was opened.
     pub length: u64,
-    /// What goes when nobody reads it any more.
+    /// Something to drop when the reader ends.
     pub held: Option<Held>,
 }
 
-/// Something that is kept as long as somebody reads. It is only ever dropped.
+/// Something that is kept while a body is read. It is only ever dropped.
 pub struct Held(#[expect(dead_code, reason = "its end is what it is for")] Box<dyn Send + Sync>);
 
 impl fmt::Debug for Held {
@@ -211,12 +211,12 @@ impl fmt::Debug for Held {
     }
 }
 
-/// What a store knows about a blob without reading it.
+/// Facts about a blob that a store knows without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobStat {
     /// Size in bytes.
     pub size: u64,
-    /// When it was written.
+    /// Time at which it was written.
     pub modified: SystemTime,
 }
 

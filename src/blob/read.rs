@@ -1,10 +1,11 @@
-//! Reading a blob as a stream, for whoever can't hand the open file to the kernel.
+//! Reading a blob as a stream, where the open file can't be handed to the kernel.
 //!
 //! What is in memory is copied on the caller's thread, which is cheaper than a hop to another; a disk is waited for
 //! elsewhere (see [`Ahead`]). A consumer that stops costs one piece.
 
 use std::future::poll_fn;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,11 +13,11 @@ use futures_util::stream::{self, BoxStream};
 
 use super::ahead::Ahead;
 use super::buffers::Buffers;
-use super::{BlobBody, StoreError};
+use super::{BlobBody, BlobFile, StoreError};
 
 /// The bytes of `body`, in order. Pieces of a file come out of `buffers` (see [`Buffers::for_reads`]).
 ///
-/// A file that ends before its announced length, because somebody cut it meanwhile, is an error and not an end.
+/// A file that ends before its announced length, because it was cut meanwhile, is an error and not an end.
 pub fn stream(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
     match body {
         BlobBody::Stream { stream, .. } => stream,
@@ -34,6 +35,36 @@ pub fn stream(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<By
     }
 }
 
+/// The first bytes of `body`, `count` or all that there are, and the body with all of its bytes.
+///
+/// # Errors
+/// As [`stream`].
+pub async fn peek(body: BlobBody, count: usize, buffers: &Buffers) -> Result<(Vec<u8>, BlobBody), StoreError> {
+    let (mut first, mut pieces) = (Vec::new(), Vec::new());
+    match body {
+        BlobBody::File(file) => {
+            let length = file.length.min(count as u64);
+            let head = BlobFile { file: Arc::clone(&file.file), offset: file.offset, length, held: None };
+            let mut bytes = stream(BlobBody::File(head), buffers);
+            while let Some(piece) = bytes.next().await {
+                first.extend(piece?);
+            }
+            Ok((first, BlobBody::File(file)))
+        }
+        BlobBody::Stream { stream: mut rest, length } => {
+            while first.len() < count
+                && let Some(piece) = rest.next().await
+            {
+                let piece = piece?;
+                first.extend_from_slice(&piece);
+                pieces.push(Ok(piece));
+            }
+            first.truncate(count);
+            Ok((first, BlobBody::Stream { stream: stream::iter(pieces).chain(rest).boxed(), length }))
+        }
+    }
+}
+
 async fn next(ahead: &mut Ahead, buffers: &Buffers) -> Result<Bytes, StoreError> {
     let ready = poll_fn(|cx| ahead.poll_ready(cx)).await?;
     let length = ready.min(buffers.size() as u64);
@@ -47,10 +78,8 @@ async fn next(ahead: &mut Ahead, buffers: &Buffers) -> Result<Bytes, StoreError>
 mod tests {
     use std::fs::File;
     use std::io::Write;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::blob::BlobFile;
 
     fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -76,6 +105,22 @@ mod tests {
         for (offset, length) in [(0, 40), (0, 0), (0, 8), (7, 17), (39, 1), (40, 0)] {
             let got = all(read(file_of(&bytes), offset, length)).await.unwrap();
             assert_eq!(got, bytes[offset as usize..(offset + length) as usize], "{offset}+{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_are_seen_and_none_is_missing() {
+        let (bytes, buffers): (Vec<u8>, _) = ((0..40).collect(), Buffers::of_size(8));
+        for count in [0, 5, 8, 13, 40, 99] {
+            let file = BlobFile { file: Arc::new(file_of(&bytes)), offset: 10, length: 20, held: None };
+            let pieces = bytes[10..30].chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+            let streamed = BlobBody::Stream { stream: stream::iter(pieces).boxed(), length: Some(20) };
+            for body in [BlobBody::File(file), streamed] {
+                let (first, body) = peek(body, count, &buffers).await.unwrap();
+                assert_eq!(first, bytes[10..30][..count.min(20)]);
+                assert_eq!(body.length(), Some(20));
+                assert_eq!(all(stream(body, &buffers)).await.unwrap(), bytes[10..30]);
+            }
         }
     }
 

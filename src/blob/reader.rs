@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use crate::blob::{BlobBody, BlobFile};
 use crate::error::{Error, Result};
 
-/// So much of a body that is no file is held in memory: only stores for tests have such.
+/// Largest body without a file that is held in memory; only stores for tests have such bodies.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// Something to read.
@@ -50,7 +50,7 @@ impl Reading {
         }
     }
 
-    /// Whether to go on, for the thread; and what says no when it is dropped, for whoever waits for it.
+    /// A flag that tells the thread to go on, and a guard for the waiting task that clears it when dropped.
     pub(crate) fn leash() -> (Arc<AtomicBool>, Leash) {
         let go_on = Arc::new(AtomicBool::new(true));
         (Arc::clone(&go_on), Leash(go_on))

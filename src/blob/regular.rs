@@ -1,4 +1,4 @@
-//! Opening a file that must be a regular one, whatever somebody put in its place.
+//! Opening a file that must be a regular one, whatever was put in its place.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +26,7 @@ pub(super) fn open(directory: impl AsFd, name: impl Arg + Copy) -> Result<(File,
     checked(openat(&directory, name, FLAGS, Mode::empty()).map_err(looked_up)?)
 }
 
-/// The same, if the kernel can do it without waiting for a disk; `None` if not, or if there is anything odd about it.
+/// Opens a file if the kernel can do so without waiting for a disk; `None` if not, or if the file is unusual.
 ///
 /// Only for directories that are ours alone: what stands there is opened before it is looked at.
 pub(super) fn open_at_once(directory: impl AsFd, name: impl Arg) -> Option<(File, BlobStat)> {

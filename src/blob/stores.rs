@@ -17,7 +17,7 @@ pub struct Store {
     pub name: StoreName,
     /// Of which kind it is, in a word for people.
     pub kind: &'static str,
-    /// What it is for, in the operator's words; may be empty.
+    /// Its purpose, in the operator's words; may be empty.
     pub description: String,
     /// The store itself.
     pub blobs: Box<dyn BlobStore>,
@@ -48,7 +48,7 @@ impl Stores {
         self.all.iter()
     }
 
-    /// Whether there is such a store.
+    /// Tells whether there is such a store.
     pub fn has(&self, name: &StoreName) -> bool {
         self.iter().any(|store| store.name == *name)
     }

@@ -244,6 +244,7 @@ pub(crate) mod tests {
         image.visibility = Visibility::Public;
         image.name = Some("a".into());
         image.owner = Some("me".into());
+        image.visibility = Visibility::Public;
         image.status = Status::Saving;
         image.properties.insert("os".into(), "linux".into());
         let key = BlobKey::main(image.id, Some(Format::Iso));

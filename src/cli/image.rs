@@ -168,7 +168,7 @@ async fn get(json: bool, client: &Client, id: &str, save: &Path) -> Result<(), F
     let bar = Bar::new();
     let begin = |record: &Record, length: Option<u64>| {
         if !json && !to_stdout {
-            // Whoever closed standard output still gets the file.
+            // The file is saved even if standard output is closed.
             let _ = print::line(format!("\n{}\n\nDownloading image {id}...", print::record(record)));
         }
         bar.length(length);
@@ -251,7 +251,7 @@ async fn delete(
     Ok(())
 }
 
-/// What the original says on standard output; with `--json` only data goes there.
+/// Prints a line of the original client on standard output; with `--json` only data goes there.
 fn say(json: bool, text: &str) {
     if !json {
         // A closed standard output must not stop a transfer.

@@ -8,13 +8,13 @@ use super::image::Place;
 use super::{Globals, print};
 use crate::config::Client;
 
-/// What the cloud is called in the file.
+/// Name of the cloud in the file.
 const CLOUD: &str = "visor";
 
-/// What a client has to be told: settings of `clouds.yaml`, each with its name in the environment.
+/// Settings of `clouds.yaml`, each with its name in the environment.
 struct Cloud {
     settings: Vec<(&'static str, &'static str, String)>,
-    /// Those that stand below `auth`.
+    /// Settings below `auth`.
     auth: Vec<(&'static str, &'static str, String)>,
 }
 
@@ -60,13 +60,13 @@ impl Cloud {
         lines.join("\n")
     }
 
-    /// The same for a shell.
+    /// Writes the settings for a shell.
     fn exports(&self) -> Vec<String> {
         let all = self.settings.iter().chain(&self.auth);
         all.map(|(_, name, value)| format!("export {name}='{}'", value.replace('\'', r"'\''"))).collect()
     }
 
-    /// The same for a program.
+    /// Writes the settings for a program.
     fn json(&self) -> Value {
         let object = |pairs: &[(&str, &str, String)]| -> Map<String, Value> {
             pairs.iter().map(|(name, _, value)| ((*name).to_owned(), json!(value))).collect()

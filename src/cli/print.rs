@@ -59,7 +59,7 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        // What a server sends must not move the cursor of whoever reads it.
+        // Text from a server must not move the cursor of the terminal.
         Some(Value::String(text)) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
         Some(other) => other.to_string(),
     }

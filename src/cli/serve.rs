@@ -24,7 +24,7 @@ use crate::api::visor::{self as visor_api, Visor};
 use crate::blob::{Buffers, Linked};
 use crate::catalog::Catalog;
 use crate::config::DataDir;
-use crate::config::{Config, HashAlgorithm};
+use crate::config::{Config, HashAlgorithm, Publishers};
 use crate::fetch::{FetchRules, Fetcher};
 use crate::http::addresses::Reachable;
 use crate::http::base::PublicUrl;
@@ -32,6 +32,7 @@ use crate::http::guard::Names;
 use crate::http::server::{self, Settings};
 use crate::http::tls::{self, Tls};
 use crate::inspect::Rules;
+use crate::registry::policy::Publish;
 use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
 
 /// Serves until it is told to stop.
@@ -124,6 +125,10 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         uploads_max: config.upload.uploads_max,
         free_bytes_min: config.upload.free_min.bytes(),
         patience: patience(config),
+        publish: match config.auth.publish {
+            Publishers::Owner => Publish::Owner,
+            Publishers::Admin => Publish::Admin,
+        },
         sha512: config.glance.os_hash_algo == HashAlgorithm::Sha512,
         offer_disks: config.lxd.offer_disks,
         keep_removed: config.lxd.keep_removed.duration(),

@@ -7,7 +7,7 @@ use crate::blob::{BlobStore, LocalStore, Store, Stores};
 use crate::config::{Config, NamedStore};
 use crate::fetch::Fetcher;
 
-/// The stores of a configuration. Nobody is asked whether they answer: a server that is down now may be up when it is needed.
+/// The stores of a configuration. They are not asked whether they answer: a server that is down now may be up when it is needed.
 pub(super) fn open(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Result<Stores, Failure> {
     let local = LocalStore::open(data_dir).map_err(crate::error::Error::from)?;
     let mut stores = Stores::local(Box::new(local.clone()));

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::{Client, ClientError, Progress, Record, Result, checked, record_of};
 use crate::digest::hex;
 
-/// Where a download goes.
+/// Destinations of a download.
 pub enum Target {
     /// A file `<id>.<format>` in this directory.
     Directory(PathBuf),
@@ -26,11 +26,11 @@ pub enum Target {
 /// A finished download.
 #[derive(Debug)]
 pub struct Downloaded {
-    /// Where the file is, if it is one.
+    /// Path of the file, if the destination is one.
     pub path: Option<PathBuf>,
-    /// How many bytes it has.
+    /// Bytes of the image.
     pub bytes: u64,
-    /// What was compared with what the server announced, besides the length.
+    /// The digest that was compared with the server's, besides the length.
     pub verified: &'static str,
 }
 
@@ -66,7 +66,7 @@ impl Check {
     }
 }
 
-/// What the server says of the whole file.
+/// The server's headers about the whole file.
 struct Announced {
     size: Option<u64>,
     sha256: Option<String>,

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-/// How a call can fail, in words for a person.
+/// Failures of a call, in words for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nothing there.
@@ -38,7 +38,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What a failed exchange means.
+    /// Explains a failed exchange.
     pub(super) fn from_transport(base: &Url, error: &reqwest::Error) -> Self {
         if error.is_connect() {
             return Self::Unreachable(format!("no VISOR server was found at {base}. Is it running?"));
@@ -52,7 +52,7 @@ impl ClientError {
         Self::Interrupted(format!("the exchange with {base} broke off: {text}"))
     }
 
-    /// What a failed operation on a file of ours means.
+    /// Explains a failed operation on a local file.
     pub(super) fn from_file(name: &std::path::Path, error: &std::io::Error) -> Self {
         let text = format!("{}: {error}", name.display());
         match error.kind() {

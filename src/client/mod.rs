@@ -33,12 +33,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The system asks so often whether a silent server is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What requests are signed with.
+/// Keys that sign requests.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Whose signature it is.
+    /// The access key.
     pub access_key: String,
-    /// What it is made with.
+    /// The secret key.
     pub secret_key: String,
 }
 

@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 pub struct Upload {
     /// Its bytes.
     pub stream: Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send + Sync>>,
-    /// How many there are, if that is known.
+    /// Number of bytes, if it is known.
     pub length: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ impl Upload {
     }
 }
 
-/// What is to be sent in pieces.
+/// A file to send in pieces.
 pub struct Pieces<'a> {
     /// The image that gets the file; without one a new one is made.
     pub into: Option<&'a str>,
@@ -77,7 +77,7 @@ pub struct Pieces<'a> {
     pub begun: Option<String>,
 }
 
-/// Where an upload stands on the server.
+/// State of an upload on the server.
 enum Standing {
     At(u64),
     Complete,
@@ -200,7 +200,7 @@ impl Client {
     }
 }
 
-/// Whether it may work another time.
+/// Tells whether another try may succeed.
 fn is_passing(error: &ClientError) -> bool {
     matches!(error, ClientError::Interrupted(_) | ClientError::Unreachable(_) | ClientError::Conflict(_))
 }

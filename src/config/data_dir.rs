@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long to wait for a process that is just ending: a supervisor starts the next one at once.
+/// Time to wait for a process that is just ending: a supervisor starts the next one at once.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A data directory that is ours until this is dropped.
@@ -41,17 +41,17 @@ impl DataDir {
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the catalogue of a data directory is.
+    /// The catalogue's directory in a data directory.
     pub fn catalog(path: &Path) -> PathBuf {
         path.join("catalog")
     }
 
-    /// Where accounts and other secrets of a data directory are.
+    /// The directory of accounts and other secrets in a data directory.
     pub fn keys(path: &Path) -> PathBuf {
         path.join("keys")
     }

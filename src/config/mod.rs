@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::data_dir::DataDir;
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
-pub use self::words::{FormatName, HashAlgorithm, Size, Span};
+pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
 
-/// What lasts longer is not a token but a key. A year with its leap day.
+/// Longest lifetime of a token: a year with a leap day. A token for longer would be a key.
 const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// The one key whose default gives way: another program may have its address.
@@ -46,7 +46,7 @@ pub struct Config {
     pub auth: Auth,
     pub log: Log,
     pub client: Client,
-    /// Whether somebody said where to serve TLS, so that serving elsewhere or nowhere would be wrong.
+    /// The addresses for TLS were set by the operator: serving elsewhere or nowhere would be wrong.
     #[serde(skip)]
     pub listen_tls_chosen: bool,
 }
@@ -77,7 +77,7 @@ section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
 section!(Instance { name: String, path: PathBuf });
 section!(Fetch { allow: Vec<IpNet>, });
-section!(Auth { public_read: bool, date_window: Span, token_lifetime: Span });
+section!(Auth { public_read: bool, publish: Publishers, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
 section!(Client {
     address: String,
@@ -88,7 +88,7 @@ section!(Client {
     ca_file: PathBuf
 });
 
-/// What is wrong with a configuration, for the person who wrote it.
+/// An error in a configuration, for the person who wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -158,7 +158,7 @@ impl Config {
             .ok_or_else(|| ConfigError("this user has no home directory: give --data-dir".into()))
     }
 
-    /// What is in force, as a file. Secrets are left out.
+    /// Writes the settings in force as a file, without secrets.
     ///
     /// # Errors
     /// Never, for a configuration that was loaded.
@@ -166,7 +166,7 @@ impl Config {
         toml::to_string(&self.shown()).map_err(|error| ConfigError(error.to_string()))
     }
 
-    /// The same without its secrets.
+    /// A copy without secrets.
     pub fn shown(&self) -> Self {
         let mut shown = self.clone();
         hide(&mut shown.client.secret_key);
@@ -174,7 +174,7 @@ impl Config {
         shown
     }
 
-    /// What no single value shows to be wrong.
+    /// Checks the settings that are wrong only in combination.
     ///
     /// # Errors
     /// In words.
@@ -232,7 +232,7 @@ fn check_private(path: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Where this user's programs keep what they can do without.
+/// The cache directory of this user's programs.
 pub fn cache_dir() -> Option<PathBuf> {
     dirs::cache_dir().map(|dir| dir.join("visor"))
 }
@@ -264,6 +264,8 @@ mod tests {
         assert_eq!(config.catalog.cache.bytes(), 64 << 20);
         assert_eq!(config.upload.image_max.bytes(), 1 << 40);
         assert_eq!(config.auth.date_window.duration().as_secs(), 900);
+        assert_eq!(config.auth.publish, Publishers::Owner);
+        assert_eq!(with(None, &[("VISOR__AUTH__PUBLISH", "admin")]).unwrap().auth.publish, Publishers::Admin);
         assert!(config.inspect.off.is_empty());
         assert!(config.stores.file.import_dirs.is_empty() && config.fetch.allow.is_empty());
     }
@@ -312,6 +314,7 @@ mod tests {
             ("[server]\ndrain = \"soon\"", "soon"),
             ("[server]\nlisten = [\"here\"]", "socket address"),
             ("[upload]\nuploads_max = \"x\"", "uploads_max"),
+            ("[auth]\npublish = \"members\"", "`owner` or `admin`"),
             ("[inspect]\noff = [\"raw\", \"floppy\"]", "\"floppy\" is not a format"),
             ("not toml at all", "line 1"),
         ] {

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 
-/// What every variable of ours begins with.
+/// Prefix of every variable of ours.
 const PREFIX: &str = "VISOR__";
 
 pub(super) fn parse(text: &str, name: &str) -> Result<Table, ConfigError> {
@@ -19,7 +19,7 @@ pub(super) fn put_file(table: &mut Table, file: Table, name: &str) -> Result<(),
     put_table(table, file, "", name)
 }
 
-/// Whether a table has a value at this path of keys.
+/// Tells whether a table has a value at this path of keys.
 pub(super) fn has(table: &Table, path: [&str; 2]) -> bool {
     table.get(path[0]).and_then(|section| section.get(path[1])).is_some()
 }

@@ -10,7 +10,7 @@ use super::{ConfigError, hide, put_secret};
 use crate::account::Secret;
 use crate::image::StoreName;
 
-/// What stands below `[stores]` in the shipped file, and is no store of its own.
+/// Keys below `[stores]` in the shipped file that are not named stores.
 const SHIPPED: [&str; 2] = ["default", "file"];
 
 /// A section of `visor.toml`, where its keys are explained.
@@ -32,7 +32,7 @@ pub struct FileStore {
     pub import_dirs: Vec<PathBuf>,
 }
 
-/// A store on somebody's server.
+/// A store on another server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
 pub struct NamedStore {
@@ -43,7 +43,7 @@ pub struct NamedStore {
     pub place: StorePlace,
 }
 
-/// What else there is to say of a store of its kind.
+/// Settings of a store by its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
@@ -89,7 +89,7 @@ impl StorePlace {
         }
     }
 
-    /// What there is to say of a bucket, if it is one.
+    /// The settings of the bucket, if the store is one.
     pub fn bucket(&self) -> Option<&S3Store> {
         match self {
             Self::S3(bucket) | Self::Cumulus(bucket) | Self::Walrus(bucket) | Self::Lcs(bucket) => Some(bucket),
@@ -161,7 +161,7 @@ pub(super) fn make_room(base: &mut Table, file: &Table, name: &str) -> Result<()
     Ok(())
 }
 
-/// Whether a table has a secret of a store in it.
+/// Tells whether a table has a secret of a store.
 pub(super) fn has_secret(file: &Table) -> bool {
     let stores = file.get("stores").and_then(Value::as_table);
     stores.into_iter().flatten().any(|(_, store)| store.get("secret_key").is_some_and(|key| key.as_str() != Some("")))
@@ -178,13 +178,13 @@ impl Stores {
         Ok(())
     }
 
-    /// The same without its secrets.
+    /// A copy without secrets.
     pub(super) fn shown(mut self) -> Self {
         self.named.values_mut().filter_map(|store| store.place.secret()).for_each(|(secret, _)| hide(secret));
         self
     }
 
-    /// What no single value shows to be wrong.
+    /// Checks the settings that are wrong only in combination.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.default != StoreName::FILE.as_str() && !self.named.contains_key(&self.default) {
             return Err(ConfigError(format!("stores.default is {:?}, and no such store is configured", self.default)));
@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn what_can_not_be_is_named() {
         for (text, word) in [
-            ("[stores.cold]\nbucket = \"b\"\n", "kind is one of"),
-            ("[stores.cold]\nkind = \"swift\"\n", "kind is one of"),
+            ("[stores.cold]\nbucket = \"b\"\n", "kind must be one of"),
+            ("[stores.cold]\nkind = \"swift\"\n", "kind must be one of"),
             ("[stores.Cold]\nkind = \"s3\"\n", "small letters"),
             ("[stores.http]\nkind = \"s3\"\n", "are taken"),
             ("[stores.cold]\nkind = \"s3\"\n", "stores.cold.bucket is missing"),

@@ -12,7 +12,7 @@ use crate::image::{Format, Vocabulary};
 pub struct Size(u64);
 
 impl Size {
-    /// How many bytes.
+    /// The size in bytes.
     pub fn bytes(self) -> u64 {
         self.0
     }
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Size {
 pub struct Span(Duration);
 
 impl Span {
-    /// How long.
+    /// The duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -81,12 +81,22 @@ pub enum HashAlgorithm {
     Sha512,
 }
 
+/// The accounts that may make images public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publishers {
+    /// The owner of an image.
+    Owner,
+    /// Administrators.
+    Admin,
+}
+
 /// A disk format, by any of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormatName(Format);
 
 impl FormatName {
-    /// Which.
+    /// The format.
     pub fn format(self) -> Format {
         self.0
     }

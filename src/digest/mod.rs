@@ -16,7 +16,7 @@ pub struct Digests {
     pub md5: Option<[u8; 16]>,
     /// The identity of the bytes.
     pub sha256: Option<[u8; 32]>,
-    /// Where it is asked for: Glance's clients compare it.
+    /// Computed on request only: Glance's clients compare it.
     pub sha512: Option<[u8; 64]>,
 }
 
@@ -70,7 +70,7 @@ pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Which digest. Each can be computed on a thread of its own.
+/// Digests. Each can be computed on a thread of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// MD5.
@@ -84,7 +84,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// What to run, each on a thread of its own, for the digests that every image gets: md5 because clients compare it,
+    /// The digests that every image gets, each computed on a thread of its own: md5 because clients compare it,
     /// sha256 because it is the identity of the bytes.
     pub fn for_images() -> &'static [Self] {
         if Fused::new().is_some() { &[Self::Both] } else { &[Self::Md5, Self::Sha256] }

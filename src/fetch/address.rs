@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether anybody on the internet could be meant by `ip`. What is not public may be the server itself, its
-/// neighbours, or the metadata service of its cloud.
+/// Tells whether `ip` is an address on the internet. Any other may be the server itself, its neighbours, or the metadata
+/// service of its cloud.
 ///
 /// An IPv4 address written as IPv6 (`::ffff:a.b.c.d`) is the IPv4 address, since that is what gets connected to. The
 /// other ways to hide one in IPv6 (compatible, NAT64, 6to4, Teredo) are not public.
@@ -17,7 +17,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// What IANA's registry of special-purpose IPv4 addresses takes out of the internet, and one address more.
+/// Networks of IANA's registry of special-purpose IPv4 addresses that are not public, and one address more.
 const V4_SPECIAL: [(Ipv4Addr, u32); 17] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),     // this network; 0.0.0.0 connects to the server itself
     (Ipv4Addr::new(10, 0, 0, 0), 8),    // private
@@ -28,7 +28,7 @@ const V4_SPECIAL: [(Ipv4Addr, u32); 17] = [
     (Ipv4Addr::new(172, 16, 0, 0), 12), // private
     (Ipv4Addr::new(192, 0, 0, 0), 24),  // protocol assignments; the metadata service of Oracle
     (Ipv4Addr::new(192, 0, 2, 0), 24),  // documentation
-    (Ipv4Addr::new(192, 31, 196, 0), 24), // AS112, answers by whoever is near
+    (Ipv4Addr::new(192, 31, 196, 0), 24), // AS112, answered by the nearest server
     (Ipv4Addr::new(192, 88, 99, 0), 24), // 6to4 relays
     (Ipv4Addr::new(192, 168, 0, 0), 16), // private
     (Ipv4Addr::new(198, 18, 0, 0), 15), // benchmarking
@@ -42,7 +42,7 @@ const V4_SPECIAL: [(Ipv4Addr, u32); 17] = [
 /// IPv4-compatible and NAT64 addresses lie outside.
 const V6_GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What is not public within [`V6_GLOBAL`].
+/// Networks within [`V6_GLOBAL`] that are not public.
 const V6_SPECIAL: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments: Teredo, benchmarking, ORCHID
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation

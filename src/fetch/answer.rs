@@ -10,7 +10,7 @@ const ETAG_BYTES_MAX: usize = 256;
 /// Longest header of an answer that is looked at.
 const TOLD_BYTES_MAX: usize = 8192;
 
-/// What an answer says about itself.
+/// Headers of an answer.
 #[derive(Debug, Clone, Default)]
 pub struct Told(HeaderMap);
 
@@ -38,12 +38,12 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
     (!tag.is_empty() && tag.len() <= ETAG_BYTES_MAX && !tag.contains('"')).then(|| tag.to_owned())
 }
 
-/// Whether the body is the thing itself. We ask for that; a compressed one has other bytes and another length.
+/// Tells whether the body is not compressed. We ask for that: a compressed body has other bytes and another length.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether a partial answer is exactly the part that was asked for.
+/// Tells whether a partial answer is exactly the requested part.
 pub(super) fn is_part(headers: &HeaderMap, range: &Range<u64>) -> bool {
     let part = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).and_then(parse_part);
     let fits = length(headers).is_none_or(|length| length == range.end - range.start);

@@ -1,4 +1,4 @@
-//! Requests to a server that the operator configured, as whoever speaks its protocol put them together. The URL is judged like
+//! Requests to a server that the operator configured, as the client of its protocol made them. The URL is judged like
 //! every other, and so is every place that an answer points at.
 
 use std::fmt;
@@ -17,33 +17,33 @@ use super::{FetchError, Fetcher, Inner, REDIRECTS_MAX, answer, is_redirect, next
 /// Largest piece that is handed to the connection at once: with it is told that bytes go on leaving.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How many times longer than usual a server may take for an answer that is long in the making.
+/// Factor of the usual time for an answer that takes the server long.
 const SLOW: u32 = 4;
 
 /// A request, ready to go out.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// What is to be done.
+    /// The method.
     pub method: Method,
-    /// Where.
+    /// The URL.
     pub url: String,
-    /// What is said besides. What proves who we are goes to the host of `url` and to no other.
+    /// Headers. Credentials go to the host of `url` only.
     pub headers: HeaderMap,
     /// The body, in pieces.
     pub body: Vec<Bytes>,
-    /// Whether redirects are followed; otherwise one is an answer like any other. One with a body is never followed.
+    /// Follow redirects; otherwise a redirect is an answer like any other. A request with a body is never redirected.
     pub follow: bool,
-    /// Whether the answer may be long in the making.
+    /// The answer may take the server long.
     pub slow: bool,
 }
 
-/// What came back.
+/// An answer.
 pub struct Answer {
     /// Whatever the server answered.
     pub status: StatusCode,
     /// All that it says.
     pub headers: HeaderMap,
-    /// How many bytes there will be, if that is known.
+    /// Length of the body, if it is known.
     pub length: Option<u64>,
     /// The bytes. An end before `length`, or a byte after it, is an error; after an error there is nothing more.
     pub stream: BoxStream<'static, Result<Bytes, FetchError>>,
@@ -65,7 +65,7 @@ impl Fetcher {
         Ok(Self::under(self.0.guard.granting(server)?, self.0.rules.clone(), self.0.roots.clone()))
     }
 
-    /// Whether a URL names the server that this fetcher was granted (see [`Fetcher::granting`]).
+    /// Tells whether a URL names the server that this fetcher was granted (see [`Fetcher::granting`]).
     pub fn is_granted(&self, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| self.0.guard.is_own(&url))
     }
@@ -169,7 +169,7 @@ mod tests {
         assert!(named.asked().iter().all(|asked| asked.header("authorization") == Some("proof")));
         assert_eq!(other.asked()[0].header("authorization"), None);
 
-        // A body goes nowhere else, and a redirect that nobody wants to be followed is an answer.
+        // A body goes nowhere else, and a redirect that is not to be followed is an answer.
         let posting = Call { body: vec![Bytes::from_static(b"x")], method: Method::POST, ..call(named.url("c")) };
         assert_eq!(fetcher.call(posting).await.unwrap().status, 307);
         assert_eq!(fetcher.call(Call { follow: false, ..call(named.url("c")) }).await.unwrap().status, 307);

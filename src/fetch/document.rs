@@ -12,7 +12,7 @@ use super::{Body, FetchError, Fetcher, Request, Told};
 pub struct Document {
     /// Whatever the server answered; of redirects only the last.
     pub status: u16,
-    /// What it says about itself.
+    /// Its headers.
     pub told: Told,
     /// The bytes.
     pub bytes: Bytes,
@@ -36,7 +36,7 @@ impl Fetcher {
         Document::read(body, bytes_max, self.0.rules.document_timeout).await
     }
 
-    /// How long a document may take from its first byte to its last.
+    /// Time for a document from its first byte to its last.
     pub(super) fn time_for(&self, request: &Request) -> Duration {
         self.0.rules.document_timeout.max(request.patience.unwrap_or_default())
     }

@@ -10,11 +10,11 @@ const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that th
 /// Longest name of a host that is passed on: none is longer.
 const HOST_BYTES_MAX: usize = 255;
 
-/// Why nothing came back.
+/// Reasons why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The URL may not be fetched, or its host has no address. One variant and one text for every reason: whoever
-    /// asked must not learn which internal names and addresses exist. The log has the reason.
+    /// The URL may not be fetched, or its host has no address. One variant and one text for every reason: the
+    /// caller must not learn which internal names and addresses exist. The log has the reason.
     #[error("the URL is not one that this server fetches")]
     Refused,
     /// The other server answered that there is no such thing, or nothing for us.
@@ -32,7 +32,7 @@ pub enum FetchError {
     /// The other server can't show a certificate that is trusted, or not the one that was given for it.
     #[error("the other server's certificate is not to be trusted: {0}")]
     Certificate(String),
-    /// What was to be given could not be read. That is no fault of the other server.
+    /// The payload could not be read. The other server is not at fault.
     #[error("what was to be given could not be read")]
     Payload(#[source] Error),
     /// The body had fewer bytes, or more, than were announced.
@@ -44,7 +44,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// What the client library reports about a request to `url`.
+    /// Converts an error of the client library about a request to `url`.
     pub(super) fn from_client(error: reqwest::Error, url: &Url) -> Self {
         let error = error.without_url();
         if caused_by::<Refusal>(&error) {
@@ -59,7 +59,7 @@ impl FetchError {
         }
     }
 
-    /// The same for an error in mid-body. There, whatever ends the connection ends the body early.
+    /// Converts an error in the middle of a body: there, every end of the connection cuts the body short.
     pub(super) fn from_body(error: reqwest::Error, url: &Url) -> Self {
         match Self::from_client(error, url) {
             Self::Upstream(text) => Self::WrongLength(text),
@@ -67,7 +67,7 @@ impl FetchError {
         }
     }
 
-    /// The error for whoever named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
+    /// The error for a request that named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
     /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
         let unable = format!("Unable to connect to: {host}");
@@ -78,7 +78,7 @@ impl FetchError {
         }
     }
 
-    /// The same for whoever gave a URL on it, which may be none.
+    /// The error for a request with a URL on it, which may be invalid.
     pub fn of_url(self, url: &str) -> Error {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let host = url.as_ref().and_then(Url::host_str).filter(|host| host.len() <= HOST_BYTES_MAX);
@@ -137,7 +137,7 @@ fn caused_by<T: std::error::Error + 'static>(error: &Cause) -> bool {
     causes(error).any(|cause| cause.is::<T>())
 }
 
-/// Whether the other server's certificate is what a TLS connection failed for.
+/// Tells whether a TLS connection failed because of the other server's certificate.
 fn is_about_certificate(error: &Cause) -> bool {
     // What an I/O error wraps is not among its sources; it may wrap another one.
     fn wrapped(cause: &Cause) -> Option<&Cause> {

@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::address::is_public;
 use super::error::{FetchError, Refusal, redacted};
 
-/// Which addresses the host of a URL may have.
+/// Addresses that the host of a URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Public ones, and those that the operator listed.
@@ -31,7 +31,7 @@ struct Own {
     https: bool,
     host: String,
     port: u16,
-    /// What its name was found to mean. What it points at may lie there too, on other ports.
+    /// Addresses of its name. URLs that it redirects to may have them too, on other ports.
     addresses: RwLock<Vec<IpAddr>>,
 }
 
@@ -60,7 +60,7 @@ impl Guard {
         Self { allow: allow.into(), ports: ports.into(), resolve_timeout, own: None }
     }
 
-    /// The same rules, except that the host and port of `url` may have any address.
+    /// These rules, except that the host and port of `url` may have any address.
     pub(super) fn granting(&self, url: &str) -> Result<Self, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Refused)?;
         let plain = url.username().is_empty() && url.password().is_none();
@@ -75,7 +75,7 @@ impl Guard {
         }
     }
 
-    /// Whether this is the server that was granted.
+    /// Tells whether this is the granted server.
     pub(super) fn is_own(&self, url: &Url) -> bool {
         self.own.as_ref().is_some_and(|own| {
             url.host_str() == Some(&own.host)

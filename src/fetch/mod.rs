@@ -1,6 +1,6 @@
-//! The one way out: every request that the server makes on somebody's behalf.
+//! The one way out: every request that the server makes for a caller.
 //!
-//! A URL comes from outside, so whoever gives one could make the server talk to itself, to its neighbours, or to the
+//! A URL comes from outside, so it could make the server talk to itself, to its neighbours, or to the
 //! metadata service of its cloud. Nothing else in the program that fetches a given URL opens a connection; here each
 //! URL, each address of its host and each redirect is judged before anything is sent. Knows nothing of images,
 //! callers or protocols and holds no credentials; all it says beyond a URL is of a closed set ([`Header`]), and what is given
@@ -55,20 +55,20 @@ use crate::error::Error;
 /// Redirects that are followed: mirrors of distributions need two or three.
 const REDIRECTS_MAX: usize = 5;
 
-/// What may be fetched, and how patiently.
+/// Rules and time limits of fetches.
 #[derive(Debug, Clone)]
 pub struct FetchRules {
     /// Addresses that are allowed although they are not public, with any port.
     pub allow: Vec<IpNet>,
     /// Ports that are allowed with a public address.
     pub ports: Vec<u16>,
-    /// How long a name may take to become addresses.
+    /// Time to resolve a name.
     pub resolve_timeout: Duration,
-    /// How long a connection may take, its TLS handshake included.
+    /// Time to connect, including the TLS handshake.
     pub connect_timeout: Duration,
-    /// How long the other server may take to answer, and then to send another piece.
+    /// Time for the other server to answer, and then for each further piece.
     pub idle_timeout: Duration,
-    /// How long an answer that is read whole may take, unless its request is more patient.
+    /// Time for an answer that is read whole, unless its request allows more.
     pub document_timeout: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Default for FetchRules {
     }
 }
 
-/// What a server says about what is under a URL.
+/// Facts about a URL, from its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Size in bytes, if it says so.
@@ -99,11 +99,11 @@ pub struct Found {
 pub struct Body {
     /// 200, or 206 for a range; from [`Fetcher::open`] any.
     pub status: u16,
-    /// How many bytes there will be; always known for a range.
+    /// Length of the body; always known for a range.
     pub length: Option<u64>,
     /// Strong entity tag without its quotes, to see that two answers are about the same bytes.
     pub etag: Option<String>,
-    /// What else the answer says about itself.
+    /// Other headers of the answer.
     pub told: Told,
     /// The bytes. An end before `length`, or a byte after it, is an error; after an error there is nothing more.
     pub stream: BoxStream<'static, Result<Bytes, FetchError>>,
@@ -126,7 +126,7 @@ pub struct Fetcher(Arc<Inner>);
 struct Inner {
     guard: Guard,
     rules: FetchRules,
-    /// Who vouches for servers, instead of whom the system trusts.
+    /// Certificates that vouch for servers, in place of the system's.
     roots: Option<Vec<Certificate>>,
     /// One client for each reach, since a client knows only the name when it resolves. Made when first needed:
     /// reading the system's certificates takes a while, and many servers never fetch anything.
@@ -168,7 +168,7 @@ impl Fetcher {
         if url.as_str().len() > URL_BYTES_MAX { Err(FetchError::Refused) } else { Ok(url.into()) }
     }
 
-    /// What is under a URL. Anything but a plain yes is [`FetchError::NotFound`].
+    /// Asks for the facts about a URL. Any answer but success is [`FetchError::NotFound`].
     ///
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.
     pub async fn head(&self, url: &str) -> Result<Found, FetchError> {
@@ -215,7 +215,7 @@ impl Fetcher {
         }
     }
 
-    /// What a server answers to a request, whatever its status: some say in the body of an error what is wrong.
+    /// Sends a request and returns the answer, whatever its status: some servers explain an error in the body.
     pub async fn open(&self, request: &Request) -> Result<Body, FetchError> {
         let (response, at) = self.follow(Method::GET, request, None).await?;
         self.0.body(response, at, request)
@@ -253,14 +253,14 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Where a redirect leads.
+/// The target of a redirect.
 fn next_hop(url: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     let location = headers.get(LOCATION).ok_or_else(|| upstream(url, "a redirect to nowhere"))?;
     let next = url
         .join(&String::from_utf8_lossy(location.as_bytes()))
         .map_err(|_| upstream(url, "a redirect to a malformed URL"))?;
     if url.scheme() == "https" && next.scheme() == "http" {
-        // Whoever asked for https is not to get bytes that anybody on the way could have changed.
+        // A request for https must not get bytes that could have been changed on the way.
         return Err(upstream(url, "a redirect from https to http"));
     }
     Ok(next)

@@ -1,5 +1,5 @@
 //! A certificate that was given beforehand: the server has to have exactly this one. LXD's servers make their own, which
-//! nobody vouches for, and whoever names such a server hands over its certificate with the name.
+//! no authority vouches for, and a request that names such a server brings its certificate with the name.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Pin {
         Ok(Self(Arc::new(certificate)))
     }
 
-    /// How to speak TLS with the server that has it.
+    /// The TLS configuration for the server that has it.
     pub(super) fn config(&self) -> std::result::Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(ring::default_provider());
         let verifier = Verifier { pin: self.clone(), provider: Arc::clone(&provider) };

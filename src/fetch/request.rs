@@ -7,29 +7,29 @@ use reqwest::header::HeaderValue;
 use super::pin::Pin;
 use crate::error::{Error, Result};
 
-/// All that a request may say in its headers besides what every one says. A closed set: what goes out is decided here,
-/// not by whoever brings a URL.
+/// Headers that a request may have besides the usual ones. A closed set: this room decides what is sent, not the caller
+/// with a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// Which processors an LXD server asks images for.
+    /// Processors that an LXD server asks images for.
     LxdArchitectures,
-    /// Which LXD it is.
+    /// Version of LXD.
     LxdVersion,
-    /// The same from an Incus server.
+    /// Processors that an Incus server asks images for.
     IncusArchitectures,
-    /// Which Incus it is.
+    /// Version of Incus.
     IncusVersion,
-    /// What allows to give an LXD server an image.
+    /// Secret for sending an image to an LXD server.
     LxdSecret,
-    /// What an image that an LXD server is given has to hash to.
+    /// Fingerprint of an image that is sent to an LXD server.
     LxdFingerprint,
     /// Its file name.
     LxdFilename,
     /// The names under which it is to be found.
     LxdAliases,
-    /// What allows to give an Incus server an image.
+    /// Secret for sending an image to an Incus server.
     IncusSecret,
-    /// What an image that an Incus server is given has to hash to.
+    /// Fingerprint of an image that is sent to an Incus server.
     IncusFingerprint,
     /// Its file name.
     IncusFilename,
@@ -76,12 +76,12 @@ impl Request {
         Self { pin, ..self }
     }
 
-    /// The same request, which waits so long for the head of the answer and then for each piece of it.
+    /// Sets the time to wait for the head of the answer, and then for each piece of it.
     pub fn within(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
     }
 
-    /// The same request with a header.
+    /// Adds a header.
     ///
     /// # Errors
     /// `Invalid` for a value that can't stand in one: only visible ASCII can.

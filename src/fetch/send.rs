@@ -1,4 +1,4 @@
-//! Giving another server bytes. To the one that was named, and to nobody whom it points at.
+//! Sending bytes to another server: to the named one, and to none that it redirects to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::error::redacted;
 use super::{Document, FetchError, Fetcher, Inner, Request, is_redirect, upstream};
 use crate::error::Error;
 
-/// What is given.
+/// Bytes to send.
 pub struct Payload {
     /// Its media type.
     pub content_type: String,
-    /// How many bytes, if that is known; then there must be just as many.
+    /// Number of bytes, if it is known; a stream of another length fails.
     pub length: Option<u64>,
     /// The bytes. An error ends the request, and is what the caller gets to know.
     pub stream: BoxStream<'static, crate::error::Result<Bytes>>,
@@ -35,7 +35,7 @@ impl Fetcher {
     /// Sends bytes in a `POST` and reads the answer, of at most so many bytes and whatever its status.
     ///
     /// # Errors
-    /// `Upstream` for a redirect too: nothing is given to whom nobody named. `TimedOut` when the server takes no more bytes,
+    /// `Upstream` for a redirect too: nothing is sent to a server that was not named. `TimedOut` when the server takes no more bytes,
     /// or does not answer when it has all; `Payload` when our own stream breaks off.
     pub async fn send(&self, request: &Request, payload: Payload, bytes_max: usize) -> Result<Document, FetchError> {
         let (url, reach) = self.0.guard.parse(&request.url)?;
@@ -87,11 +87,11 @@ impl Inner {
     }
 }
 
-/// How far the bytes are, told to whoever waits for the answer.
+/// Progress of the bytes, for the task that waits for the answer.
 #[derive(Default)]
 struct Progress {
     moved: Notify,
-    /// Why there are no more bytes, when that is our fault.
+    /// The error of our own stream, if it broke off.
     broken: Mutex<Option<Error>>,
 }
 

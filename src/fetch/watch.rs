@@ -13,7 +13,7 @@ use super::error::{FetchError, redacted};
 /// A body under watch.
 pub(super) struct Watch {
     pub(super) body: BoxStream<'static, reqwest::Result<Bytes>>,
-    /// How many bytes are still to come, if that is known.
+    /// Bytes still to come, if that is known.
     pub(super) left: Option<u64>,
     pub(super) idle_timeout: Duration,
     pub(super) url: Url,

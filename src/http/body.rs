@@ -7,7 +7,7 @@ use actix_web::web::{Bytes, Payload};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 
 use crate::error::{Error, Kind, Result};
-use crate::registry::{RateGuard, RateLimits, Sink, pump};
+use crate::registry::{ByteSink, RateGuard, RateLimits, pump};
 
 /// A request's body, chunk by chunk.
 pub struct Body {
@@ -63,7 +63,7 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::next`], and those of the sink.
-    pub async fn fill(mut self, sink: &mut impl Sink) -> Result<()> {
+    pub async fn fill(mut self, sink: &mut impl ByteSink) -> Result<()> {
         pump(self.first.take(), &mut self.payload, &mut self.pace, broken, sink).await
     }
 

@@ -1,7 +1,7 @@
 //! One path for the bytes of an image, whatever the protocol and the store: conditions, ranges, then the stream.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::body::{BodySize, MessageBody, SizedStream};
 use actix_web::http::{Method, StatusCode, header};
@@ -91,6 +91,23 @@ pub struct Origin {
     pub image: Image,
     /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
     pub file: Option<LxdFile>,
+    /// All of them, where they had to be looked at before.
+    pub opened: OpenBody,
+}
+
+/// A body that is open already, and goes to the first that asks for all of it.
+#[derive(Clone, Default)]
+pub struct OpenBody(Arc<Mutex<Option<BlobBody>>>);
+
+impl OpenBody {
+    /// Keeps a body that has all bytes.
+    pub fn new(body: BlobBody) -> Self {
+        Self(Arc::new(Mutex::new(Some(body))))
+    }
+
+    fn take(&self) -> Option<BlobBody> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Origin {
@@ -99,6 +116,10 @@ impl Origin {
     /// # Errors
     /// As [`Registry::open`].
     pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
+        // What is not wanted as a whole is given back at once.
+        if let Some(body) = self.opened.take().filter(|_| range.is_none()) {
+            return Ok(body);
+        }
         match &self.file {
             None => self.registry.open(&self.who, &self.image, range).await,
             Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
@@ -136,7 +157,13 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let origin = Origin { registry: Arc::clone(registry), who: who.clone(), image: image.clone(), file: None };
+    let origin = Origin {
+        registry: Arc::clone(registry),
+        who: who.clone(),
+        image: image.clone(),
+        file: None,
+        opened: OpenBody::default(),
+    };
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);
         introduce(response, image);

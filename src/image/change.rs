@@ -268,7 +268,7 @@ impl Image {
             revision: 0,
             name: None,
             owner: None,
-            visibility: Visibility::Public,
+            visibility: Visibility::Private,
             status: Status::Queued,
             format: None,
             container: None,
@@ -311,6 +311,7 @@ pub(crate) mod tests {
     pub(crate) fn sample(name: &str) -> Image {
         let mut image = Image::blank(ImageId::random(), Timestamp(1_000_000_000_000));
         image.name = Some(name.to_owned());
+        image.visibility = Visibility::Public;
         image
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::expected::Expected;
 use super::hash_pool::{HashPool, HashState, HashStream};
-use super::pump::Sink;
+use super::pump::ByteSink;
 use super::rate::{RateGuard, RateLimits};
 use super::room::Room;
 use crate::blob::{BlobBody, BlobWriter, Buffer, Buffers};
@@ -269,7 +269,7 @@ impl Intake {
 }
 
 /// A file on its way as the end of a transfer; there until that ends.
-impl Sink for Option<Intake> {
+impl ByteSink for Option<Intake> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.as_mut().ok_or_else(over)?.take(chunk).await
     }

@@ -11,5 +11,5 @@ pub(crate) mod rate;
 pub(crate) mod room;
 
 pub use self::expected::Expected;
-pub use self::pump::{Sink, pump};
+pub use self::pump::{ByteSink, pump};
 pub use self::rate::{RateGuard, RateLimits, too_slow};

@@ -9,7 +9,7 @@ use super::rate::RateGuard;
 use crate::error::{Error, Result};
 
 /// A destination of bytes.
-pub trait Sink {
+pub trait ByteSink {
     /// Takes a chunk.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ pub async fn pump<E>(
     stream: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
     rate: &mut RateGuard,
     broken: impl Fn(E) -> Error,
-    sink: &mut impl Sink,
+    sink: &mut impl ByteSink,
 ) -> Result<()> {
     let moved = async {
         let mut next = first;

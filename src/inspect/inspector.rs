@@ -5,19 +5,19 @@ use std::ops::Range;
 use super::seen::{Regions, Seen};
 use super::{Inspection, vhdx};
 
-/// Of every file so much is kept from its beginning: every header but VHDX's tables, and the first descriptors of a disc.
+/// Bytes kept from the beginning of every file: every header but VHDX's tables, and the first descriptors of a disc.
 const HEAD: u64 = 64 << 10;
 
-/// And so much from its end, where VHD and streamed VMDK files have footers.
+/// Bytes kept from its end, where VHD and streamed VMDK files have footers.
 const TAIL: usize = 3 * 512;
 
-/// Looks at the bytes of a file that passes by. Holds 320 KiB at the most, and mostly 64.
+/// Inspects the bytes of a file while they pass. Holds 320 KiB at the most, and mostly 64.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    /// How many bytes have passed.
+    /// Bytes that have passed.
     size: u64,
     held: Regions,
-    /// What is to be kept next; nothing of it lies behind what has passed.
+    /// The next stretch to keep; it begins at `size` or later.
     wanted: Option<Range<u64>>,
     tail: Vec<u8>,
 }
@@ -29,7 +29,7 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Of a file that begins.
+    /// An inspector for a new file.
     pub fn new() -> Self {
         Self { size: 0, held: Regions(vec![(0, Vec::new())]), wanted: Some(0..HEAD), tail: Vec::new() }
     }
@@ -62,8 +62,8 @@ impl Inspector {
         self.size += bytes.len() as u64;
     }
 
-    /// What of the rest of a file of `size` bytes is still to be fed; what lies before it may be left out, by
-    /// [`Inspector::skip_to`]. `None`: nothing.
+    /// The next stretch to feed of a file of `size` bytes; bytes before it may be left out with [`Inspector::skip_to`].
+    /// `None`: nothing more is needed.
     pub fn wants(&self, size: u64) -> Option<Range<u64>> {
         let tail = size.saturating_sub(TAIL as u64);
         let next = match &self.wanted {
@@ -82,7 +82,7 @@ impl Inspector {
         }
     }
 
-    /// What the file is.
+    /// Ends the file and inspects it.
     pub fn finish(self) -> Inspection {
         Inspection::of(&Seen { size: self.size, held: self.held, tail: self.tail })
     }

@@ -7,7 +7,7 @@ use super::{Detected, Found, Seen};
 /// Behind the type of the first volume descriptor.
 const IDENTIFIER: usize = (32 << 10) + 1;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let identifier = slice(seen.head(), IDENTIFIER, 5)?;
     let known = identifier == b"CD001" || identifier == b"BEA01";

@@ -1,8 +1,8 @@
-//! Linux's encrypted disks: what is in them nobody can tell.
+//! Linux's encrypted disks: their content cannot be inspected.
 
 use super::{Detected, Found, Seen};
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let known = matches!(seen.head().get(..8)?, [b'L', b'U', b'K', b'S', 0xba, 0xbe, 0, 1 | 2]);
     known.then_some(Found { format: Detected::Luks, disk_size: None, danger: None })

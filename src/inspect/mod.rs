@@ -1,6 +1,6 @@
-//! What the bytes of an image are, and whether they are what was said of them and safe to open.
+//! Inspection of the bytes of an image: their format, and the dangers of opening them.
 //!
-//! A disk image can name other files, and whoever opens it opens those too: that is how images have read `/etc/shadow`
+//! A disk image can name other files, and a program that opens it opens those too: that is how images have read `/etc/shadow`
 //! off hypervisors. So nothing that names another file is kept, and nothing is kept under a format that it does not
 //! have. Only headers are read, by code of our own and never by a tool that would open what they name; every number in
 //! them is hostile. No I/O here: bytes are fed as they pass by.
@@ -25,7 +25,7 @@ pub use self::rules::{Refusal, Rules, check};
 use self::seen::Seen;
 use crate::image::Format;
 
-/// What some bytes are, by themselves.
+/// Formats that are recognised by their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detected {
     /// QEMU copy on write, the first version.
@@ -77,7 +77,7 @@ impl Detected {
     }
 }
 
-/// Why some bytes must not be opened as a disk.
+/// Reasons why bytes must not be opened as a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Danger {
     /// It lies over another file.
@@ -86,7 +86,7 @@ pub enum Danger {
     DataFile,
     /// It needs features that did not exist when this was written.
     UnknownFeatures,
-    /// A format that nobody should use any more.
+    /// A format that is out of use and unsafe.
     Obsolete(&'static str),
     /// A kind of VMDK that consists of several files.
     Subformat,
@@ -116,20 +116,20 @@ impl fmt::Display for Danger {
     }
 }
 
-/// What was found out about the bytes of a file.
+/// The result of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {
-    /// What they are. Of a file that is two things the one that a hypervisor would take it for.
+    /// The format. If a file can be read as two formats, the one that a hypervisor would choose.
     pub format: Detected,
-    /// How many there are.
+    /// Bytes of the file.
     pub size: u64,
-    /// How large the disk is that a header describes.
+    /// Size of the disk that a header describes.
     pub disk_size: Option<u64>,
-    /// Why nobody should open them.
+    /// The danger of opening the file, if there is one.
     pub danger: Option<Danger>,
 }
 
-/// What a reader of one format found.
+/// The result of a reader of one format.
 struct Found {
     format: Detected,
     disk_size: Option<u64>,
@@ -146,8 +146,8 @@ impl Inspection {
         Self { format: first.format, size: seen.size, disk_size: first.disk_size, danger: two.or(first.danger) }
     }
 
-    /// How large the disk is, for an image of this format: what its header says, or all of the file where that is the
-    /// disk. None for what is no disk, and for no bytes.
+    /// The size of the disk for an image of this format: from its header, or the size of the file where the file is the
+    /// disk. None for formats that are not disks, and for empty files.
     pub fn virtual_size(&self, declared: Option<Format>) -> Option<u64> {
         if self.size == 0 {
             return None;
@@ -164,7 +164,7 @@ impl Inspection {
 const LOOKS: [fn(&Seen) -> Option<Found>; 9] =
     [qcow2::look, vmdk::look, vhdx::look, vdi::look, vhd::look, iso::look, luks::look, partition::look, squashfs];
 
-/// Whether a file of one format may also look like another, which stands behind it in [`LOOKS`].
+/// Tells whether a file of one format may also look like another one, which comes later in [`LOOKS`].
 fn may_hold(outer: Detected, inner: Detected, seen: &Seen) -> bool {
     let plain = matches!(inner, Detected::Gpt | Detected::Mbr | Detected::Squashfs);
     match outer {

@@ -7,7 +7,7 @@ use super::{Detected, Found, Seen};
 /// The partition that stands for a GPT in the older table.
 const PROTECTIVE: u8 = 0xee;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let head = seen.head();
     if slice(head, 510, 2)? != [0x55, 0xaa] {

@@ -1,7 +1,7 @@
 //! QEMU's own formats: qcow, qcow2, qed. Numbers are in network order, but in qed.
 //!
 //! What they can name: a backing file that lies under the disk, and (qcow2) an external file with all of the data. Both
-//! are opened by whoever opens the image, with the rights of that program.
+//! are opened by every program that opens the image, with the rights of that program.
 
 use super::bytes::{be32, be64, disk_size};
 use super::{Danger, Detected, Found, Seen};
@@ -18,7 +18,7 @@ const KNOWN_BITS: u64 = 0b1_1111;
 /// The header extension with the name of the data file.
 const DATA_FILE_NAME: u32 = 0x4441_5441;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let head = seen.head();
     if head.starts_with(MAGIC_QED) {

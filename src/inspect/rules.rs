@@ -6,21 +6,21 @@ use super::{Danger, Detected, Inspection};
 use crate::error::{Error, Kind};
 use crate::image::Format;
 
-/// What is not asked for, as the operator decides.
+/// Formats that the operator exempts from inspection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Formats whose images are taken as they come. `raw` stands for images without a format as well.
     pub off: Vec<Format>,
 }
 
-/// Why bytes are not taken.
+/// Reasons why bytes are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// They are not what was said of them.
     Mismatch {
-        /// What was said.
+        /// The declared format.
         declared: Format,
-        /// What they are.
+        /// The format of the bytes.
         found: Detected,
     },
     /// They are dangerous to open.
@@ -45,10 +45,10 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Whether an image may have these bytes under this format.
+/// Checks that an image may have these bytes under this format.
 ///
-/// An image without a format is asked what a raw one is: it may have any bytes but dangerous ones, because whoever uses
-/// it finds out by itself what it is. No bytes are fine for every format.
+/// An image without a format is asked what a raw one is: it may have any bytes but dangerous ones, because a
+/// program that uses it detects the format by itself. No bytes are fine for every format.
 ///
 /// # Errors
 /// The bytes are of another format than declared, or dangerous.

@@ -11,7 +11,7 @@ const HEADER: usize = 0x200;
 const DYNAMIC: u32 = 1;
 const FIXED: u32 = 2;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let head = seen.head();
     if le32(head, 0x40) != Some(MAGIC) || head.len() < HEADER {

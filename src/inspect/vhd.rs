@@ -11,7 +11,7 @@ const FOOTER: usize = 512;
 const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let first = seen.head().get(..FOOTER).filter(|header| header.starts_with(MAGIC));
     let tail = seen.tail();
@@ -31,12 +31,12 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
     Some(Found { format: Detected::Vhd, disk_size: disk_size(size), danger })
 }
 
-/// Whether the file begins with the disk's own bytes: they may look like anything.
+/// Tells whether the file begins with the disk's own bytes, which may look like any format.
 pub(super) fn is_fixed(seen: &Seen) -> bool {
     !seen.head().starts_with(MAGIC)
 }
 
-/// What kind of disk a footer describes, and how large it is.
+/// Reads the type and size of the disk from a footer.
 fn facts(footer: &[u8]) -> Option<(u32, u64)> {
     be32(footer, 60).zip(be64(footer, 48))
 }

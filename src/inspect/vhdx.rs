@@ -19,7 +19,7 @@ const ENTRIES_MAX: usize = TABLE / 32 - 1;
 const METADATA: usize = 2 * TABLE;
 /// The metadata begin within so much of the file: no program puts more than log and block table before them.
 const METADATA_WITHIN: u64 = 1 << 30;
-/// What lies before the first region.
+/// Bytes before the first region.
 const REGIONS_BEGIN: u64 = 1 << 20;
 
 const METADATA_REGION: [u8; 16] = *b"\x06\xa2\x7c\x8b\x90\x47\x9a\x4b\xb8\xfe\x57\x5f\x05\x0f\x88\x6e";
@@ -28,7 +28,7 @@ const DISK_SIZE: [u8; 16] = *b"\x24\x42\xa5\x2f\x1b\xcd\x76\x48\xb2\x11\x5d\xbe\
 const PARENT_LOCATOR: [u8; 16] = *b"\x2d\x5f\xd3\xa8\x0b\xb3\x4d\x45\xab\xf7\xd3\xd8\x48\x34\xab\x0c";
 const HAS_PARENT: u32 = 1 << 1;
 
-/// What has to be kept of a file that is passing by, as far as the parts of it that are there tell.
+/// The next stretch that the inspector has to keep, as far as the kept parts tell.
 pub(super) fn wants(held: &Regions) -> Option<Range<u64>> {
     if !held.head().starts_with(MAGIC) {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn wants(held: &Regions) -> Option<Range<u64>> {
     }
 }
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     if !seen.head().starts_with(MAGIC) {
         return None;
@@ -85,8 +85,8 @@ fn facts(held: &Regions) -> Result<(u64, Option<Danger>), Danger> {
     Ok((size, parent.then_some(Danger::Parent)))
 }
 
-/// Where the metadata are. Both copies of the table have to say the same: some programs read the second one when they
-/// don't like the checksum of the first.
+/// Finds the metadata. Both copies of the table have to agree: some programs read the second one when the checksum of the
+/// first is wrong.
 fn metadata_at(tables: &[u8]) -> Result<u64, Danger> {
     let broken = Danger::Broken("its region tables make no sense");
     let (first, second) = tables.split_at_checked(TABLE).ok_or(broken)?;

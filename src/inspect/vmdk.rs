@@ -10,15 +10,15 @@ const MAGIC: &[u8] = b"KDMV";
 /// The sparse files of ESX servers: they need a descriptor beside them.
 const MAGIC_ESX: &[u8] = b"COWD";
 const SECTOR: usize = 512;
-/// Where the descriptor is: QEMU looks for it nowhere else, whatever the header says.
+/// Place of the descriptor: QEMU reads it only there, whatever the header says.
 const DESCRIPTOR_SECTOR: u64 = 1;
-/// How much QEMU reads there, whatever the header says.
+/// Bytes that QEMU reads there, whatever the header says.
 const DESCRIPTOR_READ: usize = 20 * SECTOR;
 /// In the place of the grain directory's offset: a footer has it.
 const IN_FOOTER: u64 = u64::MAX;
 const FOOTER_MARKER: u32 = 3;
 
-/// What a file is if it is one of these.
+/// Recognises a file of this format.
 pub(super) fn look(seen: &Seen) -> Option<Found> {
     let head = seen.head();
     if head.starts_with(MAGIC) && head.len() >= SECTOR {
@@ -30,8 +30,7 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
     elsewhere.then_some(Found { format: Detected::Vmdk, disk_size: None, danger: Some(Danger::Subformat) })
 }
 
-/// Whether a file is a descriptor: by its first line, or as QEMU decides, which wants a version behind nothing but
-/// comments and blank lines.
+/// Recognises a descriptor by its first line, or as QEMU does: a version after nothing but comments and blank lines.
 fn is_descriptor(head: &[u8]) -> bool {
     const FIRST_LINE: &[u8] = b"# disk descriptorfile";
     if head.get(..FIRST_LINE.len()).is_some_and(|line| line.eq_ignore_ascii_case(FIRST_LINE)) {

@@ -20,7 +20,7 @@ const MEMBERS_MAX: usize = 1000;
 /// Arrays and objects in one another in a value: far less than what a reader of JSON gives up at, as the file's does.
 const DEPTH_MAX: usize = 8;
 
-/// Whether these may be kept.
+/// Checks that definitions may be stored.
 ///
 /// # Errors
 /// `Invalid`, `TooMany`.
@@ -69,7 +69,7 @@ fn check_property(property: &Property) -> Result<()> {
     Ok(())
 }
 
-/// How many arrays and objects are in one another. What is read from a body is never deeper than its reader went.
+/// Depth of nested arrays and objects. A value from a body is never deeper than its reader allows.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),

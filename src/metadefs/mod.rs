@@ -27,7 +27,7 @@ use crate::image::Timestamp;
 pub struct Dated<T> {
     created_at_us: i64,
     updated_at_us: i64,
-    /// What it is.
+    /// The thing itself.
     pub value: T,
 }
 
@@ -42,12 +42,12 @@ impl<T> Dated<T> {
         Self { created_at_us: self.created_at_us, updated_at_us: now.0, value }
     }
 
-    /// When it was made.
+    /// Time of its creation.
     pub fn created_at(&self) -> Timestamp {
         Timestamp(self.created_at_us)
     }
 
-    /// When it last changed.
+    /// Time of its last change.
     pub fn updated_at(&self) -> Timestamp {
         Timestamp(self.updated_at_us)
     }
@@ -63,9 +63,9 @@ pub type Members<M> = BTreeMap<String, Dated<M>>;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
-    /// What it says of itself.
+    /// Its own attributes.
     pub about: About,
-    /// What its properties are meant for.
+    /// Types of resources that its properties are for.
     pub resource_types: Members<Association>,
     /// Its properties.
     pub properties: Members<Property>,
@@ -75,20 +75,20 @@ pub struct Namespace {
     pub tags: Members<Tag>,
 }
 
-/// What a namespace says of itself.
+/// Attributes of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// What it is for.
+    /// Its purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who sees it.
+    /// Accounts that see it.
     #[serde(default)]
     pub visibility: Visibility,
-    /// Whether neither it nor a member of it can be deleted.
+    /// Protection of the namespace and its members from removal.
     #[serde(default)]
     pub protected: bool,
     /// The account that it belongs to.
@@ -96,7 +96,7 @@ pub struct About {
     pub owner: Option<String>,
 }
 
-/// Who sees a namespace.
+/// Visibility of a namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
@@ -107,14 +107,14 @@ pub enum Visibility {
     Private,
 }
 
-/// That the properties of a namespace are meant for a type of resource, which is its name: `OS::Nova::Flavor`.
+/// A type of resource that the properties of a namespace are for. Its name is the type: `OS::Nova::Flavor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Association {
-    /// What stands before the names of the properties there: `hw:`.
+    /// Prefix of the properties' names there: `hw:`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Which of a resource's sets of properties is meant, where it has several.
+    /// Set of properties of the resource, where it has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties_target: Option<String>,
 }
@@ -128,10 +128,10 @@ pub struct Property {
     /// Type of the value.
     #[serde(rename = "type")]
     pub of: Type,
-    /// What it means.
+    /// Its meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// How values may be compared: `<or>`, `s==` …
+    /// Operators for values: `<or>`, `s==` …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operators: Option<Vec<String>>,
     /// Names that an object as value must have.
@@ -140,10 +140,10 @@ pub struct Property {
     /// The value when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// Whether the value is only shown.
+    /// A value that is shown and can't be set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly: Option<bool>,
-    /// Whether the value is not shown.
+    /// A value that is not shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidential: Option<bool>,
     /// All values that there are.
@@ -164,7 +164,7 @@ pub struct Property {
     /// Most characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
-    /// What an array has.
+    /// Items of an array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Items>,
     /// Fewest items.
@@ -173,10 +173,10 @@ pub struct Property {
     /// Most items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
-    /// Whether no two items may be equal.
+    /// Refusal of equal items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_items: Option<bool>,
-    /// Whether there may be items beside those described.
+    /// Permission for items that are not described.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_items: Option<bool>,
 }
@@ -215,7 +215,7 @@ pub struct Items {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
-    /// What it is for.
+    /// Its purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Names of the properties that it can't do without.
@@ -233,13 +233,13 @@ pub struct Tag {}
 
 /// A kind of member of a namespace.
 pub trait Member: Clone + Send + Serialize + DeserializeOwned + 'static {
-    /// What one is called.
+    /// Word for a member of this kind.
     const WORD: &'static str;
 
-    /// Those of a namespace.
+    /// The members of this kind in a namespace.
     fn of(namespace: &Namespace) -> &Members<Self>;
 
-    /// Those of a namespace, to change them.
+    /// The members of this kind in a namespace, to change them.
     fn of_mut(namespace: &mut Namespace) -> &mut Members<Self>;
 
     /// The one with a name.
@@ -274,12 +274,12 @@ members! {
     Tag: "tag" in tags;
 }
 
-/// What is said of something that is not there, or that the caller may not know of.
+/// The error for a missing thing, or one that the caller may not know of.
 pub fn missing(word: &str, name: &str) -> Error {
     Error::new(Kind::NotFound, format!("The metadata definition {word} '{}' was not found.", name.escape_default()))
 }
 
-/// What is said of a name that is taken.
+/// The error for a name that is taken.
 pub fn taken(word: &str, name: &str) -> Error {
     let text = format!("There is a metadata definition {word} '{}' already.", name.escape_default());
     Error::new(Kind::AlreadyExists, text)

@@ -3,23 +3,23 @@
 use super::{Dated, missing};
 use crate::error::Result;
 
-/// What a list is ordered by. Equals come by name.
+/// Orders of a list. Equals are sorted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SortKey {
-    /// When they were made.
+    /// Time of creation.
     CreatedAt,
-    /// When they last changed.
+    /// Time of the last change.
     UpdatedAt,
     /// By name.
     Name,
 }
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Its order.
     pub key: SortKey,
-    /// Whether the largest comes first.
+    /// Descending order.
     pub descending: bool,
     /// Most entries.
     pub limit: usize,

@@ -24,13 +24,13 @@ struct Document<N> {
     namespaces: N,
 }
 
-/// What every layout has.
+/// Fields of every layout.
 #[derive(Deserialize)]
 struct Head {
     format: u32,
 }
 
-/// The definitions of a data directory. Whoever opens them holds its lock.
+/// The definitions of a data directory. The caller holds the directory's lock.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
@@ -66,11 +66,11 @@ impl Store {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes a change, or nothing: changes come one after the other, and are durable before they are seen. One that has
-    /// begun is brought to its end, whoever waits for it.
+    /// Makes a change, or none: changes come one after the other, and are durable before they are seen. A change that has
+    /// begun is finished even if its caller leaves.
     ///
     /// # Errors
-    /// What `edit` says; `Invalid`, `TooMany`, `TooLarge` for what would come of it; `StoreFull`, `Internal`.
+    /// The error of `edit`; `Invalid`, `TooMany`, `TooLarge` for its result; `StoreFull`, `Internal`.
     pub async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         edit: impl FnOnce(&mut Namespaces) -> Result<T> + Send + 'static,
@@ -96,7 +96,7 @@ impl Store {
         changed.await.map_err(Error::internal)?
     }
 
-    /// The same, of one namespace.
+    /// Changes one namespace, as [`Store::change`].
     ///
     /// # Errors
     /// `NotFound` as well.

@@ -1,9 +1,8 @@
-//! Who may see and do what. The only place that decides it.
+//! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
 
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
-use crate::jobs::Job;
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +83,6 @@ impl Caller {
         }
     }
 
-    /// True if the caller may know of a job, and stop it.
-    pub fn sees_job(&self, job: &Job) -> bool {
-        self.is_admin() || (self.account().is_some() && self.account() == job.owner.as_deref())
-    }
-
     /// Somebody who may make images.
     ///
     /// # Errors
@@ -98,21 +92,6 @@ impl Caller {
             Caller::Anonymous => Err(Error::new(Kind::Unauthenticated, "Authorization not provided.")),
             Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
-    }
-
-    /// Somebody who may change this image.
-    ///
-    /// # Errors
-    /// `NotFound` for an image that the caller may not know of, `Unauthenticated`, `Forbidden`.
-    pub fn may_change(&self, image: &Image) -> Result<()> {
-        if !self.sees(image) {
-            return Err(crate::catalog::not_found(image.id));
-        }
-        self.known()?;
-        if !self.changes(image) {
-            return Err(Error::new(Kind::Forbidden, "Only its owner may change this image."));
-        }
-        Ok(())
     }
 }
 

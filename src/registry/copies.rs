@@ -14,6 +14,7 @@ use super::core::Core;
 use super::download::Downloads;
 use super::lxd::offers::Offers;
 use super::parts::remove_places;
+use super::policy::Action;
 use super::records::{Records, outrun};
 use super::verify::verify_part;
 use crate::blob::stream;
@@ -21,7 +22,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
 use crate::ingest::intake::{Ingest, Intake, over};
-use crate::ingest::{Expected, Sink, pump};
+use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job, Spec, Stop};
 
 /// An image that changes while it is copied is copied so often.
@@ -29,7 +30,7 @@ const TRIES: usize = 3;
 
 /// What is to become of the copy in a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aim {
+pub(in crate::registry) enum Aim {
     /// It is one more.
     Copy,
     /// It is the only one.
@@ -98,7 +99,7 @@ impl Copies {
     /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
     /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
     pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Copy, &Handle::default()).await
+        self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores, &Handle::default()).await
     }
 
     /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
@@ -107,7 +108,7 @@ impl Copies {
     /// # Errors
     /// As [`Copies::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Move, &Handle::default()).await
+        self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores, &Handle::default()).await
     }
 
     /// Begins to move an image into a store, and goes on with it as a job. Stopped, it leaves the image as it was.
@@ -115,7 +116,7 @@ impl Copies {
     /// # Errors
     /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. Everything else is told by the job.
     pub async fn start_move(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Job> {
-        let turn = self.turn(who, id).await?;
+        let turn = self.turn(who, id, Action::MoveBetweenStores).await?;
         self.core.stores.named(store)?;
         let (copies, store) = (Arc::clone(self), store.clone());
         let spec = Spec::new(jobs::JobKind::Move, who.account()).image(id).stop(Stop::Asks);
@@ -129,25 +130,27 @@ impl Copies {
     /// # Errors
     /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
     pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Remove, &Handle::default()).await
+        self.carry(who, id, store, Aim::Remove, Action::CopyBetweenStores, &Handle::default()).await
     }
 
-    /// The right to copy an image, for a caller that may change it.
-    async fn turn(&self, who: &Caller, id: ImageId) -> Result<Turn> {
+    /// The right to copy an image, for a caller that may do it as `action` of the policy.
+    async fn turn(&self, who: &Caller, id: ImageId, action: Action) -> Result<Turn> {
         let image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(action, &image)?;
         self.copying.begin(id)
     }
 
-    pub(super) async fn carry(
+    /// Changes which stores have an image, as `action` of the policy.
+    pub(in crate::registry) async fn carry(
         self: &Arc<Self>,
         who: &Caller,
         id: ImageId,
         store: &StoreName,
         aim: Aim,
+        action: Action,
         handle: &Handle,
     ) -> Result<Image> {
-        let turn = self.turn(who, id).await?;
+        let turn = self.turn(who, id, action).await?;
         // A task of its own: a caller that goes away must not leave bytes that no record names.
         let work = Arc::clone(self).carry_on(turn, id, store.clone(), aim, handle.clone());
         tokio::spawn(work).await.map_err(Error::internal)?

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::blob::{BlobStore, MemoryStore, Store, stream};
 use crate::error::{Kind, Result};
-use crate::image::{Image, ImageId, ImagePatch, StoreName, Timestamp};
+use crate::image::{Image, ImageId, ImagePatch, StoreName, Timestamp, Visibility};
 use crate::jobs::Handle;
 use crate::registry::tests::{limits, service_with};
 
@@ -36,7 +36,9 @@ impl Two {
     }
 
     pub(super) async fn add(&self, store: Option<StoreName>) -> Result<Image> {
-        let patch = ImagePatch { name: Some(Some("a".into())), store: store.map(Some), ..ImagePatch::default() };
+        let visibility = Some(Visibility::Public);
+        let patch =
+            ImagePatch { name: Some(Some("a".into())), store: store.map(Some), visibility, ..ImagePatch::default() };
         let mut upload = self.registry.uploads().begin(&ROOT, None, &patch, Expected::default()).await?;
         upload.write(Bytes::from(vec![7; 3 << 20])).await?;
         upload.finish(&ImagePatch::default()).await
@@ -133,7 +135,7 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
         registry.mirror().import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
         let ended = async {
-            while registry.imports(Some(id)).iter().any(|job| !job.status.is_final()) {
+            while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(|job| !job.status.is_final()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::clock::Clock;
 use super::pages::Pages;
+use super::policy::Publish;
 use super::readers::Readers;
 use crate::blob::{Linked, Stores};
 use crate::catalog::Catalog;
@@ -39,6 +40,8 @@ pub struct Limits {
     pub patience: RateLimits,
     /// Whether images get a sha512 besides what they always get.
     pub sha512: bool,
+    /// The accounts that may make images public.
+    pub publish: Publish,
     /// Whether disks are offered to LXD and Incus that came through other protocols.
     pub offer_disks: bool,
     /// So long the files of images that were published and removed can still be fetched.

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 
 use super::Caller;
 use super::core::Core;
+use super::policy::Action;
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
@@ -141,7 +142,8 @@ impl Downloads {
 
 /// Withheld bytes are still the administrators' to look at.
 fn given_to(who: &Caller, image: &Image) -> bool {
-    image.status.gives_bytes() || (image.status == Status::Deactivated && who.is_admin())
+    image.status.gives_bytes()
+        || (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_ok())
 }
 
 fn gone(image: &Image) -> Error {

@@ -2,6 +2,7 @@
 
 use super::mirror::source::{Source, without_query};
 use super::pages::Pages;
+use super::policy::Action;
 use super::records::attach;
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::Catalog;
@@ -93,11 +94,12 @@ impl Registry {
 
     /// Where a reader finds the bytes, for those who may change the image: it tells of the server's directories.
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
+        let sees_all = who.may(Action::SeeLocation, image).is_ok();
         Some(match &image.main()?.location {
-            Location::Http { url } if who.changes(image) => url.clone(),
+            Location::Http { url } if sees_all => url.clone(),
             Location::Http { url } => without_query(url).to_owned(),
-            Location::File { path } if who.changes(image) => format!("file://{path}"),
-            Location::Stored(place) if who.changes(image) => self.core.stores.uri(place),
+            Location::File { path } if sees_all => format!("file://{path}"),
+            Location::Stored(place) if sees_all => self.core.stores.uri(place),
             Location::File { .. } | Location::Stored(_) => return None,
         })
     }
@@ -169,7 +171,7 @@ impl Registry {
         let next = if active { Status::Available } else { Status::Deactivated };
         let now = self.now();
         let set = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::WithholdImage, &*image)?;
             if image.status == next {
                 return Ok(());
             }

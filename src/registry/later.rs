@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::policy::{Action, On};
 use super::{Caller, Expected, Registry, Source};
 use crate::error::Result;
 use crate::image::{ImageId, ImagePatch};
@@ -20,10 +21,10 @@ impl Registry {
         source: Source,
         claim: Expected,
     ) -> Result<Job> {
-        who.known()?;
+        who.may(Action::CreateImage, On::Server)?;
         let mut spec = Spec::new(JobKind::Register, who.account()).stop(Stop::Drops);
         if let Some(id) = into {
-            who.may_change(&self.get(who, id).await?)?;
+            who.may(Action::ImportFile, &self.get(who, id).await?)?;
             spec = spec.image(id);
         }
         let (registry, who) = (Arc::clone(self), who.clone());
@@ -42,7 +43,7 @@ impl Registry {
     /// # Errors
     /// `Unauthenticated`; `Busy`.
     pub fn start_delete_all(self: &Arc<Self>, who: &Caller) -> Result<Job> {
-        who.known()?;
+        who.may(Action::DeleteOwnImages, On::Server)?;
         let (registry, caller) = (Arc::clone(self), who.clone());
         self.core.jobs.spawn(Spec::new(JobKind::DeleteAll, who.account()).stop(Stop::Drops), |handle| async move {
             let removed = registry.delete_all(&caller).await?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::pages::Pages;
+use super::policy::{Action, On};
 use super::records::Records;
 use super::{Caller, ListScope};
 use crate::error::{Error, Kind, Result};
@@ -46,9 +47,7 @@ impl Members {
         let made = Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now };
         let add = move |who: &Caller, image: &mut Image| {
             check_shared(image)?;
-            if !who.shares(image) {
-                return Err(may_not_share());
-            }
+            who.may(Action::AddMember, &*image)?;
             if image.members.contains_key(&name) {
                 // A member does not know of the others.
                 if !who.changes(image) {
@@ -78,9 +77,7 @@ impl Members {
                 return Err(no_member(id, &name));
             }
             let member = image.members.get_mut(&name).ok_or_else(|| no_member(id, &name))?;
-            if !itself && !who.is_admin() {
-                return Err(Error::new(Kind::Forbidden, "Only the member itself may accept or reject an image."));
-            }
+            who.may(Action::AnswerMembership, On::HeldBy(Some(&name)))?;
             *member = Member { status, updated_at: now, ..*member };
             Ok(())
         };
@@ -105,9 +102,7 @@ impl Members {
             open_to_members(image, now)?;
             let member = member_as(image, &name, can_share, now);
             let changes = image.members.get(&name).is_some_and(|old| old.can_share != member.can_share);
-            if !who.shares(image) || (changes && !who.changes(image)) {
-                return Err(may_not_share());
-            }
+            who.may(if changes { Action::RemoveMember } else { Action::AddMember }, &*image)?;
             image.members.insert(name.clone(), member);
             Ok(())
         };
@@ -124,7 +119,7 @@ impl Members {
     pub async fn replace(&self, who: &Caller, id: ImageId, members: BTreeMap<String, Option<bool>>) -> Result<Image> {
         let now = self.core.now();
         let replace = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::RemoveMember, &*image)?;
             open_to_members(image, now)?;
             let kept = members.iter().map(|(name, can_share)| (name.clone(), member_as(image, name, *can_share, now)));
             image.members = kept.collect();
@@ -141,7 +136,7 @@ impl Members {
     pub async fn remove(&self, who: &Caller, id: ImageId, account: &str) -> Result<()> {
         let name = account.to_owned();
         let remove = move |who: &Caller, image: &mut Image| {
-            who.may_change(image)?;
+            who.may(Action::RemoveMember, &*image)?;
             check_shared(image)?;
             image.members.remove(&name).map(drop).ok_or_else(|| no_member(id, &name))
         };
@@ -191,10 +186,6 @@ fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timesta
             Member { status: MemberStatus::Pending, can_share, created_at: now, updated_at: now }
         }
     }
-}
-
-fn may_not_share() -> Error {
-    Error::new(Kind::Forbidden, "Only who may change or share this image may add members.")
 }
 
 fn no_member(id: ImageId, account: &str) -> Error {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::policy::{Action, On};
 use super::{Caller, Clock};
 use crate::error::{Error, Kind, Result};
 use crate::image::Timestamp;
@@ -270,11 +271,7 @@ impl Metadefs {
 }
 
 fn may_write(who: &Caller) -> Result<()> {
-    who.known()?;
-    if who.is_admin() {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Forbidden, "Only administrators may change metadata definitions."))
+    who.may(Action::ChangeDefinitions, On::Server)
 }
 
 fn owned(about: About, who: &Caller) -> About {

@@ -20,6 +20,7 @@ mod metadefs;
 mod mirror;
 mod pages;
 mod parts;
+pub mod policy;
 mod readers;
 mod recheck;
 mod records;
@@ -52,6 +53,7 @@ pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
 pub use self::mirror::source::Source;
 pub use self::pages::Pages;
+use self::policy::{Action, On};
 use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
@@ -67,7 +69,7 @@ use crate::fetch::Fetcher;
 use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
-pub use crate::ingest::{Expected, RateGuard, RateLimits, Sink, pump, too_slow};
+pub use crate::ingest::{ByteSink, Expected, RateGuard, RateLimits, pump, too_slow};
 use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
@@ -210,6 +212,19 @@ impl Registry {
         &self.core.stores
     }
 
+    /// The stores, for a caller that may know of what kind each is.
+    ///
+    /// # Errors
+    /// As [`Caller::may`].
+    pub fn store_details(&self, who: &Caller) -> Result<&Stores> {
+        who.may(Action::SeeStoreDetails, On::Server).map(|()| self.stores())
+    }
+
+    /// Tells if a caller may make images of its own public.
+    pub fn lets_publish(&self, who: &Caller) -> bool {
+        self.core.limits.publish.allows(who)
+    }
+
     /// Bytes left in the store that takes what asks for none, if it knows.
     pub async fn free_bytes(&self) -> Option<u64> {
         self.core.stores.free(self.core.stores.default_name()).await
@@ -256,8 +271,15 @@ impl Registry {
     }
 
     /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
-    pub fn imports(&self, image: Option<ImageId>) -> Vec<Job> {
-        self.imports.of(image)
+    ///
+    /// # Errors
+    /// As [`Caller::may`].
+    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Job>> {
+        match image {
+            Some(id) => who.may(Action::SeeJobsOfImage, &self.get(who, id).await?)?,
+            None => who.may(Action::SeeAllJobs, On::Server)?,
+        }
+        Ok(self.imports.of(image))
     }
 
     /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
@@ -282,6 +304,8 @@ impl fmt::Debug for Registry {
 mod between_tests;
 #[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod sharing_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::download::Downloads;
 use super::lxd::offers::{Offers, withdraw};
 use super::mirror::source::{Source, inspect};
+use super::policy::{Action, On, Publish};
 use super::recheck::check_kept;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
@@ -20,6 +21,33 @@ use crate::ingest::intake::Ingest;
 /// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
 /// that many others were faster.
 pub(in crate::registry) const RETRIES_MAX: usize = 16;
+
+/// A change that a caller asked for, and that refers to nothing that is not there.
+#[derive(Clone)]
+pub(in crate::registry) struct PreparedChange {
+    who: Caller,
+    patch: ImagePatch,
+    publish: Publish,
+}
+
+impl PreparedChange {
+    /// Puts the change on an image: on its row, where no other change comes between, or on a copy to see whether it fits.
+    ///
+    /// # Errors
+    /// `Forbidden` owner or visibility; `Conflict` for another store than the one that has the bytes; `Invalid` values, `TooMany` of them.
+    pub(in crate::registry) fn apply(&self, image: &mut Image) -> Result<()> {
+        if self.patch.owner.as_ref().is_some_and(|owner| *owner != image.owner) {
+            self.who.may(Action::SetOwner, On::Server)?;
+        }
+        // Bytes stay in the store that has them.
+        if self.patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
+            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
+        }
+        let before = image.clone();
+        self.patch.apply(image)?;
+        self.publish.check(&self.who, &before, image)
+    }
+}
 
 /// Records, with the rules of their changes.
 pub(in crate::registry) struct Records {
@@ -51,7 +79,7 @@ impl Records {
 
     /// A new image with a patch on it, not yet in the catalogue.
     pub(in crate::registry) async fn draft(&self, who: &Caller, patch: &ImagePatch) -> Result<Image> {
-        who.known()?;
+        who.may(Action::CreateImage, On::Server)?;
         let mut image = Image::blank(ImageId::random(), self.core.now());
         image.owner = who.account().map(Into::into);
         // That it was made is the first of its changes, so that lists by change have a place for it.
@@ -60,21 +88,22 @@ impl Records {
         Ok(image)
     }
 
-    /// Puts a patch on an image, if the caller may and what it refers to is there.
+    /// Puts a patch on a copy of an image, if the caller may and what it refers to is there.
     pub(in crate::registry) async fn change(&self, who: &Caller, image: &mut Image, patch: &ImagePatch) -> Result<()> {
-        if patch.owner.is_some() && !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "Only an administrator may set the owner."));
-        }
-        // Bytes stay in the store that has them.
-        if patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
-            return Err(Error::new(Kind::Conflict, "The store of an image that has bytes can't be changed."));
-        }
+        self.prepare(who, patch).await?.apply(image)
+    }
+
+    /// Looks for what a patch refers to. The rest is asked of the image that it is put on.
+    ///
+    /// # Errors
+    /// `Invalid` store; `NotFound` or `Invalid` kernel or ramdisk.
+    pub(in crate::registry) async fn prepare(&self, who: &Caller, patch: &ImagePatch) -> Result<PreparedChange> {
         if let Some(Some(store)) = &patch.store {
             self.check_store(store)?;
         }
-        patch.apply(image)?;
         self.check_companion(who, patch.kernel.flatten(), ImageKind::Kernel).await?;
-        self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await
+        self.check_companion(who, patch.ramdisk.flatten(), ImageKind::Ramdisk).await?;
+        Ok(PreparedChange { who: who.clone(), patch: patch.clone(), publish: self.core.limits.publish })
     }
 
     /// Whether an image may ask for a store: it is there, or was one of the original VISOR's.
@@ -132,11 +161,16 @@ impl Records {
         source: Option<Source>,
         claim: &Expected,
     ) -> Result<Image> {
+        let action = match source {
+            None => Action::ChangeImage,
+            Some(Source::Http(_)) => Action::ImportFromUrl,
+            Some(Source::File(_)) => Action::ImportFile,
+        };
         // A file is read and hashed once, however often another change comes between.
         let mut found: Option<(Option<Format>, Part)> = None;
         for _ in 0..RETRIES_MAX {
             let mut image = self.core.catalog.get(id).await?;
-            who.may_change(&image)?;
+            who.may(action, &image)?;
             let patch = make(&image)?;
             if patch.is_empty() && source.is_none() {
                 return Ok(image);

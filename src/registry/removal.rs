@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Caller;
 use super::clock::ClockWatch;
 use super::core::Core;
+use super::policy::{Action, On};
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Access, Attr, Image, ImageId, Status, StoreName, Timestamp, Value};
@@ -29,7 +30,7 @@ impl Removal {
     pub(in crate::registry) async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
         for _ in 0..RETRIES_MAX {
             let image = self.core.catalog.get(id).await?;
-            who.may_change(&image)?;
+            who.may(Action::DeleteImage, &image)?;
             if image.protected {
                 return Err(Error::new(Kind::Forbidden, format!("Image '{id}' is protected and can't be removed.")));
             }
@@ -111,7 +112,7 @@ impl Removal {
     /// # Errors
     /// `Unauthenticated`, or the first that could not be removed.
     pub(in crate::registry) async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
-        who.known()?;
+        who.may(Action::DeleteOwnImages, On::Server)?;
         let mut removed = Vec::new();
         let own = who.own().and(Filter::Equals(Attr::Protected, Value::Flag(false)));
         let mut pages = self.core.pages(own);

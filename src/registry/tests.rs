@@ -35,6 +35,7 @@ pub(super) fn limits() -> Limits {
         uploads_max: 2,
         free_bytes_min: 0,
         inspect: Rules::default(),
+        publish: policy::Publish::Owner,
         sha512: false,
         offer_disks: true,
         keep_removed: Duration::from_secs(3600),
@@ -58,8 +59,12 @@ fn service_lending(dir: &std::path::Path, stores: Stores, limits: Limits, instan
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(limits())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
         let (dir, store) = (tempfile::tempdir().unwrap(), MemoryStore::new());
-        let registry = service(dir.path(), &store);
+        let registry = service_with(dir.path(), Stores::local(Box::new(store.clone())), limits);
         Self { dir, store, registry }
     }
 
@@ -102,7 +107,7 @@ impl Bench {
     }
 
     pub(super) async fn queued(&self, name: &str) -> Image {
-        self.registry.create(&ROOT, None, &named(name), None, &Expected::default()).await.unwrap()
+        self.registry.create(&ROOT, None, &public(name), None, &Expected::default()).await.unwrap()
     }
 
     pub(super) async fn bytes(&self, image: &Image) -> Vec<u8> {
@@ -122,6 +127,10 @@ pub(super) fn named(name: &str) -> ImagePatch {
     ImagePatch { name: Some(Some(name.into())), ..ImagePatch::default() }
 }
 
+pub(super) fn public(name: &str) -> ImagePatch {
+    ImagePatch { visibility: Some(Visibility::Public), ..named(name) }
+}
+
 pub(super) fn content() -> Bytes {
     // More than two buffers, and no multiple of one.
     static CONTENT: LazyLock<Bytes> = LazyLock::new(|| (0..2_500_000u32).map(|i| (i % 251) as u8).collect());
@@ -129,7 +138,7 @@ pub(super) fn content() -> Bytes {
 }
 
 pub(super) async fn begin(registry: &Arc<Registry>, into: Option<ImageId>, claim: Expected) -> Result<Upload> {
-    let patch = if into.is_some() { ImagePatch::default() } else { named("new") };
+    let patch = if into.is_some() { ImagePatch::default() } else { public("new") };
     registry.uploads().begin(&ROOT, into, &patch, claim).await
 }
 
@@ -426,7 +435,7 @@ async fn rights_hold_for_every_verb() {
     let (me, you) = (Caller::User("me".into()), Caller::User("you".into()));
     let private = ImagePatch { visibility: Some(Visibility::Private), ..named("mine") };
     let mine = bench.registry.create(&me, None, &private, None, &Expected::default()).await.unwrap();
-    let shown = bench.registry.create(&me, None, &named("shown"), None, &Expected::default()).await.unwrap();
+    let shown = bench.registry.create(&me, None, &public("shown"), None, &Expected::default()).await.unwrap();
     for (who, id, kind) in [
         (&you, mine.id, Kind::NotFound),
         (&Caller::Anonymous, mine.id, Kind::NotFound),
@@ -520,7 +529,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(registry.imports(Some(id)).iter().all(|job| crate::registry::failure(job).is_none()));
+    assert!(registry.imports(&ROOT, Some(id)).await.unwrap().iter().all(|job| failure(job).is_none()));
 }
 
 async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {

@@ -29,7 +29,7 @@ pub struct Download {
 enum Source {
     /// Several answers, the next of which is asked for when it is its turn.
     Listed { fetcher: Fetcher, rest: VecDeque<Listed>, now: Option<Box<Coming>> },
-    /// One answer that has been opened. The file is taken when somebody is told of it.
+    /// One open answer. The file is taken when it is returned.
     Unified(Option<File>, BoxStream<'static, Result<Bytes, FetchError>>),
     /// One answer with two files in it.
     Split(Form, ImageKind),
@@ -90,7 +90,7 @@ impl Download {
         chunk.inspect_err(|_| self.source = Source::Broken)
     }
 
-    /// The bytes of the file as a stream, for who measures their pace.
+    /// The bytes of the file as a stream, for a rate guard.
     pub fn chunks(&mut self) -> BoxStream<'_, Result<Bytes>> {
         let chunks = stream::unfold(self, |download| async move {
             let chunk = download.next_chunk().await.transpose()?;

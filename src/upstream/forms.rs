@@ -1,7 +1,7 @@
-//! What `actix-multipart` reads for us: an answer in which both files of an image come, one after the other.
+//! An answer with both files of an image, one after the other, read by `actix-multipart`.
 //!
-//! Its reader may not leave its thread, so it gets one for the time, and sends on what it reads. All that waits for a
-//! download can then go anywhere.
+//! Its reader may not leave its thread, so it has a thread for as long as the answer lasts, and passes on what it reads. Tasks
+//! that wait for a download are then free to move.
 
 use actix_multipart::{Multipart, MultipartError};
 use actix_web::error::PayloadError;
@@ -23,7 +23,7 @@ const PIECES_WAITING: usize = 4;
 /// A form in the making.
 pub(super) struct Form {
     events: mpsc::Receiver<Result<Event, Trouble>>,
-    /// What came while bytes were looked for.
+    /// An event that ended the bytes before it.
     ahead: Option<Event>,
     files: usize,
 }
@@ -37,7 +37,7 @@ enum Event {
     End,
 }
 
-/// Why a form can't be read on.
+/// Reasons why a form can't be read on.
 pub(super) enum Trouble {
     /// The bytes do not come.
     Fetch(FetchError),
@@ -69,7 +69,7 @@ impl From<MultipartError> for Trouble {
     }
 }
 
-/// Whether a media type is that of a form.
+/// Tells whether a media type is that of a form.
 pub(super) fn is_form(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("multipart/form-data")
@@ -94,7 +94,7 @@ impl Form {
                 Err(error) => Err(Trouble::Malformed(format!("nothing to read it with: {error}"))),
             };
             if let Err(trouble) = outcome {
-                // Nobody waits for it any more, or it is told.
+                // The reader of the form gets it, or is gone.
                 let _ = sender.blocking_send(Err(trouble));
             }
         };

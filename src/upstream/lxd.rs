@@ -15,7 +15,7 @@ use crate::image::{Architecture, ImageKind, Timestamp};
 /// Largest description of one image: the properties that we keep of one are a tenth of it.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
-/// What every answer comes in.
+/// The frame of every answer.
 #[derive(Deserialize)]
 pub(super) struct Envelope<T> {
     #[serde(rename = "type")]
@@ -25,9 +25,9 @@ pub(super) struct Envelope<T> {
     error: Option<String>,
 }
 
-/// What an answer is when it is none of the errors of ours.
+/// An answer that was understood.
 pub(super) enum Answer<T> {
-    /// What was asked for, or what became of it.
+    /// The requested thing, or the result.
     Metadata(T),
     /// An error: its status, and what the server says.
     Refusal(u16, String),
@@ -131,7 +131,7 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Which image an alias stands for, if it is one of the kind that is wanted.
+    /// The fingerprint of an alias, if its image is of the wanted kind.
     async fn alias(&self) -> Result<Option<[u8; 32]>> {
         // These two would be a step in the path however they are written.
         if matches!(self.ask.image.as_str(), "." | "..") {
@@ -151,7 +151,7 @@ impl Client<'_> {
         self.get(&format!("/1.0/images/{fingerprint}{}", query(self.ask))).await
     }
 
-    /// What is there; nothing, too, when it is not for us.
+    /// Gets a document. `None` if it does not exist, or is not for us.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let document = self.server.document(self.fetcher, path, DOCUMENT_BYTES_MAX).await?;
         match read(self.server, &document)? {
@@ -183,7 +183,7 @@ impl Client<'_> {
     }
 }
 
-/// What stands behind the path of every request about images.
+/// The query of every request about images.
 fn query(ask: &Ask) -> String {
     let pairs = [("project", ask.project()), ("secret", ask.secret())];
     let pairs = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));

@@ -1,9 +1,9 @@
-//! What other image servers say, and what they are told: the images API of LXD and Incus, simplestreams, and the header
-//! scheme by which LXD imports from a URL. A client of each, on the one guarded way out.
+//! Clients of other image servers: the images API of LXD and Incus, simplestreams, and the header scheme by which LXD
+//! imports from a URL. All of them use the one guarded way out.
 //!
 //! Knows their wire forms, and nothing of our catalogue, of who asks us, or of how we answer. Whatever comes from there is
 //! hostile: it is bounded in bytes and time, names are names and never paths, and what was announced is what has to come. The
-//! identity of a whole image, its fingerprint, is for whoever stores the bytes to see to, as for any upload.
+//! identity of a whole image, its fingerprint, is checked where the bytes are stored, as for any upload.
 
 mod download;
 mod file;
@@ -32,18 +32,18 @@ use crate::image::{Architecture, ImageKind, Protocol, Timestamp};
 /// Longest name of an image that is asked for, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Which image of which server.
+/// A request for an image of a server.
 #[derive(Clone)]
 pub struct Ask {
     /// Its URL, such as `https://images.example.org` or `https://lab:8443`.
     pub server: String,
-    /// What it speaks.
+    /// The server's protocol.
     pub protocol: Protocol,
     /// An alias, a fingerprint, or the beginning of one.
     pub image: String,
     /// The certificate that the server has to have, in PEM; without one, or with an empty one, any that the system trusts.
     pub certificate: Option<String>,
-    /// What opens an image that is not public. Good for one look and what follows within a few seconds.
+    /// Secret for an image that is not public. Valid for one request and those within a few seconds after it.
     pub secret: Option<String>,
     /// A container or a virtual machine; without a wish, a container if there is one.
     pub kind: Option<ImageKind>,
@@ -84,7 +84,7 @@ impl fmt::Debug for Ask {
 pub struct Found {
     /// SHA-256 of its files, one after the other.
     pub fingerprint: [u8; 32],
-    /// Whether what was asked for is an alias there, which may stand for another image tomorrow.
+    /// The request named an alias, which may stand for another image tomorrow.
     pub by_alias: bool,
     /// Container or virtual machine.
     pub kind: ImageKind,
@@ -92,18 +92,18 @@ pub struct Found {
     pub architecture: Architecture,
     /// Its file name there, if it is one that is nothing but a name; else empty.
     pub filename: String,
-    /// As the server has them.
+    /// Properties on the server.
     pub properties: BTreeMap<String, String>,
-    /// When it was built.
+    /// Time of its build.
     pub created_at: Option<Timestamp>,
-    /// When it is out of date.
+    /// Time after which it is out of date.
     pub expires_at: Option<Timestamp>,
     /// Bytes of all its files together, as announced: more will not come.
     pub size: Option<u64>,
     files: Files,
 }
 
-/// Where the files of an image are.
+/// Places of an image's files.
 #[derive(Debug, Clone)]
 enum Files {
     /// The server hands them out together.

@@ -17,10 +17,10 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{Document, Header, Payload};
 use crate::image::ImageKind;
 
-/// So long a server may take nothing, or say nothing when it has all: it writes an image to its disk meanwhile.
+/// Time in which a server may accept no bytes, or send no answer after all of them: it writes the image to its disk.
 const TAKE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// So long a server may take to hash and unpack an image that it has.
+/// Time for a server to hash and unpack an image.
 const WORK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// To whom an image is given, and as what.
@@ -30,11 +30,11 @@ pub struct Push {
     pub server: String,
     /// The certificate that it has to have, in PEM; without one, or with an empty one, any that the system trusts.
     pub certificate: Option<String>,
-    /// What allows it.
+    /// Secret that allows the push.
     pub secret: String,
     /// The project there.
     pub project: Option<String>,
-    /// What the image hashes to.
+    /// Fingerprint of the image.
     pub fingerprint: [u8; 32],
     /// Its file name.
     pub filename: String,
@@ -48,11 +48,11 @@ pub enum Parcel {
     Unified(Outgoing),
     /// Two, for a container or a virtual machine.
     Split {
-        /// What is said about the other one.
+        /// The description.
         metadata: Outgoing,
         /// The file system or the disk.
         rootfs: Outgoing,
-        /// Which of these two it is.
+        /// Container or virtual machine.
         kind: ImageKind,
     },
 }
@@ -61,13 +61,13 @@ pub enum Parcel {
 pub struct Outgoing {
     /// Its name.
     pub name: String,
-    /// How many bytes, if that is known.
+    /// Number of bytes, if it is known.
     pub size: Option<u64>,
     /// The bytes. An error of theirs is the push's.
     pub bytes: BoxStream<'static, Result<Bytes>>,
 }
 
-/// What became of something that takes time.
+/// An operation of the other server.
 #[derive(Deserialize)]
 struct Operation {
     id: String,
@@ -163,7 +163,7 @@ fn failure(server: &Server, text: &str) -> Error {
     Error::new(Kind::Upstream, format!("The server {} did not take the image: {}", server.host(), said(text)))
 }
 
-/// What can stand in a header.
+/// Removes characters that a header can't have.
 fn visible(name: &str) -> String {
     name.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '_' }).collect()
 }
@@ -189,7 +189,7 @@ fn payload(parcel: Parcel) -> Payload {
     Payload { content_type: format!("multipart/form-data; boundary={boundary}"), length, stream: whole.boxed() }
 }
 
-/// What stands before a part.
+/// The head of a part.
 fn opening(boundary: &str, name: &str, file: &str) -> String {
     let file = visible(file).replace(['"', '\\'], "_");
     format!(

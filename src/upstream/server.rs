@@ -5,13 +5,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Document, FetchError, Fetcher, Pin, Request};
 
-/// What stays as it is in a segment of a path, or in a value of a query.
+/// Characters that are not escaped in a segment of a path or a value of a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Longest text of another server that is passed on, in characters.
 const SAID_CHARS_MAX: usize = 200;
 
-/// A server, by the URL that somebody gave. Its paths begin with a slash.
+/// A server, by its URL. Paths begin with a slash.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     /// Scheme, host, port and path, without a slash at the end.
@@ -70,23 +70,23 @@ impl Server {
         said(&format!("{}{}", self.base, path.split('?').next().unwrap_or_default()))
     }
 
-    /// What is said of a failed request.
+    /// The error for a failed request.
     pub(super) fn failed(&self, error: FetchError) -> Error {
         error.of_server(&self.host)
     }
 
-    /// What is said of an answer that is none.
+    /// The error for an answer that can't be understood.
     pub(super) fn garbled(&self, of: &str, cause: impl ToString) -> Error {
         let text = format!("The server {} does not answer as {of} does.", self.host);
         Error::new(Kind::Upstream, text).because(cause.to_string())
     }
 
-    /// What is said of a refusal, in the server's own words.
+    /// The error for a refusal, in the server's own words.
     pub(super) fn refuses(&self, text: &str) -> Error {
         Error::new(Kind::Upstream, format!("The server {} says: {}", self.host, said(text)))
     }
 
-    /// What is said when there is no such image.
+    /// The error for a missing image.
     pub(super) fn has_no(&self, image: &str) -> Error {
         Error::new(Kind::NotFound, format!("The server {} has no image or alias '{}'.", self.host, said(image)))
     }

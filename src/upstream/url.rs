@@ -11,16 +11,16 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{Header, Request, Told};
 use crate::image::Architecture;
 
-/// As whose kind we ask: the releases of LXD and Incus whose images we read.
+/// Versions in our requests: the releases of LXD and Incus whose images we read.
 const LXD_VERSION: &str = "5.0.2";
 const INCUS_VERSION: &str = "6.0.4";
 
-/// Where an image is.
+/// The place of an image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlAnswer {
     /// The URL of its one file.
     pub url: String,
-    /// What that hashes to: its fingerprint.
+    /// Its fingerprint.
     pub sha256: [u8; 32],
 }
 

@@ -16,7 +16,7 @@ import uuid
 import glanceclient
 from glanceclient import exc
 
-from harness import Files, Server, Source, main, run, until
+from harness import ADMINS_PUBLISH, Files, Server, Source, main, run, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 RAW = ("--disk-format", "raw", "--container-format", "bare")
@@ -380,7 +380,7 @@ class WithAccounts(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(settings=ADMINS_PUBLISH)
         cls.files = Files(cls.server)
         cls.secrets = {"alice": cls.server.user("alice"), "bob": cls.server.user("bob"), "root": cls.server.user("root", "--admin")}
 

@@ -15,7 +15,7 @@ import uuid
 import glanceclient
 from glanceclient import exc
 
-from harness import Files, Server, Source, main, run, until
+from harness import ADMINS_PUBLISH, Files, Server, Source, main, run, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -34,7 +34,7 @@ class V1(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--allow-fetch", "127.0.0.0/8")
+        cls.server = Server("--allow-fetch", "127.0.0.0/8", settings=ADMINS_PUBLISH)
         cls.files = Files(cls.server)
         cls.odd = open(cls.files.odd, "rb").read()
         cls.md5 = hashlib.md5(cls.odd).hexdigest()

@@ -35,14 +35,22 @@ def until(happened, what):
     return found
 
 
+# For tests of what is refused to all but administrators.
+ADMINS_PUBLISH = '[auth]\npublish = "admin"\n'
+
+
 class Server:
     """The program on a directory of its own, and the files that its users save."""
 
     listeners = ("--listen", "127.0.0.1:0", "--no-tls")
 
-    def __init__(self, *options):
+    def __init__(self, *options, settings=""):
         self.temporary = tempfile.TemporaryDirectory()
         self.directory = self.temporary.name
+        if settings:
+            with open(self.path("visor.toml"), "w") as config:
+                config.write(settings)
+            options = (*options, "--config", self.path("visor.toml"))
         ready = self.path("ready")
         self.process = subprocess.Popen(
             [VISOR, "serve", *self.listeners, "--ready-file", ready, "--data-dir", self.path("data"), *options],

@@ -22,7 +22,7 @@ import nova.conf
 from nova import context, exception
 from nova.image import glance
 
-from harness import Files, Server, main
+from harness import ADMINS_PUBLISH, Files, Server, main
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -33,7 +33,7 @@ class Nova(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(settings=ADMINS_PUBLISH)
         cls.files = Files(cls.server)
         cls.data = open(cls.files.odd, "rb").read()
         nova.conf.CONF([], project="nova", default_config_files=[])

@@ -16,7 +16,7 @@ import urllib.request
 
 from openstack import exceptions
 
-from harness import Files, Server, Source, main, until
+from harness import ADMINS_PUBLISH, Files, Server, Source, main, until
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
@@ -28,7 +28,7 @@ class Commands(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(*cls.options)
+        cls.server = Server(*cls.options, settings=ADMINS_PUBLISH)
         cls.files = Files(cls.server)
 
     @classmethod

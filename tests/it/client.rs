@@ -125,7 +125,7 @@ fn exit_codes_tell_what_is_wrong() {
         (vec!["add", "name=a", "architecture=i386", "size=5", "--file", few], 4, "3 bytes, not 5"),
         (vec!["add", "name=a", "architecture=i386", "--file", "/nonexistent"], 1, "/nonexistent"),
         (vec!["add", "name=a", "architecture=i386", "--file", "/"], 1, "is a directory"),
-        (vec!["get", &id, "-S", "/nonexistent"], 1, "no directory"),
+        (vec!["get", &id, "-S", "/nonexistent"], 1, "not a directory"),
         (vec!["delete"], 2, "which images"),
     ] {
         let (got, out, error) = run(&[&arguments[..], &["-p", p]].concat());
@@ -265,7 +265,7 @@ fn large_files_go_on_where_they_were() {
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&done.stderr).contains("goes on where it was"));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("continue a large file where it stopped"));
     assert_eq!(std::fs::read_dir(cache.join("visor/uploads")).unwrap().count(), 1);
 
     // Called again it goes on with the same upload, and once more after that was taken from it.

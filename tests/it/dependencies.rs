@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use serde_json::Value;
 use toml::Table;
 
 /// A package that is compiled here, for the tests or their tools too, as `deny.toml` spells it: `name@version`.

@@ -369,7 +369,7 @@ fn lists_are_filtered_sorted_and_paged() {
 
 #[test]
 fn images_are_shared_among_accounts() {
-    let server = Server::start();
+    let server = Server::configured("[auth]\npublish = \"admin\"\n");
     let admin = Client::named(&server, "root", &["--admin"]);
     let (alice, bob) = (Client::named(&server, "alice", &[]), Client::named(&server, "bob", &[]));
     let stranger = Client { server: &server, token: "wrong".into() };

@@ -545,7 +545,7 @@ fn images_are_shared_without_being_accepted() {
 
 #[test]
 fn who_sees_and_publishes_what() {
-    let server = Server::start();
+    let server = Server::configured("[auth]\npublish = \"admin\"\n");
     let admin = Client::named(&server, "root", &["--admin"]);
     let (alice, bob) = (Client::named(&server, "alice", &[]), Client::named(&server, "bob", &[]));
     let mine = alice.add("mine", &[], b"");

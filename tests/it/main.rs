@@ -40,6 +40,8 @@ mod lxd_tenants;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
+mod policy;
+mod policy_cases;
 mod program;
 mod resumable;
 mod secure;

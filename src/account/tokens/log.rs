@@ -33,7 +33,7 @@ impl Log {
         Self { path, file: None, lines: 0 }
     }
 
-    /// What it says. A power cut may have left garbage at its end: that is passed over.
+    /// Reads the lines of the log. Garbage at its end, from a power cut, is skipped.
     pub(super) fn read(&self) -> io::Result<Vec<Line>> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
@@ -44,7 +44,7 @@ impl Log {
         Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// Whether another line may stand behind the others, with so many live tokens.
+    /// Tells whether the log may grow by another line, with `live` tokens.
     pub(super) fn has_room_for(&self, live: usize) -> bool {
         self.lines < 2 * live + SLACK_LINES
     }

@@ -10,6 +10,7 @@ use crate::http::conditional::Facts;
 use crate::http::deliver::{deliver_as, unsatisfiable};
 use crate::image::{Image, ImageId, Status};
 use crate::registry::Caller;
+use crate::registry::policy::Action;
 
 impl Glance {
     /// Who asks for an image, and the image.
@@ -47,5 +48,6 @@ impl Glance {
 /// The answer to whoever asks for bytes that are withheld; administrators may.
 pub(super) fn withheld(who: &Caller, image: &Image) -> Option<Error> {
     let text = "The requested image has been deactivated. Image data download is forbidden.";
-    (image.status == Status::Deactivated && !who.is_admin()).then(|| Error::new(Kind::Forbidden, text))
+    (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_err())
+        .then(|| Error::new(Kind::Forbidden, text))
 }

@@ -26,7 +26,7 @@ use crate::blob::Buffers;
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
-use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{OpenBody, Origin, deliver_from, unsatisfiable};
 use crate::http::headers::text;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
 
@@ -193,7 +193,7 @@ async fn read_file(
         };
         let (whole, size) = (image.id, file.size);
         let registry = Arc::clone(&state.registry);
-        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file) };
+        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: OpenBody::default() };
         match deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await {
             Err(error) if error.kind() == Kind::BadRange => Ok(refuse(&error, |response| {
                 response.insert_header(unsatisfiable(size));
@@ -263,6 +263,7 @@ mod tests {
 
     fn service(dir: &std::path::Path) -> Simplestreams {
         let limits = Limits {
+            publish: crate::registry::policy::Publish::Owner,
             image_bytes_max: 1,
             uploads_max: 1,
             free_bytes_min: 0,

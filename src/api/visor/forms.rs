@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Visor;
 use super::images::save_meta;
-use super::meta::{Fields, With};
+use super::meta::Fields;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
@@ -42,7 +42,7 @@ pub(super) async fn save(
         read?;
         return save_meta(visor, who, id, &fields).await;
     };
-    let with = With { new: id.is_none(), file: true, admin: who.is_admin() };
+    let with = visor.with(who, id.is_none(), true);
     let meta = read.and_then(|()| fields.read(with));
     let meta = match meta {
         Ok(meta) => meta,
@@ -93,8 +93,10 @@ async fn read_form(
         suggest(fields, file_name.as_deref());
         // Everything that is known now is checked now: nobody should send a large file in vain. What is required
         // may still come behind it.
-        let meta = fields.read(With { new: false, file: true, admin: who.is_admin() })?;
-        let begun = upload.insert(visor.registry.uploads().begin(who, id, &meta.patch, meta.claim.clone()).await?);
+        let with = visor.with(who, false, true);
+        let meta = fields.read(with)?;
+        let patch = if id.is_none() { meta.first(with) } else { meta.patch };
+        let begun = upload.insert(visor.registry.uploads().begin(who, id, &patch, meta.claim).await?);
         let mut chunk = Some(first);
         while let Some(bytes) = chunk {
             begun.write(bytes).await?;

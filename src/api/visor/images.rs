@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::{render, render_with};
 use super::lists::{Shape, list};
-use super::meta::{Fields, With, unknown_id};
+use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
 use super::{Visor, forms, jobs};
 use crate::error::{Error, Kind, Result};
@@ -126,9 +126,11 @@ async fn save_later(request: &HttpRequest, visor: &Visor, id: Option<ImageId>) -
     if fields.is_empty() {
         return Ok(None);
     }
-    let meta = fields.read(With { new: id.is_none(), file: false, admin: who.is_admin() })?;
-    if let Some(source @ Source::File(_)) = meta.source {
-        return visor.registry.start_register(&who, id, meta.patch, source, meta.claim).await.map(Some);
+    let with = visor.with(&who, id.is_none(), false);
+    let meta = fields.read(with)?;
+    if let Some(source @ Source::File(_)) = meta.source.clone() {
+        let patch = if id.is_none() { meta.first(with) } else { meta.patch.clone() };
+        return visor.registry.start_register(&who, id, patch, source, meta.claim).await.map(Some);
     }
     match (id, &meta.patch.store) {
         (Some(id), Some(Some(store))) if moves(visor, &who, id, &fields, store).await? => {
@@ -158,10 +160,12 @@ async fn save_raw(
     if content_type.is_some_and(|t| !is_type(t, "application/octet-stream")) {
         return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
     }
-    let meta = fields.read(With { new: id.is_none(), file, admin: who.is_admin() })?;
+    let with = visor.with(&who, id.is_none(), file);
+    let meta = fields.read(with)?;
+    let patch = if id.is_none() { meta.first(with) } else { meta.patch.clone() };
     let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = meta.claim.clone().and_size(length)?;
-    let mut upload = visor.registry.uploads().begin(&who, id, &meta.patch, claim).await?;
+    let mut upload = visor.registry.uploads().begin(&who, id, &patch, claim).await?;
     body.fill(&mut upload).await?;
     let image = upload.finish(&Default::default()).await?;
     Ok((who, image))
@@ -171,15 +175,17 @@ async fn save_raw(
 pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
     let registry = &visor.registry;
     let Some(id) = id else {
-        let meta = fields.read(With { new: true, file: false, admin: who.is_admin() })?;
-        return registry.create(who, None, &meta.patch, meta.source, &meta.claim).await;
+        let with = visor.with(who, true, false);
+        let meta = fields.read(with)?;
+        let patch = meta.first(with);
+        return registry.create(who, None, &patch, meta.source, &meta.claim).await;
     };
     if fields.is_empty() {
         // An image that is not there is the better news.
         registry.get(who, id).await?;
         return Err(Error::invalid("No headers or body found for update"));
     }
-    let meta = fields.read(With { new: false, file: false, admin: who.is_admin() })?;
+    let meta = fields.read(visor.with(who, false, false))?;
     if let Some(active) = meta.active {
         return registry.set_active(who, id, active).await;
     }

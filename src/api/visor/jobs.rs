@@ -16,6 +16,7 @@ use crate::http::query::pairs;
 use crate::image::Timestamp;
 use crate::jobs::{Job, JobKind, not_found};
 use crate::registry::Caller;
+use crate::registry::policy::{Action, On};
 
 /// The preference of a client that would rather follow a job than wait (RFC 7240).
 const RESPOND_ASYNC: &str = "respond-async";
@@ -124,6 +125,7 @@ async fn stop(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let stopped = || {
         let who = caller(&request, &visor)?;
         let job = find(&request, &visor, &who)?;
+        who.may(Action::StopJob, On::HeldBy(job.owner.as_deref()))?;
         visor.registry.jobs().stop(job.id)?;
         let job = visor.registry.jobs().find(job.id).unwrap_or(job);
         Ok(respond(&request, &mut HttpResponse::Ok(), Some("job"), &record(&job, &base_url(&request))))

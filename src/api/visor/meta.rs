@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use actix_web::http::header::HeaderMap;
 
+use super::Visor;
 use super::signature::META_PREFIX;
 use super::wire::{READ_ONLY, access_word, attr_of, name_of};
 use crate::catalog::not_found;
@@ -13,7 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
-use crate::registry::{Expected, Source};
+use crate::registry::policy::{Action, On};
+use crate::registry::{Caller, Expected, Source};
 
 /// Names and values as they came, later ones over earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) struct Meta {
     pub(super) patch: ImagePatch,
     pub(super) source: Option<Source>,
     pub(super) claim: Expected,
-    /// An administrator's wish to withhold an image or to give it out again.
+    /// A wish to withhold an image or to give it out again.
     pub(super) active: Option<bool>,
 }
 
@@ -36,8 +38,25 @@ pub(super) struct With {
     pub(super) new: bool,
     /// A file.
     pub(super) file: bool,
-    /// An administrator's rights.
+    /// A caller that may name another owner.
     pub(super) admin: bool,
+    /// The visibility that an image begins with.
+    pub(super) usual: Visibility,
+}
+
+impl Visor {
+    /// What metadata of a caller comes with.
+    pub(super) fn with(&self, who: &Caller, new: bool, file: bool) -> With {
+        let usual = if self.registry.lets_publish(who) { Visibility::Public } else { Visibility::Private };
+        With { new, file, admin: who.may(Action::SetOwner, On::Server).is_ok(), usual }
+    }
+}
+
+impl Meta {
+    /// The patch of a new image, which is public unless something else is said, or its maker may not publish it.
+    pub(super) fn first(&self, with: With) -> ImagePatch {
+        ImagePatch { visibility: self.patch.visibility.or(Some(with.usual)), ..self.patch.clone() }
+    }
 }
 
 impl Fields {
@@ -104,7 +123,7 @@ impl Fields {
         }
         let mut meta = Meta::default();
         for (name, value) in &self.0 {
-            meta.put(name, value)?;
+            meta.put(name, value, with.usual)?;
         }
         // One change, made whole or not at all.
         if meta.active.is_some() && (with.file || self.0.len() > 1) {
@@ -124,7 +143,7 @@ impl Fields {
             // What is said of bytes that come along is a claim, and verified.
             Some(Attr::Size | Attr::Checksum) => !(with.file || has_source),
             Some(Attr::Owner) => !with.admin,
-            Some(Attr::Status) => !with.admin || with.new,
+            Some(Attr::Status) => with.new,
             Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => true,
             Some(_) => false,
             None => READ_ONLY.contains(&name),
@@ -145,7 +164,7 @@ fn meta_name(header: &str) -> Option<String> {
 }
 
 impl Meta {
-    fn put(&mut self, name: &str, value: &str) -> Result<()> {
+    fn put(&mut self, name: &str, value: &str, usual: Visibility) -> Result<()> {
         let patch = &mut self.patch;
         match attr_of(name) {
             None => drop(patch.properties.insert(name.to_owned(), Some(value.to_owned()).filter(|v| !v.is_empty()))),
@@ -159,7 +178,7 @@ impl Meta {
             Some(Attr::Format) => patch.format = Some(word::<Format>(name, value)?),
             Some(Attr::Kind) => patch.kind = Some(word::<ImageKind>(name, value)?),
             Some(Attr::Store) => patch.store = Some(store(value)?),
-            Some(Attr::Visibility) => patch.visibility = Some(access(name, value)?),
+            Some(Attr::Visibility) => patch.visibility = Some(access(name, value, usual)?),
             Some(Attr::Kernel) => patch.kernel = Some(image_id(value)?),
             Some(Attr::Ramdisk) => patch.ramdisk = Some(image_id(value)?),
             Some(Attr::Location) => self.source = source(value)?,
@@ -199,10 +218,10 @@ fn store(value: &str) -> Result<Option<StoreName>> {
 }
 
 /// VISOR knows two visibilities; an empty value is the one that it begins with.
-fn access(name: &str, value: &str) -> Result<Visibility> {
+fn access(name: &str, value: &str, usual: Visibility) -> Result<Visibility> {
     const KNOWN: [Visibility; 2] = [Visibility::Public, Visibility::Private];
     if value.is_empty() {
-        return Ok(Visibility::Public);
+        return Ok(usual);
     }
     KNOWN.into_iter().find(|visibility| access_word(*visibility).eq_ignore_ascii_case(value)).ok_or_else(|| {
         let names = KNOWN.map(access_word).join(", ");
@@ -270,10 +289,10 @@ mod tests {
 
     use super::*;
 
-    const NEW: With = With { new: true, file: false, admin: false };
-    const NEW_FILE: With = With { new: true, file: true, admin: false };
-    const OLD: With = With { new: false, file: false, admin: false };
-    const ADMIN: With = With { new: false, file: false, admin: true };
+    const NEW: With = With { new: true, file: false, admin: false, usual: Visibility::Public };
+    const NEW_FILE: With = With { new: true, file: true, admin: false, usual: Visibility::Public };
+    const OLD: With = With { new: false, file: false, admin: false, usual: Visibility::Public };
+    const ADMIN: With = With { new: false, file: false, admin: true, usual: Visibility::Public };
 
     fn read(with: With, pairs: &[(&str, &str)]) -> Result<Meta> {
         let mut headers = HeaderMap::new();
@@ -337,14 +356,28 @@ mod tests {
     }
 
     #[test]
-    fn owner_and_status_are_the_administrators() {
+    fn the_owner_is_set_by_administrators_and_the_status_alone() {
         let (owner, status) = (("x-image-meta-owner", "me"), ("x-image-meta-status", "locked"));
-        assert_eq!(message(OLD, &[owner, status]), "These fields are read-only: owner, status");
+        assert_eq!(message(OLD, &[owner, status]), "These fields are read-only: owner");
+        assert_eq!(message(NEW, &[NAME, ARCH, status]), "These fields are read-only: status");
+        assert_eq!(read(OLD, &[status]).unwrap().active, Some(false));
         assert_eq!(read(ADMIN, &[owner]).unwrap().patch.owner, Some(Some("me".into())));
         assert_eq!(read(ADMIN, &[status]).unwrap().active, Some(false));
         assert!(message(ADMIN, &[owner, status]).contains("changed alone"));
         assert!(message(With { file: true, ..ADMIN }, &[status]).contains("changed alone"));
         assert!(message(ADMIN, &[("x-image-meta-status", "weird")]).contains("weird"));
+    }
+
+    #[test]
+    fn a_new_image_is_public_for_a_caller_who_may_publish_it() {
+        for usual in [Visibility::Public, Visibility::Private] {
+            let with = With { usual, ..NEW };
+            let first = |more: &[_]| read(with, &[&[NAME, ARCH], more].concat()).unwrap().first(with).visibility;
+            assert_eq!(first(&[]), Some(usual));
+            assert_eq!(first(&[("x-image-meta-access", "")]), Some(usual));
+            assert_eq!(first(&[("x-image-meta-access", "public")]), Some(Visibility::Public));
+            assert_eq!(first(&[("x-image-meta-access", "private")]), Some(Visibility::Private));
+        }
     }
 
     #[test]

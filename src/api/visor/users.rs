@@ -11,6 +11,7 @@ use super::wire::{Field, Record, respond, respond_list, time_text};
 use crate::account::Account;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
+use crate::registry::policy::{Action, On};
 
 /// Largest body of a request about an account.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -66,12 +67,9 @@ fn record(account: &Account) -> Record {
     record
 }
 
-/// The caller has to be an administrator.
+/// Checks that the caller may manage accounts.
 fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
-    if visor.caller_with(request, has_body)?.is_admin() {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Forbidden, "Accounts are for administrators."))
+    visor.caller_with(request, has_body)?.may(Action::ManageAccounts, On::Server)
 }
 
 fn key_of(request: &HttpRequest) -> String {

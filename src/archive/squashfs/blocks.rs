@@ -14,7 +14,7 @@ use crate::archive::unpack::XZ_MEMORY;
 /// Tables are stored in blocks of so many bytes.
 const METADATA: usize = 8 << 10;
 
-/// How blocks are packed. Of those that squashfs knows lz4 and lzo are missing, which no tool that makes images uses.
+/// Compression of blocks. squashfs also knows lz4 and lzo, which no tool for images uses.
 #[derive(Clone, Copy)]
 enum Form {
     Zlib,
@@ -23,7 +23,7 @@ enum Form {
     Zstd,
 }
 
-/// How many bytes a block of a file has in the squashfs. A bit of what is written says that it is not packed.
+/// Stored bytes of a block. One bit of the stored length says that the block is not compressed.
 pub(super) fn length(stored: u32) -> u32 {
     stored & !(1 << 24)
 }
@@ -42,7 +42,7 @@ impl<'a, R: Read + Seek> Blocks<'a, R> {
         Self { file, length, meter, form: Form::Zlib, block_size: 0 }
     }
 
-    /// As the superblock says.
+    /// Sets the compression and block size of the superblock.
     pub(super) fn set_form(&mut self, compression: u16, block_size: u32) -> Result<(), BundleError> {
         self.form = match compression {
             1 => Form::Zlib,

@@ -55,14 +55,14 @@ pub(super) fn search<R: Read + Seek>(
     Ok(())
 }
 
-/// Where an inode is: the place of its block in the table, and its place in there.
+/// Place of an inode: of its block in the table, and within the block.
 #[derive(Clone, Copy)]
 struct Place {
     block: u64,
     offset: u16,
 }
 
-/// What is known of a file by its inode.
+/// Facts of an inode.
 enum Inode {
     File(File),
     Directory { place: Place, size: u32 },
@@ -71,11 +71,11 @@ enum Inode {
 }
 
 struct File {
-    /// Where its blocks begin.
+    /// Place of its first block.
     start: u64,
     size: u64,
     fragment: u32,
-    /// Where it begins in its fragment.
+    /// Its place in the fragment.
     offset: u32,
     /// The sizes of its blocks as they are stored.
     blocks: Vec<u32>,
@@ -236,7 +236,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         self.blocks.data(start, stored, most)
     }
 
-    /// So many bytes of a table that is stored in blocks of 8 KiB, one after the other.
+    /// Reads `length` bytes of a table that is stored in blocks of 8 KiB.
     fn table(&mut self, table: u64, place: Place, length: usize) -> Result<Vec<u8>, BundleError> {
         let mut at = table.checked_add(place.block).ok_or_else(damaged)?;
         let mut from = usize::from(place.offset);

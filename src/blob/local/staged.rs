@@ -19,11 +19,11 @@ use crate::blob::sparse::{Stretch, stretches};
 use crate::blob::{StoreError, regular};
 use crate::image::BlobKey;
 
-/// What happens to a staged file that nobody finishes.
+/// Fates of a staged file that is not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Remove,
-    /// Somebody may go on with it.
+    /// It stays, for an upload that continues.
     Keep,
     /// It is not in the staging area any more.
     Published,
@@ -43,7 +43,7 @@ pub(super) fn kept_name(key: &BlobKey) -> String {
     format!("{key}.kept")
 }
 
-/// Whose file has this name.
+/// The key of the file with this name.
 pub(super) fn kept_key(name: &str) -> Option<BlobKey> {
     name.strip_suffix(".kept")?.parse().ok()
 }
@@ -62,7 +62,7 @@ impl Staged {
         Ok(staged)
     }
 
-    /// What an earlier writer has kept, of which `length` bytes count.
+    /// Continues the file of an earlier writer, of which `length` bytes count.
     pub(super) fn resume(
         rooms: &Arc<Rooms>,
         key: &BlobKey,
@@ -103,7 +103,7 @@ impl Staged {
         Ok(())
     }
 
-    /// What was written so far, to be read.
+    /// Opens the written bytes for reading.
     pub(super) fn reread(&self) -> Result<File, StoreError> {
         Ok(regular::open(&self.rooms.staging, self.name.as_str())?.0)
     }
@@ -158,8 +158,8 @@ impl Drop for Staged {
     }
 }
 
-/// Takes back a file that was published just before a crash, of which nobody was told. One with other names is another
-/// blob's too.
+/// Removes a file that was published just before a crash and never acknowledged. A file with other names also belongs to
+/// another blob.
 fn reclaim(rooms: &Rooms, key: &BlobKey, name: &str) -> Result<(), StoreError> {
     let (file, _) = regular::open(&rooms.images, key.as_str())?;
     if file.metadata()?.nlink() > 1 {
@@ -170,7 +170,7 @@ fn reclaim(rooms: &Rooms, key: &BlobKey, name: &str) -> Result<(), StoreError> {
     rooms.sync_images()
 }
 
-/// Whether two files have the same `size` bytes. What can't be read is not the same.
+/// Compares `size` bytes of two files. Files that can't be read differ.
 fn same(one: &File, other: &File, size: u64) -> bool {
     const PIECE: usize = 1 << 20;
     let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
@@ -186,13 +186,13 @@ fn open(rooms: &Rooms, name: &str, how: OFlags) -> Result<File, Errno> {
     rustix::fs::openat(&rooms.staging, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
-/// Where bytes are written.
+/// The destination of written bytes.
 #[derive(Debug)]
 pub(super) struct Sink {
     file: File,
-    /// The same file around the page cache; absent where there is no such thing.
+    /// The file opened without the page cache, if the file system can.
     direct: Option<File>,
-    /// Whether there is nothing where nothing was written: no blocks that were set aside, no bytes of an earlier writer.
+    /// The unwritten parts are empty: no reserved blocks, and no bytes of an earlier writer.
     blank: AtomicBool,
 }
 
@@ -245,7 +245,7 @@ impl Sink {
         self.file.write_all_at(bytes, offset)
     }
 
-    /// What is not there reads as zeros.
+    /// Leaves out zeros: a hole reads as zeros.
     fn leave_out(&self, zeros: &[u8], offset: u64, length: u64) -> io::Result<()> {
         if self.blank.load(Ordering::Relaxed) {
             return Ok(());
@@ -265,7 +265,7 @@ impl Sink {
         self.file.sync_all().map_err(StoreError::Broken)
     }
 
-    /// What was left out at the end of its `size` is there then, and at the end of a `whole` file nothing else.
+    /// Extends the file to `size`, with zeros that were left out at its end, and cuts a `whole` file there.
     fn stretch(&self, size: u64, whole: bool) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         match length < size || (whole && length > size) {

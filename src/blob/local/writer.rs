@@ -34,7 +34,7 @@ impl LocalWriter {
             return Err(StoreError::broken("an earlier write of this blob did not succeed"));
         }
         if let Some(flight) = &mut self.flight {
-            // Not taken before it has landed: whoever is dropped here must not lose sight of it.
+            // Not taken before it has landed: a future that is dropped here must not lose it.
             let outcome = landed(flight).await;
             self.flight = None;
             outcome?;

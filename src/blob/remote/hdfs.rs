@@ -10,10 +10,10 @@ use super::HdfsSettings;
 use super::transport::Transport;
 use super::trouble::{Trouble, Why};
 
-/// What stays as it is in a path.
+/// Characters that are not escaped in a path.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How often bytes are appended again that did not arrive.
+/// Tries to append bytes that did not arrive.
 const APPENDS_MAX: usize = 4;
 
 /// Files of one directory of HDFS's.
@@ -28,14 +28,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// What the settings say, as URLs want it.
+    /// Puts the parts of URLs together from the settings.
     pub(super) fn new(settings: &HdfsSettings, operator: Operator, transport: Transport, root: &str) -> Self {
         let endpoint = format!("{}/webhdfs/v1", settings.endpoint.trim_end_matches('/'));
         let root = if root.is_empty() { "/".to_owned() } else { format!("/{root}/") };
         Self { operator, transport, endpoint, root }
     }
 
-    /// How long a file is.
+    /// Length of a file.
     pub(super) async fn length(&self, path: &str) -> opendal::Result<u64> {
         Ok(self.operator.stat(path).await?.content_length())
     }

@@ -39,7 +39,7 @@ use uuid::Uuid;
 use self::hdfs::Files;
 pub use self::settings::{HdfsSettings, RemoteSettings, S3Settings};
 use self::signing::{Keys, Signing};
-use self::sweep::Uploads;
+use self::sweep::UnfinishedUploads;
 use self::transport::{Dialect, Transport};
 use self::trouble::{Trouble, Why, told, told_why};
 use self::writer::RemoteWriter;
@@ -47,7 +47,7 @@ use super::{BlobBody, BlobStat, BlobStore, BlobWriter, LocalStore, StoreError, s
 use crate::fetch::Fetcher;
 use crate::image::BlobKey;
 
-/// Where files of WebHDFS are until they are whole, below the root.
+/// Directory below the root for files of WebHDFS that are not complete.
 const STAGING: &str = ".staging/";
 
 /// A store that another server keeps. Clones are the same store.
@@ -55,23 +55,23 @@ const STAGING: &str = ".staging/";
 pub struct RemoteStore(Arc<Inner>);
 
 struct Inner {
-    /// What the operator calls it.
+    /// Name of the store.
     name: String,
     operator: Operator,
     place: Place,
-    /// What the address of every blob begins with.
+    /// Beginning of every blob's address.
     address: String,
-    /// Where uploads in pieces are gathered.
+    /// Store in which uploads in pieces are collected.
     spool: LocalStore,
     /// Begins the names of what this run stages.
     boot: Uuid,
-    /// What this run is writing.
+    /// Keys that this run is writing.
     under_way: Mutex<Vec<BlobKey>>,
 }
 
-/// What only one kind of server has.
+/// Parts that only one kind of server has.
 enum Place {
-    S3(Uploads),
+    S3(UnfinishedUploads),
     Hdfs(Files),
 }
 
@@ -85,10 +85,10 @@ impl fmt::Debug for RemoteStore {
 }
 
 impl RemoteStore {
-    /// A store of this name. Asks nobody yet: that a server is down says the first request.
+    /// Opens a store without a request: the first request tells whether the server is down.
     ///
-    /// `spool` is where uploads in pieces are gathered, under the same keys; it is swept by whoever opened it. `fetcher` is how
-    /// requests get out; the endpoint may have any address.
+    /// `spool` collects uploads in pieces, under the same keys; the caller sweeps it. `fetcher` sends the requests; the
+    /// endpoint may have any address.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] for settings that can't be meant.
@@ -114,7 +114,7 @@ impl RemoteStore {
         self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is under a key, or the reason why that can't be said.
+    /// Facts about the blob of a key, or the reason why they are unknown.
     async fn found(&self, key: &BlobKey) -> Result<BlobStat, StoreError> {
         let metadata = match self.0.operator.stat(key.as_str()).await {
             Ok(metadata) => metadata,
@@ -165,7 +165,7 @@ fn s3(name: &str, settings: &S3Settings, fetcher: &Fetcher) -> Result<Opened, St
     let operator = Operator::new(builder).map_err(|error| told(name, &error))?;
     let address = below(&format!("{}://{}", settings.scheme, settings.bucket), &root);
     let prefix = if root.is_empty() { root } else { root + "/" };
-    let uploads = Uploads { url, prefix, signing: Signing::new(settings), transport: transport.clone() };
+    let uploads = UnfinishedUploads { url, prefix, signing: Signing::new(settings), transport: transport.clone() };
     Ok((through(operator, transport), Place::S3(uploads), address))
 }
 

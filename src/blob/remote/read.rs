@@ -43,7 +43,7 @@ pub(super) async fn open(
 struct Reading {
     store: String,
     source: BoxStream<'static, opendal::Result<Buffer>>,
-    /// What has come and was not handed on.
+    /// Received bytes that were not handed on.
     waiting: Buffer,
     left: u64,
 }

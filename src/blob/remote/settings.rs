@@ -29,13 +29,13 @@ pub struct S3Settings {
     pub region: String,
     /// The bucket, which has to be there.
     pub bucket: String,
-    /// What the names of all blobs begin with; may be empty.
+    /// Beginning of the names of all blobs; may be empty.
     pub root: String,
-    /// As whom.
+    /// Access key.
     pub access_key: String,
-    /// What proves it.
+    /// Secret key.
     pub secret_key: String,
-    /// Whether the bucket is a part of the host's name, and not of the path.
+    /// The bucket is part of the host's name, and not of the path.
     pub virtual_host: bool,
 }
 
@@ -44,13 +44,13 @@ pub struct S3Settings {
 pub struct HdfsSettings {
     /// The namenode's URL, or a gateway's: `http://namenode:9870`.
     pub endpoint: String,
-    /// As whom; nobody in particular if that is empty.
+    /// User of the requests; none if empty.
     pub user: String,
     /// The directory of all blobs; it is made when it is needed.
     pub root: String,
 }
 
-/// Where a remote store is.
+/// Settings of a remote store.
 #[derive(Debug, Clone)]
 pub enum RemoteSettings {
     /// S3 and what speaks it.
@@ -129,7 +129,7 @@ impl S3Settings {
     }
 }
 
-/// Whether an endpoint is a plain URL: nothing in it is secret, and nothing is left to interpret.
+/// Checks that an endpoint is a plain URL: nothing in it is secret, and nothing is left to interpret.
 pub(super) fn check_endpoint(store: &str, endpoint: &str) -> Result<(), StoreError> {
     let plain = endpoint.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))

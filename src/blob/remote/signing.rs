@@ -12,7 +12,7 @@ use super::S3Settings;
 /// Headers that a signature brings along, and that the next one replaces.
 const OF_SIGNATURE: [&str; 2] = ["x-amz-date", "x-amz-content-sha256"];
 
-/// As whom requests are signed. The library's own form of this shows the secret in a log of its steps.
+/// Keys that sign requests. The library's own type shows the secret in its debug log.
 pub(super) struct Keys(Credential);
 
 impl Keys {
@@ -40,11 +40,11 @@ impl ProvideCredential for Keys {
     }
 }
 
-/// What signs.
+/// The signer.
 pub(super) struct Signing(Signer<Credential>);
 
 impl Signing {
-    /// Signs as who is configured. Its context reads no file, no variable and asks nobody.
+    /// A signer with the configured keys. Its context reads no file and no variable, and sends no request.
     pub(super) fn new(settings: &S3Settings) -> Self {
         Self(Signer::new(Context::new(), Keys::of(settings), RequestSigner::new("s3", settings.region())))
     }

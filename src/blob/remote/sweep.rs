@@ -19,7 +19,7 @@ use crate::image::BlobKey;
 const PAGES_MAX: usize = 1000;
 
 /// Uploads to a bucket that were begun. OpenDAL has no words for those that it did not begin itself.
-pub(super) struct Uploads {
+pub(super) struct UnfinishedUploads {
     /// The bucket's URL.
     pub(super) url: String,
     /// The root, with a slash if it is not empty.
@@ -45,8 +45,8 @@ struct Upload {
     upload_id: String,
 }
 
-/// Aborts uploads that nobody here is busy with.
-pub(super) async fn uploads(store: &RemoteStore, uploads: &Uploads) -> opendal::Result<usize> {
+/// Aborts uploads that this server is not working on.
+pub(super) async fn uploads(store: &RemoteStore, uploads: &UnfinishedUploads) -> opendal::Result<usize> {
     let (mut swept, mut key, mut id) = (0, String::new(), String::new());
     for _ in 0..PAGES_MAX {
         let page = match uploads.page(&key, &id).await {
@@ -73,7 +73,7 @@ pub(super) async fn uploads(store: &RemoteStore, uploads: &Uploads) -> opendal::
     Ok(swept)
 }
 
-impl Uploads {
+impl UnfinishedUploads {
     async fn page(&self, key: &str, id: &str) -> opendal::Result<Page> {
         // In the order that signatures want.
         let markers = if key.is_empty() {
@@ -93,7 +93,7 @@ impl Uploads {
     async fn abort(&self, upload: &Upload) -> opendal::Result<()> {
         let url = format!("{}/{}?uploadId={}", self.url, path(&upload.key), encoded(&upload.upload_id));
         match self.ask(Method::DELETE, &url).await {
-            // Somebody else was quicker.
+            // It was aborted meanwhile.
             Err(error) if Trouble::of(&error).why != Why::Gone => Err(error),
             _ => Ok(()),
         }

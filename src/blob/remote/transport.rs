@@ -22,7 +22,7 @@ use super::trouble::{Trouble, Why, code_of};
 use super::webhdfs;
 use crate::fetch::{Answer, Call, FetchError, Fetcher};
 
-/// How long to wait before each further try, and after which time there is none. Tests can't wait.
+/// Pause before each further try, and the time after which there is none. Tests can't wait.
 const PAUSE: u64 = if cfg!(test) { 10 } else { 200 };
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(PAUSE), Duration::from_millis(PAUSE * 5), Duration::from_millis(PAUSE * 20)];
@@ -31,13 +31,13 @@ const TRIES_FOR: Duration = Duration::from_secs(30);
 /// Longest answer that is no image: a page of a list has a tenth of this.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long it may take.
+/// Time for such an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
 
 /// Longest answer about an error that is read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
-/// What is special about whom we speak with.
+/// Differences between the servers.
 #[derive(Debug)]
 pub(super) enum Dialect {
     /// S3: what signs requests that have to be changed.
@@ -160,7 +160,7 @@ impl Way {
         }
     }
 
-    /// That there is no such thing is the library's to judge; all else is a reason.
+    /// Turns a failed answer into a reason, except "not found", which the library judges.
     async fn no_success(&self, answer: Answer) -> Result<Response<HttpBody>, Why> {
         let Answer { status, headers, length, stream } = answer;
         // Whatever came of it: the status says most.
@@ -176,13 +176,13 @@ impl Way {
     }
 }
 
-/// Whether a request has this parameter.
+/// Tells whether a request has this parameter.
 fn has_query(parts: &Parts, name: &str) -> bool {
     let query = parts.uri.query().unwrap_or_default();
     query.split('&').any(|pair| pair.split('=').next() == Some(name))
 }
 
-/// Whether an answer has the bytes that were asked for, and no others. WebHDFS has the range in its URL.
+/// Tells whether an answer has exactly the requested bytes. WebHDFS has the range in its URL.
 fn is_wanted_part(asked: &HeaderMap, answer: &Answer) -> bool {
     let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
     match (text(asked, RANGE), text(&answer.headers, CONTENT_RANGE)) {
@@ -234,7 +234,7 @@ fn streamed(answer: Answer) -> Response<HttpBody> {
     respond(status, headers, HttpBody::new(Pieces(Mutex::new(stream)), length))
 }
 
-/// A body that OpenDAL can pass between threads. Only one ever reads, so nobody waits for the lock.
+/// A body that OpenDAL can pass between threads. Only one task ever reads, so the lock is always free.
 struct Pieces(Mutex<BoxStream<'static, Result<Bytes, FetchError>>>);
 
 impl Stream for Pieces {

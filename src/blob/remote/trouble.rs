@@ -12,7 +12,7 @@ use crate::fetch::FetchError;
 /// Longest code of an error that is looked at.
 const CODE_BYTES_MAX: usize = 64;
 
-/// Why a request came to nothing.
+/// Reasons why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     /// There is no connection, or it broke.
@@ -48,12 +48,12 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Whether the same request may succeed a little later.
+    /// Tells whether another try may succeed.
     pub(super) fn may_pass(self) -> bool {
         matches!(self, Self::Down | Self::Slow | Self::Failing)
     }
 
-    /// What went wrong when there was no answer at all, or not all of it.
+    /// The reason for a missing or incomplete answer.
     pub(super) fn of_fetch(error: &FetchError) -> Self {
         match error {
             FetchError::Refused => Self::Guarded,
@@ -65,7 +65,7 @@ impl Why {
         }
     }
 
-    /// What an answer means that is no success: what it calls the error if it says so, else its status.
+    /// The reason for a failed answer: from its code if it has one, else from its status.
     pub(super) fn of_answer(status: StatusCode, code: Option<&str>) -> Self {
         if let Some(why) = code.and_then(Self::of_code) {
             return why;
@@ -112,7 +112,7 @@ impl Why {
     }
 }
 
-/// The same on its way through the library.
+/// A reason on its way through the library.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trouble {
     pub(super) why: Why,
@@ -135,7 +135,7 @@ impl From<Trouble> for opendal::Error {
 }
 
 impl Trouble {
-    /// What is behind an error of the library, if it is not that there is no such thing.
+    /// The reason behind an error of the library other than "not found".
     pub(super) fn of(error: &opendal::Error) -> Self {
         let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         if let Some(trouble) = causes.find_map(|cause| cause.downcast_ref::<Self>()) {
@@ -152,7 +152,7 @@ impl Trouble {
     }
 }
 
-/// The error for whoever uses the store of this name.
+/// The error for users of the store of this name.
 pub(super) fn told(store: &str, error: &opendal::Error) -> StoreError {
     match error.kind() {
         opendal::ErrorKind::NotFound => StoreError::NotFound,
@@ -161,7 +161,7 @@ pub(super) fn told(store: &str, error: &opendal::Error) -> StoreError {
     }
 }
 
-/// The same, when the reason is known.
+/// The error for a known reason.
 pub(super) fn told_why(store: &str, why: Why) -> StoreError {
     let does = match why {
         Why::Full => return StoreError::Full,
@@ -183,7 +183,7 @@ pub(super) fn told_why(store: &str, why: Why) -> StoreError {
     StoreError::Unavailable(format!("The store {store} {does}."))
 }
 
-/// What an answer calls its error: the code of S3's XML or the exception of WebHDFS's JSON.
+/// Reads the code of an error: from S3's XML or the exception of WebHDFS's JSON.
 pub(super) fn code_of(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -13,7 +13,7 @@ use crate::image::BlobKey;
 /// Bytes of a piece.
 const PIECE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The same when nobody has said how many bytes will come.
+/// Bytes of a piece when the length is unknown.
 const PIECE_BYTES_UNTOLD: u64 = 16 * 1024 * 1024;
 
 /// Pieces after which they become larger by as much as the first were: with 10,000 of them, which S3 takes, there is room for 1 TiB.
@@ -29,11 +29,11 @@ const PIECES_AT_ONCE: usize = 2;
 /// Uploads to one store that do so at the same time: many keep the other side busy as they are, and would hold too much.
 const EAGER_UPLOADS_MAX: usize = 8;
 
-/// How large the next piece should be, after so many with so many bytes.
+/// Bytes of the next piece, after `pieces` with `bytes` in total.
 pub(super) fn piece_bytes(size_hint: Option<u64>, pieces: u64, bytes: u64) -> usize {
     let size = match size_hint {
         Some(hint) if bytes < hint => hint.div_ceil(PIECES_MAX).next_multiple_of(1024 * 1024).max(PIECE_BYTES),
-        // Nobody knows any more where this ends.
+        // The end is unknown.
         _ => PIECE_BYTES_UNTOLD * (1 + pieces / PIECES_OF_A_SIZE),
     };
     size.try_into().unwrap_or(usize::MAX)

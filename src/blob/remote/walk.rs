@@ -11,7 +11,7 @@ use super::trouble::{Trouble, Why};
 /// Names that are read of one list: far more than a server keeps images.
 const NAMES_MAX: usize = 5_000_000;
 
-/// How long the next name may take, with all tries for its page.
+/// Time for the next name, with all tries for its page.
 const PAGE_TIME: Duration = Duration::from_secs(300);
 
 /// Shows each entry of a directory to `see`.

@@ -10,7 +10,7 @@ use super::upload::{Upload, piece_bytes};
 use crate::blob::{BlobBody, BlobStore, BlobWriter, Buffers, StoreError, stream};
 use crate::image::BlobKey;
 
-/// Why a writer can't do what only the local store can.
+/// The error for an operation that only the local store has.
 const STREAMED: &str =
     "bytes that are on their way to another server can't be kept: that has to be said before the first";
 

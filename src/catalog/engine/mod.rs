@@ -21,7 +21,7 @@ use std::ops::Bound;
 /// The key spaces. The name is what the engine stores them under; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// About the catalogue itself: layout version, how far the journal has been applied.
+    /// About the catalogue itself: its shape, how far the journal has been applied.
     Meta,
     /// Image id → row.
     Image,

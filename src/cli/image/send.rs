@@ -11,7 +11,7 @@ use crate::client::{Client, ClientError, Pieces, Record, Upload};
 /// Larger files are sent in pieces: what a broken connection costs is worth remembering.
 const IN_PIECES_FROM: u64 = 64 << 20;
 
-/// What is sent where.
+/// A file to send, and its image.
 pub(super) struct Sending<'a> {
     pub(super) client: &'a Client,
     /// The image that is changed; without one a new one is made.
@@ -77,7 +77,7 @@ impl Sending<'_> {
             Ok(_) => memory.forget(),
             Err(_) => {
                 if let Some(id) = memory.id() {
-                    // Nobody will go on with it. It may be gone already.
+                    // No client will continue it. It may be gone already.
                     let _ = self.client.cancel_pieces(&id).await;
                     memory.forget();
                 }

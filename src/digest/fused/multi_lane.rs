@@ -11,10 +11,10 @@ use std::arch::x86_64::{
 
 use super::{BLOCK, MD5_K};
 
-/// How many streams fit.
+/// Streams that are hashed side by side.
 pub(super) const LANES: usize = 8;
 
-/// Whether this processor can.
+/// Tells whether this processor has the instructions.
 pub(super) fn able() -> bool {
     is_x86_feature_detected!("avx2")
 }

@@ -9,6 +9,7 @@ use crate::image::change::check;
 use crate::image::{Image, ImageId};
 use crate::registry::Caller;
 use crate::registry::lxd::service::LxdImages;
+use crate::registry::policy::Action;
 
 /// An alias, and what it stands for.
 #[derive(Debug, Clone)]
@@ -148,7 +149,7 @@ fn amended(
 ) -> impl Fn(&Image) -> Result<Option<Image>> + Send + 'static {
     let who = who.clone();
     move |row| {
-        who.may_change(row)?;
+        who.may(Action::ChangeAlias, row)?;
         let mut image = row.clone();
         change(&mut image)?;
         check(&image)?;

@@ -4,6 +4,7 @@
 //! They are images like all others; here is what can be done with them besides. Knows nothing of how LXD's protocol asks.
 
 pub(super) mod aliases;
+pub(super) mod export;
 pub(super) mod files;
 pub(super) mod instances;
 pub(super) mod names;

@@ -14,6 +14,7 @@ use crate::registry::Caller;
 use crate::registry::lxd::instances::{Instance, pack};
 use crate::registry::lxd::receive::{ImportOptions, Incoming};
 use crate::registry::lxd::service::LxdImages;
+use crate::registry::policy::{Action, On};
 
 /// Pieces on their way from the thread that packs to the one that stores.
 const PIECES: usize = 4;
@@ -29,7 +30,7 @@ impl LxdImages {
         instance: Instance,
         wishes: &ImportOptions,
     ) -> Result<Image> {
-        who.known()?;
+        who.may(Action::PackInstance, On::Server)?;
         let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.core.now();

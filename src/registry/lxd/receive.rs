@@ -14,10 +14,11 @@ use crate::error::{Error, Kind, Result};
 use crate::image::change::{NAME_CHARS_MAX, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
 use crate::ingest::intake::Received;
-use crate::ingest::{Expected, Sink, pump};
+use crate::ingest::{ByteSink, Expected, pump};
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::service::LxdImages;
+use crate::registry::records::PreparedChange;
 use crate::registry::uploads::one_shot::{Description, Target, Upload};
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
@@ -144,7 +145,7 @@ struct Counted<S> {
     seen: S,
 }
 
-impl<S: Fn(u64) + Send + Sync> Sink for Counted<S> {
+impl<S: Fn(u64) + Send + Sync> ByteSink for Counted<S> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.count += chunk.len() as u64;
         self.upload.write(chunk).await?;
@@ -165,7 +166,7 @@ impl Upload {
     /// `DigestMismatch`, `BadContent`, `StoreFull`, `NotFound` when it was removed meanwhile. Nothing is left of it then.
     pub async fn seal(mut self) -> Result<ReceivedImage> {
         let received = match self.verified(&ImagePatch::default()).await {
-            Ok(received) => received,
+            Ok((received, _)) => received,
             Err(error) => {
                 self.give_up().await;
                 return Err(error);
@@ -198,10 +199,10 @@ impl ReceivedImage {
     /// of it then.
     pub async fn publish(mut self, wanted: &ImportOptions) -> Result<Image> {
         match self.described(wanted).await {
-            Ok((received, patch)) => {
+            Ok((received, change)) => {
                 let offer = LxdIdentity { fingerprint: self.fingerprint, root_sha256: None, made: false };
                 let Self { uploads, saving, place, metadata, .. } = self;
-                uploads.publish(saving, place, received, Some((offer, metadata)), patch, ()).await
+                uploads.publish(saving, place, received, Some((offer, metadata)), change, ()).await
             }
             Err(error) => {
                 self.give_up().await;
@@ -210,7 +211,7 @@ impl ReceivedImage {
         }
     }
 
-    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, ImagePatch)> {
+    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, PreparedChange)> {
         if let Some(expected) = wanted.fingerprint.filter(|expected| *expected != self.fingerprint) {
             let text = format!("fingerprints don't match, got {} expected {}", hex(&self.fingerprint), hex(&expected));
             return Err(Error::new(Kind::DigestMismatch, text));
@@ -227,9 +228,9 @@ impl ReceivedImage {
         if patch.name.is_none() {
             patch.name = name_of(&patch).map(Some);
         }
-        self.uploads.check_patch(&self.who, self.saving.id(), &patch).await?;
+        let (change, _) = self.uploads.last_change(&self.who, self.saving.id(), &patch).await?;
         let over = || Error::internal("an image was published twice");
-        Ok((self.received.take().ok_or_else(over)?, patch))
+        Ok((self.received.take().ok_or_else(over)?, change))
     }
 
     /// What the image says of itself.

@@ -13,6 +13,7 @@ use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX};
 use crate::registry::mirror::service::Mirror;
+use crate::registry::policy::{Action, On};
 use crate::registry::uploads::one_shot::Upload;
 use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
 
@@ -38,7 +39,7 @@ impl Mirror {
         wanted: &ImportOptions,
         seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
-        who.known()?;
+        who.may(Action::CopyFromServer, On::Server)?;
         let found = self.upstream.find(ask).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // What a fingerprint stands for never changes.
@@ -169,7 +170,7 @@ impl Mirror {
         wanted: &ImportOptions,
         seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
-        who.known()?;
+        who.may(Action::CopyFromServer, On::Server)?;
         let host = crate::upstream::this_machine();
         // What such a machine runs as well.
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);

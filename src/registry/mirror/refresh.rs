@@ -17,6 +17,7 @@ use crate::registry::lxd::service::LxdImages;
 use crate::registry::mirror::pull::Copied;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::pages::Pages;
+use crate::registry::policy::Action;
 use crate::registry::removal::take_out_of_sight;
 use crate::upstream::Ask;
 
@@ -44,7 +45,7 @@ impl Mirror {
     ) -> Result<Copied> {
         // As it is now: it may have been a while since somebody looked.
         let image = &self.records.get(who, image.id).await?;
-        who.may_change(image)?;
+        who.may(Action::RefreshImage, image)?;
         // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
@@ -101,7 +102,7 @@ impl Mirror {
         let handed = Arc::new(Mutex::new(None));
         let taken = Arc::clone(&handed);
         let leave: Amend = Box::new(move |row| {
-            first.may_change(row)?;
+            first.may(Action::RefreshImage, row)?;
             if row.status != Status::Available {
                 return Err(not_found(row.id));
             }
@@ -117,7 +118,7 @@ impl Mirror {
             Ok(Some(row))
         });
         let enter: Amend = Box::new(move |row| {
-            second.may_change(row)?;
+            second.may(Action::RefreshImage, row)?;
             let mut row = row.clone();
             let Some(old) = taken.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(Some(row)) };
             row.aliases.extend(old.aliases);

@@ -13,6 +13,7 @@ use crate::registry::Caller;
 use crate::registry::copies::Aim;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
+use crate::registry::policy::{Action, On};
 use crate::registry::uploads::one_shot::{Target, Upload};
 
 impl Mirror {
@@ -77,7 +78,7 @@ impl Mirror {
         claim: Expected,
         url: &str,
     ) -> Result<ImageId> {
-        who.known()?;
+        who.may(Action::CreateImage, On::Server)?;
         let url = self.core.fetcher.canonical(url)?;
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size)?).await?;
@@ -139,7 +140,7 @@ impl Mirror {
         all_or_none: bool,
     ) -> Result<()> {
         let image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(Action::CopyBetweenStores, &image)?;
         if !image.status.gives_bytes() {
             return Err(Error::new(Kind::Conflict, "Only images with status active can be copied."));
         }
@@ -151,8 +152,9 @@ impl Mirror {
         let begun = self.imports.begin(who, id, jobs::JobKind::Copy, None, missing.clone())?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
-            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, all_or_none, &handle).await;
-            if outcome.is_err() && (all_or_none || handle.is_stopped()) {
+            let (made, outcome) =
+                mirror.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none, &handle).await;
+            if all_or_none && outcome.is_err() {
                 mirror.take_back(&who, id, &made).await;
             }
             outcome
@@ -173,19 +175,20 @@ impl Mirror {
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.records.get(who, id).await?.home()) {
-            self.copies.carry(who, id, first, Aim::Move, handle).await?;
+            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore, handle).await?;
         }
         // What is available keeps its bytes.
-        self.copy_to_all(who, id, stores, false, handle).await.1
+        self.copy_to_all(who, id, stores, Action::ChooseStore, false, handle).await.1
     }
 
-    /// Tries one store after the other, up to the first that fails if all are needed. Returns those that have a copy now, and
+    /// Tries one store after the other, as `action` of the policy, up to the first that fails if all are needed. Returns those that have a copy now, and
     /// what came of the first that failed.
     async fn copy_to_all(
         self: &Arc<Self>,
         who: &Caller,
         id: ImageId,
         stores: &[StoreName],
+        action: Action,
         all_or_none: bool,
         handle: &Handle,
     ) -> (Vec<StoreName>, Result<()>) {
@@ -194,7 +197,10 @@ impl Mirror {
             handle.steps(done as u64, Some(stores.len() as u64));
             let copied = async {
                 let there = self.records.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.copies.carry(who, id, store, Aim::Copy, handle).await.map(|_| true) }
+                if there {
+                    return Ok(false);
+                }
+                self.copies.carry(who, id, store, Aim::Copy, action, handle).await.map(|_| true)
             };
             match copied.await {
                 Ok(false) => {}

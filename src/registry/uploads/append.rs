@@ -11,7 +11,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, UploadTicket};
 use crate::ingest::intake::{Intake, over};
-use crate::ingest::{Expected, Sink};
+use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
@@ -133,10 +133,10 @@ impl Append {
             if patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
-            uploads.check_patch(&who, id, patch).await
+            uploads.last_change(&who, id, patch).await
         };
-        let format = match ready.await {
-            Ok(format) => format,
+        let (change, format) = match ready.await {
+            Ok(ready) => ready,
             Err(error) => {
                 self.pause().await?;
                 return Err(error);
@@ -144,10 +144,10 @@ impl Append {
         };
         let (intake, lock) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.uploads.core, self.id);
-        let (place, patch) = (self.place.clone(), patch.clone());
+        let place = self.place.clone();
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, patch, lock).await?),
+                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);
@@ -159,7 +159,7 @@ impl Append {
     }
 }
 
-impl Sink for Append {
+impl ByteSink for Append {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         Append::write(self, chunk).await
     }

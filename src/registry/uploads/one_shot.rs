@@ -11,9 +11,10 @@ use crate::image::{
     BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
 use crate::ingest::intake::{Intake, Received, over};
-use crate::ingest::{Expected, Sink};
+use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
-use crate::registry::records::{RETRIES_MAX, not_for_bytes, outrun};
+use crate::registry::policy::Action;
+use crate::registry::records::{PreparedChange, RETRIES_MAX, not_for_bytes, outrun};
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -140,8 +141,8 @@ impl Uploads {
 
     /// An image that waits for bytes, with a patch on it.
     async fn waiting(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Image> {
-        let mut image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        let mut image = self.core.catalog.get(id).await?;
+        who.may(Action::UploadBytes, &image)?;
         if !image.status.takes_bytes() {
             return Err(not_for_bytes());
         }
@@ -178,21 +179,22 @@ impl Uploads {
         }
     }
 
-    /// Whether a patch may be put on an image; it is put on whatever the row is in the end. Returns the format that the
-    /// bytes then have to have: while bytes are on their way to it nobody else changes that.
-    pub(in crate::registry) async fn check_patch(
+    /// The change that ends an upload, if it fits the image; it is put on whatever the row is in the end. Returns also the format
+    /// that the bytes then have to have: while bytes are on their way to an image nobody else changes that.
+    pub(in crate::registry) async fn last_change(
         &self,
         who: &Caller,
         id: ImageId,
         patch: &ImagePatch,
-    ) -> Result<Option<Format>> {
+    ) -> Result<(PreparedChange, Option<Format>)> {
+        let change = self.records.prepare(who, patch).await?;
         let mut image = self.core.catalog.get(id).await?;
-        self.records.change(who, &mut image, patch).await?;
-        Ok(image.format_of_bytes())
+        change.apply(&mut image)?;
+        Ok((change, image.format_of_bytes()))
     }
 }
 
-impl Sink for Upload {
+impl ByteSink for Upload {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         Upload::write(self, chunk).await
     }
@@ -243,9 +245,9 @@ impl Upload {
     /// After `Internal` the next start decides what it is.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
-            Ok(received) => {
+            Ok((received, change)) => {
                 let Self { uploads, saving, place, .. } = self;
-                uploads.publish(saving, place, received, None, patch.clone(), ()).await
+                uploads.publish(saving, place, received, None, change, ()).await
             }
             Err(error) => {
                 self.give_up().await;
@@ -254,9 +256,11 @@ impl Upload {
         }
     }
 
-    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<Received> {
-        let format = self.uploads.check_patch(&self.who, self.saving.id(), patch).await?;
-        self.intake.take().ok_or_else(over)?.finish(format).await
+    /// All bytes, if they are those that were announced, and the change that is to go with them.
+    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Received, PreparedChange)> {
+        let (change, format) = self.uploads.last_change(&self.who, self.saving.id(), patch).await?;
+        let received = self.intake.take().ok_or_else(over)?.finish(format).await?;
+        Ok((received, change))
     }
 
     /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{
-    Attr, BlobKey, Image, ImageId, ImagePatch, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp,
-};
+use crate::image::{Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp};
 use crate::ingest::intake::Received;
 use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
+use crate::registry::records::PreparedChange;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -24,7 +23,7 @@ async fn settle_row(
     now: Timestamp,
     parts: Vec<Part>,
     offer: Option<LxdIdentity>,
-    patch: ImagePatch,
+    change: PreparedChange,
 ) -> Result<Image> {
     let published = saving.settle(move |row| {
         let mut image = Image {
@@ -38,14 +37,14 @@ async fn settle_row(
             updated_at: Some(now),
             ..row
         };
-        patch.apply(&mut image)?;
+        change.apply(&mut image)?;
         Ok(image)
     });
     published.await
 }
 
 impl Uploads {
-    /// Makes a row's bytes durable, puts them and `patch` on it, and makes it available.
+    /// Makes a row's bytes durable, puts them and `change` on it, and makes it available.
     ///
     /// The point of no return runs as a task of its own, and has what it needs in `hold`: a client that leaves now must not
     /// leave a file without a record, or a record that falls back after the file appeared. When even the task is dropped, by
@@ -60,7 +59,7 @@ impl Uploads {
         place: StoredAt,
         received: Received,
         described: Option<(LxdIdentity, Option<Bytes>)>,
-        patch: ImagePatch,
+        change: PreparedChange,
         hold: impl Send + 'static,
     ) -> Result<Image> {
         saving.disarm();
@@ -82,7 +81,7 @@ impl Uploads {
                 Err(error) => Err(error),
                 Ok(copy) => {
                     drop(slot);
-                    let settled = settle_row(&saving, uploads.core.now(), parts, offer, patch).await;
+                    let settled = settle_row(&saving, uploads.core.now(), parts, offer, change).await;
                     if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                         // It may be in the journal all the same: neither bytes nor row are touched any more.
                         return settled;

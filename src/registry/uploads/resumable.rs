@@ -12,6 +12,7 @@ use crate::image::{BlobKey, Image, ImageId, ImagePatch, Resumable, Status, Store
 use crate::ingest::Expected;
 use crate::ingest::intake::Intake;
 use crate::registry::Caller;
+use crate::registry::policy::Action;
 use crate::registry::uploads::append::{Append, taken_over};
 use crate::registry::uploads::progress::Progress;
 use crate::registry::uploads::service::Uploads;
@@ -70,7 +71,7 @@ impl Uploads {
 
     pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
         let image = self.records.get(who, id).await?;
-        who.may_change(&image)?;
+        who.may(Action::UploadBytes, &image)?;
         Progress::of(image)
     }
 

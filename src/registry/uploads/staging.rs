@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::image::{ImageId, ImagePatch};
 use crate::ingest::intake::over;
-use crate::ingest::{Expected, Sink};
+use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::uploads::append::Append;
 use crate::registry::uploads::progress::Progress;
@@ -80,7 +80,7 @@ impl Stage {
     }
 }
 
-impl Sink for Stage {
+impl ByteSink for Stage {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         match &mut self.append {
             Some(append) => append.write(chunk).await,

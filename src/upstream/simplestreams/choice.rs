@@ -11,10 +11,10 @@ use super::products::{Build, Document, Item, Product, TEXT_BYTES_MAX, Version, b
 use crate::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
 
-/// What is asked for.
+/// The requested image.
 pub(super) struct Wanted {
     name: String,
-    /// The same as the beginning of a fingerprint, if it can be one.
+    /// The requested name as the beginning of a fingerprint, if it can be one.
     prefix: Option<String>,
     kind: Option<ImageKind>,
     architecture: Option<Architecture>,
@@ -32,7 +32,7 @@ impl Wanted {
         Self { name: name.to_owned(), prefix: lxd::prefix(name), kind: None, architecture: None, native }
     }
 
-    /// How little an image of this kind and for this processor is what was meant; `None` if it is not at all.
+    /// Distance of an image of this kind and processor from the request; `None` if it does not fit.
     fn distance(&self, kind: ImageKind, architecture: Architecture) -> Option<(u8, u8)> {
         let kind_at = match self.kind {
             Some(wanted) if wanted != kind => return None,
@@ -50,7 +50,7 @@ impl Wanted {
         Some((kind_at, architecture_at))
     }
 
-    /// Whether a product has the name that is asked for, alone or with its architecture behind it.
+    /// Tells whether a product has the requested name, alone or followed by its architecture.
     fn names(&self, product: &Product<'_>) -> bool {
         let arch = product.arch.as_deref().unwrap_or_default();
         let with_arch = self.name.strip_suffix(arch).and_then(|rest| rest.strip_suffix('/'));
@@ -67,7 +67,7 @@ pub fn this_machine() -> Option<Architecture> {
 /// the best files. The last only makes it certain.
 type Among = ((u8, u8), [(bool, String); 3], Reverse<Arc<str>>, Architecture, usize, [u8; 32]);
 
-/// Why there is nothing to choose.
+/// Reasons why there is nothing to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Miss {
     /// There is no such image.
@@ -81,7 +81,7 @@ pub(super) struct Choice {
     wanted: Wanted,
     by_alias: Option<(Among, Found)>,
     by_fingerprint: Option<Found>,
-    /// Whether there is another one that the beginning of the fingerprint fits.
+    /// Another image fits the beginning of the fingerprint.
     ambiguous: bool,
 }
 
@@ -151,7 +151,7 @@ impl Choice {
         }
     }
 
-    /// What was meant.
+    /// The chosen image.
     pub(super) fn made(self) -> Result<Found, Miss> {
         match (self.by_alias, self.by_fingerprint) {
             (Some((_, found)), _) => Ok(found),

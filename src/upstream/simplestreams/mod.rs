@@ -37,7 +37,7 @@ struct Entry {
     datatype: String,
     #[serde(default)]
     path: String,
-    /// How many is all that matters.
+    /// Products; only their number matters.
     #[serde(default)]
     products: Vec<IgnoredAny>,
 }

@@ -1,6 +1,6 @@
 //! What a document says: products, their versions, the files of these. Pure.
 //!
-//! A document is never built in memory: whoever wrote it would decide how much that takes, many times its own size. It is
+//! A document is never built in memory: its author would decide how much memory that takes, many times its own size. It is
 //! walked through, and of one version at a time the few files that can be an image are kept.
 
 use std::collections::BTreeMap;
@@ -152,17 +152,17 @@ pub(super) struct Build {
     pub(super) root: Option<Item>,
     pub(super) fingerprint: [u8; 32],
     pub(super) kind: ImageKind,
-    /// How much others are preferred to it.
+    /// Rank: lower is preferred.
     pub(super) rank: usize,
 }
 
-/// Whether all of these texts are short enough to be kept.
+/// Tells whether all of these texts are short enough to be kept.
 fn fit<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> bool {
     texts.into_iter().flatten().all(|text| text.len() <= TEXT_BYTES_MAX)
 }
 
 impl Product<'_> {
-    /// Whether all of its texts are short enough to be kept.
+    /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         let Self { arch, os, release, release_title, version, variant, support_eol, .. } = self;
         fit([arch, os, release, release_title, version, variant, support_eol])
@@ -187,7 +187,7 @@ impl Product<'_> {
         })
     }
 
-    /// When it is out of date.
+    /// Time after which it is out of date.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         midnight(self.support_eol.as_deref()?.parse().ok()?)
     }
@@ -216,7 +216,7 @@ impl Product<'_> {
         fixed.chain(self.demands()).filter(|(_, value)| !value.is_empty()).collect()
     }
 
-    /// What an image of it demands of those who run it, as properties.
+    /// Requirements of its images, as properties.
     fn demands(&self) -> Vec<(String, String)> {
         let mut demands = Vec::new();
         for object in [self.lxd_requirements, self.requirements].into_iter().flatten() {
@@ -234,7 +234,7 @@ impl Product<'_> {
 }
 
 impl Version {
-    /// Whether all of its texts are short enough to be kept.
+    /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         fit([&self.label]) && self.items.iter().all(Item::fits)
     }
@@ -273,7 +273,7 @@ impl Item {
             && fit([combined_disk_kvm_sha256, combined_disk1_sha256, combined_uefi1_sha256])
     }
 
-    /// What this and the file of the other type hash to together.
+    /// Digest of this file and the file of the other type together.
     fn combined(&self, ftype: &str) -> Option<&str> {
         let given = |sum: &'_ Option<String>| sum.as_deref().is_some_and(|sum| !sum.is_empty());
         let sum = match ftype {
@@ -303,7 +303,7 @@ pub(super) fn path(text: &str) -> Option<&str> {
     good.then_some(text)
 }
 
-/// When a build was made: its name begins with the day.
+/// Time of a build: its name begins with the day.
 pub(super) fn built_at(serial: &str) -> Option<Timestamp> {
     let day = serial.get(..8).filter(|day| day.bytes().all(|byte| byte.is_ascii_digit()))?;
     midnight(Date::strptime("%Y%m%d", day).ok()?)

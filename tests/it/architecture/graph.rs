@@ -93,8 +93,8 @@ impl Graph {
 
     /// The circles of files: groups in which each file imports each other one, if only by way of others.
     ///
-    /// What a file takes from a module that it lies in is left out: a folder's `mod.rs` names what its files share, and owns
-    /// them. So is what `lib.rs` lists.
+    /// Imports of a file from a module that it lies in do not count: a folder's `mod.rs` names what its files share, and owns
+    /// them.
     pub(super) fn circles(&self) -> Vec<Vec<String>> {
         let edges: BTreeMap<&str, Vec<&str>> = self
             .files
@@ -117,7 +117,7 @@ impl Graph {
     }
 }
 
-/// Whether the first file is the module that the second one lies in.
+/// Tells whether the first file is a module that the second one lies in.
 pub(super) fn owns(module: &str, file: &str) -> bool {
     match (module_of(module), module_of(file)) {
         (Some(outer), Some(inner)) => inner.len() > outer.len() && inner.starts_with(&outer),

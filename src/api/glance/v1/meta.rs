@@ -12,6 +12,7 @@ use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::{Attr, Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
+use crate::registry::policy::{Action, On};
 use crate::registry::{Caller, Expected};
 
 /// Before the name of each attribute.
@@ -186,16 +187,16 @@ impl Meta {
     /// The change that this is of an image: a new one, or `image`.
     ///
     /// # Errors
-    /// `Forbidden`: to publish it, or to change what only the service changes.
+    /// `Forbidden` to change what only the service changes.
     pub(super) fn patch(
         &self,
         who: &Caller,
         image: Option<&Image>,
         companions: &BTreeMap<ImageId, ImageKind>,
     ) -> Result<ImagePatch> {
-        let mut patch = ImagePatch { visibility: self.visibility(who, image)?, ..self.patch.clone() };
+        let mut patch = ImagePatch { visibility: self.visibility(image), ..self.patch.clone() };
         // Of others it is not believed, and not refused either.
-        patch.owner = self.owner.clone().filter(|_| who.is_admin()).map(Some);
+        patch.owner = self.owner.clone().filter(|_| who.may(Action::SetOwner, On::Server).is_ok()).map(Some);
         if let Some(image) = image {
             self.check_fixed(image)?;
             // Of bytes that are there it is no wish.
@@ -212,16 +213,12 @@ impl Meta {
     }
 
     /// There are images for everyone and others. Others can be shared.
-    fn visibility(&self, who: &Caller, image: Option<&Image>) -> Result<Option<Visibility>> {
+    fn visibility(&self, image: Option<&Image>) -> Option<Visibility> {
         let was_public = image.map(|image| image.visibility == Visibility::Public);
         match (self.is_public.unwrap_or(was_public == Some(true)), was_public) {
-            (true, Some(true)) | (false, Some(false)) => Ok(None),
-            (true, _) if who.is_admin() => Ok(Some(Visibility::Public)),
-            (true, _) => {
-                let text = "You are not authorized to complete publicize_image action.";
-                Err(Error::new(Kind::Forbidden, text))
-            }
-            (false, _) => Ok(Some(Visibility::Shared)),
+            (true, Some(true)) | (false, Some(false)) => None,
+            (true, _) => Some(Visibility::Public),
+            (false, _) => Some(Visibility::Shared),
         }
     }
 
@@ -429,19 +426,17 @@ mod tests {
 
     #[test]
     fn who_sees_it_is_changed_only_if_it_changes() {
-        let admin = Caller::Admin(Some("root".into()));
-        let becomes = |who: &Caller, was: Visibility, is_public: &str| {
+        let becomes = |was: Visibility, is_public: &str| {
             let image = Image { visibility: was, ..sample("a") };
-            let patch = of_old(who, &image, &[("x-image-meta-is_public", is_public)]);
+            let patch = of_old(&user(), &image, &[("x-image-meta-is_public", is_public)]);
             patch.map(|patch| patch.visibility).map_err(|error| error.kind())
         };
         for was in [Visibility::Private, Visibility::Shared, Visibility::Community] {
-            assert_eq!(becomes(&user(), was, "False"), Ok(None));
-            assert_eq!(becomes(&user(), was, "True"), Err(Kind::Forbidden));
-            assert_eq!(becomes(&admin, was, "True"), Ok(Some(Visibility::Public)));
+            assert_eq!(becomes(was, "False"), Ok(None));
+            assert_eq!(becomes(was, "True"), Ok(Some(Visibility::Public)));
         }
-        assert_eq!(becomes(&user(), Visibility::Public, "True"), Ok(None));
-        assert_eq!(becomes(&user(), Visibility::Public, "False"), Ok(Some(Visibility::Shared)));
+        assert_eq!(becomes(Visibility::Public, "True"), Ok(None));
+        assert_eq!(becomes(Visibility::Public, "False"), Ok(Some(Visibility::Shared)));
         assert_eq!(of_old(&user(), &sample("a"), &[]).unwrap().visibility, None);
     }
 

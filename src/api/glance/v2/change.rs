@@ -9,7 +9,6 @@ use super::names::{attr_of, is_base};
 use crate::error::{Error, Kind, Result};
 use crate::image::attr::Edit;
 use crate::image::{Attr, Image, ImageId, ImageKind, ImagePatch, Visibility};
-use crate::registry::Caller;
 
 /// Names of what only the service sets, beside those of attributes.
 const READ_ONLY: [&str; 5] = ["os_hash_algo", "self", "file", "schema", "direct_url"];
@@ -24,17 +23,16 @@ fn is_read_only(name: &str) -> bool {
     attr_of(name).map_or_else(|| READ_ONLY.contains(&name), fixed)
 }
 
-/// Who sets what, and what is known of the images that it refers to.
-pub(super) struct Hand<'a> {
-    pub(super) who: &'a Caller,
+/// What a client sets, with what is known of the images that it refers to.
+pub(super) struct Hand {
     pub(super) companions: BTreeMap<ImageId, ImageKind>,
 }
 
-impl Hand<'_> {
+impl Hand {
     /// Adds to a patch that an attribute or a property gets a value.
     ///
     /// # Errors
-    /// `Invalid` value; `Forbidden` name, owner or visibility.
+    /// `Invalid` value; `Forbidden` name.
     pub(super) fn set(&self, patch: &mut ImagePatch, name: &str, value: &Value) -> Result<()> {
         check_name(name)?;
         match attr_of(name) {
@@ -47,12 +45,12 @@ impl Hand<'_> {
             Some(Attr::Container) => {
                 patch.container = Some(optional_text(name, value)?.map(container_of).transpose()?);
             }
-            Some(Attr::Visibility) => patch.visibility = Some(self.visibility(text(name, value)?)?),
+            Some(Attr::Visibility) => patch.visibility = Some(Self::visibility(text(name, value)?)?),
             Some(Attr::MinDisk) => patch.min_disk = Some(number(name, value)?),
             Some(Attr::MinRam) => patch.min_ram = Some(number(name, value)?),
             Some(Attr::Protected) => patch.protected = Some(flag(name, value)?),
             Some(Attr::Hidden) => patch.hidden = Some(flag(name, value)?),
-            Some(Attr::Owner) => self.owner(patch, optional_text(name, value)?)?,
+            Some(Attr::Owner) => patch.owner = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
             // Refused before.
             Some(Attr::Id | Attr::Status | Attr::Size | Attr::VirtualSize | Attr::Checksum) => {}
             Some(Attr::Sha256 | Attr::Sha512 | Attr::CreatedAt | Attr::UpdatedAt | Attr::Store) => {}
@@ -69,26 +67,10 @@ impl Hand<'_> {
         Ok(())
     }
 
-    fn visibility(&self, word: &str) -> Result<Visibility> {
+    fn visibility(word: &str) -> Result<Visibility> {
         let names = || spell::names::<Visibility>().join(", ");
         let visibility = Visibility::parse(word).filter(|visibility| visibility.name() == word);
-        let visibility =
-            visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))?;
-        if visibility == Visibility::Public && !self.who.is_admin() {
-            let text = "You are not authorized to complete publicize_image action.";
-            return Err(Error::new(Kind::Forbidden, text));
-        }
-        Ok(visibility)
-    }
-
-    /// Saying that it is one's own changes nothing, and clients say so.
-    fn owner(&self, patch: &mut ImagePatch, owner: Option<&str>) -> Result<()> {
-        if self.who.is_admin() {
-            patch.owner = Some(owner.map(ToOwned::to_owned));
-        } else if owner != self.who.account() {
-            return Err(Error::new(Kind::Forbidden, "You are not permitted to create images owned by another."));
-        }
-        Ok(())
+        visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))
     }
 
     /// Adds to a patch that a property goes.

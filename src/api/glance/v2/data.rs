@@ -14,6 +14,7 @@ use crate::http::body::Body;
 use crate::http::deliver::facts;
 use crate::http::headers::text;
 use crate::image::{Image, ImageId, ImagePatch, Status};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Expected};
 
 /// `PUT /v2/images/:id/file`
@@ -61,7 +62,7 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
     let store =
         text(headers, "x-image-meta-store").map(|name| info::store_named(&glance.registry, name)).transpose()?;
     let image = glance.registry.get(who, id_of(request)?).await?;
-    who.may_change(&image)?;
+    who.may(Action::UploadBytes, &image)?;
     if !image.status.takes_bytes() {
         let now = status_word(&image, false);
         let text = format!("Image status transition from {now} to saving is not allowed.");

@@ -30,7 +30,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         let body = body::read(payload, glance.patience).await?;
         let Value::Object(members) = body else { return Err(Error::invalid("Expected a JSON object.")) };
         let ids = referred(members.iter().map(|(name, value)| (name.as_str(), value)));
-        let hand = Hand { who: &who, companions: glance.companions(&who, ids).await? };
+        let hand = Hand { companions: glance.companions(&who, ids).await? };
         let mut patch = ImagePatch { visibility: Some(Visibility::Shared), ..ImagePatch::default() };
         let mut id = None;
         for (name, value) in &members {
@@ -94,7 +94,7 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let operations = patch::parse(content_type.as_deref(), &body::read(payload, glance.patience).await?)?;
         let values = operations.iter().filter_map(|one| Some((one.name.as_str(), one.value.as_ref()?)));
         let companions = glance.companions(&who, referred(values)).await?;
-        let hand = Hand { who: &who, companions };
+        let hand = Hand { companions };
         let image = glance.registry.edit(&who, id, |image| patch::apply(&operations, image, &hand)).await?;
         Ok(answer_json(&mut HttpResponse::Ok(), &glance.show(&image)))
     });

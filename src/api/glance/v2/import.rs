@@ -34,9 +34,6 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
             return conflict("Properties disk_format, container_format must be set before an import.");
         }
         match (method, image.status) {
-            (Method::Copy, _) if !who.is_admin() => {
-                return Err(Error::new(Kind::Forbidden, "You are not authorized to complete copy_image action."));
-            }
             (Method::Copy, _) => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
             (_, Status::Available | Status::Deactivated) => {
                 return conflict("An image that is active cannot be the target of an import.");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::spell::unknown_store;
 use super::super::{Glance, at, json as answer_json};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::image::StoreName;
 use crate::registry::Registry;
 
@@ -81,11 +81,9 @@ fn usage() -> Value {
 /// `GET /v2/info/stores/detail`. Directories and addresses are nobody's business here.
 async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
-        if !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "You are not authorized to complete stores_info_detail action."));
-        }
+        let details = glance.registry.store_details(&who)?;
         let mut stores = shown_stores(&glance.registry);
-        for (shown, store) in stores.iter_mut().zip(glance.registry.stores().iter()) {
+        for (shown, store) in stores.iter_mut().zip(details.iter()) {
             shown["type"] = store.kind.into();
             shown["weight"] = 0.into();
             shown["properties"] = json!({});
@@ -98,12 +96,6 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
 /// `DELETE /v2/stores/:store/:id`
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
-        if !who.is_admin() {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "You are not authorized to complete delete_image_location action.",
-            ));
-        }
         let name = request.match_info().get("store").unwrap_or_default();
         let store = store_named(&glance.registry, name).map_err(|_| unknown_store(Kind::Conflict, name))?;
         glance.registry.copies().remove_copy(&who, super::id_of(&request)?, &store).await?;

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::super::{Glance, at, body, json as answer_json};
 use super::data::says_what_it_is;
 use super::id_of;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::{Image, ImagePatch, Location};
+use crate::registry::policy::Action;
 use crate::registry::{Expected, Source};
 
 /// Adds the routes.
@@ -23,9 +24,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
 async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let image = glance.registry.get(&who, id_of(&request)?).await?;
-        if !who.is_admin() {
-            return Err(Error::new(Kind::Forbidden, "You are not authorized to complete fetch_image_location action."));
-        }
+        who.may(Action::SeeLocation, &image)?;
         let remote = |image: &Image| image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
         let url = glance.registry.location(&who, &image).filter(|_| remote(&image));
         let locations: Vec<Value> = url.into_iter().map(|url| json!({ "url": url, "metadata": {} })).collect();

@@ -16,13 +16,14 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
-use crate::blob::{StoreError, stream as bytes_of};
+use crate::blob::{BlobBody, StoreError, stream as bytes_of};
 use crate::digest::hex;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http::conditional::Facts;
-use crate::http::deliver::{Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{OpenBody, Origin, deliver_from, unsatisfiable};
 use crate::image::Image;
 use crate::jobs::JobKind;
+use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Role, files_of};
 
 /// A secret that nobody has used is good for so long.
@@ -46,15 +47,20 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
     .await
 }
 
-/// Under which name a file is saved. Clients insist on one, and it tells how the file is packed.
-pub(super) async fn name_of(lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<String> {
-    let packing = lxd.registry.lxd().packing(caller, image, file).await?;
+/// Opens a file, and says under which name it is saved. Clients insist on a name, and it tells how the file is packed.
+pub(super) async fn open_named(
+    lxd: &Lxd,
+    caller: &Caller,
+    image: &Image,
+    file: &LxdFile,
+) -> Result<(BlobBody, String)> {
+    let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file).await?;
     let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
-    Ok(format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension)))
+    Ok((body, format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))))
 }
 
 async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<HttpResponse> {
-    let name = name_of(lxd, caller, image, file).await?;
+    let (body, name) = open_named(lxd, caller, image, file).await?;
     let facts = Facts {
         etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
         modified_s: Some(image.uploaded_at.unwrap_or(image.created_at).seconds()),
@@ -65,7 +71,13 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
         response.insert_header((header::CONTENT_DISPOSITION, disposition.as_str()));
     };
     let registry = Arc::clone(&lxd.registry);
-    let origin = Origin { registry, who: caller.clone(), image: image.clone(), file: Some(file.clone()) };
+    let origin = Origin {
+        registry,
+        who: caller.clone(),
+        image: image.clone(),
+        file: Some(file.clone()),
+        opened: OpenBody::new(body),
+    };
     let answer = deliver_from(&origin, facts, &lxd.buffers, request, headers).await;
     answer.or_else(|error| match error.kind() {
         // The size goes with it.
@@ -92,7 +104,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let (mut pieces, mut length) = (Vec::new(), 0);
     for (at, file) in files.iter().enumerate() {
-        let name = name_of(lxd, caller, image, file).await?;
+        let (body, name) = open_named(lxd, caller, image, file).await?;
         let head = format!(
             "{}--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{name}\"\r\nContent-Type: \
              application/octet-stream\r\n\r\n",
@@ -101,7 +113,6 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
         );
         length += head.len() as u64 + file.size;
         pieces.push(text(head));
-        let body = lxd.registry.lxd().open_file(caller, image, file, None).await?;
         pieces.push(bytes_of(body, &lxd.buffers));
     }
     let end = format!("\r\n--{boundary}--\r\n");
@@ -123,10 +134,7 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
         // Whoever may read it may not let everybody read it.
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may make a secret for this image."),
-            _ => error,
-        })?;
+        caller.may(Action::MakeImageSecret, &image)?;
         let fingerprint = fingerprint(&image);
         let about = About::new(JobKind::Secret, "Image download token").id(image.id).image(&fingerprint);
         let operation =

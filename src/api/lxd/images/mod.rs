@@ -28,6 +28,7 @@ use crate::http::headers::text;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
 use crate::jobs::JobKind;
+use crate::registry::policy::Action;
 use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 
 /// Records read together.
@@ -214,7 +215,7 @@ async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
-        caller.may_change(&image)?;
+        caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);
         let (state, who, about) = (
             lxd.clone(),

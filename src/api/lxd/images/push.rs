@@ -6,16 +6,17 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::export::name_of;
+use super::export::open_named;
 use super::wire::{fingerprint, path_of};
 use super::wishes::small_json;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
 use crate::api::lxd::{Lxd, part};
 use crate::blob::stream;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::{Image, ImageKind};
 use crate::jobs::JobKind;
+use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
 /// To whom, and as what.
@@ -42,10 +43,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
         let asked: Request = small_json(payload, lxd.patience).await?;
         // `lxc` puts an alias into the path here.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
-        caller.may_change(&image).map_err(|error| match error.kind() {
-            Kind::Forbidden => Error::new(Kind::Forbidden, "Only its owner may give this image to another server."),
-            _ => error,
-        })?;
+        caller.may(Action::PushImage, &image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
         let to = Push {
             server: asked.target.filter(|text| !text.is_empty()).ok_or_else(|| missing("target"))?,
@@ -85,8 +83,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 }
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
-    let name = name_of(lxd, who, image, file).await?;
-    let body = lxd.registry.lxd().open_file(who, image, file, None).await?;
+    let (body, name) = open_named(lxd, who, image, file).await?;
     let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }

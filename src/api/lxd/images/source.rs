@@ -17,6 +17,7 @@ use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageId, ImageKind, Protocol};
 use crate::jobs::JobKind;
+use crate::registry::policy::Action;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
 /// Whoever was asked to send an image has so long to begin.
@@ -178,7 +179,7 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
-        caller.may_change(&image)?;
+        caller.may(Action::RefreshImage, &image)?;
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
         let about =
             About::new(JobKind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();

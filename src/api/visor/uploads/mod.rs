@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use self::dialect::{Dialect, wrong_type};
 use super::error::{render, render_with};
 use super::images::{id_of, is_type};
-use super::meta::{Fields, With};
+use super::meta::Fields;
 use super::wire::{self, Record, attr_of};
 use super::{Visor, at};
 use crate::error::{Error, Kind, Result};
@@ -79,9 +79,11 @@ async fn begin(
     let who = visor.caller_with(request, has_body)?;
     let mut fields = Fields::of_headers(headers)?;
     dialect.add_metadata(headers, &mut fields)?;
-    let meta = fields.read(With { new: into.is_none(), file: true, admin: who.is_admin() })?;
+    let with = visor.with(&who, into.is_none(), true);
+    let meta = fields.read(with)?;
+    let patch = if into.is_none() { meta.first(with) } else { meta.patch };
     let claim = meta.claim.and_size(dialect.size_at_first(headers)?)?;
-    let begun = visor.registry.uploads().begin_resumable(&who, into, &meta.patch, claim).await?;
+    let begun = visor.registry.uploads().begin_resumable(&who, into, &patch, claim).await?;
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
@@ -159,7 +161,7 @@ async fn feed(
         return append.pause().await;
     }
     let last = match last {
-        Some((who, fields)) => fields.read(With { new: false, file: true, admin: who.is_admin() }),
+        Some((who, fields)) => fields.read(visor.with(who, false, true)),
         None => Ok(Default::default()),
     };
     match last {
