@@ -73,10 +73,13 @@ impl Background {
     }
 }
 
+/// The end of a run, and the begin of the next one.
+type Outcome = (Result<Result<()>, Aborted>, Option<Timestamp>);
+
 /// A run, which ends also when it is dropped or panics.
 struct Run<'a> {
     background: &'a Background,
-    outcome: Option<(Result<Result<()>, Aborted>, Option<Timestamp>)>,
+    outcome: Option<Outcome>,
 }
 
 impl Run<'_> {

@@ -253,7 +253,7 @@ fn the_command_line_follows_leaves_and_stops() {
         .unwrap();
     let find = || {
         let listed = lab.server.get("/jobs").json()["jobs"].clone();
-        listed.as_array().unwrap().iter().find(|job| job["kind"] == "move").map(|job| id(job))
+        listed.as_array().unwrap().iter().find(|job| job["kind"] == "move").map(id)
     };
     eventually("it has begun", || find().is_some());
     let job = find().unwrap();

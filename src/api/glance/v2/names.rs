@@ -59,7 +59,6 @@ mod tests {
     use crate::image::full_tests::full;
     use crate::image::query::Filter;
     use crate::image::{Image, ImageId, ImagePatch, Timestamp};
-    use crate::registry::Caller;
 
     fn shown(image: &Image) -> Value {
         serde_json::to_value(Shown { image, import: None }).unwrap()
@@ -68,8 +67,7 @@ mod tests {
     /// Whatever is shown can be sent back, as far as clients set it, and asked for.
     #[test]
     fn every_attribute_with_a_name_is_shown_and_read() {
-        let who = Caller::Admin(Some("root".into()));
-        let hand = Hand { who: &who, companions: [].into() };
+        let hand = Hand { companions: [].into() };
         let mut image = full();
         let record = shown(&image);
         // What another image needs besides, to be one.
