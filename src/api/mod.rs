@@ -8,7 +8,57 @@ pub mod lxd;
 pub mod simplestreams;
 pub mod visor;
 
+use std::sync::Arc;
+
+pub use self::auth::AuthRules;
+use crate::account::trust::Trust;
 use crate::error::{Error, Result};
+use crate::http::addresses::HttpsEndpoint;
+use crate::http::origin::Buffers;
+use crate::http::protocol::{Protocol, Protocols, Service};
+use crate::http::route::ListedRoute;
+use crate::registry::{Metadefs, RateLimits, Registry};
+
+/// The protocols, and what makes each: a folder and a line here.
+const ALL: [(&Protocol, fn(&Setup) -> Box<dyn Service>); 5] = [
+    (&lxd::PROTOCOL, lxd::open),
+    (&simplestreams::PROTOCOL, simplestreams::open),
+    (&visor::PROTOCOL, visor::open),
+    (&identity::PROTOCOL, identity::open),
+    (&glance::PROTOCOL, glance::open),
+];
+
+/// Parts of a server that protocols are made of.
+pub struct Setup {
+    /// The service.
+    pub registry: Arc<Registry>,
+    /// The metadata definitions.
+    pub metadefs: Metadefs,
+    /// Rules of who may call.
+    pub auth: AuthRules,
+    /// Certificates that stand for accounts.
+    pub trust: Arc<Trust>,
+    /// Limits of how slowly bodies may come.
+    pub patience: RateLimits,
+    /// Buffers to read files into.
+    pub buffers: Buffers,
+    /// Addresses and certificate of the HTTPS listeners.
+    pub https: HttpsEndpoint,
+}
+
+/// Makes the protocols of a server.
+pub fn protocols(setup: &Setup) -> Protocols {
+    Protocols::new(ALL.iter().map(|(_, open)| open(setup)).collect(), &visor::PROTOCOL)
+}
+
+/// Lists the routes of all protocols, each with the name of its protocol.
+pub fn routes() -> Vec<(&'static str, ListedRoute)> {
+    let each = |(protocol, _): &(&'static Protocol, _)| {
+        let name = protocol.name;
+        protocol.routes().into_iter().map(move |route| (name, route))
+    };
+    ALL.iter().flat_map(each).collect()
+}
 
 /// Does what waits for the disk on a thread that may wait. It is carried through when the client leaves.
 async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

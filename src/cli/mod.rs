@@ -1,13 +1,16 @@
 //! The command line: one program, which serves, administers a data directory, and talks to a server.
 
 mod admin;
+mod banner;
 mod failure;
 mod follow;
 mod image;
 mod jobs;
+mod listeners;
 mod openstack;
 mod print;
 mod progress;
+mod ready;
 mod serve;
 mod stores;
 mod trust;

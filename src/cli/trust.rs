@@ -11,10 +11,10 @@ use super::failure::{Exit, Failure};
 use super::{Globals, print};
 use crate::account::trust::{Certificate, Client, Trust};
 use crate::account::{Account, Accounts};
-use crate::api::lxd::time::time;
 use crate::config::Config;
 use crate::config::DataDir;
 use crate::http::addresses::Reachable;
+use crate::http::time::rfc_3339;
 use crate::http::tls;
 use crate::registry::system_clock;
 
@@ -133,7 +133,7 @@ fn shown(client: &Client, accounts: &Accounts) -> Result<Value, Failure> {
         "name": client.name,
         "account": account,
         "trusted": state.starts_with("trusted"),
-        "added_at": time(client.added_at),
+        "added_at": rfc_3339(client.added_at),
     }))
 }
 
@@ -172,7 +172,7 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
     let own = tls::open(&keys, &server.names, &server.listen_tls, now)
         .map_err(|error| Failure::general(format!("cannot use the certificate: {error}")))?;
     let (secret, expires_at) = trust.issue(token.name.as_deref(), token.account.as_ref(), token.expires, now)?;
-    let expires_at = time(expires_at);
+    let expires_at = rfc_3339(expires_at).unwrap_or_default();
     // LXD's clients take a token without a name for an address.
     let name = token.name.or_else(|| token.account.map(|account| account.access_key));
     let text = json!({

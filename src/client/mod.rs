@@ -18,8 +18,7 @@ pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
 pub use self::jobs::{Started, failure_of};
 pub use self::upload::{Pieces, Upload};
-use crate::api::visor::error::{MISMATCH, REASON};
-use crate::api::visor::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
+use crate::account::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
@@ -263,7 +262,7 @@ async fn checked(answer: Response) -> Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
-    let mismatch = answer.headers().get(REASON).is_some_and(|reason| reason == MISMATCH);
+    let mismatch = answer.headers().get("x-visor-error").is_some_and(|code| code == "mismatch");
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {
         Some(message) => message,

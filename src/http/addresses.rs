@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::tls::Tls;
+
 /// What the addresses follow from. A machine gets and loses some while it runs, so they are asked for when they are needed.
 #[derive(Debug, Clone, Default)]
 pub struct Reachable {
@@ -11,6 +13,25 @@ pub struct Reachable {
     pub names: Vec<String>,
     /// Where the operator says that clients call.
     pub public_url: String,
+}
+
+/// Addresses and certificate of the HTTPS listeners, as clients are told about them.
+#[derive(Debug, Clone, Default)]
+pub struct HttpsEndpoint {
+    /// The addresses by which the server is reached by HTTPS.
+    pub reachable: Reachable,
+    /// The certificate that it shows there, as PEM.
+    pub certificate: String,
+    /// SHA-256 of it in hexadecimal.
+    pub fingerprint: String,
+}
+
+impl HttpsEndpoint {
+    /// The endpoint of a server that is reached there, and shows this certificate.
+    pub fn new(reachable: Reachable, tls: Option<&Tls>) -> Self {
+        let (certificate, fingerprint) = tls.map(|tls| (tls.pem.clone(), tls.fingerprint.clone())).unwrap_or_default();
+        Self { reachable, certificate, fingerprint }
+    }
 }
 
 impl Reachable {

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 
 use super::headers::text;
-use super::server::Arrival;
+use super::peer::Arrival;
 
 /// The address that the operator says clients call, when something between them and the server changes it.
 #[derive(Debug, Clone)]

@@ -1,13 +1,13 @@
 //! Conditional requests and ranges (RFC 9110, sections 13 and 14), as pure functions of headers and facts.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{
     self, HeaderMap, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 
 use super::headers::text;
+use super::time::read_http_date;
 
 /// What is known of the thing that is asked for.
 #[derive(Debug, Clone)]
@@ -37,19 +37,8 @@ pub enum Verdict {
     OutOfRange,
 }
 
-fn seconds(date: &str) -> Option<i64> {
-    let time = httpdate::parse_http_date(date).ok()?;
-    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
-}
-
 /// Most parts of one answer.
 const PARTS_MAX: usize = 32;
-
-/// A moment as HTTP writes it.
-pub fn http_date(seconds: i64) -> String {
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
-}
 
 /// Whether a list of entity tags has ours in it. Weakly, `W/` is overlooked (for `If-None-Match`).
 fn lists(header: &str, etag: Option<&str>, weakly: bool) -> bool {
@@ -66,7 +55,7 @@ pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
             return Verdict::Failed;
         }
     } else if let (Some(date), Some(modified)) =
-        (text(headers, IF_UNMODIFIED_SINCE).and_then(seconds), facts.modified_s)
+        (text(headers, IF_UNMODIFIED_SINCE).and_then(read_http_date), facts.modified_s)
         && modified > date
     {
         return Verdict::Failed;
@@ -75,7 +64,8 @@ pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
         if lists(tags, etag, true) {
             return Verdict::NotModified;
         }
-    } else if let (Some(date), Some(modified)) = (text(headers, IF_MODIFIED_SINCE).and_then(seconds), facts.modified_s)
+    } else if let (Some(date), Some(modified)) =
+        (text(headers, IF_MODIFIED_SINCE).and_then(read_http_date), facts.modified_s)
         && modified <= date
     {
         return Verdict::NotModified;
@@ -91,7 +81,7 @@ fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
     match headers.get(header::IF_RANGE).map(|_| text(headers, IF_RANGE)) {
         None => true,
         Some(Some(tag)) if tag.starts_with('"') => facts.etag.as_deref() == Some(tag),
-        Some(Some(date)) => seconds(date).is_some_and(|date| facts.modified_s == Some(date)),
+        Some(Some(date)) => read_http_date(date).is_some_and(|date| facts.modified_s == Some(date)),
         Some(None) => false,
     }
 }
@@ -239,11 +229,5 @@ mod tests {
         ] {
             assert_eq!(judged(&[(RANGE, "bytes=5-"), (IF_RANGE, tag)]), expected, "{tag}");
         }
-    }
-
-    #[test]
-    fn dates_go_both_ways() {
-        assert_eq!(http_date(DATE_S), DATE);
-        assert_eq!(seconds(DATE), Some(DATE_S));
     }
 }

@@ -1,7 +1,7 @@
 //! One path for the bytes of an image, whatever the protocol and the store: conditions, ranges, then the stream.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody, SizedStream};
 use actix_web::http::{Method, StatusCode, header};
@@ -12,14 +12,16 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::conditional::{Facts, Verdict, http_date, judge};
+use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
+use super::origin::{Buffers, OpenBody, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
-use crate::blob::{BlobBody, Buffers, StoreError, stream};
+use super::time::http_date;
+use crate::blob::{BlobBody, StoreError, stream};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
-use crate::registry::{Caller, LxdFile, Registry};
+use crate::registry::{Caller, Registry};
 
 /// Of every image: what it is stands in its record.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -77,53 +79,6 @@ impl MessageBody for HeadBody {
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Bytes, Self::Error>>> {
         std::task::Poll::Ready(None)
-    }
-}
-
-/// Where the bytes of an answer are.
-#[derive(Clone)]
-pub struct Origin {
-    /// Who has them.
-    pub registry: Arc<Registry>,
-    /// Who gets them.
-    pub who: Caller,
-    /// The image that they are of.
-    pub image: Image,
-    /// Which of its files, as LXD and Incus have them; without one, the file that everybody knows.
-    pub file: Option<LxdFile>,
-    /// All of them, where they had to be looked at before.
-    pub opened: OpenBody,
-}
-
-/// A body that is open already, and goes to the first that asks for all of it.
-#[derive(Clone, Default)]
-pub struct OpenBody(Arc<Mutex<Option<BlobBody>>>);
-
-impl OpenBody {
-    /// Keeps a body that has all bytes.
-    pub fn new(body: BlobBody) -> Self {
-        Self(Arc::new(Mutex::new(Some(body))))
-    }
-
-    fn take(&self) -> Option<BlobBody> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Origin {
-    /// Opens them, or a part of them.
-    ///
-    /// # Errors
-    /// As [`Registry::open`].
-    pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
-        // What is not wanted as a whole is given back at once.
-        if let Some(body) = self.opened.take().filter(|_| range.is_none()) {
-            return Ok(body);
-        }
-        match &self.file {
-            None => self.registry.open(&self.who, &self.image, range).await,
-            Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
-        }
     }
 }
 

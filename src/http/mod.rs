@@ -13,8 +13,15 @@ pub mod guard;
 pub mod headers;
 mod leftover;
 pub mod observe;
+pub mod origin;
 mod parts;
+pub mod peer;
+pub mod protocol;
+#[cfg(test)]
+mod protocol_tests;
 pub mod query;
+pub mod route;
 pub mod server;
 mod socket;
+pub mod time;
 pub mod tls;

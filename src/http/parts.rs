@@ -7,8 +7,8 @@ use actix_web::web::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream as streams};
 
-use super::deliver::Origin;
-use crate::blob::{Buffers, StoreError, stream};
+use super::origin::{Buffers, Origin};
+use crate::blob::{StoreError, stream};
 use crate::error::Error;
 
 /// An answer of several parts.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::{Extensions, HttpServiceBuilder, Request, Response, TlsAcceptorConfig};
@@ -13,19 +13,19 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
-use actix_web::web::ServiceConfig;
-use actix_web::{App, Error, HttpRequest, HttpResponse};
+use actix_web::{App, Error};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
+use super::base::PublicUrl;
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
 use super::observe::observe;
+use super::peer::{Arrival, Peer};
+use super::protocol::Protocols;
 use super::socket::Socket;
 use super::tls::Tls;
-use crate::digest::hex;
 
 /// A client has so long for a handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -61,8 +61,10 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether each request is logged.
     pub access_log: bool,
-    /// How what is refused before a protocol sees it is answered.
-    pub refuse: Refuse,
+    /// The address that the operator says clients call; empty if it is the server's own.
+    pub public_url: String,
+    /// The protocols.
+    pub protocols: Protocols,
 }
 
 /// Binds addresses. Several at once, because port 0 means another port for each.
@@ -99,78 +101,46 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Writes the answer to a request that no protocol has seen.
-pub type Refuse = fn(&HttpRequest, &crate::error::Error) -> HttpResponse;
-
 /// Refuses what no client of ours sends, before any protocol sees it.
 async fn gate(
     names: Names,
-    refuse: Refuse,
+    protocols: Rc<Protocols>,
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse, Error> {
     match guard::check(request.request(), &names) {
         Ok(()) => next.call(request).await,
         Err(error) => {
-            let response = refuse(request.request(), &error);
+            let response = protocols.refuse(request.request(), &error);
             Ok(request.into_response(response))
         }
     }
 }
 
-/// What a handler may know of the connection that a request came on.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrival {
-    /// Whether it is TLS.
-    pub secure: bool,
-    /// The address of the listener.
-    pub local: SocketAddr,
-}
-
-/// A certificate that a client showed, and proved to have the key of.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// The certificate as it was sent.
-    pub der: Vec<u8>,
-    /// Its SHA-256 in hexadecimal.
-    pub fingerprint: String,
-}
-
-/// Who is at the other end of a connection, as far as its handshake told.
-#[derive(Debug, Clone, Default)]
-pub struct Peer {
-    /// The certificate of a TLS client that has one. Whether it means anything is for others to say.
-    pub certificate: Option<Arc<Shown>>,
-}
-
-impl Peer {
-    fn of(stream: &TlsStream<TcpStream>) -> Self {
-        let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let shown = |der: &[u8]| Shown { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
-        Self { certificate: first.map(|der| Arc::new(shown(der))) }
-    }
-}
-
-/// Starts serving `mount`'s routes. The server runs when it is awaited.
+/// Starts serving. The server runs when it is awaited.
 ///
 /// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP (see `socket.rs`); `HttpServer`
 /// has no place for one.
 ///
 /// # Errors
 /// A listener can't be used.
-pub fn start<M>(settings: Settings, mount: M) -> io::Result<Server>
-where
-    M: Fn(&mut ServiceConfig) + Clone + Send + 'static,
-{
-    let Settings { plain, tls, certificate, names, workers, connections_max, drain, access_log, refuse } = settings;
+pub fn start(settings: Settings) -> io::Result<Server> {
+    let Settings { plain, tls, certificate, workers, connections_max, drain, access_log, .. } = settings;
+    let (names, public, protocols) = (settings.names, settings.public_url, settings.protocols);
     let app = move || {
-        let names = names.clone();
+        // One for each thread: they must not count references to one thing together.
+        let (names, all) = (names.clone(), Rc::new(protocols.clone()));
         let app = App::new()
-            .wrap(from_fn(move |request, next| gate(names.clone(), refuse, request, next)))
+            .wrap(from_fn(move |request, next| gate(names.clone(), Rc::clone(&all), request, next)))
             // Outside the gate, so that what it refuses has an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))
-            .configure(&mount);
+            .configure(|app| {
+                if !public.is_empty() {
+                    app.app_data(PublicUrl(public.clone()));
+                }
+                protocols.mount(app);
+            });
         map_config(app, |()| AppConfig::default())
     };
     let workers = match workers {

@@ -64,6 +64,7 @@ pub use self::uploads::service::Uploads;
 pub use self::uploads::staging::Stage;
 use crate::blob::{BlobBody, Linked, Stores};
 use crate::catalog::Catalog;
+pub use crate::catalog::not_found;
 use crate::error::Result;
 use crate::fetch::Fetcher;
 use crate::image::{Access, Image, ImageId, PartKind, Timestamp};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use visor::api::visor::signature::{ContentType, sign, string_to_sign};
+use visor::account::signature::{ContentType, sign, string_to_sign};
 
 use crate::harness::{Answer, Server};
 

@@ -56,7 +56,7 @@ pub(super) fn render_as(
 }
 
 /// The answer to a method that a path does not have.
-pub(super) fn no_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+pub(super) fn no_method(request: &HttpRequest, allow: &str) -> HttpResponse {
     let mut response = HttpResponse::MethodNotAllowed();
     response.insert_header((header::ALLOW, allow));
     write(request, response, StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for this resource.")

@@ -18,20 +18,51 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::guard::fn_guard;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, Scope};
-use percent_encoding::percent_decode_str;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
-use self::error::{no_method, render};
+use self::error::{no_method, no_path, render};
 use self::params::no_marker;
+use super::Setup;
 use super::auth::{AuthRules, bearer};
-use crate::blob::Buffers;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http::headers::text;
 use crate::http::observe::RequestId;
+use crate::http::origin::Buffers;
+use crate::http::protocol::{Protocol, Service};
+use crate::http::route::{Answers, Route, RouteTable};
 use crate::image::query::Query;
 use crate::image::{Image, ImageId, ImageKind};
 use crate::registry::{Caller, ListScope, Metadefs, RateLimits, Registry};
+
+/// The image API, in both versions.
+pub(super) static PROTOCOL: Protocol = Protocol { name: "glance", covers, tables, render, no_path };
+
+/// Makes the API of a server.
+pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
+    Box::new(Glance {
+        registry: Arc::clone(&setup.registry),
+        metadefs: setup.metadefs.clone(),
+        auth: setup.auth.clone(),
+        patience: setup.patience,
+        buffers: setup.buffers.clone(),
+    })
+}
+
+impl Service for Glance {
+    fn protocol(&self) -> &'static Protocol {
+        &PROTOCOL
+    }
+
+    fn share(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.clone()));
+    }
+}
+
+fn covers(path: &str) -> bool {
+    let version = path.split('/').nth(1).unwrap_or_default();
+    ["v1", "v2"].contains(&version.split('.').next().unwrap_or_default())
+}
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -93,40 +124,26 @@ impl Glance {
     }
 }
 
-/// A path with its methods; any other method is answered as Glance does.
-fn at(path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) -> Resource {
-    let refused = move |request: HttpRequest| async move { no_method(&request, allow) };
-    routes(web::resource(path)).default_service(web::to(refused))
-}
+const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: None };
 
-/// A part of the path, as it was before it was written into a URL.
-fn part(request: &HttpRequest, name: &str) -> Result<String> {
-    let text = request.match_info().get(name).unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map(String::from);
-    text.map_err(|_| Error::invalid("The path is not UTF-8."))
-}
+/// Below a version, what is not there is not found in Glance's form.
+const VERSIONED: Answers = Answers { no_path: Some(no_path), ..ANSWERS };
 
-/// Adds the routes.
-pub fn mount(app: &mut ServiceConfig, glance: &Glance) {
-    app.app_data(Data::new(glance.clone()));
-    versions::mount(app);
-    v1::mount(app);
-    v2::mount(app);
-}
-
-/// Adds the routes that are told from those of other protocols only by what the client accepts. They come before those.
-pub fn mount_by_accept(app: &mut ServiceConfig) {
-    v1::mount_by_accept(app);
-    v2::mount_by_accept(app);
+fn tables() -> Vec<RouteTable> {
+    let mut tables = vec![RouteTable::at_root(ANSWERS, versions::routes())];
+    tables.extend(v1::tables());
+    tables.extend(v2::tables());
+    tables
 }
 
 /// Glance's other way to choose a version: a path without one, and this media type in `Accept`.
-fn unversioned(media_type: &'static str) -> Scope {
-    web::scope("").guard(fn_guard(move |asked| {
-        let accept = text(asked.head().headers(), header::ACCEPT).unwrap_or_default();
-        let accepts = accept.split([',', ';']).any(|part| part.trim() == media_type);
+fn unversioned(media_type: &'static str, routes: Vec<Route>) -> RouteTable {
+    RouteTable::below("", VERSIONED, routes).around(identify).only(fn_guard(move |asked| {
         // Paths with a version choose by it.
-        accepts && ["/images", "/shared-images"].iter().any(|path| asked.head().uri.path().starts_with(path))
+        let path = asked.head().uri.path();
+        let accept = || text(asked.head().headers(), header::ACCEPT).unwrap_or_default();
+        ["/images", "/shared-images"].iter().any(|known| path.starts_with(known))
+            && accept().split([',', ';']).any(|part| part.trim() == media_type)
     }))
 }
 
@@ -153,11 +170,4 @@ async fn identify(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     Ok(response)
-}
-
-/// An answer in JSON.
-fn json(response: &mut actix_web::HttpResponseBuilder, value: &impl serde::Serialize) -> HttpResponse {
-    // Texts, numbers and lists of them: all of it can be written.
-    let text = serde_json::to_string(value).unwrap_or_default();
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
 }

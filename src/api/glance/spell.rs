@@ -131,39 +131,10 @@ pub(super) fn changed_at(image: &Image) -> Timestamp {
     image.created_at.max(image.updated_at.unwrap_or_default()).max(image.uploaded_at.unwrap_or_default())
 }
 
-/// A moment, to the second.
-pub(super) fn time(time: Timestamp) -> String {
-    let seconds = jiff::Timestamp::from_second(time.seconds()).ok();
-    // Out of jiff's range (year 9999) there is no better text than the number.
-    seconds.map_or_else(|| time.0.to_string(), |time| time.to_string())
-}
-
-/// The moment that a text names, in one of the forms of ISO 8601; without a zone it is UTC.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
-    let zoned = text.parse::<jiff::Timestamp>().ok();
-    let moment = zoned.or_else(|| {
-        let local = text.parse::<jiff::civil::DateTime>().ok()?;
-        local.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-    })?;
-    Some(Timestamp(moment.as_microsecond()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::change::tests::sample;
-
-    #[test]
-    fn moments_are_read_in_all_the_forms_that_clients_send() {
-        let at = Some(Timestamp(1_795_246_208_000_000));
-        for text in ["2026-11-21T04:10:08Z", "2026-11-21T04:10:08", "2026-11-21 04:10:08", "2026-11-21T05:10:08+01:00"]
-        {
-            assert_eq!(moment(text), at.map(|_| moment("2026-11-21T04:10:08Z").unwrap()), "{text}");
-        }
-        assert_eq!(time(moment("2026-11-21T04:10:08.5Z").unwrap()), "2026-11-21T04:10:08Z");
-        assert_eq!(moment("yesterday"), None);
-        assert_eq!(moment("2026-11-21"), moment("2026-11-21T00:00:00Z"));
-    }
 
     #[test]
     fn a_property_that_is_an_attribute_is_both() {

@@ -1,13 +1,12 @@
 //! The list of versions, by which clients find out what they can ask for. Every one of them leads to the same paths.
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::error::no_path;
-use super::{at, json};
 use crate::http::base::base_url;
+use crate::http::route::{Route, answer_json, get};
+use crate::registry::policy::Action;
 
 /// The minor versions of v2 that are served, newest first, by which clients tell single features. Those that Glance has
 /// only with a cache of its own, 2.14, 2.16 and 2.18, are left out as Glance does without one.
@@ -19,17 +18,18 @@ const V2: [&str; 16] = [
 /// Those of v1, which Glance called deprecated for its last years.
 const V1: [&str; 2] = ["v1.1", "v1.0"];
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
     // A client that has a choice of versions takes one: 300 is what Glance says, and what clients expect.
     let choices = |request: HttpRequest| async move { list(&request, StatusCode::MULTIPLE_CHOICES) };
     let versions = |request: HttpRequest| async move { list(&request, StatusCode::OK) };
-    app.service(at("/", "GET", |at| at.route(web::get().to(choices))));
-    for path in ["/versions", "/versions/"] {
-        app.service(at(path, "GET", |at| at.route(web::get().to(versions))));
-    }
-    app.service(at("/healthcheck", "GET", |at| at.route(web::get().to(|| async { HttpResponse::Ok().body("OK") }))));
-    app.service(at("/v2", "GET", |at| at.route(web::get().to(to_v2))));
+    vec![
+        get("/", Action::Discover, choices),
+        get("/versions", Action::Discover, versions),
+        get("/versions/", Action::Discover, versions),
+        get("/healthcheck", Action::Discover, || async { HttpResponse::Ok().body("OK") }),
+        get("/v2", Action::Discover, to_v2),
+    ]
 }
 
 /// As Glance: the version is a folder.
@@ -38,7 +38,7 @@ async fn to_v2(request: HttpRequest) -> HttpResponse {
 }
 
 fn list(request: &HttpRequest, status: StatusCode) -> HttpResponse {
-    json(&mut HttpResponse::build(status), &document(&base_url(request)))
+    answer_json(&mut HttpResponse::build(status), &document(&base_url(request)))
 }
 
 fn document(base: &str) -> Value {
@@ -49,9 +49,4 @@ fn document(base: &str) -> Value {
     let v2 = V2.iter().enumerate().map(|(at, id)| entry(id, if at == 0 { "CURRENT" } else { "SUPPORTED" }, "v2"));
     let v1 = V1.iter().map(|id| entry(id, "DEPRECATED", "v1"));
     json!({ "versions": v2.chain(v1).collect::<Vec<_>>() })
-}
-
-/// The answer to a path below a version that is not served.
-pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
-    no_path(&request)
 }

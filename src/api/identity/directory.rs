@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::Identity;
-use super::login::Holder;
-use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, Person, roles_of};
+use super::holder::{Holder, Person};
+use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
 use crate::error::{Error, Kind, Result};
 
 /// What a list is narrowed down by. Filters that are not known are overlooked, as everywhere in this API.

@@ -54,7 +54,7 @@ pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
 }
 
 /// The answer to a method that a path does not have.
-pub(super) fn no_method(_: &HttpRequest, allow: &'static str) -> HttpResponse {
+pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = HttpResponse::build(status);
     response.insert_header((header::ALLOW, allow));

@@ -5,29 +5,13 @@ use std::net::IpAddr;
 
 use super::Identity;
 use super::ask::{Ask, Proof, Wanted};
-use super::wire::Person;
+use super::holder::{Holder, Person};
 use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
 use crate::error::{Error, Kind, Result};
 
 /// Whom a server without accounts takes everybody for who does not say who it is.
 const ANYBODY: &str = "admin";
-
-/// The holder of a token.
-#[derive(Debug)]
-pub(super) struct Holder {
-    pub(super) grant: Grant,
-    pub(super) admin: bool,
-    /// Whether there are no accounts, so that every name is somebody's.
-    open: bool,
-}
-
-impl Holder {
-    /// Whether these two are one and the same account's.
-    pub(super) fn is(&self, access_key: &str) -> bool {
-        self.grant.access_key == access_key
-    }
-}
 
 /// One answer for whatever was wrong: which of them it was is nobody's business.
 fn refused() -> Error {

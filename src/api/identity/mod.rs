@@ -5,21 +5,48 @@
 mod ask;
 mod directory;
 mod error;
+mod holder;
 mod login;
 mod tokens;
 mod wire;
 
 use std::sync::Arc;
 
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder};
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use self::error::{no_method, no_path, render};
-use self::login::Holder;
+use self::holder::Holder;
+use super::Setup;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
+use crate::http::protocol::{Protocol, Service};
+use crate::http::route::{Answers, Route, RouteTable, delete, post, read};
+use crate::registry::policy::Action;
 use crate::registry::{RateLimits, Registry};
+
+/// The identity API.
+pub(super) static PROTOCOL: Protocol = Protocol { name: "identity", covers, tables, render, no_path };
+
+/// Makes the API of a server.
+pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
+    Box::new(Identity { registry: Arc::clone(&setup.registry), auth: setup.auth.clone(), patience: setup.patience })
+}
+
+impl Service for Identity {
+    fn protocol(&self) -> &'static Protocol {
+        &PROTOCOL
+    }
+
+    fn share(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.clone()));
+    }
+}
+
+fn covers(path: &str) -> bool {
+    ["v3", "identity"].contains(&path.split('/').nth(1).unwrap_or_default())
+}
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -33,11 +60,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity API of a service.
-    pub fn new(registry: Arc<Registry>, auth: AuthRules, patience: RateLimits) -> Self {
-        Self { registry, auth, patience }
-    }
-
     /// Whoever sent a request, by its token.
     fn sender(&self, request: &HttpRequest) -> Result<Holder> {
         if self.auth.is_open()? {
@@ -54,58 +76,43 @@ impl Identity {
     }
 }
 
-/// A path that is only read.
-fn read<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let routes = web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler));
-    routes.default_service(web::to(|request: HttpRequest| async move { no_method(&request, "GET, HEAD") }))
+const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: Some(no_path) };
+
+/// Under `/v3`, and under `/identity/v3`, where other clouds have it.
+fn tables() -> Vec<RouteTable> {
+    let choices = || {
+        let versions = |request: HttpRequest| async move { wire::choices(&request) };
+        ["", "/"].map(|path| read(path, Action::Discover, versions))
+    };
+    vec![
+        RouteTable::below("/v3", ANSWERS, routes()),
+        RouteTable::below("/identity/v3", ANSWERS, routes()),
+        RouteTable::below("/identity", ANSWERS, choices().into()),
+    ]
 }
 
-/// Adds the routes: under `/v3`, and under `/identity/v3`, where other clouds have them.
-pub fn mount(app: &mut ServiceConfig, identity: &Identity) {
-    app.app_data(Data::new(identity.clone()));
+fn routes() -> Vec<Route> {
     let version = |request: HttpRequest| async move { wire::ok(&wire::version(&request)) };
-    let versions = |request: HttpRequest| async move { wire::choices(&request) };
-    let unknown = |request: HttpRequest| async move { no_path(&request) };
-    for prefix in ["/v3", "/identity/v3"] {
-        let tokens = web::resource("/auth/tokens")
-            .route(web::post().to(tokens::create))
-            .route(web::get().to(tokens::show))
-            .route(web::head().to(tokens::show))
-            .route(web::delete().to(tokens::revoke))
-            .default_service(web::to(
-                |request: HttpRequest| async move { no_method(&request, "DELETE, GET, HEAD, POST") },
-            ));
-        app.service(
-            web::scope(prefix)
-                .service(read("", version))
-                .service(read("/", version))
-                .service(tokens)
-                .service(read("/auth/catalog", tokens::catalog))
-                .service(read("/auth/projects", tokens::projects))
-                .service(read("/auth/domains", tokens::domains))
-                .service(read("/auth/system", tokens::system))
-                .service(read("/projects", directory::projects))
-                .service(read("/projects/{id}", directory::project))
-                .service(read("/users", directory::users))
-                .service(read("/users/{id}", directory::user))
-                .service(read("/users/{id}/projects", directory::projects_of))
-                .service(read("/domains", directory::domains))
-                .service(read("/domains/{id}", directory::domain))
-                .service(read("/roles", directory::roles))
-                .service(read("/roles/{id}", directory::role))
-                .service(read("/role_assignments", directory::assignments))
-                .default_service(web::to(unknown)),
-        );
-    }
-    app.service(
-        web::scope("/identity")
-            .service(read("", versions))
-            .service(read("/", versions))
-            .default_service(web::to(unknown)),
-    );
+    let own = Action::SeeAccount;
+    vec![
+        read("", Action::Discover, version),
+        read("/", Action::Discover, version),
+        delete("/auth/tokens", Action::UseToken, tokens::revoke),
+        read("/auth/tokens", Action::UseToken, tokens::show),
+        post("/auth/tokens", Action::LogIn, tokens::create),
+        read("/auth/catalog", own, tokens::catalog),
+        read("/auth/projects", own, tokens::projects),
+        read("/auth/domains", own, tokens::domains),
+        read("/auth/system", own, tokens::system),
+        read("/projects", own, directory::projects),
+        read("/projects/{id}", own, directory::project),
+        read("/users", own, directory::users),
+        read("/users/{id}", own, directory::user),
+        read("/users/{id}/projects", own, directory::projects_of),
+        read("/domains", own, directory::domains),
+        read("/domains/{id}", own, directory::domain),
+        read("/roles", own, directory::roles),
+        read("/roles/{id}", own, directory::role),
+        read("/role_assignments", own, directory::assignments),
+    ]
 }

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::ask::Ask;
 use super::error::render;
-use super::login::Holder;
+use super::holder::Holder;
 use super::{Identity, wire};
 use crate::account::tokens::{Scope, unkept};
 use crate::api::auth::header;

@@ -5,10 +5,10 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
-use super::login::Holder;
+use super::holder::{Holder, Person};
 use crate::account::tokens::{Method, Scope};
 use crate::http::base::base_url;
-use crate::image::Timestamp;
+use crate::http::time::to_the_microsecond;
 
 /// The one domain's id.
 pub(super) const DOMAIN_ID: &str = "default";
@@ -16,14 +16,6 @@ pub(super) const DOMAIN_ID: &str = "default";
 pub(super) const DOMAIN_NAME: &str = "Default";
 /// The one region.
 const REGION: &str = "RegionOne";
-
-/// A holder of an account: a user, and a project of the same name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Person {
-    pub(super) key: String,
-    pub(super) admin: bool,
-    pub(super) email: Option<String>,
-}
 
 /// What an account may do, in Keystone's words. An administrator has what its role implies too.
 pub(super) fn roles_of(admin: bool) -> &'static [&'static str] {
@@ -91,12 +83,6 @@ pub(super) fn catalog(request: &HttpRequest) -> Value {
     json!([service("image", "glance", base_url(request)), service("identity", "keystone", identity_url(request))])
 }
 
-fn time_text(time: Timestamp) -> String {
-    let written = jiff::Timestamp::from_microsecond(time.0).map(|t| t.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
-    // Out of jiff's range (year 9999) there is no better text than the number.
-    written.unwrap_or_else(|_| time.0.to_string())
-}
-
 fn method_name(method: Method) -> &'static str {
     match method {
         Method::ApplicationCredential => "application_credential",
@@ -114,8 +100,8 @@ pub(super) fn token(request: &HttpRequest, holder: &Holder, with_catalog: bool) 
         "methods": grant.methods.iter().map(|method| method_name(*method)).collect::<Vec<_>>(),
         "user": { "id": key, "name": key, "domain": domain, "password_expires_at": null },
         "audit_ids": grant.audit_ids,
-        "issued_at": time_text(grant.issued_at),
-        "expires_at": time_text(grant.expires_at),
+        "issued_at": to_the_microsecond(grant.issued_at),
+        "expires_at": to_the_microsecond(grant.expires_at),
     });
     if grant.methods.contains(&Method::ApplicationCredential) {
         token["application_credential"] = json!({ "id": key, "name": key, "restricted": true });
@@ -225,11 +211,5 @@ mod tests {
             assert_eq!(catalog(&request)[0]["endpoints"][0]["url"], "http://lab:4568");
             assert_eq!(catalog(&request)[1]["endpoints"][2]["url"], expected);
         }
-    }
-
-    #[test]
-    fn times_have_keystones_form() {
-        assert_eq!(time_text(Timestamp(1_795_238_731_000_042)), "2026-11-21T05:25:31.000042Z");
-        assert_eq!(time_text(Timestamp(i64::MAX)), i64::MAX.to_string());
     }
 }

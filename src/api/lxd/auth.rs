@@ -12,7 +12,7 @@ use super::requestor::Requestor;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
-use crate::http::server::{Arrival, Peer, Shown};
+use crate::http::peer::{Arrival, Peer, Shown};
 use crate::registry::Caller;
 
 /// The certificate that a request's connection showed.

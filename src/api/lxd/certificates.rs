@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,14 +16,16 @@ use super::envelope::{accepted, created, done, etag, sync, sync_with};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::time::time;
-use super::{Lxd, at, part, recursive};
+use super::{Lxd, recursive};
 use crate::account::trust::{Applicant, Certificate, Client, check_name};
 use crate::api::elsewhere;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
+use crate::http::route::{Route, delete, get, part, post};
 use crate::image::Timestamp;
 use crate::jobs::JobKind;
 use crate::registry::Caller;
+use crate::registry::policy::Action;
 
 /// Largest body: a certificate, and what is said about it.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -31,10 +33,15 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// A token that a client makes for another is good for so long.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/certificates", |at| at.route(web::get().to(list)).route(web::post().to(create))));
-    app.service(at("/certificates/{fingerprint}", |at| at.route(web::get().to(show)).route(web::delete().to(delete))));
+/// The routes.
+pub(super) fn routes() -> [Route; 4] {
+    let (all, one) = ("/certificates", "/certificates/{fingerprint}");
+    [
+        get(all, Action::SeeCertificate, list),
+        post(all, Action::JoinByProof, create),
+        get(one, Action::SeeCertificate, show),
+        delete(one, Action::SeeCertificate, remove),
+    ]
 }
 
 /// What a client sends; `null` is the same as nothing.
@@ -183,8 +190,8 @@ impl Lxd {
         let shown = shown.iter().find(|name| !name.is_empty());
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
         let about = About::new(JobKind::Secret, "Executing operation")
-            .metadata("fingerprint", self.facts.fingerprint.as_str())
-            .metadata("addresses", json!(self.facts.reachable.now()))
+            .metadata("fingerprint", self.https.fingerprint.as_str())
+            .metadata("addresses", json!(self.https.reachable.now()))
             .metadata("request", asked)
             .metadata("expiresAt", time(Timestamp(now.0.saturating_add(lifetime_us))));
         let operation =
@@ -239,7 +246,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 }
 
 /// `DELETE /certificates/FINGERPRINT`
-async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let (visible, prefix) = (lxd.visible(&caller)?, part(&request, "fingerprint")?);

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::operations::Operation;
 use crate::digest::hex;
+use crate::http::route::answer_json;
 
 /// An entity tag for what a client may change, over just that.
 pub fn etag(value: &impl Serialize) -> String {
@@ -33,7 +34,7 @@ pub fn sync_with(response: &mut HttpResponseBuilder, metadata: &impl Serialize) 
         status_code: u16,
         metadata: &'a T,
     }
-    write(response, &Sync { r#type: "sync", status: "Success", status_code: 200, metadata })
+    answer_json(response, &Sync { r#type: "sync", status: "Success", status_code: 200, metadata })
 }
 
 /// Done, and nothing to say about it: the answer to changes and removals.
@@ -56,18 +57,13 @@ pub fn accepted(operation: &Operation) -> HttpResponse {
         "operation": url,
         "metadata": operation,
     });
-    write(HttpResponse::Accepted().insert_header((header::LOCATION, url)), &body)
+    answer_json(HttpResponse::Accepted().insert_header((header::LOCATION, url)), &body)
 }
 
 /// An error.
 pub(super) fn failed(response: &mut HttpResponseBuilder, status: StatusCode, text: &str) -> HttpResponse {
     let body = json!({ "type": "error", "error": text, "error_code": status.as_u16(), "metadata": null });
-    write(response, &body)
-}
-
-fn write(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
-    let text = serde_json::to_string(body).unwrap_or_default();
-    response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
+    answer_json(response, &body)
 }
 
 #[cfg(test)]

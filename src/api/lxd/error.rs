@@ -55,12 +55,12 @@ pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
 }
 
 /// The answer to a path that is not served.
-pub(super) async fn no_path() -> HttpResponse {
+pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
     failed(&mut HttpResponse::NotFound(), StatusCode::NOT_FOUND, "not found")
 }
 
 /// The answer to a method that a path does not have, as LXD gives it.
-pub(super) async fn no_method() -> HttpResponse {
+pub(super) fn no_method(_: &HttpRequest, _: &str) -> HttpResponse {
     failed(&mut HttpResponse::NotImplemented(), StatusCode::NOT_IMPLEMENTED, "not implemented")
 }
 

@@ -1,22 +1,25 @@
 //! `/instances`: the root file systems that the operator lends. Nothing runs here; they are listed for clients that publish them.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::envelope::sync;
 use super::time::NEVER;
-use super::{Lxd, at, part, recursive};
+use super::{Lxd, recursive};
 
 use crate::archive::kernel_name;
+use crate::http::route::{Route, get, part};
+use crate::registry::policy::Action;
 
-/// Adds the routes. Older clients call them containers.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    for kind in ["instances", "containers"] {
-        let list = move |request, lxd| list(request, lxd, kind);
-        app.service(at(&format!("/{kind}"), |at| at.route(web::get().to(list))));
-        app.service(at(&format!("/{kind}/{{name}}"), |at| at.route(web::get().to(show))));
-    }
+/// The routes. Older clients call them containers.
+pub(super) fn routes() -> impl Iterator<Item = Route> {
+    ["instances", "containers"].into_iter().flat_map(|kind| {
+        [
+            get(format!("/{kind}"), Action::SeeServer, move |request, lxd| list(request, lxd, kind)),
+            get(format!("/{kind}/{{name}}"), Action::SeeServer, show),
+        ]
+    })
 }
 
 /// One, as something that does not run.

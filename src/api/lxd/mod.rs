@@ -14,25 +14,65 @@ pub mod operations;
 pub mod projects;
 pub mod requestor;
 pub mod server;
-pub mod time;
+mod time;
 
 use std::sync::Arc;
 
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource};
-use percent_encoding::percent_decode_str;
+use actix_web::guard::fn_guard;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::BoxFuture;
 
 use self::error::{no_method, no_path, render};
 use self::events::Events;
 use self::operations::Operations;
-use self::server::Facts;
+use super::Setup;
 use super::auth::AuthRules;
 use crate::account::trust::Trust;
-use crate::blob::Buffers;
-use crate::error::{Error, Result};
-use crate::http::query::pairs;
+use crate::error::Result;
+use crate::http::addresses::HttpsEndpoint;
+use crate::http::origin::Buffers;
+use crate::http::protocol::{Protocol, Service};
+use crate::http::route::{Answers, RouteTable, get, parameter};
+use crate::registry::policy::Action;
 use crate::registry::{RateLimits, Registry};
+
+/// LXD's API.
+pub(super) static PROTOCOL: Protocol = Protocol { name: "lxd", covers, tables, render, no_path };
+
+/// Makes the API of a server.
+pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
+    let jobs = setup.registry.jobs();
+    Box::new(Lxd {
+        registry: Arc::clone(&setup.registry),
+        auth: setup.auth.clone(),
+        trust: Arc::clone(&setup.trust),
+        operations: Operations::new(jobs.clone()),
+        events: Events::new(jobs.events().clone()),
+        patience: setup.patience,
+        buffers: setup.buffers.clone(),
+        https: Arc::new(setup.https.clone()),
+    })
+}
+
+impl Service for Lxd {
+    fn protocol(&self) -> &'static Protocol {
+        &PROTOCOL
+    }
+
+    fn share(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.clone()));
+    }
+
+    /// Ends listeners and waiting requests, when what has an end of its own has come to it.
+    fn stop(&self) -> BoxFuture<'static, ()> {
+        let lxd = self.clone();
+        Box::pin(async move {
+            lxd.registry.jobs().end().await;
+            lxd.events.end();
+        })
+    }
+}
 
 /// What the handlers need. Clones share it.
 #[derive(Clone)]
@@ -52,25 +92,10 @@ pub struct Lxd {
     /// Buffers to read files into.
     pub buffers: Buffers,
     /// What clients are told about the listeners.
-    pub facts: Arc<Facts>,
+    pub https: Arc<HttpsEndpoint>,
 }
 
 impl Lxd {
-    /// The API of a service.
-    pub fn new(
-        registry: Arc<Registry>,
-        auth: AuthRules,
-        trust: Trust,
-        patience: RateLimits,
-        buffers: Buffers,
-        facts: Facts,
-    ) -> Self {
-        let operations = Operations::new(registry.jobs().clone());
-        let events = Events::new(registry.jobs().events().clone());
-        let (trust, facts) = (Arc::new(trust), Arc::new(facts));
-        Self { registry, auth, trust, operations, events, patience, buffers, facts }
-    }
-
     /// What every handler does around its own work.
     pub async fn answer(
         &self,
@@ -79,36 +104,6 @@ impl Lxd {
     ) -> HttpResponse {
         work().await.unwrap_or_else(|error| render(request, &error))
     }
-
-    /// Ends what would go on for as long as a client likes, when what has an end of its own has come to it. For a server
-    /// that was told to stop.
-    pub async fn end(&self) {
-        self.registry.jobs().end().await;
-        self.events.end();
-    }
-}
-
-/// A path with its methods; any other method is answered as LXD does.
-pub fn at(path: &str, routes: impl FnOnce(Resource) -> Resource) -> Resource {
-    routes(web::resource(path)).default_service(web::to(no_method))
-}
-
-/// A part of the path, as it was before it was written into a URL.
-///
-/// # Errors
-/// `Invalid` for what is no text.
-pub fn part(request: &HttpRequest, name: &str) -> Result<String> {
-    let text = request.match_info().get(name).unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map(String::from);
-    text.map_err(|_| Error::invalid("The path is not UTF-8."))
-}
-
-/// A parameter of the query: the first of that name.
-///
-/// # Errors
-/// `Invalid` for a query that is no text.
-pub fn parameter(request: &HttpRequest, name: &str) -> Result<Option<String>> {
-    Ok(pairs(request.query_string())?.into_iter().find(|(other, _)| other == name).map(|(_, value)| value))
 }
 
 /// Whether a list is to have what it lists, and not just where that is. What is no number asks for nothing, as for LXD.
@@ -119,25 +114,22 @@ pub fn recursive(request: &HttpRequest) -> Result<bool> {
     Ok(parameter(request, "recursion")?.and_then(|level| level.parse::<u32>().ok()).is_some_and(|level| level > 0))
 }
 
-/// Whether a path is this protocol's, also when nothing is there.
-pub fn covers(path: &str) -> bool {
+fn covers(path: &str) -> bool {
     path == "/1.0" || path.starts_with("/1.0/")
 }
 
-/// Adds the routes. They come before those of protocols that answer at `/` too.
-pub fn mount(app: &mut ServiceConfig, lxd: &Lxd) {
-    app.app_data(Data::new(lxd.clone()));
-    server::mount_root(app);
-    app.service(
-        web::scope("/1.0")
-            .wrap(from_fn(projects::in_default))
-            .configure(server::mount)
-            .configure(projects::mount)
-            .configure(certificates::mount)
-            .configure(operations::routes::mount)
-            .configure(images::mount)
-            .configure(instances::mount)
-            .service(at("/events", |at| at.route(web::get().to(events::socket::listen))))
-            .default_service(web::to(no_path)),
-    );
+const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: Some(no_path) };
+
+fn tables() -> Vec<RouteTable> {
+    let mut routes = server::routes();
+    routes.extend(projects::routes());
+    routes.extend(certificates::routes());
+    routes.extend(operations::routes::routes());
+    routes.extend(images::routes());
+    routes.extend(instances::routes());
+    routes.push(get("/events", Action::HearEvents, events::socket::listen));
+    vec![
+        RouteTable::at_root(ANSWERS, vec![server::root()]).only(fn_guard(server::is_for_lxd)),
+        RouteTable::below("/1.0", ANSWERS, routes).around(projects::in_default),
+    ]
 }

@@ -4,27 +4,28 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::envelope::{etag, sync, sync_with};
 use super::error::render;
-use super::{Lxd, at, part, recursive};
+use super::{Lxd, recursive};
 use crate::error::{Error, Kind};
 use crate::http::query::pairs;
+use crate::http::route::{Route, get, part};
+use crate::registry::policy::Action;
 
 /// The name of the one project, and of the one profile.
 pub const DEFAULT: &str = "default";
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    for (kind, what) in [("projects", project as fn() -> Value), ("profiles", profile)] {
+/// The routes.
+pub(super) fn routes() -> impl Iterator<Item = Route> {
+    [("projects", project as fn() -> Value), ("profiles", profile)].into_iter().flat_map(|(kind, what)| {
         let list = move |request, lxd| list(request, lxd, kind, what);
         let show = move |request, lxd| show(request, lxd, kind, what);
-        app.service(at(&format!("/{kind}"), |at| at.route(web::get().to(list))));
-        app.service(at(&format!("/{kind}/{{name}}"), |at| at.route(web::get().to(show))));
-    }
+        [get(format!("/{kind}"), Action::SeeServer, list), get(format!("/{kind}/{{name}}"), Action::SeeServer, show)]
+    })
 }
 
 fn project() -> Value {

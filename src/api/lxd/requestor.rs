@@ -1,4 +1,4 @@
-//! The sender of a request, as events tell of it.
+//! The sender of a request, as events tell it.
 
 use crate::registry::Caller;
 
@@ -7,10 +7,10 @@ use crate::registry::Caller;
 pub struct Requestor {
     /// The fingerprint of its certificate, or its account's access key.
     pub username: String,
-    /// How it came.
+    /// `tls` or `http`.
     pub protocol: &'static str,
-    /// From where.
+    /// The address that it came from.
     pub address: String,
-    /// Who it is.
+    /// The caller.
     pub caller: Caller,
 }

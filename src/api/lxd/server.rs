@@ -1,19 +1,20 @@
 //! `/` and `/1.0`: what a client has to know of this server before it does anything.
 
-use actix_web::guard::fn_guard;
+use actix_web::guard::GuardContext;
 use actix_web::http::header;
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
+use super::Lxd;
 use super::envelope::{etag, sync, sync_with};
-use super::{Lxd, at};
 use crate::error::{Error, Kind};
-use crate::http::addresses::Reachable;
+use crate::http::addresses::HttpsEndpoint;
 use crate::http::guard::machine_name;
 use crate::http::headers::text;
-use crate::http::tls::Tls;
+use crate::http::route::{Route, get, patch, put};
 use crate::registry::Caller;
+use crate::registry::policy::Action;
 
 /// What is served beyond the first version of the API. Clients take from this list what they may ask for, so it names
 /// what works and nothing else.
@@ -45,41 +46,25 @@ const API_EXTENSIONS: [&str; 22] = [
 /// How the clients begin to say who they are that expect LXD's answer at `/`, where others expect another's.
 const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 
-/// What clients are told about the listeners.
-#[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// Where the server is reached by HTTPS.
-    pub reachable: Reachable,
-    /// The certificate that it shows there, as PEM.
-    pub certificate: String,
-    /// SHA-256 of it in hexadecimal.
-    pub fingerprint: String,
+/// Tells whether a request is one of LXD's clients, which expect LXD's answer at `/`.
+pub(super) fn is_for_lxd(asked: &GuardContext<'_>) -> bool {
+    let agent = text(asked.head().headers(), header::USER_AGENT).unwrap_or_default();
+    let word = agent.split(['/', ' ']).next().unwrap_or_default();
+    AGENTS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-impl Facts {
-    /// The facts of a server that is reached there, and shows this certificate.
-    pub fn new(reachable: Reachable, tls: Option<&Tls>) -> Self {
-        let (certificate, fingerprint) = tls.map(|tls| (tls.pem.clone(), tls.fingerprint.clone())).unwrap_or_default();
-        Self { reachable, certificate, fingerprint }
-    }
+/// The route of `/`.
+pub(super) fn root() -> Route {
+    get("/", Action::Discover, || async { sync(&json!(["/1.0"])) })
 }
 
-/// Adds `/`, for LXD's clients alone.
-pub(super) fn mount_root(app: &mut ServiceConfig) {
-    let is_ours = fn_guard(|asked| {
-        let agent = text(asked.head().headers(), header::USER_AGENT).unwrap_or_default();
-        let word = agent.split(['/', ' ']).next().unwrap_or_default();
-        AGENTS.iter().any(|known| word.eq_ignore_ascii_case(known))
-    });
-    let versions = || async { sync(&json!(["/1.0"])) };
-    app.service(at("/", |at| at.route(web::get().to(versions))).guard(is_ours));
-}
-
-/// Adds `/1.0` itself.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("", |at| {
-        at.route(web::get().to(show)).route(web::put().to(configure)).route(web::patch().to(configure))
-    }));
+/// The routes of `/1.0` itself.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("", Action::Discover, show),
+        put("", Action::ChangeSettings, configure),
+        patch("", Action::ChangeSettings, configure),
+    ]
 }
 
 /// `GET /1.0`
@@ -99,7 +84,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
             return Ok(sync(&server));
         }
         server["config"] = Value::Object(Map::new());
-        server["environment"] = environment(&lxd.facts);
+        server["environment"] = environment(&lxd.https);
         if let Some(account) = caller.account() {
             server["auth_user_name"] = account.into();
             server["auth_user_method"] = "tls".into();
@@ -110,15 +95,15 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-fn environment(facts: &Facts) -> Value {
+fn environment(https: &HttpsEndpoint) -> Value {
     let system = rustix::system::uname();
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let machine = word(system.machine());
     json!({
-        "addresses": facts.reachable.now(),
+        "addresses": https.reachable.now(),
         "architectures": architectures(&machine),
-        "certificate": facts.certificate,
-        "certificate_fingerprint": facts.fingerprint,
+        "certificate": https.certificate,
+        "certificate_fingerprint": https.fingerprint,
         "driver": "",
         "driver_version": "",
         "kernel": word(system.sysname()),

@@ -1,14 +1,14 @@
-//! Times as LXD writes them.
+//! Moments in LXD's form: RFC 3339, in UTC.
 
+use crate::http::time::rfc_3339;
 use crate::image::Timestamp;
 
-/// How "never" and "no time known" are written.
-pub const NEVER: &str = "0001-01-01T00:00:00Z";
+/// LXD's text for "never" and for "no time known".
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// A moment as LXD writes it: RFC 3339, in UTC.
-pub fn time(moment: Timestamp) -> String {
-    // Out of jiff's range (year 9999) there is nothing that a client could read.
-    jiff::Timestamp::from_microsecond(moment.0).map_or_else(|_| NEVER.to_owned(), |moment| moment.to_string())
+/// A moment. Out of jiff's range (year 9999) there is nothing that a client could read.
+pub(super) fn time(moment: Timestamp) -> String {
+    rfc_3339(moment).unwrap_or_else(|| NEVER.to_owned())
 }
 
 #[cfg(test)]

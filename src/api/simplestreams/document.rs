@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::http::time::formatted;
 use crate::image::query::{Direction, Filter, Query, Sort};
-use crate::image::{Architecture, Attr, Format, Image, ImageKind, Timestamp, Visibility};
+use crate::image::{Architecture, Attr, Format, Image, ImageKind, Visibility};
 use crate::registry::{Caller, ListScope, LxdFile, LxdImages, Registry, Role, files_of};
 
 /// Where the documents are, below the server's root.
@@ -133,10 +134,10 @@ fn product(image: &Image) -> Option<(String, Product)> {
         release,
         variant,
         version: property("version"),
-        support_eol: image.supported_until.or(image.expires_at).and_then(|at| moment("%Y-%m-%d", at)),
+        support_eol: image.supported_until.or(image.expires_at).and_then(|at| formatted("%Y-%m-%d", at)),
         lxd_requirements: requirements.clone(),
         requirements,
-        versions: [(moment("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
+        versions: [(formatted("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
     };
     Some((name, product))
 }
@@ -154,11 +155,6 @@ fn disk_name(image: &Image) -> Option<&String> {
 
 fn joined<S: Serializer>(aliases: &BTreeSet<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&aliases.iter().map(String::as_str).collect::<Vec<_>>().join(","))
-}
-
-fn moment(format: &str, at: Timestamp) -> Option<String> {
-    let at = jiff::Timestamp::from_microsecond(at.0).ok()?;
-    Some(at.strftime(format).to_string())
 }
 
 /// What a file is called in its URL.

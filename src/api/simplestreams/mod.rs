@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::web::{Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,14 +21,47 @@ use tokio::sync::Mutex;
 
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use super::auth::AuthRules;
-use super::elsewhere;
-use crate::blob::Buffers;
+use super::{Setup, elsewhere};
 use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
-use crate::http::deliver::{OpenBody, Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{deliver_from, unsatisfiable};
 use crate::http::headers::text;
+use crate::http::origin::{Buffers, OpenBody, Origin};
+use crate::http::protocol::{Protocol, Service};
+use crate::http::route::{Answers, RouteTable, read};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
+
+/// Simplestreams.
+pub(super) static PROTOCOL: Protocol = Protocol { name: "simplestreams", covers, tables, render, no_path };
+
+/// Makes the documents and files of a server.
+pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
+    Box::new(Simplestreams::new(Arc::clone(&setup.registry), setup.auth.clone(), setup.buffers.clone()))
+}
+
+impl Service for Simplestreams {
+    fn protocol(&self) -> &'static Protocol {
+        &PROTOCOL
+    }
+
+    fn share(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.clone()));
+    }
+}
+
+fn covers(path: &str) -> bool {
+    path == "/streams/v1" || path.starts_with("/streams/v1/")
+}
+
+fn render(_: &HttpRequest, error: &Error) -> HttpResponse {
+    refusal(error)
+}
+
+fn no_path(_: &HttpRequest) -> HttpResponse {
+    refusal(&Error::new(Kind::NotFound, "There is no such file."))
+}
 
 /// What the handlers need.
 #[derive(Debug, Clone)]
@@ -147,18 +180,16 @@ impl Simplestreams {
     }
 }
 
-/// Adds the routes.
-pub fn mount(app: &mut ServiceConfig, state: &Simplestreams) {
-    // Kinds of request that are not here are not found, as with any web server of files.
-    let get = || web::route().guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head()));
-    let scope = web::scope("/streams/v1")
-        .app_data(web::Data::new(state.clone()))
-        .route("/{document}.json", get().to(read_document))
-        .route("/files/{fingerprint}/{name}", get().to(read_file));
-    app.service(scope);
+/// Methods that are not here are not found, as with any web server of files.
+fn tables() -> Vec<RouteTable> {
+    let routes = vec![
+        read("/{document}.json", Action::ListImages, read_document),
+        read("/files/{fingerprint}/{name}", Action::Download, read_file),
+    ];
+    vec![RouteTable::below("/streams/v1", Answers { no_method: None, no_path: None }, routes)]
 }
 
-async fn read_document(request: HttpRequest, state: web::Data<Simplestreams>, name: web::Path<String>) -> HttpResponse {
+async fn read_document(request: HttpRequest, state: Data<Simplestreams>, name: Path<String>) -> HttpResponse {
     let answer = async {
         state.admit(&request)?;
         let path = format!("streams/v1/{name}.json");
@@ -172,11 +203,7 @@ async fn read_document(request: HttpRequest, state: web::Data<Simplestreams>, na
     answer.await.unwrap_or_else(|error| refusal(&error))
 }
 
-async fn read_file(
-    request: HttpRequest,
-    state: web::Data<Simplestreams>,
-    path: web::Path<(String, String)>,
-) -> HttpResponse {
+async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<(String, String)>) -> HttpResponse {
     let answer = async {
         state.admit(&request)?;
         let (fingerprint, name) = path.into_inner();

@@ -1,14 +1,15 @@
 //! Who signed a request. What the caller may then do is the registry's business.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::{Method, header};
 
-use super::signature::{ContentType, parse_authorization, string_to_sign, verify};
+use crate::account::signature::{ContentType, parse_authorization, string_to_sign, verify};
 use crate::api::auth::{AuthRules, caller_of};
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
+use crate::http::time::read_http_date;
 use crate::image::Timestamp;
 use crate::registry::Caller;
 
@@ -77,10 +78,8 @@ fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: boo
 /// A signature without a fresh date could be sent again for ever.
 fn check_date(request: &HttpRequest, now: Timestamp, window: Duration) -> Result<()> {
     let date = text(request.headers(), header::DATE);
-    let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
-    let date = date.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let Some(date) = date else { return Err(refuse("A signed request needs a Date header.")) };
-    let off = i64::try_from(date.as_secs()).unwrap_or(i64::MAX).abs_diff(now.seconds());
+    let Some(date) = date.and_then(read_http_date) else { return Err(refuse("A signed request needs a Date header.")) };
+    let off = date.abs_diff(now.seconds());
     if off > window.as_secs() {
         return Err(refuse("The request's Date is too far from the server's clock; check the clocks."));
     }

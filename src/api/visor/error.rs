@@ -1,6 +1,6 @@
 //! Errors in VISOR's form: `{"code": …, "message": …}` or its XML, and for HEAD in headers.
 
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire::{Field, respond};
@@ -8,9 +8,9 @@ use crate::error::{Error, Kind};
 use crate::http::observe::{RequestId, report};
 
 /// A header that tells apart what has one status.
-pub const REASON: &str = "x-visor-error";
+const REASON: &str = "x-visor-error";
 /// Bytes are not those that were announced.
-pub const MISMATCH: &str = "mismatch";
+const MISMATCH: &str = "mismatch";
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
 /// for success, so others stand only where no request of its can lead, or (413, 507) where a program that does
@@ -38,8 +38,20 @@ pub(super) fn status(kind: Kind) -> StatusCode {
 }
 
 /// The answer to a request that failed.
-pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
+}
+
+/// The answer to a method that a path does not have, as the original gives it.
+pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish()
+}
+
+/// The answer to a path that no protocol has.
+pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type("application/json; charset=utf-8")
+        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
 }
 
 /// The same, with more headers.

@@ -12,7 +12,6 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::Visor;
-use super::images::save_meta;
 use super::meta::Fields;
 use crate::error::{Error, Kind, Result};
 use crate::image::change::PROPERTY_BYTES_MAX;
@@ -26,21 +25,29 @@ fn broken(error: MultipartError) -> Error {
     Error::new(Kind::Incomplete, "The form is malformed or ended before it was complete.").because(error.to_string())
 }
 
-/// Makes or changes an image by a form.
-pub(super) async fn save(
+/// What came of a form.
+pub(super) enum Sent {
+    /// An image that has the file of the form.
+    File(Image),
+    /// Fields, and no file.
+    Fields(Fields),
+}
+
+/// Reads a form, and makes or changes an image by it if it has a file.
+pub(super) async fn receive(
     request: &HttpRequest,
     visor: &Visor,
     who: &Caller,
     payload: Payload,
     id: Option<ImageId>,
-) -> Result<Image> {
+) -> Result<Sent> {
     let mut form = Multipart::new(request.headers(), payload);
     let mut fields = Fields::of_headers(request.headers())?;
     let mut upload: Option<Upload> = None;
     let read = read_form(&mut form, visor, who, id, &mut fields, &mut upload).await;
     let Some(mut upload) = upload else {
         read?;
-        return save_meta(visor, who, id, &fields).await;
+        return Ok(Sent::Fields(fields));
     };
     let with = visor.with(who, id.is_none(), true);
     let meta = read.and_then(|()| fields.read(with));
@@ -52,7 +59,7 @@ pub(super) async fn save(
         }
     };
     upload.claim(meta.claim);
-    upload.finish(&meta.patch).await
+    upload.finish(&meta.patch).await.map(Sent::File)
 }
 
 /// Reads the form to its end. What was begun stands in `upload`, also after an error.

@@ -5,10 +5,11 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::{render, render_with};
+use super::forms::{self, Sent};
 use super::lists::{Shape, list};
 use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
-use super::{Visor, forms, jobs};
+use super::{Visor, jobs};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
@@ -107,7 +108,10 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
     }
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
-        let image = forms::save(request, visor, &who, payload, id).await?;
+        let image = match forms::receive(request, visor, &who, payload, id).await? {
+            Sent::File(image) => image,
+            Sent::Fields(fields) => save_meta(visor, &who, id, &fields).await?,
+        };
         (who, image)
     } else {
         save_raw(request, visor, payload, id, content_type).await?
@@ -172,7 +176,7 @@ async fn save_raw(
 }
 
 /// Metadata alone.
-pub(super) async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
+async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fields) -> Result<Image> {
     let registry = &visor.registry;
     let Some(id) = id else {
         let with = visor.with(who, true, false);

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::Visor;
 use super::error::{render, status};
-use super::wire::{Field, Record, respond, respond_list, time_text};
-use super::{Visor, at};
+use super::wire::{Field, Record, respond, respond_list};
 use crate::error::{Error, Result};
 use crate::http::base::base_url;
 use crate::http::query::pairs;
+use crate::http::route::{Route, delete, get};
+use crate::http::time::ruby;
 use crate::image::Timestamp;
 use crate::jobs::{Job, JobKind, not_found};
 use crate::registry::Caller;
@@ -24,10 +26,13 @@ const RESPOND_ASYNC: &str = "respond-async";
 /// A request waits for a job no longer than that.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    at(app, "/jobs", "GET", |at| at.route(web::get().to(list)));
-    at(app, "/jobs/{id}", "DELETE, GET", |at| at.route(web::get().to(show)).route(web::delete().to(stop)));
+/// The routes.
+pub(super) fn routes() -> [Route; 3] {
+    [
+        get("/jobs", Action::SeeJob, list),
+        delete("/jobs/{id}", Action::StopJob, stop),
+        get("/jobs/{id}", Action::SeeJob, show),
+    ]
 }
 
 /// True if a client asks for an answer before the work is done.
@@ -50,7 +55,7 @@ pub(super) fn accepted(request: &HttpRequest, job: &Job) -> HttpResponse {
 fn record(job: &Job, base: &str) -> Record {
     let text = |name: &'static str, value: Option<String>| Some((name.into(), Field::Text(value?)));
     let number = |name: &'static str, value: Option<u64>| Some((name.into(), Field::Number(value?)));
-    let time = |name: &'static str, value: Option<Timestamp>| text(name, value.map(time_text));
+    let time = |name: &'static str, value: Option<Timestamp>| text(name, value.map(ruby));
     let progress = &job.progress;
     let runs = job.schedule.clone().unwrap_or_default();
     let fields = [

@@ -9,11 +9,11 @@ use futures_util::stream;
 
 use super::wire::{
     Record, Surroundings, access_word, announce, attr_of, brief, detail, format_of, list_foot, list_head, list_items,
-    time_of,
 };
 use crate::error::{Error, Kind, Result};
 use crate::http::accept::Format;
 use crate::http::query;
+use crate::http::time::read_ruby;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
 use crate::registry::{Caller, ListScope, Pages, Registry};
@@ -108,7 +108,7 @@ fn condition(name: String, value: String) -> Filter {
             let meant = Status::ALL.into_iter().filter(|status| super::wire::status_word(*status) == value);
             Filter::Any(meant.map(|s| Filter::Equals(Attr::Status, Value::Text(s.word().into()))).collect())
         }
-        Some(attr @ (Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt)) => match time_of(&value) {
+        Some(attr @ (Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt)) => match read_ruby(&value) {
             // Times are written to the second and kept to the microsecond.
             Some(from) => within(attr, Value::Time(from), Value::Time(Timestamp(from.0 + 999_999))),
             None => Filter::nothing(),

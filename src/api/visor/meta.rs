@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use actix_web::http::header::HeaderMap;
 
 use super::Visor;
-use super::signature::META_PREFIX;
 use super::wire::{READ_ONLY, access_word, attr_of, name_of};
-use crate::catalog::not_found;
+use crate::account::signature::META_PREFIX;
 use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
 use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
 use crate::registry::policy::{Action, On};
-use crate::registry::{Caller, Expected, Source};
+use crate::registry::{Caller, Expected, Source, not_found};
 
 /// Names and values as they came, later ones over earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

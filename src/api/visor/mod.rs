@@ -1,27 +1,57 @@
 //! VISOR's own REST API, as its original clients speak it. Source: `docs/protocols/visor.md`.
 
 mod auth;
-pub mod error;
+mod error;
 mod forms;
 mod images;
 mod jobs;
 mod lists;
 mod meta;
-pub mod signature;
 mod uploads;
 mod users;
 mod wire;
 
 use std::sync::Arc;
 
-use actix_web::http::header;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource};
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 
+use crate::api::Setup;
 use crate::api::auth::AuthRules;
-use crate::blob::Buffers;
 use crate::error::Result;
+use crate::http::origin::Buffers;
+use crate::http::protocol::{Protocol, Service};
+use crate::http::route::{Answers, RouteTable, any, delete, get, head, post, put};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, RateLimits, Registry};
+
+/// VISOR's API. It answers for paths that no protocol covers.
+pub(super) static PROTOCOL: Protocol =
+    Protocol { name: "visor", covers, tables, render: error::render, no_path: error::no_path };
+
+/// Makes the API of a server.
+pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
+    Box::new(Visor {
+        registry: Arc::clone(&setup.registry),
+        auth: setup.auth.clone(),
+        patience: setup.patience,
+        buffers: setup.buffers.clone(),
+    })
+}
+
+impl Service for Visor {
+    fn protocol(&self) -> &'static Protocol {
+        &PROTOCOL
+    }
+
+    fn share(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.clone()));
+    }
+}
+
+fn covers(path: &str) -> bool {
+    ["images", "status", "uploads", "jobs", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
+}
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -47,40 +77,28 @@ impl Visor {
     }
 }
 
-/// Adds a path, with and without a slash behind it: two resources, because the router compares one path as it is and two
-/// by a regular expression. Methods that a path does not have are answered as the original does.
-fn at(app: &mut ServiceConfig, path: &str, allow: &'static str, routes: impl Fn(Resource) -> Resource) {
-    for path in [path.to_owned(), format!("{path}/")] {
-        let refused =
-            move || async move { HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).finish() };
-        app.service(routes(web::resource(path).default_service(web::to(refused))));
-    }
-}
+const ANSWERS: Answers = Answers { no_method: Some(error::no_method), no_path: None };
 
-/// Adds the routes. The router tries them in this order.
-pub fn mount(app: &mut ServiceConfig, visor: &Visor) {
-    app.app_data(web::Data::new(visor.clone()));
-    at(app, "/images", "GET, POST", |at| at.route(web::get().to(images::brief)).route(web::post().to(images::create)));
-    at(app, "/images/detail", "GET", |at| at.route(web::get().to(images::detail)));
-    at(app, "/status", "GET", |at| at.default_service(web::to(|| async { HttpResponse::Ok().body("OK") })));
-    at(app, "/images/{id}", "DELETE, GET, HEAD, PUT", |at| {
-        at.route(web::get().to(images::read))
-            .route(web::head().to(images::read))
-            .route(web::put().to(images::update))
-            .route(web::delete().to(images::delete))
-    });
-    uploads::mount(app);
-    jobs::mount(app);
-    at(app, "/all", "DELETE", |at| at.route(web::delete().to(images::delete_all)));
-    at(app, "/users", "GET, POST", |at| at.route(web::get().to(users::list)).route(web::post().to(users::create)));
-    at(app, "/users/{key}", "DELETE, GET, PUT", |at| {
-        at.route(web::get().to(users::read)).route(web::put().to(users::update)).route(web::delete().to(users::delete))
-    });
-}
-
-/// The answer to a path that no protocol has.
-pub async fn unknown_path() -> HttpResponse {
-    HttpResponse::NotFound()
-        .content_type("application/json; charset=utf-8")
-        .body(r#"{"code":404,"message":"Invalid operation or path."}"#)
+fn tables() -> Vec<RouteTable> {
+    let mut routes = vec![
+        get("/images", Action::ListImages, images::brief),
+        post("/images", Action::CreateImage, images::create),
+        get("/images/detail", Action::ListImages, images::detail),
+        any("/status", Action::Discover, || async { HttpResponse::Ok().body("OK") }),
+        delete("/images/{id}", Action::DeleteImage, images::delete),
+        get("/images/{id}", Action::Download, images::read),
+        head("/images/{id}", Action::SeeImage, images::read),
+        put("/images/{id}", Action::ChangeImage, images::update),
+    ];
+    routes.extend(uploads::routes());
+    routes.extend(jobs::routes());
+    routes.extend([
+        delete("/all", Action::DeleteOwnImages, images::delete_all),
+        get("/users", Action::ManageAccounts, users::list),
+        post("/users", Action::ManageAccounts, users::create),
+        delete("/users/{key}", Action::ManageAccounts, users::delete),
+        get("/users/{key}", Action::ManageAccounts, users::read),
+        put("/users/{key}", Action::ManageAccounts, users::update),
+    ]);
+    vec![RouteTable::at_root(ANSWERS, routes).with_slashes()]
 }

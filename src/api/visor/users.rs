@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use super::Visor;
 use super::error::render;
-use super::wire::{Field, Record, respond, respond_list, time_text};
+use super::wire::{Field, Record, respond, respond_list};
 use crate::account::Account;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
+use crate::http::time::ruby;
 use crate::registry::policy::{Action, On};
 
 /// Largest body of a request about an account.
@@ -60,9 +61,9 @@ fn record(account: &Account) -> Record {
         record.push(("email".into(), Field::Text(email.clone())));
     }
     record.push(("admin".into(), Field::Text(account.admin.to_string())));
-    record.push(("created_at".into(), Field::Text(time_text(account.created_at()))));
+    record.push(("created_at".into(), Field::Text(ruby(account.created_at()))));
     if let Some(updated) = account.updated_at() {
-        record.push(("updated_at".into(), Field::Text(time_text(updated))));
+        record.push(("updated_at".into(), Field::Text(ruby(updated))));
     }
     record
 }

@@ -6,17 +6,13 @@ use std::sync::LazyLock;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use jiff::fmt::strtime;
-use jiff::tz::Offset;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::signature::META_PREFIX;
+use crate::account::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
+use crate::http::time::ruby;
 use crate::image::attr::ATTRS;
-use crate::image::{Access, Attr, Image, Status, Timestamp, Value, Visibility};
-
-/// How times are written. The original's `+0100` form, always in UTC.
-const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
+use crate::image::{Access, Attr, Image, Status, Value, Visibility};
 
 /// The attribute that only answers have: where the image is.
 const URI: &str = "uri";
@@ -82,23 +78,6 @@ pub(super) fn status_word(status: Status) -> &'static str {
     }
 }
 
-/// A moment as VISOR writes it.
-pub(super) fn time_text(time: Timestamp) -> String {
-    // Out of jiff's range (year 9999) there is no better text than the number.
-    let Ok(time) = jiff::Timestamp::from_microsecond(time.0) else { return time.0.to_string() };
-    let (day, clock) = (Offset::UTC.to_datetime(time).date(), Offset::UTC.to_datetime(time).time());
-    let (year, month, date) = (day.year(), day.month(), day.day());
-    // By hand, and not by the format: three of these are in every record.
-    format!("{year:04}-{month:02}-{date:02} {:02}:{:02}:{:02} +0000", clock.hour(), clock.minute(), clock.second())
-}
-
-/// The whole second that a text names, in either of the original's forms.
-pub(super) fn time_of(text: &str) -> Option<Timestamp> {
-    let text = text.strip_suffix(" UTC").map_or_else(|| text.to_owned(), |time| format!("{time} +0000"));
-    let parsed = strtime::parse(TIME_FORMAT, &text).ok()?.to_timestamp().ok()?;
-    Some(Timestamp(parsed.as_microsecond()))
-}
-
 /// A value of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
@@ -144,7 +123,7 @@ fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
     Some(match attr.read(image)? {
         Value::Text(text) => Field::Text(text.into_owned()),
         Value::Int(number) => Field::Number(number),
-        Value::Time(time) => Field::Text(time_text(time)),
+        Value::Time(time) => Field::Text(ruby(time)),
         Value::Id(id) => Field::Text(id.to_string()),
         Value::Flag(flag) => Field::Text(flag.to_string()),
     })
@@ -177,7 +156,7 @@ pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
 pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> Record {
     let mut record = detail(image, around);
     if let Some(last) = access.last {
-        record.push(("accessed_at".into(), Field::Text(time_text(last))));
+        record.push(("accessed_at".into(), Field::Text(ruby(last))));
     }
     record.push(("access_count".into(), Field::Number(access.count)));
     record
@@ -369,17 +348,6 @@ mod tests {
         assert!(record.contains(&("access".into(), Field::Text("private".into()))));
         let text = xml(&record);
         assert!(text.ends_with("<_1___x>v</_1___x>\n<os_a.b>v</os_a.b>\n"), "{text}");
-    }
-
-    #[test]
-    fn times_are_written_and_read_in_the_originals_forms() {
-        let time = Timestamp(1_339_794_320_123_456);
-        assert_eq!(time_text(time), "2012-06-15 21:05:20 +0000");
-        let second = Some(Timestamp(1_339_794_320_000_000));
-        for text in ["2012-06-15 21:05:20 +0000", "2012-06-15 22:05:20 +0100", "2012-06-15 21:05:20 UTC"] {
-            assert_eq!(time_of(text), second, "{text}");
-        }
-        assert_eq!(time_of("yesterday"), None);
     }
 
     #[test]

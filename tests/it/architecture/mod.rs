@@ -15,40 +15,10 @@ use self::source::Source;
 
 /// Breaches that are known, by rule. A test fails for one that is not here, and for an entry that no longer happens.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
-    (
-        "no circle of files",
-        &[
-            "src/api/glance/v1/meta.rs src/api/glance/v1/render.rs",
-            "src/api/identity/ask.rs src/api/identity/login.rs src/api/identity/wire.rs",
-            "src/api/visor/forms.rs src/api/visor/images.rs",
-            "src/http/deliver.rs src/http/parts.rs",
-        ],
-    ),
+    ("no circle of files", &[]),
     ("no protocol imports another", &[]),
-    (
-        "the command line uses the protocols by their face",
-        &[
-            "src/cli/serve.rs -> api::auth",
-            "src/cli/serve.rs -> api::glance",
-            "src/cli/serve.rs -> api::identity",
-            "src/cli/serve.rs -> api::lxd",
-            "src/cli/serve.rs -> api::simplestreams",
-            "src/cli/serve.rs -> api::visor",
-            "src/cli/trust.rs -> api::lxd",
-        ],
-    ),
-    (
-        "protocols use no store and no catalogue",
-        &[
-            "src/api/glance/mod.rs -> blob",
-            "src/api/lxd/images/export.rs -> blob",
-            "src/api/lxd/images/push.rs -> blob",
-            "src/api/lxd/mod.rs -> blob",
-            "src/api/simplestreams/mod.rs -> blob",
-            "src/api/visor/meta.rs -> catalog",
-            "src/api/visor/mod.rs -> blob",
-        ],
-    ),
+    ("the command line uses the protocols by their face", &[]),
+    ("protocols use no store and no catalogue", &[]),
     (
         "words of a protocol stand only in it",
         &[
@@ -86,6 +56,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "Member",
             "Members",
             "Meta",
+            "Opened",
             "Operation",
             "Origin",
             "Page",

@@ -5,10 +5,10 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use super::super::Glance;
 use super::super::bytes::withheld;
 use super::super::error::render as refuse;
 use super::super::spell::unknown_store;
-use super::super::{Glance, json as answer_json};
 use super::meta::{Meta, Origin, two_sources};
 use super::{id_of, render};
 use crate::error::{Error, Kind, Result};
@@ -17,6 +17,7 @@ use crate::http::body::Body;
 use crate::http::conditional::Facts;
 use crate::http::deliver::facts;
 use crate::http::headers::{announce_body, text};
+use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
 

@@ -6,13 +6,15 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value as Json, json};
 
+use super::super::Glance;
 use super::super::params::{LIMIT, direction, limit, no_marker, pairs, sortable};
-use super::super::spell::{self, moment};
-use super::super::{Glance, json as answer_json};
+use super::super::spell;
 use super::meta::is_yes;
 use super::names::attr_of;
 use super::render::{self, status_word};
 use crate::error::{Error, Result};
+use crate::http::route::answer_json;
+use crate::http::time::read_iso_8601;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, Value, Visibility};
 use crate::registry::{Caller, ListScope};
@@ -138,7 +140,7 @@ fn other_condition(name: &str, value: String) -> Result<Filter> {
             Ok(Filter::Within(Attr::Size, over, Bound::Unbounded).negated())
         }
         "changes-since" => {
-            let since = Bound::Included(Value::Time(moment(&value).ok_or_else(|| bad(name, &value))?));
+            let since = Bound::Included(Value::Time(read_iso_8601(&value).ok_or_else(|| bad(name, &value))?));
             let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);
             Ok(Filter::Any(vec![within(Attr::CreatedAt), within(Attr::UpdatedAt)]))
         }

@@ -2,29 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::{self, Bytes, Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, Resource};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::super::error::render as refuse;
-use super::super::{Glance, at, body, json as answer_json, part};
+use super::super::{Glance, body};
 use super::id_of;
 use crate::error::{Error, Kind, Result};
+use crate::http::route::{Route, answer_json, delete, get, part, put};
 use crate::image::{Image, Visibility};
+use crate::registry::policy::Action;
 use crate::registry::{Caller, Pages};
 
 /// Entries that are read and written at a time.
 const PAGE: usize = 500;
 
 /// The routes.
-pub(super) fn resources() -> [Resource; 3] {
+pub(super) fn routes() -> [Route; 5] {
     [
-        at("/images/{id}/members", "GET, PUT", |at| at.route(web::get().to(list)).route(web::put().to(replace))),
-        at("/images/{id}/members/{member}", "PUT, DELETE", |at| {
-            at.route(web::put().to(share)).route(web::delete().to(remove))
-        }),
-        at("/shared-images/{tenant}", "GET", |at| at.route(web::get().to(shared_with))),
+        get("/images/{id}/members", Action::ListMembers, list),
+        put("/images/{id}/members", Action::AddMember, replace),
+        put("/images/{id}/members/{member}", Action::AddMember, share),
+        delete("/images/{id}/members/{member}", Action::RemoveMember, remove),
+        get("/shared-images/{tenant}", Action::ListShared, shared_with),
     ]
 }
 

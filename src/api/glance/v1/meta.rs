@@ -7,18 +7,13 @@ use actix_web::http::header::HeaderMap;
 use super::super::spell::{self, container_of, format_of, kind_of, unknown_store};
 use super::names::attr_of;
 use super::quoting::{all_quoted, unquoted, url};
-use super::render;
+use super::render::{PREFIX, PROPERTY, status_word};
 use crate::digest::from_hex;
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::image::{Attr, Container, Digests, Format, Image, ImageId, ImageKind, ImagePatch, StoreName, Visibility};
 use crate::registry::policy::{Action, On};
 use crate::registry::{Caller, Expected};
-
-/// Before the name of each attribute.
-pub(super) const PREFIX: &str = "x-image-meta-";
-/// Before the name of each property, behind the other.
-pub(super) const PROPERTY: &str = "property-";
 
 const COPY_FROM: &str = "x-glance-api-copy-from";
 const PURGE: &str = "x-glance-registry-purge-props";
@@ -228,7 +223,7 @@ impl Meta {
         if self.id.is_some_and(|id| id != image.id) {
             return refuse("id");
         }
-        if self.status.as_deref().is_some_and(|status| status != render::status_word(image.status)) {
+        if self.status.as_deref().is_some_and(|status| status != status_word(image.status)) {
             return refuse("status");
         }
         let Some(part) = image.main() else { return Ok(()) };

@@ -8,50 +8,39 @@ mod names;
 mod quoting;
 mod render;
 
-use actix_web::dev::HttpServiceFactory;
 use actix_web::http::header;
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource, Scope};
+use actix_web::{HttpRequest, HttpResponse};
 
-use super::{at, identify, unversioned, versions};
+use super::{ANSWERS, VERSIONED, identify, unversioned};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
+use crate::http::route::{Route, RouteTable, delete, get, head, post, put};
 use crate::image::ImageId;
+use crate::registry::policy::Action;
 
-/// Adds the routes: under `/v1`, and under its minor versions, which Glance takes for the same.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    let versioned = web::scope("/v1{minor:(\\.[01])?}")
-        .service(at("", "GET", |at| at.route(web::get().to(to_folder))))
-        .service(at("/", "GET", |at| at.route(web::get().to(lists::brief))));
-    app.service(routes(versioned));
-    // As the clients of the first half of 2011 had it; of those paths VISOR has the others.
-    for resource in members::resources() {
-        app.service(resource.wrap(from_fn(identify)));
-    }
-}
-
-/// Adds those that are chosen by `Accept`.
-pub(super) fn mount_by_accept(app: &mut ServiceConfig) {
-    app.service(routes(unversioned("application/vnd.openstack.images-v1")));
-}
-
-fn routes(scope: Scope) -> impl HttpServiceFactory {
-    let scope = resources().into_iter().chain(members::resources()).fold(scope, Scope::service);
-    scope.wrap(from_fn(identify)).default_service(web::to(versions::unknown))
-}
-
-fn resources() -> [Resource; 3] {
-    [
-        at("/images", "GET, POST", |at| at.route(web::get().to(lists::brief)).route(web::post().to(images::create))),
-        at("/images/detail", "GET", |at| at.route(web::get().to(lists::detail))),
-        at("/images/{id}", "GET, HEAD, PUT, DELETE", |at| {
-            at.route(web::get().to(images::read))
-                .route(web::head().to(images::read))
-                .route(web::put().to(images::update))
-                .route(web::delete().to(images::delete))
-        }),
+/// The routes: under `/v1` and under its minor versions, which Glance takes for the same; without a version, chosen by
+/// `Accept`; and as the clients of the first half of 2011 had them, whose other paths VISOR has.
+pub(super) fn tables() -> Vec<RouteTable> {
+    let folder = vec![get("", Action::Discover, to_folder), get("/", Action::ListImages, lists::brief)];
+    let versioned = folder.into_iter().chain(routes()).collect();
+    vec![
+        unversioned("application/vnd.openstack.images-v1", routes()),
+        RouteTable::below("/v1{minor:(\\.[01])?}", VERSIONED, versioned).around(identify),
+        RouteTable::at_root(ANSWERS, members::routes().into()).around(identify),
     ]
+}
+
+fn routes() -> Vec<Route> {
+    let images = [
+        get("/images", Action::ListImages, lists::brief),
+        post("/images", Action::CreateImage, images::create),
+        get("/images/detail", Action::ListImages, lists::detail),
+        get("/images/{id}", Action::Download, images::read),
+        head("/images/{id}", Action::SeeImage, images::read),
+        put("/images/{id}", Action::ChangeImage, images::update),
+        delete("/images/{id}", Action::DeleteImage, images::delete),
+    ];
+    images.into_iter().chain(members::routes()).collect()
 }
 
 /// As Glance: the version is a folder.

@@ -39,7 +39,8 @@ pub(super) fn attr_of(name: &str) -> Option<Attr> {
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::super::meta::{Meta, PREFIX};
+    use super::super::meta::Meta;
+    use super::super::render::PREFIX;
     use super::super::render::detail;
     use super::*;
     use crate::image::full_tests::full;

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use super::super::error::render_as;
-use super::super::{Glance, body, json as answer_json};
+use super::super::{Glance, body};
 use super::change::{Hand, referred};
 use super::query::{ListQuery, link};
 use super::render::{Page, Shown};
@@ -14,6 +14,7 @@ use super::{id_of, info, patch};
 use crate::error::{Error, Kind};
 use crate::http::base::base_url;
 use crate::http::headers::text;
+use crate::http::route::answer_json;
 use crate::image::query::Query;
 use crate::image::{Image, ImagePatch, Visibility};
 use crate::registry::Expected;

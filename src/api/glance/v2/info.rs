@@ -1,31 +1,30 @@
 //! What this service can do, as clients ask for it before they try.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
+use super::super::Glance;
 use super::super::spell::unknown_store;
-use super::super::{Glance, at, json as answer_json};
+use super::schemas::fixed;
 use crate::error::{Kind, Result};
+use crate::http::route::{Route, answer_json, delete, get};
 use crate::image::StoreName;
 use crate::registry::Registry;
+use crate::registry::policy::Action;
 
 /// The ways to import.
 pub(super) const IMPORT_METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    let fixed = |path: &str, value: fn() -> Value| {
-        at(path, "GET", |at| {
-            at.route(web::get().to(move |request: HttpRequest, glance: Data<Glance>| async move {
-                glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &value()))).await
-            }))
-        })
-    };
-    app.service(fixed("/info/import", import)).service(fixed("/info/usage", usage));
-    app.service(at("/info/stores", "GET", |at| at.route(web::get().to(stores))));
-    app.service(at("/info/stores/detail", "GET", |at| at.route(web::get().to(stores_in_detail))));
-    app.service(at("/stores/{store}/{id}", "DELETE", |at| at.route(web::delete().to(remove_copy))));
+/// The routes.
+pub(super) fn routes() -> [Route; 5] {
+    [
+        fixed("/info/import".into(), import),
+        fixed("/info/usage".into(), usage),
+        get("/info/stores", Action::SeeStores, stores),
+        get("/info/stores/detail", Action::SeeStoreDetails, stores_in_detail),
+        delete("/stores/{store}/{id}", Action::CopyBetweenStores, remove_copy),
+    ]
 }
 
 /// # Errors

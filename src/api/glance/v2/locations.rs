@@ -1,23 +1,23 @@
 //! Where the bytes of an image are, as far as that is anybody's business: at a URL that somebody registered. Where our own
 //! store keeps them is never said.
 
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::{Glance, at, body, json as answer_json};
+use super::super::{Glance, body};
 use super::data::says_what_it_is;
 use super::id_of;
 use crate::error::{Error, Result};
+use crate::http::route::{Route, answer_json, get, post};
 use crate::image::{Image, ImagePatch, Location};
 use crate::registry::policy::Action;
 use crate::registry::{Expected, Source};
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/images/{id}/locations", "GET, POST", |at| {
-        at.route(web::get().to(list)).route(web::post().to(add))
-    }));
+/// The routes.
+pub(super) fn routes() -> [Route; 2] {
+    let path = "/images/{id}/locations";
+    [get(path, Action::SeeLocation, list), post(path, Action::ImportFromUrl, add)]
 }
 
 /// `GET /v2/images/:id/locations`

@@ -5,10 +5,11 @@ use std::ops::Bound;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
-use super::super::spell::{self, moment};
+use super::super::spell;
 use super::names::attr_of;
 use super::render::statuses;
 use crate::error::{Error, Result};
+use crate::http::time::read_iso_8601;
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, ValueType, Visibility};
 use crate::registry::ListScope;
@@ -195,7 +196,7 @@ fn times(name: &str, value: &str) -> Result<Filter> {
         Some((operator @ ("gt" | "gte" | "lt" | "lte" | "eq" | "neq"), text)) => (operator, text),
         _ => ("eq", value),
     };
-    let from = moment(text).ok_or_else(wrong)?;
+    let from = read_iso_8601(text).ok_or_else(wrong)?;
     let (first, last) = (Value::Time(from), Value::Time(Timestamp(from.0.saturating_add(999_999))));
     // Times are written to the second and kept to the microsecond.
     let (low, high) = match operator {

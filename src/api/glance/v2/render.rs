@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::super::spell::{changed_at, properties, time};
+use super::super::spell::{changed_at, properties};
 use super::names::{is_base, name_of};
 use crate::digest::hex;
+use crate::http::time::to_the_second;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Location, Status, StoreName};
 use crate::jobs::Job;
@@ -109,8 +110,8 @@ impl Shown<'_> {
             Attr::MinDisk => map.serialize_entry(name, &image.min_disk),
             Attr::Owner => map.serialize_entry(name, &image.owner),
             Attr::Hidden => map.serialize_entry(name, &image.hidden),
-            Attr::CreatedAt => map.serialize_entry(name, &time(image.created_at)),
-            Attr::UpdatedAt => map.serialize_entry(name, &time(changed_at(image))),
+            Attr::CreatedAt => map.serialize_entry(name, &to_the_second(image.created_at)),
+            Attr::UpdatedAt => map.serialize_entry(name, &to_the_second(changed_at(image))),
             // Unlike the others it is there or not, never null.
             Attr::Store if part.is_none() => Ok(()),
             Attr::Store => map.serialize_entry(name, &stores_of(image)),

@@ -1,21 +1,25 @@
 //! JSON schemas. python-glanceclient makes its model of an image from the first and checks against it what it sends and
 //! what it gets, so these say what [`super::render`] and [`super::change`] do.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
+use super::super::Glance;
 use super::super::spell::names;
-use super::super::{Glance, at, json as answer_json};
+use crate::http::route::{Route, answer_json, get};
 use crate::image::change::{DEMAND_MAX, NAME_CHARS_MAX};
 use crate::image::{Container, Format, MemberStatus, Visibility};
+use crate::registry::policy::Action;
 
 /// A UUID as clients write it.
 const UUID: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    type Schema = (&'static str, fn() -> Value);
+/// A schema by its name.
+pub(super) type Schema = (&'static str, fn() -> Value);
+
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
     let schemas: [Schema; 6] = [
         ("image", image),
         ("images", || list("image", "images", image())),
@@ -24,13 +28,14 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         ("task", task),
         ("tasks", || list("task", "tasks", task())),
     ];
-    for (name, schema) in schemas {
-        app.service(at(&format!("/schemas/{name}"), "GET", |at| {
-            at.route(web::get().to(move |request: HttpRequest, glance: Data<Glance>| async move {
-                glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &schema()))).await
-            }))
-        }));
-    }
+    schemas.map(|(name, schema)| fixed(format!("/schemas/{name}"), schema)).into()
+}
+
+/// The route of a document that is the same for all.
+pub(super) fn fixed(path: String, document: fn() -> Value) -> Route {
+    get(path, Action::SeeSchemas, move |request: HttpRequest, glance: Data<Glance>| async move {
+        glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &document()))).await
+    })
 }
 
 /// The schema of pages of something.

@@ -1,24 +1,29 @@
 //! Whom an image is shared with, and the words to find it by.
 
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::spell::{names, time};
-use super::super::{Glance, at, body, json as answer_json, part};
+use super::super::spell::names;
+use super::super::{Glance, body};
 use super::id_of;
 use crate::error::{Error, Kind};
+use crate::http::route::{Route, answer_json, delete, get, part, post, put};
+use crate::http::time::to_the_second;
 use crate::image::{ImageId, Member, MemberStatus};
+use crate::registry::policy::Action;
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/images/{id}/members", "GET, POST", |at| at.route(web::get().to(list)).route(web::post().to(add))));
-    app.service(at("/images/{id}/members/{member}", "GET, PUT, DELETE", |at| {
-        at.route(web::get().to(show)).route(web::put().to(set_status)).route(web::delete().to(remove))
-    }));
-    app.service(at("/images/{id}/tags/{tag}", "PUT, DELETE", |at| {
-        at.route(web::put().to(tag)).route(web::delete().to(untag))
-    }));
+/// The routes.
+pub(super) fn routes() -> [Route; 7] {
+    [
+        get("/images/{id}/members", Action::ListMembers, list),
+        post("/images/{id}/members", Action::AddMember, add),
+        get("/images/{id}/members/{member}", Action::ListMembers, show),
+        put("/images/{id}/members/{member}", Action::AnswerMembership, set_status),
+        delete("/images/{id}/members/{member}", Action::RemoveMember, remove),
+        put("/images/{id}/tags/{tag}", Action::ChangeImage, tag),
+        delete("/images/{id}/tags/{tag}", Action::ChangeImage, untag),
+    ]
 }
 
 fn entry(image: ImageId, account: &str, member: &Member) -> Value {
@@ -26,8 +31,8 @@ fn entry(image: ImageId, account: &str, member: &Member) -> Value {
         "member_id": account,
         "image_id": image.to_string(),
         "status": member.status.name(),
-        "created_at": time(member.created_at),
-        "updated_at": time(member.updated_at),
+        "created_at": to_the_second(member.created_at),
+        "updated_at": to_the_second(member.updated_at),
         "schema": "/v2/schemas/member",
     })
 }

@@ -1,20 +1,22 @@
 //! Tasks: imports, as Glance shows them. They are kept in memory, for two days or as many as there is room for.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::{Glance, at, json as answer_json};
+use super::super::Glance;
 use super::id_of;
 use crate::error::{Error, Kind};
+use crate::http::route::{Route, answer_json, get};
+use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
 use crate::image::Timestamp;
 use crate::jobs::{Job, JobKind, JobStatus};
+use crate::registry::policy::Action;
 use crate::registry::{Import, failure};
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/tasks", "GET", |at| at.route(web::get().to(list))));
-    app.service(at("/tasks/{id}", "GET", |at| at.route(web::get().to(show))));
+/// The routes.
+pub(super) fn routes() -> [Route; 2] {
+    [get("/tasks", Action::SeeAllJobs, list), get("/tasks/{id}", Action::SeeAllJobs, show)]
 }
 
 /// `GET /v2/images/:id/tasks`
@@ -71,16 +73,15 @@ fn changed(job: &Job) -> Timestamp {
 }
 
 fn brief(job: &Job) -> Value {
-    let time = super::super::spell::time;
     let id = job.id.to_string();
     json!({
         "id": id,
         "type": TYPE,
         "status": word(job),
         "owner": job.owner,
-        "created_at": time(job.made_at),
-        "updated_at": time(changed(job)),
-        "expires_at": job.forgotten_at().map(time),
+        "created_at": to_the_second(job.made_at),
+        "updated_at": to_the_second(changed(job)),
+        "expires_at": job.forgotten_at().map(to_the_second),
         "self": format!("/v2/tasks/{id}"),
         "schema": "/v2/schemas/task",
     })
@@ -106,9 +107,9 @@ fn detail(job: &Job) -> Value {
         "type": TYPE,
         "status": word(job),
         "owner": job.owner,
-        "expires_at": job.forgotten_at().map(fine_time),
-        "created_at": fine_time(job.made_at),
-        "updated_at": fine_time(changed(job)),
+        "expires_at": job.forgotten_at().map(to_the_microsecond_without_zone),
+        "created_at": to_the_microsecond_without_zone(job.made_at),
+        "updated_at": to_the_microsecond_without_zone(changed(job)),
         "deleted_at": null,
         "deleted": false,
         "image_id": image,
@@ -118,12 +119,4 @@ fn detail(job: &Job) -> Value {
         "result": if job.status.is_final() { json!({ "image_id": image }) } else { Value::Null },
         "message": failure(job).unwrap_or_default(),
     })
-}
-
-/// To the microsecond and without a zone: so in this place alone.
-fn fine_time(time: Timestamp) -> String {
-    let moment = jiff::Timestamp::from_microsecond(time.0).ok();
-    let written =
-        moment.map(|time| jiff::tz::Offset::UTC.to_datetime(time).strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string());
-    written.unwrap_or_else(|| time.0.to_string())
 }

@@ -1,6 +1,6 @@
 //! `/images/aliases`: names that stand for images. They may have slashes in them, escaped or not.
 
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
@@ -8,23 +8,30 @@ use super::matches;
 use super::wire::{self, alias_etag};
 use super::wishes::{AliasFields, small_json};
 use crate::api::lxd::envelope::{created, done, sync, sync_with};
-use crate::api::lxd::{Lxd, at, part, recursive};
+use crate::api::lxd::{Lxd, recursive};
 use crate::error::Result;
 use crate::http::headers::text;
+use crate::http::route::{Route, delete, get, part, patch, post, put};
 use crate::image::Attr;
 use crate::image::query::{Direction, Query, Sort};
+use crate::registry::policy::Action;
 use crate::registry::{Alias, ListScope, LxdImages};
 
 /// Records read together.
 const PAGE: usize = 256;
 
-/// Adds the routes. They come before those of images, of which none is called `aliases`.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/images/aliases", |at| at.route(web::get().to(list)).route(web::post().to(create))));
-    app.service(at("/images/aliases/{name:.+}", |at| {
-        let at = at.route(web::get().to(show)).route(web::delete().to(delete)).route(web::post().to(rename));
-        at.route(web::put().to(put)).route(web::patch().to(patch))
-    }));
+/// The routes. They come before those of images, of which none is called `aliases`.
+pub(super) fn routes() -> [Route; 7] {
+    let (all, one) = ("/images/aliases", "/images/aliases/{name:.+}");
+    [
+        get(all, Action::ListAliases, list),
+        post(all, Action::ChangeAlias, create),
+        get(one, Action::SeeAlias, show),
+        delete(one, Action::ChangeAlias, remove),
+        post(one, Action::ChangeAlias, rename),
+        put(one, Action::ChangeAlias, replace),
+        patch(one, Action::ChangeAlias, amend),
+    ]
 }
 
 fn path_of(name: &str) -> String {
@@ -82,12 +89,12 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 }
 
 /// `PUT /images/aliases/NAME`: what it stands for, and what is said about it.
-async fn put(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, true).await
 }
 
 /// `PATCH /images/aliases/NAME`: one of the two.
-async fn patch(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, false).await
 }
 
@@ -131,7 +138,7 @@ async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 }
 
 /// `DELETE /images/aliases/NAME`
-async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let name = part(&request, "name")?;

@@ -16,11 +16,11 @@ use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Purpose};
 use crate::archive::Packing;
-use crate::blob::{BlobBody, StoreError, stream as bytes_of};
 use crate::digest::hex;
 use crate::error::{Kind, Result};
 use crate::http::conditional::Facts;
-use crate::http::deliver::{OpenBody, Origin, deliver_from, unsatisfiable};
+use crate::http::deliver::{deliver_from, unsatisfiable};
+use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
@@ -124,7 +124,7 @@ async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> R
     Ok(HttpResponse::Ok().content_type(content_type).body(SizedStream::new(length, body)))
 }
 
-fn text(text: String) -> stream::BoxStream<'static, std::result::Result<Bytes, StoreError>> {
+fn text(text: String) -> stream::BoxStream<'static, Result<Bytes>> {
     stream::iter([Ok(Bytes::from(text))]).boxed()
 }
 

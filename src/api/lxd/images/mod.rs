@@ -12,7 +12,7 @@ mod wishes;
 
 use std::sync::Arc;
 
-use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
+use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
@@ -22,9 +22,10 @@ use self::wire::{fingerprint, image_etag, path_of, type_of};
 use self::wishes::{Change, small_json};
 use super::envelope::{accepted, done, sync_with};
 use super::operations::About;
-use super::{Lxd, at, parameter, part, recursive};
+use super::{Lxd, recursive};
 use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
+use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
 use crate::jobs::JobKind;
@@ -34,18 +35,23 @@ use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 /// Records read together.
 const PAGE: usize = 256;
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/images", |at| at.route(web::get().to(list)).route(web::post().to(create::create))));
-    aliases::mount(app);
-    app.service(at("/images/{fingerprint}", |at| {
-        let at = at.route(web::get().to(show)).route(web::delete().to(delete));
-        at.route(web::put().to(put)).route(web::patch().to(patch))
-    }));
-    let export = |at: actix_web::Resource| at.route(web::get().to(export::download)).route(web::post().to(push::push));
-    app.service(at("/images/{fingerprint}/export", export));
-    app.service(at("/images/{fingerprint}/secret", |at| at.route(web::post().to(export::secret))));
-    app.service(at("/images/{fingerprint}/refresh", |at| at.route(web::post().to(source::refresh))));
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
+    let image = "/images/{fingerprint}";
+    let mut routes =
+        vec![get("/images", Action::ListImages, list), post("/images", Action::CreateImage, create::create)];
+    routes.extend(aliases::routes());
+    routes.extend([
+        get(image, Action::SeeImage, show),
+        delete(image, Action::DeleteImage, remove),
+        put(image, Action::ChangeImage, replace),
+        patch(image, Action::ChangeImage, amend),
+        get("/images/{fingerprint}/export", Action::Download, export::download),
+        post("/images/{fingerprint}/export", Action::PushImage, push::push),
+        post("/images/{fingerprint}/secret", Action::MakeImageSecret, export::secret),
+        post("/images/{fingerprint}/refresh", Action::RefreshImage, source::refresh),
+    ]);
+    routes
 }
 
 /// The image that a path names, for the caller.
@@ -172,12 +178,12 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 }
 
 /// `PUT /images/FINGERPRINT`: everything that may be changed.
-async fn put(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, true).await
 }
 
 /// `PATCH /images/FINGERPRINT`: what is named.
-async fn patch(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
+async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, false).await
 }
 
@@ -211,7 +217,7 @@ fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
 }
 
 /// `DELETE /images/FINGERPRINT`
-async fn delete(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
+async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;

@@ -2,18 +2,18 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::export::open_named;
 use super::wire::{fingerprint, path_of};
 use super::wishes::small_json;
+use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::About;
-use crate::api::lxd::{Lxd, part};
-use crate::blob::stream;
 use crate::error::{Error, Result};
+use crate::http::origin::bytes_of;
+use crate::http::route::part;
 use crate::image::{Image, ImageKind};
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
@@ -84,6 +84,6 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
 
 async fn outgoing(lxd: &Lxd, who: &Caller, image: &Image, file: &LxdFile) -> Result<Outgoing> {
     let (body, name) = open_named(lxd, who, image, file).await?;
-    let bytes = stream(body, &lxd.buffers).map(|chunk| chunk.map_err(Error::from)).boxed();
+    let bytes = bytes_of(body, &lxd.buffers);
     Ok(Outgoing { name, size: Some(file.size), bytes })
 }

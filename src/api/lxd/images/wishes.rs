@@ -12,6 +12,7 @@ use crate::api::lxd::projects::DEFAULT;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Body;
 use crate::http::query::pairs;
+use crate::http::time::read_rfc_3339;
 use crate::image::change::on_one_line;
 use crate::image::{Image, ImagePatch, Timestamp, Visibility};
 use crate::registry::{ImportOptions, RateLimits, fingerprint_of};
@@ -134,13 +135,12 @@ fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = |_| Error::invalid("A moment is written as in RFC 3339.");
-    let at: jiff::Timestamp = text.parse().map_err(wrong)?;
+    let at = read_rfc_3339(text).ok_or_else(|| Error::invalid("A moment is written as in RFC 3339."))?;
     // LXD's "not set" is the first moment that its language knows, and its "never" that of the clock.
-    Ok(match at.as_second() {
+    Ok(match at.0 / 1_000_000 {
         i64::MIN..0 => None,
         0 => Some(None),
-        _ => Some(Some(Timestamp(at.as_microsecond()))),
+        _ => Some(Some(at)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
 
@@ -10,16 +10,21 @@ use super::Operation;
 use crate::account::Secret;
 use crate::api::lxd::envelope::{done, sync};
 use crate::api::lxd::error::not_authorized;
-use crate::api::lxd::{Lxd, at, parameter, part, recursive};
+use crate::api::lxd::{Lxd, recursive};
 use crate::error::{Error, Result};
+use crate::http::route::{Route, delete, get, parameter, part};
 use crate::registry::Caller;
+use crate::registry::policy::Action;
 
-/// Adds the routes.
-pub(in crate::api::lxd) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/operations", |at| at.route(web::get().to(list))));
-    app.service(at("/operations/{id}", |at| at.route(web::get().to(show)).route(web::delete().to(cancel))));
-    app.service(at("/operations/{id}/wait", |at| at.route(web::get().to(wait))));
-    app.service(at("/operations/{id}/websocket", |at| at.route(web::get().to(websocket))));
+/// The routes.
+pub(in crate::api::lxd) fn routes() -> [Route; 5] {
+    [
+        get("/operations", Action::SeeJob, list),
+        get("/operations/{id}", Action::SeeJob, show),
+        delete("/operations/{id}", Action::StopJob, cancel),
+        get("/operations/{id}/wait", Action::SeeJob, wait),
+        get("/operations/{id}/websocket", Action::SeeJob, websocket),
+    ]
 }
 
 /// `GET /operations`: by status.

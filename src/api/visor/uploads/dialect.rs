@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::meta::Fields;
 use super::super::wire::Record;
 use crate::error::{Error, Kind, Result};
-use crate::http::conditional::http_date;
 use crate::http::headers::text;
+use crate::http::time::http_date;
 use crate::image::Attr;
 use crate::registry::{Append, Progress};
 

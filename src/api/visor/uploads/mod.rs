@@ -4,45 +4,47 @@
 mod dialect;
 
 use actix_web::guard;
-use actix_web::http::{Method, header};
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::http::header;
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use self::dialect::{Dialect, wrong_type};
+use super::Visor;
 use super::error::{render, render_with};
 use super::images::{id_of, is_type};
 use super::meta::Fields;
 use super::wire::{self, Record, attr_of};
-use super::{Visor, at};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::headers::{announce_body, text};
+use crate::http::route::{Route, delete, head, options, patch, post};
 use crate::image::{Attr, ImageId};
+use crate::registry::policy::Action;
 use crate::registry::{Append, Caller, Progress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    at(app, "/uploads", ALLOW_ALL, |at| {
-        at.route(web::method(Method::OPTIONS).to(|visor| options(visor, ALLOW_ALL))).route(web::post().to(create))
-    });
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
     // tus: for clients behind something that knows GET and POST only.
-    let instead = |method| web::post().guard(guard::Header("x-http-method-override", method));
-    at(app, "/uploads/{id}", ALLOW_ONE, |at| {
-        at.route(web::method(Method::OPTIONS).to(|visor| options(visor, ALLOW_ONE)))
-            .route(web::head().to(read))
-            .route(web::patch().to(append))
-            .route(web::delete().to(cancel))
-            .route(instead("PATCH").to(append))
-            .route(instead("DELETE").to(cancel))
-            .route(web::post().to(create_into))
-    });
+    let instead = |method| guard::Header("x-http-method-override", method);
+    let upload = Action::UploadBytes;
+    vec![
+        options("/uploads", Action::Discover, |visor| describe(visor, ALLOW_ALL)),
+        post("/uploads", Action::CreateImage, create),
+        delete("/uploads/{id}", upload, cancel),
+        head("/uploads/{id}", upload, read),
+        options("/uploads/{id}", Action::Discover, |visor| describe(visor, ALLOW_ONE)),
+        patch("/uploads/{id}", upload, append),
+        post("/uploads/{id}", upload, append).only(instead("PATCH")),
+        post("/uploads/{id}", upload, cancel).only(instead("DELETE")),
+        post("/uploads/{id}", upload, create_into),
+    ]
 }
 
-async fn options(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
+async fn describe(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
     Dialect::options(allow, visor.registry.image_bytes_max())
 }
 

@@ -4,10 +4,11 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
-use super::super::super::{Glance, body, json as answer_json, part};
+use super::super::super::{Glance, body};
 use super::{dated, mismatch, named, namespace_of, object, path, placed, query, written};
 use crate::error::{Error, Result};
 use crate::http::headers::text;
+use crate::http::route::{answer_json, part};
 use crate::metadefs::{Association, Dated, Member, Namespace, Object, Page, Property, Tag, missing};
 
 /// A kind of member as it is written in JSON.

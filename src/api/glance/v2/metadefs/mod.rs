@@ -5,64 +5,65 @@ mod namespaces;
 mod query;
 mod schemas;
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::super::spell::time;
-use super::super::{Glance, at, json as answer_json, part};
+use super::super::Glance;
 use crate::error::{Error, Kind, Result};
+use crate::http::route::{Route, answer_json, delete, get, part, post, put};
+use crate::http::time::to_the_second;
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
+use crate::registry::policy::Action;
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    app.service(at("/metadefs/namespaces", "GET, POST", |at| {
-        at.route(web::get().to(namespaces::list)).route(web::post().to(namespaces::create))
-    }));
-    app.service(at(NAMESPACE, "GET, PUT, DELETE", |at| {
-        at.route(web::get().to(namespaces::show))
-            .route(web::put().to(namespaces::update))
-            .route(web::delete().to(namespaces::delete))
-    }));
-    mount_all::<Object>(app);
-    mount_all::<Property>(app);
-    app.service(at(&format!("{NAMESPACE}/tags"), "GET, POST, DELETE", |at| {
-        at.route(web::get().to(members::list::<Tag>))
-            .route(web::post().to(members::create_tags))
-            .route(web::delete().to(members::clear::<Tag>))
-    }));
-    app.service(at(&format!("{NAMESPACE}/tags/{{name}}"), "GET, POST, PUT, DELETE", |at| {
-        at.route(web::get().to(members::show::<Tag>))
-            .route(web::post().to(members::create_tag))
-            .route(web::put().to(members::update::<Tag>))
-            .route(web::delete().to(members::remove::<Tag>))
-    }));
-    app.service(at(&format!("{NAMESPACE}/resource_types"), "GET, POST", |at| {
-        at.route(web::get().to(members::list::<Association>)).route(web::post().to(members::create::<Association>))
-    }));
-    app.service(at(&format!("{NAMESPACE}/resource_types/{{name}}"), "DELETE", |at| {
-        at.route(web::delete().to(members::remove::<Association>))
-    }));
-    app.service(at("/metadefs/resource_types", "GET", |at| at.route(web::get().to(resource_types))));
-    schemas::mount(app);
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
+    use Action::{ChangeDefinitions, SeeDefinitions};
+    let (tags, tag) = (format!("{NAMESPACE}/tags"), format!("{NAMESPACE}/tags/{{name}}"));
+    let types = format!("{NAMESPACE}/resource_types");
+    let mut routes = vec![
+        get("/metadefs/namespaces", SeeDefinitions, namespaces::list),
+        post("/metadefs/namespaces", ChangeDefinitions, namespaces::create),
+        get(NAMESPACE, SeeDefinitions, namespaces::show),
+        put(NAMESPACE, ChangeDefinitions, namespaces::update),
+        delete(NAMESPACE, ChangeDefinitions, namespaces::delete),
+    ];
+    routes.extend(routes_of::<Object>());
+    routes.extend(routes_of::<Property>());
+    routes.extend([
+        get(tags.clone(), SeeDefinitions, members::list::<Tag>),
+        post(tags.clone(), ChangeDefinitions, members::create_tags),
+        delete(tags, ChangeDefinitions, members::clear::<Tag>),
+        get(tag.clone(), SeeDefinitions, members::show::<Tag>),
+        post(tag.clone(), ChangeDefinitions, members::create_tag),
+        put(tag.clone(), ChangeDefinitions, members::update::<Tag>),
+        delete(tag, ChangeDefinitions, members::remove::<Tag>),
+        get(types.clone(), SeeDefinitions, members::list::<Association>),
+        post(types.clone(), ChangeDefinitions, members::create::<Association>),
+        delete(format!("{types}/{{name}}"), ChangeDefinitions, members::remove::<Association>),
+        get("/metadefs/resource_types", SeeDefinitions, resource_types),
+    ]);
+    routes.extend(schemas::routes());
+    routes
 }
 
 const NAMESPACE: &str = "/metadefs/namespaces/{namespace}";
 
-fn mount_all<M: members::Written>(app: &mut ServiceConfig) {
-    app.service(at(&format!("{NAMESPACE}/{}", M::MANY), "GET, POST, DELETE", |at| {
-        at.route(web::get().to(members::list::<M>))
-            .route(web::post().to(members::create::<M>))
-            .route(web::delete().to(members::clear::<M>))
-    }));
-    app.service(at(&format!("{NAMESPACE}/{}/{{name}}", M::MANY), "GET, PUT, DELETE", |at| {
-        at.route(web::get().to(members::show::<M>))
-            .route(web::put().to(members::update::<M>))
-            .route(web::delete().to(members::remove::<M>))
-    }));
+fn routes_of<M: members::Written>() -> [Route; 6] {
+    use Action::{ChangeDefinitions, SeeDefinitions};
+    let all = format!("{NAMESPACE}/{}", M::MANY);
+    let one = format!("{all}/{{name}}");
+    [
+        get(all.clone(), SeeDefinitions, members::list::<M>),
+        post(all.clone(), ChangeDefinitions, members::create::<M>),
+        delete(all, ChangeDefinitions, members::clear::<M>),
+        get(one.clone(), SeeDefinitions, members::show::<M>),
+        put(one.clone(), ChangeDefinitions, members::update::<M>),
+        delete(one, ChangeDefinitions, members::remove::<M>),
+    ]
 }
 
 /// `GET /v2/metadefs/resource_types`
@@ -70,7 +71,7 @@ async fn resource_types(request: HttpRequest, glance: Data<Glance>) -> HttpRespo
     let listed = glance.answer(&request, async |who| {
         let seen = glance.metadefs.seen_by(&who);
         let types = seen.resource_types().into_iter().map(|(name, (created, updated))| {
-            json!({ "name": name, "created_at": time(created), "updated_at": time(updated) })
+            json!({ "name": name, "created_at": to_the_second(created), "updated_at": to_the_second(updated) })
         });
         let list = json!({ "resource_types": types.collect::<Vec<_>>() });
         Ok(answer_json(&mut HttpResponse::Ok(), &list))
@@ -138,8 +139,8 @@ fn written<T: Serialize>(key: &str, name: &str, value: &T) -> Result<Map<String,
 }
 
 fn dated<T>(mut all: Map<String, Value>, of: &Dated<T>) -> Map<String, Value> {
-    all.insert("created_at".into(), time(of.created_at()).into());
-    all.insert("updated_at".into(), time(of.updated_at()).into());
+    all.insert("created_at".into(), to_the_second(of.created_at()).into());
+    all.insert("updated_at".into(), to_the_second(of.updated_at()).into());
     all
 }
 

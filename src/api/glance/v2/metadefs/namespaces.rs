@@ -5,12 +5,13 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
-use super::super::super::{Glance, body, json as answer_json};
+use super::super::super::{Glance, body};
 use super::super::query::link;
 use super::members::{Written, all, nameless, nested, properties};
 use super::{dated, mismatch, named, namespace_of, object, path, placed, query, read, written};
 use crate::error::Result;
 use crate::http::base::base_url;
+use crate::http::route::answer_json;
 use crate::metadefs::{About, Association, Dated, Namespace, Object, Property, Tag};
 use crate::registry::Draft;
 

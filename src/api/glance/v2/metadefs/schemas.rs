@@ -1,26 +1,16 @@
 //! JSON schemas of all this. Clients check against them what they send and what they get, and make their options of
 //! them, so these say what [`crate::metadefs`] takes.
 
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::super::super::{Glance, at, json as answer_json};
-use super::super::schemas::list;
+use super::super::schemas::{Schema, fixed, list};
+use crate::http::route::Route;
 use crate::metadefs::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, OWNER_CHARS_MAX, Type};
 
-/// Adds the routes.
-pub(super) fn mount(app: &mut ServiceConfig) {
-    for (name, schema) in ALL {
-        app.service(at(&format!("/schemas/metadefs/{name}"), "GET", |at| {
-            at.route(web::get().to(move |request: HttpRequest, glance: Data<Glance>| async move {
-                glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &schema()))).await
-            }))
-        }));
-    }
+/// The routes.
+pub(super) fn routes() -> [Route; 10] {
+    ALL.map(|(name, schema)| fixed(format!("/schemas/metadefs/{name}"), schema))
 }
-
-type Schema = (&'static str, fn() -> Value);
 
 const ALL: [Schema; 10] = [
     ("namespace", namespace),

@@ -1,0 +1,44 @@
+//! The lines that `visor serve` prints when it begins.
+
+use std::path::Path;
+
+use super::failure::Failure;
+use crate::api::AuthRules;
+use crate::registry::Registry;
+
+/// Says on the terminal what is served, where and for whom.
+///
+/// # Errors
+/// The accounts can't be read.
+pub(super) async fn banner(
+    data_dir: &Path,
+    registry: &Registry,
+    auth: &AuthRules,
+    urls: &[String],
+    fingerprint: Option<&str>,
+    made: Option<String>,
+) -> Result<(), Failure> {
+    let free = registry.free_bytes().await;
+    let free = free.map_or_else(|| "unknown".to_owned(), super::print::size);
+    let access = match (auth.accounts.is_empty()?, auth.public_read) {
+        (true, _) => "everybody on this machine reads and writes; no web page does".to_owned(),
+        (false, true) => "public images are open to read; everything else needs a signature or a token".to_owned(),
+        (false, false) => "every request needs a signature or a token of an account".to_owned(),
+    };
+    eprintln!("visor {}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  data    {} ({free} free)", data_dir.display());
+    eprintln!("  access  {access}");
+    if let Some(made) = made {
+        eprintln!("          {made}");
+    }
+    for url in urls {
+        eprintln!("  serving {url}");
+    }
+    if let Some(fingerprint) = fingerprint {
+        eprintln!("  tls     sha256 {fingerprint}");
+    }
+    if let Some(url) = urls.first() {
+        eprintln!("  try     curl -F name=hello -F architecture=x86_64 -F file=@some.iso {url}/images");
+    }
+    Ok(())
+}

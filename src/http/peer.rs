@@ -1,0 +1,43 @@
+//! Facts of the connection that a request came on, and of its other end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_tls::accept::rustls_0_23::TlsStream;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+
+use crate::digest::hex;
+
+/// Facts of the connection that a request came on.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// True for TLS.
+    pub secure: bool,
+    /// The address of the listener.
+    pub local: SocketAddr,
+}
+
+/// A certificate that a client showed, and proved to have the key of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The certificate as it was sent.
+    pub der: Vec<u8>,
+    /// Its SHA-256 in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// The other end of a connection, as far as its handshake told.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The certificate of a TLS client that has one. Others judge if it means anything.
+    pub certificate: Option<Arc<Shown>>,
+}
+
+impl Peer {
+    pub(super) fn of(stream: &TlsStream<TcpStream>) -> Self {
+        let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let shown = |der: &[u8]| Shown { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
+        Self { certificate: first.map(|der| Arc::new(shown(der))) }
+    }
+}
