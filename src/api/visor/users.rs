@@ -1,5 +1,5 @@
-//! `/users`: the accounts, for administrators. The original's account server, minus its open door: a secret is
-//! shown once, when it is made.
+//! `/users`: the accounts, for administrators. As the original's account server, except that a secret is shown only
+//! once, at its creation.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -22,7 +22,7 @@ struct Wrapped {
     user: Wish,
 }
 
-/// What a client may send of an account.
+/// Fields of an account that a client may send.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wish {
@@ -80,7 +80,7 @@ fn key_of(request: &HttpRequest) -> String {
 async fn wish(payload: Payload, visor: &Visor) -> Result<Wish> {
     let bytes = Body::new(payload, visor.patience).whole(BODY_BYTES_MAX).await?;
     let malformed =
-        |_| Error::invalid("The body has to be JSON like {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
+        |_| Error::invalid("The body must be JSON such as {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
     let Wrapped { user } = serde_json::from_slice(&bytes).map_err(malformed)?;
     user.check()?;
     Ok(user)
@@ -149,9 +149,9 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
         let wish = wish(payload, &visor).await?;
         let (accounts, key) = (&visor.auth.accounts, key_of(&request));
         if wish.admin.is_some() {
-            return Err(Error::invalid("Whether an account is an administrator's is decided when it is made."));
+            return Err(Error::invalid("The field admin is set when an account is created and cannot be changed."));
         }
-        // Images name their owner: with another name it would lose them, to whoever takes the old one.
+        // Images name their owner. A renamed account would lose its images to the next account with the old key.
         if wish.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
             return Err(Reason::AccountOwnsImages.about(key));
         }

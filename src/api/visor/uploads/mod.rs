@@ -1,5 +1,5 @@
-//! `/uploads`: images in pieces, for clients whose connection may break. An upload has the id of its image, and the path of
-//! a request says it: a signature covers the path, and nothing behind its `?`.
+//! `/uploads`: uploads over several requests, for clients whose connection may break. An upload has the id of its
+//! image, in the path: a signature covers the path, and nothing after its `?`.
 
 mod dialect;
 
@@ -26,9 +26,9 @@ use crate::registry::{Append, Caller, Progress};
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
 
-/// The routes.
+/// Lists the routes.
 pub(super) fn routes() -> Vec<Route> {
-    // tus: for clients behind something that knows GET and POST only.
+    // tus allows this for clients behind a proxy that passes only GET and POST.
     let instead = |method| guard::Header("x-http-method-override", method);
     let upload = Action::UploadBytes;
     vec![
@@ -48,7 +48,7 @@ async fn describe(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
     Dialect::options(allow, visor.registry.image_bytes_max())
 }
 
-/// What every handler does around its own work.
+/// Runs a handler, with the checks and headers that each of them needs.
 async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result<HttpResponse>) -> HttpResponse {
     let dialect = Dialect::of(request);
     let mut response = match dialect.refused(request) {
@@ -59,12 +59,12 @@ async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result
     response
 }
 
-/// `POST /uploads`: with the metadata of the image, and with the first bytes if there are any.
+/// `POST /uploads`: creates an image from metadata, and from the first bytes if there are any.
 async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| begin(&request, &visor, dialect, payload, None).await).await
 }
 
-/// `POST /uploads/:id`: into an image that is there.
+/// `POST /uploads/:id`: begins an upload into an existing image.
 async fn create_into(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| begin(&request, &visor, dialect, payload, Some(id_of(&request)?)).await).await
 }
@@ -89,7 +89,7 @@ async fn begin(
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
-    // An upload of no bytes is complete at once, for those who can't say so.
+    // In tus, an upload of zero bytes is complete at once: its client has no header to say so.
     let empty = dialect == Dialect::Tus && begun.size == Some(0);
     if !has_body && !empty {
         dialect.describe(&mut response, &begun);
@@ -102,7 +102,7 @@ async fn begin(
     match fed.await {
         Ok(progress) => Ok(show(visor, request, &who, dialect, response, &progress)),
         Err(error) => {
-            // The address of a new one was never told, so nobody could go on with it.
+            // The client never learned the address of a new upload, so it cannot continue it.
             if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
                 let _ = visor.registry.uploads().cancel(&who, id).await;
             }
@@ -135,7 +135,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
     .await
 }
 
-/// The answer to bytes that belong elsewhere: where.
+/// The answer to bytes at a wrong offset, with the right one.
 async fn misplaced(
     visor: &Visor,
     request: &HttpRequest,
@@ -149,7 +149,7 @@ async fn misplaced(
     }))
 }
 
-/// Feeds a body into an upload, and completes that if it was the end. When the body ends early, what came of it stays.
+/// Feeds a body into an upload, and completes the upload at its end. Bytes of a body that ends early are kept.
 async fn feed(
     visor: &Visor,
     request: &HttpRequest,
@@ -178,7 +178,7 @@ async fn feed(
     }
 }
 
-/// The answer to a request with bytes.
+/// Answers a request that sent bytes.
 fn show(
     visor: &Visor,
     request: &HttpRequest,
@@ -194,7 +194,7 @@ fn show(
     let image = &progress.image;
     response.insert_header((header::CONTENT_LOCATION, format!("{}/images/{}", base_url(request), image.id)));
     match dialect {
-        // As the answer to an upload in one piece.
+        // The answer equals that of an upload in one request.
         Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request)),
         Dialect::Tus => response.finish(),
     }
@@ -212,7 +212,7 @@ async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     .await
 }
 
-/// Whether an attribute is one that the sender gave.
+/// Tells whether the sender set an attribute.
 fn is_given(name: &str) -> bool {
     let ours = [Attr::Id, Attr::Owner, Attr::Status, Attr::Size, Attr::Checksum, Attr::Location];
     let times = [Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt];
