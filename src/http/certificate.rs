@@ -21,7 +21,7 @@ const COMMON_NAME_CHARS_MAX: usize = 64;
 
 /// Paths of the certificate and its key.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct KeyPairFiles {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
 }
@@ -35,8 +35,8 @@ pub(super) fn find_or_make(
     names: &[String],
     addresses: &[SocketAddr],
     now: Timestamp,
-) -> io::Result<Files> {
-    let files = Files { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
+) -> io::Result<KeyPairFiles> {
+    let files = KeyPairFiles { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
     let there = || files.certificate.exists() && files.key.exists();
     if !there() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
@@ -50,7 +50,7 @@ pub(super) fn find_or_make(
     Ok(files)
 }
 
-fn make(files: &Files, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
+fn make(files: &KeyPairFiles, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let made = describe(names, addresses, now)?.self_signed(&key).map_err(io::Error::other)?;
     // The key is written first, without an old certificate beside it: an incomplete pair is made again.

@@ -24,9 +24,9 @@ const CHUNKS_MAX: usize = 16;
 
 /// A body with two owners: the handler, and the answer that keeps it until it is sent.
 #[derive(Clone)]
-struct Shared(Rc<RefCell<Option<Payload>>>);
+struct SharedPayload(Rc<RefCell<Option<Payload>>>);
 
-impl Stream for Shared {
+impl Stream for SharedPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -41,12 +41,12 @@ impl Stream for Shared {
 }
 
 /// An answer, with the unread rest of its request.
-struct Answer {
+struct AnswerWithRest {
     body: BoxBody,
     _unread: Option<Payload>,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for AnswerWithRest {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -69,7 +69,7 @@ pub(super) async fn end_cleanly(
         request.set_payload(payload);
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
-    let mut shared = Shared(Rc::new(RefCell::new(Some(payload))));
+    let mut shared = SharedPayload(Rc::new(RefCell::new(Some(payload))));
     request.set_payload(Payload::Stream { payload: Box::pin(shared.clone()) });
     let response = next.call(request).await?.map_into_boxed_body();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -86,5 +86,5 @@ pub(super) async fn end_cleanly(
         }
     }
     let unread = shared.0.take();
-    Ok(response.map_body(|_, body| Answer { body, _unread: unread }).map_into_boxed_body())
+    Ok(response.map_body(|_, body| AnswerWithRest { body, _unread: unread }).map_into_boxed_body())
 }

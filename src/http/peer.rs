@@ -20,7 +20,7 @@ pub struct Arrival {
 
 /// A certificate that a client sent, with proof that it has the key.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownCertificate {
     /// The certificate as it arrived.
     pub der: Vec<u8>,
     /// Its SHA-256 in hexadecimal.
@@ -31,13 +31,13 @@ pub struct Shown {
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// The certificate of a TLS client, if it has one. Its meaning is decided elsewhere.
-    pub certificate: Option<Arc<Shown>>,
+    pub certificate: Option<Arc<ShownCertificate>>,
 }
 
 impl Peer {
     pub(super) fn of(stream: &TlsStream<TcpStream>) -> Self {
         let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let shown = |der: &[u8]| Shown { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
+        let shown = |der: &[u8]| ShownCertificate { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
         Self { certificate: first.map(|der| Arc::new(shown(der))) }
     }
 }

@@ -36,8 +36,8 @@ pub struct Tls {
     pub pem: String,
 }
 
-/// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. It is
-/// never replaced, because clients remember it.
+/// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. Later
+/// starts keep it, because clients remember it.
 ///
 /// # Errors
 /// The directory is unusable, or its file has no certificate.

@@ -27,11 +27,11 @@ pub(super) struct Products {
     content_id: &'static str,
     datatype: &'static str,
     format: &'static str,
-    products: BTreeMap<String, Product>,
+    products: BTreeMap<String, PublishedProduct>,
 }
 
 #[derive(Serialize)]
-struct Product {
+struct PublishedProduct {
     #[serde(serialize_with = "joined")]
     aliases: BTreeSet<String>,
     arch: &'static str,
@@ -50,11 +50,11 @@ struct Product {
     /// Requirements that the host must meet, for LXD.
     #[serde(skip_serializing_if = "Map::is_empty")]
     lxd_requirements: Map<String, Value>,
-    versions: BTreeMap<String, Version>,
+    versions: BTreeMap<String, PublishedVersion>,
 }
 
 #[derive(Serialize)]
-struct Version {
+struct PublishedVersion {
     items: BTreeMap<&'static str, Map<String, Value>>,
 }
 
@@ -82,7 +82,8 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
     let query = Query { filter: LxdImages::listed().and(public), sort, limit: PAGE, after: None };
     let mut pages = registry.pages(&Caller::Anonymous, ListScope::default(), query, usize::MAX);
-    let (mut products, mut disks) = (BTreeMap::<String, Product>::new(), BTreeMap::<String, Vec<String>>::new());
+    let (mut products, mut disks) =
+        (BTreeMap::<String, PublishedProduct>::new(), BTreeMap::<String, Vec<String>>::new());
     while let Some(images) = pages.next().await? {
         for image in &images {
             let Some((name, product)) = product(image) else { continue };
@@ -109,7 +110,7 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
 }
 
 /// Turns an image into a product, if the format can express it.
-fn product(image: &Image) -> Option<(String, Product)> {
+fn product(image: &Image) -> Option<(String, PublishedProduct)> {
     let fingerprint = hex(&image.fingerprint()?);
     let property = |name: &str| image.properties.get(name).filter(|value| !value.is_empty()).cloned();
     let arch = debian_name(image.architecture?);
@@ -127,7 +128,7 @@ fn product(image: &Image) -> Option<(String, Product)> {
     // The name has the full fingerprint: another image with an equal prefix could otherwise take its place.
     let name = format!("{}:{}:{kind}:{arch}:{fingerprint}", part(&os), part(&release));
     let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
-    let product = Product {
+    let product = PublishedProduct {
         aliases: aliases(image),
         arch,
         release_title: property("release_title").unwrap_or_else(|| release.clone()),
@@ -138,7 +139,7 @@ fn product(image: &Image) -> Option<(String, Product)> {
         support_eol: image.supported_until.or(image.expires_at).and_then(|at| formatted("%Y-%m-%d", at)),
         lxd_requirements: requirements.clone(),
         requirements,
-        versions: [(formatted("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
+        versions: [(formatted("%Y%m%d_%H:%M", built_at)?, PublishedVersion { items })].into(),
     };
     Some((name, product))
 }

@@ -26,7 +26,7 @@ const NAME: &str = "images";
 
 /// A parsed query of a list.
 #[derive(Debug, PartialEq)]
-pub(super) struct ListQuery {
+pub(super) struct VisorListQuery {
     filter: Filter,
     sort: Sort,
     limit: usize,
@@ -43,7 +43,7 @@ pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     Ok(pairs)
 }
 
-impl ListQuery {
+impl VisorListQuery {
     /// Reads a query string.
     ///
     /// # Errors
@@ -188,12 +188,12 @@ pub(super) async fn list(
     shape: Shape,
     base: String,
 ) -> Result<HttpResponse> {
-    let query = ListQuery::parse(request.query_string())?;
+    let query = VisorListQuery::parse(request.query_string())?;
     let after = match query.marker {
         Some(id) => Some(registry.cursor(&who, id, &query.sort).await?),
         None => None,
     };
-    let (format, ListQuery { filter, sort, limit, .. }) = (format_of(request), query);
+    let (format, VisorListQuery { filter, sort, limit, .. }) = (format_of(request), query);
     let pages = registry.pages(&who, ListScope::default(), Query { filter, sort, limit: PAGE, after }, limit);
     let mut listing = Listing { registry, who, pages, shape, format, base, begun: false };
     let first = listing.page().await?;
@@ -228,7 +228,7 @@ mod tests {
     use crate::error::Kind;
 
     fn filter(query: &str) -> Filter {
-        ListQuery::parse(query).unwrap().filter
+        VisorListQuery::parse(query).unwrap().filter
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn order_and_pages() {
-        let list = ListQuery::parse("sort=size&dir=DESC&limit=20").unwrap();
+        let list = VisorListQuery::parse("sort=size&dir=DESC&limit=20").unwrap();
         assert_eq!((list.sort.by, list.sort.direction, list.limit), (Attr::Size, Direction::Descending, 20));
         for bad in [
             "sort=os",
@@ -283,7 +283,7 @@ mod tests {
             "size_min=a",
             "name=%ff",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(VisorListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Fields(BTreeMap<String, String>);
 
 /// Parsed metadata, in the core's terms.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Meta {
+pub(super) struct RequestedMeta {
     pub(super) patch: ImagePatch,
     pub(super) source: Option<Source>,
     pub(super) claim: Expected,
@@ -52,7 +52,7 @@ impl Visor {
     }
 }
 
-impl Meta {
+impl RequestedMeta {
     /// The patch of a new image. It is public by default, unless the caller may not publish it.
     pub(super) fn first(&self, with: With) -> ImagePatch {
         ImagePatch { visibility: self.patch.visibility.or(Some(with.usual)), ..self.patch.clone() }
@@ -108,7 +108,7 @@ impl Fields {
     ///
     /// # Errors
     /// `Invalid` with the original's messages; `NotFound` for a kernel or ramdisk that has no valid id.
-    pub(super) fn read(&self, with: With) -> Result<Meta> {
+    pub(super) fn read(&self, with: With) -> Result<RequestedMeta> {
         let has_source = self.0.get("location").is_some_and(|location| !location.is_empty());
         if with.file && has_source {
             return Err(Error::invalid("When the location header is present no file content can be provided"));
@@ -121,7 +121,7 @@ impl Fields {
                 return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
             }
         }
-        let mut meta = Meta::default();
+        let mut meta = RequestedMeta::default();
         for (name, value) in &self.0 {
             meta.put(name, value, with.usual)?;
         }
@@ -163,7 +163,7 @@ fn meta_name(header: &str) -> Option<String> {
     dashed.starts_with(META_PREFIX).then(|| name[META_PREFIX.len()..].replace('-', "_"))
 }
 
-impl Meta {
+impl RequestedMeta {
     fn put(&mut self, name: &str, value: &str, usual: Visibility) -> Result<()> {
         let patch = &mut self.patch;
         match attr_of(name) {
@@ -292,7 +292,7 @@ mod tests {
     const OLD: With = With { new: false, file: false, admin: false, usual: Visibility::Public };
     const ADMIN: With = With { new: false, file: false, admin: true, usual: Visibility::Public };
 
-    fn read(with: With, pairs: &[(&str, &str)]) -> Result<Meta> {
+    fn read(with: With, pairs: &[(&str, &str)]) -> Result<RequestedMeta> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());

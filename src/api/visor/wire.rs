@@ -181,9 +181,9 @@ fn header_of(name: &str) -> Option<HeaderName> {
 }
 
 /// A record as a JSON object.
-struct Object<'a>(&'a [(Cow<'static, str>, Field)]);
+struct JsonRecord<'a>(&'a [(Cow<'static, str>, Field)]);
 
-impl Serialize for Object<'_> {
+impl Serialize for JsonRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, field) in self.0 {
@@ -199,7 +199,7 @@ impl Serialize for Object<'_> {
 /// A record as JSON.
 fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
     // Only a value that JSON cannot express fails here, and a record has none.
-    serde_json::to_string(&Object(fields)).unwrap_or_default()
+    serde_json::to_string(&JsonRecord(fields)).unwrap_or_default()
 }
 
 /// Escapes the characters that Rack escapes, the slash among them: answers match the original's byte for byte.

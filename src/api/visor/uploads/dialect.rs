@@ -1,4 +1,4 @@
-//! The two protocols of resumable uploads, read and written: tus 1.0 (<https://tus.io>) and the IETF's draft
+//! The two dialects of resumable uploads, read and written: tus 1.0 (<https://tus.io>) and the IETF's draft
 //! (`draft-ietf-httpbis-resumable-upload`). They differ in headers only; the upload itself is the registry's.
 
 use actix_web::http::StatusCode;
@@ -18,9 +18,9 @@ use crate::registry::{Append, Progress};
 const TUS_VERSION: &str = "1.0.0";
 const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
 
-/// Protocol of a client.
+/// Dialect of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum UploadDialect {
     Tus,
     Draft,
 }
@@ -35,8 +35,8 @@ fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
         .ok_or_else(|| Error::invalid(format!("The header {name} must be a number of bytes.")))
 }
 
-impl Dialect {
-    /// The protocol of a request. The draft is the default, because its headers are optional.
+impl UploadDialect {
+    /// The dialect of a request. The draft is the default, because its headers are optional.
     pub(super) fn of(request: &HttpRequest) -> Self {
         if request.headers().contains_key("tus-resumable") { Self::Tus } else { Self::Draft }
     }
@@ -170,7 +170,7 @@ impl Dialect {
         }
     }
 
-    /// The answer to OPTIONS, for both protocols.
+    /// The answer to OPTIONS, for both dialects.
     pub(super) fn options(allow: &'static str, max: u64) -> HttpResponse {
         HttpResponse::NoContent()
             .insert_header((header::ALLOW, allow))
@@ -184,6 +184,6 @@ impl Dialect {
 }
 
 /// The answer to a body of the wrong type.
-pub(super) fn wrong_type(dialect: Dialect) -> Error {
+pub(super) fn wrong_type(dialect: UploadDialect) -> Error {
     Reason::WrongMediaType.saying(format!("Request Content-Type must be {}", dialect.content_type()))
 }

@@ -8,7 +8,7 @@ use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use self::dialect::{Dialect, wrong_type};
+use self::dialect::{UploadDialect, wrong_type};
 use super::Visor;
 use super::error::{render, render_with};
 use super::images::{id_of, is_type};
@@ -45,12 +45,12 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn describe(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
-    Dialect::options(allow, visor.registry.image_bytes_max())
+    UploadDialect::options(allow, visor.registry.image_bytes_max())
 }
 
 /// Runs a handler, with the checks and headers that each of them needs.
-async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result<HttpResponse>) -> HttpResponse {
-    let dialect = Dialect::of(request);
+async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(UploadDialect) -> Result<HttpResponse>) -> HttpResponse {
+    let dialect = UploadDialect::of(request);
     let mut response = match dialect.refused(request) {
         Some(refused) => refused,
         None => work(dialect).await.unwrap_or_else(|error| render(request, &error)),
@@ -72,7 +72,7 @@ async fn create_into(request: HttpRequest, visor: Data<Visor>, payload: Payload)
 async fn begin(
     request: &HttpRequest,
     visor: &Visor,
-    dialect: Dialect,
+    dialect: UploadDialect,
     payload: Payload,
     into: Option<ImageId>,
 ) -> Result<HttpResponse> {
@@ -90,7 +90,7 @@ async fn begin(
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
     // In tus, an upload of zero bytes is complete at once: its client has no header to say so.
-    let empty = dialect == Dialect::Tus && begun.size == Some(0);
+    let empty = dialect == UploadDialect::Tus && begun.size == Some(0);
     if !has_body && !empty {
         dialect.describe(&mut response, &begun);
         return Ok(response.finish());
@@ -119,7 +119,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         if !text(headers, header::CONTENT_TYPE).is_some_and(|t| is_type(t, dialect.content_type())) {
             return Err(wrong_type(dialect));
         }
-        let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
+        let (offset, size) = (UploadDialect::offset(headers)?, UploadDialect::size(headers)?);
         let last = Fields::of_headers(headers)?;
         let append = match visor.registry.uploads().append(&who, id, offset, size).await {
             Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
@@ -127,7 +127,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         };
         let progress = feed(&visor, &request, dialect, payload, append, Some((&who, last))).await?;
         let response = match dialect {
-            Dialect::Draft if progress.is_complete() => HttpResponse::Ok(),
+            UploadDialect::Draft if progress.is_complete() => HttpResponse::Ok(),
             _ => HttpResponse::NoContent(),
         };
         Ok(show(&visor, &request, &who, dialect, response, &progress))
@@ -153,7 +153,7 @@ async fn misplaced(
 async fn feed(
     visor: &Visor,
     request: &HttpRequest,
-    dialect: Dialect,
+    dialect: UploadDialect,
     payload: Payload,
     mut append: Append,
     last: Option<(&Caller, Fields)>,
@@ -183,7 +183,7 @@ fn show(
     visor: &Visor,
     request: &HttpRequest,
     who: &Caller,
-    dialect: Dialect,
+    dialect: UploadDialect,
     mut response: actix_web::HttpResponseBuilder,
     progress: &Progress,
 ) -> HttpResponse {
@@ -195,8 +195,10 @@ fn show(
     response.insert_header((header::CONTENT_LOCATION, format!("{}/images/{}", base_url(request), image.id)));
     match dialect {
         // The answer equals that of an upload in one request.
-        Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request)),
-        Dialect::Tus => response.finish(),
+        UploadDialect::Draft => {
+            wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request))
+        }
+        UploadDialect::Tus => response.finish(),
     }
 }
 
