@@ -12,11 +12,11 @@ use super::requestor::Requestor;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
-use crate::http::peer::{Arrival, Peer, Shown};
+use crate::http::peer::{Arrival, Peer, ShownCertificate};
 use crate::registry::Caller;
 
 /// The certificate that a request's connection showed.
-pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<Shown>> {
+pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<ShownCertificate>> {
     request.conn_data::<Peer>().and_then(|peer| peer.certificate.as_ref())
 }
 
