@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::failure::{Exit, Failure};
-use super::image::Place;
+use super::image::PlaceArgs;
 use super::{Globals, print};
 use crate::config::Client;
 
@@ -80,7 +80,7 @@ impl Cloud {
 }
 
 /// Prints it. Only data goes to standard output, so that this can be the file.
-pub(super) fn run(globals: &Globals, place: &Place, shell: bool) -> Result<(), Failure> {
+pub(super) fn run(globals: &Globals, place: &PlaceArgs, shell: bool) -> Result<(), Failure> {
     let config = globals.load()?.client;
     let cloud = Cloud::of(&config, &place.url(&config)?)?;
     if globals.json {
