@@ -1,4 +1,4 @@
-//! The handlers of images: parse, call, render.
+//! Handlers of images in v1: parse, call, render. The rules are the core's.
 
 use actix_web::http::{Method, header};
 use actix_web::web::{Data, Payload};
@@ -19,17 +19,19 @@ use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
 
-/// What a request wants to be done with an image.
+/// A request to make or change an image.
 struct Wish {
     who: Caller,
     meta: Meta,
-    /// The bytes, if it has any.
+    /// The bytes, if the request has any.
     body: Option<Body>,
 }
 
 impl Wish {
+    /// Reads the head of a request.
+    ///
     /// # Errors
-    /// `Unauthenticated`; `Invalid` headers, or bytes that come from two places or are called something else than bytes.
+    /// `Unauthenticated`; `Invalid` headers, two sources of bytes, or a content type that is not `application/octet-stream`.
     fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
         let who = glance.caller(request)?;
         let mut meta = Meta::of_headers(request.headers())?;
@@ -52,7 +54,7 @@ impl Wish {
     }
 }
 
-/// An image as the answer to a change of it.
+/// Renders an image after a change.
 fn answer(mut response: HttpResponseBuilder, image: &Image) -> HttpResponse {
     if let Some(md5) = render::checksum(image) {
         response.insert_header((header::ETAG, md5));
@@ -61,7 +63,7 @@ fn answer(mut response: HttpResponseBuilder, image: &Image) -> HttpResponse {
 }
 
 impl Glance {
-    /// Takes in the bytes of a request, or none.
+    /// Receives the bytes of a request, or none.
     async fn take(
         &self,
         who: &Caller,
@@ -77,7 +79,7 @@ impl Glance {
         upload.finish(&ImagePatch::default()).await
     }
 
-    /// Copies an image from a URL; the work goes on behind the answer.
+    /// Copies an image from a URL. The copying continues after the answer.
     async fn copy(
         &self,
         who: &Caller,
@@ -97,7 +99,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         let Wish { who, meta, body } = Wish::of(&request, &glance, payload)?;
         let patch = meta.patch(&who, None, &glance.companions(&who, meta.referred()).await?)?;
         let (registry, id, claim) = (&glance.registry, meta.id, meta.claim);
-        // When its bytes do not come to their end it stays, and says so.
+        // If the upload breaks off, the image stays, as failed.
         let kept = Target::Kept(id);
         let image = match (meta.origin, body) {
             (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
@@ -107,7 +109,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
             (None, None) if claim.size != Some(0) => {
                 registry.create(&who, id, &patch, None, &Expected::default()).await?
             }
-            // Of no bytes all are there.
+            // An announced size of 0 is an upload without bytes.
             (None, body) => glance.take(&who, kept, &patch, claim, body).await?,
         };
         let mut response = HttpResponse::Created();
@@ -141,7 +143,7 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
     updated.await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
-/// `GET` and `HEAD /v1/images/:id`: the metadata in headers, the bytes in the body.
+/// `GET` and `HEAD /v1/images/:id`: metadata in headers, bytes in the body.
 pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let (who, image) = match glance.found(&request, id_of).await {
         Ok(found) => found,

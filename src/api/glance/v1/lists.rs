@@ -1,4 +1,4 @@
-//! Lists of images: their query strings, and the pages.
+//! Lists of images in v1: query strings and pages. Which images a caller sees is the core's rule.
 
 use std::ops::Bound;
 
@@ -41,7 +41,7 @@ async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json)
     listed.await
 }
 
-/// A list as it was asked for.
+/// The query string of a list, read.
 #[derive(Debug, PartialEq)]
 struct ListQuery {
     filter: Filter,
@@ -51,36 +51,38 @@ struct ListQuery {
     marker: Option<ImageId>,
 }
 
-/// Which images an administrator wants to see; everybody else sees what there is to see.
+/// Choice of images by `is_public`. It counts for administrators only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Public {
-    /// What a list of anybody's has: public ones, one's own, and those shared with one.
+    /// Public images, the caller's own, and images shared with the caller.
     #[default]
     Usual,
-    /// Those that are not public.
+    /// Images that are not public.
     No,
-    /// All.
+    /// All images.
     Any,
 }
 
 impl Public {
     fn of(self, who: &Caller) -> (ListScope, Filter) {
-        // Nobody has to accept anything in v1.
+        // A membership needs no acceptance in v1.
         let usual = ListScope { community: false, member_status: None };
         let all = ListScope { community: true, ..usual };
         match (self, who) {
             (_, Caller::Anonymous | Caller::User(_)) => (usual, Filter::everything()),
             (Self::No, _) => (all, Filter::spelled(Attr::Visibility, Visibility::Public.name()).negated()),
             (Self::Usual, Caller::Admin(Some(name))) => (all, Caller::User(name.clone()).listed(usual)),
-            // Without accounts all images are one's own.
+            // Without accounts all images are the caller's own.
             (Self::Usual | Self::Any, _) => (all, Filter::everything()),
         }
     }
 }
 
 impl ListQuery {
+    /// Reads a query string. Unknown names are ignored, as in Glance.
+    ///
     /// # Errors
-    /// `Invalid`. What has no meaning here is ignored, as Glance does.
+    /// `Invalid`.
     fn parse(query: &str) -> Result<Self> {
         let mut list = Self {
             filter: Filter::everything(),
@@ -105,7 +107,7 @@ impl ListQuery {
     }
 }
 
-/// What a pair asks for.
+/// Filter of a pair of name and value.
 fn condition(name: &str, value: String) -> Result<Filter> {
     match attr_of(name) {
         None => other_condition(name, value),
@@ -116,9 +118,9 @@ fn condition(name: &str, value: String) -> Result<Filter> {
         }
         Some(attr @ (Attr::MinRam | Attr::MinDisk)) => Ok(Filter::Equals(attr, Value::Int(number(name, &value)?))),
         Some(attr @ Attr::Protected) => Ok(Filter::Equals(attr, Value::Flag(flag(name, &value)?))),
-        // Asked for by its own parameter, before these.
+        // Read before, as a parameter of its own.
         Some(Attr::Visibility) => Ok(Filter::everything()),
-        // Glance has no filter of these names, or they have no name here.
+        // No filter of Glance, or no name in v1.
         Some(Attr::Id | Attr::Owner | Attr::Size | Attr::VirtualSize | Attr::CreatedAt) => Ok(Filter::everything()),
         Some(Attr::UpdatedAt | Attr::Checksum | Attr::Architecture | Attr::Kernel) => Ok(Filter::everything()),
         Some(Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind | Attr::Hidden) => Ok(Filter::everything()),
@@ -127,10 +129,10 @@ fn condition(name: &str, value: String) -> Result<Filter> {
     }
 }
 
-/// The condition of a name that is no attribute's.
+/// Filter of a name that no attribute has.
 fn other_condition(name: &str, value: String) -> Result<Filter> {
     match name {
-        // What has no size is shown with one of 0.
+        // An image without a size is shown with 0.
         "size_min" => Ok(match number(name, &value)? {
             0 => Filter::everything(),
             size => Filter::Within(Attr::Size, Bound::Included(Value::Int(size)), Bound::Unbounded),
@@ -144,7 +146,7 @@ fn other_condition(name: &str, value: String) -> Result<Filter> {
             let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);
             Ok(Filter::Any(vec![within(Attr::CreatedAt), within(Attr::UpdatedAt)]))
         }
-        // They are gone. To show others instead would be worse than nothing.
+        // Deleted images have no record. Other images would be a wrong answer, none is a correct one.
         "deleted" if is_yes(&value) => Ok(Filter::nothing()),
         _ => Ok(match name.strip_prefix("property-") {
             Some(name) => spell::property_is(name.to_owned(), value),
@@ -161,7 +163,7 @@ fn number(name: &str, value: &str) -> Result<u64> {
     value.parse().map_err(|_| bad(name, value))
 }
 
-/// Here a yes or a no, and nothing else.
+/// Reads a flag, and refuses every word that is neither yes nor no.
 fn flag(name: &str, value: &str) -> Result<bool> {
     let is_no = || ["0", "f", "false", "off", "n", "no"].iter().any(|no| no.eq_ignore_ascii_case(value.trim()));
     if is_yes(value) || is_no() { Ok(is_yes(value)) } else { Err(bad(name, value)) }
@@ -218,7 +220,7 @@ mod tests {
         }
     }
 
-    /// A row per image, a column per question: the usual, what is not public, all.
+    /// A row per image, a column per query: usual, not public, all.
     #[test]
     fn administrators_choose_what_they_see() {
         let image = |visibility, owner: Option<&str>| {

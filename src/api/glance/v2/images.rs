@@ -1,4 +1,4 @@
-//! The handlers of images: parse, call, render.
+//! Handlers of images in v2: parse, call, render. The rules are the core's.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};

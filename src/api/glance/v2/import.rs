@@ -1,4 +1,5 @@
-//! `POST /v2/images/:id/import`: bytes that were put aside, or those of a URL, become the image's.
+//! `POST /v2/images/:id/import`: makes staged bytes or those of a URL the image's, or copies the image to other stores. Parses
+//! only; the work is a job of the core.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,16 +12,18 @@ use crate::error::{Error, Reason, Result};
 use crate::image::StoreName;
 use crate::registry::Registry;
 
-/// What is asked for.
+/// Source of an import.
 #[derive(Debug, PartialEq, Eq)]
 enum Method {
+    /// Staged bytes.
     Staged,
+    /// A URL.
     Download(String),
-    /// To other stores.
+    /// The image itself, for other stores.
     Copy,
 }
 
-/// Handles the request. The work itself goes on behind it, and is told of as a task.
+/// Starts an import. It continues after the answer, and clients follow it as a task.
 pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let started = glance.answer(&request, async |who| {
         let registry = &glance.registry;
@@ -56,7 +59,7 @@ fn parse(body: &Value) -> Result<Method> {
     }
 }
 
-/// The stores that are asked for; none where it is all the same.
+/// Reads the requested stores; none if the request names none.
 fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
     let stores = body.get("stores");
     if flag(body, "all_stores")? == Some(true) {
@@ -67,7 +70,7 @@ fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
     }
     let Some(stores) = stores else { return Ok(Vec::new()) };
     let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
-    // Another one is a conflict here, and a mistake where bytes come in the same request: so in Glance.
+    // As in Glance: an unknown store is a conflict here, and an invalid value in a request with bytes.
     let named = |name: &Value| info::store_named(registry, name.as_str().unwrap_or_default(), Reason::StoreNotThere);
     stores.iter().map(named).collect()
 }

@@ -1,5 +1,5 @@
-//! Patches in JSON, in the two forms that Glance has taken: that of RFC 6902 as it became (v2.1), and as a draft of it was
-//! (v2.0). Only the members of the image itself can be named.
+//! JSON patches of images, in Glance's two forms: RFC 6902 (v2.1), and an early draft of it (v2.0). A path names a member of the
+//! image itself. Knows no attribute: `change` sets the values.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::image::{Image, ImagePatch};
 pub(super) const TYPES: [&str; 2] =
     ["application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch"];
 
-/// More than an image has attributes and properties. Each is checked against the whole image.
+/// Most operations of a patch, more than an image has attributes and properties. Each is checked against the whole image.
 const OPERATIONS_MAX: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,15 @@ enum Verb {
     Remove,
 }
 
-/// An operation.
+/// An operation of a patch.
 #[derive(Debug, PartialEq)]
 pub(super) struct Operation {
     verb: Verb,
     /// The name of an attribute or a property.
     pub(super) name: String,
-    /// There unless it goes.
+    /// The new value; none if the operation removes.
     pub(super) value: Option<Value>,
-    /// Whether adding what is there is a mistake.
+    /// Refuses to add an existing member.
     strict: bool,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Oper
 fn operation(one: &Value, draft: bool) -> Result<Operation> {
     let members = one.as_object().ok_or_else(|| Error::invalid("Operations must be JSON objects."))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
-    // The draft has the verb for the name of the member that has the path.
+    // In the draft, the verb is the name of the member with the path.
     let (verb, path) = if draft {
         let found = ["add", "replace", "remove"].into_iter().find_map(|verb| Some((verb, text(verb)?)));
         found.ok_or_else(|| {
@@ -76,7 +76,7 @@ fn operation(one: &Value, draft: bool) -> Result<Operation> {
     Ok(Operation { verb, name: member(path)?, value, strict: draft })
 }
 
-/// The one member that a pointer names (RFC 6901, section 3).
+/// Reads a pointer to one member (RFC 6901, section 3).
 fn member(pointer: &str) -> Result<String> {
     let wrong = |why: &str| Error::invalid(format!("Pointer `{}` {why}.", pointer.escape_default()));
     let name = pointer.strip_prefix('/').ok_or_else(|| wrong("does not start with \"/\""))?;
@@ -93,10 +93,10 @@ fn member(pointer: &str) -> Result<String> {
     Ok(name.replace("~1", "/").replace("~0", "~"))
 }
 
-/// What the operations, one after the other, make of an image.
+/// Makes one patch of the operations, each applied to the result of those before it.
 ///
 /// # Errors
-/// `Conflict` for what should be there and is not, or the reverse; `Forbidden`, `Invalid`.
+/// `Conflict` for a missing or an existing member; `Forbidden`, `Invalid`.
 pub(super) fn apply(operations: &[Operation], image: &Image, hand: &Hand) -> Result<ImagePatch> {
     let mut so_far = image.clone();
     let mut all = ImagePatch::default();
