@@ -31,7 +31,7 @@ fn status(kind: Kind) -> StatusCode {
 
 /// Version of the API in a request. The two versions word some reasons differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api) enum Version {
+pub(in crate::api) enum ApiVersion {
     /// Version 1.
     V1,
     /// Version 2, and requests without a version.
@@ -39,10 +39,10 @@ pub(in crate::api) enum Version {
 }
 
 /// A version's own words for a reason, and its status if that differs from the kind's.
-pub(in crate::api) fn wording(version: Version, reason: Reason) -> Wording {
+pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
     match version {
-        Version::V1 => wording_v1(reason),
-        Version::V2 => wording_v2(reason),
+        ApiVersion::V1 => wording_v1(reason),
+        ApiVersion::V2 => wording_v2(reason),
     }
 }
 
@@ -352,7 +352,7 @@ fn takes_no_data(error: &Error) -> String {
 }
 
 /// The status and the words of an error.
-pub(in crate::api) fn told(version: Version, error: &Error) -> (StatusCode, String) {
+pub(in crate::api) fn told(version: ApiVersion, error: &Error) -> (StatusCode, String) {
     let wording = wording(version, error.reason());
     (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
 }
@@ -369,7 +369,7 @@ pub(super) fn render_with(
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let version = request.extensions().get::<Version>().copied().unwrap_or(Version::V2);
+    let version = request.extensions().get::<ApiVersion>().copied().unwrap_or(ApiVersion::V2);
     let (status, words) = told(version, error);
     let mut response = begin(status, error);
     headers(&mut response);

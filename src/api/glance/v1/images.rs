@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::Glance;
 use super::super::error::render as refuse;
-use super::meta::{Meta, Origin, two_sources};
+use super::meta::{ImageHeaders, UrlSource, two_sources};
 use super::{id_of, render};
 use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
@@ -20,21 +20,21 @@ use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
 
 /// A request to make or change an image.
-struct Wish {
+struct ImageRequest {
     who: Caller,
-    meta: Meta,
+    meta: ImageHeaders,
     /// The bytes, if the request has any.
     body: Option<Body>,
 }
 
-impl Wish {
+impl ImageRequest {
     /// Reads the head of a request.
     ///
     /// # Errors
     /// `Unauthenticated`; `Invalid` headers, two sources of bytes, or a content type that is not `application/octet-stream`.
     fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
         let who = glance.caller(request)?;
-        let mut meta = Meta::of_headers(request.headers())?;
+        let mut meta = ImageHeaders::of_headers(request.headers())?;
         if let Some(store) = meta.store().filter(|store| !glance.registry.stores().has(store)) {
             return Err(Reason::NoSuchStore.about(store));
         }
@@ -96,14 +96,14 @@ impl Glance {
 /// `POST /v1/images`
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = async {
-        let Wish { who, meta, body } = Wish::of(&request, &glance, payload)?;
+        let ImageRequest { who, meta, body } = ImageRequest::of(&request, &glance, payload)?;
         let patch = meta.patch(&who, None, &glance.companions(&who, meta.referred()).await?)?;
         let (registry, id, claim) = (&glance.registry, meta.id, meta.claim);
         // If the upload breaks off, the image stays, as failed.
         let kept = Target::Kept(id);
         let image = match (meta.origin, body) {
-            (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
-            (Some(Origin::Location(url)), _) => {
+            (Some(UrlSource::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
+            (Some(UrlSource::Location(url)), _) => {
                 registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await?
             }
             (None, None) if claim.size != Some(0) => {
@@ -122,7 +122,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
 /// `PUT /v1/images/:id`
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let updated = async {
-        let Wish { who, mut meta, body } = Wish::of(&request, &glance, payload)?;
+        let ImageRequest { who, mut meta, body } = ImageRequest::of(&request, &glance, payload)?;
         let (registry, id) = (&glance.registry, id_of(&request)?);
         let image = registry.get(&who, id).await?;
         let companions = glance.companions(&who, meta.referred()).await?;
@@ -134,8 +134,10 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let patch = meta.patch(&who, Some(&image), &companions)?;
         let (there, claim) = (Target::Existing(id), meta.claim);
         let image = match origin {
-            Some(Origin::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
-            Some(Origin::Location(url)) => registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?,
+            Some(UrlSource::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
+            Some(UrlSource::Location(url)) => {
+                registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?
+            }
             None => glance.take(&who, there, &patch, claim, body).await?,
         };
         Ok(answer(HttpResponse::Ok(), &image))

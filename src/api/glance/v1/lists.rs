@@ -31,7 +31,7 @@ pub(super) async fn detail(request: HttpRequest, glance: Data<Glance>) -> HttpRe
 
 async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json) -> HttpResponse {
     let listed = glance.answer(request, async |who| {
-        let ListQuery { filter, public, sort, limit, marker } = ListQuery::parse(request.query_string())?;
+        let V1ListQuery { filter, public, sort, limit, marker } = V1ListQuery::parse(request.query_string())?;
         let (shown, more) = public.of(&who);
         let query = Query { filter: filter.and(more), sort, limit, after: None };
         let images = glance.page(&who, shown, query, marker).await?;
@@ -43,9 +43,9 @@ async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json)
 
 /// The query string of a list, read.
 #[derive(Debug, PartialEq)]
-struct ListQuery {
+struct V1ListQuery {
     filter: Filter,
-    public: Public,
+    public: PublicFilter,
     sort: Sort,
     limit: usize,
     marker: Option<ImageId>,
@@ -53,7 +53,7 @@ struct ListQuery {
 
 /// Choice of images by `is_public`. It counts for administrators only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Public {
+enum PublicFilter {
     /// Public images, the caller's own, and images shared with the caller.
     #[default]
     Usual,
@@ -63,7 +63,7 @@ enum Public {
     Any,
 }
 
-impl Public {
+impl PublicFilter {
     fn of(self, who: &Caller) -> (ListScope, Filter) {
         // A membership needs no acceptance in v1.
         let usual = ListScope { community: false, member_status: None };
@@ -78,7 +78,7 @@ impl Public {
     }
 }
 
-impl ListQuery {
+impl V1ListQuery {
     /// Reads a query string. Unknown names are ignored, as in Glance.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl ListQuery {
     fn parse(query: &str) -> Result<Self> {
         let mut list = Self {
             filter: Filter::everything(),
-            public: Public::default(),
+            public: PublicFilter::default(),
             sort: Sort::by(Attr::CreatedAt, Direction::Descending),
             limit: LIMIT,
             marker: None,
@@ -97,9 +97,9 @@ impl ListQuery {
                 "marker" => list.marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort_key" => list.sort.by = sortable(&value, attr_of)?,
                 "sort_dir" => list.sort.direction = direction(&value)?,
-                "is_public" if value.eq_ignore_ascii_case("none") => list.public = Public::Any,
-                "is_public" if flag(&name, &value)? => list.public = Public::Usual,
-                "is_public" => list.public = Public::No,
+                "is_public" if value.eq_ignore_ascii_case("none") => list.public = PublicFilter::Any,
+                "is_public" if flag(&name, &value)? => list.public = PublicFilter::Usual,
+                "is_public" => list.public = PublicFilter::No,
                 _ => list.filter = list.filter.and(condition(&name, value)?),
             }
         }
@@ -201,7 +201,7 @@ mod tests {
             ("deleted=False", true),
             ("deleted=True", false),
         ] {
-            assert_eq!(ListQuery::parse(query).unwrap().filter.passes(&image), passes, "{query}");
+            assert_eq!(V1ListQuery::parse(query).unwrap().filter.passes(&image), passes, "{query}");
         }
         for bad in [
             "size_min=abc",
@@ -216,7 +216,7 @@ mod tests {
             "sort_dir=up",
             "name=%ff",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(V1ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let queries = ["", "is_public=False", "is_public=None"];
         let columns = |who: &Caller, image: &Image| {
             queries.map(|query| {
-                let (shown, more) = ListQuery::parse(query).unwrap().public.of(who);
+                let (shown, more) = V1ListQuery::parse(query).unwrap().public.of(who);
                 who.listed(shown).and(more).passes(image)
             })
         };

@@ -24,7 +24,7 @@ const MORE: [&str; 7] = ["location", "store", "copy_from", "uri", "deleted_at", 
 
 /// Source of the bytes of an image, if the request has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum UrlSource {
     /// The bytes stay under this URL.
     Location(String),
     /// The bytes are copied from this URL.
@@ -33,7 +33,7 @@ pub(super) enum Origin {
 
 /// The metadata in the headers of a request.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Meta {
+pub(super) struct ImageHeaders {
     /// Changes that do not depend on the stored image.
     patch: ImagePatch,
     is_public: Option<bool>,
@@ -45,7 +45,7 @@ pub(super) struct Meta {
     pub(super) id: Option<ImageId>,
     /// Announced size and digests of the bytes.
     pub(super) claim: Expected,
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<UrlSource>,
 }
 
 /// Reads a flag like Glance: every word that is not a yes is a no.
@@ -53,7 +53,7 @@ pub(super) fn is_yes(word: &str) -> bool {
     ["1", "t", "true", "on", "y", "yes"].iter().any(|yes| yes.eq_ignore_ascii_case(word.trim()))
 }
 
-impl Meta {
+impl ImageHeaders {
     /// Reads the headers of a request.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Meta {
             if meta.origin.is_some() {
                 return Err(two_sources());
             }
-            meta.origin = Some(Origin::Copy(web_url(from)?));
+            meta.origin = Some(UrlSource::Copy(web_url(from)?));
         }
         Ok(meta)
     }
@@ -119,7 +119,7 @@ impl Meta {
 
     fn set_more(&mut self, name: &str, value: String) -> Result<()> {
         match name {
-            "location" => self.origin = Some(Origin::Location(web_url(&value)?)),
+            "location" => self.origin = Some(UrlSource::Location(web_url(&value)?)),
             "store" => self.patch.store = store(&value)?,
             "type" => self.set_type(&value)?,
             spell::ARCHITECTURE => _ = self.properties.insert(name.to_owned(), value),
@@ -301,12 +301,12 @@ mod tests {
     use crate::image::change::tests::sample;
     use crate::image::{Architecture, Location, Part, PartKind, Status};
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Meta> {
+    fn read(pairs: &[(&str, &str)]) -> Result<ImageHeaders> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Meta::of_headers(&headers)
+        ImageHeaders::of_headers(&headers)
     }
 
     fn user() -> Caller {

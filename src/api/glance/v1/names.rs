@@ -39,7 +39,7 @@ pub(super) fn attr_of(name: &str) -> Option<Attr> {
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::super::meta::Meta;
+    use super::super::meta::ImageHeaders;
     use super::super::render::PREFIX;
     use super::super::render::detail;
     use super::*;
@@ -62,7 +62,7 @@ mod tests {
             let header = |name: &str, text: &str| {
                 let name = HeaderName::try_from(format!("{PREFIX}{name}")).unwrap();
                 let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(text).unwrap())]);
-                Meta::of_headers(&headers)
+                ImageHeaders::of_headers(&headers)
             };
             let said = header(name, &text).unwrap();
             // For the image itself it is no change.

@@ -25,12 +25,12 @@ fn is_read_only(name: &str) -> bool {
 }
 
 /// Sets attributes and properties in a patch.
-pub(super) struct Hand {
+pub(super) struct AttributeSetter {
     /// Kernels and ramdisks that the values refer to.
     pub(super) companions: BTreeMap<ImageId, ImageKind>,
 }
 
-impl Hand {
+impl AttributeSetter {
     /// Adds the value of an attribute or a property to a patch.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
     let image = glance.registry.get(who, id_of(request)?).await?;
     who.may(Action::UploadBytes, &image)?;
     // The core refuses an image that takes no bytes, with a reason of its own.
-    if image.status.takes_bytes() && !says_what_it_is(&image) {
+    if image.status.takes_bytes() && !has_formats(&image) {
         return Err(Reason::FormatNotSet.into());
     }
     let size =
@@ -70,7 +70,7 @@ fn not_a_size() -> Error {
 }
 
 /// Tells whether the formats of an image are set.
-pub(super) fn says_what_it_is(image: &Image) -> bool {
+pub(super) fn has_formats(image: &Image) -> bool {
     image.format.is_some() && image.container.is_some()
 }
 

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use super::super::{Glance, body};
-use super::data::says_what_it_is;
+use super::data::has_formats;
 use super::{id_of, info};
 use crate::error::{Error, Reason, Result};
 use crate::image::StoreName;
@@ -14,7 +14,7 @@ use crate::registry::Registry;
 
 /// Source of an import.
 #[derive(Debug, PartialEq, Eq)]
-enum Method {
+enum ImportSource {
     /// Staged bytes.
     Staged,
     /// A URL.
@@ -32,29 +32,29 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
         let all_or_none = flag(&body, "all_stores_must_succeed")?.unwrap_or(true);
         let image = registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        if method != Method::Copy && !says_what_it_is(&image) {
+        if method != ImportSource::Copy && !has_formats(&image) {
             return Err(Reason::NotImportable.into());
         }
         match method {
-            Method::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
-            Method::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
-            Method::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
+            ImportSource::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
+            ImportSource::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
+            ImportSource::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });
     started.await
 }
 
-fn parse(body: &Value) -> Result<Method> {
+fn parse(body: &Value) -> Result<ImportSource> {
     let method = body.get("method").and_then(Value::as_object).ok_or_else(|| missing("method"))?;
     let name = method.get("name").and_then(Value::as_str).ok_or_else(|| missing("name"))?;
     match name {
-        "glance-direct" => Ok(Method::Staged),
+        "glance-direct" => Ok(ImportSource::Staged),
         "web-download" => {
             let url = method.get("uri").and_then(Value::as_str).ok_or_else(|| missing("uri"))?;
-            Ok(Method::Download(url.to_owned()))
+            Ok(ImportSource::Download(url.to_owned()))
         }
-        "copy-image" => Ok(Method::Copy),
+        "copy-image" => Ok(ImportSource::Copy),
         other => Err(Error::invalid(format!("Unknown import method name '{}'.", other.escape_default()))),
     }
 }
@@ -95,10 +95,10 @@ mod tests {
     fn methods() {
         let url = "https://example.org/x";
         for (body, expected) in [
-            (json!({ "method": { "name": "glance-direct" } }), Ok(Method::Staged)),
-            (json!({ "method": { "name": "glance-direct" }, "stores": ["file"] }), Ok(Method::Staged)),
-            (json!({ "method": { "name": "copy-image" }, "all_stores": true }), Ok(Method::Copy)),
-            (json!({ "method": { "name": "web-download", "uri": url } }), Ok(Method::Download(url.into()))),
+            (json!({ "method": { "name": "glance-direct" } }), Ok(ImportSource::Staged)),
+            (json!({ "method": { "name": "glance-direct" }, "stores": ["file"] }), Ok(ImportSource::Staged)),
+            (json!({ "method": { "name": "copy-image" }, "all_stores": true }), Ok(ImportSource::Copy)),
+            (json!({ "method": { "name": "web-download", "uri": url } }), Ok(ImportSource::Download(url.into()))),
             (json!({ "method": { "name": "web-download" } }), Err(Kind::Invalid)),
             (json!({ "method": { "name": "magic" } }), Err(Kind::Invalid)),
             (json!({ "method": {} }), Err(Kind::Invalid)),

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::{Glance, body};
-use super::data::says_what_it_is;
+use super::data::has_formats;
 use super::id_of;
 use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, get, post};
@@ -38,7 +38,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
         let url = parse(&body::read(payload, glance.patience).await?)?;
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        if image.status.takes_bytes() && !says_what_it_is(&image) {
+        if image.status.takes_bytes() && !has_formats(&image) {
             return Err(Reason::FormatNotSet.into());
         }
         let source = Some(Source::Http(url));

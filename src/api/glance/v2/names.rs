@@ -51,9 +51,9 @@ pub(super) fn is_base(name: &str) -> bool {
 mod tests {
     use serde_json::Value;
 
-    use super::super::change::Hand;
-    use super::super::query::ListQuery;
-    use super::super::render::Shown;
+    use super::super::change::AttributeSetter;
+    use super::super::query::V2ListQuery;
+    use super::super::render::ShownImage;
     use super::*;
     use crate::image::attr::Edit;
     use crate::image::full_tests::full;
@@ -61,13 +61,13 @@ mod tests {
     use crate::image::{Image, ImageId, ImagePatch, Timestamp};
 
     fn shown(image: &Image) -> Value {
-        serde_json::to_value(Shown { image, import: None }).unwrap()
+        serde_json::to_value(ShownImage { image, import: None }).unwrap()
     }
 
     /// Every value shown can be sent back, if clients set it, and filtered by.
     #[test]
     fn every_attribute_with_a_name_is_shown_and_read() {
-        let hand = Hand { companions: [].into() };
+        let setter = AttributeSetter { companions: [].into() };
         let mut image = full();
         let record = shown(&image);
         // A new image for the values.
@@ -78,7 +78,7 @@ mod tests {
             let value = &record[name];
             assert!(!value.is_null(), "{name} is not shown");
             let mut patch = ImagePatch::default();
-            let set = hand.set(&mut patch, name, value);
+            let set = setter.set(&mut patch, name, value);
             if row.edit == Edit::Service || row.attr == Attr::Store {
                 set.unwrap_err();
             } else {
@@ -88,7 +88,7 @@ mod tests {
                 assert_eq!(row.attr.read(&other), row.attr.read(&image), "{name} is not set");
             }
             let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            let asked = ListQuery::parse(&format!("{name}={text}&os_hidden=true")).unwrap().filter;
+            let asked = V2ListQuery::parse(&format!("{name}={text}&os_hidden=true")).unwrap().filter;
             // Glance has no filter by store.
             if row.attr == Attr::Store {
                 continue;

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::change::{Hand, has};
+use super::change::{AttributeSetter, has};
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImagePatch};
 
@@ -23,7 +23,7 @@ enum Verb {
 
 /// An operation of a patch.
 #[derive(Debug, PartialEq)]
-pub(super) struct Operation {
+pub(super) struct PatchOperation {
     verb: Verb,
     /// The name of an attribute or a property.
     pub(super) name: String,
@@ -37,7 +37,7 @@ pub(super) struct Operation {
 ///
 /// # Errors
 /// `MediaType` for another content type; `Invalid`.
-pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Operation>> {
+pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<PatchOperation>> {
     let strict = match TYPES.iter().position(|known| Some(*known) == content_type) {
         Some(position) => position == 1,
         None => return Err(Reason::WrongMediaType.saying(format!("Content-Type must be one of {}", TYPES.join(", ")))),
@@ -50,7 +50,7 @@ pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Oper
     list.iter().map(|one| operation(one, strict)).collect()
 }
 
-fn operation(one: &Value, draft: bool) -> Result<Operation> {
+fn operation(one: &Value, draft: bool) -> Result<PatchOperation> {
     let members = one.as_object().ok_or_else(|| Error::invalid("Operations must be JSON objects."))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     // In the draft, the verb is the name of the member with the path.
@@ -71,9 +71,9 @@ fn operation(one: &Value, draft: bool) -> Result<Operation> {
     };
     let value = members.get("value").filter(|_| verb != Verb::Remove).cloned();
     if value.is_none() && verb != Verb::Remove {
-        return Err(Error::invalid("Operation must contain a member 'value'."));
+        return Err(Error::invalid("PatchOperation must contain a member 'value'."));
     }
-    Ok(Operation { verb, name: member(path)?, value, strict: draft })
+    Ok(PatchOperation { verb, name: member(path)?, value, strict: draft })
 }
 
 /// Reads a pointer to one member (RFC 6901, section 3).
@@ -97,14 +97,14 @@ fn member(pointer: &str) -> Result<String> {
 ///
 /// # Errors
 /// `Conflict` for a missing or an existing member; `Forbidden`, `Invalid`.
-pub(super) fn apply(operations: &[Operation], image: &Image, hand: &Hand) -> Result<ImagePatch> {
+pub(super) fn apply(operations: &[PatchOperation], image: &Image, setter: &AttributeSetter) -> Result<ImagePatch> {
     let mut so_far = image.clone();
     let mut all = ImagePatch::default();
-    for Operation { verb, name, value, strict } in operations {
+    for PatchOperation { verb, name, value, strict } in operations {
         let mut step = ImagePatch::default();
         match value {
-            Some(value) => hand.set(&mut step, name, value)?,
-            None => hand.remove(&mut step, name)?,
+            Some(value) => setter.set(&mut step, name, value)?,
+            None => setter.remove(&mut step, name)?,
         }
         let conflict = |text: String| Err(Reason::Conflict.saying(text));
         match (verb, has(&so_far, name)) {
@@ -132,10 +132,10 @@ mod tests {
     use crate::image::{Format, ImageId, Status, Visibility};
 
     fn patched(image: &Image, operations: &Value) -> Result<Image> {
-        let hand = Hand { companions: Default::default() };
+        let setter = AttributeSetter { companions: Default::default() };
         let operations = parse(Some(TYPES[0]), operations)?;
         let mut image = image.clone();
-        apply(&operations, &image, &hand)?.apply(&mut image)?;
+        apply(&operations, &image, &setter)?.apply(&mut image)?;
         Ok(image)
     }
 
@@ -218,12 +218,12 @@ mod tests {
 
     #[test]
     fn the_draft_does_not_add_twice() {
-        let hand = Hand { companions: Default::default() };
+        let setter = AttributeSetter { companions: Default::default() };
         let add = parse(Some(TYPES[1]), &json!([{ "add": "/a", "value": "1" }])).unwrap();
         let mut image = sample("a");
-        let patch = apply(&add, &image, &hand).unwrap();
+        let patch = apply(&add, &image, &setter).unwrap();
         patch.apply(&mut image).unwrap();
-        assert_eq!(apply(&add, &image, &hand).unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(apply(&add, &image, &setter).unwrap_err().kind(), Kind::Conflict);
         assert_eq!(parse(Some("application/json"), &json!([])).unwrap_err().kind(), Kind::MediaType);
         assert_eq!(parse(None, &json!([])).unwrap_err().kind(), Kind::MediaType);
     }

@@ -19,7 +19,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 
 /// The query string of a list, read.
 #[derive(Debug, PartialEq)]
-pub(super) struct ListQuery {
+pub(super) struct V2ListQuery {
     pub(super) shown: ListScope,
     pub(super) filter: Filter,
     pub(super) sort: Sort,
@@ -27,7 +27,7 @@ pub(super) struct ListQuery {
     pub(super) marker: Option<ImageId>,
 }
 
-impl ListQuery {
+impl V2ListQuery {
     /// Reads a query string. An unknown name is a property's.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ mod tests {
     use crate::image::Status;
 
     fn filter(query: &str) -> Filter {
-        let Filter::All(mut filters) = ListQuery::parse(query).unwrap().filter else { panic!("{query}") };
+        let Filter::All(mut filters) = V2ListQuery::parse(query).unwrap().filter else { panic!("{query}") };
         assert_eq!(filters.pop(), Some(Filter::Equals(Attr::Hidden, Value::Flag(false))));
         assert_eq!(filters.len(), 1, "{query}");
         filters.remove(0)
@@ -271,23 +271,23 @@ mod tests {
             "sort_key=id&sort_key=id",
             "sort_key=name&sort_dir=asc&sort_dir=asc",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(V2ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 
     #[test]
     fn what_is_asked_is_bounded() {
         let tags = |count: usize| (0..count).map(|n| format!("tag={n}")).collect::<Vec<_>>().join("&");
-        assert!(ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(V2ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
+        assert_eq!(V2ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
         let words = |count: usize| format!("name=in:{}", vec!["x"; count].join(","));
-        assert!(ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(V2ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
+        assert_eq!(V2ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]
     fn orders_and_pages() {
-        let sort = |query: &str| ListQuery::parse(query).unwrap().sort;
+        let sort = |query: &str| V2ListQuery::parse(query).unwrap().sort;
         let (up, down) = (Direction::Ascending, Direction::Descending);
         assert_eq!(sort(""), Sort::by(Attr::CreatedAt, down));
         assert_eq!(sort("sort=name:asc,size"), Sort::by_all(vec![(Attr::Name, up), (Attr::Size, down)]));
@@ -296,8 +296,8 @@ mod tests {
             sort("sort_key=name&sort_key=id&sort_dir=asc"),
             Sort::by_all(vec![(Attr::Name, up), (Attr::Id, up)])
         );
-        assert_eq!(ListQuery::parse("limit=5000").unwrap().limit, LIMIT_MAX);
-        assert_eq!(ListQuery::parse("").unwrap().limit, LIMIT);
+        assert_eq!(V2ListQuery::parse("limit=5000").unwrap().limit, LIMIT_MAX);
+        assert_eq!(V2ListQuery::parse("").unwrap().limit, LIMIT);
     }
 
     #[test]

@@ -38,14 +38,14 @@ pub(super) fn statuses(word: &str) -> &'static [Status] {
 }
 
 /// An image in v2's JSON: properties first, as in Glance.
-pub(super) struct Shown<'a> {
+pub(super) struct ShownImage<'a> {
     pub(super) image: &'a Image,
     /// The last import into the image, if it matters for its status.
     pub(super) import: Option<Task>,
 }
 
 // By hand: a list of a thousand images is written without a tree of values.
-impl Serialize for Shown<'_> {
+impl Serialize for ShownImage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (image, mut map) = (self.image, serializer.serialize_map(None)?);
         let part = image.main();
@@ -86,7 +86,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
-impl Shown<'_> {
+impl ShownImage<'_> {
     /// Writes an attribute under its name.
     fn put<M: SerializeMap>(&self, attr: Attr, name: &str, map: &mut M) -> Result<(), M::Error> {
         let (image, part) = (self.image, self.image.main());
@@ -138,8 +138,8 @@ fn listed<'a>(stores: impl Iterator<Item = &'a StoreName>) -> String {
 
 /// A page of a list of images.
 #[derive(Serialize)]
-pub(super) struct Page<'a> {
-    pub(super) images: Vec<Shown<'a>>,
+pub(super) struct ImagePage<'a> {
+    pub(super) images: Vec<ShownImage<'a>>,
     /// The path of the first page.
     pub(super) first: String,
     /// The path of the next page, if there may be one.

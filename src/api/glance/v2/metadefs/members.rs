@@ -13,7 +13,7 @@ use crate::http::route::{answer_json, part};
 use crate::metadefs::{Association, Dated, Member, Namespace, Object, Page, Property, Tag, missing};
 
 /// JSON of a kind of member.
-pub(super) trait Written: Member {
+pub(super) trait MemberJson: Member {
     /// Name of the kind in the plural, in paths and in answers.
     const MANY: &'static str;
     /// Name of the schema of a member.
@@ -36,7 +36,7 @@ pub(super) trait Written: Member {
     }
 }
 
-impl Written for Object {
+impl MemberJson for Object {
     const MANY: &'static str = "objects";
     const SCHEMA: &'static str = "object";
 
@@ -58,7 +58,7 @@ impl Written for Object {
     }
 }
 
-impl Written for Property {
+impl MemberJson for Property {
     const MANY: &'static str = "properties";
     const SCHEMA: &'static str = "property";
 
@@ -76,7 +76,7 @@ impl Written for Property {
     }
 }
 
-impl Written for Tag {
+impl MemberJson for Tag {
     const MANY: &'static str = "tags";
     const SCHEMA: &'static str = "tag";
 
@@ -90,7 +90,7 @@ impl Written for Tag {
     }
 }
 
-impl Written for Association {
+impl MemberJson for Association {
     const MANY: &'static str = "resource_types";
     const SCHEMA: &'static str = "resource_type_association";
 
@@ -104,7 +104,7 @@ impl Written for Association {
 }
 
 /// Renders all members of a kind, sorted by name.
-pub(super) fn all<M: Written>(name: &str, namespace: &Namespace) -> Result<Vec<Map<String, Value>>> {
+pub(super) fn all<M: MemberJson>(name: &str, namespace: &Namespace) -> Result<Vec<Map<String, Value>>> {
     M::of(namespace).iter().map(|(member, value)| M::show(name, member, value)).collect()
 }
 
@@ -128,12 +128,12 @@ pub(super) fn nameless(properties: &mut Value) {
 }
 
 /// Reads a member and its name.
-pub(super) fn parse<M: Written>(members: Map<String, Value>) -> Result<(String, M)> {
+pub(super) fn parse<M: MemberJson>(members: Map<String, Value>) -> Result<(String, M)> {
     named(M::SCHEMA, "name", M::tidy(members))
 }
 
 /// `GET /v2/metadefs/namespaces/:namespace/objects`, `properties`, `tags`, `resource_types`
-pub(super) async fn list<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn list<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let (name, page) = (namespace_of(&request)?, query::members(request.query_string())?);
         let seen = glance.metadefs.seen_by(&who);
@@ -144,7 +144,11 @@ pub(super) async fn list<M: Written>(request: HttpRequest, glance: Data<Glance>)
 }
 
 /// `POST /v2/metadefs/namespaces/:namespace/objects`, `properties`, `resource_types`
-pub(super) async fn create<M: Written>(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+pub(super) async fn create<M: MemberJson>(
+    request: HttpRequest,
+    glance: Data<Glance>,
+    payload: Payload,
+) -> HttpResponse {
     let made = glance.answer(&request, async |who| {
         let namespace = namespace_of(&request)?;
         let (name, member) = parse::<M>(object(M::SCHEMA, body::read(payload, glance.patience).await?)?)?;
@@ -185,7 +189,7 @@ pub(super) async fn create_tags(request: HttpRequest, glance: Data<Glance>, payl
 }
 
 /// Reads members inside another body, which may be a copy of an answer: names that only the service sets are ignored.
-pub(super) fn nested<M: Written>(within: &str, members: Vec<Value>) -> Result<Vec<(String, M)>> {
+pub(super) fn nested<M: MemberJson>(within: &str, members: Vec<Value>) -> Result<Vec<(String, M)>> {
     let members = members.into_iter().map(|member| {
         let Value::Object(mut member) = member else { return Err(mismatch(within, "a member is not an object")) };
         member.retain(|name, _| !super::READ_ONLY.contains(&name.as_str()));
@@ -195,7 +199,7 @@ pub(super) fn nested<M: Written>(within: &str, members: Vec<Value>) -> Result<Ve
 }
 
 /// `GET /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`
-pub(super) async fn show<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn show<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         let (namespace, name) = (namespace_of(&request)?, part(&request, "name")?);
         let seen = glance.metadefs.seen_by(&who);
@@ -208,7 +212,11 @@ pub(super) async fn show<M: Written>(request: HttpRequest, glance: Data<Glance>)
 }
 
 /// `PUT /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`
-pub(super) async fn update<M: Written>(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+pub(super) async fn update<M: MemberJson>(
+    request: HttpRequest,
+    glance: Data<Glance>,
+    payload: Payload,
+) -> HttpResponse {
     let updated = glance.answer(&request, async |who| {
         let (namespace, name) = (namespace_of(&request)?, part(&request, "name")?);
         let (new_name, member) = parse::<M>(object(M::SCHEMA, body::read(payload, glance.patience).await?)?)?;
@@ -219,7 +227,7 @@ pub(super) async fn update<M: Written>(request: HttpRequest, glance: Data<Glance
 }
 
 /// `DELETE /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`, `resource_types`
-pub(super) async fn remove<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn remove<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         glance.metadefs.remove::<M>(&who, &namespace_of(&request)?, &part(&request, "name")?).await?;
         Ok(HttpResponse::NoContent().finish())
@@ -228,7 +236,7 @@ pub(super) async fn remove<M: Written>(request: HttpRequest, glance: Data<Glance
 }
 
 /// `DELETE /v2/metadefs/namespaces/:namespace/objects`, `properties`, `tags`
-pub(super) async fn clear<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn clear<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let cleared = glance.answer(&request, async |who| {
         glance.metadefs.clear::<M>(&who, &namespace_of(&request)?).await?;
         Ok(HttpResponse::NoContent().finish())

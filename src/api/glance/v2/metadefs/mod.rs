@@ -52,7 +52,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 const NAMESPACE: &str = "/metadefs/namespaces/{namespace}";
 
-fn routes_of<M: members::Written>() -> [Route; 6] {
+fn routes_of<M: members::MemberJson>() -> [Route; 6] {
     use Action::{ChangeDefinitions, SeeDefinitions};
     let all = format!("{NAMESPACE}/{}", M::MANY);
     let one = format!("{all}/{{name}}");

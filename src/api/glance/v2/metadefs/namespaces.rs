@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::{Glance, body};
 use super::super::query::link;
-use super::members::{Written, all, nameless, nested, properties};
+use super::members::{MemberJson, all, nameless, nested, properties};
 use super::{dated, mismatch, named, namespace_of, object, path, placed, query, read, written};
 use crate::error::Result;
 use crate::http::base::base_url;
@@ -107,7 +107,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
 }
 
 /// Takes the members of one kind out of the body of a namespace.
-fn taken_out<M: Written>(body: &mut Map<String, Value>, key: &str) -> Result<Vec<(String, M)>> {
+fn taken_out<M: MemberJson>(body: &mut Map<String, Value>, key: &str) -> Result<Vec<(String, M)>> {
     match body.shift_remove(key) {
         None => Ok(Vec::new()),
         Some(Value::Array(members)) => nested(SCHEMA, members),
