@@ -7,23 +7,21 @@ use super::maintenance::Maintenance;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, Status};
+use crate::jobs::Handle;
 
 impl Maintenance {
-    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other. What it did not
-    /// come to is done by the next run.
-    pub async fn fill_in_digests(&self) {
+    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(super) async fn fill_in_digests(&self, handle: Handle) -> Result<()> {
         if !self.ingest.hash_pool.computes_sha512() {
-            return;
+            return Ok(());
         }
         let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
         let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
-        let mut pages = self.core.pages(filter);
-        loop {
-            let images = match pages.next().await {
-                Ok(Some(images)) => images,
-                Ok(None) => return,
-                Err(error) => return log::error!("no sha512 is filled in: {error}: {}", error.causes()),
-            };
+        let (mut pages, mut done) = (self.core.pages(filter), 0);
+        while let Some(images) = pages.next().await? {
             for image in &images {
                 if let Err(error) = self.fill_in(image).await
                     // Removed meanwhile.
@@ -31,8 +29,11 @@ impl Maintenance {
                 {
                     log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
                 }
+                done += 1;
+                handle.steps(done, None);
             }
         }
+        Ok(())
     }
 
     async fn fill_in(&self, image: &Image) -> Result<()> {

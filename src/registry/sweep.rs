@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::maintenance::Maintenance;
 use crate::error::{Kind, Reason, Result};
 use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
+use crate::jobs::Handle;
 use crate::registry::uploads::session::fallen_back;
 
 /// Removed images whose files stay a while, at the most: the oldest make room.
@@ -38,26 +39,26 @@ impl Maintenance {
         let staged = self.core.stores.named(&StoreName::FILE)?.sweep(kept.as_deref()).await?;
         let uploads = self.settle_uploads(is_here).await?;
         let removals = self.sweep_those(is_here).await?;
+        self.removal.expire(is_here, &Handle::default()).await?;
         Ok(Swept { uploads, removals, staged })
     }
 
     /// The same for what is in other stores, which may be slow or down: it is nothing to wait for before serving. Called once,
     /// beside the first requests.
-    pub async fn sweep_elsewhere(&self) {
-        let swept = async {
-            let kept = self.kept(&self.uploads.resumables().await?);
-            for store in self.core.stores.iter().filter(|store| store.name != StoreName::FILE) {
-                match store.blobs.sweep(kept.as_deref()).await {
-                    Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
-                    Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
-                }
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work: then what an earlier run left there stays.
+    pub(super) async fn sweep_elsewhere(&self) -> Result<()> {
+        let kept = self.kept(&self.uploads.resumables().await?);
+        for store in self.core.stores.iter().filter(|store| store.name != StoreName::FILE) {
+            match store.blobs.sweep(kept.as_deref()).await {
+                Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
+                Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
             }
-            self.settle_uploads(|_| true).await?;
-            self.sweep_those(|image| !is_here(image)).await
-        };
-        if let Err(error) = swept.await {
-            log::error!("what an earlier run left in other stores stays: {error}: {}", error.causes());
         }
+        self.settle_uploads(|_| true).await?;
+        self.sweep_those(|image| !is_here(image)).await?;
+        self.removal.expire(|image| !is_here(image), &Handle::default()).await
     }
 
     /// What is staged of uploads that may go on. None on the word of a journal that lost lines: nothing is removed then.
@@ -131,14 +132,22 @@ impl Maintenance {
     }
 
     /// Tries again what could not be finished, of removals and of uploads of earlier runs, and keeps the counters of reads.
-    /// Called by a timer.
+    /// Returns how many removals there were to finish.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub async fn sweep(&self) -> Result<usize> {
+    pub(super) async fn clean_up(&self) -> Result<usize> {
         self.settle_uploads(|_| true).await?;
         let removals = self.sweep_those(|_| true).await?;
         self.core.catalog.keep_accesses();
+        Ok(removals)
+    }
+
+    /// All that a timer does: the cleaning up, and the removal of what has expired.
+    #[cfg(test)]
+    pub(super) async fn sweep(&self) -> Result<usize> {
+        let removals = self.clean_up().await?;
+        self.removal.expire(|_| true, &Handle::default()).await?;
         Ok(removals)
     }
 
@@ -149,7 +158,6 @@ impl Maintenance {
         gone.sort_by_key(|image| std::cmp::Reverse(image.updated_at));
         self.removal.remove_each(gone, LINGERING_MAX).await;
         self.uploads.expire_resumables(&meant).await?;
-        self.removal.expire(&meant).await?;
         Ok(count)
     }
 }

@@ -115,6 +115,11 @@ fn wording_v1(reason: Reason) -> Wording {
         | R::NotImportable
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver
@@ -261,6 +266,11 @@ fn wording_v2(reason: Reason) -> Wording {
         | R::FileChanged
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver

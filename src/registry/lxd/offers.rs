@@ -15,6 +15,7 @@ use crate::image::{
     Value,
 };
 use crate::ingest::intake::Ingest;
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::core::Core;
 use crate::registry::download::Downloads;
@@ -49,11 +50,17 @@ impl Offers {
         self.bell.notify_one();
     }
 
-    async fn next(&self) -> ImageId {
-        loop {
-            if let Some(id) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
-                return id;
-            }
+    fn next(&self) -> Option<ImageId> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    fn count(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until there is an image to look at.
+    pub(in crate::registry) async fn wait(&self) {
+        while self.count() == 0 {
             self.bell.notified().await;
         }
     }
@@ -85,24 +92,22 @@ pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
 }
 
 impl Offers {
-    /// Makes an offer of every disk that LXD and Incus could use, of those that are there and of those that come. Never ends;
-    /// what it did not come to is done by the next run.
-    pub async fn offer_disks(&self) {
-        if !self.core.limits.offer_disks {
-            return;
-        }
-        if let Err(error) = self.find_disks().await {
-            log::error!("disks that are here are not offered: {error}: {}", error.causes());
-        }
-        loop {
-            let id = self.next().await;
+    /// Makes an offer of every disk that waits to be looked at.
+    pub(in crate::registry) async fn offer_disks(&self, handle: Handle) -> Result<()> {
+        let mut done = 0_u64;
+        while let Some(id) = self.next() {
+            handle.image(id);
+            handle.steps(done, Some(done + 1 + self.count() as u64));
             if let Err(error) = self.offer(id).await
                 // Removed meanwhile.
                 && error.kind() != Kind::NotFound
             {
                 log::warn!("image {id} can't be offered to LXD and Incus: {error}: {}", error.causes());
             }
+            done += 1;
         }
+        handle.steps(done, Some(done));
+        Ok(())
     }
 
     /// Has an image looked at, if it may have become something to offer.
@@ -112,7 +117,8 @@ impl Offers {
         }
     }
 
-    async fn find_disks(&self) -> Result<()> {
+    /// Has all disks looked at that are here.
+    pub(in crate::registry) async fn find_disks(&self) -> Result<()> {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
         let filter = disks.and(Filter::spelled(Attr::Status, Status::Available.word()));
