@@ -1,4 +1,4 @@
-//! The query strings of lists.
+//! Query strings of lists of metadata definitions. Knows no namespace.
 
 use super::super::super::params::{self, LIMIT, PARAMETERS_MAX, direction, pairs};
 use crate::error::{Error, Result};
@@ -6,10 +6,10 @@ use crate::image::query::Direction;
 use crate::metadefs::{Page, SortKey, Visibility};
 use crate::registry::Wanted;
 
-/// Which namespaces, and how many.
+/// Reads filter and page of a list of namespaces. Unknown names are ignored.
 ///
 /// # Errors
-/// `Invalid`. Unknown names are passed over.
+/// `Invalid`.
 pub(super) fn namespaces(query: &str) -> Result<(Wanted, Page)> {
     let mut wanted = Wanted::default();
     for (name, value) in pairs(query)? {
@@ -22,7 +22,7 @@ pub(super) fn namespaces(query: &str) -> Result<(Wanted, Page)> {
     Ok((wanted, page(query, LIMIT, "namespace")?))
 }
 
-/// Which of the members of a namespace: all, if nothing else is said.
+/// Reads the page of a list of a namespace's members. The default is all.
 ///
 /// # Errors
 /// `Invalid`.
@@ -30,7 +30,7 @@ pub(super) fn members(query: &str) -> Result<Page> {
     page(query, usize::MAX, "name")
 }
 
-/// The type of resource by whose prefix properties are named.
+/// Reads the resource type whose prefix the names of properties get.
 ///
 /// # Errors
 /// `Invalid`.
@@ -53,10 +53,10 @@ fn page(query: &str, limit: usize, name_key: &str) -> Result<Page> {
     Ok(page)
 }
 
-/// Every namespace is held against each of them.
+/// Reads a list of resource types. Each is compared with every namespace.
 fn words(list: &str) -> Result<Vec<String>> {
     if list.split(',').count() > PARAMETERS_MAX {
-        return Err(Error::invalid(format!("A list is of at most {PARAMETERS_MAX} types of resource.")));
+        return Err(Error::invalid(format!("A list has at most {PARAMETERS_MAX} resource types.")));
     }
     Ok(list.split(',').map(ToOwned::to_owned).collect())
 }
