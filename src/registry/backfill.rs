@@ -22,7 +22,9 @@ impl Maintenance {
             let images = match pages.next().await {
                 Ok(Some(images)) => images,
                 Ok(None) => return,
-                Err(error) => return log::error!("missing sha512 digests are not computed: {error}: {}", error.causes()),
+                Err(error) => {
+                    return log::error!("missing sha512 digests are not computed: {error}: {}", error.causes());
+                }
             };
             for image in &images {
                 if let Err(error) = self.fill_in(image).await

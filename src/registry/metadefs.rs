@@ -28,7 +28,7 @@ pub struct Metadefs {
 /// A new namespace with its members and their names.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "as those of a namespace")]
-pub struct Draft {
+pub struct NamespaceDraft {
     pub about: About,
     pub resource_types: Vec<(String, Association)>,
     pub properties: Vec<(String, Property)>,
@@ -38,14 +38,14 @@ pub struct Draft {
 
 /// Conditions of a list of namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NamespaceQuery {
     /// Visibility of the listed namespaces.
     pub visibility: Option<Visibility>,
     /// Resource types, of which a listed namespace is for at least one.
     pub resource_types: Option<Vec<String>>,
 }
 
-impl Wanted {
+impl NamespaceQuery {
     fn passes(&self, namespace: &Namespace) -> bool {
         let for_one = |types: &Vec<String>| types.iter().any(|name| namespace.resource_types.contains_key(name));
         self.visibility.is_none_or(|visibility| visibility == namespace.about.visibility)
@@ -55,12 +55,12 @@ impl Wanted {
 
 /// Definitions that a caller sees, at one moment.
 #[derive(Debug)]
-pub struct Seen {
+pub struct VisibleDefinitions {
     all: Arc<Namespaces>,
     who: Caller,
 }
 
-impl Seen {
+impl VisibleDefinitions {
     fn iter(&self) -> impl Iterator<Item = (&str, &Dated<Namespace>)> {
         let all = self.all.iter().map(|(name, namespace)| (name.as_str(), &**namespace));
         all.filter(|(_, namespace)| sees(&self.who, &namespace.value.about))
@@ -70,7 +70,7 @@ impl Seen {
     ///
     /// # Errors
     /// `NotFound` when the marker does not exist.
-    pub fn list(&self, wanted: &Wanted, page: &Page) -> Result<Vec<(&str, &Dated<Namespace>)>> {
+    pub fn list(&self, wanted: &NamespaceQuery, page: &Page) -> Result<Vec<(&str, &Dated<Namespace>)>> {
         page.of(WORD, self.iter().filter(|(_, namespace)| wanted.passes(&namespace.value)))
     }
 
@@ -121,8 +121,8 @@ impl Metadefs {
     }
 
     /// Definitions that a caller sees.
-    pub fn seen_by(&self, who: &Caller) -> Seen {
-        Seen { all: self.store.current(), who: who.clone() }
+    pub fn seen_by(&self, who: &Caller) -> VisibleDefinitions {
+        VisibleDefinitions { all: self.store.current(), who: who.clone() }
     }
 
     /// Creates a namespace with its members. Without an owner it is the caller's.
@@ -130,7 +130,7 @@ impl Metadefs {
     /// # Errors
     /// `Unauthenticated`, `Forbidden`, `Invalid`, `TooMany`, `TooLarge`; `AlreadyExists`, also for a member given
     /// twice.
-    pub async fn create(&self, who: &Caller, name: &str, draft: Draft) -> Result<Arc<Dated<Namespace>>> {
+    pub async fn create(&self, who: &Caller, name: &str, draft: NamespaceDraft) -> Result<Arc<Dated<Namespace>>> {
         may_write(who)?;
         let now = self.now();
         let mut made = Namespace { about: owned(draft.about, who), ..Namespace::default() };

@@ -39,15 +39,15 @@ pub use self::core::Limits;
 use self::download::Downloads;
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
-    Alias, ImportOptions, Incoming, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage, Role, Slot,
-    files_of, fingerprint_of,
+    Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,
+    Slot, files_of, fingerprint_of,
 };
 pub use self::maintenance::Maintenance;
 pub use self::members::Members;
-pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
+pub use self::metadefs::{Metadefs, NamespaceDraft, NamespaceQuery, VisibleDefinitions};
 pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
-pub use self::mirror::source::Source;
+pub use self::mirror::source::ByteSource;
 pub use self::pages::Pages;
 use self::policy::{Action, On};
 use self::records::Records;
@@ -57,7 +57,7 @@ use self::tasks::Tasks;
 pub use self::tasks::{ImportMethod, Task};
 pub use self::uploads::append::Append;
 pub use self::uploads::one_shot::{Target, Upload};
-pub use self::uploads::progress::Progress;
+pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;
 pub use self::uploads::staging::Stage;
 use crate::blob::{BlobBody, Linked, Stores};

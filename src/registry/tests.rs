@@ -532,7 +532,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
     assert!(registry.imports(&ROOT, Some(id)).await.unwrap().iter().all(|task| task.reason().is_none()));
 }
 
-async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
+async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> UploadProgress {
     let mut append = bench.registry.uploads().append(&ROOT, id, from, None).await.unwrap();
     append.write(content().slice(from as usize..to as usize)).await.unwrap();
     append.pause().await.unwrap()

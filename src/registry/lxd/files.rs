@@ -11,7 +11,7 @@ use crate::image::{Format, Image, ImageKind, Part, PartKind};
 
 /// Role of a file in its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum FileRole {
     /// The whole image.
     Unified,
     /// The description.
@@ -26,7 +26,7 @@ pub enum Role {
 #[derive(Debug, Clone)]
 pub struct LxdFile {
     /// Role of the file.
-    pub role: Role,
+    pub role: FileRole,
     /// Size in bytes.
     pub size: u64,
     /// SHA-256 of the file.
@@ -69,14 +69,14 @@ pub fn files_of(image: &Image) -> Result<Vec<LxdFile>> {
         frame: None,
     };
     let Some(metadata) = image.part(PartKind::Metadata) else {
-        return Ok(vec![plain(Role::Unified, main)]);
+        return Ok(vec![plain(FileRole::Unified, main)]);
     };
-    let role = if image.kind == Some(ImageKind::Container) { Role::Rootfs } else { Role::Disk };
+    let role = if image.kind == Some(ImageKind::Container) { FileRole::Rootfs } else { FileRole::Disk };
     let mut root = plain(role, main);
     if offer.made {
         root.frame = frame_of(image, main)?;
         root.size = root.frame.as_ref().map_or(root.size, Wrapped::length);
         root.sha256 = offer.root_sha256.or(root.sha256);
     }
-    Ok(vec![plain(Role::Metadata, metadata), root])
+    Ok(vec![plain(FileRole::Metadata, metadata), root])
 }

@@ -17,8 +17,8 @@ pub(super) mod service;
 mod tests;
 
 pub use self::aliases::Alias;
-pub use self::files::{LxdFile, Role, files_of};
+pub use self::files::{FileRole, LxdFile, files_of};
 pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
-pub use self::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX, ReceivedImage, Slot};
+pub use self::receive::{ImportOptions, IncomingImage, METADATA_BYTES_MAX, ReceivedImage, Slot};
 pub use self::service::LxdImages;

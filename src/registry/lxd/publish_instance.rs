@@ -12,7 +12,7 @@ use crate::image::Image;
 use crate::ingest::Expected;
 use crate::registry::Caller;
 use crate::registry::lxd::instances::{Instance, pack};
-use crate::registry::lxd::receive::{ImportOptions, Incoming};
+use crate::registry::lxd::receive::{ImportOptions, IncomingImage};
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::policy::{Action, On};
 
@@ -32,7 +32,7 @@ impl LxdImages {
         wishes: &ImportOptions,
     ) -> Result<Image> {
         who.may(Action::PackInstance, On::Server)?;
-        let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
+        let arriving = IncomingImage { slot: self.slot()?, metadata: None, claim: Expected::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.core.now();
         let packed = tokio::task::spawn_blocking(move || {

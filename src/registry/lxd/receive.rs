@@ -43,7 +43,7 @@ pub struct ImportOptions {
 pub struct Slot(OwnedSemaphorePermit);
 
 /// An image whose bytes are about to arrive.
-pub struct Incoming {
+pub struct IncomingImage {
     /// Permit of the import.
     pub slot: Slot,
     /// Description and kind of the root, if they came before the bytes.
@@ -76,7 +76,7 @@ impl LxdImages {
     pub async fn take_in<E>(
         self: &Arc<Self>,
         who: &Caller,
-        arriving: Incoming,
+        arriving: IncomingImage,
         bytes: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
         broken: impl Fn(E) -> Error,
         seen: impl Fn(u64) + Send + Sync,
@@ -94,7 +94,7 @@ impl LxdImages {
             return Err(BundleError::Empty.into());
         }
         let upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
-        let mut sink = Counted { upload, count: 0, seen };
+        let mut sink = CountedUpload { upload, count: 0, seen };
         pump(Some(first.freeze()), &mut bytes, &mut rate, broken, &mut sink).await?;
         Ok(sink.upload)
     }
@@ -102,7 +102,7 @@ impl LxdImages {
     async fn upload_bundle(
         self: &Arc<Self>,
         who: &Caller,
-        Incoming { slot: Slot(slot), metadata, claim }: Incoming,
+        IncomingImage { slot: Slot(slot), metadata, claim }: IncomingImage,
         packing: Option<Packing>,
     ) -> Result<Upload> {
         let format = match packing.ok_or(BundleError::Unsupported)? {
@@ -112,7 +112,7 @@ impl LxdImages {
         };
         let (metadata, kind) = metadata.map_or((None, None), |(bytes, kind)| (Some(bytes), Some(kind)));
         let kind = match (kind, format == Format::Qcow2) {
-            // The archive has a root and no description.
+            // A disk alone has no description.
             (None, true) => return Err(BundleError::NoMetadata.into()),
             (Some(ImageKind::VirtualMachine), false) => return Err(BundleError::Unsupported.into()),
             // LXD exports a machine as if it were a container. No container's root is a disk.
@@ -140,13 +140,13 @@ impl LxdImages {
 }
 
 /// An upload that reports its progress.
-struct Counted<S> {
+struct CountedUpload<S> {
     upload: Upload,
     count: u64,
     seen: S,
 }
 
-impl<S: Fn(u64) + Send + Sync> ByteSink for Counted<S> {
+impl<S: Fn(u64) + Send + Sync> ByteSink for CountedUpload<S> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.count += chunk.len() as u64;
         self.upload.write(chunk).await?;

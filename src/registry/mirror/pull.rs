@@ -11,7 +11,7 @@ use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSo
 use crate::ingest::Expected;
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
-use crate::registry::lxd::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX};
+use crate::registry::lxd::receive::{ImportOptions, IncomingImage, METADATA_BYTES_MAX};
 use crate::registry::mirror::service::Mirror;
 use crate::registry::policy::{Action, On};
 use crate::registry::uploads::one_shot::Upload;
@@ -118,7 +118,7 @@ impl Mirror {
             _ => return Err(lies()),
         };
         let claim = Expected { size: file.size, ..Expected::default() };
-        let arriving = Incoming { slot, metadata, claim };
+        let arriving = IncomingImage { slot, metadata, claim };
         let taken = self.lxd.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // The client that asked for the copy has sent no body.

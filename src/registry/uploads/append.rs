@@ -15,7 +15,7 @@ use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::{Saving, is_saving};
 
@@ -71,7 +71,7 @@ impl Append {
 
     /// Ends the work in a task of its own, as every end has to: bytes may be in transit to the disk, and the next
     /// request must not get the lock before they are durable.
-    fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
+    fn park(&mut self) -> Option<JoinHandle<Result<UploadProgress>>> {
         let (intake, lock) = self.work.take()?;
         Some(tokio::spawn(Arc::clone(&self.uploads).park(self.id, self.size, intake, lock)))
     }
@@ -112,7 +112,7 @@ impl Append {
     ///
     /// # Errors
     /// `Internal`; `NotFound` when the image was removed meanwhile.
-    pub async fn pause(mut self) -> Result<Progress> {
+    pub async fn pause(mut self) -> Result<UploadProgress> {
         self.park().ok_or_else(over)?.await.map_err(Error::internal)?
     }
 
@@ -120,7 +120,7 @@ impl Append {
     ///
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
+    pub async fn finish(mut self, patch: &ImagePatch) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
@@ -146,7 +146,7 @@ impl Append {
         let place = self.place.clone();
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, change, lock).await?),
+                Ok(received) => UploadProgress::of(uploads.publish(saving, place, received, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);
@@ -216,11 +216,11 @@ impl Uploads {
         size: Option<u64>,
         intake: Intake,
         mut lock: UploadLock,
-    ) -> Result<Progress> {
+    ) -> Result<UploadProgress> {
         let (offset, digesting) = intake.pause().await?;
         let image = self.note(id, offset, size).await?;
         *lock.parked = Some((offset, digesting));
-        Progress::of(image)
+        UploadProgress::of(image)
     }
 }
 

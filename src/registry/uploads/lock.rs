@@ -21,7 +21,7 @@ pub(in crate::registry) type Parked = Option<(u64, HashState)>;
 
 /// The lock of one upload, and the requests that wait for it.
 #[derive(Default)]
-struct Desk {
+struct LockQueue {
     lock: Arc<tokio::sync::Mutex<Parked>>,
     waiting: AtomicUsize,
     knock: Notify,
@@ -29,16 +29,16 @@ struct Desk {
 
 /// Locks of all uploads.
 #[derive(Default)]
-pub(in crate::registry) struct UploadLocks(Mutex<HashMap<ImageId, Arc<Desk>>>);
+pub(in crate::registry) struct UploadLocks(Mutex<HashMap<ImageId, Arc<LockQueue>>>);
 
 /// The right to write to an upload.
 pub(in crate::registry) struct UploadLock {
-    desk: Arc<Desk>,
+    queue: Arc<LockQueue>,
     pub(in crate::registry) parked: OwnedMutexGuard<Parked>,
 }
 
 impl UploadLocks {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<ImageId, Arc<Desk>>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<ImageId, Arc<LockQueue>>> {
         // No code panics between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,35 +48,35 @@ impl UploadLocks {
     /// # Errors
     /// `Busy` when the holder does not release it in time.
     pub(in crate::registry) async fn take(&self, id: ImageId) -> Result<UploadLock> {
-        let desk = Arc::clone(self.all().entry(id).or_default());
-        let _waiting = Waiting::at(&desk);
-        desk.knock.notify_waiters();
-        match timeout(PATIENCE, Arc::clone(&desk.lock).lock_owned()).await {
-            Ok(parked) => Ok(UploadLock { desk: Arc::clone(&desk), parked }),
+        let queue = Arc::clone(self.all().entry(id).or_default());
+        let _waiting = Waiting::at(&queue);
+        queue.knock.notify_waiters();
+        match timeout(PATIENCE, Arc::clone(&queue.lock).lock_owned()).await {
+            Ok(parked) => Ok(UploadLock { queue: Arc::clone(&queue), parked }),
             Err(_) => Err(Reason::UploadBusy.into()),
         }
     }
 
     /// Takes the lock if it is free.
     pub(in crate::registry) fn take_free(&self, id: ImageId) -> Option<UploadLock> {
-        let desk = Arc::clone(self.all().entry(id).or_default());
-        let parked = Arc::clone(&desk.lock).try_lock_owned().ok()?;
-        Some(UploadLock { desk, parked })
+        let queue = Arc::clone(self.all().entry(id).or_default());
+        let parked = Arc::clone(&queue.lock).try_lock_owned().ok()?;
+        Some(UploadLock { queue, parked })
     }
 
     /// Drops the unused locks, except those of `live` uploads.
     pub(in crate::registry) fn clear(&self, live: &[ImageId]) {
-        self.all().retain(|id, desk| live.contains(id) || Arc::strong_count(desk) > 1);
+        self.all().retain(|id, queue| live.contains(id) || Arc::strong_count(queue) > 1);
     }
 }
 
 /// A waiting request, counted until it is dropped.
-struct Waiting<'a>(&'a Desk);
+struct Waiting<'a>(&'a LockQueue);
 
 impl<'a> Waiting<'a> {
-    fn at(desk: &'a Desk) -> Self {
-        desk.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(desk)
+    fn at(queue: &'a LockQueue) -> Self {
+        queue.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(queue)
     }
 }
 
@@ -90,9 +90,9 @@ impl UploadLock {
     /// Waits until another request wants the lock.
     pub(in crate::registry) async fn wanted(&self) {
         loop {
-            let knock = self.desk.knock.notified();
+            let knock = self.queue.knock.notified();
             // The count is read after the subscription: no notification is missed.
-            if self.desk.waiting.load(Ordering::SeqCst) > 0 {
+            if self.queue.waiting.load(Ordering::SeqCst) > 0 {
                 return;
             }
             knock.await;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_newest_gets_the_seat() {
+    async fn the_newest_gets_the_lock() {
         let (upload_locks, id) = (Arc::new(UploadLocks::default()), ImageId::random());
         let first = upload_locks.take(id).await.unwrap();
         assert!(upload_locks.take_free(id).is_none());

@@ -5,7 +5,7 @@ use crate::image::{Image, ImageId, Resumable, Status, Timestamp};
 
 /// Progress of an upload.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct UploadProgress {
     /// Image of the upload.
     pub image: Image,
     /// Number of durable bytes.
@@ -16,7 +16,7 @@ pub struct Progress {
     pub expires_at: Option<Timestamp>,
 }
 
-impl Progress {
+impl UploadProgress {
     pub(in crate::registry) fn of(image: Image) -> Result<Self> {
         match (image.ticket.and_then(|ticket| ticket.resumable), image.status) {
             (Some(Resumable { offset, size, expires_at, .. }), Status::Saving) => {

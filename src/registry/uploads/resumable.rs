@@ -14,7 +14,7 @@ use crate::ingest::intake::Intake;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 use crate::registry::uploads::append::{Append, taken_over};
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::put_back;
 
@@ -33,7 +33,7 @@ impl Uploads {
         into: Option<ImageId>,
         patch: &ImagePatch,
         claim: Expected,
-    ) -> Result<Progress> {
+    ) -> Result<UploadProgress> {
         let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
         if open.count() >= OPEN_MAX {
             return Err(Reason::TooManyOpenUploads.into());
@@ -51,7 +51,7 @@ impl Uploads {
                 return Err(error.into());
             }
             saving.disarm();
-            Progress::of(uploads.core.catalog.get(saving.id()).await?)
+            UploadProgress::of(uploads.core.catalog.get(saving.id()).await?)
         });
         begun.await.map_err(Error::internal)?
     }
@@ -60,7 +60,7 @@ impl Uploads {
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Busy` when the other request does not stop in time.
-    pub async fn progress(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    pub async fn progress(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
             return Ok(progress);
@@ -69,10 +69,10 @@ impl Uploads {
         self.progress_now(who, id).await
     }
 
-    pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
         let image = self.records.get(who, id).await?;
         who.may(Action::UploadBytes, &image)?;
-        Progress::of(image)
+        UploadProgress::of(image)
     }
 
     /// Continues an upload behind its first `offset` bytes. A sender that knows the total by now gives `size`.

@@ -12,7 +12,7 @@ use crate::ingest::intake::over;
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::uploads::append::Append;
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 
 impl Uploads {
@@ -64,7 +64,7 @@ impl Stage {
     ///
     /// # Errors
     /// `DigestMismatch` when fewer bytes arrived than announced; as [`Append::pause`].
-    pub async fn finish(mut self) -> Result<Progress> {
+    pub async fn finish(mut self) -> Result<UploadProgress> {
         let mut append = self.append.take().ok_or_else(over)?;
         if let Some(size) = self.size
             && size != append.received()

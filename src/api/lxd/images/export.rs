@@ -23,7 +23,7 @@ use crate::http::deliver::deliver_from;
 use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::registry::policy::Action;
-use crate::registry::{Caller, LxdFile, Role, files_of};
+use crate::registry::{Caller, FileRole, LxdFile, files_of};
 
 /// A secret that nobody has used is good for so long.
 const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
@@ -54,7 +54,7 @@ pub(super) async fn open_named(
     file: &LxdFile,
 ) -> Result<(BlobBody, String)> {
     let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file).await?;
-    let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
+    let prefix = if file.role == FileRole::Metadata { "meta-" } else { "" };
     Ok((body, format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))))
 }
 
@@ -81,11 +81,11 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
 }
 
 /// What a part of a form is called.
-fn part_name(role: Role) -> &'static str {
+fn part_name(role: FileRole) -> &'static str {
     match role {
-        Role::Metadata => "metadata",
-        Role::Disk => "rootfs.img",
-        Role::Unified | Role::Rootfs => "rootfs",
+        FileRole::Metadata => "metadata",
+        FileRole::Disk => "rootfs.img",
+        FileRole::Unified | FileRole::Rootfs => "rootfs",
     }
 }
 

@@ -24,7 +24,7 @@ use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
 use crate::registry::{
-    Caller, Expected, ImportOptions, Incoming, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
+    Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
 };
 
 /// Who sends an image, and what it is to be.
@@ -73,7 +73,7 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Expected { size, ..Expected::default() };
-    let arriving = Incoming { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
+    let arriving = IncomingImage { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
     let taken = lxd.registry.lxd().take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
@@ -137,7 +137,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let metadata = Some((Bytes::from(metadata), kind));
-    let arriving = Incoming { slot, metadata, claim: Expected::default() };
+    let arriving = IncomingImage { slot, metadata, claim: Expected::default() };
     let upload = lxd.registry.lxd().take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
