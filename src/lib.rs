@@ -10,6 +10,7 @@
 //! - [`catalog`]: metadata: rows and indexes over an engine, a journal as the truth (`migrations/` is its history)
 //! - [`blob`]: bytes: the seam that every store implements, the local directory
 //! - [`ingest`]: receiving bytes: digests beside the writing, expectations, rates
+//! - [`jobs`]: work behind an answer, and the server's own: progress, stop, wait, events
 //! - [`fetch`]: the one guarded way out to other servers
 //! - [`upstream`]: other image servers, as their client
 //! - [`account`]: who may use the service
@@ -35,6 +36,7 @@ pub mod http;
 pub mod image;
 pub mod ingest;
 pub mod inspect;
+pub mod jobs;
 pub mod metadefs;
 pub mod registry;
 pub mod upstream;

@@ -19,7 +19,7 @@ use crate::http::addresses::HttpsEndpoint;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Protocols, Service};
 use crate::http::route::ListedRoute;
-use crate::registry::{Clock, Metadefs, RateLimits, Registry};
+use crate::registry::{Metadefs, RateLimits, Registry};
 
 /// The protocols, and what makes each: a folder and a line here.
 const ALL: [(&Protocol, fn(&Setup) -> Box<dyn Service>); 5] = [
@@ -46,8 +46,6 @@ pub struct Setup {
     pub buffers: Buffers,
     /// Addresses and certificate of the HTTPS listeners.
     pub https: HttpsEndpoint,
-    /// The clock.
-    pub clock: Clock,
 }
 
 /// Makes the protocols of a server.

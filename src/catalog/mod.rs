@@ -19,6 +19,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
+pub use self::embedded::compaction::Compaction;
 pub use self::embedded::prepare::Amend;
 use self::embedded::prepare::Change;
 use self::embedded::retired_ids::Spent;
@@ -181,6 +184,11 @@ impl Catalog {
         let stored = stored.and_then(|bytes| row::decode_access(&bytes).ok()).unwrap_or_default();
         let new = self.accesses.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or_default();
         Access { count: stored.count + new.count, last: stored.last.max(new.last) }
+    }
+
+    /// The compactions of the journal: the last one, or the one that goes on.
+    pub fn compactions(&self) -> watch::Receiver<Compaction> {
+        self.writer.compactions.clone()
     }
 
     /// Hands the counted reads to the writer.

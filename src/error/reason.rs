@@ -100,6 +100,9 @@ reasons! {
     NotImportable       Conflict "not-importable"       "The formats of the image must be set before an import."
     NothingStaged       Conflict "nothing-staged"       "Nothing is staged for this image."
     StagingIncomplete   Conflict "staging-incomplete"   "The data of this image is not staged completely."
+    JobEnded            Conflict "job-ended"            "Only a running job can be stopped."
+    JobNotStoppable     Conflict "job-not-stoppable"    "This job can't be stopped."
+    JobStopped          Conflict "job-stopped"          "It was stopped."
     UploadComplete      Conflict "upload-complete"      "The upload is complete."
     UploadOffset        Conflict "upload-offset"        "The upload stands at {}, not at {}."
     UploadLength        Conflict "upload-length"        "The upload has {} bytes in all, not {}."
@@ -178,10 +181,12 @@ reasons! {
 
     Busy                Busy "busy"                     "The server is busy; try again in a moment."
     Stopping            Busy "stopping"                 "The server is shutting down."
+    ServerStopped       Busy "server-stopped"           "The server stopped before this was done."
     TooManyTries        Busy "too-many-tries"           "Too many wrong tries; wait a minute."
     TooManyUploads      Busy "too-many-uploads"         "Too many uploads at the same time; try again in a moment."
     TooManyOpenUploads  Busy "too-many-open-uploads"    "Too many uploads are not finished; finish or delete some."
     TooManyJobs         Busy "too-many-jobs"            "Too many jobs of yours are running; try again later."
+    TooManyWaiters      Busy "too-many-waiters"         "Too many requests wait for this job; try again later."
     BeingCopied         Busy "being-copied"             "The image is being copied already; try again when that is done."
     UploadBusy          Busy "upload-busy"              "Another request is still writing to this upload; try again."
 

@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse};
 
 use super::protocol::{Protocol, Protocols, Service};
 use super::route::{Answers, ListedRoute, Route, RouteTable, any, delete, get, post, read};
-use crate::error::{Error, Kind};
+use crate::error::Reason;
 use crate::registry::policy::Action;
 
 struct Served(&'static Protocol);

@@ -7,25 +7,21 @@ use super::maintenance::Maintenance;
 use crate::error::{Error, Kind, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, Status};
+use crate::jobs::Handle;
 
 impl Maintenance {
-    /// Computes the missing sha512 of every image, one image after the other. The next run does the images that this
-    /// one did not reach.
-    pub async fn fill_in_digests(&self) {
+    /// Computes the missing sha512 of every image, one image after the other.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(super) async fn fill_in_digests(&self, handle: Handle) -> Result<()> {
         if !self.ingest.hash_pool.computes_sha512() {
-            return;
+            return Ok(());
         }
         let lacking = Filter::Within(Attr::Sha512, Bound::Unbounded, Bound::Unbounded).negated();
         let filter = Filter::spelled(Attr::Status, Status::Available.word()).and(lacking);
-        let mut pages = self.core.pages(filter);
-        loop {
-            let images = match pages.next().await {
-                Ok(Some(images)) => images,
-                Ok(None) => return,
-                Err(error) => {
-                    return log::error!("missing sha512 digests are not computed: {error}: {}", error.causes());
-                }
-            };
+        let (mut pages, mut done) = (self.core.pages(filter), 0);
+        while let Some(images) = pages.next().await? {
             for image in &images {
                 if let Err(error) = self.fill_in(image).await
                     // Removed meanwhile.
@@ -33,8 +29,11 @@ impl Maintenance {
                 {
                     log::warn!("the sha512 of {} can't be computed: {error}: {}", image.id, error.causes());
                 }
+                done += 1;
+                handle.steps(done, None);
             }
         }
+        Ok(())
     }
 
     async fn fill_in(&self, image: &Image) -> Result<()> {

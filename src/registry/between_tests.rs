@@ -121,7 +121,7 @@ async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
         if by_timer {
             two.registry.maintenance().sweep().await.unwrap();
         } else {
-            two.registry.maintenance().sweep_elsewhere().await;
+            two.registry.maintenance().sweep_elsewhere().await.unwrap();
         }
         assert_eq!(two.registry.core.catalog.get(id).await.unwrap_err().kind(), Kind::NotFound);
         assert_eq!(two.far.sweep(Some(&[])).await.unwrap(), 0);

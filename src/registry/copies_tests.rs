@@ -8,6 +8,7 @@ use super::*;
 use crate::blob::{BlobStore, MemoryStore, Store, stream};
 use crate::error::{Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, StoreName, Timestamp, Visibility};
+use crate::jobs::Handle;
 use crate::registry::tests::{limits, service_with};
 
 const ROOT: Caller = Caller::Admin(None);
@@ -134,14 +135,14 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
         registry.mirror().import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
         let ended = async {
-            while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(Task::is_running) {
+            while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(|job| !job.status.is_final()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
         let image = registry.get(&ROOT, id).await.unwrap();
         assert_eq!(image.homes().iter().map(StoreName::as_str).collect::<Vec<_>>(), homes);
-        assert!(registry.import_of(&image).is_some_and(|task| task.reason().is_some()), "it is told of");
+        assert!(registry.import_of(&image).is_some_and(|job| failure(&job).is_some()), "it is told of");
     }
 }
 
@@ -232,7 +233,7 @@ async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     two.registry.maintenance().sweep_at_start().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[0]).await.unwrap_err().kind(), Kind::NotFound);
     assert!(two.registry.get(&ROOT, ids[1]).await.is_ok());
-    two.registry.maintenance().sweep_elsewhere().await;
+    two.registry.maintenance().sweep_elsewhere().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[1]).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(two.counts().await, (0, 0));
 }
@@ -256,7 +257,7 @@ async fn a_change_while_it_is_copied_is_taken_along() {
     let two = Two::new(false);
     let image = two.add(None).await.unwrap();
     let before = two.registry.core.catalog.get(image.id).await.unwrap();
-    let arrived = two.registry.copies().bring(&before, &cold(), true).await.unwrap();
+    let arrived = two.registry.copies().bring(&before, &cold(), true, &Handle::default()).await.unwrap();
     let other = move |row: &Image| {
         let mut row = row.clone();
         row.parts[0].digests.sha512 = Some([1; 64]);

@@ -20,6 +20,7 @@ use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, Status, Timestamp, Visibility};
 use crate::ingest::RateLimits;
 use crate::inspect::Rules;
+use crate::jobs::Jobs;
 
 /// Archives inspected concurrently, at most.
 const INSPECTIONS_MAX: usize = 2;
@@ -59,6 +60,7 @@ pub(in crate::registry) struct Core {
     pub(in crate::registry) boot: Uuid,
     /// Images whose bytes are being read.
     pub(in crate::registry) in_use: Readers,
+    pub(in crate::registry) jobs: Jobs,
     /// Permits to inspect an archive.
     pub(in crate::registry) inspections: Arc<Semaphore>,
 }
@@ -75,7 +77,18 @@ impl Core {
         let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
         let (boot, in_use) = (Uuid::new_v4(), Readers::default());
         let catalog = Arc::new(catalog);
-        Arc::new(Self { catalog, stores, linked, fetcher, clock, limits, boot, in_use, inspections })
+        Arc::new(Self {
+            catalog,
+            stores,
+            linked,
+            fetcher,
+            clock,
+            limits,
+            boot,
+            in_use,
+            jobs: Jobs::new(clock),
+            inspections,
+        })
     }
 
     /// The time for this service.

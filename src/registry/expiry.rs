@@ -9,6 +9,7 @@ use crate::error::{Kind, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Value, Visibility};
 use crate::ingest::room::Reserve;
+use crate::jobs::Handle;
 
 /// Images of one fingerprint that are looked at, at most.
 const NAMESAKES_MAX: usize = 64;
@@ -19,7 +20,7 @@ impl Removal {
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
+    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool, handle: &Handle) -> Result<()> {
         // The lost changes may have extended an expiry date.
         if self.core.catalog.may_have_lost_changes() {
             return Ok(());
@@ -32,11 +33,15 @@ impl Removal {
         let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(Value::Time(now)))
             .and(Filter::Equals(Attr::Protected, Value::Flag(false)))
             .and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let mut pages = self.core.pages(filter.clone());
+        let (mut pages, mut done) = (self.core.pages(filter.clone()), 0);
         while let Some(images) = pages.next().await? {
             for image in images.iter().filter(|image| meant(image) && !self.core.in_use.has(image.id)) {
                 match self.expire_one(image.id, filter.clone()).await {
-                    Ok(()) => log::info!("image {} has expired and is removed", image.id),
+                    Ok(()) => {
+                        log::info!("image {} has expired and is removed", image.id);
+                        done += 1;
+                        handle.steps(done, None);
+                    }
                     // Another request removed the image, protected it, or extended its date.
                     Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Precondition) => {}
                     Err(error) => log::error!("image {} has expired and can't be removed: {error}", image.id),

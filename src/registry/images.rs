@@ -1,6 +1,6 @@
 //! Records: creates, reads, lists, changes and removes them, for callers whose rights it checks. Knows no protocol.
 
-use super::mirror::source::{ByteSource, without_query};
+use super::mirror::source::{Source, without_query};
 use super::pages::Pages;
 use super::policy::Action;
 use super::records::attach;
@@ -22,7 +22,7 @@ impl Registry {
         who: &Caller,
         id: Option<ImageId>,
         patch: &ImagePatch,
-        source: Option<ByteSource>,
+        source: Option<Source>,
         claim: &Expected,
     ) -> Result<Image> {
         let mut image = self.records.draft(who, patch).await?;
@@ -118,7 +118,7 @@ impl Registry {
         who: &Caller,
         id: ImageId,
         patch: &ImagePatch,
-        source: Option<ByteSource>,
+        source: Option<Source>,
         claim: &Expected,
     ) -> Result<Image> {
         self.records.revise(who, id, |_| Ok(patch.clone()), source, claim).await

@@ -4,12 +4,15 @@
 
 mod access;
 mod backfill;
+mod background;
 mod clock;
 mod copies;
 mod core;
 mod download;
 mod expiry;
 mod images;
+mod imports;
+mod later;
 mod lxd;
 mod maintenance;
 mod members;
@@ -23,7 +26,6 @@ mod recheck;
 mod records;
 mod removal;
 mod sweep;
-mod tasks;
 mod uploads;
 mod verify;
 
@@ -37,6 +39,8 @@ pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
+use self::imports::Imports;
+pub use self::imports::{Import, failure};
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
     Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,
@@ -47,14 +51,12 @@ pub use self::members::Members;
 pub use self::metadefs::{Metadefs, NamespaceDraft, NamespaceQuery, VisibleDefinitions};
 pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
-pub use self::mirror::source::ByteSource;
+pub use self::mirror::source::Source;
 pub use self::pages::Pages;
 use self::policy::{Action, On};
 use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
-use self::tasks::Tasks;
-pub use self::tasks::{ImportMethod, Task};
 pub use self::uploads::append::Append;
 pub use self::uploads::one_shot::{Target, Upload};
 pub use self::uploads::progress::UploadProgress;
@@ -69,6 +71,7 @@ use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
 pub use crate::ingest::{ByteSink, Expected, RateGuard, RateLimits, pump, too_slow};
+use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
@@ -84,7 +87,7 @@ pub struct Registry {
     lxd: Arc<LxdImages>,
     mirror: Arc<Mirror>,
     maintenance: Arc<Maintenance>,
-    tasks: Tasks,
+    imports: Imports,
 }
 
 impl Registry {
@@ -98,7 +101,7 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let (stores, upstream, tasks) = (Arc::new(stores), Upstream::new(fetcher.clone()), Tasks::default());
+        let (stores, upstream) = (Arc::new(stores), Upstream::new(fetcher.clone()));
         let bounds = IngestLimits {
             bytes_max: limits.image_bytes_max,
             transfers_max: limits.uploads_max,
@@ -108,6 +111,7 @@ impl Registry {
         };
         let free_bytes_min = limits.free_bytes_min;
         let core = Core::new(catalog, Arc::clone(&stores), linked, fetcher, clock, limits);
+        let imports = Imports::new(core.jobs.clone());
         let removal = Removal::new(&core);
         let ingest = Ingest::new(bounds, Room::new(stores, free_bytes_min, Arc::clone(&removal) as _));
         let downloads = Downloads::new(&core);
@@ -132,7 +136,7 @@ impl Registry {
             uploads: Arc::clone(&uploads),
             copies: Arc::clone(&copies),
             lxd: Arc::clone(&lxd),
-            tasks: tasks.clone(),
+            imports: imports.clone(),
             upstream,
         });
         let maintenance = Arc::new(Maintenance {
@@ -144,7 +148,19 @@ impl Registry {
             settling: tokio::sync::Mutex::default(),
         });
         let members = Members::new(&core, &records);
-        Arc::new(Self { core, records, downloads, removal, uploads, copies, members, lxd, mirror, maintenance, tasks })
+        Arc::new(Self {
+            core,
+            records,
+            downloads,
+            removal,
+            uploads,
+            copies,
+            members,
+            lxd,
+            mirror,
+            maintenance,
+            imports,
+        })
     }
 
     /// Uploads: in one request, in pieces, and staged for an import.
@@ -185,6 +201,11 @@ impl Registry {
     /// Size of the largest image, in bytes.
     pub fn image_bytes_max(&self) -> u64 {
         self.core.limits.image_bytes_max
+    }
+
+    /// Running and recent jobs. [`Caller::sees_job`] decides on the callers that see one.
+    pub fn jobs(&self) -> &Jobs {
+        &self.core.jobs
     }
 
     /// Configured stores.
@@ -254,18 +275,18 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Caller::may`].
-    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Task>> {
+    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Job>> {
         match image {
             Some(id) => who.may(Action::SeeJobsOfImage, &self.get(who, id).await?)?,
             None => who.may(Action::SeeAllJobs, On::Server)?,
         }
-        Ok(self.tasks.of(image))
+        Ok(self.imports.of(image))
     }
 
     /// Last import into an image, while it matters to the image's state: it runs, or it failed and the image still
     /// waits for bytes.
-    pub fn import_of(&self, image: &Image) -> Option<Task> {
-        self.tasks.last_into(image)
+    pub fn import_of(&self, image: &Image) -> Option<Job> {
+        self.imports.last_into(image)
     }
 
     /// Shuts down in good order: keeps every acknowledged change, and closes the database. Blocks.

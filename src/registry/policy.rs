@@ -6,6 +6,7 @@
 use super::access::Caller;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Visibility};
+use crate::jobs::Job;
 
 /// Callers that an action is open to. Administrators may do everything but what is closed to every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,6 +232,11 @@ impl<'a> From<&'a Image> for On<'a> {
 }
 
 impl Caller {
+    /// True if the caller may know of a job.
+    pub fn sees_job(&self, job: &Job) -> bool {
+        self.may(Action::SeeJob, On::HeldBy(job.owner.as_deref())).is_ok()
+    }
+
     /// Checks an action against the table.
     ///
     /// # Errors

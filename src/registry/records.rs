@@ -8,7 +8,7 @@ use super::Caller;
 use super::core::Core;
 use super::download::Downloads;
 use super::lxd::offers::{Offers, withdraw};
-use super::mirror::source::{ByteSource, inspect};
+use super::mirror::source::{Source, inspect};
 use super::policy::{Action, On, Publish};
 use super::recheck::check_kept;
 use crate::catalog::not_found;
@@ -158,13 +158,13 @@ impl Records {
         who: &Caller,
         id: ImageId,
         make: impl Fn(&Image) -> Result<ImagePatch>,
-        source: Option<ByteSource>,
+        source: Option<Source>,
         claim: &Expected,
     ) -> Result<Image> {
         let action = match source {
             None => Action::ChangeImage,
-            Some(ByteSource::Http(_)) => Action::ImportFromUrl,
-            Some(ByteSource::File(_)) => Action::ImportFile,
+            Some(Source::Http(_)) => Action::ImportFromUrl,
+            Some(Source::File(_)) => Action::ImportFile,
         };
         // A file is read and hashed once, however often another change wins.
         let mut found: Option<(Option<Format>, Part)> = None;
@@ -235,16 +235,11 @@ impl Records {
     }
 
     /// Inspects a source, if an image may take its bytes.
-    pub(in crate::registry) async fn look_at(
-        &self,
-        image: &Image,
-        source: ByteSource,
-        claim: &Expected,
-    ) -> Result<Part> {
+    pub(in crate::registry) async fn look_at(&self, image: &Image, source: Source, claim: &Expected) -> Result<Part> {
         takes_location(image)?;
         let store = match &source {
-            ByteSource::File(_) => StoreName::FILE,
-            ByteSource::Http(_) => StoreName::HTTP,
+            Source::File(_) => StoreName::FILE,
+            Source::Http(_) => StoreName::HTTP,
         };
         if image.store.as_ref().is_some_and(|wish| *wish != store) {
             return Err(Reason::WrongStore.into());

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::maintenance::Maintenance;
 use crate::error::{Kind, Reason, Result};
 use crate::image::{BlobKey, Image, Resumable, Status, StoreName};
+use crate::jobs::Handle;
 use crate::registry::uploads::session::fallen_back;
 
 /// Removed images with kept files, at most: the oldest make room.
@@ -38,26 +39,26 @@ impl Maintenance {
         let staged = self.core.stores.named(&StoreName::FILE)?.sweep(kept.as_deref()).await?;
         let uploads = self.settle_uploads(is_here).await?;
         let removals = self.sweep_those(is_here).await?;
+        self.removal.expire(is_here, &Handle::default()).await?;
         Ok(Swept { uploads, removals, staged })
     }
 
     /// Ends unfinished work in other stores, which may be slow or down: serving does not wait for it. Called once,
     /// beside the first requests.
-    pub async fn sweep_elsewhere(&self) {
-        let swept = async {
-            let kept = self.kept(&self.uploads.resumables().await?);
-            for store in self.core.stores.iter().filter(|store| store.name != StoreName::FILE) {
-                match store.blobs.sweep(kept.as_deref()).await {
-                    Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
-                    Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
-                }
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work: then leftovers of an earlier run stay.
+    pub(super) async fn sweep_elsewhere(&self) -> Result<()> {
+        let kept = self.kept(&self.uploads.resumables().await?);
+        for store in self.core.stores.iter().filter(|store| store.name != StoreName::FILE) {
+            match store.blobs.sweep(kept.as_deref()).await {
+                Ok(swept) => log::debug!("swept in the store {}: {swept}", store.name),
+                Err(error) => log::error!("the store {} could not be swept: {error}", store.name),
             }
-            self.settle_uploads(|_| true).await?;
-            self.sweep_those(|image| !is_here(image)).await
-        };
-        if let Err(error) = swept.await {
-            log::error!("other stores were not swept at the start: {error}: {}", error.causes());
         }
+        self.settle_uploads(|_| true).await?;
+        self.sweep_those(|image| !is_here(image)).await?;
+        self.removal.expire(|image| !is_here(image), &Handle::default()).await
     }
 
     /// Staged keys of uploads that may continue. None after a journal lost lines: then nothing is removed.
@@ -131,14 +132,23 @@ impl Maintenance {
         }
     }
 
-    /// Retries unfinished removals and uploads of earlier runs, and saves the read counters. Called by a timer.
+    /// Retries unfinished removals and uploads of earlier runs, and saves the read counters. Called by a timer. Returns
+    /// the number of removals to finish.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub async fn sweep(&self) -> Result<usize> {
+    pub(super) async fn clean_up(&self) -> Result<usize> {
         self.settle_uploads(|_| true).await?;
         let removals = self.sweep_those(|_| true).await?;
         self.core.catalog.keep_accesses();
+        Ok(removals)
+    }
+
+    /// Runs the whole of a timer's work: cleaning up, and removal of expired images.
+    #[cfg(test)]
+    pub(super) async fn sweep(&self) -> Result<usize> {
+        let removals = self.clean_up().await?;
+        self.removal.expire(|_| true, &Handle::default()).await?;
         Ok(removals)
     }
 
@@ -149,7 +159,6 @@ impl Maintenance {
         gone.sort_by_key(|image| std::cmp::Reverse(image.updated_at));
         self.removal.remove_each(gone, LINGERING_MAX).await;
         self.uploads.expire_resumables(&meant).await?;
-        self.removal.expire(&meant).await?;
         Ok(count)
     }
 }

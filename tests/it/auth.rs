@@ -13,7 +13,7 @@ pub(crate) struct Account {
 }
 
 /// Makes an account on the directory of a running server.
-fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
+pub(crate) fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
     let made = server.account(name, arguments);
     assert_eq!(made.as_object().unwrap().len(), 2);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();

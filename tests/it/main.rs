@@ -25,6 +25,7 @@ mod hyperkit;
 mod identity;
 mod images;
 mod inspection;
+mod jobs;
 mod lxd_copies;
 mod lxd_events;
 mod lxd_images;

@@ -114,6 +114,11 @@ fn wording_v1(reason: Reason) -> Wording {
         | R::NotImportable
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver
@@ -260,6 +265,11 @@ fn wording_v2(reason: Reason) -> Wording {
         | R::FileChanged
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver

@@ -60,6 +60,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::ProfileNotFound
         | R::DefinitionNotFound
         | R::JobNotFound
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::RemoteImageNotFound
         | R::NoUpdateSource
         | R::NothingMatches

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::route::{Route, delete, get, part, post};
 use crate::image::Timestamp;
+use crate::jobs::JobKind;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 
@@ -188,7 +189,7 @@ impl Lxd {
         let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
         let shown = shown.iter().find(|name| !name.is_empty());
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
-        let about = About::new("Executing operation")
+        let about = About::new(JobKind::Secret, "Executing operation")
             .metadata("fingerprint", self.https.fingerprint.as_str())
             .metadata("addresses", json!(self.https.reachable.now()))
             .metadata("request", asked)

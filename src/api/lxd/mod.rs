@@ -43,13 +43,13 @@ pub(super) static PROTOCOL: Protocol = Protocol { name: "lxd", covers, tables, r
 
 /// Makes the API of a server.
 pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
-    let events = Events::new(setup.clock);
+    let jobs = setup.registry.jobs();
     Box::new(Lxd {
         registry: Arc::clone(&setup.registry),
         auth: setup.auth.clone(),
         trust: Arc::clone(&setup.trust),
-        operations: Operations::new(setup.clock, events.clone()),
-        events,
+        operations: Operations::new(jobs.clone()),
+        events: Events::new(jobs.events().clone()),
         patience: setup.patience,
         buffers: setup.buffers.clone(),
         https: Arc::new(setup.https.clone()),
@@ -69,7 +69,7 @@ impl Service for Lxd {
     fn stop(&self) -> BoxFuture<'static, ()> {
         let lxd = self.clone();
         Box::pin(async move {
-            lxd.operations.end().await;
+            lxd.registry.jobs().end().await;
             lxd.events.end();
         })
     }
@@ -128,7 +128,7 @@ fn tables() -> Vec<RouteTable> {
     routes.extend(operations::routes::routes());
     routes.extend(images::routes());
     routes.extend(instances::routes());
-    routes.push(get("/events", Action::HearEvents, events::listen));
+    routes.push(get("/events", Action::HearEvents, events::socket::listen));
     vec![
         RouteTable::at_root(ANSWERS, vec![server::root()]).only(fn_guard(server::is_for_lxd)),
         RouteTable::below("/1.0", ANSWERS, routes).around(projects::in_default),

@@ -39,6 +39,8 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AliasNotFound => Wording::words("Image alias not found"),
         R::InstanceNotFound => Wording::words("Instance not found"),
         R::JobNotFound => Wording::words("Operation not found"),
+        R::JobNotStoppable => Wording::words("This operation can't be cancelled").with(StatusCode::BAD_REQUEST),
+        R::JobEnded => Wording::words("Only running operations can be cancelled").with(StatusCode::BAD_REQUEST),
         R::CertificateNotFound => Wording::words("Certificate not found"),
         R::ProjectNotFound => Wording::words("Project not found"),
         R::ProfileNotFound => Wording::words("Profile not found"),
@@ -110,6 +112,9 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::NothingStaged
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver

@@ -66,6 +66,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::ProfileNotFound
         | R::DefinitionNotFound
         | R::JobNotFound
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::RemoteImageNotFound
         | R::NoUpdateSource
         | R::NothingMatches
@@ -184,7 +189,7 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
 }
 
 /// The answer to a request that failed.
-pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 

@@ -14,7 +14,7 @@ use crate::image::{
     Architecture, Attr, Digests, Format, ImageId, ImageKind, ImagePatch, StoreName, Visibility, Vocabulary,
 };
 use crate::registry::policy::{Action, On};
-use crate::registry::{ByteSource, Caller, Expected};
+use crate::registry::{Caller, Expected, Source};
 
 /// Names and values as they came, later ones over earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) struct Fields(BTreeMap<String, String>);
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Meta {
     pub(super) patch: ImagePatch,
-    pub(super) source: Option<ByteSource>,
+    pub(super) source: Option<Source>,
     pub(super) claim: Expected,
     /// A wish to withhold an image or to give it out again.
     pub(super) active: Option<bool>,
@@ -240,16 +240,14 @@ pub(super) fn unknown_id(text: &str) -> Error {
     Reason::ImageNotFound.about(text.escape_default())
 }
 
-fn source(value: &str) -> Result<Option<ByteSource>> {
+fn source(value: &str) -> Result<Option<Source>> {
     if value.is_empty() {
         return Ok(None);
     }
     let scheme = value.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
     match (scheme.as_str(), value.get("file://".len()..)) {
-        ("file", Some(path)) if value[scheme.len()..].starts_with("://") => {
-            Ok(Some(ByteSource::File(PathBuf::from(path))))
-        }
-        ("http" | "https", _) => Ok(Some(ByteSource::Http(value.to_owned()))),
+        ("file", Some(path)) if value[scheme.len()..].starts_with("://") => Ok(Some(Source::File(PathBuf::from(path)))),
+        ("http" | "https", _) => Ok(Some(Source::Http(value.to_owned()))),
         // The value may carry credentials: only the scheme is repeated.
         ("", _) => Err(Error::invalid("A location is a URL, like https://… or file:///….")),
         (scheme, _) => Err(Reason::StoreUnsupported.about(scheme)),
@@ -382,8 +380,8 @@ mod tests {
     #[test]
     fn locations() {
         let location = |value| read(OLD, &[("x-image-meta-location", value)]).map(|meta| meta.source);
-        assert_eq!(location("file:///srv/a.iso").unwrap(), Some(ByteSource::File("/srv/a.iso".into())));
-        assert_eq!(location("HTTPS://h/a").unwrap(), Some(ByteSource::Http("HTTPS://h/a".into())));
+        assert_eq!(location("file:///srv/a.iso").unwrap(), Some(Source::File("/srv/a.iso".into())));
+        assert_eq!(location("HTTPS://h/a").unwrap(), Some(Source::Http("HTTPS://h/a".into())));
         let text = location("s3://key:secret@host/b/f").unwrap_err().message().to_owned();
         assert_eq!(text, "The store 's3' is not supported");
         for bad in ["/etc/passwd", "file:/etc", "file:", "gopher://x"] {

@@ -4,6 +4,7 @@ mod auth;
 pub(in crate::api) mod error;
 mod forms;
 mod images;
+mod jobs;
 mod lists;
 mod meta;
 mod uploads;
@@ -49,7 +50,7 @@ impl Service for Visor {
 }
 
 fn covers(path: &str) -> bool {
-    ["images", "status", "uploads", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
+    ["images", "status", "uploads", "jobs", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
 }
 
 /// What the handlers need.
@@ -90,6 +91,7 @@ fn tables() -> Vec<RouteTable> {
         put("/images/{id}", Action::ChangeImage, images::update),
     ];
     routes.extend(uploads::routes());
+    routes.extend(jobs::routes());
     routes.extend([
         delete("/all", Action::DeleteOwnImages, images::delete_all),
         get("/users", Action::ManageAccounts, users::list),

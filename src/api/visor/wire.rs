@@ -14,8 +14,6 @@ use crate::http::time::ruby;
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, Status, Value, Visibility};
 
-/// How times are written. The original's `+0100` form, always in UTC.
-
 /// The attribute that only answers have: where the image is.
 const URI: &str = "uri";
 

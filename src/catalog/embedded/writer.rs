@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::journal::{AppendError, Journal};
 use super::{database, open};
@@ -17,6 +17,7 @@ use super::{database, open};
 use super::prepare::{Change, Draft, Pending};
 use super::retired_ids::Spent;
 use super::state::State;
+use crate::catalog::embedded::compaction::Compaction;
 use crate::catalog::engine::memory::MemoryEngine;
 use crate::catalog::engine::{Batch, Engine, EngineError, Table};
 use crate::catalog::row;
@@ -50,6 +51,7 @@ enum Request {
 #[derive(Debug)]
 pub(crate) struct Writer {
     requests: Sender<Request>,
+    pub(crate) compactions: watch::Receiver<Compaction>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -57,9 +59,10 @@ impl Writer {
     /// Starts the thread.
     pub(crate) fn start(engine: Current, journal: Journal, state: State, spent: Spent) -> std::io::Result<Self> {
         let (requests, inbox) = channel();
-        let worker = Worker { engine, journal, state, spent, sealed: false, spare: None, compact_after: 0 };
+        let (compaction, compactions) = watch::channel(Compaction::default());
+        let worker = Worker { engine, journal, state, spent, sealed: false, spare: None, compact_after: 0, compaction };
         let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { requests, thread: Mutex::new(Some(thread)) })
+        Ok(Self { requests, compactions, thread: Mutex::new(Some(thread)) })
     }
 
     /// Makes a change and waits until it is durable. Dropping the future does not undo it.
@@ -127,6 +130,7 @@ struct Worker {
     /// Compaction is not tried again before the journal is this long: a disk without room would make every
     /// batch write most of a segment in vain.
     compact_after: u64,
+    compaction: watch::Sender<Compaction>,
 }
 
 impl Worker {
@@ -302,9 +306,12 @@ impl Worker {
         if self.sealed || bytes < COMPACT_BYTES_MIN.max(self.compact_after) || alive * 2 > bytes {
             return;
         }
+        self.compaction.send_replace(Compaction { running: true, from: bytes, ..Compaction::default() });
+        let mut ended = Compaction { from: bytes, to: bytes, ..Compaction::default() };
         match open::fold(self.journal.dir(), &*current(&self.engine), self.state) {
             Ok(journal) => {
                 log::info!("journal compacted from {bytes} to {} bytes", journal.bytes());
+                ended.to = journal.bytes();
                 self.journal = journal;
                 self.compact_after = 0;
             }
@@ -312,8 +319,10 @@ impl Worker {
             Err(error) => {
                 log::warn!("the journal could not be compacted: {error}");
                 self.compact_after = bytes + bytes / 8;
+                ended.error = Some(error.to_string());
             }
         }
+        self.compaction.send_replace(ended);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::image::{
     Value,
 };
 use crate::ingest::intake::Ingest;
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::core::Core;
 use crate::registry::download::Downloads;
@@ -49,11 +50,17 @@ impl Offers {
         self.bell.notify_one();
     }
 
-    async fn next(&self) -> ImageId {
-        loop {
-            if let Some(id) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
-                return id;
-            }
+    fn next(&self) -> Option<ImageId> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    fn count(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until the queue has an image.
+    pub(in crate::registry) async fn wait(&self) {
+        while self.count() == 0 {
             self.bell.notified().await;
         }
     }
@@ -85,24 +92,22 @@ pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
 }
 
 impl Offers {
-    /// Offers every disk that LXD and Incus can use, stored ones and new ones. Never ends; the next run does the disks
-    /// that this one did not reach.
-    pub async fn offer_disks(&self) {
-        if !self.core.limits.offer_disks {
-            return;
-        }
-        if let Err(error) = self.find_disks().await {
-            log::error!("stored disks are not offered: {error}: {}", error.causes());
-        }
-        loop {
-            let id = self.next().await;
+    /// Offers every disk in the queue.
+    pub(in crate::registry) async fn offer_disks(&self, handle: Handle) -> Result<()> {
+        let mut done = 0_u64;
+        while let Some(id) = self.next() {
+            handle.image(id);
+            handle.steps(done, Some(done + 1 + self.count() as u64));
             if let Err(error) = self.offer(id).await
                 // Removed meanwhile.
                 && error.kind() != Kind::NotFound
             {
                 log::warn!("image {id} can't be offered to LXD and Incus: {error}: {}", error.causes());
             }
+            done += 1;
         }
+        handle.steps(done, Some(done));
+        Ok(())
     }
 
     /// Queues an image that may have become fit for an offer.
@@ -112,7 +117,8 @@ impl Offers {
         }
     }
 
-    async fn find_disks(&self) -> Result<()> {
+    /// Queues all stored disks.
+    pub(in crate::registry) async fn find_disks(&self) -> Result<()> {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
         let filter = disks.and(Filter::spelled(Attr::Status, Status::Available.word()));

@@ -10,6 +10,7 @@ use crate::error::{Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::lxd::receive::ImportOptions;
 use crate::registry::lxd::service::LxdImages;
@@ -156,16 +157,14 @@ impl Mirror {
     }
 
     /// Refreshes every image with automatic update. Called by a timer; a failure is noted at the image and in the log.
-    pub async fn auto_update(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(in crate::registry) async fn auto_update(self: &Arc<Self>, handle: Handle) -> Result<()> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
         let all = Query { filter: LxdImages::all(), sort, limit: PAGE, after: None };
-        let mut pages = Pages::new(&self.core.catalog, all, usize::MAX);
-        loop {
-            let images = match pages.next().await {
-                Ok(Some(images)) => images,
-                Ok(None) => return,
-                Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
-            };
+        let (mut pages, mut done) = (Pages::new(&self.core.catalog, all, usize::MAX), 0);
+        while let Some(images) = pages.next().await? {
             for image in images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
                 // Earlier images may have taken hours.
                 if !self.core.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
@@ -178,7 +177,10 @@ impl Mirror {
                     Ok(_) => {}
                     Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
                 }
+                done += 1;
+                handle.steps(done, None);
             }
         }
+        Ok(())
     }
 }

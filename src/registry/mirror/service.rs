@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::ingest::intake::Ingest;
 use crate::registry::copies::Copies;
 use crate::registry::core::Core;
+use crate::registry::imports::Imports;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::records::Records;
 use crate::registry::removal::Removal;
-use crate::registry::tasks::Tasks;
 use crate::registry::uploads::service::Uploads;
 use crate::upstream::Upstream;
 
@@ -21,6 +21,6 @@ pub struct Mirror {
     pub(in crate::registry) uploads: Arc<Uploads>,
     pub(in crate::registry) copies: Arc<Copies>,
     pub(in crate::registry) lxd: Arc<LxdImages>,
-    pub(in crate::registry) tasks: Tasks,
+    pub(in crate::registry) imports: Imports,
     pub(in crate::registry) upstream: Upstream,
 }

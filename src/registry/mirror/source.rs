@@ -13,7 +13,7 @@ use crate::registry::core::Core;
 
 /// Location of bytes that exist already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ByteSource {
+pub enum Source {
     /// A file below one of the import directories.
     File(PathBuf),
     /// An `http` or `https` URL.
@@ -24,11 +24,11 @@ pub enum ByteSource {
 pub(in crate::registry) async fn inspect(
     core: &Core,
     ingest: &Ingest,
-    source: ByteSource,
+    source: Source,
     format: Option<Format>,
 ) -> Result<Part> {
     match source {
-        ByteSource::Http(url) => {
+        Source::Http(url) => {
             let url = core.fetcher.canonical(&url)?;
             let found = core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
             Ok(Part {
@@ -40,7 +40,7 @@ pub(in crate::registry) async fn inspect(
                 etag: found.etag,
             })
         }
-        ByteSource::File(path) => {
+        Source::File(path) => {
             // Hashing costs as much as an upload.
             let _slot = ingest.slot()?;
             let found = core.linked.open(&path).await.map_err(|error| missing(error, &path))?;

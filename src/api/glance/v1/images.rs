@@ -17,7 +17,7 @@ use crate::http::deliver::facts;
 use crate::http::headers::{announce_body, text};
 use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
-use crate::registry::{ByteSource, Caller, Expected, Target};
+use crate::registry::{Caller, Expected, Source, Target};
 
 /// What a request wants to be done with an image.
 struct Wish {
@@ -102,7 +102,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         let image = match (meta.origin, body) {
             (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
             (Some(Origin::Location(url)), _) => {
-                registry.create(&who, id, &patch, Some(ByteSource::Http(url)), &claim).await?
+                registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await?
             }
             (None, None) if claim.size != Some(0) => {
                 registry.create(&who, id, &patch, None, &Expected::default()).await?
@@ -133,9 +133,7 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let (there, claim) = (Target::Existing(id), meta.claim);
         let image = match origin {
             Some(Origin::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
-            Some(Origin::Location(url)) => {
-                registry.update(&who, id, &patch, Some(ByteSource::Http(url)), &claim).await?
-            }
+            Some(Origin::Location(url)) => registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?,
             None => glance.take(&who, there, &patch, claim, body).await?,
         };
         Ok(answer(HttpResponse::Ok(), &image))

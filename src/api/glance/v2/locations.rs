@@ -12,7 +12,7 @@ use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, get, post};
 use crate::image::{Image, ImagePatch, Location};
 use crate::registry::policy::Action;
-use crate::registry::{ByteSource, Expected};
+use crate::registry::{Expected, Source};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 2] {
@@ -42,7 +42,7 @@ async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> Ht
         if image.status.takes_bytes() && !says_what_it_is(&image) {
             return Err(Reason::FormatNotSet.into());
         }
-        let source = Some(ByteSource::Http(url));
+        let source = Some(Source::Http(url));
         glance.registry.update(&who, image.id, &ImagePatch::default(), source, &Expected::default()).await?;
         Ok(HttpResponse::Accepted().finish())
     });

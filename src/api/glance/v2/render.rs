@@ -9,7 +9,8 @@ use crate::digest::hex;
 use crate::http::time::to_the_second;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Location, Status, StoreName};
-use crate::registry::Task;
+use crate::jobs::Job;
+use crate::registry::{Import, failure};
 
 /// The states that v2 tells apart. What failed waits for another try, as what never had bytes does.
 pub(super) fn status_word(image: &Image, importing: bool) -> &'static str {
@@ -41,7 +42,7 @@ pub(super) fn statuses(word: &str) -> &'static [Status] {
 pub(super) struct Shown<'a> {
     pub(super) image: &'a Image,
     /// What was last tried to bring its bytes, if that says something of how it stands.
-    pub(super) import: Option<Task>,
+    pub(super) import: Option<Job>,
 }
 
 // By hand: a list of a thousand images is written without making a tree of it first.
@@ -53,16 +54,17 @@ impl Serialize for Shown<'_> {
             map.serialize_entry(name, value)?;
         }
         let importing = self.is_importing();
-        if let Some(task) = &self.import {
+        if let Some(job) = &self.import {
             let homes = image.homes();
-            let wanted = if task.stores.is_empty() { &homes } else { &task.stores };
+            let wanted = job.notes::<Import>().map(|import| &import.stores).filter(|stores| !stores.is_empty());
+            let wanted = wanted.unwrap_or(&homes);
             let missing = |there: bool| match there {
                 true => listed(wanted.iter().filter(|store| part.is_none() || !homes.contains(store))),
                 false => String::new(),
             };
-            map.serialize_entry("os_glance_import_task", &task.id.to_string())?;
+            map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
             map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
-            map.serialize_entry("os_glance_failed_import", &missing(task.reason().is_some()))?;
+            map.serialize_entry("os_glance_failed_import", &missing(failure(job).is_some()))?;
         }
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {
@@ -122,7 +124,7 @@ impl Shown<'_> {
     }
 
     fn is_importing(&self) -> bool {
-        self.import.as_ref().is_some_and(Task::is_running)
+        self.import.as_ref().is_some_and(|job| !job.status.is_final())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::http::conditional::Facts;
 use crate::http::deliver::deliver_from;
 use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, FileRole, LxdFile, files_of};
 
@@ -127,7 +128,7 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
         // Whoever may read it may not let everybody read it.
         caller.may(Action::MakeImageSecret, &image)?;
         let fingerprint = fingerprint(&image);
-        let about = About::new("Image download token").image(&fingerprint);
+        let about = About::new(JobKind::Secret, "Image download token").id(image.id).image(&fingerprint);
         let operation =
             lxd.operations.token(&lxd.owner(&caller)?, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
         let requestor = lxd.requestor(&request, &caller);

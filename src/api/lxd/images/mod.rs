@@ -28,6 +28,7 @@ use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 
@@ -222,8 +223,11 @@ async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);
-        let (state, who, about) =
-            (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));
+        let (state, who, about) = (
+            lxd.clone(),
+            caller.clone(),
+            About::new(JobKind::Delete, "Deleting image").id(image.id).image(&fingerprint(&image)),
+        );
         let operation = lxd.operations.run(&caller, about, |_| async move {
             state.registry.delete(&who, image.id).await?;
             let context = json!({ "type": type_of(&image) });

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::http::origin::bytes_of;
 use crate::http::route::part;
 use crate::image::{Image, ImageKind};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
@@ -54,7 +55,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
             aliases: asked.aliases.into_iter().flatten().map(|alias| alias.name).collect(),
         };
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
-        let about = About::new("Exporting image").image(&fingerprint(&image)).cancellable();
+        let about = About::new(JobKind::Push, "Exporting image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
             state.registry.mirror().push(&to, parcel).await?;

@@ -16,6 +16,7 @@ use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageId, ImageKind, Protocol};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
@@ -70,7 +71,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let url = url.ok_or_else(|| Error::invalid("Missing URL"))?;
             let state = lxd.clone();
             let who = caller.clone();
-            copy(request, lxd, caller, move |progress| async move {
+            copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
                 state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
             })
         }
@@ -82,7 +83,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
             let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());
-            copy(request, lxd, caller, move |_| async move {
+            copy(request, lxd, caller, JobKind::Publish, move |_| async move {
                 let image = state.registry.lxd().publish_instance(&who, instance, &wishes).await?;
                 Ok(Copied { image, is_new: true })
             })
@@ -121,35 +122,27 @@ fn pull(
         project: text(&source.project),
     };
     let (state, who) = (lxd.clone(), caller.clone());
-    copy(request, lxd, caller, move |progress| async move {
+    copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
         state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
     })
 }
 
-/// Tells how far a download is, in LXD's words.
-fn told(progress: Progress) -> impl Fn(u64, Option<u64>) {
-    let began = std::time::Instant::now();
-    move |bytes, of| {
-        let rate = bytes as f64 / began.elapsed().as_secs_f64().max(0.001) / 1_000_000.0;
-        let text = match of.filter(|of| *of > 0) {
-            Some(of) => format!("{}% ({rate:.2}MB/s)", (bytes.saturating_mul(100) / of).min(100)),
-            None => format!("{:.2}MB ({rate:.2}MB/s)", bytes as f64 / 1_000_000.0),
-        };
-        progress.say("download_progress", text);
-    }
+/// Tells how far a download is.
+fn told(progress: Progress) -> impl Fn(u64, Option<u64>) + Send {
+    move |bytes, of| progress.bytes(bytes, of)
 }
 
 /// Runs something that ends with an image.
-fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, work: W) -> Result<HttpResponse>
+fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, kind: JobKind, work: W) -> Result<HttpResponse>
 where
-    W: FnOnce(Progress) -> F + 'static,
-    F: Future<Output = Result<Copied>> + 'static,
+    W: FnOnce(Progress) -> F + Send + 'static,
+    F: Future<Output = Result<Copied>> + Send + 'static,
 {
     let (state, requestor) = (lxd.clone(), lxd.requestor(request, caller));
-    let about = About::new("Downloading image").cancellable();
+    let about = About::new(kind, "Downloading image").cancellable();
     let operation = lxd.operations.run(caller, about, |progress| async move {
         let Copied { image, is_new } = work(progress.clone()).await?;
-        progress.image(&fingerprint(&image));
+        progress.image(image.id, &fingerprint(&image));
         if is_new {
             let context = json!({ "type": type_of(&image) });
             state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
@@ -177,7 +170,7 @@ fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source
         return Err(Error::invalid(format!("What is said of an image to come has at most {KEPT_BYTES_MAX} bytes.")));
     }
     let purpose = Purpose::Upload(asked);
-    let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
+    let about = About::new(JobKind::Secret, "Waiting for image").metadata("fingerprint", expected.as_str());
     Ok(accepted(&lxd.operations.token(&lxd.owner(caller)?, about, purpose, PUSH_LIFETIME)?))
 }
 
@@ -188,7 +181,8 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::RefreshImage, &image)?;
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
-        let about = About::new("Refreshing image").image(&fingerprint(&image)).cancellable();
+        let about =
+            About::new(JobKind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
             let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
             if is_new {

@@ -23,6 +23,7 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
+use crate::jobs::JobKind;
 use crate::registry::{
     Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
 };
@@ -185,7 +186,7 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
         taken => taken,
     };
     let Sender { who, wishes, secret } = sender;
-    let mut about = About::new("Downloading image");
+    let mut about = About::new(JobKind::Publish, "Downloading image");
     if let Some(secret) = &secret {
         about = about.metadata("secret", secret.reveal());
     }
@@ -197,7 +198,7 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
         progress.say("fingerprint", fingerprint.as_str());
         progress.say("size", sealed.size().to_string());
         let image = sealed.publish(&wishes).await?;
-        progress.image(&fingerprint);
+        progress.image(image.id, &fingerprint);
         let context = json!({ "type": type_of(&image) });
         state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
         Ok(Value::Null)
