@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::http::base::base_url;
 use crate::http::route::answer_json;
 use crate::metadefs::{About, Association, Dated, Namespace, Object, Property, Tag};
-use crate::registry::Draft;
+use crate::registry::NamespaceDraft;
 
 const SCHEMA: &str = "namespace";
 const ASSOCIATIONS: &str = "resource_type_associations";
@@ -90,7 +90,7 @@ pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResp
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = glance.answer(&request, async |who| {
         let mut body = object(SCHEMA, body::read(payload, glance.patience).await?)?;
-        let draft = Draft {
+        let draft = NamespaceDraft {
             resource_types: taken_out(&mut body, ASSOCIATIONS)?,
             properties: properties_out(&mut body)?,
             objects: taken_out(&mut body, Object::MANY)?,
@@ -98,7 +98,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
             about: About::default(),
         };
         let (name, about) = named(SCHEMA, SCHEMA, body)?;
-        let made = glance.metadefs.create(&who, &name, Draft { about, ..draft }).await?;
+        let made = glance.metadefs.create(&who, &name, NamespaceDraft { about, ..draft }).await?;
         let mut response = HttpResponse::Created();
         response.insert_header((header::LOCATION, format!("{}{}", base_url(&request), path(&name, None))));
         Ok(answer_json(&mut response, &whole(&name, &made)?))

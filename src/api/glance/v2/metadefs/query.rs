@@ -4,14 +4,14 @@ use super::super::super::params::{self, LIMIT, PARAMETERS_MAX, direction, pairs}
 use crate::error::{Error, Result};
 use crate::image::query::Direction;
 use crate::metadefs::{Page, SortKey, Visibility};
-use crate::registry::Wanted;
+use crate::registry::NamespaceQuery;
 
 /// Reads filter and page of a list of namespaces. Unknown names are ignored.
 ///
 /// # Errors
 /// `Invalid`.
-pub(super) fn namespaces(query: &str) -> Result<(Wanted, Page)> {
-    let mut wanted = Wanted::default();
+pub(super) fn namespaces(query: &str) -> Result<(NamespaceQuery, Page)> {
+    let mut wanted = NamespaceQuery::default();
     for (name, value) in pairs(query)? {
         match name.as_str() {
             "visibility" => wanted.visibility = Some(visibility(&value)?),
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn queries_are_read() {
         let all = Page { key: SortKey::CreatedAt, descending: true, limit: LIMIT, after: None };
-        assert_eq!(namespaces("").unwrap(), (Wanted::default(), all.clone()));
+        assert_eq!(namespaces("").unwrap(), (NamespaceQuery::default(), all.clone()));
         let (wanted, page) =
             namespaces("visibility=public&resource_types=OS%3A%3AA,b&limit=5000&marker=a%3Ab&x=y").unwrap();
         let types = Some(vec!["OS::A".to_owned(), "b".to_owned()]);
-        assert_eq!(wanted, Wanted { visibility: Some(Visibility::Public), resource_types: types });
+        assert_eq!(wanted, NamespaceQuery { visibility: Some(Visibility::Public), resource_types: types });
         assert_eq!(page, Page { limit: params::LIMIT_MAX, after: Some("a:b".into()), ..all.clone() });
         let by_name = Page { key: SortKey::Name, descending: false, limit: usize::MAX, after: None };
         assert_eq!(members("sort_key=name&sort_dir=asc").unwrap(), by_name);
