@@ -165,7 +165,7 @@ impl Accounts {
     fn table(&self) -> Result<Arc<AccountTable>> {
         self.shared.read(|before, now| {
             if now.0.is_empty() && !before.0.is_empty() {
-                log::warn!("there are no accounts any more: whoever reaches this server may do everything");
+                log::warn!("there are no accounts any more: every request may do everything");
             }
         })
     }

@@ -1,10 +1,10 @@
-//! The closed table of reasons for a refusal: each with its kind, its stable code and its neutral words.
+//! Closed table of the reasons for a refusal: each with its kind, its stable code and its neutral words.
 //!
-//! Knows no protocol. A protocol words a reason in its own way in its `error.rs`, in a match that names every reason.
+//! Knows no protocol. Each protocol words the reasons in its `error.rs`, in a match that names every one.
 
 use super::kind::Kind;
 
-/// Declares the reasons, so that none can be without a kind, a code or words.
+/// Declares the reasons, so that each has a kind, a code and words.
 macro_rules! reasons {
     ($($name:ident $kind:ident $code:literal $words:literal)*) => {
         /// The name of a refusal. Codes are stable: clients compare them.
@@ -17,21 +17,21 @@ macro_rules! reasons {
             /// All reasons, in the order of the table.
             pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
 
-            /// The kind that the reason is of.
+            /// Kind of the reason.
             pub fn kind(self) -> Kind {
                 match self {
                     $(Reason::$name => Kind::$kind,)*
                 }
             }
 
-            /// The stable code, for programs.
+            /// Stable code, for programs.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Reason::$name => $code,)*
                 }
             }
 
-            /// The neutral words, for persons; each `{}` stands for a subject.
+            /// Neutral words, for people; each `{}` stands for a subject.
             pub fn words(self) -> &'static str {
                 match self {
                     $(Reason::$name => $words,)*
@@ -199,7 +199,7 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason that has a code.
+    /// Finds a reason by its code.
     pub fn of_code(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)
     }

@@ -1,4 +1,4 @@
-//! Digests that images lack because they came before anybody asked for them.
+//! Missing digests: computes those of images that were stored before `sha512` was switched on. Knows no protocol.
 
 use std::ops::Bound;
 
@@ -10,7 +10,7 @@ use crate::image::{Attr, Image, Status};
 use crate::jobs::Handle;
 
 impl Maintenance {
-    /// Reads the bytes of every image that has no sha512 and should have one, an image after the other.
+    /// Computes the missing sha512 of every image, one image after the other.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
@@ -27,7 +27,7 @@ impl Maintenance {
                     // Removed meanwhile.
                     && error.kind() != Kind::NotFound
                 {
-                    log::warn!("the sha512 of {} can't be filled in: {error}: {}", image.id, error.causes());
+                    log::warn!("the sha512 of {} can't be computed: {error}: {}", image.id, error.causes());
                 }
                 done += 1;
                 handle.steps(done, None);
@@ -37,12 +37,12 @@ impl Maintenance {
     }
 
     async fn fill_in(&self, image: &Image) -> Result<()> {
-        // Without a digest of ours there is nothing to hold the bytes to: those of a URL may change.
+        // Without a digest of our own the bytes can't be compared: those of a URL may change.
         let Some(sha256) = image.main().and_then(|part| part.digests.sha256) else { return Ok(()) };
         let body = self.downloads.open(&Caller::Admin(None), image, None).await?;
         let (found, _) = self.ingest.digest(body).await?.1.finish();
         if found.sha256 != Some(sha256) {
-            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+            return Err(Error::internal("the bytes differ from those stored; run `visor verify`"));
         }
         let put = move |row: &Image| {
             let mut row = row.clone();

@@ -1,8 +1,8 @@
-//! Work that the server does by itself. Each kind is a job that administrators see: with its last run, and the next one where
-//! that has a time.
+//! Background work of the server. Each kind is a job that administrators see, with its last run, and the next one if
+//! that has a time. Knows no protocol.
 //!
-//! A job that is stopped ends its run, not the runs after it. What a run did not come to is done by a later one, or by the next
-//! start: nothing here is remembered.
+//! Stopping a job ends its run, and not later runs. Work that a run did not reach is left to a later run or the next
+//! start: no state is kept here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +14,22 @@ use crate::error::{Error, Result};
 use crate::image::Timestamp;
 use crate::jobs::{Background, Handle, JobKind};
 
-/// Time between two sweeps, and between two looks at what has expired.
+/// Time between two sweeps, and between two checks for expired images.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 type Loop = futures_util::future::BoxFuture<'static, ()>;
 
 impl Registry {
-    /// Does all of it, for as long as the server runs. `update_every` is the time between two refreshes of copies; zero for none.
+    /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies;
+    /// zero for none.
     pub async fn work_in_background(self: Arc<Self>, update_every: Duration) {
         match self.loops(update_every) {
             Ok(loops) => {
-                // Tasks of their own: one that panics is not to end the others.
+                // Tasks of their own: a panic in one must not end the others.
                 let tasks = loops.into_iter().map(tokio::spawn).collect::<Vec<_>>();
                 join_all(tasks).await;
             }
-            Err(error) => log::error!("nothing is done in the background: {error}: {}", error.causes()),
+            Err(error) => log::error!("background work did not start: {error}: {}", error.causes()),
         }
     }
 
@@ -103,12 +104,12 @@ impl Registry {
         job.end();
     }
 
-    /// Shows the compactions of the catalogue's journal, which its writer does by itself.
+    /// Shows compactions of the catalogue's journal, which its writer runs on its own.
     async fn watch_compactions(self: Arc<Self>, job: Background) {
         let mut seen = self.core.catalog.compactions();
         while seen.changed().await.is_ok() {
             let follow = async |handle: Handle| {
-                // The writer is gone only when the catalogue is closed.
+                // The writer ends only when the catalogue is closed.
                 let last = seen.wait_for(|now| !now.running).await.map_err(Error::internal)?;
                 handle.bytes(last.to, Some(last.from));
                 last.error.clone().map_or(Ok(()), |error| Err(Error::internal(error)))

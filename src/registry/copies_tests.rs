@@ -175,7 +175,7 @@ async fn what_can_not_be_copied_stays_where_it_is() {
     assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::StoreFull);
     assert_eq!(two.counts().await, (1, 0));
     two.far.fail_after(u64::MAX);
-    // Somebody wrote over the file: a copy of that is not the image.
+    // The linked file was overwritten: a copy of it is not the image.
     let key = two.near.list().await.unwrap().remove(0);
     let mut writer = two.near.begin(&key, None).await.unwrap();
     writer.write(Bytes::from(vec![8; 3 << 20])).await.unwrap();
@@ -202,8 +202,7 @@ async fn an_upload_in_pieces_goes_to_the_store_that_was_asked_for() {
     assert_eq!((two.counts().await, two.read(id).await.unwrap()), ((0, 1), b"1234512345".to_vec()));
 }
 
-/// The default may be another one after a restart: what was begun is looked for where it was begun.
-/// A start after a crash looks there, whatever the default is by then.
+/// The default store may change at a restart: a start after a crash looks in the store where the upload began.
 #[tokio::test]
 async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     for (far, wish, expected) in [
@@ -219,7 +218,7 @@ async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     }
 }
 
-/// A store on another machine may be slow, and the start is not to wait for it.
+/// A store on another machine may be slow, and the start must not wait for it.
 #[tokio::test]
 async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     let two = Two::new(false);
@@ -239,7 +238,7 @@ async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     assert_eq!(two.counts().await, (0, 0));
 }
 
-/// What an image may ask for need not be there, and that must not keep it.
+/// The store that an image names may be missing, which must not keep the image.
 #[tokio::test]
 async fn a_record_that_asked_for_a_store_that_is_not_there_can_be_removed() {
     let two = Two::new(false);

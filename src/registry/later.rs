@@ -1,4 +1,4 @@
-//! Requests that go on as a job of their caller, because they may take long.
+//! Requests that continue as a job of their caller, because they may take long. Knows no protocol.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::image::{ImageId, ImagePatch};
 use crate::jobs::{Job, JobKind, Spec, Stop};
 
 impl Registry {
-    /// Begins to register what is at a source as a new image, or as the bytes of one.
+    /// Begins to register the bytes at a source as a new image, or for an existing one.
     ///
     /// # Errors
-    /// `Unauthenticated`; `NotFound`, `Forbidden` for the image; `Busy`. Everything else is told by the job.
+    /// `Unauthenticated`; `NotFound`, `Forbidden` for the image; `Busy`. The job reports all other errors.
     pub async fn start_register(
         self: &Arc<Self>,
         who: &Caller,
@@ -38,7 +38,7 @@ impl Registry {
         })
     }
 
-    /// Begins to remove all images of the caller's.
+    /// Begins to remove all images of the caller.
     ///
     /// # Errors
     /// `Unauthenticated`; `Busy`.

@@ -1,4 +1,5 @@
-//! Errors in Glance's three forms: a page of HTML, JSON or plain text, whichever the client accepts.
+//! Errors in Glance's three forms, HTML, JSON and plain text, chosen by `Accept`. Has Glance's words and statuses for the kinds
+//! and reasons of the core; knows no route and no image.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -9,7 +10,7 @@ use crate::http::headers::text;
 use crate::http::observe::{RequestId, report};
 use crate::http::refusal::{Wording, Words, begin};
 
-/// The status for each kind.
+/// Glance's status of a kind.
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
@@ -18,7 +19,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
-        // A full store is 413 in Glance too: its clients know no other word for it.
+        // Glance answers 413 for a full store too; its clients know no other status for it.
         Kind::TooLarge | Kind::TooMany | Kind::StoreFull => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -28,20 +29,20 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The version of the API that a request is about, where the two word a reason in different ways.
+/// Version of the API in a request. The two versions word some reasons differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api) enum Version {
+pub(in crate::api) enum ApiVersion {
     /// Version 1.
     V1,
-    /// Version 2, and what has no version.
+    /// Version 2, and requests without a version.
     V2,
 }
 
-/// A version's words for the reasons that it has words for, and the statuses that are not those of their kind.
-pub(in crate::api) fn wording(version: Version, reason: Reason) -> Wording {
+/// A version's own words for a reason, and its status if that differs from the kind's.
+pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
     match version {
-        Version::V1 => wording_v1(reason),
-        Version::V2 => wording_v2(reason),
+        ApiVersion::V1 => wording_v1(reason),
+        ApiVersion::V2 => wording_v2(reason),
     }
 }
 
@@ -61,7 +62,7 @@ fn wording_v1(reason: Reason) -> Wording {
             Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
         }
         R::JobNotFound => Wording::words("No task found with ID {}"),
-        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
         R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
@@ -72,7 +73,7 @@ fn wording_v1(reason: Reason) -> Wording {
         R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
-        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
         R::NotFound
         | R::AliasNotFound
@@ -213,7 +214,7 @@ fn wording_v2(reason: Reason) -> Wording {
             Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
         }
         R::JobNotFound => Wording::words("No task found with ID {}"),
-        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
         R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
@@ -224,7 +225,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
-        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
         R::NotFound
         | R::AliasNotFound
@@ -351,7 +352,7 @@ fn wording_v2(reason: Reason) -> Wording {
     }
 }
 
-/// The refusal of data, with Glance's word for the state that the image is in.
+/// Refuses data, with Glance's word for the current status of the image.
 fn takes_no_data(error: &Error) -> String {
     let now = match error.subject(0) {
         Some("available") => "active",
@@ -361,7 +362,7 @@ fn takes_no_data(error: &Error) -> String {
 }
 
 /// The status and the words of an error.
-pub(in crate::api) fn told(version: Version, error: &Error) -> (StatusCode, String) {
+pub(in crate::api) fn told(version: ApiVersion, error: &Error) -> (StatusCode, String) {
     let wording = wording(version, error.reason());
     (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
 }
@@ -378,7 +379,7 @@ pub(super) fn render_with(
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
     report(request.extensions().get::<RequestId>(), error);
-    let version = request.extensions().get::<Version>().copied().unwrap_or(Version::V2);
+    let version = request.extensions().get::<ApiVersion>().copied().unwrap_or(ApiVersion::V2);
     let (status, words) = told(version, error);
     let mut response = begin(status, error);
     headers(&mut response);
@@ -424,7 +425,7 @@ fn write(request: &HttpRequest, mut response: HttpResponseBuilder, status: Statu
     response.content_type("text/plain; charset=UTF-8").body(format!("{code}\n\n{message}\n"))
 }
 
-/// A text between tags. Quotes stay: there they mean nothing, and clients show what stands between tags as it is.
+/// Escapes a text between HTML tags. Quotes stay: they mean nothing there, and clients show the text between tags unchanged.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::time::formatted;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Architecture, Attr, Format, Image, ImageKind, Visibility};
-use crate::registry::{Caller, ListScope, LxdFile, LxdImages, Registry, Role, files_of};
+use crate::registry::{Caller, FileRole, ListScope, LxdFile, LxdImages, Registry, files_of};
 
 /// Paths of the documents, below the server's root.
 pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
@@ -160,12 +160,12 @@ fn joined<S: Serializer>(aliases: &BTreeSet<String>, serializer: S) -> std::resu
 }
 
 /// Name of a file in its URL.
-pub(super) fn name_of(role: Role) -> &'static str {
+pub(super) fn name_of(role: FileRole) -> &'static str {
     match role {
-        Role::Unified => "combined.tar",
-        Role::Metadata => "metadata.tar",
-        Role::Rootfs => "rootfs",
-        Role::Disk => "disk.qcow2",
+        FileRole::Unified => "combined.tar",
+        FileRole::Metadata => "metadata.tar",
+        FileRole::Rootfs => "rootfs",
+        FileRole::Disk => "disk.qcow2",
     }
 }
 
@@ -193,7 +193,7 @@ fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<
         }
         [metadata, root] => {
             let (ftype, combined) = match (root.role, image.format) {
-                (Role::Disk, _) => ("disk-kvm.img", "combined_disk-kvm-img_sha256"),
+                (FileRole::Disk, _) => ("disk-kvm.img", "combined_disk-kvm-img_sha256"),
                 (_, Some(Format::Squashfs)) => ("squashfs", "combined_squashfs_sha256"),
                 _ => ("root.tar.xz", "combined_rootxz_sha256"),
             };

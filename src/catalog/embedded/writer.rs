@@ -203,7 +203,7 @@ impl Worker {
             match (reply, outcome) {
                 // The requester may be gone; the change is valid all the same.
                 (Some(reply), outcome) => drop(reply.send(outcome)),
-                (None, Err(error)) => log::debug!("a change that nobody waits for was not made: {error}"),
+                (None, Err(error)) => log::debug!("a change without a waiting caller was not made: {error}"),
                 (None, Ok(_)) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The parts that images from other servers are made of.
+//! Parts of the service for images from other servers. Holds them, and has no use case of its own.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::registry::removal::Removal;
 use crate::registry::uploads::service::Uploads;
 use crate::upstream::Upstream;
 
-/// Images whose bytes come from other servers.
+/// Service for images whose bytes come from other servers.
 pub struct Mirror {
     pub(in crate::registry) core: Arc<Core>,
     pub(in crate::registry) ingest: Arc<Ingest>,

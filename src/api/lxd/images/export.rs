@@ -24,7 +24,7 @@ use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
-use crate::registry::{Caller, LxdFile, Role, files_of};
+use crate::registry::{Caller, FileRole, LxdFile, files_of};
 
 /// Lifetime of a secret that is not used.
 const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
@@ -55,7 +55,7 @@ pub(super) async fn open_named(
     file: &LxdFile,
 ) -> Result<(BlobBody, String)> {
     let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file).await?;
-    let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
+    let prefix = if file.role == FileRole::Metadata { "meta-" } else { "" };
     Ok((body, format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))))
 }
 
@@ -82,11 +82,11 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
 }
 
 /// The name of a file in a form.
-fn part_name(role: Role) -> &'static str {
+fn part_name(role: FileRole) -> &'static str {
     match role {
-        Role::Metadata => "metadata",
-        Role::Disk => "rootfs.img",
-        Role::Unified | Role::Rootfs => "rootfs",
+        FileRole::Metadata => "metadata",
+        FileRole::Disk => "rootfs.img",
+        FileRole::Unified | FileRole::Rootfs => "rootfs",
     }
 }
 

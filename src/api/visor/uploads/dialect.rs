@@ -13,7 +13,7 @@ use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::time::http_date;
 use crate::image::Attr;
-use crate::registry::{Append, Progress};
+use crate::registry::{Append, UploadProgress};
 
 const TUS_VERSION: &str = "1.0.0";
 const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
@@ -129,7 +129,7 @@ impl UploadDialect {
     }
 
     /// Writes the state of an upload into an answer.
-    pub(super) fn describe(self, response: &mut HttpResponseBuilder, progress: &Progress) {
+    pub(super) fn describe(self, response: &mut HttpResponseBuilder, progress: &UploadProgress) {
         response.insert_header(("Upload-Offset", progress.offset.to_string()));
         if let Some(expires_at) = progress.expires_at {
             response.insert_header(("Upload-Expires", http_date(expires_at.seconds())));
@@ -140,7 +140,7 @@ impl UploadDialect {
     }
 
     /// The answer to HEAD. `record` is that of the image.
-    pub(super) fn status(self, progress: &Progress, record: &Record) -> HttpResponse {
+    pub(super) fn status(self, progress: &UploadProgress, record: &Record) -> HttpResponse {
         let mut response = HttpResponse::build(match self {
             Self::Tus => StatusCode::OK,
             Self::Draft => StatusCode::NO_CONTENT,

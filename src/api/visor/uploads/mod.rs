@@ -21,7 +21,7 @@ use crate::http::headers::{announce_body, text};
 use crate::http::route::{Route, delete, head, options, patch, post};
 use crate::image::{Attr, ImageId};
 use crate::registry::policy::Action;
-use crate::registry::{Append, Caller, Progress};
+use crate::registry::{Append, Caller, UploadProgress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -157,7 +157,7 @@ async fn feed(
     payload: Payload,
     mut append: Append,
     last: Option<(&Caller, Fields)>,
-) -> Result<Progress> {
+) -> Result<UploadProgress> {
     Body::new(payload, visor.patience).fill(&mut append).await?;
     if !dialect.completes(request.headers(), &append) {
         return append.pause().await;
@@ -185,7 +185,7 @@ fn show(
     who: &Caller,
     dialect: UploadDialect,
     mut response: actix_web::HttpResponseBuilder,
-    progress: &Progress,
+    progress: &UploadProgress,
 ) -> HttpResponse {
     dialect.describe(&mut response, progress);
     if !progress.is_complete() {
