@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::test::TestRequest;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
-use super::glance::error::Version;
+use super::glance::error::ApiVersion;
 use super::{glance, identity, lxd, simplestreams, visor};
 use crate::error::{Error, Reason};
 use crate::http::refusal::CODE;
@@ -18,16 +18,16 @@ struct Protocol {
 }
 
 fn as_v1(request: &HttpRequest, error: &Error) -> HttpResponse {
-    request.extensions_mut().insert(Version::V1);
+    request.extensions_mut().insert(ApiVersion::V1);
     glance::error::render(request, error)
 }
 
 const PROTOCOLS: [Protocol; 6] = [
     Protocol { name: "VISOR", told: visor::error::told, render: visor::error::render },
-    Protocol { name: "Glance v1", told: |error| glance::error::told(Version::V1, error), render: as_v1 },
+    Protocol { name: "Glance v1", told: |error| glance::error::told(ApiVersion::V1, error), render: as_v1 },
     Protocol {
         name: "Glance v2",
-        told: |error| glance::error::told(Version::V2, error),
+        told: |error| glance::error::told(ApiVersion::V2, error),
         render: glance::error::render,
     },
     Protocol { name: "LXD", told: lxd::error::told, render: lxd::error::render },

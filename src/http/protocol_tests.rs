@@ -1,5 +1,6 @@
 //! Two small protocols on one server: how their tables are tried, and who answers where no route does.
 
+use crate::error::Reason;
 use actix_web::body::to_bytes;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::guard;
@@ -11,7 +12,6 @@ use actix_web::{App, HttpRequest, HttpResponse};
 
 use super::protocol::{Protocol, Protocols, Service};
 use super::route::{Answers, ListedRoute, Route, RouteTable, any, delete, get, post, read};
-use crate::error::{Error, Kind};
 use crate::registry::policy::Action;
 
 struct Served(&'static Protocol);

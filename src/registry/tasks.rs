@@ -30,17 +30,6 @@ pub enum ImportMethod {
     Copy,
 }
 
-impl ImportMethod {
-    /// Glance's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Staged => "glance-direct",
-            Self::Download => "web-download",
-            Self::Copy => "copy-image",
-        }
-    }
-}
-
 /// How an import stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {

@@ -184,7 +184,7 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
 }
 
 /// The answer to a request that failed.
-pub(super) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 

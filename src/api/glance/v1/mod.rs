@@ -14,7 +14,7 @@ use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
-use super::error::Version;
+use super::error::ApiVersion;
 use super::{ANSWERS, VERSIONED, identify, unversioned};
 use crate::error::{Reason, Result};
 use crate::http::base::base_url;
@@ -52,7 +52,7 @@ async fn as_v1(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    request.extensions_mut().insert(Version::V1);
+    request.extensions_mut().insert(ApiVersion::V1);
     identify(request, next).await
 }
 

@@ -9,8 +9,8 @@ use super::id_of;
 use crate::error::Reason;
 use crate::http::route::{Route, answer_json, get};
 use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
-use crate::registry::Task;
 use crate::registry::policy::Action;
+use crate::registry::{ImportMethod, Task};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 2] {
@@ -80,9 +80,18 @@ fn brief(task: &Task) -> Value {
     })
 }
 
+/// Glance's name of a way to import.
+fn method_name(method: ImportMethod) -> &'static str {
+    match method {
+        ImportMethod::Staged => "glance-direct",
+        ImportMethod::Download => "web-download",
+        ImportMethod::Copy => "copy-image",
+    }
+}
+
 fn detail(task: &Task) -> Value {
     let image = task.image.to_string();
-    let mut method = json!({ "name": task.method.name() });
+    let mut method = json!({ "name": method_name(task.method) });
     if let Some(url) = &task.url {
         method["uri"] = url.as_str().into();
     }
