@@ -1,4 +1,4 @@
-//! Shape 3: how far an interrupted upload is stands in its ticket. In shape 2 it stood beside the image.
+//! Shape 3: the progress of an interrupted upload is in its ticket. In shape 2 it was a field of the image.
 
 use serde_json::{Map, Value};
 

@@ -1,18 +1,18 @@
 //! The history of the stored shape: steps over the JSON of a journal line, from each shape to the next. See README.md
 //! beside this file for when a step is needed and how to write one.
 //!
-//! Knows JSON, and never today's types: those go on changing.
+//! Knows JSON, and never today's types: they keep changing.
 
 mod m0003_upload_in_its_ticket;
 
 use serde_json::{Map, Value};
 
-/// A step from the shape before `to` to `to`.
+/// A step from the previous shape to `to`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// The shape after it.
+    /// Shape that the step produces.
     pub(super) to: u8,
-    /// Changes a line that records an image. None where the defaults of the new fields say all that there is to say.
+    /// Changes a line that records an image. None where the defaults of the new fields suffice.
     pub(super) run: Option<fn(&mut Map<String, Value>)>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn has_steps_from(shape: u8) -> bool {
     from(shape).any(|step| step.run.is_some())
 }
 
-/// Brings a line of this shape that records an image to today's.
+/// Brings a line of an earlier shape that records an image to today's shape.
 pub(super) fn run(shape: u8, line: &mut Map<String, Value>) {
     from(shape).filter_map(|step| step.run).for_each(|run| run(line));
 }

@@ -65,7 +65,7 @@ fn an_upload_moves_into_its_ticket() {
     assert_eq!(Value::Object(line), json!({ "op": "put", "image": { "ticket": null } }));
 }
 
-/// Whether a value has everything: no field of it is left out or empty.
+/// Tells whether every field of a value is present and not empty.
 fn is_full(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -75,7 +75,7 @@ fn is_full(value: &Value) -> bool {
     }
 }
 
-/// `VISOR_WRITE_FIXTURE=1 cargo test fixture` writes the newest one. Whoever changes the shape raises its number.
+/// The newest fixture is written by `VISOR_WRITE_FIXTURE=1 cargo test fixture`. A change of the shape raises its number.
 #[test]
 fn the_fixture_of_todays_number_is_of_todays_shape() {
     let [image] = &fixture_images(SHAPE)[..] else { panic!("one image") };
@@ -103,7 +103,7 @@ fn journals_of_every_shape_are_read() {
     }
 }
 
-/// The databases of layouts, with the shape of their journals.
+/// Databases of old layouts, with the shape of their journals.
 const LAYOUTS: [(&str, u8); 2] = [("v0001.dump", 1), ("v0002.dump", 3)];
 
 #[test]
@@ -121,7 +121,7 @@ fn databases_of_every_layout_are_made_anew() {
     }
 }
 
-/// What a damaged journal lost may be in a database that only an earlier program reads: nothing is thrown away for it.
+/// A damaged journal may lack changes that only a database of an earlier shape has: nothing is deleted to serve without them.
 #[test]
 fn an_earlier_database_beside_a_damaged_journal_is_kept() {
     type Harm = fn(&str) -> Option<String>;
@@ -143,7 +143,7 @@ fn an_earlier_database_beside_a_damaged_journal_is_kept() {
             let told = ["earlier visor", "Nothing was changed", "sled away"].map(|part| refused.contains(part));
             assert_eq!(told, [true; 3], "{name}: {refused}");
             assert_eq!(std::fs::read_to_string(&path).ok(), harmed, "{name}");
-            // As the refusal says: what the journal has is served, and that something is missing is told.
+            // As the refusal says: the server serves the rest of the journal and reports the loss.
             std::fs::rename(dir.path().join("sled"), dir.path().join("away")).unwrap();
             let catalog = Catalog::open(dir.path(), CACHE).unwrap();
             let torn = harmed.as_ref().is_none_or(|text| !text.ends_with('\n'));

@@ -1,20 +1,21 @@
-//! Visor keeps virtual-machine and container images and serves them to every tool in the language it already speaks.
+//! Visor keeps virtual-machine and container images and serves them to every tool in the protocol that the tool speaks.
 //!
-//! The rooms, from the bottom up; who may use whom is a table in ARCHITECTURE.md, which a test compares with the source:
+//! The rooms, from the bottom up; ARCHITECTURE.md has the table of their imports, which a test compares with the source:
 //!
 //! - [`error`]: the one error of the core
 //! - [`digest`]: hashers: MD5 and SHA-256 in one pass, several streams at once
 //! - [`image`]: the record: attributes, states, changes and queries; values only
-//! - [`inspect`]: disk headers: which format bytes have, and which dangers are in it
+//! - [`inspect`]: disk headers: the format of bytes, and their dangers
 //! - [`archive`]: tar, squashfs and the metadata in them; the head of a qcow2; packing a directory
 //! - [`catalog`]: metadata: rows and indexes over an engine, a journal as the truth (`migrations/` is its history)
 //! - [`blob`]: bytes: the seam that every store implements, the local directory
 //! - [`ingest`]: receiving bytes: digests beside the writing, expectations, rates
+//! - [`jobs`]: work behind an answer, and the server's own: progress, stop, wait, events
 //! - [`fetch`]: the one guarded way out to other servers
 //! - [`upstream`]: other image servers, as their client
-//! - [`account`]: who may use the service
-//! - [`metadefs`]: metadata definitions: a dictionary that is stored and served, and acted on by nobody here
-//! - [`registry`]: the service: what can be done with images, and who may do it; never heard of HTTP
+//! - [`account`]: accounts, their credentials and tokens
+//! - [`metadefs`]: metadata definitions: a dictionary that is stored and served, and that no rule here uses
+//! - [`registry`]: the service: operations on images, and the policy; never heard of HTTP
 //! - [`http`]: what all protocols share on actix-web
 //! - [`api`]: the protocols, a folder of translators each
 //! - [`client`]: the client library
@@ -35,6 +36,7 @@ pub mod http;
 pub mod image;
 pub mod ingest;
 pub mod inspect;
+pub mod jobs;
 pub mod metadefs;
 pub mod registry;
 pub mod upstream;

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     run(cli, |level| {
         let mut builder = env_logger::Builder::new();
         builder.filter_level(level).parse_default_env().format_target(false);
-        // A second logger can't be set; only this one is.
+        // A second logger can't be set; the program sets only this one.
         let _ = builder.try_init();
     })
 }

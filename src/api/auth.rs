@@ -1,5 +1,5 @@
-//! Who is calling, as far as protocols have to agree on it: the rules that the operator set, and tokens. Signatures are
-//! VISOR's own business; what a caller may then do is the registry's.
+//! Callers, as far as protocols share the rules: the operator's settings, and tokens. Signatures are VISOR's own; the
+//! rights of a caller are the registry's business.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::Caller;
 
-/// Where a caller's token stands.
+/// The header of a caller's token.
 pub const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
-/// Who may call without an account, and how those with one prove it.
+/// Rules for callers with and without an account.
 #[derive(Debug, Clone)]
 pub struct AuthRules {
     /// The accounts.
     pub accounts: Arc<Accounts>,
     /// The tokens that were given to their holders.
     pub tokens: Arc<Tokens>,
-    /// Whether everybody is an administrator as long as there are no accounts: so on loopback, never elsewhere.
+    /// Makes every caller an administrator while there are no accounts: true on loopback, never elsewhere.
     pub open_without_accounts: bool,
-    /// Whether requests without a signature or a token may read public images.
+    /// Lets requests without a signature or a token read public images.
     pub public_read: bool,
-    /// How far a signed date may be off.
+    /// Maximum difference between a signed date and the clock.
     pub date_window: Duration,
-    /// Who tried an account's keys of late, in any protocol: whoever guesses is not to go on in the next one.
+    /// Recent attempts at the keys of accounts, in all protocols: a caller that guesses cannot continue in another one.
     pub attempts: Arc<Attempts>,
 }
 
 impl AuthRules {
-    /// Whether everybody is an administrator at this moment.
+    /// Tells whether every caller is an administrator at this moment.
     ///
     /// # Errors
     /// `Internal` when the accounts can't be read.
@@ -45,10 +45,10 @@ impl AuthRules {
         Ok(self.open_without_accounts && self.accounts.is_empty()?)
     }
 
-    /// The account with these keys, for somebody who comes from `peer`.
+    /// Finds the account with these keys, for a caller at the address `peer`.
     ///
     /// # Errors
-    /// `Busy` for whoever has guessed too often; `Internal`.
+    /// `Busy` after too many wrong guesses; `Internal`.
     pub fn with_keys(
         &self,
         access_key: &str,
@@ -56,7 +56,7 @@ impl AuthRules {
         peer: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<Account>> {
-        // Nobody's, and nothing to be remembered.
+        // No account has such a key, and the attempt is not worth remembering.
         if access_key.len() > ACCESS_KEY_BYTES_MAX {
             return Ok(None);
         }
@@ -70,7 +70,7 @@ impl AuthRules {
     }
 }
 
-/// An account's holder as a caller.
+/// The caller that an account stands for.
 pub fn caller_of(account: Account) -> Caller {
     match account.admin {
         true => Caller::Admin(Some(account.access_key)),
@@ -78,15 +78,15 @@ pub fn caller_of(account: Account) -> Caller {
     }
 }
 
-/// The caller of a request in a protocol that knows tokens and no signatures, by its `X-Auth-Token`. Every other header
-/// that says who somebody is (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) comes from the client and says nothing.
+/// Authenticates a request by its `X-Auth-Token`, in a protocol with tokens and no signatures. All other headers about
+/// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
-/// A server without accounts asks for nothing: any token will do there, and none as well. With accounts, a request
-/// without a token is anonymous if it reads and the operator lets everybody read; a wrong token is never overlooked.
+/// A server without accounts accepts any token and none. With accounts, a request without a token is anonymous if it
+/// reads and `public_read` is set; a wrong token is always refused.
 ///
 /// # Errors
-/// `Unauthenticated`; `Forbidden` for a token that was asked for without a scope, which is good for looking around in the
-/// identity API and for nothing else.
+/// `Unauthenticated`; `Forbidden` for a token without a scope, which opens discovery in the identity API and nothing
+/// else.
 pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
     if rules.is_open()? {
         return Ok(Caller::Admin(None));
@@ -102,10 +102,10 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
     Ok(caller_of(account))
 }
 
-/// The one value of a header that holds a token; `None` if there is none.
+/// Reads the only value of a header with a token; `None` if there is none.
 ///
 /// # Errors
-/// `Unauthenticated` when there are two, or one that is not text: which of them counts must never be a question.
+/// `Unauthenticated` for two values, or one that is not text: it must be clear which one counts.
 pub fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a str>> {
     let mut values = request.headers().get_all(name);
     let Some(value) = values.next() else { return Ok(None) };
@@ -115,7 +115,7 @@ pub fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<
     }
 }
 
-/// Without a token and with a wrong one alike.
+/// The error for a missing token and for a wrong one.
 pub fn no_token() -> Error {
     Reason::Unauthenticated.into()
 }

@@ -1,5 +1,5 @@
-//! The protocols. Each is a folder of translators: parse, call the registry, render. None knows another; what
-//! they have to agree on about callers is in [`auth`].
+//! The protocols. Each is a folder of translators: parse, call the registry, render. No protocol knows another;
+//! [`auth`] holds their common rules about callers.
 
 pub mod auth;
 #[cfg(test)]
@@ -19,9 +19,9 @@ use crate::http::addresses::HttpsEndpoint;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Protocols, Service};
 use crate::http::route::ListedRoute;
-use crate::registry::{Clock, Metadefs, RateLimits, Registry};
+use crate::registry::{Metadefs, RateLimits, Registry};
 
-/// The protocols, and what makes each: a folder and a line here.
+/// The protocols and their constructors: a folder and a line here.
 const ALL: [(&Protocol, fn(&Setup) -> Box<dyn Service>); 5] = [
     (&lxd::PROTOCOL, lxd::open),
     (&simplestreams::PROTOCOL, simplestreams::open),
@@ -30,27 +30,25 @@ const ALL: [(&Protocol, fn(&Setup) -> Box<dyn Service>); 5] = [
     (&glance::PROTOCOL, glance::open),
 ];
 
-/// Parts of a server that protocols are made of.
+/// Parts of a server that the protocols need.
 pub struct Setup {
     /// The service.
     pub registry: Arc<Registry>,
     /// The metadata definitions.
     pub metadefs: Metadefs,
-    /// Rules of who may call.
+    /// Rules for callers.
     pub auth: AuthRules,
     /// Certificates that stand for accounts.
     pub trust: Arc<Trust>,
-    /// Limits of how slowly bodies may come.
+    /// Limits on the speed of bodies.
     pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
     /// Addresses and certificate of the HTTPS listeners.
     pub https: HttpsEndpoint,
-    /// The clock.
-    pub clock: Clock,
 }
 
-/// Makes the protocols of a server.
+/// Opens the protocols of a server.
 pub fn protocols(setup: &Setup) -> Protocols {
     Protocols::new(ALL.iter().map(|(_, open)| open(setup)).collect(), &visor::PROTOCOL)
 }
@@ -64,7 +62,7 @@ pub fn routes() -> Vec<(&'static str, ListedRoute)> {
     ALL.iter().flat_map(each).collect()
 }
 
-/// Does what waits for the disk on a thread that may wait. It is carried through when the client leaves.
+/// Runs work that waits for the disk on a blocking thread. It runs to its end even if the client leaves.
 async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     actix_web::web::block(work).await.map_err(|error| Error::internal(error.to_string()))?
 }

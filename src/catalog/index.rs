@@ -1,4 +1,4 @@
-//! Which index entries an image has. One function of the row, so that indexes can't drift from rows: a change
+//! The index entries of an image. One function of the row, so that indexes can't drift from rows: a change
 //! commits the difference between the entries of the old row and those of the new one.
 
 use std::collections::BTreeSet;
@@ -9,23 +9,23 @@ use crate::image::attr::{ATTRS, Index, Row};
 use crate::image::query::{Cursor, Sort};
 use crate::image::{Attr, Image, MemberStatus, Value};
 
-/// The tag of the index over free attributes; far from those of attributes.
+/// Tag of the index over free attributes; far above those of attributes.
 const PROPERTY_TAG: u8 = 0xf0;
 
-/// The tag of the index over the words that images are tagged with.
+/// Tag of the index over tags.
 const WORD_TAG: u8 = 0xf1;
 
-/// The tag of the index over members.
+/// Tag of the index over members.
 const MEMBER_TAG: u8 = 0xf2;
 
-/// The tag of the index over aliases, all of them.
+/// Tag of the index over aliases.
 const ALIAS_TAG: u8 = 0xf3;
 
-/// So much of a free attribute's value goes into its key. Longer values share a stretch of keys and are told apart
-/// by the row, which every answer is tested against anyway.
+/// Bytes of a free attribute's value in its key. Longer values share a range of keys; the row, which every answer
+/// is tested against, tells them apart.
 const PROPERTY_KEY_BYTES: usize = 64;
 
-/// Where an image stands in the order of an attribute: its entry's key, or for the id its row's.
+/// Key of an image in the order of an attribute: its index entry, or for the id its row.
 pub(crate) fn sort_key(attr: Attr, image: &Image) -> Vec<u8> {
     let Some(tag) = attr.row().indexed.tag() else {
         return image.id.as_bytes().to_vec();
@@ -37,8 +37,8 @@ pub(crate) fn sort_key(attr: Attr, image: &Image) -> Vec<u8> {
     key
 }
 
-/// Where an image stands in an order. By one attribute that is its entry's key; by several the values of the others
-/// stand before the tail, turned where they go another way than the first.
+/// Key of an image in an order. With one attribute it is the index entry's key; with several the values of the others
+/// precede the tail, inverted where their direction differs from the first.
 pub(crate) fn place(sort: &Sort, image: &Image) -> Cursor {
     let mut key = sort_key(sort.by, image);
     let first = key.len().saturating_sub(TAIL_BYTES);
@@ -53,19 +53,19 @@ pub(crate) fn place(sort: &Sort, image: &Image) -> Cursor {
     Cursor { key, first }
 }
 
-/// What all entries begin with that stand for the same value of `attr`, of one that lies in its order. By creation the
-/// entries of any value do, and the time stands in their tails.
+/// Prefix of all entries with the image's value of `attr`, in the order of that attribute. In the order of creation it is
+/// the prefix of all entries, whose tails have the time.
 pub(crate) fn group_of(attr: Attr, entry: &[u8]) -> &[u8] {
     let behind = if attr == Attr::CreatedAt { ID_BYTES } else { TAIL_BYTES };
     &entry[..entry.len().saturating_sub(behind)]
 }
 
-/// The end of a sort key, by which entries of one value are ordered.
+/// End of a sort key, which orders the entries of one value.
 pub(crate) fn tail(sort_key: &[u8]) -> &[u8] {
     &sort_key[sort_key.len().saturating_sub(TAIL_BYTES)..]
 }
 
-/// All keys of the order of an attribute.
+/// All keys in the order of an attribute.
 pub(crate) fn whole_order(attr: Attr) -> KeyRange {
     match attr.row().indexed.tag() {
         None => KeyRange::all(Table::Image),
@@ -73,20 +73,20 @@ pub(crate) fn whole_order(attr: Attr) -> KeyRange {
     }
 }
 
-/// What the entries of all images with this value begin with; `None` if the attribute has no index.
+/// Prefix of the entries of all images with this value; `None` if the attribute has no index.
 pub(crate) fn value_prefix(attr: Attr, value: &Value<'_>) -> Option<Vec<u8>> {
     let mut key = vec![attr.row().indexed.tag()?];
     put_value(&mut key, Some(value));
     Some(key)
 }
 
-/// What the entries of all images that have the attribute begin with; `None` if it has no index.
+/// Prefix of the entries of all images that have the attribute; `None` if it has no index.
 pub(crate) fn any_value_prefix(attr: Attr) -> Option<Vec<u8>> {
-    // Of an absent value this byte is 0.
+    // This byte is 0 for an absent value.
     Some(vec![attr.row().indexed.tag()?, 1])
 }
 
-/// What the entries of all images with this free attribute begin with.
+/// Prefix of the entries of all images with this free attribute.
 pub(crate) fn property_prefix(name: &str, value: &str) -> Vec<u8> {
     let mut key = vec![PROPERTY_TAG];
     put_text(&mut key, name);
@@ -94,14 +94,14 @@ pub(crate) fn property_prefix(name: &str, value: &str) -> Vec<u8> {
     key
 }
 
-/// What the entries of all images with this tag begin with.
+/// Prefix of the entries of all images with this tag.
 pub(crate) fn word_prefix(word: &str) -> Vec<u8> {
     let mut key = vec![WORD_TAG];
     put_text(&mut key, word);
     key
 }
 
-/// What the entries of all images with this member begin with, in this status or in any.
+/// Prefix of the entries of all images with this member, in this status or in any.
 pub(crate) fn member_prefix(account: &str, status: Option<MemberStatus>) -> Vec<u8> {
     let mut key = vec![MEMBER_TAG];
     put_text(&mut key, account);
@@ -111,7 +111,7 @@ pub(crate) fn member_prefix(account: &str, status: Option<MemberStatus>) -> Vec<
     key
 }
 
-/// What the entries of all images with this alias begin with.
+/// Prefix of the entries of all images with this alias.
 pub(crate) fn alias_prefix(alias: &str) -> Vec<u8> {
     let mut key = vec![ALIAS_TAG];
     put_text(&mut key, alias);
@@ -137,7 +137,7 @@ pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
     attributes.chain(properties.chain(words).chain(members).chain(aliases).map(with_tail)).collect()
 }
 
-/// Adds to a batch what turns the entries of `old` into those of `new`.
+/// Adds to a batch the changes from the entries of `old` to those of `new`.
 pub(crate) fn update(batch: &mut Batch, old: Option<&Image>, new: Option<&Image>) {
     let old = old.map(entries_of).unwrap_or_default();
     let new = new.map(entries_of).unwrap_or_default();

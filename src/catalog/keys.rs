@@ -1,14 +1,14 @@
-//! Order-preserving keys: bytes that sort as the values do.
+//! Order-preserving keys: bytes that sort as the values do. Knows values, and no table.
 //!
 //! An index entry is all key: `tag · value · creation time · id`. The creation time makes each index ordered by
-//! recency within a value, so "this value, newest first" is one stretch of keys; the id makes entries unique.
+//! recency within a value, so "this value, newest first" is one range of keys; the id makes entries unique.
 
 use crate::image::{Image, ImageId, Timestamp, Value};
 
-/// Creation time and id: what every index key ends with.
+/// Creation time and id: the end of every index key.
 pub(crate) const TAIL_BYTES: usize = 8 + ID_BYTES;
 
-/// What every key ends with that leads to an image.
+/// The end of every key that leads to an image.
 pub(crate) const ID_BYTES: usize = 16;
 
 /// Appends text so that it sorts bytewise and ends unmistakably: a zero byte becomes `00 ff`, the end is `00 00`.
@@ -43,21 +43,21 @@ pub(crate) fn put_value(key: &mut Vec<u8>, value: Option<&Value<'_>>) {
     }
 }
 
-/// The same for an order the other way round. No value's bytes are the beginning of another's, so turning all bits
-/// turns the order.
+/// Appends an attribute's value for descending order. No value's bytes are a prefix of another's, so inverting all bits
+/// inverts the order.
 pub(crate) fn put_value_turned(key: &mut Vec<u8>, value: Option<&Value<'_>>) {
     let from = key.len();
     put_value(key, value);
     key[from..].iter_mut().for_each(|byte| *byte = !*byte);
 }
 
-/// Appends what every index key ends with.
+/// Appends the tail of an index key.
 pub(crate) fn put_tail(key: &mut Vec<u8>, image: &Image) {
     put_time(key, image.created_at);
     key.extend(image.id.as_bytes());
 }
 
-/// The id at the end of an index key, or that a key of the image table is.
+/// The id at the end of an index key, or in a key of the image table.
 pub(crate) fn id_of(key: &[u8]) -> Option<ImageId> {
     key.last_chunk::<ID_BYTES>().map(|bytes| ImageId::from_bytes(*bytes))
 }

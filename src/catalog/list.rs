@@ -1,4 +1,4 @@
-//! Carries out a plan: reads entries in bounded pieces, tests every row against the whole filter, and stops when the
+//! Execution of a plan: reads entries in bounded pieces, tests every row against the whole filter, and stops when the
 //! page is full.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +13,16 @@ use super::row;
 use crate::image::query::{Cursor, Direction, Page, Query};
 use crate::image::{Attr, Image, ImageId};
 
-/// Entries are read in pieces of this many; between pieces other requests get their turn.
+/// Entries in one piece; other requests get their turn between pieces.
 const PIECE_MAX: usize = 512;
 
-/// At least this many entries are read at once: the filter will refuse some.
+/// Fewest entries read at once: the filter refuses some.
 const PIECE_MIN: usize = 32;
 
 /// Answers a query.
 ///
 /// # Errors
-/// In words, why the engine can't be trusted.
+/// Description of the damage that makes the engine untrustworthy.
 pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, String> {
     let probe = |range: &KeyRange, most: usize| Ok(engine.scan(range, false, most)?.len());
     let plan = plan(&query.filter, &query.sort, &probe).map_err(|error| error.to_string())?;
@@ -40,7 +40,7 @@ pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, Str
         }
         Plan::WalkValue { prefix } => {
             let mut range = KeyRange::prefix(Table::Index, &prefix);
-            // Sorted by creation the place is in another index; both end with the same tail.
+            // The cursor's key in the order of creation is in another index; both end with one tail.
             let by_creation = (query.sort.by == Attr::CreatedAt).then_some(&prefix[..]);
             resume_behind_cursor(&mut range, query, by_creation);
             walk(engine, range, query).await
@@ -52,8 +52,8 @@ pub(crate) async fn list(engine: &dyn Engine, query: &Query) -> Result<Page, Str
     }
 }
 
-/// Narrows a range to what lies behind the place where the page begins, or by several attributes to the images that have
-/// the same first value, and those behind them. `prefix`: what all entries begin with, if only their tails are in order.
+/// Narrows a range to the entries after the cursor; with several attributes, to the images that have the cursor's
+/// first value, and the images after them. `prefix` starts all entries, if only their tails are in order.
 fn resume_behind_cursor(range: &mut KeyRange, query: &Query, prefix: Option<&[u8]>) {
     let Some(Cursor { key, first }) = &query.after else { return };
     if query.sort.is_simple() {
@@ -72,7 +72,7 @@ fn resume_behind_cursor(range: &mut KeyRange, query: &Query, prefix: Option<&[u8
     }
 }
 
-/// Narrows a range to what lies behind a place.
+/// Narrows a range to the keys after a cursor.
 fn resume(range: &mut KeyRange, direction: Direction, place: Vec<u8>) {
     match direction {
         Direction::Ascending => range.start = Bound::Excluded(place),
@@ -80,7 +80,7 @@ fn resume(range: &mut KeyRange, direction: Direction, place: Vec<u8>) {
     }
 }
 
-/// The first images of an order, as many as a page has.
+/// The first images of an order, as many as fit on a page.
 struct Best<'a> {
     query: &'a Query,
     images: BTreeMap<Vec<u8>, Image>,
@@ -95,7 +95,7 @@ impl<'a> Best<'a> {
         self.images.len() == self.query.limit
     }
 
-    /// Takes an image in if it passes and belongs to the page, and lets the last one go that does not any more.
+    /// Adds an image that passes and belongs to the page, and drops the last one if the page overflows.
     fn offer(&mut self, image: Image) {
         let Query { filter, sort, limit, after } = self.query;
         if !filter.passes(&image) {
@@ -128,7 +128,7 @@ impl<'a> Best<'a> {
     }
 }
 
-/// Walks entries that lie in the order asked for.
+/// Walks entries in the order of the page.
 async fn walk(engine: &dyn Engine, range: KeyRange, query: &Query) -> Result<Page, String> {
     if query.sort.is_simple() {
         walk_simple(engine, range, query).await
@@ -137,9 +137,9 @@ async fn walk(engine: &dyn Engine, range: KeyRange, query: &Query) -> Result<Pag
     }
 }
 
-/// By one attribute the entries are in order one by one.
+/// Order by one attribute: the entries are sorted one by one.
 async fn walk_simple(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
-    // By id or creation an image never moves. By anything else its entry's key is its place in the order.
+    // By id or creation an image never moves. By another attribute its entry's key is its place in the order.
     let may_move = !matches!(query.sort.by, Attr::Id | Attr::CreatedAt);
     let backwards = query.sort.direction == Direction::Descending;
     let mut images = Vec::new();
@@ -152,8 +152,8 @@ async fn walk_simple(engine: &dyn Engine, mut range: KeyRange, query: &Query) ->
         }
         for entry in entries {
             let Some(image) = image_of(engine, range.table, &entry)? else { continue };
-            // The row may have changed since the entry was read: it is met, or was, where it stands now. To go on from
-            // its new place would skip what lies between.
+            // The row may have changed since the entry was read: the walk meets the image at its present place, or has met it.
+            // Continuing from the new place would skip the images between.
             let moved = may_move && sort_key(query.sort.by, &image) != entry.0;
             if !moved && query.filter.passes(&image) {
                 images.push(image);
@@ -170,8 +170,8 @@ async fn walk_simple(engine: &dyn Engine, mut range: KeyRange, query: &Query) ->
     Ok(page(images, query))
 }
 
-/// By several attributes entries are in order value by value: all that have the first attribute's value are read before
-/// one of them is known to be the next. No more of them are kept than the page has.
+/// Order by several attributes: entries are sorted value by value. All entries with the first attribute's value are read
+/// before the next image is known. No more of them are kept than fit on the page.
 async fn walk_groups(engine: &dyn Engine, mut range: KeyRange, query: &Query) -> Result<Page, String> {
     let (by, backwards) = (query.sort.by, query.sort.direction == Direction::Descending);
     let mut best = Best::new(query);
@@ -190,7 +190,7 @@ async fn walk_groups(engine: &dyn Engine, mut range: KeyRange, query: &Query) ->
                 group = group_of(by, &entry.0).to_vec();
             }
             let Some(image) = image_of(engine, range.table, &entry)? else { continue };
-            // As above: it is met where it stands now.
+            // As above: the walk meets the image at its present place.
             if by == Attr::CreatedAt || sort_key(by, &image) == entry.0 {
                 best.offer(image);
             }
@@ -203,7 +203,7 @@ async fn walk_groups(engine: &dyn Engine, mut range: KeyRange, query: &Query) ->
     Ok(best.page())
 }
 
-/// The image that an entry leads to; `None` if it was removed since the entry was read.
+/// The image of an index entry; `None` if it was removed since the entry was read.
 fn image_of(engine: &dyn Engine, table: Table, (key, value): &Entry) -> Result<Option<Image>, String> {
     if table == Table::Image {
         return row::decode(value).map(Some).map_err(|error| error.to_string());
@@ -212,7 +212,7 @@ fn image_of(engine: &dyn Engine, table: Table, (key, value): &Entry) -> Result<O
     Ok(stored(engine, id)?.map(|(image, _)| image))
 }
 
-/// Reads some images, and orders in memory those that pass.
+/// Reads some images, and sorts the passing ones in memory.
 async fn gather(engine: &dyn Engine, ids: BTreeSet<ImageId>, query: &Query) -> Result<Page, String> {
     let mut best = Best::new(query);
     for (position, id) in ids.into_iter().enumerate() {

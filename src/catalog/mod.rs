@@ -19,6 +19,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
+pub use self::embedded::compaction::Compaction;
 pub use self::embedded::prepare::Amend;
 use self::embedded::prepare::Change;
 use self::embedded::retired_ids::Spent;
@@ -40,11 +43,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalogue in `dir`, makes it if there is none, heals what is damaged. `cache_bytes` bounds the page
+    /// Opens the catalogue in `dir`, or creates it, and repairs damage. `cache_bytes` bounds the page
     /// cache of the database. Blocks while it reads and checks every row (about a second for 100,000).
     ///
     /// # Errors
-    /// The directory can't be used, or holds what a newer program wrote. The caller holds the lock of the data
+    /// The directory can't be used, or holds data of a newer program. The caller holds the lock of the data
     /// directory.
     pub fn open(dir: &Path, cache_bytes: u64) -> std::io::Result<Self> {
         let open::Opened { engine, journal, state, lost } = open::open(dir, cache_bytes)?;
@@ -54,12 +57,12 @@ impl Catalog {
         Ok(Self { engine, writer, accesses: Mutex::default(), lost })
     }
 
-    /// Whether damage may have cost changes that were acknowledged: records are then no reason to remove bytes.
+    /// Tells whether damage may have lost acknowledged changes: records are then no reason to remove bytes.
     pub fn may_have_lost_changes(&self) -> bool {
         self.lost
     }
 
-    /// Asks the next [`Catalog::open`] of `dir` to make the database anew out of the journal.
+    /// Asks the next [`Catalog::open`] of `dir` to rebuild the database from the journal.
     pub fn demand_rebuild(dir: &Path) -> std::io::Result<()> {
         database::demand_rebuild(dir)
     }
@@ -67,24 +70,24 @@ impl Catalog {
     /// Adds an image. Durable when this returns; dropping the future does not undo it.
     ///
     /// # Errors
-    /// `AlreadyExists` if the id is taken, or was an image's that is gone.
+    /// `AlreadyExists` if the id is taken or retired.
     pub async fn insert(&self, image: Image) -> Result<Image> {
         self.writer.change(Change::Insert(image)).await?.ok_or_else(|| Error::internal("an insert left nothing"))
     }
 
-    /// Puts a new version in the place of the one with the same revision.
+    /// Replaces the version with an equal revision.
     ///
     /// # Errors
-    /// `Precondition` if the stored revision is another.
+    /// `Precondition` if the stored revision differs.
     pub async fn replace(&self, image: Image) -> Result<Image> {
         self.writer.change(Change::Replace(image)).await?.ok_or_else(|| Error::internal("a replacement left nothing"))
     }
 
-    /// Changes an image whatever its revision: `amend` makes the new version out of the stored one, `None` removes it.
-    /// It runs in the writer, maybe more than once, and has to be quick.
+    /// Changes an image of any revision: `amend` makes the new version from the stored one, `None` removes it.
+    /// `amend` runs in the writer, maybe more than once, and has to be quick.
     ///
     /// # Errors
-    /// `NotFound`, or what `amend` says.
+    /// `NotFound`, or the error of `amend`.
     pub async fn amend(
         &self,
         id: ImageId,
@@ -93,7 +96,7 @@ impl Catalog {
         self.writer.change(Change::Amend(id, Box::new(amend))).await
     }
 
-    /// Changes several images at once: all of them or, when one change is refused, none. Returns what the last one is now.
+    /// Changes several images at once: all or, if one change is refused, none. Returns the new version of the last one.
     ///
     /// # Errors
     /// The first refusal, as for [`Catalog::amend`].
@@ -101,7 +104,7 @@ impl Catalog {
         self.writer.change(Change::Together(amends)).await
     }
 
-    /// Like [`Catalog::amend`], without waiting or telling the outcome: for guards that are dropped.
+    /// Amends an image without waiting or reporting the outcome: for dropped guards.
     pub fn amend_later(&self, id: ImageId, amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static) {
         self.writer.change_later(Change::Amend(id, Box::new(amend)));
     }
@@ -109,7 +112,7 @@ impl Catalog {
     /// Removes an image.
     ///
     /// # Errors
-    /// `Precondition` if the stored revision is another.
+    /// `Precondition` if the stored revision differs.
     pub async fn remove(&self, image: &Image) -> Result<()> {
         self.writer.change(Change::Remove(image.id, image.revision)).await.map(drop)
     }
@@ -122,7 +125,7 @@ impl Catalog {
         self.find(id).await?.ok_or_else(|| not_found(id))
     }
 
-    /// The image with an id, if there is one.
+    /// The image with an id, if it exists.
     ///
     /// # Errors
     /// `Internal` when neither database nor journal can be read.
@@ -153,7 +156,7 @@ impl Catalog {
         }
     }
 
-    /// How many changes were made so far: as long as this stays, so does everything that lists show.
+    /// Number of changes so far: while it stays, every list stays.
     ///
     /// # Errors
     /// `Internal` when the database can't be read.
@@ -162,7 +165,7 @@ impl Catalog {
         state.map(|state| state.map_or(0, |state| state.seq)).map_err(|error| Error::internal(error.to_string()))
     }
 
-    /// The place just behind an image in an order.
+    /// The cursor after an image in an order.
     pub fn cursor(image: &Image, sort: &Sort) -> Cursor {
         index::place(sort, image)
     }
@@ -175,12 +178,17 @@ impl Catalog {
         access.last = Some(now);
     }
 
-    /// How often an image was read. Counters are a convenience: a crash loses the newest.
+    /// Number of reads of an image. Counters are a convenience: a crash loses the newest.
     pub fn access(&self, id: ImageId) -> Access {
         let stored = current(&self.engine).get(Table::Access, id.as_bytes()).ok().flatten();
         let stored = stored.and_then(|bytes| row::decode_access(&bytes).ok()).unwrap_or_default();
         let new = self.accesses.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or_default();
         Access { count: stored.count + new.count, last: stored.last.max(new.last) }
+    }
+
+    /// The compactions of the journal: the last one, or the one that goes on.
+    pub fn compactions(&self) -> watch::Receiver<Compaction> {
+        self.writer.compactions.clone()
     }
 
     /// Hands the counted reads to the writer.
@@ -191,12 +199,12 @@ impl Catalog {
         }
     }
 
-    /// Compares every index entry with the rows. Returns what is wrong, in words, and how many images there are.
+    /// Compares every index entry with the rows. Returns the problems as texts, and the number of images.
     pub fn verify(&self) -> (Vec<String>, u64) {
         verify::verify(&*current(&self.engine))
     }
 
-    /// Finishes what was asked for, and closes the database in good order. Later changes are refused.
+    /// Finishes the requested changes, and closes the database. Later changes are refused.
     pub fn close(&self) {
         self.keep_accesses();
         self.writer.stop();
@@ -206,7 +214,7 @@ impl Catalog {
     }
 }
 
-/// The error for an image that is not there, or not for the caller.
+/// The error for an image that does not exist, or is hidden from the caller.
 pub fn not_found(id: ImageId) -> Error {
     Reason::ImageNotFound.about(id)
 }

@@ -1,5 +1,5 @@
-//! How to answer a query: which keys to look at, and in what order. A plan is a value, so that tests and a debug
-//! log can look at it.
+//! The plan of a query: the keys to read, and their order. A plan is a value, so that tests and a debug
+//! log can show it.
 //!
 //! A plan only decides what is *read*. Every image is tested against the whole filter afterwards, so a plan can
 //! be slow but never wrong.
@@ -14,28 +14,28 @@ use crate::image::attr::Index;
 use crate::image::query::{Filter, Sort};
 use crate::image::{Attr, ImageId, Value};
 
-/// A condition with at most this many images is answered by reading just those and sorting them in memory.
-/// Above it, walking the order and skipping what does not match reads less to fill a page.
+/// Most images of a condition that are read directly and sorted in memory.
+/// Above it, walking the order and skipping misses reads less to fill a page.
 pub(crate) const GATHER_MAX: usize = 512;
 
-/// A condition with at most this many images is always best read directly.
+/// Most images of a condition for which reading them directly is always best.
 const FEW: usize = 64;
 
-/// How to answer a query.
+/// A way to answer a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Nothing can pass.
+    /// No image can pass.
     Nothing,
     /// Only these images can pass.
     These(Vec<ImageId>),
     /// Read the images of these index entries, at most [`GATHER_MAX`] of them, and sort them in memory.
     Gather(Vec<KeyRange>),
-    /// Walk entries that all have one value, which lie in the order asked for.
+    /// Walk entries of one value, which are sorted in the order of the query.
     WalkValue {
-        /// What the entries begin with.
+        /// Prefix of the entries.
         prefix: Vec<u8>,
     },
-    /// Walk the order asked for from end to end.
+    /// Walk the whole order.
     WalkOrder(KeyRange),
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Pla
             condition => in_order = in_order.or_else(|| stretch_in_order(condition, sort.by)),
         }
     }
-    // Counting reads keys: no more of them than could change the plan. "Public, or mine" usually holds for most
+    // Counting reads keys: no more than could change the plan. "Public, or mine" usually holds for most
     // images, and is not worth a long count either.
     let gather_max = if in_order.is_some() { FEW } else { GATHER_MAX };
     let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
@@ -78,7 +78,7 @@ pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Pla
     })
 }
 
-/// What the entries of a condition begin with, if they lie in the order asked for: within a value they are ordered by
+/// Prefix of the entries of a condition, if they are sorted in the order of the query: within a value they are sorted by
 /// creation, and sorting by the attribute itself leaves creation to break the ties.
 fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
     match condition {
@@ -87,7 +87,7 @@ fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
             [value] => value_prefix(*attr, value),
             _ => None,
         },
-        // An order of those that have a value, which are all that can pass.
+        // An order of the images that have a value: only they can pass.
         Filter::Within(attr, Bound::Unbounded, Bound::Unbounded) if by == *attr => any_value_prefix(*attr),
         Filter::Property(name, value) if by == Attr::CreatedAt => Some(property_prefix(name, value)),
         Filter::Tag(word) if by == Attr::CreatedAt => Some(word_prefix(word)),
@@ -111,7 +111,7 @@ fn flatten<'a>(filter: &'a Filter, into: &mut Vec<&'a Filter>) {
     }
 }
 
-/// The index entries of all images that can pass a condition, if an index knows.
+/// Index entries of all images that can pass a condition, if an index has them.
 fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
     let prefix = |prefix: Vec<u8>| vec![KeyRange::prefix(Table::Index, &prefix)];
     match condition {
@@ -129,18 +129,18 @@ fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
             let ranges: Option<Vec<_>> = choices.iter().map(ranges_of).collect();
             ranges.map(|ranges| ranges.concat())
         }
-        // Within a choice; conditions that have to hold anyway are looked at one by one.
+        // Within a choice; required conditions are examined one by one.
         Filter::All(filters) => filters.iter().find_map(ranges_of),
         Filter::Not(_) => None,
     }
 }
 
-/// The entries of all images that have a value of `attr` within bounds.
+/// Entries of all images that have a value of `attr` within bounds.
 fn stretch(attr: Attr, low: &Bound<Value<'_>>, high: &Bound<Value<'_>>) -> Option<KeyRange> {
     let start = match low {
         Bound::Unbounded => Bound::Included(any_value_prefix(attr)?),
         Bound::Included(value) => Bound::Included(value_prefix(attr, value)?),
-        // Behind every entry of the value is where an end that leaves them in would lie.
+        // An inclusive end lies after every entry of its value.
         Bound::Excluded(value) => match after_prefix(&value_prefix(attr, value)?) {
             Bound::Excluded(next) => Bound::Included(next),
             other => other,
@@ -154,7 +154,7 @@ fn stretch(attr: Attr, low: &Bound<Value<'_>>, high: &Bound<Value<'_>>) -> Optio
     Some(KeyRange { table: Table::Index, start, end })
 }
 
-/// How many keys the ranges have together, if not more than `most`.
+/// Number of keys in the ranges together, up to `most`.
 fn count(ranges: &[KeyRange], most: usize, probe: Probe<'_>) -> Result<Option<usize>, EngineError> {
     let mut total = 0;
     for range in ranges {

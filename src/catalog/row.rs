@@ -1,4 +1,4 @@
-//! The rows of the database: the stored shape in bincode, behind the number of the shape and a checksum. This is the only file
+//! The rows of the database: the stored shape in bincode, after the number of the shape and a checksum. This is the only file
 //! that names bincode.
 //!
 //! A row is a cache of a journal line. A row of another shape is not decoded: its database is rebuilt.
@@ -31,7 +31,7 @@ pub(crate) fn encode_access(access: Access) -> Result<Vec<u8>, RowError> {
     seal(&(access.count, access.last.map(|t| t.0)))
 }
 
-/// Decodes the counters of an image, which have been the same in every shape.
+/// Decodes the counters of an image, which never changed their shape.
 pub(crate) fn decode_access(bytes: &[u8]) -> Result<Access, RowError> {
     let (count, last): (u64, Option<i64>) = read(unseal(bytes)?.1)?;
     Ok(Access { count, last: last.map(Timestamp) })
@@ -46,7 +46,7 @@ fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
     Ok(bytes)
 }
 
-/// Splits some bytes into the number of their shape and what stands behind it.
+/// Splits bytes into the number of their shape and the rest.
 fn unseal(bytes: &[u8]) -> Result<(u8, &[u8]), RowError> {
     let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(RowError::Damaged)?;
     let [shape, crc @ ..] = *head;
@@ -134,7 +134,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// Any image at all, consistent or not: the codec must not care.
+    /// Any image, consistent or not: the codec must not care.
     pub(crate) fn any_image() -> impl Strategy<Value = Image> {
         let words = (
             proptest::sample::select(Visibility::ALL),
@@ -237,7 +237,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The image that the fixtures of versions 1 and 2 hold.
+    /// The image in the fixtures of versions 1 and 2.
     pub(crate) fn old_image(resumable: bool) -> Image {
         let mut image = Image::blank(ImageId::from_bytes([7; 16]), Timestamp(5_000_000));
         image.revision = 3;
@@ -275,7 +275,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// They are in the journal too, in a shape that is read.
+    /// The journal has them too, in a shape that is read.
     #[test]
     fn a_row_of_another_shape_says_so() {
         let mut bytes = encode(&crate::image::change::tests::sample("a")).unwrap();

@@ -1,4 +1,4 @@
-//! The catalogue as a whole: against a naive model, and against everything that can befall its files.
+//! The catalogue as a whole: against a naive model, and against damage of every kind to its files.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ async fn three_changes(dir: &Path) -> (Catalog, Vec<Image>) {
     (catalog, left)
 }
 
-/// Flips a bit of the first segment, at a place that depends on its length.
+/// Flips a bit of the first segment, at an offset that depends on its length.
 fn rot(dir: &Path, at: impl FnOnce(usize) -> usize) {
     let path = dir.join("journal-1.jsonl");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -103,7 +103,7 @@ fn counters_are_kept_apart_and_survive() {
     whole(&catalog, &images);
 }
 
-/// What happens to the files while the catalogue is closed, and that nothing is lost by it.
+/// Damage to the files while the catalogue is closed, all of it without loss.
 #[test]
 fn either_copy_heals_the_other() {
     type Harm = fn(&Path);
@@ -151,7 +151,7 @@ fn a_damaged_line_in_the_middle_is_written_anew_from_the_database() {
     whole(&open(dir.path()), &images);
 }
 
-/// The newest segment lost its beginning or everything: what is whole elsewhere is not thrown away for it.
+/// The newest segment lost its beginning or everything: sound data elsewhere is kept.
 #[test]
 fn a_segment_that_lost_its_beginning_takes_nothing_with_it() {
     type Harm = fn(&Path);
@@ -163,7 +163,7 @@ fn a_segment_that_lost_its_beginning_takes_nothing_with_it() {
     let harms: [(&str, Harm, Option<usize>); 4] = [
         ("emptied", |dir| std::fs::write(dir.join("journal-2.jsonl"), "").unwrap(), Some(2)),
         ("first line gone", first_line, Some(2)),
-        // The segment before has what this one begins with.
+        // The segment before has the base of this one.
         (
             "and no database",
             |dir| {
@@ -200,8 +200,8 @@ fn a_segment_that_lost_its_beginning_takes_nothing_with_it() {
     }
 }
 
-/// The journal's last line rots, the database has the change, and writing the journal anew fails: the next start finds
-/// everything as it was.
+/// A damaged last line of the journal, a database that has the change, and a failed rewrite: the next start finds
+/// everything unchanged.
 #[test]
 fn nothing_is_cut_before_the_other_copy_is_safe() {
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ fn a_segment_that_could_not_be_filled_is_not_begun() {
     assert!(!dir.path().join("journal-2.jsonl").exists());
 }
 
-/// A database from yesterday is brought forward; one from tomorrow (an older journal was put back) is rebuilt.
+/// A database from yesterday is brought forward; one from tomorrow (an older journal was restored) is rebuilt.
 #[test]
 fn the_journal_decides_how_far_the_catalogue_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -351,7 +351,7 @@ pub(crate) fn fixture_images(shape: u8) -> Vec<Image> {
         1 => return vec![kernel, machine],
         2 => return vec![row::tests::old_image(true)],
         3 => {}
-        // Every field that there is; those that came later have what was there before.
+        // Every field; fields added later have their defaults.
         _ => return vec![crate::image::full_tests::full()],
     }
     let mut shared = Image::blank(ImageId::from_bytes([3; 16]), Timestamp(4_000_000));
@@ -371,7 +371,7 @@ fn member(status: MemberStatus) -> Member {
     Member { status, can_share: true, created_at: Timestamp(5_000_000), updated_at: Timestamp(6_000_000) }
 }
 
-/// Checks that a catalogue has the images in the journal of a shape, whatever it made of it.
+/// Checks that a catalogue has the images in the journal of a shape, in any conversion.
 pub(crate) fn check_fixture(catalog: &Catalog, shape: u8) {
     let mut expected = fixture_images(shape);
     expected.sort_by_key(|image| image.id);
@@ -382,7 +382,7 @@ pub(crate) fn check_fixture(catalog: &Catalog, shape: u8) {
     whole(catalog, &expected);
 }
 
-/// Commits something between the reading of index entries and the reading of their rows.
+/// Commits a change between the reading of index entries and the reading of their rows.
 #[derive(Debug)]
 struct Racing(engine::memory::MemoryEngine, Mutex<Option<Batch>>);
 
@@ -459,11 +459,11 @@ fn naive(model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort) -> Vec<
     images.into_iter().map(|image| image.id).collect()
 }
 
-/// Asks for page after page, from the beginning and from behind some image, and compares with the naive answer.
+/// Reads page after page, from the beginning and after some image, and compares with the naive answer.
 fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort, limit: usize) {
     let order = naive(model, &Filter::everything(), sort);
     let expected = naive(model, filter, sort);
-    // Whether the image passes or not.
+    // The marker passes the filter or fails it.
     for marker in [None, order.get(order.len() / 3), order.last()] {
         let cursor = marker.map(|id| Catalog::cursor(&model[id], sort));
         let mut query = Query { filter: filter.clone(), sort: sort.clone(), limit, after: cursor };
@@ -538,7 +538,7 @@ fn any_sort() -> impl Strategy<Value = Sort> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// After any changes: rows are the model's, indexes fit the rows, every query in pages gives the naive answer.
+    /// Invariant after any changes: rows equal the model's, indexes fit the rows, every query in pages gives the naive answer.
     #[test]
     fn lists_are_what_a_naive_list_would_be(
         images in proptest::collection::vec((row::tests::any_image(), 0u8..4), 1..40),
@@ -548,7 +548,7 @@ proptest! {
         let mut model: BTreeMap<ImageId, Image> = BTreeMap::new();
         let mut state = embedded::state::State::default();
         for (seq, (mut image, what)) in (1u64..).zip(images) {
-            // Some changes hit an image that is there, some remove one.
+            // Some changes hit an existing image, some remove one.
             if what > 0 && let Some(id) = model.keys().nth(usize::from(what) - 1) {
                 image.id = *id;
             }
@@ -571,7 +571,7 @@ proptest! {
     }
 }
 
-/// More images than are gathered and than are read at once, with few values: every way to walk is taken.
+/// Images beyond the limits of gathering and of a piece, with few values: every way to walk is taken.
 #[test]
 fn long_lists_are_walked_right() {
     let engine = engine::memory::MemoryEngine::default();

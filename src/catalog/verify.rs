@@ -1,4 +1,4 @@
-//! Compares what is derived with what it is derived from.
+//! Verification of derived data (index entries, state) against the rows.
 
 use std::ops::Bound;
 
@@ -8,13 +8,13 @@ use super::engine::{Engine, KeyRange, Table};
 use super::index::entries_of;
 use super::keys::id_of;
 
-/// Entries are read in pieces of this many.
+/// Entries in one piece.
 const PIECE: usize = 1024;
 
-/// So many problems are named; the rest is counted.
+/// Most problems that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
 
-/// Compares rows, index entries and state. Returns problems in words, and the number of images.
+/// Compares rows, index entries and state. Returns the problems as texts, and the number of images.
 pub(crate) fn verify(engine: &dyn Engine) -> (Vec<String>, u64) {
     let mut problems = Problems::default();
     let images = match State::verify(engine) {
@@ -38,7 +38,7 @@ pub(crate) fn verify(engine: &dyn Engine) -> (Vec<String>, u64) {
     (problems.named(), images)
 }
 
-/// Entries that no row accounts for.
+/// Entries without a matching row.
 fn stale_entries(engine: &dyn Engine, problems: &mut Problems) -> Result<(), String> {
     let mut range = KeyRange::all(Table::Index);
     loop {

@@ -7,13 +7,14 @@ mod unfinished;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) use self::args::{ImageCommand, Place};
-use self::args::{Server, meta, pairs, query_pairs};
+pub(super) use self::args::{ImageCommand, Place, Server};
+use self::args::{meta, pairs, query_pairs};
 use self::send::Sending;
 use super::failure::{Exit, Failure};
+use super::follow::follow;
 use super::progress::Bar;
 use super::{Globals, print, read_ca_file, runtime};
-use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Target};
+use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Started, Target};
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -37,12 +38,13 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
         ImageCommand::Add { file: Some(_), .. } | ImageCommand::Update { file: Some(_), .. } => {
             "interrupted; repeat the command to continue a large file where it stopped"
         }
-        ImageCommand::Move { .. } => "interrupted; the server continues the move",
         _ => "interrupted",
     };
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
+            // What is followed has better words for it.
+            biased;
             done = carry_out(globals, command) => done,
             _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
         }
@@ -52,20 +54,14 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
     done
 }
 
-fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
-    connect_with(globals, server, Client::new)
-}
-
-/// A function that makes a client.
-type New = fn(&str, Option<Credentials>, Option<&[u8]>) -> Result<Client, ClientError>;
-
-fn connect_with(globals: &Globals, server: &Server, new: New) -> Result<Client, Failure> {
+/// A client of the server that is meant.
+pub(super) fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
     let config = globals.load()?.client;
     let base = server.place.url(&config)?;
     let ca = read_ca_file(&config.ca_file, "client")?;
     let credentials = (!config.access_key.is_empty())
         .then(|| Credentials { access_key: config.access_key, secret_key: config.secret_key.reveal().to_owned() });
-    Ok(new(&base, credentials, ca.as_deref())?)
+    Ok(Client::new(&base, credentials, ca.as_deref())?)
 }
 
 async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
@@ -113,9 +109,8 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
             server.verbose
         }
         ImageCommand::Move { id, store, server } => {
-            // It takes as long as the copy does, and nothing is heard meanwhile.
-            let client = connect_with(globals, &server, Client::patient)?;
-            let record = client.update(&id, &[("store".to_owned(), store.clone())], None).await?;
+            let client = connect(globals, &server)?;
+            let record = move_to(&client, &id, &store).await?;
             say(json, &format!("Successfully moved image {id} to the store {store}."));
             if json || server.verbose {
                 show(json, &record)?;
@@ -201,6 +196,16 @@ async fn add(json: bool, client: &Client, meta: &[(String, String)], file: Optio
     let record = Sending { client, into: None, meta, file }.send().await?;
     say(json, &format!("Successfully added new {what} with ID {}.", id_of(&record)));
     show(json, &record)
+}
+
+/// Moves an image, and follows the job that does it.
+async fn move_to(client: &Client, id: &str, store: &str) -> Result<Record, Failure> {
+    let job = match client.start_move(id, store).await? {
+        Started::Done(record) => return Ok(record),
+        Started::Job(job) => job,
+    };
+    follow(client, id_of(&job)).await?;
+    Ok(client.head(id).await?)
 }
 
 async fn update(

@@ -3,7 +3,9 @@
 mod admin;
 mod banner;
 mod failure;
+mod follow;
 mod image;
+mod jobs;
 mod listeners;
 mod openstack;
 mod print;
@@ -24,6 +26,7 @@ use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
 use self::image::{ImageCommand, Place};
+use self::jobs::JobsArgs;
 use self::trust::TrustCommand;
 use crate::config::Config;
 
@@ -109,6 +112,8 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Image(ImageCommand),
+    /// List, show, follow and stop jobs of a server
+    Jobs(JobsArgs),
     /// Manage the accounts of a data directory, also while the server runs
     #[command(subcommand)]
     Account(AccountCommand),
@@ -208,6 +213,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
             match other {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
+                Command::Jobs(args) => jobs::run(&globals, args),
                 Command::Account(command) => admin::account(&globals, command),
                 Command::Trust(command) => trust::run(&globals, command),
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),

@@ -55,7 +55,8 @@ pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-fn text(value: Option<&Value>) -> String {
+/// A value as it is printed.
+pub(super) fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         // Text from a server must not move the cursor of the terminal.

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::LevelFilter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,9 +27,6 @@ use crate::http::server::{self, Settings};
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
 use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
-
-/// How often removals are tried again and counters kept.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Parts of a server that are open before it listens.
 struct OpenParts {
@@ -163,7 +159,6 @@ async fn serve(
         patience: patience(config),
         buffers: Buffers::for_reads(),
         https: listeners.https(config),
-        clock: system_clock,
     });
     let running = server::start(Settings {
         plain: listeners.plain,
@@ -184,22 +179,12 @@ async fn serve(
         return Err(Failure::general("cannot handle signals"));
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols));
-    work_in_background(&registry, config);
+    let update_every = config.lxd.auto_update_interval.duration();
+    actix_web::rt::spawn(registry.work_in_background(update_every));
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
     running.await.map_err(Failure::general)
-}
-
-fn work_in_background(registry: &Arc<Registry>, config: &Config) {
-    let elsewhere = Arc::clone(registry);
-    actix_web::rt::spawn(async move { elsewhere.maintenance().sweep_elsewhere().await });
-    actix_web::rt::spawn(sweep_from_time_to_time(Arc::clone(registry)));
-    actix_web::rt::spawn(keep_copies_up_to_date(Arc::clone(registry), config.lxd.auto_update_interval.duration()));
-    let disks = Arc::clone(registry);
-    actix_web::rt::spawn(async move { disks.lxd().offers().offer_disks().await });
-    let digests = Arc::clone(registry);
-    actix_web::rt::spawn(async move { digests.maintenance().fill_in_digests().await });
 }
 
 /// The first signal lets transfers end, the second does not.
@@ -219,29 +204,5 @@ async fn stop_on_signal(
         actix_web::rt::spawn(async move { protocols.stop().await });
         actix_web::rt::spawn(handle.stop(graceful));
         graceful = false;
-    }
-}
-
-/// Never, if the interval is nothing.
-async fn keep_copies_up_to_date(registry: Arc<Registry>, interval: Duration) {
-    if interval.is_zero() {
-        return;
-    }
-    let mut timer = tokio::time::interval(interval);
-    timer.tick().await;
-    loop {
-        timer.tick().await;
-        registry.mirror().auto_update().await;
-    }
-}
-
-async fn sweep_from_time_to_time(registry: Arc<Registry>) {
-    let mut timer = tokio::time::interval(SWEEP_EVERY);
-    timer.tick().await;
-    loop {
-        timer.tick().await;
-        if let Err(error) = registry.maintenance().sweep().await {
-            log::error!("the sweep failed: {error}: {}", error.causes());
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod download;
 mod error;
+mod jobs;
 mod upload;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use self::download::{Downloaded, Target};
 pub use self::error::ClientError;
+pub use self::jobs::{Started, failure_of};
 pub use self::upload::{Pieces, Upload};
 use crate::account::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 use crate::error::{Kind, Reason};
@@ -63,18 +65,6 @@ impl Client {
     /// # Errors
     /// `Invalid` when `base` is no URL or `ca` is no certificate.
     pub fn new(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
-        Self::with_patience(base, credentials, ca, IDLE_TIMEOUT)
-    }
-
-    /// A client for requests that may take hours without an answer: the system notices a server that is gone.
-    ///
-    /// # Errors
-    /// As [`Client::new`].
-    pub fn patient(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
-        Self::with_patience(base, credentials, ca, Duration::from_secs(7 * 86_400))
-    }
-
-    fn with_patience(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>, idle: Duration) -> Result<Self> {
         // Several clients in one process: the first installs it, the others find it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(base).map_err(|error| ClientError::Invalid(format!("{base}: {error}")))?;
@@ -88,7 +78,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(idle)
+            .read_timeout(IDLE_TIMEOUT)
             .tcp_keepalive(KEEP_ALIVE)
             .build()
             .map_err(invalid)?;
@@ -217,10 +207,11 @@ impl Client {
     fn named(&self, what: &str, id: &str) -> Result<Url> {
         let safe = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if safe {
-            self.url(&format!("/{what}/{id}"))
-        } else {
-            Err(ClientError::Invalid(format!("'{id}' is not an image id")))
+            return self.url(&format!("/{what}/{id}"));
         }
+        // An upload has the id of its image.
+        let kind = if what == "jobs" { "a job id" } else { "an image id" };
+        Err(ClientError::Invalid(format!("'{id}' is not {kind}")))
     }
 
     /// Signs and sends a request.
@@ -284,8 +275,15 @@ async fn checked(answer: Response) -> Result<Response> {
             said.map_or_else(|| format!("the server answers {status}"), ToOwned::to_owned)
         }
     };
-    Err(match status {
-        _ if mismatch => ClientError::Mismatch(message),
+    Err(match mismatch {
+        true => ClientError::Mismatch(message),
+        false => refused(status, message),
+    })
+}
+
+/// The error that a status stands for.
+fn refused(status: StatusCode, message: String) -> ClientError {
+    match status {
         StatusCode::NOT_FOUND => ClientError::NotFound(message),
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ClientError::Forbidden(message),
         StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => ClientError::Conflict(message),
@@ -293,7 +291,7 @@ async fn checked(answer: Response) -> Result<Response> {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => ClientError::Interrupted(message),
         status if status.is_client_error() => ClientError::Invalid(message),
         _ => ClientError::Server(message),
-    })
+    }
 }
 
 async fn json(answer: Response, key: &str) -> Result<Value> {

@@ -1,21 +1,22 @@
-//! The kinds of refusals: what a program has to tell apart to act on it. A reason has one; a protocol has a status for each.
+//! Kinds of refusals: the classes that a program tells apart to act on one. A reason has one kind; each protocol has a
+//! status for every kind. Knows no protocol.
 
-/// The class of a refusal, as far as a program has to act on it.
+/// The class of a refusal, for programs that act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No such thing, or nothing that this caller may know of.
+    /// No such thing, or none that this caller may know of.
     NotFound,
     /// The request is malformed or breaks a rule about values.
     Invalid,
     /// The thing exists already.
     AlreadyExists,
-    /// The thing is in a state in which this can't be done.
+    /// The state of the thing does not allow this.
     Conflict,
-    /// Somebody else changed it meanwhile, or the caller's own condition does not hold.
+    /// Another request changed the thing meanwhile, or the caller's own condition does not hold.
     Precondition,
-    /// Who is asking is not known.
+    /// The caller is unknown.
     Unauthenticated,
-    /// Who is asking is known, and may not do this.
+    /// The caller is known, and may not do this.
     Forbidden,
     /// More bytes than allowed.
     TooLarge,
@@ -25,23 +26,23 @@ pub enum Kind {
     BadRange,
     /// The body is of a type that does not belong here.
     MediaType,
-    /// The bytes are not of the format that their image has, or dangerous for whoever uses them.
+    /// The bytes are not of the image's format, or are dangerous to open.
     BadContent,
-    /// The server is not able to do this (a store that is not configured, say).
+    /// The server can't do this, for want of a configured store for example.
     Unsupported,
-    /// The bytes are not those that were announced.
+    /// The bytes are not the announced ones.
     DigestMismatch,
     /// The body ended early.
     Incomplete,
-    /// The body came too slowly.
+    /// The body arrived too slowly.
     TooSlow,
     /// No room left for the bytes.
     StoreFull,
-    /// Too much going on; the same request may work later.
+    /// Too much work in progress; a repeated request may succeed later.
     Busy,
-    /// Another server that was needed does not answer as it should.
+    /// Another server did not answer as it should.
     Upstream,
-    /// Our own fault.
+    /// A fault of this server.
     Internal,
 }
 

@@ -1,7 +1,7 @@
-//! The one error of the core: a reason from a closed table, words for the caller, and the cause kept for the log.
+//! The error of the core: a reason from a closed table, words for the caller, and the cause for the log.
 //!
 //! Knows nothing of HTTP and no protocol's words. Each protocol maps every [`Kind`] to its status and words every
-//! [`Reason`] in exhaustive matches, so a new one is a compile error in each of them.
+//! [`Reason`] in exhaustive matches: a new one is a compile error in each protocol.
 
 mod kind;
 mod reason;
@@ -19,22 +19,22 @@ pub use self::reason::Reason;
 #[derive(Debug)]
 pub struct Error {
     reason: Reason,
-    /// The things that the words name, in their order, for protocols that word the reason themselves.
+    /// Things that the words name, in order, for protocols that word the reason themselves.
     subjects: Vec<String>,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The core's result.
+/// Result of the core's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Reason {
-    /// An error for this reason whose words name a subject; [`Error::and`] names another.
+    /// Builds an error whose words name a subject; [`Error::and`] names another.
     pub fn about(self, subject: impl ToString) -> Error {
         Error::from(self).and(subject)
     }
 
-    /// An error for this reason in words of its own, where the neutral ones say too little.
+    /// Builds an error in words of its own, where the neutral ones say too little.
     pub fn saying(self, words: impl Into<Cow<'static, str>>) -> Error {
         Error::worded(self, words.into())
     }
@@ -51,24 +51,24 @@ impl Error {
         Self { reason, subjects: Vec::new(), message, source: None }
     }
 
-    /// A broken rule about values: [`Reason::InvalidValue`], in words that say which.
+    /// A broken rule about values: [`Reason::InvalidValue`], in words that name the rule.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Reason::InvalidValue.saying(message)
     }
 
-    /// A fault of the server itself. The caller is told nothing but that; the cause goes to the log.
+    /// A fault of the server itself. The caller learns no more than that; the cause is logged.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::from(Reason::Internal).because(source)
     }
 
-    /// The error with the next subject of its words.
+    /// Adds the next subject of the words.
     pub fn and(mut self, subject: impl ToString) -> Self {
         self.subjects.push(subject.to_string());
         self.message = Cow::Owned(self.fill(self.reason.words()));
         self
     }
 
-    /// The error with its private cause.
+    /// Adds the private cause.
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -84,17 +84,17 @@ impl Error {
         self.reason.kind()
     }
 
-    /// One of the things that the words name.
+    /// A thing that the words name, by its position.
     pub fn subject(&self, at: usize) -> Option<&str> {
         self.subjects.get(at).map(String::as_str)
     }
 
-    /// The words for the caller, unless its protocol has others.
+    /// Words for the caller, unless its protocol has others.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// A protocol's words for the reason, with the subjects in the places of `{}`.
+    /// Fills the subjects into a protocol's words for the reason, in the places of `{}`.
     pub fn fill(&self, words: &str) -> String {
         let mut pieces = words.split("{}");
         let mut text = pieces.next().unwrap_or_default().to_owned();
@@ -106,7 +106,7 @@ impl Error {
         text
     }
 
-    /// The private causes, outermost first, for one log line.
+    /// Private causes, outermost first, for one log line.
     pub fn causes(&self) -> String {
         let mut text = String::new();
         let mut next: Option<&(dyn StdError + 'static)> = self.source.as_deref().map(|s| s as _);

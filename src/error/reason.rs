@@ -1,10 +1,10 @@
-//! The closed table of reasons for a refusal: each with its kind, its stable code and its neutral words.
+//! Closed table of the reasons for a refusal: each with its kind, its stable code and its neutral words.
 //!
-//! Knows no protocol. A protocol words a reason in its own way in its `error.rs`, in a match that names every reason.
+//! Knows no protocol. Each protocol words the reasons in its `error.rs`, in a match that names every one.
 
 use super::kind::Kind;
 
-/// Declares the reasons, so that none can be without a kind, a code or words.
+/// Declares the reasons, so that each has a kind, a code and words.
 macro_rules! reasons {
     ($($name:ident $kind:ident $code:literal $words:literal)*) => {
         /// The name of a refusal. Codes are stable: clients compare them.
@@ -17,21 +17,21 @@ macro_rules! reasons {
             /// All reasons, in the order of the table.
             pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
 
-            /// The kind that the reason is of.
+            /// Kind of the reason.
             pub fn kind(self) -> Kind {
                 match self {
                     $(Reason::$name => Kind::$kind,)*
                 }
             }
 
-            /// The stable code, for programs.
+            /// Stable code, for programs.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Reason::$name => $code,)*
                 }
             }
 
-            /// The neutral words, for persons; each `{}` stands for a subject.
+            /// Neutral words, for people; each `{}` stands for a subject.
             pub fn words(self) -> &'static str {
                 match self {
                     $(Reason::$name => $words,)*
@@ -100,6 +100,9 @@ reasons! {
     NotImportable       Conflict "not-importable"       "The formats of the image must be set before an import."
     NothingStaged       Conflict "nothing-staged"       "Nothing is staged for this image."
     StagingIncomplete   Conflict "staging-incomplete"   "The data of this image is not staged completely."
+    JobEnded            Conflict "job-ended"            "Only a running job can be stopped."
+    JobNotStoppable     Conflict "job-not-stoppable"    "This job can't be stopped."
+    JobStopped          Conflict "job-stopped"          "It was stopped."
     UploadComplete      Conflict "upload-complete"      "The upload is complete."
     UploadOffset        Conflict "upload-offset"        "The upload stands at {}, not at {}."
     UploadLength        Conflict "upload-length"        "The upload has {} bytes in all, not {}."
@@ -178,10 +181,12 @@ reasons! {
 
     Busy                Busy "busy"                     "The server is busy; try again in a moment."
     Stopping            Busy "stopping"                 "The server is shutting down."
+    ServerStopped       Busy "server-stopped"           "The server stopped before this was done."
     TooManyTries        Busy "too-many-tries"           "Too many wrong tries; wait a minute."
     TooManyUploads      Busy "too-many-uploads"         "Too many uploads at the same time; try again in a moment."
     TooManyOpenUploads  Busy "too-many-open-uploads"    "Too many uploads are not finished; finish or delete some."
     TooManyJobs         Busy "too-many-jobs"            "Too many jobs of yours are running; try again later."
+    TooManyWaiters      Busy "too-many-waiters"         "Too many requests wait for this job; try again later."
     BeingCopied         Busy "being-copied"             "The image is being copied already; try again when that is done."
     UploadBusy          Busy "upload-busy"              "Another request is still writing to this upload; try again."
 
@@ -194,7 +199,7 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason that has a code.
+    /// Finds a reason by its code.
     pub fn of_code(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)
     }

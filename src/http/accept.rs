@@ -1,4 +1,4 @@
-//! Which of the formats that we can write a client wants most (RFC 9110, section 12.5.1).
+//! Choice between the formats of answers by `Accept` (RFC 9110, section 12.5.1).
 
 /// A format of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,14 +10,14 @@ pub enum Format {
     Xml,
 }
 
-/// Chooses by an `Accept` header. Without one, or with one that accepts neither, it is JSON: an error text that the
-/// client did not ask for helps more than none.
+/// Chooses a format by an `Accept` header. The default is JSON, also for a header that accepts neither: an error text
+/// in another format helps more than none.
 pub fn choose(accept: Option<&str>) -> Format {
     let (json, xml) = (quality(accept, "application/json"), quality(accept, "application/xml"));
     if xml > json { Format::Xml } else { Format::Json }
 }
 
-/// How much a type is wanted, in thousandths: by the most specific range that names it.
+/// Quality of a media type, in thousandths: that of the most specific range that names it.
 fn quality(accept: Option<&str>, media_type: &str) -> u16 {
     let Some(accept) = accept else { return 1000 };
     let group = media_type.split('/').next().unwrap_or_default();

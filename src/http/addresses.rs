@@ -1,33 +1,33 @@
-//! Under which addresses clients can reach the listeners, for what tells clients to come back later or from elsewhere.
+//! Addresses at which clients reach the listeners, for answers that tell clients to come back later or from elsewhere.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::tls::Tls;
 
-/// What the addresses follow from. A machine gets and loses some while it runs, so they are asked for when they are needed.
+/// Sources of the addresses. A machine gains and loses addresses while it runs, so they are read when needed.
 #[derive(Debug, Clone, Default)]
 pub struct Reachable {
-    /// Where the server listens.
+    /// Addresses of the listeners.
     pub listeners: Vec<SocketAddr>,
-    /// What the machine is called.
+    /// Names of the machine.
     pub names: Vec<String>,
-    /// Where the operator says that clients call.
+    /// The address that clients use, from the configuration.
     pub public_url: String,
 }
 
-/// Addresses and certificate of the HTTPS listeners, as clients are told about them.
+/// Addresses and certificate of the HTTPS listeners, as answers show them.
 #[derive(Debug, Clone, Default)]
 pub struct HttpsEndpoint {
-    /// The addresses by which the server is reached by HTTPS.
+    /// Addresses of the HTTPS listeners.
     pub reachable: Reachable,
-    /// The certificate that it shows there, as PEM.
+    /// The certificate of these listeners, as PEM.
     pub certificate: String,
     /// SHA-256 of it in hexadecimal.
     pub fingerprint: String,
 }
 
 impl HttpsEndpoint {
-    /// The endpoint of a server that is reached there, and shows this certificate.
+    /// Creates the endpoint at these addresses, with this certificate.
     pub fn new(reachable: Reachable, tls: Option<&Tls>) -> Self {
         let (certificate, fingerprint) = tls.map(|tls| (tls.pem.clone(), tls.fingerprint.clone())).unwrap_or_default();
         Self { reachable, certificate, fingerprint }
@@ -35,8 +35,8 @@ impl HttpsEndpoint {
 }
 
 impl Reachable {
-    /// Addresses (`host:port`) that lead to the listeners, best first: the one that the operator says clients call, if it is
-    /// HTTPS, the machine's names, then its addresses. A listener on every address is reached on those that the machine has now.
+    /// Addresses (`host:port`) of the listeners, best first: the configured one if it is HTTPS, the machine's names,
+    /// then its addresses. A listener on all addresses is reached at those that the machine has now.
     pub fn now(&self) -> Vec<String> {
         resolve(self, || if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect())
     }
@@ -53,7 +53,7 @@ fn resolve(Reachable { listeners, names, public_url }: &Reachable, own: impl Fn(
             found.push(at(listener.ip()));
             continue;
         }
-        // Whoever listens on every IPv6 address listens on every other as well.
+        // A listener on every IPv6 address also listens on every IPv4 address.
         let reached = |ip: &IpAddr| can_be_called(*ip) && (ip.is_ipv4() || listener.is_ipv6());
         let before = found.len();
         found.extend(own().into_iter().filter(reached).map(at));
@@ -66,7 +66,7 @@ fn resolve(Reachable { listeners, names, public_url }: &Reachable, own: impl Fn(
     found
 }
 
-/// Whether an address leads here from elsewhere: link-local ones need to be told through which interface.
+/// Tells whether other machines can use an address. Link-local ones also need the name of an interface.
 fn can_be_called(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
@@ -74,7 +74,7 @@ fn can_be_called(ip: IpAddr) -> bool {
     }
 }
 
-/// `host:port` of an address of HTTPS.
+/// `host:port` of an HTTPS address.
 fn authority(url: &str) -> Option<String> {
     let rest = url.strip_prefix("https://")?;
     let authority = rest.split('/').next().filter(|authority| !authority.is_empty())?;

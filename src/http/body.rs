@@ -1,4 +1,4 @@
-//! A request's body. How slow it may be is the core's business, and so is how large: it counts.
+//! A request's body. The limits of its speed and size are the core's.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::registry::{ByteSink, RateGuard, RateLimits, pump};
 /// A request's body, chunk by chunk.
 pub struct Body {
     payload: Payload,
-    /// A chunk that was looked at already.
+    /// A chunk that `peek` has read.
     first: Option<Bytes>,
     pace: RateGuard,
 }
@@ -23,7 +23,7 @@ impl Body {
         Self { payload, first: None, pace: RateGuard::new(patience, Instant::now()) }
     }
 
-    /// Whether there is anything in it. Waits for the first byte.
+    /// Tells whether the body is empty. Waits for the first byte.
     ///
     /// # Errors
     /// As [`Body::next`].
@@ -34,7 +34,7 @@ impl Body {
         Ok(self.first.is_none())
     }
 
-    /// The first chunk, without taking it; `None` for an empty body. Waits for it.
+    /// The first chunk, which stays in the body; `None` for an empty body. Waits for it.
     ///
     /// # Errors
     /// As [`Body::next`].
@@ -51,7 +51,7 @@ impl Body {
     /// The next chunk that has bytes; `None` at a clean end.
     ///
     /// # Errors
-    /// `Incomplete` when the body ends early or is malformed: never to be taken for its end. `TooSlow`.
+    /// `Incomplete` when the body ends early or is malformed, which is never taken for its end. `TooSlow`.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         if let Some(chunk) = self.first.take() {
             return Ok(Some(chunk));
@@ -59,7 +59,7 @@ impl Body {
         self.pace.next(&mut self.payload, broken).await
     }
 
-    /// Moves all of it into a sink. What ends it early ends that too.
+    /// Moves the whole body into a sink. A body that ends early ends the sink early too.
     ///
     /// # Errors
     /// As [`Body::next`], and those of the sink.
@@ -67,7 +67,7 @@ impl Body {
         pump(self.first.take(), &mut self.payload, &mut self.pace, broken, sink).await
     }
 
-    /// All of a small body.
+    /// Reads a small body whole.
     ///
     /// # Errors
     /// As [`Body::next`]; `TooLarge` for more than `bytes_max`.
@@ -76,7 +76,8 @@ impl Body {
         while let Some(chunk) = self.next().await? {
             bytes.extend(chunk);
             if bytes.len() > bytes_max {
-                return Err(Reason::BodyTooLarge.saying(format!("A body of this kind has at most {bytes_max} bytes.")));
+                return Err(Reason::BodyTooLarge
+                    .saying(format!("The body of this request may have at most {bytes_max} bytes.")));
             }
         }
         Ok(bytes)

@@ -1,4 +1,4 @@
-//! The certificate that visor makes for itself at its first start. Once made it stays: clients remember it.
+//! The certificate that the server makes at its first start. Later starts keep it: clients remember it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,15 +13,15 @@ use rcgen::{
 use super::guard::machine_name;
 use crate::image::Timestamp;
 
-/// How long it is good for.
+/// Years until the certificate expires.
 const YEARS: i16 = 10;
 
 /// Longest common name that a certificate may have (RFC 5280, appendix A.1).
 const COMMON_NAME_CHARS_MAX: usize = 64;
 
-/// Where the certificate and its key lie.
+/// Paths of the certificate and its key.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct KeyPairFiles {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
 }
@@ -35,12 +35,12 @@ pub(super) fn find_or_make(
     names: &[String],
     addresses: &[SocketAddr],
     now: Timestamp,
-) -> io::Result<Files> {
-    let files = Files { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
+) -> io::Result<KeyPairFiles> {
+    let files = KeyPairFiles { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
     let there = || files.certificate.exists() && files.key.exists();
     if !there() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
-        // A server that starts and a command that needs the certificate must not each make a half of it.
+        // A starting server and a command that needs the certificate must not each make half of it.
         let lock = File::options().write(true).create(true).truncate(true).mode(0o600).open(keys.join("tls.lock"))?;
         lock.lock()?;
         if !there() {
@@ -50,10 +50,10 @@ pub(super) fn find_or_make(
     Ok(files)
 }
 
-fn make(files: &Files, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
+fn make(files: &KeyPairFiles, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<()> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let made = describe(names, addresses, now)?.self_signed(&key).map_err(io::Error::other)?;
-    // The key first, and nothing beside it that it is not of: a pair is made again unless it is whole.
+    // The key is written first, without an old certificate beside it: an incomplete pair is made again.
     match std::fs::remove_file(&files.certificate) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -62,10 +62,9 @@ fn make(files: &Files, names: &[String], addresses: &[SocketAddr], now: Timestam
     write(&files.certificate, &made.pem())
 }
 
-/// What stands in the certificate.
+/// Builds the content of the certificate.
 fn describe(names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<CertificateParams> {
-    // Clients written in Go ask for the first name in it whatever they connect to, so that has to be one that every
-    // TLS library takes for a name.
+    // Clients written in Go ask for the first name, whatever they connect to, so every TLS library must accept it.
     let mut subjects = vec!["localhost".to_owned()];
     let ours = [machine_name()].into_iter().chain(names.iter().cloned());
     subjects.extend(ours.filter(|name| is_host_name(name)));
@@ -92,7 +91,7 @@ fn describe(names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::R
     Ok(certificate)
 }
 
-/// Whether a name can stand in a certificate, and be asked for in a handshake.
+/// Tells whether a name can stand in a certificate and be asked for in a handshake.
 fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -103,7 +102,8 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-/// Writes a file aside, for its owner only, and puts it in its place when it is whole: half a key would never be replaced.
+/// Writes a file for its owner only, under another name, and renames it when it is whole: half a key would never be
+/// replaced.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut aside = tempfile::Builder::new().prefix(".tls").tempfile_in(dir)?;
@@ -149,7 +149,7 @@ mod tests {
             assert!(before.iter().zip(&after).all(|(before, after)| before != after), "the two belong together");
             assert!(after.iter().all(|text| text.ends_with("-----\n")));
         }
-        // Never written into: whoever has it open reads what it was to the end.
+        // The file is never overwritten in place: a reader that has it open reads the old content to the end.
         let open = File::open(&files.key).unwrap();
         write(&files.key, "x").unwrap();
         let [_, key] = read();

@@ -1,4 +1,5 @@
-//! Conditional requests and ranges (RFC 9110, sections 13 and 14), as pure functions of headers and facts.
+//! Conditional requests and ranges (RFC 9110, sections 13 and 14), as pure functions of headers and facts. They know no
+//! image.
 
 use std::ops::Range;
 
@@ -9,38 +10,38 @@ use actix_web::http::header::{
 use super::headers::text;
 use super::time::read_http_date;
 
-/// What is known of the thing that is asked for.
+/// Facts of the requested thing.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Its strong entity tag with quotes, if it has one.
     pub etag: Option<String>,
-    /// When it was last changed, in whole seconds since 1970.
+    /// Time of the last change, in whole seconds since 1970.
     pub modified_s: Option<i64>,
     /// Its size in bytes, if known.
     pub size: Option<u64>,
 }
 
-/// What to do with a GET or HEAD.
+/// Decision about a GET or HEAD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send all of it.
+    /// Send everything.
     Whole,
     /// Send this part.
     Part(Range<u64>),
     /// Send these parts, two or more of them.
     Parts(Vec<Range<u64>>),
-    /// The client has it: 304.
+    /// The client has the current version: 304.
     NotModified,
-    /// The client's condition does not hold: 412.
+    /// The client's condition fails: 412.
     Failed,
-    /// The range lies outside: 416.
+    /// The range lies beyond the end: 416.
     OutOfRange,
 }
 
-/// Most parts of one answer.
+/// Maximum number of parts in one answer.
 const PARTS_MAX: usize = 32;
 
-/// Whether a list of entity tags has ours in it. Weakly, `W/` is overlooked (for `If-None-Match`).
+/// Tells whether a list of entity tags has this one. `weakly` ignores `W/` (for `If-None-Match`).
 fn lists(header: &str, etag: Option<&str>, weakly: bool) -> bool {
     let Some(etag) = etag else { return false };
     header.trim() == "*"
@@ -76,7 +77,7 @@ pub fn judge(headers: &HeaderMap, facts: &Facts) -> Verdict {
     }
 }
 
-/// `If-Range`: a part only helps a client that has the other parts of the very same bytes.
+/// Evaluates `If-Range`: a part only helps a client that has the other parts of identical bytes.
 fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
     match headers.get(header::IF_RANGE).map(|_| text(headers, IF_RANGE)) {
         None => true,
@@ -86,9 +87,9 @@ fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
     }
 }
 
-/// Ranges of bytes. What is not well-formed is ignored as a whole, as the RFC allows: the client gets everything. So it
-/// is with more parts than anybody needs, and with parts that together are more than the whole (RFC 9110, section
-/// 14.2: they cost the server more than they spare the client).
+/// Reads ranges of bytes. A malformed header is ignored as a whole, as the RFC allows: the client gets everything. Too
+/// many parts, and parts that together exceed the whole, are ignored too (RFC 9110, section 14.2: they cost the server
+/// more than they spare the client).
 fn parts(range: &str, size: u64) -> Verdict {
     let Some(specs) = range.trim().strip_prefix("bytes=") else { return Verdict::Whole };
     let specs: Vec<&str> = specs.split(',').map(str::trim).filter(|spec| !spec.is_empty()).collect();
@@ -99,7 +100,7 @@ fn parts(range: &str, size: u64) -> Verdict {
     for spec in specs {
         match part(spec, size) {
             Verdict::Part(range) => found.push(range),
-            // One that lies outside is left out, as long as another does not.
+            // A range beyond the end is left out, if another one is valid.
             Verdict::OutOfRange => {}
             _ => return Verdict::Whole,
         }
@@ -113,11 +114,11 @@ fn parts(range: &str, size: u64) -> Verdict {
     }
 }
 
-/// One range of bytes; `Whole` when it is not well-formed.
+/// Reads one range of bytes; `Whole` when it is malformed.
 fn part(spec: &str, size: u64) -> Verdict {
     let Some((first, last)) = spec.split_once('-').map(|(a, b)| (a.trim(), b.trim())) else { return Verdict::Whole };
     let number = |text: &str| {
-        // More digits than a u64 has is still a number, and beyond every end.
+        // A number with more digits than a u64 holds lies beyond every end.
         (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
     };
     match (first, number(first), number(last)) {

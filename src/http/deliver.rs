@@ -1,4 +1,4 @@
-//! One path for the bytes of an image, whatever the protocol and the store: conditions, ranges, then the stream.
+//! One path for the bytes of an image, for every protocol and store: conditions, ranges, then the stream.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::error::{Reason, Result};
 use crate::image::Image;
 use crate::registry::{Caller, Registry};
 
-/// Of every image: what it is stands in its record.
+/// The type of every image; the record has its format.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// What is said about the bytes of an image in every answer that is about them.
+/// Facts of an image's bytes, for every answer about them.
 pub fn facts(image: &Image) -> Facts {
     let part = image.main();
     let etag = part.and_then(|part| match part.digests.sha256_hex() {
         Some(sha256) => Some(sha256),
-        // The owner of the URL chose it; only what can stand between quotes is passed on.
+        // The owner of the URL chose the tag; it is passed on only if it can stand between quotes.
         None => part.etag.clone().filter(|tag| tag.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'"')),
     });
     let modified = image.uploaded_at.or(image.updated_at).unwrap_or(image.created_at);
@@ -52,8 +52,7 @@ fn describe(response: &mut HttpResponseBuilder, facts: &Facts) {
     response.insert_header((header::ACCEPT_RANGES, "bytes"));
 }
 
-/// What is said only with the bytes: under which name to save them, and how to see that they are right (RFC 9530, and
-/// RFC 3230 for those who know only that).
+/// Adds the headers that belong to the bytes: the file name, and digests (RFC 9530, and RFC 3230 for older clients).
 fn introduce(response: &mut HttpResponseBuilder, image: &Image) {
     let name = attachment(image.name.as_deref(), image.format.map(|format| format.name()), &image.id.to_string());
     response.insert_header((header::CONTENT_DISPOSITION, name));
@@ -64,7 +63,7 @@ fn introduce(response: &mut HttpResponseBuilder, image: &Image) {
     }
 }
 
-/// The body of an answer to HEAD: nothing, with the length that GET would have.
+/// The body of an answer to HEAD: empty, with the length of GET's.
 struct HeadBody(Option<u64>);
 
 impl MessageBody for HeadBody {
@@ -82,12 +81,12 @@ impl MessageBody for HeadBody {
     }
 }
 
-/// Answers a GET or HEAD for the bytes of an image. `headers` are the protocol's own, and stand in every answer that
-/// has the bytes or would have.
+/// Answers a GET or HEAD for the bytes of an image. `headers` adds the protocol's own headers to every answer with the
+/// bytes, and to its HEAD.
 ///
 /// # Errors
-/// `Precondition` and `BadRange` (with the size in a header that the caller adds, see [`unsatisfiable`]), and those
-/// of [`Registry::open`].
+/// `Precondition` and `BadRange` (with the size in a header that the caller adds, see [`unsatisfiable`]), and those of
+/// [`Registry::open`].
 pub async fn deliver(
     registry: &Arc<Registry>,
     buffers: &Buffers,
@@ -99,7 +98,7 @@ pub async fn deliver(
     deliver_as(facts(image), registry, buffers, who, image, request, headers).await
 }
 
-/// The same for a protocol that has an entity tag of its own.
+/// Answers as [`deliver`] does, with the protocol's own entity tag.
 ///
 /// # Errors
 /// As [`deliver`].
@@ -126,7 +125,7 @@ pub async fn deliver_as(
     deliver_from(&origin, facts, buffers, request, all).await
 }
 
-/// The same from anywhere.
+/// Answers as [`deliver`] does, from any origin.
 ///
 /// # Errors
 /// As [`deliver`].
@@ -139,12 +138,14 @@ pub async fn deliver_from(
 ) -> Result<HttpResponse> {
     let head = request.method() == Method::HEAD;
     let verdict = match judge(request.headers(), &facts) {
-        // Ranges are those of GET (RFC 9110, section 14.2).
+        // Ranges apply to GET only (RFC 9110, section 14.2).
         Verdict::Part(_) | Verdict::Parts(_) | Verdict::OutOfRange if head => Verdict::Whole,
         verdict => verdict,
     };
     let status = match &verdict {
-        Verdict::Failed => return Err(Reason::ConditionFailed.saying("The image is not the one that was asked for.")),
+        Verdict::Failed => {
+            return Err(Reason::ConditionFailed.saying("The image does not meet the condition of the request."));
+        }
         Verdict::OutOfRange => return Err(Reason::BadRange.about(facts.size.unwrap_or(0))),
         Verdict::NotModified => {
             let mut response = HttpResponse::NotModified();
@@ -176,7 +177,7 @@ pub async fn deliver_from(
     }
     let body = origin.open(range).await?;
     Ok(match (body, request.conn_data::<Outlet>()) {
-        // The length is in the head and not in the body, which actix-http never sees.
+        // The head states the length; actix-http never sees this body.
         (BlobBody::File(file), Some(outlet)) => {
             response.no_chunking(file.length).body(FileBody::new(outlet.clone(), file))
         }
@@ -184,7 +185,7 @@ pub async fn deliver_from(
     })
 }
 
-/// The stream itself.
+/// Sends the stream.
 fn send(
     mut response: HttpResponseBuilder,
     length: Option<u64>,
@@ -197,7 +198,7 @@ fn send(
     }
 }
 
-/// The header that goes with 416: how large it is of which there is no such part.
+/// The header of a 416: the size that the range exceeds.
 pub fn unsatisfiable(size: u64) -> (header::HeaderName, String) {
     (header::CONTENT_RANGE, format!("bytes */{size}"))
 }

@@ -1,15 +1,15 @@
-//! `Content-Disposition` (RFC 6266): under which name a browser or `curl -OJ` saves an image. The name was chosen by
-//! whoever made the image, so it must be a name and nothing else: no path, no hidden file, no control character.
+//! `Content-Disposition` (RFC 6266): the name under which a browser or `curl -OJ` saves an image. The owner of the
+//! image chose it, so it may only be a plain name: no path, no hidden file, no control character.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What RFC 8187 leaves unencoded, as far as file names use it.
+/// Characters that RFC 8187 leaves unencoded, as far as file names use them.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// Longest name, in characters: file systems take 255 bytes.
+/// Maximum length of a name in characters; file systems allow 255 bytes.
 const CHARS_MAX: usize = 60;
 
-/// The header's value for a file of this name and format; `fallback` is for what has no usable name.
+/// The header's value for a file of this name and format; `fallback` replaces an unusable name.
 pub(super) fn attachment(name: Option<&str>, format: Option<&str>, fallback: &str) -> String {
     let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
     let named: String = name.unwrap_or_default().trim().chars().map(safe).take(CHARS_MAX).collect();

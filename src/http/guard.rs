@@ -1,5 +1,5 @@
-//! Keeps web pages out. A page in the user's browser can send requests to this machine; without accounts they would
-//! be taken for the user's own. A page can't hide its origin, and can't make its own name look like ours.
+//! Protection against web pages. A page in the user's browser can send requests to this machine; without accounts they
+//! would count as the user's own. A page can neither hide its origin nor use this server's name as its own.
 
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use actix_web::http::header;
 
 use crate::error::{Reason, Result};
 
-/// By which names this server may be called. Clones share them.
+/// Names by which clients may call this server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Names(Arc<[String]>);
 
-/// What this machine calls itself; empty if nothing.
+/// The machine's own name; empty if it has none.
 pub fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Names {
-    /// `localhost`, this machine's own name, and what the configuration adds.
+    /// Collects `localhost`, the machine's own name and the configured names.
     pub fn new(configured: &[String]) -> Self {
         let names = ["localhost".to_owned(), machine_name()].into_iter().chain(configured.iter().cloned());
         Self(names.map(|name| name.to_ascii_lowercase()).filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether an authority (`host` or `host:port`) is one of ours. An address always is when the connection came
-    /// from elsewhere: nobody can point an address at us that is not ours. On a loopback connection it has to be a
-    /// loopback address.
+    /// Tells whether an authority (`host` or `host:port`) is this server's. On a connection from elsewhere every
+    /// address is: no page can make a foreign address lead here. On a loopback connection it must be a loopback
+    /// address.
     fn covers(&self, authority: &str, loopback: bool) -> bool {
         let Some(host) = host_of(authority) else { return false };
         match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
@@ -51,10 +51,10 @@ fn text<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Option<Optio
     request.headers().get(name).map(|value| value.to_str().ok())
 }
 
-/// Lets requests through that no foreign web page can have made.
+/// Refuses a request that a foreign web page may have made.
 ///
 /// # Errors
-/// `Forbidden`, in words for the person who has to add a name to the configuration.
+/// `Forbidden`; the text tells the operator to add a name to the configuration.
 pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
     let loopback = request.peer_addr().is_none_or(|peer| peer.ip().is_loopback());
     let absolute = request.uri().authority().map(|authority| Some(authority.as_str()));

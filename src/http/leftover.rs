@@ -1,9 +1,9 @@
-//! What a handler leaves unread of a request: an upload that was refused while its sender is still sending.
+//! The unread rest of a request: an upload that was refused while its client still sends.
 //!
-//! actix-http 3 drains a chunked body whose reader is gone without an end, however much comes and however long it
-//! takes, and closes a connection whose body still has a reader: after an answer that says `Connection: close`, and
-//! after reading on for a moment, so that the sender sees the answer and not a reset. That is what is wanted for every
-//! body, so an unread one is kept until its answer is out.
+//! actix-http 3 drains a chunked body without a reader endlessly, however much arrives and however long it takes. It
+//! closes a connection whose body still has a reader, after an answer with `Connection: close` and after a moment of
+//! reading on, so that the client sees the answer and not a reset. Every body needs the latter, so an unread one is
+//! kept until its answer is sent.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -19,14 +19,14 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
 use futures_util::{FutureExt, Stream, StreamExt};
 
-/// Chunks that are read away before an answer: a small body is here already, and its connection may live on.
+/// Chunks that are discarded before an answer: a small body has arrived already, and its connection may be reused.
 const CHUNKS_MAX: usize = 16;
 
-/// A body that two hold: the handler, and whoever waits for the answer to be out.
+/// A body with two owners: the handler, and the answer that keeps it until it is sent.
 #[derive(Clone)]
-struct Shared(Rc<RefCell<Option<Payload>>>);
+struct SharedPayload(Rc<RefCell<Option<Payload>>>);
 
-impl Stream for Shared {
+impl Stream for SharedPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -40,13 +40,13 @@ impl Stream for Shared {
     }
 }
 
-/// An answer, and what is unread of its request.
-struct Answer {
+/// An answer, with the unread rest of its request.
+struct AnswerWithRest {
     body: BoxBody,
     _unread: Option<Payload>,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for AnswerWithRest {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -58,26 +58,26 @@ impl MessageBody for Answer {
     }
 }
 
-/// Middleware: ends connections whose request was not read to its end.
+/// Middleware: closes connections whose request was not read to its end.
 pub(super) async fn end_cleanly(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let payload = request.take_payload();
-    // Other kinds are no body at all, or HTTP/2, where a stream ends by itself.
+    // Other kinds are empty, or HTTP/2, where a stream ends by itself.
     if !matches!(payload, Payload::H1 { .. }) {
         request.set_payload(payload);
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
-    let mut shared = Shared(Rc::new(RefCell::new(Some(payload))));
+    let mut shared = SharedPayload(Rc::new(RefCell::new(Some(payload))));
     request.set_payload(Payload::Stream { payload: Box::pin(shared.clone()) });
     let response = next.call(request).await?.map_into_boxed_body();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // What follows is no body that somebody left: it belongs to whoever speaks the other protocol.
+        // The bytes that follow are no body: they belong to the other protocol.
         return Ok(response);
     }
     if shared.0.borrow().is_some() {
-        // An answer that took no time comes before the connection's reader looked at what follows the head.
+        // An immediate answer precedes the connection's reader, which has not yet seen the bytes after the head.
         tokio::task::yield_now().await;
     }
     for _ in 0..CHUNKS_MAX {
@@ -86,5 +86,5 @@ pub(super) async fn end_cleanly(
         }
     }
     let unread = shared.0.take();
-    Ok(response.map_body(|_, body| Answer { body, _unread: unread }).map_into_boxed_body())
+    Ok(response.map_body(|_, body| AnswerWithRest { body, _unread: unread }).map_into_boxed_body())
 }

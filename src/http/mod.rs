@@ -1,5 +1,5 @@
-//! What all protocols share on actix-web: listeners, limits, conditions and ranges, request ids. A toolbox: it calls
-//! the service, and knows no protocol.
+//! Tools that all protocols share on actix-web: listeners, limits, conditions and ranges, request ids. They call the
+//! service, and know no protocol.
 
 pub mod accept;
 pub mod addresses;

@@ -1,5 +1,5 @@
-//! What the operator sees of requests: an id for each, and a line in the log. No header, query or body value is
-//! ever logged: they carry signatures and names.
+//! Requests in the log: an id for each, and a line. No value of a header, a query or a body is logged: they hold
+//! signatures and names.
 
 use std::time::Instant;
 
@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use super::refusal::{CODE, of_status};
 
-/// Under which header the id stands.
+/// The header of the id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, for whoever logs about it.
+/// The id of a request, for log lines about it.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// The sender's id if it is one that is safe to log, else a new one.
+/// The client's id if it is safe to log, else a new one.
 fn request_id(request: &ServiceRequest) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let safe = |id: &&str| {
@@ -28,7 +28,7 @@ fn request_id(request: &ServiceRequest) -> String {
     given.filter(safe).map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned)
 }
 
-/// Middleware: gives each request its id, answers with it, and logs a line when the answer begins.
+/// Middleware: gives each request an id, answers with it, and logs a line when the answer begins.
 pub async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -37,7 +37,7 @@ pub async fn observe(
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.call(request).await?;
-    // An answer that no handler made, as to a path of other methods.
+    // No handler made this answer, for example to a method that the path lacks.
     if let Some(reason) = of_status(response.status()).filter(|_| !response.headers().contains_key(CODE)) {
         response.headers_mut().insert(CODE, HeaderValue::from_static(reason.code()));
     }
@@ -57,7 +57,7 @@ pub async fn observe(
     Ok(response)
 }
 
-/// Logs an error once, at the boundary: our own faults with their causes, everything else for the curious.
+/// Logs an error once, at the boundary: the server's own faults as errors with their causes, all others at debug level.
 pub fn report(id: Option<&RequestId>, error: &crate::error::Error) {
     use crate::error::Kind;
     let id = id.map_or("", |id| id.0.as_str());

@@ -16,24 +16,24 @@ use crate::registry::{Caller, LxdFile, Registry};
 /// The source of the bytes of an answer.
 #[derive(Clone)]
 pub struct Origin {
-    /// The service that has them.
+    /// The service that holds the bytes.
     pub registry: Arc<Registry>,
-    /// The caller that gets them.
+    /// The caller that receives them.
     pub who: Caller,
-    /// The image that they are of.
+    /// The image of the bytes.
     pub image: Image,
-    /// One of its files, as LXD and Incus have them; without it, the main file.
+    /// One of the image's files for LXD and Incus; without it, the main file.
     pub file: Option<LxdFile>,
-    /// All of them, where they had to be looked at before.
+    /// A body with all bytes, if it was opened earlier.
     pub opened: OpenBody,
 }
 
-/// A body that is open already, and goes to the first that asks for all of it.
+/// An open body, for the first reader that asks for all of it.
 #[derive(Clone, Default)]
 pub struct OpenBody(Arc<Mutex<Option<BlobBody>>>);
 
 impl OpenBody {
-    /// Keeps a body that has all bytes.
+    /// Keeps a body with all bytes.
     pub fn new(body: BlobBody) -> Self {
         Self(Arc::new(Mutex::new(Some(body))))
     }
@@ -44,12 +44,12 @@ impl OpenBody {
 }
 
 impl Origin {
-    /// Opens them, or a part of them.
+    /// Opens the bytes, or a part of them.
     ///
     /// # Errors
     /// As [`Registry::open`].
     pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
-        // What is not wanted as a whole is given back at once.
+        // A body that a part cannot use is released at once.
         if let Some(body) = self.opened.take().filter(|_| range.is_none()) {
             return Ok(body);
         }
@@ -60,7 +60,7 @@ impl Origin {
     }
 }
 
-/// The bytes of an open body as a stream, for an answer or a request of a form of its own.
+/// The bytes of an open body as a stream, for an answer or an outgoing request.
 pub fn bytes_of(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<Bytes>> {
     stream(body, buffers).map(|chunk| chunk.map_err(Error::from)).boxed()
 }

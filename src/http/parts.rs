@@ -1,5 +1,5 @@
-//! `multipart/byteranges` (RFC 9110, section 14.6): several parts of one image in one answer, and how long that is
-//! before the first byte of it is read.
+//! `multipart/byteranges` (RFC 9110, section 14.6): several parts of one image in one answer, and its length before the
+//! first byte is read.
 
 use std::ops::Range;
 
@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 /// An answer of several parts.
 pub(super) struct Parts {
     boundary: String,
-    /// What stands before each part, and the part.
+    /// The head of each part, and its range.
     parts: Vec<(String, Range<u64>)>,
 }
 
 impl Parts {
     /// Plans an answer.
     pub(super) fn new(ranges: Vec<Range<u64>>, size: u64, content_type: &str) -> Self {
-        // Random, so that no image has it in its bytes on purpose.
+        // The boundary is random, so that no image can contain it on purpose.
         let boundary = uuid::Uuid::new_v4().simple().to_string();
         let head = |range: Range<u64>| {
             let (start, last) = (range.start, range.end - 1);
@@ -49,7 +49,7 @@ impl Parts {
         parts + self.end().len() as u64
     }
 
-    /// The answer's bytes. Each part is opened when its turn comes; what was deleted meanwhile ends the answer early.
+    /// The answer's bytes. Each part is opened in its turn; a part that was deleted meanwhile ends the answer early.
     pub(super) fn stream(self, origin: &Origin, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let end = self.end();
         let (origin, buffers) = (origin.clone(), buffers.clone());

@@ -1,4 +1,4 @@
-//! Facts of the connection that a request came on, and of its other end.
+//! Facts of a request's connection, and of its other end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::digest::hex;
 
-/// Facts of the connection that a request came on.
+/// Facts of a request's connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// True for TLS.
@@ -18,26 +18,26 @@ pub struct Arrival {
     pub local: SocketAddr,
 }
 
-/// A certificate that a client showed, and proved to have the key of.
+/// A certificate that a client sent, with proof that it has the key.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// The certificate as it was sent.
+pub struct ShownCertificate {
+    /// The certificate as it arrived.
     pub der: Vec<u8>,
     /// Its SHA-256 in hexadecimal.
     pub fingerprint: String,
 }
 
-/// The other end of a connection, as far as its handshake told.
+/// The other end of a connection, as its handshake described it.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
-    /// The certificate of a TLS client that has one. Others judge if it means anything.
-    pub certificate: Option<Arc<Shown>>,
+    /// The certificate of a TLS client, if it has one. Its meaning is decided elsewhere.
+    pub certificate: Option<Arc<ShownCertificate>>,
 }
 
 impl Peer {
     pub(super) fn of(stream: &TlsStream<TcpStream>) -> Self {
         let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let shown = |der: &[u8]| Shown { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
+        let shown = |der: &[u8]| ShownCertificate { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
         Self { certificate: first.map(|der| Arc::new(shown(der))) }
     }
 }

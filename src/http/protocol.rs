@@ -1,5 +1,5 @@
-//! A protocol as a value: its name, the paths that are its own, its routes, and the form of its errors. A server serves a list
-//! of them, and knows no other thing of any.
+//! A protocol as a value: its name, its paths, its routes, and the form of its errors. A server serves a list of
+//! protocols, and knows nothing else of any.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use futures_util::future::{BoxFuture, join_all};
 use super::route::{ListedRoute, RouteTable};
 use crate::error::Error;
 
-/// A protocol, as it is in every run.
+/// A protocol, independent of a run of the server.
 pub struct Protocol {
-    /// The name, as the policy's tests and the documentation have it.
+    /// The name, as in the policy's tests and the documentation.
     pub name: &'static str,
-    /// Tells whether a path is the protocol's, also where nothing is. Answers to requests that no route has seen then have its form.
+    /// Tells whether a path belongs to the protocol, even if no route has it. The protocol renders errors for it that
+    /// occur before a route.
     pub covers: fn(&str) -> bool,
-    /// The routes. Each thread of the server has tables of its own.
+    /// Builds the routes. Each thread of the server has its own tables.
     pub tables: fn() -> Vec<RouteTable>,
     /// The answer to a request that failed before a handler saw it.
     pub render: fn(&HttpRequest, &Error) -> HttpResponse,
@@ -32,15 +33,15 @@ impl Protocol {
     }
 }
 
-/// A protocol that is being served: what its handlers share.
+/// A protocol on a running server, with the state that its handlers share.
 pub trait Service: Send + Sync {
     /// The protocol.
     fn protocol(&self) -> &'static Protocol;
 
-    /// Gives the handlers of one thread what they need.
+    /// Gives the handlers of one thread their state.
     fn share(&self, app: &mut ServiceConfig);
 
-    /// Ends what would go on for as long as a client likes. Called when the server is told to stop.
+    /// Ends requests that could last as long as a client likes. Called when the server is told to stop.
     fn stop(&self) -> BoxFuture<'static, ()> {
         Box::pin(ready(()))
     }
@@ -54,23 +55,23 @@ pub struct Protocols {
 }
 
 impl Protocols {
-    /// A list of protocols. `own` answers for paths that none covers.
+    /// Creates a list of protocols. `own` answers for paths that none covers.
     pub fn new(services: Vec<Box<dyn Service>>, own: &'static Protocol) -> Self {
         Self { services: services.into(), own }
     }
 
-    /// The protocol that answers for a path where no route does.
+    /// The protocol that answers for a path without a route.
     fn of(&self, path: &str) -> &'static Protocol {
         let mut all = self.services.iter().map(|service| service.protocol());
         all.find(|protocol| (protocol.covers)(path)).unwrap_or(self.own)
     }
 
-    /// The answer to a request that no route has seen.
+    /// The answer to a request that reached no route.
     pub(super) fn refuse(&self, request: &HttpRequest, error: &Error) -> HttpResponse {
         (self.of(request.path()).render)(request, error)
     }
 
-    /// Registers the routes of all protocols: the router tries them in the order of their tables, and then of the list.
+    /// Registers the routes of all protocols. The router tries them in the order of their tables, then of the list.
     pub(super) fn mount(&self, app: &mut ServiceConfig) {
         let mut tables: Vec<RouteTable> = Vec::new();
         for service in self.services.iter() {
@@ -83,7 +84,7 @@ impl Protocols {
         app.default_service(web::to(move |request: HttpRequest| ready((all.of(request.path()).no_path)(&request))));
     }
 
-    /// Tells all protocols that the server is about to stop, and waits for what they end.
+    /// Tells all protocols that the server is about to stop, and waits until they have ended their work.
     pub async fn stop(&self) {
         join_all(self.services.iter().map(|service| service.stop())).await;
     }

@@ -1,6 +1,5 @@
-//! Two small protocols on one server: how their tables are tried, and who answers where no route does.
+//! Two small protocols on one server: the order of their tables, and the answers where no route exists.
 
-use crate::error::Reason;
 use actix_web::body::to_bytes;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::guard;
@@ -12,6 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse};
 
 use super::protocol::{Protocol, Protocols, Service};
 use super::route::{Answers, ListedRoute, Route, RouteTable, any, delete, get, post, read};
+use crate::error::Reason;
 use crate::registry::policy::Action;
 
 struct Served(&'static Protocol);
@@ -119,7 +119,7 @@ async fn a_prefix_has_its_own_answers_and_its_middleware() {
     for path in ["/v1/things", "/v1.0/things", "/v1.1/things"] {
         assert_eq!(asked(Method::GET, path, &[]).await, (200, String::new(), true, "other".into()), "{path}");
         assert_eq!(asked(Method::HEAD, path, &[]).await.0, 200, "{path}");
-        // Without an answer to other methods, the path is not there for them.
+        // A table without an answer to other methods does not have the path for them.
         assert_eq!(asked(Method::PUT, path, &[]).await.3, "other: below", "{path}");
     }
     assert_eq!(asked(Method::GET, "/v1/none", &[]).await, (404, String::new(), true, "other: below".into()));

@@ -4,11 +4,11 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 
-/// Names and values of a query string, decoded, in their order. Only what is text: a library that reads anything else as
-/// something near it would have a filter pass what nobody asked for.
+/// Names and values of a query string, decoded, in their order. Accepts only text: a lenient reading of anything else
+/// would let a filter match values that the client did not ask for.
 ///
 /// # Errors
-/// `Invalid` for what is not UTF-8.
+/// `Invalid` for text that is not UTF-8.
 pub fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");

@@ -1,5 +1,5 @@
-//! Refusals as all protocols answer them: the stable code in a header, and how a protocol words a reason. Which words and
-//! statuses those are, each protocol says in its own `error.rs`.
+//! Refusals in all protocols: the stable code in a header, and a protocol's wording of a reason. The words and statuses
+//! are in each protocol's `error.rs`.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -8,24 +8,24 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use super::deliver::unsatisfiable;
 use crate::error::{Error, Kind, Reason};
 
-/// The header of the reason's code, in every answer that refuses something.
+/// The header of the reason's code, in every refusal.
 pub const CODE: HeaderName = HeaderName::from_static("x-visor-error");
 
-/// Words of a protocol for a reason.
+/// A protocol's words for a reason.
 #[derive(Debug, Clone, Copy)]
 pub enum Words {
-    /// The error's own.
+    /// The error's own words.
     Neutral,
-    /// Others, with the error's subjects in the places of `{}`.
+    /// Other words, with the error's subjects in place of `{}`.
     As(&'static str),
-    /// Others, made of the error.
+    /// Other words, computed from the error.
     Made(fn(&Error) -> String),
 }
 
-/// A protocol's way to tell a reason.
+/// A protocol's wording of a reason.
 #[derive(Debug, Clone, Copy)]
 pub struct Wording {
-    /// A status other than that of the reason's kind.
+    /// A status that differs from that of the reason's kind.
     pub status: Option<StatusCode>,
     /// The words.
     pub words: Words,
@@ -40,7 +40,7 @@ impl Wording {
         Self { words: Words::As(words), ..Self::NEUTRAL }
     }
 
-    /// The wording with a status of its own.
+    /// Adds a status to the wording.
     pub const fn with(self, status: StatusCode) -> Self {
         Self { status: Some(status), ..self }
     }
@@ -55,7 +55,7 @@ impl Wording {
     }
 }
 
-/// The head of an answer to an error: its code, and what follows from its kind for a connection or a range.
+/// Begins the answer to an error: its code, and the effects of its kind on a connection or a range.
 pub fn begin(status: StatusCode, error: &Error) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     put_code(&mut response, error.reason());
@@ -72,12 +72,12 @@ pub fn begin(status: StatusCode, error: &Error) -> HttpResponseBuilder {
     response
 }
 
-/// Puts the code of a reason into an answer.
+/// Adds the code of a reason to an answer.
 pub fn put_code(response: &mut HttpResponseBuilder, reason: Reason) {
     response.insert_header((CODE, HeaderValue::from_static(reason.code())));
 }
 
-/// The reason of an answer that the framework made itself, as far as its status tells it.
+/// The reason of an answer that the framework made, as far as its status shows it.
 pub fn of_status(status: StatusCode) -> Option<Reason> {
     match status {
         StatusCode::NOT_FOUND => Some(Reason::PathNotFound),

@@ -1,7 +1,7 @@
-//! Routes: the one place where a path comes to its handler. Each route names its row of the policy, and there is no other way
-//! to register one. Beside it stands what the handlers of every protocol read of a path and write as JSON.
+//! Routes: the only way from a path to its handler. Each route names its row of the policy; a route without one cannot
+//! be registered. Also the functions with which all handlers read a path and write JSON.
 
-// clippy.toml forbids actix-web's own ways of registering everywhere else.
+// clippy.toml forbids actix-web's own ways of registering in all other files.
 #![allow(clippy::disallowed_methods)]
 
 use std::borrow::Cow;
@@ -22,14 +22,14 @@ use super::query::pairs;
 use crate::error::{Error, Result};
 use crate::registry::policy::Action;
 
-/// A route: a path, the methods of one handler, and the row of the policy that says who may send such a request.
+/// A route: a path, the methods of one handler, and the row of the policy that decides about its callers.
 pub struct Route {
     path: Cow<'static, str>,
-    /// All of them, if there is none.
+    /// The methods; empty for all of them.
     methods: Vec<Method>,
     action: Action,
     guard: Option<Rc<dyn Guard>>,
-    /// Makes the handler: one for each resource that has the route.
+    /// Makes the handler, once for each resource that has the route.
     handler: Box<dyn Fn() -> actix_web::Route>,
 }
 
@@ -44,7 +44,7 @@ impl Route {
         Self { path: path.into(), methods: methods.to_vec(), action, guard: None, handler }
     }
 
-    /// Keeps the route for requests that a guard lets through.
+    /// Restricts the route to requests that a guard lets through.
     pub fn only(self, guard: impl Guard + 'static) -> Self {
         Self { guard: Some(Rc::new(guard)), ..self }
     }
@@ -101,21 +101,22 @@ methods! {
 /// The order in which tables are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// Routes that are told from others of the same path by what the client says of itself, and so come before those.
+    /// Routes that a header of the client selects among others of an equal path, and that are tried before those.
     ByClient,
-    /// Routes at plain paths, which are compared as they are.
+    /// Routes at plain paths, which are compared as text.
     Plain,
-    /// Routes below a prefix that is a pattern: a regular expression, which costs more, so plain paths go first.
+    /// Routes below a prefix with a pattern: a regular expression, which costs more than plain paths.
     Pattern,
 }
 
-/// Answers that a protocol gives where no route of a table does.
+/// A protocol's answers where a table has no route.
 #[derive(Clone, Copy)]
 pub struct Answers {
-    /// The answer to a method that a path does not have, given those that it has (`GET, HEAD`). Without it, the path does not
-    /// exist for that method.
+    /// The answer to a method that a path lacks, given the methods that it has (`GET, HEAD`). Without it, the path does
+    /// not exist for that method.
     pub no_method: Option<fn(&HttpRequest, &str) -> HttpResponse>,
-    /// The answer to a path below the prefix that is not in the table. Without it, that of the protocol that covers the path.
+    /// The answer to a path below the prefix that is not in the table. Without it, the protocol that covers the path
+    /// answers.
     pub no_path: Option<fn(&HttpRequest) -> HttpResponse>,
 }
 
@@ -124,7 +125,7 @@ enum Mounted {
     Scope(Scope),
 }
 
-/// Routes below one prefix, and what their protocol does around them.
+/// Routes below one prefix, with their protocol's middleware and answers.
 pub struct RouteTable {
     order: Order,
     prefix: Option<&'static str>,
@@ -135,10 +136,10 @@ pub struct RouteTable {
     register: Box<dyn Fn(&mut ServiceConfig, Mounted)>,
 }
 
-/// A route as it is listed.
+/// A route as an entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedRoute {
-    /// The methods; all of them, if there is none.
+    /// The methods; empty for all of them.
     pub methods: Vec<Method>,
     /// The path, with patterns for its parts.
     pub path: String,
@@ -157,24 +158,24 @@ impl RouteTable {
         Self { order, prefix: None, routes, answers, guard: None, slashes: false, register }
     }
 
-    /// A table of routes below a prefix, which may be a pattern, or empty for a scope of its own at the root.
+    /// A table of routes below a prefix, which may be a pattern; an empty prefix makes a separate scope at the root.
     pub fn below(prefix: &'static str, answers: Answers, routes: Vec<Route>) -> Self {
         let order = if prefix.contains('{') { Order::Pattern } else { Order::Plain };
         Self { prefix: Some(prefix), order, ..Self::at_root(answers, routes) }
     }
 
-    /// Keeps the table for clients that a guard knows.
+    /// Restricts the table to requests that a guard lets through.
     pub fn only(self, guard: impl Guard + 'static) -> Self {
         Self { guard: Some(Rc::new(guard)), order: Order::ByClient, ..self }
     }
 
-    /// Serves every path with a slash behind it too. As resources of their own: the router compares one path as it is, and two
-    /// by a regular expression.
+    /// Serves every path with a trailing slash too, as a separate resource: the router compares a single path as text,
+    /// and two by a regular expression.
     pub fn with_slashes(self) -> Self {
         Self { slashes: true, ..self }
     }
 
-    /// Puts a middleware around the table.
+    /// Wraps a middleware around the table.
     pub fn around<F, Fut, B>(self, middleware: F) -> Self
     where
         F: Fn(ServiceRequest, Next<BoxBody>) -> Fut + Copy + 'static,
@@ -188,7 +189,7 @@ impl RouteTable {
         Self { register, ..self }
     }
 
-    /// When the table is tried.
+    /// The order in which the table is tried.
     pub fn order(&self) -> Order {
         self.order
     }
@@ -226,7 +227,7 @@ impl RouteTable {
         (self.register)(app, Mounted::Scope(scope));
     }
 
-    /// Resources, in the order in which their paths first stand in the table.
+    /// The resources, in the order of their paths in the table.
     fn resources(&self) -> Vec<Resource> {
         let mut paths: Vec<(&str, Vec<&Route>)> = Vec::new();
         for route in &self.routes {
@@ -256,10 +257,10 @@ impl RouteTable {
     }
 }
 
-/// Reads a part of the path, as it was before it was written into a URL.
+/// Reads a part of the path, percent-decoded.
 ///
 /// # Errors
-/// `Invalid` for what is no text.
+/// `Invalid` for a part that is not UTF-8.
 pub fn part(request: &HttpRequest, name: &str) -> Result<String> {
     let text = request.match_info().get(name).unwrap_or_default();
     let text = percent_decode_str(text).decode_utf8().map(String::from);
@@ -269,14 +270,14 @@ pub fn part(request: &HttpRequest, name: &str) -> Result<String> {
 /// Reads a parameter of the query: the first of that name.
 ///
 /// # Errors
-/// `Invalid` for a query that is no text.
+/// `Invalid` for a query that is not UTF-8.
 pub fn parameter(request: &HttpRequest, name: &str) -> Result<Option<String>> {
     Ok(pairs(request.query_string())?.into_iter().find(|(other, _)| other == name).map(|(_, value)| value))
 }
 
 /// Answers with JSON.
 pub fn answer_json(response: &mut HttpResponseBuilder, value: &impl Serialize) -> HttpResponse {
-    // Texts, numbers and lists of them: all of it can be written.
+    // Answers consist of text, numbers and lists, all of which JSON can express.
     let text = serde_json::to_string(value).unwrap_or_default();
     response.insert_header((header::CONTENT_TYPE, "application/json")).body(text)
 }

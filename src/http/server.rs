@@ -1,4 +1,4 @@
-//! The listeners, and what surrounds every request.
+//! The listeners, and the middleware around every request. It knows protocols only as values of a list.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,41 +27,41 @@ use super::protocol::Protocols;
 use super::socket::Socket;
 use super::tls::Tls;
 
-/// A client has so long for a handshake.
+/// Maximum time for a handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A client has so long for its request line and headers.
+/// Maximum time for a request line and its headers.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
-/// An idle connection is kept so long.
+/// Maximum time for an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// So long a connection is read on after an answer that came before the end of its request: what is still on its way
-/// must not reset the connection before the sender has seen the answer.
+/// Time for which a connection is read on after an answer that preceded the end of its request: bytes in flight must
+/// not reset the connection before the client has seen the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A client may read nothing for so long while there is something for it.
+/// Maximum time in which a client reads none of the bytes that wait for it.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
-/// How to serve.
+/// Settings of a server.
 pub struct Settings {
     /// Plain listeners, bound already.
     pub plain: Vec<TcpListener>,
     /// TLS listeners, bound already.
     pub tls: Vec<TcpListener>,
-    /// What they serve TLS with.
+    /// The certificate of the TLS listeners.
     pub certificate: Option<Tls>,
-    /// By which names we may be called.
+    /// Names by which clients may call the server.
     pub names: Names,
-    /// Threads; 0 is one a core.
+    /// Number of threads; 0 is one per core.
     pub workers: usize,
-    /// Connections at the same time.
+    /// Maximum number of open connections.
     pub connections_max: usize,
-    /// How long transfers may take to end.
+    /// Time for transfers to end at a stop.
     pub drain: Duration,
-    /// Whether each request is logged.
+    /// Switches a log line per request on.
     pub access_log: bool,
-    /// The address that the operator says clients call; empty if it is the server's own.
+    /// The address that clients use, from the configuration; empty if it is the server's own.
     pub public_url: String,
     /// The protocols.
     pub protocols: Protocols,
@@ -69,7 +69,7 @@ pub struct Settings {
 
 /// Binds addresses. Several at once, because port 0 means another port for each.
 ///
-/// With `lenient` an IPv6 address that this machine does not have is left out, as long as another is left: the default
+/// With `lenient`, an IPv6 address that this machine does not have is skipped if another address is bound: the default
 /// names both loopback addresses, and many containers have one.
 ///
 /// # Errors
@@ -79,11 +79,11 @@ pub fn bind(addresses: &[SocketAddr], lenient: bool) -> io::Result<Vec<TcpListen
     for address in addresses {
         match TcpListener::bind(address) {
             Ok(listener) => {
-                // Connections have what their listener has. Only the kernel can end those that are never read from:
-                // nothing of ours is called as long as nothing can be written.
+                // Connections inherit this option. Only the kernel can end a connection whose client never reads: no
+                // code here runs while nothing can be written.
                 let stall = u32::try_from(WRITE_STALL.as_millis()).unwrap_or(u32::MAX);
                 set_tcp_user_timeout(&listener, stall)?;
-                // Whatever is written is meant to go out: answers are written whole, and files are corked.
+                // Every write is meant to be sent at once: answers are written whole, and files are corked.
                 set_tcp_nodelay(&listener, true)?;
                 listeners.push(listener);
             }
@@ -101,7 +101,7 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Refuses what no client of ours sends, before any protocol sees it.
+/// Refuses requests that no legitimate client sends, before any protocol sees them.
 async fn gate(
     names: Names,
     protocols: Rc<Protocols>,
@@ -117,10 +117,9 @@ async fn gate(
     }
 }
 
-/// Starts serving. The server runs when it is awaited.
+/// Starts the server, which runs when it is awaited.
 ///
-/// This is what actix-web's `HttpServer` does, with a connection of our own under plain HTTP (see `socket.rs`); `HttpServer`
-/// has no place for one.
+/// This does the work of actix-web's `HttpServer`, which has no place for the plain HTTP connection of `socket.rs`.
 ///
 /// # Errors
 /// A listener can't be used.
@@ -128,11 +127,11 @@ pub fn start(settings: Settings) -> io::Result<Server> {
     let Settings { plain, tls, certificate, workers, connections_max, drain, access_log, .. } = settings;
     let (names, public, protocols) = (settings.names, settings.public_url, settings.protocols);
     let app = move || {
-        // One for each thread: they must not count references to one thing together.
+        // Each thread has a copy: a shared reference count would slow all of them.
         let (names, all) = (names.clone(), Rc::new(protocols.clone()));
         let app = App::new()
             .wrap(from_fn(move |request, next| gate(names.clone(), Rc::clone(&all), request, next)))
-            // Outside the gate, so that what it refuses has an id too.
+            // This middleware surrounds the gate, so that refusals have an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))
             .configure(|app| {
@@ -147,10 +146,10 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         0 => std::thread::available_parallelism().map_or(1, Into::into),
         some => some,
     };
-    // Counted by each worker for itself.
+    // Each worker counts its own connections.
     let connections = connections_max.div_ceil(workers);
-    // They are connections already. With a lower bound of their own, those who never end a handshake would keep everybody
-    // else away.
+    // Handshakes count as connections already. With a lower limit of their own, clients that never end a handshake
+    // would keep all others out.
     max_concurrent_tls_connect(connections);
     let mut server = Server::build()
         .workers(workers)
@@ -181,8 +180,8 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         server = server.listen("https", listener, move || {
             let handshake = TlsAcceptorConfig::default().handshake_timeout(HANDSHAKE_PATIENCE);
             patient(ending.clone())
-                // Nobody closes one half of a TLS connection and waits for an answer on the other. A client that has
-                // closed is gone, and so is what a handler does for it.
+                // No client closes one half of a TLS connection and waits for an answer on the other. A client that has
+                // closed is gone, and its handler ends with it.
                 .h1_allow_half_closed(false)
                 .on_connect_ext(move |stream: &TlsStream<TcpStream>, data: &mut Extensions| {
                     data.insert(arrival);
@@ -195,7 +194,7 @@ pub fn start(settings: Settings) -> io::Result<Server> {
     Ok(server.run())
 }
 
-/// How connections are treated, of whatever kind.
+/// Time limits of connections of every kind.
 fn patient<IO, S>(ending: GracefulShutdownSignal) -> HttpServiceBuilder<IO, S>
 where
     S: ServiceFactory<Request, Config = ()>,
@@ -222,6 +221,6 @@ mod tests {
         let pair: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "[2001:db8::1]:0".parse().unwrap()];
         assert_eq!(bind(&pair, true).unwrap().len(), 1);
         assert!(bind(&pair, false).unwrap_err().to_string().contains("2001:db8::1"));
-        assert!(bind(&pair[1..], true).is_err(), "somebody has to be able to reach it");
+        assert!(bind(&pair[1..], true).is_err(), "a server needs an address");
     }
 }

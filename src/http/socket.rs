@@ -1,8 +1,8 @@
-//! A plain TCP connection on which files leave through the kernel: the bytes of an image never enter this process.
+//! A plain TCP connection that sends files through the kernel: the bytes of an image never enter this process.
 //!
-//! actix-http writes the head of an answer, asks the body for bytes, and flushes its connection only when everything
-//! before has been written. A [`FileBody`] has no bytes to give: it lays its file into the [`Outlet`] of its connection
-//! and waits, and the flush sends the file. Keep-alive, pipelining, time-outs and shutdown stay actix-http's.
+//! actix-http writes the head of an answer, asks the body for bytes, and flushes its connection only after all earlier
+//! bytes. A [`FileBody`] has no bytes: it puts its file into the [`Outlet`] of its connection and waits, and the flush
+//! sends the file. Keep-alive, pipelining, time-outs and shutdown remain actix-http's.
 
 use std::cell::RefCell;
 use std::io;
@@ -21,14 +21,14 @@ use tokio::net::TcpStream;
 
 use crate::blob::{Ahead, BlobFile};
 
-/// So much goes out before other connections of the same thread have their turn.
+/// Bytes that are sent before other connections of the thread have their turn.
 const TURN_BYTES: u64 = 4 << 20;
 
-/// A longer file goes out corked: only full packets, whatever room the receiver leaves at a time. A shorter one is out
-/// in one piece, and two system calls are saved.
+/// Files from this size are sent corked: in full packets, whatever room the receiver leaves at a time. A shorter file
+/// is sent in one piece, which saves two system calls.
 const CORKED_FROM_BYTES: u64 = 256 << 10;
 
-/// Where the file to be sent on a connection is laid down. Clones are the same place.
+/// The file that a connection is to send. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Outlet(Rc<RefCell<Option<Ahead>>>);
 
@@ -39,7 +39,7 @@ impl Outlet {
     }
 }
 
-/// A connection.
+/// A plain TCP connection.
 pub(super) struct Socket {
     stream: TcpStream,
     outlet: Outlet,
@@ -51,12 +51,12 @@ impl Socket {
         Self { stream, outlet: Outlet::default(), corked: false }
     }
 
-    /// Where to lay files that are to be sent on this connection.
+    /// The outlet for files of this connection.
     pub(super) fn outlet(&self) -> Outlet {
         self.outlet.clone()
     }
 
-    /// Does something with the stream as soon as that takes bytes.
+    /// Runs an operation on the stream as soon as the stream accepts bytes.
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
@@ -80,7 +80,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends what is in the outlet.
+    /// Sends the file in the outlet.
     fn poll_send_file(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outlet = self.outlet.clone();
         let mut outlet = outlet.0.borrow_mut();
@@ -95,7 +95,7 @@ impl Socket {
             let mut offset = file.offset();
             let sent = ready!(self.poll_write_with(cx, |stream| {
                 let length = usize::try_from(ready).unwrap_or(usize::MAX);
-                // Everything else is about the connection, and its client's business.
+                // All other errors concern the connection and its client.
                 sendfile(stream, file.file(), Some(&mut offset), length).map_err(|error| match error {
                     Errno::IO => cut_short(error.into()),
                     other => other.into(),
@@ -108,7 +108,7 @@ impl Socket {
             turn = turn.saturating_sub(sent as u64);
         }
         self.cork(false)?;
-        // The body is asked again, and says that this was its end.
+        // The body is polled again, and reports its end.
         cx.waker().wake_by_ref();
         *outlet = None;
         Poll::Ready(Ok(()))
@@ -123,7 +123,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // A head waits for the first bytes of its file, so that both are in one packet.
+        // A head waits for the first bytes of its file, so that one packet has both.
         let flags = match self.outlet.left() {
             0 => SendFlags::empty(),
             left => {
@@ -143,7 +143,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Notes that bytes could not be read. The connection ends then: the client must not take a part for the whole.
+/// Logs bytes that could not be read. The connection ends then: the client must not take a part for the whole.
 pub(super) fn cut_short<E: std::fmt::Display>(error: E) -> E {
     log::error!("a download was cut short: {error}");
     error
@@ -152,7 +152,7 @@ pub(super) fn cut_short<E: std::fmt::Display>(error: E) -> E {
 /// A body that its connection sends.
 pub(super) struct FileBody {
     outlet: Outlet,
-    /// There until the connection has it.
+    /// The file, until the connection has it.
     file: Option<BlobFile>,
 }
 
@@ -165,7 +165,7 @@ impl FileBody {
 impl MessageBody for FileBody {
     type Error = std::convert::Infallible;
 
-    /// None that actix-http could count: the head says the length by itself.
+    /// The size is none that actix-http could count: the head states the length.
     fn size(&self) -> BodySize {
         BodySize::Stream
     }
@@ -176,7 +176,7 @@ impl MessageBody for FileBody {
         }
         match self.outlet.left() {
             0 => Poll::Ready(None),
-            // The connection wakes this task, which is its own too.
+            // The connection wakes this task, which it shares.
             _ => Poll::Pending,
         }
     }
@@ -184,7 +184,7 @@ impl MessageBody for FileBody {
 
 impl Drop for FileBody {
     fn drop(&mut self) {
-        // Given up: nothing of it may be sent as if it were part of another answer.
+        // The answer was abandoned: its file must not be sent as part of another answer.
         self.outlet.0.take();
     }
 }

@@ -1,7 +1,7 @@
 //! Moments as texts, in the forms that clients write and read. All of them are in UTC.
 //!
-//! jiff knows moments up to the year 9999. Beyond it the number of microseconds stands in for a text, but where a client
-//! has a text of its own for it ([`rfc_3339`]).
+//! jiff knows moments up to the year 9999. After it, the number of microseconds replaces the text, except where a
+//! client has its own text for that case ([`rfc_3339`]).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ fn moment(at: Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_microsecond(at.0).ok()
 }
 
-/// `2026-11-21T05:25:31.000042Z`, with as many digits as there are to say.
+/// `2026-11-21T05:25:31.000042Z`, with as many digits as the moment needs.
 pub fn rfc_3339(at: Timestamp) -> Option<String> {
     moment(at).map(|at| at.to_string())
 }
@@ -49,11 +49,11 @@ pub fn ruby(at: Timestamp) -> String {
     let moment = Offset::UTC.to_datetime(moment);
     let (day, clock) = (moment.date(), moment.time());
     let (year, month, date) = (day.year(), day.month(), day.day());
-    // By hand, and not by a format: three of these are in every record.
+    // Written by hand, not by a format: every record has three of these.
     format!("{year:04}-{month:02}-{date:02} {:02}:{:02}:{:02} +0000", clock.hour(), clock.minute(), clock.second())
 }
 
-/// A form of its own, as `strftime` has them.
+/// A moment in another form, as `strftime` describes it.
 pub fn formatted(format: &str, at: Timestamp) -> Option<String> {
     moment(at).map(|at| at.strftime(format).to_string())
 }
@@ -75,7 +75,7 @@ pub fn read_rfc_3339(text: &str) -> Option<Timestamp> {
     text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_microsecond()))
 }
 
-/// Reads the forms of ISO 8601; without a zone it is UTC.
+/// Reads the forms of ISO 8601. Without a zone, the text is UTC.
 pub fn read_iso_8601(text: &str) -> Option<Timestamp> {
     read_rfc_3339(text).or_else(|| {
         let local = text.parse::<jiff::civil::DateTime>().ok()?;

@@ -1,6 +1,6 @@
-//! The TLS settings of the listeners, and what a handshake says about the client.
+//! The TLS settings of the listeners, and the client's certificate from a handshake.
 //!
-//! Whom a certificate stands for is nobody's business here.
+//! The meaning of a certificate is decided elsewhere.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,25 +22,25 @@ use super::certificate::find_or_make;
 use crate::digest::hex;
 use crate::image::Timestamp;
 
-/// Largest certificate, or chain of them, that a client may show: it stays in memory as long as the connection.
+/// Maximum size of a client's certificate or chain: it stays in memory as long as the connection.
 const SHOWN_BYTES_MAX: usize = 16 << 10;
 
-/// TLS settings, and the certificate for clients to remember.
+/// TLS settings, and the certificate that clients remember.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// For the listener.
+    /// Settings of the listeners.
     pub config: ServerConfig,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
-    /// The certificate as PEM, without what else is in its file.
+    /// The certificate as PEM, without the rest of its file.
     pub pem: String,
 }
 
-/// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. Once
-/// made it stays, because clients remember it.
+/// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. Later
+/// starts keep it, because clients remember it.
 ///
 /// # Errors
-/// The directory can't be used, or what is in it is no certificate.
+/// The directory is unusable, or its file has no certificate.
 pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::Result<Tls> {
     let files = find_or_make(keys, names, addresses, now)?;
     let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", files.certificate.display()));
@@ -61,22 +61,21 @@ pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timest
     Ok(Tls { config, fingerprint, pem })
 }
 
-/// The first certificate in a file of PEM, as DER.
+/// Reads the first certificate in a PEM file, as DER.
 ///
 /// # Errors
-/// There is none; the text names the file.
+/// The file has none; the text names the file.
 pub fn first_certificate(path: &Path) -> io::Result<Vec<u8>> {
     let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
     let first = CertificateDer::from_pem_file(path).map_err(|error| named(&error))?;
     Ok(first.to_vec())
 }
 
-/// Lets every client in that has the key of the certificate it shows, and every client that shows none.
+/// Accepts every client with the key of its certificate, and every client without a certificate.
 ///
-/// rustls calls this dangerous, and it would be where being let in is a right. Here it is none: LXD's clients make their
-/// certificates themselves, so no chain leads anywhere, and one that nobody has heard of has to get as far as asking to
-/// be trusted. What counts is the proof that the client has the key; whose it is, is looked up for each request by the
-/// certificate's fingerprint.
+/// rustls calls this dangerous, and it would be where acceptance gives rights. Here it gives none: LXD's clients make
+/// their own certificates, so no chain leads anywhere, and a client with an unknown certificate must be able to ask for
+/// trust. The proof that the client has the key counts; its account is looked up for each request by the fingerprint.
 #[derive(Debug)]
 struct AnyClient(WebPkiSupportedAlgorithms);
 
@@ -85,7 +84,7 @@ impl ClientCertVerifier for AnyClient {
         false
     }
 
-    /// None: with a hint, clients would keep theirs to themselves.
+    /// There is no hint: with one, clients would withhold their certificates.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -111,8 +110,8 @@ impl ClientCertVerifier for AnyClient {
         verify_tls12_signature(message, shown, signature, &self.0)
     }
 
-    /// By the key alone. What rustls has for certificates refuses those of version 1 and those with an extension that it
-    /// does not know, neither of which matters here.
+    /// Verifies by the key alone. rustls's own verification refuses certificates of version 1 and those with an unknown
+    /// extension, neither of which matters here.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

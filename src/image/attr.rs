@@ -1,6 +1,6 @@
-//! The attribute table: one row per attribute says what it is, who may set it, where it is stored, and how it is indexed.
+//! The attribute table: each row has an attribute's kind of value, the callers who may set it, its stored field and its index.
 //!
-//! The name that a protocol has for an attribute is that protocol's business, in an exhaustive match of its own. A new
+//! The name of an attribute in a protocol is that protocol's business, in an exhaustive match of its own. A new
 //! attribute is a variant and a row here, and a compile error in each protocol.
 
 use std::borrow::Cow;
@@ -27,7 +27,7 @@ pub enum Attr {
     Format,
     /// [`Image::store`]
     Store,
-    /// Where the bytes are.
+    /// Place of the bytes.
     Location,
     /// [`Image::kernel`]
     Kernel,
@@ -57,13 +57,13 @@ pub enum Attr {
     Protected,
     /// [`Image::hidden`]
     Hidden,
-    /// How large the disk in the bytes is, in bytes.
+    /// Size of the disk in the bytes, in bytes.
     VirtualSize,
     /// SHA-256 of the bytes in hexadecimal.
     Sha256,
     /// SHA-512 of the bytes in hexadecimal.
     Sha512,
-    /// The name that LXD and Incus know the image by, in hexadecimal.
+    /// Fingerprint in hexadecimal: the name of the image in LXD and Incus.
     Fingerprint,
     /// The first of its [`Image::aliases`].
     Alias,
@@ -88,29 +88,29 @@ pub enum Value<'a> {
     Flag(bool),
 }
 
-/// What kind of value an attribute has.
+/// Kind of an attribute's values.
 #[derive(Debug, Clone, Copy)]
 pub enum ValueType {
     /// Any text.
     Text,
-    /// One of a closed set of words: the canonical name of a given spelling, and all names for messages.
+    /// Word of a closed set: a function from a spelling to the canonical name, and one for all names in messages.
     Word(fn(&str) -> Option<&'static str>, fn() -> String),
-    /// The name of a store.
+    /// Name of a store.
     Store,
-    /// A number: of bytes where the attribute does not say otherwise.
+    /// A number: of bytes, unless the attribute says otherwise.
     Count,
     /// A moment.
     Time,
-    /// An image's id.
+    /// Id of an image.
     Id,
     /// Yes or no: `true` or `false`.
     Flag,
 }
 
-/// Who may set an attribute.
+/// Callers who may set an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edit {
-    /// Who may change the image.
+    /// Every caller who may change the image.
     Owner,
     /// An administrator.
     Admin,
@@ -122,18 +122,18 @@ pub enum Edit {
 /// used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Index {
-    /// None: filters read the records.
+    /// No index: filters read the records.
     Nothing,
     /// The table of images itself, which is sorted by id.
     Table,
-    /// An entry for every image, so that lists can be sorted by it and filters on it are cheap.
+    /// An entry for every image: lists can be sorted by the attribute, and filters on it are cheap.
     Whole(u8),
-    /// An entry for each image that has the attribute: filters on it are cheap, and it is no order of all images.
+    /// An entry for each image that has the attribute: filters on it are cheap, but it is no order of all images.
     Sparse(u8),
 }
 
 impl Index {
-    /// Its tag, if it is a table of its own.
+    /// Tag of the index, if it is a table of its own.
     pub fn tag(self) -> Option<u8> {
         match self {
             Self::Nothing | Self::Table => None,
@@ -141,7 +141,7 @@ impl Index {
         }
     }
 
-    /// Tells whether it is an order of all images.
+    /// Tells whether the index is an order of all images.
     pub fn orders_all(self) -> bool {
         matches!(self, Self::Table | Self::Whole(_))
     }
@@ -149,17 +149,17 @@ impl Index {
 
 /// A row of the table.
 pub struct Row {
-    /// Which attribute.
+    /// The attribute.
     pub attr: Attr,
     /// Kind of value.
     pub value: ValueType,
-    /// Who may set it.
+    /// Callers who may set it.
     pub edit: Edit,
-    /// The field of the stored record that has it.
+    /// Field of the stored record.
     pub stored: &'static str,
-    /// Its index.
+    /// Index in the catalogue.
     pub indexed: Index,
-    /// Its value in an image, if it has one.
+    /// Reads the value from an image, if it has one.
     pub read: fn(&Image) -> Option<Value<'_>>,
 }
 
@@ -185,7 +185,7 @@ fn text(value: &str) -> Value<'_> {
     Value::Text(Cow::Borrowed(value))
 }
 
-/// The table, in the order in which VISOR lists those that it knows.
+/// The table, in the order in which VISOR lists its attributes.
 pub static ATTRS: [Row; 29] = [
     row(Attr::Id, ValueType::Id, Edit::Service, ("id", Table), |i| Some(Value::Id(i.id))),
     row(Attr::Name, ValueType::Text, Edit::Owner, ("name", Whole(1)), |i| i.name.as_deref().map(text)),
@@ -219,7 +219,7 @@ pub static ATTRS: [Row; 29] = [
     row(Attr::Container, words::<Container>(), Edit::Owner, ("container", Whole(16)), |i| {
         i.container.map(|v| text(v.name()))
     }),
-    // These would be as many entries for every image again, and few ask for them: filters on them read the rows.
+    // Each would add an entry for every image, and queries for them are rare: filters on them read the rows.
     row(Attr::MinDisk, ValueType::Count, Edit::Owner, ("min_disk_gib", Nothing), |i| {
         Some(Value::Int(i.min_disk.into()))
     }),
@@ -245,7 +245,7 @@ pub static ATTRS: [Row; 29] = [
     row(Attr::ExpiresAt, ValueType::Time, Edit::Owner, ("expires_at_us", Sparse(19)), |i| {
         i.expires_at.map(Value::Time)
     }),
-    // Said only where it is not as always.
+    // Stated only where it differs from the default.
     row(Attr::Offered, ValueType::Flag, Edit::Owner, ("offered", Nothing), |i| {
         (!i.offer_to_lxd).then_some(Value::Flag(false))
     }),
@@ -272,12 +272,12 @@ fn checksum(image: &Image) -> Option<Value<'_>> {
 }
 
 impl Attr {
-    /// This attribute's row.
+    /// Row of this attribute.
     pub fn row(self) -> &'static Row {
         &ATTRS[self as usize]
     }
 
-    /// Its value in an image, if it has one.
+    /// Value in an image, if it has one.
     pub fn read(self, image: &Image) -> Option<Value<'_>> {
         (self.row().read)(image)
     }

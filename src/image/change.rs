@@ -1,4 +1,4 @@
-//! What a caller may set, and the rules about its values. A new image is a blank one with a patch on it.
+//! Changes by callers, and the rules about values. A new image is a blank one with a patch applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,26 +7,26 @@ use super::{
 };
 use crate::error::{Error, Reason, Result};
 
-/// Longest name of an image, a free attribute, a tag or a member, in characters: what Glance allows.
+/// Longest name of an image, a free attribute, a tag or a member, in characters: Glance's limit.
 pub const NAME_CHARS_MAX: usize = 255;
 /// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
 pub const PROPERTIES_MAX: usize = 64;
 /// Longest value of a free attribute, in bytes.
 pub const PROPERTY_BYTES_MAX: usize = 4096;
-/// All free attributes of one image together, in bytes.
+/// Largest sum of all free attributes of one image, in bytes.
 pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
 
-/// Most tags of one image: what Glance allows. Each is an index entry.
+/// Most tags of one image: Glance's limit. Each is an index entry.
 pub const TAGS_MAX: usize = 128;
-/// Most members of one image: what Glance allows. Each is an index entry.
+/// Most members of one image: Glance's limit. Each is an index entry.
 pub const MEMBERS_MAX: usize = 128;
 /// Most aliases of one image. Each is an index entry.
 pub const ALIASES_MAX: usize = 64;
 /// Longest description of an alias, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4096;
-/// Longest text about where an image was copied from, in bytes: a certificate is about one KiB.
+/// Longest text about the source of an image, in bytes: a certificate is about one KiB.
 const ORIGIN_BYTES_MAX: usize = 16 * 1024;
-/// Largest demand for disk or memory: what Glance's database can hold.
+/// Largest demand for disk or memory: the limit of Glance's database.
 pub const DEMAND_MAX: u32 = i32::MAX as u32;
 
 /// A change: `None` leaves a field alone, `Some(None)` empties it.
@@ -54,7 +54,7 @@ pub struct ImagePatch {
     pub ramdisk: Option<Option<ImageId>>,
     /// Free attributes to set, or with `None` to remove.
     pub properties: BTreeMap<String, Option<String>>,
-    /// Whether free attributes that are not named here go. Without it they stay.
+    /// Removes free attributes that are not named here. Otherwise they stay.
     pub purge: bool,
     /// [`Image::tags`], all of them.
     pub tags: Option<BTreeSet<String>>,
@@ -85,12 +85,12 @@ pub struct ImagePatch {
 }
 
 impl ImagePatch {
-    /// Whether it changes nothing.
+    /// Tells whether the patch changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The later patch on top of this one.
+    /// Puts a later patch on top of this one.
     pub fn then(self, later: ImagePatch) -> Self {
         let mut properties = if later.purge { BTreeMap::new() } else { self.properties };
         properties.extend(later.properties);
@@ -123,10 +123,10 @@ impl ImagePatch {
         }
     }
 
-    /// Puts the change into an image.
+    /// Applies the patch to an image.
     ///
     /// # Errors
-    /// As [`check`]. The image may then be half changed and is to be thrown away.
+    /// As [`check`]. The image may then be half changed and must be discarded.
     pub fn apply(&self, image: &mut Image) -> Result<()> {
         fn set<T: Clone>(field: &mut T, change: &Option<T>) {
             if let Some(value) = change {
@@ -169,10 +169,10 @@ impl ImagePatch {
     }
 }
 
-/// The rules about what an image may have.
+/// Checks the limits of an image's values.
 ///
 /// # Errors
-/// `Invalid` when a value breaks a limit of this module, `TooMany` when there are more of them than one may have.
+/// `Invalid` when a value breaks a limit of this module, `TooMany` when there are more values than allowed.
 pub fn check(image: &Image) -> Result<()> {
     if let Some(name) = &image.name {
         check_name("name", name)?;
@@ -211,8 +211,8 @@ pub fn check(image: &Image) -> Result<()> {
         .try_for_each(|text| check_text("origin of an image", text, ORIGIN_BYTES_MAX))
 }
 
-/// Properties by somebody who knows of no such rules, with blanks for control characters: some have lines, which nobody's
-/// headers could carry.
+/// Properties from a source without such rules, with blanks for control characters: some have line breaks, which no
+/// header can carry.
 pub fn on_one_line(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
     let plain = |text: &str| text.replace(char::is_control, " ");
     properties.iter().map(|(name, value)| (plain(name), Some(plain(value)))).collect()
@@ -225,7 +225,7 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     check_characters(what, text)
 }
 
-/// People save files under it, and their programs are not always careful: it is a name, and neither a path nor hidden.
+/// Checks a file name. Clients save files under it, maybe carelessly: it must be neither a path nor hidden.
 fn check_filename(name: &str) -> Result<()> {
     if name.starts_with('.') || name.contains(['/', '\\']) {
         return Err(Error::invalid("A filename is a name, without slashes and with no dot before it."));
@@ -233,7 +233,7 @@ fn check_filename(name: &str) -> Result<()> {
     check_name("filename", name)
 }
 
-/// A name that has to be there.
+/// Checks a name that is required.
 fn check_full_name(what: &str, text: &str) -> Result<()> {
     if text.is_empty() { Err(Error::invalid(format!("The {what} can't be empty."))) } else { check_name(what, text) }
 }
@@ -252,7 +252,7 @@ fn check_name(what: &str, text: &str) -> Result<()> {
     check_characters(what, text)
 }
 
-/// Control characters are refused here, so that no protocol can be made to emit them.
+/// Control characters are refused here, so that no protocol can emit them.
 fn check_characters(what: &str, text: &str) -> Result<()> {
     if text.chars().any(char::is_control) {
         return Err(Error::invalid(format!("The {what} has a control character in it.")));
@@ -261,7 +261,7 @@ fn check_characters(what: &str, text: &str) -> Result<()> {
 }
 
 impl Image {
-    /// An image with nothing set, registered at `now`.
+    /// Makes an image with nothing set, registered at `now`.
     pub fn blank(id: ImageId, now: Timestamp) -> Self {
         Self {
             id,

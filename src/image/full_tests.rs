@@ -1,4 +1,4 @@
-//! An image for the tests that ask something of every attribute.
+//! An image for the tests that check every attribute.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::{
     Visibility,
 };
 
-/// An image that has everything that an image can have.
+/// An image with a value in every field.
 pub(crate) fn full() -> Image {
     let mut image = Image::blank(ImageId::from_bytes([7; 16]), Timestamp(5_000_000));
     (image.revision, image.status, image.visibility) = (3, Status::Saving, Visibility::Public);

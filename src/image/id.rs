@@ -1,11 +1,11 @@
-//! What names an image.
+//! The id of an image. Knows one spelling.
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// Names an image for ever: a UUID, in lower case and with hyphens wherever it is written.
+/// The permanent name of an image: a UUID, always written in lower case and with hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageId(Uuid);
 
@@ -29,7 +29,7 @@ impl ImageId {
 impl FromStr for ImageId {
     type Err = ();
 
-    /// Only the canonical spelling names an image: 36 characters, hyphens in their places. The other spellings of
+    /// Only the canonical spelling is accepted: 36 characters, hyphens in their places. The other spellings of
     /// a UUID (braces, no hyphens, `urn:`) would give one image many URLs.
     fn from_str(text: &str) -> Result<Self, ()> {
         if text.len() != 36 {

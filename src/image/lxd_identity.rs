@@ -1,52 +1,52 @@
-//! What an image is to LXD and Incus, and where copies come from.
+//! The identity of an image in LXD and Incus, and the source of a pulled image.
 
 use super::vocab::{Vocabulary, vocabulary};
 use super::{Image, ImageKind, Timestamp};
 
-/// How LXD and Incus know an image.
+/// The identity of an image in LXD and Incus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LxdIdentity {
-    /// Its name there: SHA-256 over its metadata and then its root, or over the one file that has both.
+    /// Fingerprint: SHA-256 over the metadata and then the root, or over the one file that has both.
     pub fingerprint: [u8; 32],
-    /// SHA-256 of the root as it is given out, where that is not the main file as it is: a raw disk gets the head of a qcow2.
+    /// SHA-256 of the root as served, where it differs from the main file: a raw disk gets the head of a qcow2.
     pub root_sha256: Option<[u8; 32]>,
-    /// Whether the service made the metadata, of what it knows about a disk.
+    /// True if the service made the metadata, from its record of a disk.
     pub made: bool,
 }
 
 vocabulary! {
-    /// The language of a server that images are copied from.
+    /// Protocol of a server that images are copied from.
     Protocol {
         /// LXD's own.
         Lxd = "lxd",
-        /// The same, as Incus speaks it.
+        /// LXD's, as Incus speaks it.
         Incus = "incus",
-        /// Files of JSON that say where the others lie.
+        /// JSON files with the paths of the others.
         Simplestreams = "simplestreams",
     }
 }
 
-/// Where an image was copied from.
+/// The source of a pulled image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateSource {
     /// URL of the server.
     pub server: String,
-    /// What it speaks.
+    /// Protocol of the server.
     pub protocol: Protocol,
-    /// Under which alias it was found there.
+    /// Alias of the image on the server.
     pub alias: String,
-    /// The one certificate (PEM) that the server has to show; any that the system trusts, without one.
+    /// The one certificate (PEM) that the server must present; without one, any that the system trusts.
     pub certificate: Option<String>,
-    /// Which kind of image the alias means there, if it may mean several.
+    /// Kind of image that the alias means there, if it may mean several.
     pub kind: Option<ImageKind>,
-    /// When it was last asked for something newer.
+    /// Time of the last check for a newer image.
     pub checked_at: Option<Timestamp>,
-    /// Why that failed, if it did.
+    /// Error of that check, if it failed.
     pub error: Option<String>,
 }
 
 impl Image {
-    /// The fingerprint, if LXD and Incus know it.
+    /// Fingerprint, if LXD and Incus know the image.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.lxd_identity.map(|offer| offer.fingerprint)
     }

@@ -1,6 +1,6 @@
-//! The domain: what an image is. Pure values, no I/O, no async, no protocol.
+//! The domain: the record of an image. Pure values, no I/O, no async, no protocol.
 //!
-//! An image is one superset record; each protocol shows the part it knows under its own names.
+//! An image is one superset record; each protocol shows its part of it under its own names.
 
 pub mod attr;
 pub mod change;
@@ -33,147 +33,147 @@ pub use crate::digest::Digests;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Whole seconds since the epoch, as HTTP dates count.
+    /// Whole seconds since the epoch, as in HTTP dates.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 }
 
-/// What happens to an image whose upload does not come to its end.
+/// Fate of an image whose upload does not end well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
-    /// The image was made for this upload: it goes.
+    /// The image was made for this upload: it is removed.
     Discard,
-    /// The image was there before: it waits for another try.
+    /// The image existed before: it waits for another upload.
     Fail,
 }
 
 /// An upload in flight, noted in the row before its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadTicket {
-    /// Which run of the server holds it. One of an earlier run is dead.
+    /// Run of the server that holds the upload. Uploads of earlier runs are dead.
     pub boot: Uuid,
-    /// What to do when it is dead.
+    /// Fate of the image when the upload is dead.
     pub fallback: Fallback,
-    /// How far it is, if it may be interrupted: then the end of a run does not end it.
+    /// Progress, if the upload may be interrupted: the end of a run then does not end it.
     pub resumable: Option<Resumable>,
 }
 
-/// How far an upload is that comes in pieces.
+/// Progress of an upload in pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumable {
-    /// So many bytes are durable.
+    /// Number of durable bytes.
     pub offset: u64,
-    /// How many there will be, once that is known.
+    /// Number of all bytes, once known.
     pub size: Option<u64>,
-    /// What the sender says they hash to.
+    /// Digests that the sender announced.
     pub digests: Digests,
-    /// When it is given up.
+    /// Time at which the upload is abandoned.
     pub expires_at: Timestamp,
 }
 
 /// An account that an image is shared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// What it thinks of that.
+    /// Answer of the account.
     pub status: MemberStatus,
-    /// Whether it may share the image with others.
+    /// Permission to share the image with others.
     pub can_share: bool,
-    /// Since when.
+    /// Time of the invitation.
     pub created_at: Timestamp,
-    /// When any of this last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 /// The record. `revision` is the optimistic lock: it grows with every committed change of the whole catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its id.
+    /// Id.
     pub id: ImageId,
     /// Number of the committed change that made this version.
     pub revision: u64,
     /// Free text, not unique; may be absent.
     pub name: Option<String>,
-    /// The account that made it; absent when there are no accounts.
+    /// Account that made it; absent without accounts.
     pub owner: Option<String>,
-    /// Who sees it.
+    /// Circle of accounts that see it.
     pub visibility: Visibility,
-    /// What state it is in.
+    /// Stage of its life.
     pub status: Status,
     /// Disk format.
     pub format: Option<Format>,
-    /// What the disk comes wrapped in.
+    /// Container around the disk.
     pub container: Option<Container>,
-    /// What it is for.
+    /// Purpose.
     pub kind: Option<ImageKind>,
-    /// The processor it is for.
+    /// Processor that it runs on.
     pub architecture: Option<Architecture>,
-    /// The store asked for, and once there are bytes the one that has them.
+    /// Requested store; once bytes exist, the store that has them.
     pub store: Option<StoreName>,
-    /// The kernel that goes with it.
+    /// Kernel that it boots with.
     pub kernel: Option<ImageId>,
-    /// The initial ramdisk that goes with it.
+    /// Initial ramdisk that it boots with.
     pub ramdisk: Option<ImageId>,
-    /// The bytes; empty until there are any.
+    /// Parts; empty until there are bytes.
     pub parts: Vec<Part>,
     /// Free attributes.
     pub properties: BTreeMap<String, String>,
-    /// Words to find it by.
+    /// Words for searching.
     pub tags: BTreeSet<String>,
-    /// Whom it is shared with, by account. Only counts while the visibility is *shared*.
+    /// Accounts that it is shared with. Only counts while the visibility is *shared*.
     pub members: BTreeMap<String, Member>,
-    /// Whether it can't be removed.
+    /// Protection against removal.
     pub protected: bool,
-    /// Whether lists leave it out unless they are asked for such images, where a protocol knows of that.
+    /// Left out of lists that do not ask for hidden images, where a protocol can ask.
     pub hidden: bool,
-    /// The smallest disk that it fits on, in GiB.
+    /// Smallest disk that it fits on, in GiB.
     pub min_disk: u32,
-    /// The least memory that it runs in, in MiB.
+    /// Least memory that it runs in, in MiB.
     pub min_ram: u32,
-    /// Names that stand for it, each with a description. A name stands for one image at a time.
+    /// Aliases, each with a description. An alias stands for one image at a time.
     pub aliases: BTreeMap<String, String>,
-    /// Under which name the file came, for those who save it.
+    /// Original name of the file, for clients that save it.
     pub filename: Option<String>,
-    /// How LXD and Incus know it; absent when they don't.
+    /// Identity in LXD and Incus; absent where they don't know it.
     pub lxd_identity: Option<LxdIdentity>,
-    /// Whether they are to be offered it, if it is a disk that they can use.
+    /// Offered to LXD and Incus as a virtual machine, if it is a usable disk.
     pub offer_to_lxd: bool,
-    /// Where it was copied from.
+    /// Server that it was copied from.
     pub update_source: Option<UpdateSource>,
-    /// Whether its place is taken by what its update_source has under the same alias, whenever that is something new.
+    /// Replaced by the image that `update_source` has under its alias, whenever that is a new one.
     pub auto_update: bool,
-    /// When what is in it was made, as far as it says so itself.
+    /// Build time, if its metadata says so.
     pub built_at: Option<Timestamp>,
-    /// Until when its makers stand by it, as far as it says so itself.
+    /// End of support by its makers, if its metadata says so.
     pub supported_until: Option<Timestamp>,
-    /// When it is removed, because somebody here said so.
+    /// Expiry date, set on this server only.
     pub expires_at: Option<Timestamp>,
-    /// When it was registered.
+    /// Time of registration.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Option<Timestamp>,
-    /// When its bytes were complete.
+    /// Time at which its bytes were complete.
     pub uploaded_at: Option<Timestamp>,
     /// The upload in flight, while the status is *saving*.
     pub ticket: Option<UploadTicket>,
 }
 
 impl Image {
-    /// The image's file, if it is there.
+    /// The main file, if it exists.
     pub fn main(&self) -> Option<&Part> {
         self.part(PartKind::Main)
     }
 
-    /// A part, if it is there.
+    /// A part, if it exists.
     pub fn part(&self, kind: PartKind) -> Option<&Part> {
         self.parts.iter().find(|part| part.kind == kind)
     }
 
-    /// Every place where bytes of this image may be, now or by an upload that is running.
+    /// Every place that may have bytes of this image, now or by a running upload.
     pub fn places(&self) -> Vec<StoredAt> {
         let stored = self.parts.iter().filter_map(Part::place).cloned();
         let arriving = self.ticket.map(|_| BlobKey::main(self.id, self.format));
-        // What describes a disk comes before its record says so, and goes after; by then it may be something else.
+        // A disk's description is written before its record names it, and removed after; the format may have changed by then.
         let described = self.main().is_some() && self.lxd_identity.is_none();
         let perhaps = (described || self.ticket.is_some()).then(|| BlobKey::metadata(self.id));
         let unsaid = arriving.into_iter().chain(perhaps);
@@ -184,8 +184,8 @@ impl Image {
         places
     }
 
-    /// The stores that have this image's bytes; before it has any, or with bytes that are elsewhere, the one that what we
-    /// write for it goes to. Never empty.
+    /// Stores that have this image's bytes. Without bytes in our stores, the store that our files for it are written
+    /// to. Never empty.
     pub fn homes(&self) -> Vec<StoreName> {
         let mains = self.parts.iter().filter(|part| part.kind == PartKind::Main);
         let stores: Vec<_> = mains.filter_map(|part| part.place().map(|place| place.store.clone())).collect();
@@ -195,12 +195,12 @@ impl Image {
         vec![self.store.clone().filter(|store| *store != StoreName::HTTP).unwrap_or(StoreName::FILE)]
     }
 
-    /// The first of them.
+    /// The first of its stores.
     pub fn home(&self) -> StoreName {
         self.homes().swap_remove(0)
     }
 
-    /// The format that the bytes have to have; none when what they are is a container with the disk in it.
+    /// Format that the bytes must have; none for a container with the disk in it.
     pub fn format_of_bytes(&self) -> Option<Format> {
         self.format.filter(|_| match self.container {
             None | Some(Container::Bare | Container::Ami | Container::Aki | Container::Ari) => true,
@@ -214,11 +214,11 @@ impl Image {
     }
 }
 
-/// How often an image was read. In a row of its own, so that a download does not rewrite the image.
+/// Number of reads of an image. In a row of its own, so that a download does not rewrite the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Access {
-    /// How many times.
+    /// Number of reads.
     pub count: u64,
-    /// When last.
+    /// Time of the last read.
     pub last: Option<Timestamp>,
 }

@@ -1,21 +1,21 @@
-//! The bytes of an image: which part of it they are, and where.
+//! The bytes of an image: their part and their place. Knows no store's inside.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Digests, Format, ImageId, StoreName};
 
-/// Where the bytes of a part are. Never holds a credential.
+/// Place of the bytes of a part. Never holds a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// In one of our stores, written by us and ours to delete.
+    /// A blob in one of our stores, written by us and ours to delete.
     Stored(StoredAt),
-    /// A file of the operator's, below a directory that the configuration opens for this. Read, never deleted.
+    /// A file of the operator's, below a directory that the configuration opens for images. Read, never deleted.
     File {
         /// Absolute path.
         path: String,
     },
-    /// At somebody's URL. Read through the guarded fetcher, never deleted.
+    /// A URL on another server. Read through the guarded fetcher, never deleted.
     Http {
         /// `http` or `https`, without user information.
         url: String,
@@ -25,43 +25,43 @@ pub enum Location {
 /// A blob of one of our stores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredAt {
-    /// Which store.
+    /// Store that has it.
     pub store: StoreName,
-    /// Under which key.
+    /// Key within the store.
     pub key: BlobKey,
 }
 
-/// Names a blob within its store: `<image id>.<suffix>`, made by us out of an id and a closed set of suffixes.
+/// Name of a blob within its store: `<image id>.<suffix>`, made by us from an id and a closed set of suffixes.
 ///
-/// Nothing from the network is ever part of it, so it is safe as a file name by construction.
+/// No text from the network is ever part of it, so it is safe as a file name by construction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey(String);
 
-/// The suffix of [`BlobKey::metadata`]; no format is called so.
+/// Suffix of [`BlobKey::metadata`]; no format has this name.
 const METADATA: &str = "metadata";
 
 impl BlobKey {
-    /// The key of an image's main file. The suffix is its format, as a person would name the file; `none` without one.
+    /// Key of an image's main file. The suffix is its format, as a person would name the file; `none` without one.
     pub fn main(id: ImageId, format: Option<Format>) -> Self {
         Self(format!("{id}.{}", format.map_or("none", Format::name)))
     }
 
-    /// The key of what describes an image to LXD and Incus.
+    /// Key of the description of an image for LXD and Incus.
     pub fn metadata(id: ImageId) -> Self {
         Self(format!("{id}.{METADATA}"))
     }
 
-    /// The blob of this key in a store.
+    /// Blob of this key in a store.
     pub fn in_store(self, store: StoreName) -> StoredAt {
         StoredAt { store, key: self }
     }
 
-    /// The key as text.
+    /// Text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Which image the blob belongs to.
+    /// Image that the blob belongs to.
     pub fn image(&self) -> Option<ImageId> {
         self.0.split_once('.').and_then(|(id, _)| id.parse().ok())
     }
@@ -70,7 +70,7 @@ impl BlobKey {
 impl FromStr for BlobKey {
     type Err = ();
 
-    /// Accepts exactly what [`BlobKey::main`] and [`BlobKey::metadata`] make: this is the gate for names read back from a disk.
+    /// Accepts exactly the results of [`BlobKey::main`] and [`BlobKey::metadata`]: the gate for names read from a disk.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (id, suffix) = text.split_once('.').ok_or(())?;
         id.parse::<ImageId>()?;
@@ -85,34 +85,34 @@ impl fmt::Display for BlobKey {
     }
 }
 
-/// Which part of an image some bytes are.
+/// Kind of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartKind {
-    /// The image's file: the disk, the root file system, or an archive that holds everything. All that most protocols know.
+    /// The main file: the disk, the root file system, or an archive that holds everything. Most protocols know no other part.
     Main,
-    /// A small archive that describes the main file to LXD and Incus, where that does not do so itself.
+    /// The description: a small archive about the main file for LXD and Incus, where the main file has no metadata.
     Metadata,
 }
 
-/// Bytes of an image, and what is known of them.
+/// Bytes of an image, with their size and digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Which part.
+    /// Kind of the part.
     pub kind: PartKind,
-    /// Where the bytes are.
+    /// Place of the bytes.
     pub location: Location,
-    /// How many there are; unknown only for a URL whose server does not say.
+    /// Size in bytes; unknown only for a URL whose server does not say.
     pub size: Option<u64>,
-    /// How large the disk in them is, where that can be told.
+    /// Size of the disk in the bytes, if known.
     pub virtual_size: Option<u64>,
-    /// What they hash to, as far as we computed it ourselves.
+    /// Digests, as far as this server computed them.
     pub digests: Digests,
-    /// The entity tag that the owner of a URL gave, without quotes.
+    /// Entity tag from the server of a URL, without quotes.
     pub etag: Option<String>,
 }
 
 impl Part {
-    /// Where the bytes are in our stores, if they are.
+    /// Blob in our stores, if the bytes are in one.
     pub fn place(&self) -> Option<&StoredAt> {
         match &self.location {
             Location::Stored(place) => Some(place),

@@ -1,15 +1,15 @@
-//! Questions to the catalogue: which images, in what order, how many, from where on.
+//! Queries of the catalogue: filter, order, page size and cursor. Values only; the catalogue answers.
 
 use std::ops::{Bound, RangeBounds};
 
 use super::{Attr, Image, MemberStatus, StoreName, Value, ValueType};
 
-/// Which images. A tree, so that access rules are just one more branch.
+/// A condition on images. A tree, so that access rules are just one more branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All of these hold; with none given, everything passes.
+    /// Every condition holds; an empty list passes everything.
     All(Vec<Filter>),
-    /// One of these holds; with none given, nothing passes.
+    /// One of the conditions holds; an empty list passes nothing.
     Any(Vec<Filter>),
     /// The attribute has this value.
     Equals(Attr, Value<'static>),
@@ -17,20 +17,20 @@ pub enum Filter {
     OneOf(Attr, Vec<Value<'static>>),
     /// The attribute has a value within these bounds.
     Within(Attr, Bound<Value<'static>>, Bound<Value<'static>>),
-    /// This does not hold. An image without an attribute has no value of it, so it passes the opposite of
+    /// The condition does not hold. An image without an attribute has no value of it, so it passes the opposite of
     /// [`Filter::Equals`].
     Not(Box<Filter>),
     /// The free attribute has this value.
     Property(String, String),
-    /// It has this tag.
+    /// The image has this tag.
     Tag(String),
-    /// It has this alias.
+    /// The image has this alias.
     Alias(String),
-    /// The account is a member, with this status or with any. Says nothing of the visibility.
+    /// The account is a member, with this status or with any. Ignores the visibility.
     Member {
-        /// Which account.
+        /// Account of the member.
         account: String,
-        /// Any, without one.
+        /// Status of the member; any, if absent.
         status: Option<MemberStatus>,
     },
 }
@@ -46,12 +46,12 @@ impl Filter {
         Self::Any(Vec::new())
     }
 
-    /// This does not hold.
+    /// Inverts the condition.
     pub fn negated(self) -> Self {
         Self::Not(Box::new(self))
     }
 
-    /// The attribute has the value that `text` spells. A text that spells none passes nothing: nothing can have it.
+    /// Compares an attribute with the value that `text` spells. A text that spells none passes nothing: no image can have it.
     /// Moments have no spelling here; protocols use [`Filter::Within`] for them.
     pub fn spelled(attr: Attr, text: &str) -> Self {
         let value = match attr.row().value {
@@ -66,7 +66,7 @@ impl Filter {
         value.map_or_else(Self::nothing, |value| Self::Equals(attr, value))
     }
 
-    /// Both hold.
+    /// Combines two conditions, which both must hold.
     pub fn and(self, other: Filter) -> Self {
         match (self, other) {
             (Self::All(mut left), Self::All(right)) => {
@@ -81,7 +81,7 @@ impl Filter {
         }
     }
 
-    /// Whether an image passes.
+    /// Tells whether an image passes.
     pub fn passes(&self, image: &Image) -> bool {
         match self {
             Self::All(filters) => filters.iter().all(|f| f.passes(image)),
@@ -102,28 +102,28 @@ impl Filter {
     }
 }
 
-/// In what order. Images without an attribute come first in its ascending order.
+/// Order of a list. Images without an attribute come first in its ascending order.
 ///
 /// Ties are ordered by creation, then id, in the direction of the first attribute: its index has them in that order,
 /// and one index serves both directions. (Glance orders ties newest first, also in an ascending list.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sort {
-    /// By which attribute; it must be indexed, or the filter must demand that it has a value.
+    /// Attribute to sort by; it must be indexed, or the filter must demand a value.
     pub by: Attr,
-    /// Which way.
+    /// Direction.
     pub direction: Direction,
-    /// How images with the same value are ordered: by these attributes, one after the other. A page of such a list
+    /// Further attributes, which order images with equal values of the attributes before. A page of such a list
     /// reads all images that have the first value of the page, so this costs more than an order by one attribute.
     pub then: Vec<(Attr, Direction)>,
 }
 
 impl Sort {
-    /// By one attribute.
+    /// Order by one attribute.
     pub fn by(attr: Attr, direction: Direction) -> Self {
         Self { by: attr, direction, then: Vec::new() }
     }
 
-    /// By several attributes, the first one before the others; by id without any.
+    /// Order by several attributes, the first before the others; by id for an empty list.
     pub fn by_all(mut keys: Vec<(Attr, Direction)>) -> Self {
         if keys.is_empty() {
             return Self::default();
@@ -132,13 +132,13 @@ impl Sort {
         Self { by, direction, then: keys }
     }
 
-    /// Whether the first attribute decides, and ties are left to creation and id.
+    /// Tells whether only creation and id break ties of the first attribute.
     pub(crate) fn is_simple(&self) -> bool {
         self.then.is_empty() || self.by == Attr::Id
     }
 }
 
-/// Up or down.
+/// Direction of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direction {
     /// Smallest first.
@@ -154,34 +154,34 @@ impl Default for Sort {
     }
 }
 
-/// A place in an order, just behind some image. Stays right when that image is changed or removed.
+/// A position in an order, just after an image. Stays right when that image is changed or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Sorts as the image does.
+    /// Sort key of the image.
     pub(crate) key: Vec<u8>,
-    /// So many bytes of the key are those of the first attribute.
+    /// Bytes of the key that belong to the first attribute.
     pub(crate) first: usize,
 }
 
-/// A question.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Which images.
+    /// Condition on the images.
     pub filter: Filter,
-    /// In what order.
+    /// Order of the images.
     pub sort: Sort,
-    /// At most how many.
+    /// Most images of the page.
     pub limit: usize,
-    /// From where on; from the beginning without one.
+    /// Begin of the page; the start of the list if absent.
     pub after: Option<Cursor>,
 }
 
-/// An answer: the images, and where the next page begins if there may be one.
+/// A page of images, and the cursor of the next page if there may be one.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// At most as many as asked for.
+    /// Images, at most the requested number.
     pub images: Vec<Image>,
-    /// Present if the page is full.
+    /// Cursor of the next page, if this page is full.
     pub next: Option<Cursor>,
 }
 

@@ -1,19 +1,19 @@
 //! The states of an image, and the one table of legal moves between them.
 
-/// What state an image is in.
+/// Stage of an image's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// Registered, without bytes.
     Queued,
-    /// Bytes are coming in.
+    /// Bytes are arriving.
     Saving,
-    /// Bytes are there, durable and verified.
+    /// Bytes are durable and verified.
     Available,
-    /// Bytes are there, and withheld by whoever may change the image.
+    /// Bytes exist, and are withheld on request.
     Deactivated,
     /// The last upload failed; another may be tried.
     Failed,
-    /// On its way out; nobody sees it any more.
+    /// Being deleted; hidden from every caller.
     Deleting,
 }
 
@@ -22,7 +22,7 @@ impl Status {
     pub const ALL: [Status; 6] =
         [Status::Queued, Status::Saving, Status::Available, Status::Deactivated, Status::Failed, Status::Deleting];
 
-    /// The word for it on disk and in indexes. Protocols have their own words.
+    /// Name on disk and in indexes. Protocols have their own words.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -34,7 +34,7 @@ impl Status {
         }
     }
 
-    /// Whether an image may go from this state to `next`. Staying is no move.
+    /// Tells whether an image may move from this state to `next`. Staying is no move.
     pub fn may_become(self, next: Status) -> bool {
         use Status::{Available, Deactivated, Deleting, Failed, Queued, Saving};
         match self {
@@ -48,12 +48,12 @@ impl Status {
         }
     }
 
-    /// Whether bytes may be put in.
+    /// Tells whether an upload may begin.
     pub fn takes_bytes(self) -> bool {
         self.may_become(Status::Saving)
     }
 
-    /// Whether there are bytes to give out.
+    /// Tells whether bytes can be read.
     pub fn gives_bytes(self) -> bool {
         self == Status::Available
     }

@@ -1,4 +1,4 @@
-//! Names of stores: what an image asks for, and where its bytes then are.
+//! Names of stores. An image asks for a store by name, and records the name of the store that has its bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,20 +7,20 @@ use std::str::FromStr;
 /// Longest name.
 const BYTES_MAX: usize = 64;
 
-/// The name of a store: lower-case letters, digits, `-` and `_`. Which stores there are is a matter of configuration.
+/// Name of a store: lower-case letters, digits, `-` and `_`. The configuration defines the stores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreName(Cow<'static, str>);
 
 impl StoreName {
-    /// The local directory.
+    /// Local directory.
     pub const FILE: Self = Self(Cow::Borrowed("file"));
-    /// Somebody's web server, where bytes stay; read only.
+    /// Other web servers, which keep the bytes; read only.
     pub const HTTP: Self = Self(Cow::Borrowed("http"));
 
-    /// What the original VISOR could be asked for. Its images may name these where they are not configured.
+    /// Stores of the original VISOR. Its images may name them even if they are not configured.
     pub const ORIGINAL: [&'static str; 7] = ["s3", "cumulus", "walrus", "hdfs", "lcs", "http", "file"];
 
-    /// The name as text.
+    /// Text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

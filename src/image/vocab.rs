@@ -1,19 +1,19 @@
-//! Closed sets of words: each value has one name, and the spellings that mean it.
+//! Closed sets of words: each value has one name, and further spellings.
 
 /// A closed set of words.
 pub trait Vocabulary: Copy + Sized + 'static {
     /// Every value, in the order in which messages list them.
     const ALL: &'static [Self];
 
-    /// The one name.
+    /// Canonical name.
     fn name(self) -> &'static str;
 
-    /// Other spellings that mean the same.
+    /// Other spellings.
     fn aliases(self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The value that a word names, if any. Case does not matter.
+    /// Value of a word, if it names one. Case does not matter.
     fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|value| {
             value.name().eq_ignore_ascii_case(word) || value.aliases().iter().any(|a| a.eq_ignore_ascii_case(word))
@@ -26,7 +26,7 @@ pub trait Vocabulary: Copy + Sized + 'static {
     }
 }
 
-/// Makes an enum and its words in one table. `$name` is what is written, `| $alias` what is understood as well.
+/// Makes an enum and its words in one table. `$name` is written, `| $alias` is understood as well.
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal $(| $alias:literal)*,)+ }) => {
         $(#[$doc])*
@@ -34,12 +34,12 @@ macro_rules! vocabulary {
         pub enum $type { $($(#[$vdoc])* $variant,)+ }
 
         impl $type {
-            /// The one name.
+            /// Canonical name.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The value that a word names, if any. Case does not matter.
+            /// Value of a word, if it names one. Case does not matter.
             pub fn parse(word: &str) -> Option<Self> {
                 <Self as Vocabulary>::parse(word)
             }
@@ -62,7 +62,7 @@ macro_rules! vocabulary {
 pub(super) use vocabulary;
 
 vocabulary! {
-    /// The processor an image is for. The original knew the first two; the others are what people have.
+    /// Processor of an image. The original knew the first two; the others are in common use.
     Architecture {
         /// 32-bit x86.
         I386 = "i386" | "i686" | "x86",
@@ -120,7 +120,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What an image is for.
+    /// Purpose of an image.
     ImageKind {
         /// A kernel.
         Kernel = "kernel",
@@ -136,7 +136,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a disk comes wrapped in.
+    /// Container around a disk.
     Container {
         /// EC2-style machine image.
         Ami = "ami",
@@ -148,7 +148,7 @@ vocabulary! {
         Bare = "bare",
         /// A description of a machine, and its disks.
         Ovf = "ovf",
-        /// The same in one archive.
+        /// A description of a machine and its disks, in one archive.
         Ova = "ova",
         /// The file system of a container.
         Docker = "docker",
@@ -158,27 +158,27 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Who sees an image, besides its owner and administrators.
+    /// Accounts that see an image, besides its owner and administrators.
     Visibility {
         /// Everyone.
         Public = "public",
-        /// Nobody.
+        /// No other account.
         Private = "private",
         /// Its members.
         Shared = "shared",
-        /// Everyone who knows its id or asks for such images.
+        /// Everyone with its id, and lists that ask for such images.
         Community = "community",
     }
 }
 
 vocabulary! {
-    /// What a member thinks of an image that is shared with it.
+    /// Answer of a member to a shared image.
     MemberStatus {
-        /// Nothing yet.
+        /// No answer yet.
         Pending = "pending",
-        /// It wants the image in its lists.
+        /// The image appears in the member's lists.
         Accepted = "accepted",
-        /// It does not.
+        /// The image stays out of the member's lists.
         Rejected = "rejected",
     }
 }

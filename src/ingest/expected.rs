@@ -1,31 +1,31 @@
-//! What senders say of their bytes, and whether it is true.
+//! The expectation: size and digests that a sender announced, compared with the received bytes.
 
 use crate::error::{Reason, Result};
 use crate::image::Digests;
 
-/// What a sender says of its bytes beforehand.
+/// Size and digests that a sender announced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// How many there are.
+    /// Size in bytes.
     pub size: Option<u64>,
-    /// What they hash to.
+    /// Digests.
     pub digests: Digests,
 }
 
 impl Expected {
-    /// The same with what else is said of the size: the length of the body, say.
+    /// Adds another announcement of the size, such as the length of the body.
     ///
     /// # Errors
-    /// `DigestMismatch` when the two differ.
+    /// `DigestMismatch` when the two sizes differ.
     pub fn and_size(self, size: Option<u64>) -> Result<Self> {
         self.check(size, &Digests::default())?;
         Ok(Self { size: self.size.or(size), ..self })
     }
 
-    /// Compares what was claimed with what came.
+    /// Compares the announcement with the received bytes.
     ///
     /// # Errors
-    /// `DigestMismatch`, in words that say which and how. Nothing is wrong about what neither side knows.
+    /// `DigestMismatch`, with the value that differs. A value that one side lacks is not compared.
     pub(crate) fn check(&self, size: Option<u64>, digests: &Digests) -> Result<()> {
         let wrong = |text: String| Err(Reason::Mismatch.saying(text));
         if let (Some(claimed), Some(size)) = (self.size, size)

@@ -1,12 +1,12 @@
-//! Digest lanes: digests are computed on threads of their own, beside the writing and never after it. MD5 is the
-//! slowest thing in an upload; everything else has to fit next to it. On most processors there is one lane for both
-//! digests of an upload, elsewhere one for each, and one more where sha512 is asked for.
+//! The hash pool: digests are computed on threads of their own, beside the writing and never after it. MD5 is the
+//! slowest part of an upload; everything else has to fit next to it. On most processors one stream computes both
+//! digests of an upload, elsewhere one each, and one more where sha512 is asked for.
 //!
-//! Whoever hands the bytes on also has a look at them (see [`Inspector`]), so that what is known of the bytes of an upload
-//! is in one place, wherever it rests between two requests.
+//! A stream also inspects the bytes (see [`Inspector`]), so that all facts about the bytes of an upload
+//! are in one place, even between two requests.
 //!
-//! All lanes share a few threads. When several have a chunk waiting, one thread takes them together, which costs little more
-//! than one of them (see [`Hasher::update_together`]).
+//! All streams share a few threads. When several have a chunk waiting, one thread takes them together, which costs little more
+//! than one of them (see [`Hasher::update_together`]). Knows bytes, and no images.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,47 +22,47 @@ use crate::error::{Error, Result};
 use crate::image::Digests;
 use crate::inspect::{Inspection, Inspector};
 
-/// Chunks that may wait in a lane. With chunks of 1 MiB this is what an upload can hold in memory; deeper queues
-/// only hide that the slowest lane sets the pace.
+/// Chunks that may wait in a stream. With chunks of 1 MiB this is the memory of an upload; deeper queues
+/// only hide that the slowest stream sets the pace.
 const DEPTH: usize = 3;
 
-/// HashStream that are taken together at the most.
+/// Most streams that are taken together.
 const TOGETHER: usize = 8;
 
-/// From so many lanes on it is better to take them together on half of the cores than one by one on all: the other half
+/// Number of waiting streams from which taking them together on half of the cores beats one by one on all: the other half
 /// receives and writes.
 const CROWD: usize = 3;
 
-/// What is known of the bytes so far, at rest.
+/// State of the digests and the inspection, at rest.
 pub(crate) struct HashState {
     hashers: Vec<Hasher>,
     inspector: Inspector,
 }
 
 impl HashState {
-    /// The same, and a SHA-256 that goes on behind `before` with these bytes. Of none yet.
+    /// Adds a SHA-256 that continues `before` with these bytes. For the state of no bytes.
     pub(crate) fn behind(mut self, before: Sha256) -> Self {
         self.hashers.push(Hasher::Joint(before));
         self
     }
 
-    /// Where the SHA-256s of [`HashState::behind`] stand, in the order in which they were asked for.
+    /// States of the SHA-256s of [`HashState::behind`], in the order of the requests.
     pub(crate) fn joint(&self) -> Vec<Sha256> {
         let joint = |hasher: &Hasher| if let Hasher::Joint(state) = hasher { Some(state.clone()) } else { None };
         self.hashers.iter().filter_map(joint).collect()
     }
 
-    /// The digests, and what the bytes are.
+    /// Final digests, and the result of the inspection.
     pub(crate) fn finish(self) -> (Digests, Inspection) {
         let digests = self.hashers.into_iter().fold(Digests::default(), |all, hasher| all.or(hasher.finish()));
         (digests, self.inspector.finish())
     }
 }
 
-/// The threads, and what waits for them. They end with this.
+/// The threads, and the streams with work. The threads end when this is dropped.
 pub(crate) struct HashPool {
     shared: Arc<Shared>,
-    /// Whether there is a lane for sha512 too.
+    /// True if sha512 is computed too.
     sha512: bool,
 }
 
@@ -74,7 +74,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Line {
-    /// HashStream with something to do, none twice.
+    /// Streams with work, none twice.
     ready: VecDeque<Arc<Lane>>,
     lanes: usize,
     threads: usize,
@@ -88,17 +88,17 @@ struct Lane {
 }
 
 struct LaneState {
-    /// There unless a thread has it.
+    /// Present unless a thread has it.
     hasher: Option<Hasher>,
     chunks: VecDeque<Bytes>,
-    /// Whether it stands in the line, or a thread works for it.
+    /// True while the stream is in the line, or a thread works on it.
     busy: bool,
-    /// Who waits for the end.
+    /// Task that waits for the end.
     paused: Option<oneshot::Sender<Hasher>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic stands between two changes that belong together.
+    // Nothing that can panic runs between two changes that belong together.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -112,21 +112,21 @@ impl HashPool {
         self.sha512
     }
 
-    /// What is to be known of bytes, of none yet.
+    /// Makes the state of no bytes.
     pub(crate) fn begin(&self) -> HashState {
         let more = self.sha512.then_some(Algorithm::Sha512);
         let hashers = Algorithm::for_images().iter().copied().chain(more).map(Hasher::new).collect();
         HashState { hashers, inspector: Inspector::new() }
     }
 
-    /// Only SHA-256s that go on behind other bytes.
+    /// Makes the state of SHA-256s that continue other bytes, and no other digest.
     pub(crate) fn begin_joint(&self, before: [Sha256; 2]) -> HashState {
         let nothing = HashState { hashers: Vec::new(), inspector: Inspector::new() };
         before.into_iter().fold(nothing, HashState::behind)
     }
 
-    /// Opens lanes that go on with digests. Their threads are not of the blocking pool: they have work for as long as clients
-    /// send, and would leave no thread there for those who write the bytes.
+    /// Opens streams that continue digests. Their threads are not of the blocking pool: they have work for as long as clients
+    /// send, and would leave no thread for the writers.
     pub(crate) fn resume(&self, digesting: HashState) -> Result<HashStream> {
         let mut line = locked(&self.shared.line);
         while line.threads < self.shared.cores.min(line.lanes + digesting.hashers.len()) {
@@ -144,12 +144,12 @@ impl HashPool {
         Ok(HashStream { shared: Arc::clone(&self.shared), lanes, inspector: digesting.inspector })
     }
 
-    /// Digests of the bytes of a body, and how many there were.
+    /// Digests and counts the bytes of a body.
     pub(crate) async fn digest(&self, body: BlobBody, buffers: &Buffers) -> Result<(u64, HashState)> {
         self.digest_into(self.begin(), body, buffers).await
     }
 
-    /// The same, behind what was digested before.
+    /// Digests and counts the bytes of a body, after the bytes of an earlier state.
     pub(crate) async fn digest_into(
         &self,
         before: HashState,
@@ -181,7 +181,7 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    /// What a thread does.
+    /// Runs a thread of the pool.
     fn work(&self) {
         let mut line = locked(&self.line);
         while !line.closed {
@@ -190,7 +190,7 @@ impl Shared {
                 line = self.bell.wait(line).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            // As long as there is a thread for each, each gets one.
+            // While there is a thread for each stream, each gets one.
             let free = most - line.working;
             let count = if line.ready.len() <= free { 1 } else { line.ready.len().div_ceil(free).min(TOGETHER) };
             let batch: Vec<_> = line.ready.drain(..count).collect();
@@ -207,7 +207,7 @@ impl Shared {
     }
 }
 
-/// Takes a chunk of each lane in. Returns the lanes that have more.
+/// Hashes a chunk of each stream. Returns the streams that have more.
 fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
     let mut work: Vec<(Hasher, Bytes)> = Vec::with_capacity(batch.len());
     let mut whose = Vec::with_capacity(batch.len());
@@ -218,7 +218,7 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
                 work.push((hasher, chunk));
                 whose.push(lane);
             }
-            // Given up meanwhile.
+            // Abandoned meanwhile.
             (hasher, _) => {
                 state.hasher = hasher;
                 state.busy = false;
@@ -238,7 +238,7 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
         }
         state.busy = false;
         match state.paused.take() {
-            // Nobody waits any more when an upload was given up.
+            // An abandoned upload has no receiver.
             Some(paused) => drop(paused.send(hasher)),
             None => state.hasher = Some(hasher),
         }
@@ -246,7 +246,7 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
     again
 }
 
-/// Digests in the making. Dropping this gives them up.
+/// Digests under construction. Dropping this abandons them.
 pub(crate) struct HashStream {
     shared: Arc<Shared>,
     lanes: Vec<Arc<Lane>>,
@@ -254,7 +254,7 @@ pub(crate) struct HashStream {
 }
 
 impl HashStream {
-    /// Hands a chunk to every lane; waits for the slowest to have room.
+    /// Passes a chunk to every stream; waits until the slowest has room.
     pub(crate) async fn update(&mut self, chunk: &Bytes) -> Result<()> {
         self.inspector.feed(chunk);
         for lane in &self.lanes {
@@ -269,7 +269,7 @@ impl HashStream {
         Ok(())
     }
 
-    /// What is known of all chunks.
+    /// Returns the state after all chunks.
     pub(crate) async fn pause(mut self) -> Result<HashState> {
         let mut hashers = Vec::new();
         for lane in &self.lanes {
@@ -298,7 +298,7 @@ impl Drop for HashStream {
     fn drop(&mut self) {
         self.lanes.iter().for_each(|lane| locked(&lane.state).chunks.clear());
         locked(&self.shared.line).lanes -= self.lanes.len();
-        // Fewer lanes may mean more threads for each.
+        // Fewer streams may mean more threads for each.
         self.shared.bell.notify_one();
     }
 }
@@ -335,7 +335,7 @@ mod tests {
         assert!(digests.sha512_hex().unwrap().starts_with("ddaf35a193617aba"));
     }
 
-    /// Many lanes of different lengths on few threads, some of which are given up.
+    /// Streams of different lengths on few threads, some of them abandoned.
     #[tokio::test]
     async fn many_lanes_share_the_threads_and_do_not_mix() {
         let hub = Arc::new(HashPool::new(false));

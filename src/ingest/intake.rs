@@ -1,7 +1,7 @@
-//! Bytes on their way in: counted, hashed and written beside each other.
+//! Receiving a file: its bytes are counted, hashed and written at the same time.
 //!
-//! Chunks are pushed, because an HTTP body can't be handed to another thread. They are gathered into buffers of 1 MiB,
-//! and each goes to the digest lanes and to the store's writer. Knows nothing of images but the format they have to have.
+//! Chunks are pushed, because an HTTP body can't move to another thread. They are gathered into buffers of 1 MiB,
+//! which go to the hash pool and to the store's writer. Knows nothing of images but the format that they must have.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,26 +20,26 @@ use crate::error::{Error, Reason, Result};
 use crate::image::{Digests, Format, StoreName};
 use crate::inspect::{Rules, check};
 
-/// After so many bytes the store is asked again how much is free: senders may not say how much comes, and several
-/// that say it may together be too many.
+/// Bytes after which the free space is checked again: senders may not announce a size, and the sizes of several
+/// uploads together may exceed the space.
 const SPACE_CHECK_BYTES: u64 = 64 << 20;
 
-/// Bounds on the bytes that come in.
+/// Bounds on received bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct IngestLimits {
     /// Largest file, in bytes.
     pub(crate) bytes_max: u64,
     /// Files received or read at the same time; each holds a few buffers of 1 MiB.
     pub(crate) transfers_max: usize,
-    /// Whether files get a sha512 besides the digests that all get.
+    /// Adds a sha512 to the digests of every file.
     pub(crate) sha512: bool,
     /// Checks of the bytes that are left out.
     pub(crate) inspect: Rules,
-    /// Bounds on how slowly bytes may come that the service itself fetches.
+    /// Bounds on the speed of transfers that the service itself makes.
     pub(crate) rate: RateLimits,
 }
 
-/// All that bytes need on their way in: buffers, threads that hash, space, and the bounds on them.
+/// Resources for received bytes: buffers, hash pool, space, and their bounds.
 pub(crate) struct Ingest {
     pub(crate) buffers: Buffers,
     pub(crate) hash_pool: HashPool,
@@ -59,7 +59,7 @@ impl Ingest {
         })
     }
 
-    /// The right to receive or read a file, of which there are only so many.
+    /// Permit to receive or read a file; the number of permits is limited.
     ///
     /// # Errors
     /// `Busy`.
@@ -67,7 +67,7 @@ impl Ingest {
         Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Reason::TooManyUploads.into())
     }
 
-    /// Makes sure that a file of this size may come and that there is room for it.
+    /// Checks that a file of this size is allowed and fits into a store.
     ///
     /// # Errors
     /// `TooLarge`, `StoreFull`.
@@ -79,12 +79,12 @@ impl Ingest {
         self.room.reserve(store, size).await
     }
 
-    /// A meter for bytes that the service itself fetches.
+    /// A rate guard for bytes that the service itself fetches.
     pub(crate) fn rate_guard(&self) -> RateGuard {
         RateGuard::new(self.limits.rate, Instant::now())
     }
 
-    /// Digests of the bytes of a body, and how many there were.
+    /// Digests and counts the bytes of a body.
     pub(crate) async fn digest(&self, body: BlobBody) -> Result<(u64, HashState)> {
         self.hash_pool.digest(body, &self.buffers).await
     }
@@ -93,34 +93,34 @@ impl Ingest {
 /// All bytes of a file, verified and not yet durable.
 pub(crate) struct Received {
     pub(crate) size: u64,
-    /// Size of the disk in them.
+    /// Size of the disk in the bytes.
     pub(crate) virtual_size: Option<u64>,
     pub(crate) digests: Digests,
-    /// SHA-256 of what described them and of them, if something came before them.
+    /// SHA-256 of the description and the bytes, if the bytes have a description.
     pub(crate) joint: Option<[u8; 32]>,
-    /// The place they are at.
+    /// Blob that has the bytes.
     pub(crate) writer: Box<dyn BlobWriter>,
-    /// Given back when they are durable.
+    /// Permit, returned when the bytes are durable.
     pub(crate) slot: OwnedSemaphorePermit,
 }
 
-/// A store's writer, and what happens to its bytes beside the writing.
+/// A store's writer, with the digests and checks beside the writing.
 pub(crate) struct Intake {
     ingest: Arc<Ingest>,
-    /// Which store the writer is of.
+    /// Store of the writer.
     store: StoreName,
     writer: Box<dyn BlobWriter>,
     lanes: HashStream,
     buffer: Buffer,
     claim: Expected,
     received: u64,
-    /// Bytes since the store was last asked how much is free.
+    /// Bytes since the last check of the free space.
     unchecked: u64,
     slot: OwnedSemaphorePermit,
 }
 
 impl Intake {
-    /// Begins behind the first `received` bytes, which `digesting` has taken in.
+    /// Continues after the first `received` bytes, which `digesting` has hashed.
     pub(crate) fn start(
         ingest: &Arc<Ingest>,
         store: StoreName,
@@ -132,23 +132,23 @@ impl Intake {
     ) -> Result<Self> {
         let (lanes, buffer) = (ingest.hash_pool.resume(digesting)?, ingest.buffers.take());
         let ingest = Arc::clone(ingest);
-        // Who goes on was admitted long ago.
+        // A continued upload was admitted at its beginning.
         let unchecked = if received > 0 { SPACE_CHECK_BYTES } else { 0 };
         Ok(Self { ingest, store, writer, lanes, buffer, claim, received, unchecked, slot })
     }
 
-    /// How many bytes there are.
+    /// Number of received bytes.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Adds to what the sender says of its bytes: a form may say it behind them.
+    /// Adds to the expectation: a form may announce digests after the bytes.
     pub(crate) fn claim(&mut self, more: Expected) {
         let Expected { size, digests } = std::mem::take(&mut self.claim);
         self.claim = Expected { size: more.size.or(size), digests: more.digests.or(digests) };
     }
 
-    /// Takes a chunk. After an error only [`Intake::keep`] knows whether it is still good for anything.
+    /// Takes a chunk. After an error only [`Intake::keep`] knows whether the bytes are still usable.
     pub(crate) async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
         let received = self.received + chunk.len() as u64;
         let max = self.ingest.limits.bytes_max;
@@ -162,7 +162,7 @@ impl Intake {
             return Err(Reason::Mismatch.saying(text));
         }
         while !chunk.is_empty() {
-            // Each buffer ends at a multiple of its size: the disk takes those as they are.
+            // Each buffer ends at a multiple of its size: the disk writes aligned blocks.
             let size = self.ingest.buffers.size();
             let into = (self.received % size as u64) as usize;
             let mut piece = chunk.split_to(chunk.len().min(size - into));
@@ -176,7 +176,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Hands the gathered bytes on. The digest lanes first: they are the slowest.
+    /// Hands the gathered bytes on, to the hash pool first: hashing is the slowest step.
     async fn flush(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -193,7 +193,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Makes all bytes so far durable, so that another one can go on behind them.
+    /// Makes all bytes so far durable, so that another request can continue.
     pub(crate) async fn keep(&mut self) -> Result<u64> {
         self.flush().await?;
         let kept = self.writer.keep().await?;
@@ -204,7 +204,7 @@ impl Intake {
         Ok(kept)
     }
 
-    /// The same, and ends: where the digests stand is for the next one.
+    /// Makes all bytes so far durable, and ends: returns the state of the digests for the next request.
     pub(crate) async fn pause(mut self) -> Result<(u64, HashState)> {
         if let Err(error) = self.keep().await {
             self.leave().await;
@@ -218,16 +218,16 @@ impl Intake {
         self.writer.leave().await;
     }
 
-    /// Ends: what all bytes hash to, verified, and the writer that has them. They are to be an image of this format.
+    /// Ends: verifies the digests of all bytes, which must have this format, and returns them with the writer.
     ///
     /// # Errors
-    /// `DigestMismatch`; `BadContent` when they are of another format, or dangerous; what the writer says. The bytes are
-    /// gone then.
+    /// `DigestMismatch`; `BadContent` when the bytes have another format, or are dangerous; errors of the writer. The bytes are
+    /// removed then.
     pub(crate) async fn finish(self, format: Option<Format>) -> Result<Received> {
         self.settle(Some(format)).await
     }
 
-    /// The same for a copy of bytes that an image has: what they may be was decided when they came.
+    /// Ends a copy of an image's bytes, without the check of the format: it was made when they first arrived.
     pub(crate) async fn finish_copy(self) -> Result<Received> {
         self.settle(None).await
     }
@@ -259,14 +259,14 @@ impl Intake {
         }
     }
 
-    /// Gives up: the bytes are gone when this returns.
+    /// Abandons the file: the bytes are removed when this returns.
     pub(crate) async fn abort(self) {
         drop(self.lanes);
         self.writer.abort().await;
     }
 }
 
-/// A file on its way as the end of a transfer; there until that ends.
+/// A file that a transfer fills; absent once the transfer has ended.
 impl ByteSink for Option<Intake> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.as_mut().ok_or_else(over)?.take(chunk).await
@@ -280,12 +280,12 @@ impl ByteSink for Option<Intake> {
     }
 }
 
-/// The answer to a request that goes on with an upload that has ended.
+/// The refusal of a request that continues an upload that has ended.
 pub(crate) fn over() -> Error {
     Error::internal("the upload is over")
 }
 
-/// The answer to more bytes than an image may have.
+/// The refusal of more bytes than an image may have.
 fn too_large(max: u64) -> Error {
     Reason::FileTooLarge.about(max)
 }

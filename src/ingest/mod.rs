@@ -1,5 +1,5 @@
-//! Receiving bytes: one loop that moves them, digests beside the writing, what they have to be, how slowly they may come,
-//! and the space that they take.
+//! Receiving bytes: one loop that moves them, digests beside the writing, the expectation, the bounds on their speed,
+//! and free space.
 //!
 //! Knows bytes and stores; knows nothing of records, access rules or protocols.
 

@@ -1,4 +1,4 @@
-//! The loop that every transfer runs: next chunk, write, and an end in good order when either fails.
+//! The loop of every transfer: next chunk, write, and an orderly end when either fails. Knows no bytes' meaning.
 
 use std::future::{Future, pending};
 
@@ -13,25 +13,25 @@ pub trait ByteSink {
     /// Takes a chunk.
     ///
     /// # Errors
-    /// Those of the destination. The transfer is over then.
+    /// Those of the destination. They end the transfer.
     fn write(&mut self, chunk: Bytes) -> impl Future<Output = Result<()>> + Send;
 
-    /// Waits for a reason to stop that does not come from the bytes; never ends where there is none.
+    /// Waits for a reason to stop other than the bytes; waits forever where none exists.
     fn interrupted(&mut self) -> impl Future<Output = Error> + Send {
         pending()
     }
 
-    /// Ends a transfer that stopped before the end of its bytes.
+    /// Ends a transfer that stopped before the last byte.
     ///
     /// # Errors
-    /// Those of the destination, where they matter more than why the transfer stopped.
+    /// Those of the destination, where they matter more than the reason for stopping.
     fn abandon(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Moves all bytes of a stream into a sink: `first`, which was read from it already, and then what follows. A transfer that
-/// stops early has been abandoned when this returns.
+/// Moves all bytes of a stream into a sink: `first`, which was already read from it, and then the rest. A transfer that
+/// stops early is abandoned when this returns.
 ///
-/// When this is dropped, nothing was called that the sink's own drop would not have to expect.
+/// If this future is dropped, the sink's own drop has to clean up.
 ///
 /// # Errors
 /// `TooSlow`, what `broken` makes of the stream's errors, and those of the sink.

@@ -1,4 +1,4 @@
-//! The bounds on how slowly bytes may come, from whomever: silence and slowness end a transfer.
+//! Bounds on the speed of incoming bytes: silence and slowness end a transfer, from any sender.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Reason, Result};
 
-/// How patient to be with bytes.
+/// Bounds on the speed of incoming bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimits {
-    /// Longest silence, and the time over which the rate is judged.
+    /// Longest silence, and the time over which the rate is measured.
     pub idle: Duration,
     /// Slowest rate, in bytes a second.
     pub bytes_per_second_min: u64,
 }
 
-/// A meter that says when bytes come too slowly.
+/// A meter that reports bytes that arrive too slowly.
 #[derive(Debug)]
 pub struct RateGuard {
     patience: RateLimits,
@@ -31,7 +31,7 @@ impl RateGuard {
         Self { patience, window_began: now, window_bytes: 0 }
     }
 
-    /// Counts bytes that came. False when the last window was too slow.
+    /// Counts received bytes. False when the last window was too slow.
     pub fn keeps_up(&mut self, bytes: usize, now: Instant) -> bool {
         self.window_bytes += bytes as u64;
         let passed = now.duration_since(self.window_began);
@@ -45,10 +45,10 @@ impl RateGuard {
         enough
     }
 
-    /// The next chunk of a stream that has bytes; `None` at its clean end.
+    /// The next chunk of a stream; `None` at its clean end.
     ///
     /// # Errors
-    /// `TooSlow`, and what `broken` makes of the stream's own.
+    /// `TooSlow`, and the stream's error as converted by `broken`.
     pub async fn next<E>(
         &mut self,
         stream: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
@@ -69,7 +69,7 @@ impl RateGuard {
     }
 }
 
-/// The answer to bytes that do not come.
+/// The refusal of a stalled or slow transfer.
 pub fn too_slow() -> Error {
     Reason::TooSlow.into()
 }

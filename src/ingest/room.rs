@@ -1,4 +1,4 @@
-//! Free space in the stores: whether bytes fit, and what is removed so that they do.
+//! Free space in the stores: the check before a write, and the reserve that is released to make room.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::blob::Stores;
 use crate::error::{Error, Reason, Result};
 use crate::image::StoreName;
 
-/// Files that are kept only as long as nothing else needs their space.
+/// The reserve: files that are kept only while their space is not needed.
 #[async_trait]
 pub(crate) trait Reserve: Send + Sync {
     /// Removes all such files of a store, unless that would free fewer than `missing` bytes.
     ///
     /// # Errors
-    /// `Internal` when they can't be found.
+    /// `Internal` when the files can't be listed.
     async fn release(&self, store: &StoreName, missing: u64) -> Result<()>;
 }
 
@@ -36,7 +36,7 @@ impl Room {
         Some(self.stores.free(store).await?.saturating_sub(self.free_bytes_min))
     }
 
-    /// Makes sure that a file of `size` bytes fits into a store, if need be by releasing the reserve.
+    /// Checks that a file of `size` bytes fits into a store, after releasing the reserve if necessary.
     ///
     /// # Errors
     /// `StoreFull`; `Internal`.
@@ -53,7 +53,7 @@ impl Room {
         }
     }
 
-    /// Makes sure that the free space of a store, into which a file of unknown length is being written, has not fallen
+    /// Checks that the free space of a store, into which a file of unknown length is being written, has not fallen
     /// below its minimum.
     ///
     /// # Errors

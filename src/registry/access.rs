@@ -1,23 +1,23 @@
-//! Callers, and which images they see, list, own and share. Who may do what is the table in `policy.rs`.
+//! Callers, and the images that each sees, lists, owns and shares. Permissions are the table in `policy.rs`. Knows no
+//! protocol.
 
 use crate::error::{Reason, Result};
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
 
-/// Who is asking.
+/// The account behind a request, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody unknown.
+    /// A request without an account.
     Anonymous,
-    /// The holder of an account.
+    /// An ordinary account.
     User(String),
-    /// Somebody who may do everything: the holder of an administrator's account, or, with no accounts at all,
-    /// anybody on this machine.
+    /// An administrator's account; without any accounts, every request from this machine.
     Admin(Option<String>),
 }
 
 impl Caller {
-    /// The name under which the caller owns images.
+    /// Account name under which the caller owns images.
     pub fn account(&self) -> Option<&str> {
         match self {
             Caller::Anonymous | Caller::Admin(None) => None,
@@ -25,12 +25,12 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do everything.
+    /// Tells if the caller is an administrator.
     pub fn is_admin(&self) -> bool {
         matches!(self, Caller::Admin(_))
     }
 
-    /// Whether the caller may know of an image. Lists show less, see [`Caller::listed`].
+    /// Tells if the caller may know of an image. Lists show less, see [`Caller::listed`].
     pub fn sees(&self, image: &Image) -> bool {
         let is_shown = match image.visibility {
             Visibility::Public | Visibility::Community => true,
@@ -40,7 +40,7 @@ impl Caller {
         image.status != Status::Deleting && (self.changes(image) || is_shown)
     }
 
-    /// Whether the caller may change an image that it sees.
+    /// Tells if the caller may change an image that it sees.
     pub fn changes(&self, image: &Image) -> bool {
         self.is_admin() || self.owns(image)
     }
@@ -49,17 +49,17 @@ impl Caller {
         self.account().is_some() && self.account() == image.owner.as_deref()
     }
 
-    /// Whether the caller may add members to an image that it sees.
+    /// Tells if the caller may add members to an image that it sees.
     pub fn shares(&self, image: &Image) -> bool {
         let member = self.account().and_then(|account| image.members.get(account));
         self.changes(image) || member.is_some_and(|member| member.can_share)
     }
 
-    /// What a list shows of the images that the caller sees: its own, public ones, those that it accepted as a member,
-    /// or whatever `shown` says. Administrators are shown everything but others' community images.
+    /// Filter of the images in the caller's lists: its own, public ones, and those that it accepted as a member, unless
+    /// `shown` says otherwise. Administrators are shown all but other accounts' community images.
     pub fn listed(&self, shown: ListScope) -> Filter {
         match self {
-            // Without an account there are no others.
+            // Without an account no image is another account's.
             Caller::Admin(None) => there(),
             Caller::Admin(Some(_)) if shown.community => there(),
             Caller::Admin(Some(name)) => {
@@ -74,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// All images that are the caller's to change, as a filter.
+    /// Filter of all images that the caller may change.
     pub fn own(&self) -> Filter {
         match self {
             Caller::Admin(_) => there(),
@@ -83,7 +83,7 @@ impl Caller {
         }
     }
 
-    /// Somebody who may make images.
+    /// Checks that the caller has an account, and so may create images.
     ///
     /// # Errors
     /// `Unauthenticated`.
@@ -95,12 +95,12 @@ impl Caller {
     }
 }
 
-/// Which of the images that are not a caller's own its lists show.
+/// Images of other accounts that a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListScope {
-    /// Community images too.
+    /// Community images are listed too.
     pub community: bool,
-    /// Images shared with the caller that it has given this status; any, without one.
+    /// Status of the memberships whose images are listed; any status if none.
     pub member_status: Option<MemberStatus>,
 }
 
@@ -119,7 +119,7 @@ impl ListScope {
     }
 }
 
-/// Every image that is not on its way out.
+/// Filter of all images that are not being removed.
 fn there() -> Filter {
     Filter::Equals(Attr::Status, Value::Text(Status::Deleting.word().into())).negated()
 }
@@ -152,7 +152,7 @@ mod tests {
         Image { owner: owner.map(Into::into), visibility, ..sample("a") }
     }
 
-    /// An image of mine that you are a member of.
+    /// A private image of `me` with `you` as a member.
     fn shared(visibility: Visibility, status: MemberStatus) -> Image {
         let mut image = image(Some("me"), visibility);
         let now = image.created_at;
@@ -161,7 +161,7 @@ mod tests {
         image
     }
 
-    /// Who may see, list and change what: a row per image, a column per caller.
+    /// Rights to see, list and change: a row per image, a column per caller.
     #[test]
     fn rights_are_exactly_these() {
         use MemberStatus::{Accepted, Pending, Rejected};

@@ -1,4 +1,5 @@
-//! What comes between the steps of a change: another change, a caller that goes away, a process that dies, a store that is down.
+//! Events between the steps of a change: another change, a client that disconnects, a process that dies, a store that
+//! is down.
 
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::image::{
 use crate::registry::copies_tests::{Two, cold};
 use crate::registry::tests::{Bench, ROOT, content, limits, service_with, take_steps};
 
-/// A raw disk that LXD could use.
+/// A raw disk that LXD can use.
 fn disk() -> ImagePatch {
     let architecture = Some(Some(Architecture::X86_64));
     ImagePatch { format: Some(Some(Format::Raw)), architecture, ..ImagePatch::default() }
@@ -29,8 +30,8 @@ async fn add(registry: &Arc<Registry>, patch: &ImagePatch) -> Image {
     upload.finish(&ImagePatch::default()).await.unwrap()
 }
 
-/// Has the catalogue in the middle of a change to an image until what is returned is dropped. What is asked for meanwhile
-/// comes after it, in turn.
+/// Holds the catalogue in the middle of a change to an image until the returned sender is dropped. Later requests wait
+/// for their turn behind it.
 async fn hold(registry: &Registry, id: ImageId, change: impl Fn(&mut Image) + Send + 'static) -> mpsc::Sender<()> {
     let ((gate, held), (entered, begun)) = (mpsc::channel(), mpsc::channel());
     let held = Mutex::new(held);
@@ -45,7 +46,7 @@ async fn hold(registry: &Registry, id: ImageId, change: impl Fn(&mut Image) + Se
     gate
 }
 
-/// Polls what can't come to its end yet until something has happened by it.
+/// Polls a future that can't be ready yet until it has had an effect.
 async fn drive<T>(future: &mut (impl Future<Output = T> + Unpin), happened: impl AsyncFn() -> bool) {
     while !happened().await {
         assert!(take_steps(1, &mut *future).await.is_none());
@@ -63,7 +64,7 @@ async fn put(store: &MemoryStore, key: &BlobKey) {
     writer.finish().await.unwrap();
 }
 
-/// Its digests are found out while the removal waits for its turn: the copy that stays looks like another one then.
+/// Digests are computed while the removal waits for its turn: the remaining copy looks like another one then.
 #[tokio::test]
 async fn a_copy_that_goes_takes_no_other_with_it() {
     let two = Two::new(false);
@@ -73,7 +74,7 @@ async fn a_copy_that_goes_takes_no_other_with_it() {
     let held = hold(&two.registry, id, found).await;
     let registry = Arc::clone(&two.registry);
     let removing = tokio::spawn(async move { registry.copies().remove_copy(&ROOT, id, &cold()).await });
-    // Until it has read what was there before.
+    // Waits until the removal has read the old state.
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(held);
     let left = removing.await.unwrap().unwrap();
@@ -97,7 +98,7 @@ async fn a_copy_goes_also_when_nobody_waits_for_that() {
     }
 }
 
-/// Its day is over before anybody can look after it again.
+/// The upload expires before any request looks at it again.
 #[tokio::test]
 async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
     for by_timer in [false, true] {
@@ -120,7 +121,7 @@ async fn uploads_in_pieces_of_an_earlier_run_end_wherever_they_go() {
         if by_timer {
             two.registry.maintenance().sweep().await.unwrap();
         } else {
-            two.registry.maintenance().sweep_elsewhere().await;
+            two.registry.maintenance().sweep_elsewhere().await.unwrap();
         }
         assert_eq!(two.registry.core.catalog.get(id).await.unwrap_err().kind(), Kind::NotFound);
         assert_eq!(two.far.sweep(Some(&[])).await.unwrap(), 0);
@@ -134,7 +135,7 @@ async fn an_image_that_was_removed_does_not_come_back_as_one_that_failed() {
     let ticket = Some(UploadTicket { boot: Uuid::new_v4(), fallback: Fallback::Fail, resumable: None });
     let dead = Image { status: Status::Saving, ticket, ..image };
     let dead = bench.registry.core.catalog.replace(dead).await.unwrap();
-    // Its files can't be removed yet, so its record stays a while.
+    // The files can't be removed yet, and so the record stays for a while.
     bench.registry.core.catalog.replace(Image { status: Status::Deleting, ..dead.clone() }).await.unwrap();
     bench.registry.maintenance().end_dead_upload(&dead).await.unwrap();
     assert_eq!(bench.registry.core.catalog.get(dead.id).await.unwrap().status, Status::Deleting);
@@ -162,14 +163,14 @@ async fn an_upload_is_not_ended_in_the_place_of_the_one_before_it() {
     assert!(bench.bytes(&image).await == content());
 }
 
-/// What describes a disk is written before its record says so; whoever removes the image may come before that.
+/// The description of a disk is written before its record names it; the image may be removed in between.
 #[tokio::test]
 async fn a_disk_that_goes_while_it_is_offered_leaves_nothing() {
     let bench = Bench::new();
     let id = add(&bench.registry, &disk()).await.id;
     let other = bench.queued("other").await;
     let held = hold(&bench.registry, other.id, |_| {}).await;
-    // Its turn comes before the offer's, and neither's comes yet.
+    // The removal is queued before the offer, and neither runs yet.
     let mut removal = Box::pin(bench.registry.delete(&ROOT, id));
     assert!(take_steps(1, &mut removal).await.is_none());
     let mut offer = Box::pin(bench.registry.lxd().offers().offer(id));
@@ -210,7 +211,7 @@ async fn what_describes_a_disk_is_not_left_where_the_disk_was() {
     let held = hold(&two.registry, other.id, |_| {}).await;
     let registry = Arc::clone(&two.registry);
     let moving = tokio::spawn(async move { registry.copies().move_to(&ROOT, id, &cold()).await });
-    // Its bytes are there; its turn comes before the offer's, or after it if this is too short.
+    // The bytes exist; the removal runs before the offer, or after it if this wait is too short.
     while two.counts().await != (1, 1) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -236,7 +237,7 @@ async fn a_description_that_was_left_is_no_obstacle_to_the_next_and_goes_with_th
     let offered = bench.registry.get(&ROOT, image.id).await.unwrap();
     assert!(offered.lxd_identity.is_some() && offered.part(PartKind::Metadata).is_some());
 
-    // It became something else, and whoever changed it died before the rest.
+    // The format changed, and the request that changed it died before the rest.
     let other = ImagePatch { format: Some(Some(Format::Iso)), ..disk() };
     let image = add(&bench.registry, &ImagePatch { format: None, ..other }).await;
     put(&bench.store, &BlobKey::metadata(image.id)).await;
@@ -276,7 +277,7 @@ async fn a_store_that_is_away_keeps_no_room_taken_in_another() {
     assert_eq!(two.registry.core.catalog.get(image.id).await.unwrap().status, Status::Deleting);
 }
 
-/// Bytes are not removed on the word of a journal that lost lines, and not taken back either.
+/// Bytes are neither removed nor taken back after a journal lost lines.
 #[tokio::test]
 async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing_expire() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -316,7 +317,7 @@ async fn a_damaged_journal_makes_no_upload_of_what_was_complete_and_lets_nothing
     assert_eq!(LocalStore::open(bytes.path()).unwrap().list().await.unwrap().len(), 2);
 }
 
-/// What an image is copied from has a newer one, and its owner changes his mind while that comes.
+/// The source of a copy has a newer image, and the owner changes the copy while that one arrives.
 #[tokio::test]
 async fn a_newer_image_takes_the_place_of_what_is_there_and_is_what_that_is_now() {
     for gone in [true, false] {

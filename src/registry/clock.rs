@@ -1,4 +1,4 @@
-//! The time: of the machine, or of a test; and whether the machine's clock was set anew.
+//! The time: of the machine, or of a test; detects a machine clock that was reset. Knows no images.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -7,22 +7,23 @@ use crate::image::Timestamp;
 
 const DAY_US: i64 = 86_400 * 1_000_000;
 
-/// A source of the time. Tests bring their own.
+/// A source of the time. Tests have their own.
 pub type Clock = fn() -> Timestamp;
 
 /// The time of the machine.
 pub fn system_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    // A clock before 1970 is a clock that was never set; nothing here depends on it being right.
+    // A clock before 1970 was never set; nothing here depends on its being right.
     Timestamp(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
 }
 
-/// What the clock of the machine said when it was last looked at, beside one that only goes forward.
+/// The machine's clock at the last check, beside a monotonic one.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct ClockWatch(Mutex<Option<(Instant, Timestamp)>>);
 
 impl ClockWatch {
-    /// Whether the clock has gone as far as time has, give or take a day. One that was set anew is believed from the next time on.
+    /// Tells if the clock advanced as far as time did, within a day. A clock that was reset is trusted from the next
+    /// check on.
     pub(in crate::registry) fn is_steady(&self, now: Timestamp) -> bool {
         let then = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((Instant::now(), now));
         then.is_none_or(|(instant, then)| {

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::TryStreamExt;
+
 use super::Caller;
 use super::core::Core;
 use super::download::Downloads;
@@ -20,7 +22,8 @@ use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
 use crate::ingest::intake::{Ingest, Intake, over};
-use crate::ingest::{Expected, pump};
+use crate::ingest::{ByteSink, Expected, pump};
+use crate::jobs::{self, Handle, Job, Spec, Stop};
 
 /// An image that changes while it is copied is copied so often.
 const TRIES: usize = 3;
@@ -96,7 +99,7 @@ impl Copies {
     /// `NotFound`, `Forbidden`; `Conflict` when the image has no bytes of its own, or a copy there; `Unsupported` store;
     /// `Busy`, `StoreFull`, `Upstream`; `Internal` when the bytes are not those that were stored. The image is as before.
     pub async fn copy_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores).await
+        self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores, &Handle::default()).await
     }
 
     /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
@@ -105,7 +108,21 @@ impl Copies {
     /// # Errors
     /// As [`Copies::copy_to`].
     pub async fn move_to(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores).await
+        self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores, &Handle::default()).await
+    }
+
+    /// Begins to move an image into a store, and goes on with it as a job. Stopped, it leaves the image as it was.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. Everything else is told by the job.
+    pub async fn start_move(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Job> {
+        let turn = self.turn(who, id, Action::MoveBetweenStores).await?;
+        self.core.stores.named(store)?;
+        let (copies, store) = (Arc::clone(self), store.clone());
+        let spec = Spec::new(jobs::JobKind::Move, who.account()).image(id).stop(Stop::Asks);
+        self.core
+            .jobs
+            .spawn(spec, |handle| async move { copies.carry_on(turn, id, store, Aim::Move, handle).await.map(drop) })
     }
 
     /// Removes the copy of an image that a store has.
@@ -113,7 +130,14 @@ impl Copies {
     /// # Errors
     /// `NotFound`, `Forbidden` for the only copy as well; `Conflict` when the store has none.
     pub async fn remove_copy(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Image> {
-        self.carry(who, id, store, Aim::Remove, Action::CopyBetweenStores).await
+        self.carry(who, id, store, Aim::Remove, Action::CopyBetweenStores, &Handle::default()).await
+    }
+
+    /// The right to copy an image, for a caller that may do it as `action` of the policy.
+    async fn turn(&self, who: &Caller, id: ImageId, action: Action) -> Result<Turn> {
+        let image = self.records.get(who, id).await?;
+        who.may(action, &image)?;
+        self.copying.begin(id)
     }
 
     /// Changes which stores have an image, as `action` of the policy.
@@ -124,50 +148,62 @@ impl Copies {
         store: &StoreName,
         aim: Aim,
         action: Action,
+        handle: &Handle,
     ) -> Result<Image> {
-        let image = self.records.get(who, id).await?;
-        who.may(action, &image)?;
-        let turn = self.copying.begin(id)?;
-        let (copies, store) = (Arc::clone(self), store.clone());
+        let turn = self.turn(who, id, action).await?;
         // A task of its own: a caller that goes away must not leave bytes that no record names.
-        let carried = tokio::spawn(async move {
-            let _turn = turn;
-            // What describes a disk to LXD may come to it meanwhile, or another digest.
-            for _ in 0..TRIES {
-                let before = copies.core.catalog.get(id).await?;
-                let (arrived, settled) = match aim {
-                    Aim::Copy | Aim::Move => {
-                        let whole = aim == Aim::Move;
-                        let arrived = copies.bring(&before, &store, whole).await?;
-                        let settled = copies.settle_copies(&before, &store, &arrived, whole).await;
-                        (arrived, settled)
-                    }
-                    Aim::Remove => (Vec::new(), copies.settle_removal(&before, &store).await),
-                };
-                match settled {
-                    Ok(after) => {
-                        copies.remove_parts(&before.parts, &after.parts).await;
-                        copies.offers.consider(&after);
-                        return Ok(after);
-                    }
-                    // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
-                    Err(error) if error.kind() == Kind::Internal => return Err(error),
-                    Err(error) => {
-                        copies.remove_parts(&arrived, &before.parts).await;
-                        if error.kind() != Kind::Precondition {
-                            return Err(error);
-                        }
+        let work = Arc::clone(self).carry_on(turn, id, store.clone(), aim, handle.clone());
+        tokio::spawn(work).await.map_err(Error::internal)?
+    }
+
+    async fn carry_on(
+        self: Arc<Self>,
+        _turn: Turn,
+        id: ImageId,
+        store: StoreName,
+        aim: Aim,
+        handle: Handle,
+    ) -> Result<Image> {
+        // What describes a disk to LXD may come to it meanwhile, or another digest.
+        for _ in 0..TRIES {
+            let before = self.core.catalog.get(id).await?;
+            let (arrived, settled) = match aim {
+                Aim::Copy | Aim::Move => {
+                    let whole = aim == Aim::Move;
+                    let arrived = self.bring(&before, &store, whole, &handle).await?;
+                    let settled = self.settle_copies(&before, &store, &arrived, whole).await;
+                    (arrived, settled)
+                }
+                Aim::Remove => (Vec::new(), self.settle_removal(&before, &store).await),
+            };
+            match settled {
+                Ok(after) => {
+                    self.remove_parts(&before.parts, &after.parts).await;
+                    self.offers.consider(&after);
+                    return Ok(after);
+                }
+                // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
+                Err(error) if error.kind() == Kind::Internal => return Err(error),
+                Err(error) => {
+                    self.remove_parts(&arrived, &before.parts).await;
+                    if error.kind() != Kind::Precondition {
+                        return Err(error);
                     }
                 }
             }
-            Err(outrun())
-        });
-        carried.await.map_err(Error::internal)?
+        }
+        Err(outrun())
     }
 
     /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
     /// there and nowhere else, it may have a copy there.
-    pub(super) async fn bring(&self, image: &Image, store: &StoreName, whole: bool) -> Result<Vec<Part>> {
+    pub(super) async fn bring(
+        &self,
+        image: &Image,
+        store: &StoreName,
+        whole: bool,
+        handle: &Handle,
+    ) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
         let main = main.ok_or(Reason::NotCopyable)?;
         if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
@@ -178,18 +214,23 @@ impl Copies {
             return Err(Reason::InStoreAlready.about(store));
         }
         self.core.stores.named(store)?;
-        let mut arrived = Vec::new();
-        for kind in [PartKind::Main, PartKind::Metadata] {
+        let kinds = [PartKind::Main, PartKind::Metadata];
+        let total = kinds.iter().filter_map(|kind| image.part(*kind)?.size).sum();
+        let (mut arrived, mut done) = (Vec::new(), 0);
+        for kind in kinds {
             let Some(part) = image.part(kind) else { continue };
             let brought = match there(kind) {
-                None => self.bring_part(image, part, store).await,
+                None => self.bring_part(image, part, store, handle, (done, total)).await,
                 Some(copy) => verify_part(&self.core, &self.downloads, &self.ingest, image, copy)
                     .await
                     .map(|()| copy.clone())
                     .map_err(damaged),
             };
             match brought {
-                Ok(part) => arrived.push(part),
+                Ok(part) => {
+                    done += part.size.unwrap_or(0);
+                    arrived.push(part);
+                }
                 Err(error) => {
                     self.remove_parts(&arrived, &image.parts).await;
                     return Err(error);
@@ -199,7 +240,15 @@ impl Copies {
         Ok(arrived)
     }
 
-    async fn bring_part(&self, image: &Image, part: &Part, store: &StoreName) -> Result<Part> {
+    /// Copies one part; `done` and `total` are the bytes of all parts.
+    async fn bring_part(
+        &self,
+        image: &Image,
+        part: &Part,
+        store: &StoreName,
+        handle: &Handle,
+        (done, total): (u64, u64),
+    ) -> Result<Part> {
         // The same key as before: the format may have been named otherwise since.
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
@@ -212,8 +261,17 @@ impl Copies {
         let writer = self.core.stores.begin(&place, part.size).await?;
         let digesting = self.ingest.hash_pool.begin();
         let mut intake = Some(Intake::start(&self.ingest, store.clone(), writer, 0, digesting, claim, slot)?);
-        let (mut pieces, mut rate) = (stream(body, &self.ingest.buffers), self.ingest.rate_guard());
-        pump(None, &mut pieces, &mut rate, Error::from, &mut intake).await?;
+        let pieces = stream(body, &self.ingest.buffers).map_err(Error::from);
+        let (mut pieces, mut rate) = (handle.watch(pieces, done, Some(total)), self.ingest.rate_guard());
+        let moved = tokio::select! {
+            moved = pump(None, &mut pieces, &mut rate, |error| error, &mut intake) => moved,
+            // A store that takes nothing is not waited for.
+            () = handle.stopped() => Err(Handle::stop_error()),
+        };
+        if let Err(error) = moved {
+            intake.abandon().await?;
+            return Err(error);
+        }
         let differs = |error: Error| match error.kind() {
             Kind::DigestMismatch => damaged(error.message()),
             _ => error,

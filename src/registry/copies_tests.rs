@@ -8,6 +8,7 @@ use super::*;
 use crate::blob::{BlobStore, MemoryStore, Store, stream};
 use crate::error::{Kind, Result};
 use crate::image::{Image, ImageId, ImagePatch, StoreName, Timestamp, Visibility};
+use crate::jobs::Handle;
 use crate::registry::tests::{limits, service_with};
 
 const ROOT: Caller = Caller::Admin(None);
@@ -134,14 +135,14 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
         registry.mirror().import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
         let ended = async {
-            while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(Task::is_running) {
+            while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(|job| !job.status.is_final()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
         let image = registry.get(&ROOT, id).await.unwrap();
         assert_eq!(image.homes().iter().map(StoreName::as_str).collect::<Vec<_>>(), homes);
-        assert!(registry.import_of(&image).is_some_and(|task| task.reason().is_some()), "it is told of");
+        assert!(registry.import_of(&image).is_some_and(|job| has_failed(&job)), "it is told of");
     }
 }
 
@@ -174,7 +175,7 @@ async fn what_can_not_be_copied_stays_where_it_is() {
     assert_eq!(two.registry.copies().move_to(&ROOT, id, &cold()).await.unwrap_err().kind(), Kind::StoreFull);
     assert_eq!(two.counts().await, (1, 0));
     two.far.fail_after(u64::MAX);
-    // Somebody wrote over the file: a copy of that is not the image.
+    // The linked file was overwritten: a copy of it is not the image.
     let key = two.near.list().await.unwrap().remove(0);
     let mut writer = two.near.begin(&key, None).await.unwrap();
     writer.write(Bytes::from(vec![8; 3 << 20])).await.unwrap();
@@ -201,8 +202,7 @@ async fn an_upload_in_pieces_goes_to_the_store_that_was_asked_for() {
     assert_eq!((two.counts().await, two.read(id).await.unwrap()), ((0, 1), b"1234512345".to_vec()));
 }
 
-/// The default may be another one after a restart: what was begun is looked for where it was begun.
-/// A start after a crash looks there, whatever the default is by then.
+/// The default store may change at a restart: a start after a crash looks in the store where the upload began.
 #[tokio::test]
 async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     for (far, wish, expected) in [
@@ -218,7 +218,7 @@ async fn the_store_of_an_upload_is_in_its_record_before_the_first_byte() {
     }
 }
 
-/// A store on another machine may be slow, and the start is not to wait for it.
+/// A store on another machine may be slow, and the start must not wait for it.
 #[tokio::test]
 async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     let two = Two::new(false);
@@ -233,12 +233,12 @@ async fn what_expired_goes_at_the_start_and_elsewhere_beside_it() {
     two.registry.maintenance().sweep_at_start().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[0]).await.unwrap_err().kind(), Kind::NotFound);
     assert!(two.registry.get(&ROOT, ids[1]).await.is_ok());
-    two.registry.maintenance().sweep_elsewhere().await;
+    two.registry.maintenance().sweep_elsewhere().await.unwrap();
     assert_eq!(two.registry.get(&ROOT, ids[1]).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(two.counts().await, (0, 0));
 }
 
-/// What an image may ask for need not be there, and that must not keep it.
+/// The store that an image names may be missing, which must not keep the image.
 #[tokio::test]
 async fn a_record_that_asked_for_a_store_that_is_not_there_can_be_removed() {
     let two = Two::new(false);
@@ -257,7 +257,7 @@ async fn a_change_while_it_is_copied_is_taken_along() {
     let two = Two::new(false);
     let image = two.add(None).await.unwrap();
     let before = two.registry.core.catalog.get(image.id).await.unwrap();
-    let arrived = two.registry.copies().bring(&before, &cold(), true).await.unwrap();
+    let arrived = two.registry.copies().bring(&before, &cold(), true, &Handle::default()).await.unwrap();
     let other = move |row: &Image| {
         let mut row = row.clone();
         row.parts[0].digests.sha512 = Some([1; 64]);

@@ -1,6 +1,6 @@
-//! The parts that every service of the registry is made of: catalogue, stores, the way out, the clock and the limits.
+//! Parts that every service of the registry is made of: catalogue, stores, the way out, the clock and the limits.
 //!
-//! Values to hold and no use case: what is done with them is the services' business.
+//! Holds values and no use case; the services act on them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,30 +20,31 @@ use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, Status, Timestamp, Visibility};
 use crate::ingest::RateLimits;
 use crate::inspect::Rules;
+use crate::jobs::Jobs;
 
-/// Archives looked into at the same time, at most.
+/// Archives inspected concurrently, at most.
 const INSPECTIONS_MAX: usize = 2;
 
-/// Bounds on what one caller, or all together, can ask for.
+/// Bounds on the work of one caller, or of all together.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest image.
+    /// Size of the largest image, in bytes.
     pub image_bytes_max: u64,
-    /// Uploads at the same time; each holds a few buffers of 1 MiB.
+    /// Concurrent uploads, at most; each holds a few buffers of 1 MiB.
     pub uploads_max: usize,
-    /// So much of the store's space stays free.
+    /// Free space to leave in the store, in bytes.
     pub free_bytes_min: u64,
-    /// What is not asked of the bytes of an image.
+    /// Checks of image bytes that are switched off.
     pub inspect: Rules,
-    /// How slowly bytes may come that the service itself fetches.
+    /// Slowest rates at which bytes that the service itself fetches may arrive.
     pub patience: RateLimits,
-    /// Whether images get a sha512 besides what they always get.
+    /// Images get a sha512 besides their other digests.
     pub sha512: bool,
     /// The accounts that may make images public.
     pub publish: Publish,
-    /// Whether disks are offered to LXD and Incus that came through other protocols.
+    /// Disks that arrived through other protocols are offered to LXD and Incus.
     pub offer_disks: bool,
-    /// So long the files of images that were published and removed can still be fetched.
+    /// Time for which the files of published images can be fetched after removal.
     pub keep_removed: Duration,
 }
 
@@ -55,11 +56,12 @@ pub(in crate::registry) struct Core {
     pub(in crate::registry) fetcher: Fetcher,
     pub(in crate::registry) clock: Clock,
     pub(in crate::registry) limits: Limits,
-    /// Names this run: an upload's ticket of another run is dead.
+    /// Id of this run: an upload ticket of another run is dead.
     pub(in crate::registry) boot: Uuid,
     /// Images whose bytes are being read.
     pub(in crate::registry) in_use: Readers,
-    /// The right to look into an archive.
+    pub(in crate::registry) jobs: Jobs,
+    /// Permits to inspect an archive.
     pub(in crate::registry) inspections: Arc<Semaphore>,
 }
 
@@ -75,7 +77,18 @@ impl Core {
         let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
         let (boot, in_use) = (Uuid::new_v4(), Readers::default());
         let catalog = Arc::new(catalog);
-        Arc::new(Self { catalog, stores, linked, fetcher, clock, limits, boot, in_use, inspections })
+        Arc::new(Self {
+            catalog,
+            stores,
+            linked,
+            fetcher,
+            clock,
+            limits,
+            boot,
+            in_use,
+            jobs: Jobs::new(clock),
+            inspections,
+        })
     }
 
     /// The time for this service.
@@ -83,23 +96,23 @@ impl Core {
         (self.clock)()
     }
 
-    /// All images that a filter lets pass, page by page, for administration: no rights are checked.
+    /// Pages of all images that pass a filter, for administration: no rights are checked.
     pub(in crate::registry) fn pages(&self, filter: Filter) -> Pages {
         Pages::of(&self.catalog, filter)
     }
 
-    /// Images by filter, for administration: no rights are checked.
+    /// Collects all images that pass a filter, for administration: no rights are checked.
     pub(in crate::registry) async fn all(&self, filter: Filter) -> Result<Vec<Image>> {
         let query = Query { filter, sort: Sort::default(), limit: usize::MAX, after: None };
         Ok(self.catalog.list(&query).await?.images)
     }
 
-    /// All images in a state, for administration: no rights are checked.
+    /// Collects all images in a state, for administration: no rights are checked.
     pub(in crate::registry) async fn all_in(&self, status: Status) -> Result<Vec<Image>> {
         self.all(Filter::spelled(Attr::Status, status.word())).await
     }
 
-    /// Whether the files of an image that was removed stay for those who have read a list that it was in.
+    /// Tells if the files of a removed image are kept for clients that have read a list with it.
     pub(in crate::registry) fn lingers(&self, image: &Image) -> bool {
         if image.status != Status::Deleting || !is_published(image) {
             return false;
@@ -110,7 +123,7 @@ impl Core {
     }
 }
 
-/// Whether everybody may fetch an image by the files that it has.
+/// Tells if every client may fetch the files of an image.
 fn is_published(image: &Image) -> bool {
     image.visibility == Visibility::Public && image.lxd_identity.is_some()
 }

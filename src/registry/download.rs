@@ -1,4 +1,4 @@
-//! Giving bytes out.
+//! Downloads: opens the bytes of images, from whichever location has them. Knows no protocol.
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Location, Part, PartKind, Status};
 
-/// Bytes on their way out.
+/// Service that opens bytes of images.
 pub(in crate::registry) struct Downloads {
     core: Arc<Core>,
 }
@@ -24,11 +24,11 @@ impl Downloads {
         Arc::new(Self { core: Arc::clone(core) })
     }
 
-    /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image).
+    /// Opens the bytes of an image, or a range of them (the end is exclusive, and within the image).
     ///
     /// # Errors
-    /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
-    /// are withheld, or changed behind our back; `Upstream`.
+    /// `NotFound` when the caller may not know of the image, or the bytes are missing; `Conflict` when the image has
+    /// none, or they are withheld, or were changed outside the server; `Upstream`.
     pub(in crate::registry) async fn open(
         &self,
         who: &Caller,
@@ -38,7 +38,7 @@ impl Downloads {
         self.open_part(who, image, PartKind::Main, range).await
     }
 
-    /// The same for any part of it. Whoever reads it has the image in use.
+    /// Opens one part, or a range of it. The image counts as in use until the body is dropped.
     ///
     /// # Errors
     /// As [`Downloads::open`].
@@ -53,7 +53,7 @@ impl Downloads {
         self.bytes_of(image, part, range).await
     }
 
-    /// A part of an image, if the caller may have its bytes.
+    /// Finds a part of an image, if the caller may have its bytes.
     pub(in crate::registry) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
         let lingers = self.core.lingers(image);
         if !who.sees(image) && !lingers {
@@ -66,7 +66,7 @@ impl Downloads {
         image.part(kind).filter(|_| lingers || given_to(who, image)).ok_or_else(nothing)
     }
 
-    /// The bytes of a part, for somebody who may have them.
+    /// Opens a part for a caller whose right to it was checked. Tries other copies when the first fails.
     pub(in crate::registry) async fn bytes_of(
         &self,
         image: &Image,
@@ -87,7 +87,7 @@ impl Downloads {
         outcome.map(|body| body.holding(lease))
     }
 
-    /// The bytes of this very part.
+    /// Opens exactly this copy of a part.
     pub(in crate::registry) async fn located(
         &self,
         image: &Image,
@@ -97,7 +97,7 @@ impl Downloads {
         match &part.location {
             Location::Stored(place) => self.core.stores.open(place, range).await.map_err(|error| match error {
                 StoreError::NotFound => {
-                    log::error!("the bytes of {} are gone from the store; run `visor verify`", image.id);
+                    log::error!("the bytes of {} are missing from the store; run `visor verify`", image.id);
                     gone(image)
                 }
                 other => other.into(),
@@ -119,7 +119,7 @@ impl Downloads {
         }
     }
 
-    /// A file of the operator's may have changed since it was hashed; its size tells the usual ways.
+    /// Opens a file of the operator's. It may have changed since it was hashed; its size reveals the usual ways.
     async fn open_linked(
         &self,
         image: &Image,
@@ -143,7 +143,7 @@ impl Downloads {
     }
 }
 
-/// Withheld bytes are still the administrators' to look at.
+/// Tells if the caller may read the image's bytes: administrators also read withheld ones.
 fn given_to(who: &Caller, image: &Image) -> bool {
     image.status.gives_bytes()
         || (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_ok())

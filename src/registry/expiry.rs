@@ -1,4 +1,4 @@
-//! The end of images by the clock: those that have expired go, and the files of published ones stay a while longer.
+//! Expiry: removes images past their date, and finds removed ones whose files are still kept. Knows no protocol.
 
 use async_trait::async_trait;
 use std::ops::Bound;
@@ -9,35 +9,40 @@ use crate::error::{Kind, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Status, StoreName, Value, Visibility};
 use crate::ingest::room::Reserve;
+use crate::jobs::Handle;
 
-/// Images with the same fingerprint that are looked at.
+/// Images of one fingerprint that are looked at, at most.
 const NAMESAKES_MAX: usize = 64;
 
 impl Removal {
-    /// Removes those of the images meant that have expired. Those that are protected stay, and those that somebody reads wait
-    /// for the next time.
+    /// Removes those of the images meant that have expired. Protected images stay, and those with active readers wait
+    /// for the next run.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
-    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
-        // What gave it more time may be what was lost.
+    pub(super) async fn expire(&self, meant: impl Fn(&Image) -> bool, handle: &Handle) -> Result<()> {
+        // The lost changes may have extended an expiry date.
         if self.core.catalog.may_have_lost_changes() {
             return Ok(());
         }
         let now = self.core.now();
         if !self.clock_seen.is_steady(now) {
-            log::warn!("the clock has leapt: nothing expires before it has been looked at again");
+            log::warn!("the clock jumped: no image expires before its next check");
             return Ok(());
         }
         let filter = Filter::Within(Attr::ExpiresAt, Bound::Unbounded, Bound::Included(Value::Time(now)))
             .and(Filter::Equals(Attr::Protected, Value::Flag(false)))
             .and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let mut pages = self.core.pages(filter.clone());
+        let (mut pages, mut done) = (self.core.pages(filter.clone()), 0);
         while let Some(images) = pages.next().await? {
             for image in images.iter().filter(|image| meant(image) && !self.core.in_use.has(image.id)) {
                 match self.expire_one(image.id, filter.clone()).await {
-                    Ok(()) => log::info!("image {} has expired and is removed", image.id),
-                    // Somebody else was faster, and removed it, protected it, or gave it more time.
+                    Ok(()) => {
+                        log::info!("image {} has expired and is removed", image.id);
+                        done += 1;
+                        handle.steps(done, None);
+                    }
+                    // Another request removed the image, protected it, or extended its date.
                     Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Precondition) => {}
                     Err(error) => log::error!("image {} has expired and can't be removed: {error}", image.id),
                 }
@@ -62,7 +67,7 @@ impl Removal {
         Ok(())
     }
 
-    /// The published image with this fingerprint, also when it was removed a while ago.
+    /// Finds the published image with this fingerprint, including one removed recently.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
@@ -81,7 +86,7 @@ impl Removal {
         Ok(None)
     }
 
-    /// Whether the files of a removed image are of no use to anybody, because the same are there once more.
+    /// Tells if another published image has the fingerprint of a removed one, whose files are then not needed.
     pub(super) async fn is_published_again(&self, image: &Image) -> bool {
         let Some(fingerprint) = image.fingerprint() else { return false };
         let published = self.published(&fingerprint).await;

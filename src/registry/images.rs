@@ -1,4 +1,4 @@
-//! Records: make, read, list, change, remove.
+//! Records: creates, reads, lists, changes and removes them, for callers whose rights it checks. Knows no protocol.
 
 use super::mirror::source::{Source, without_query};
 use super::pages::Pages;
@@ -14,9 +14,9 @@ impl Registry {
     /// Registers an image without bytes, or with those at a source, under a new id or one that the caller chose.
     ///
     /// # Errors
-    /// `Unauthenticated`; `AlreadyExists` if the id is or was taken; `Invalid` values, `TooMany` of them; `NotFound` when
-    /// kernel, ramdisk or source are not there; `Forbidden` source; `DigestMismatch` when the source is not what the
-    /// claim says, `BadContent` when it is a file that is not of the image's format or is dangerous.
+    /// `Unauthenticated`; `AlreadyExists` if the id is or was taken; `Invalid` values, `TooMany` of them; `NotFound`
+    /// when kernel, ramdisk or source do not exist; `Forbidden` source; `DigestMismatch` when the source differs from
+    /// the claim, `BadContent` when it is a file that is not of the image's format or is dangerous.
     pub async fn create(
         &self,
         who: &Caller,
@@ -35,15 +35,15 @@ impl Registry {
         Ok(image)
     }
 
-    /// An image.
+    /// Reads an image.
     ///
     /// # Errors
-    /// `NotFound`, for one that the caller may not know of as well.
+    /// `NotFound`, also for an image that the caller may not know of.
     pub async fn get(&self, who: &Caller, id: ImageId) -> Result<Image> {
         self.records.get(who, id).await
     }
 
-    /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
+    /// Kind of a companion, a kernel or ramdisk to which other images may refer, by its own attribute or its format.
     ///
     /// # Errors
     /// `NotFound`.
@@ -51,7 +51,7 @@ impl Registry {
         self.records.companion(who, id).await
     }
 
-    /// A page of the images that are shown to the caller and that the query's filter lets pass.
+    /// Reads a page of the images that the caller is shown and that pass the query's filter.
     ///
     /// # Errors
     /// `Internal` only.
@@ -60,16 +60,17 @@ impl Registry {
         self.core.catalog.list(&Query { filter, ..query }).await
     }
 
-    /// All images that [`Registry::list`] would show by and by, in pages as long as the query's limit, `total` of them at most.
+    /// Pages of everything that [`Registry::list`] would show, each as long as the query's limit, with `total` images
+    /// at most.
     pub fn pages(&self, who: &Caller, shown: ListScope, query: Query, total: usize) -> Pages {
         let filter = query.filter.and(who.listed(shown));
         Pages::new(&self.core.catalog, Query { filter, ..query }, total)
     }
 
-    /// The place just behind an image in an order, for a page that begins there.
+    /// Position just behind an image in an order, for a page that begins there.
     ///
     /// # Errors
-    /// `Invalid` for an image that is not there, or that the caller may not know of.
+    /// `Invalid` for an image that does not exist, or that the caller may not know of.
     pub async fn cursor(&self, who: &Caller, id: ImageId, sort: &Sort) -> Result<Cursor> {
         match self.get(who, id).await {
             Err(error) if error.reason() == Reason::ImageNotFound => Err(Reason::MarkerNotFound.about(id)),
@@ -77,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// How many changes were made so far: as long as this stays, so does everything that lists show.
+    /// Number of changes made: while it stays, lists stay as they are.
     ///
     /// # Errors
     /// `Internal`.
@@ -85,7 +86,7 @@ impl Registry {
         self.core.catalog.version()
     }
 
-    /// How often an image was read.
+    /// Read counter of an image.
     pub fn access(&self, id: ImageId) -> Access {
         self.core.catalog.access(id)
     }
@@ -95,7 +96,7 @@ impl Registry {
         self.core.catalog.touch(id, self.now());
     }
 
-    /// Where a reader finds the bytes, for those who may change the image: it tells of the server's directories.
+    /// Location of an image's bytes, for callers that may change the image: it reveals directories of the server.
     pub fn location(&self, who: &Caller, image: &Image) -> Option<String> {
         let sees_all = who.may(Action::SeeLocation, image).is_ok();
         Some(match &image.main()?.location {
@@ -107,11 +108,11 @@ impl Registry {
         })
     }
 
-    /// Changes an image, and gives it the bytes at a source if there is one and it takes any.
+    /// Changes an image, and attaches the bytes at a source if one is given and the image takes any.
     ///
     /// # Errors
-    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when it has bytes already; `BadContent` when those are
-    /// not of the format that it is to have.
+    /// As [`Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes already; `BadContent` when
+    /// those do not fit its new format.
     pub async fn update(
         &self,
         who: &Caller,
@@ -123,16 +124,16 @@ impl Registry {
         self.records.revise(who, id, |_| Ok(patch.clone()), source, claim).await
     }
 
-    /// Changes an image as `make` says, which is shown the image that the change is put on. It may be called again, when
-    /// another change comes between.
+    /// Changes an image by the patch that `make` builds from its current record. `make` runs again when another change
+    /// wins.
     ///
     /// # Errors
-    /// What `make` says; as [`Registry::update`].
+    /// Errors of `make`; as [`Registry::update`].
     pub async fn edit(&self, who: &Caller, id: ImageId, make: impl Fn(&Image) -> Result<ImagePatch>) -> Result<Image> {
         self.records.edit(who, id, make).await
     }
 
-    /// Tags an image with a word; again with one that it has changes nothing.
+    /// Adds a tag to an image. A tag that the image has already changes nothing.
     ///
     /// # Errors
     /// `NotFound`, `Unauthenticated`, `Forbidden`; `Invalid` word; `TooMany` tags.
@@ -148,7 +149,7 @@ impl Registry {
         self.records.amend(who, id, add).await
     }
 
-    /// Takes a tag off an image.
+    /// Removes a tag from an image.
     ///
     /// # Errors
     /// `NotFound` image or tag, `Unauthenticated`, `Forbidden`.
@@ -165,7 +166,7 @@ impl Registry {
         self.records.amend(who, id, remove).await
     }
 
-    /// Withholds the bytes of an image, or gives them out again. Again changes nothing.
+    /// Withholds the bytes of an image, or makes them available again. Repetition changes nothing.
     ///
     /// # Errors
     /// `NotFound`, `Unauthenticated`, `Forbidden`; `Conflict` if it has no bytes.
@@ -186,7 +187,7 @@ impl Registry {
         self.records.amend(who, id, set).await.inspect(|image| self.lxd.offers().consider(image))
     }
 
-    /// Whether any image belongs to an account.
+    /// Tells if an account owns any image.
     ///
     /// # Errors
     /// `Internal` only.

@@ -1,4 +1,4 @@
-//! The parts that upkeep is made of: sweeping, comparing images with their records, digests that are lacking.
+//! Parts of the upkeep service: sweeps, verification, missing digests. Holds them, and has no use case of its own.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
-//! Sharing: whom an image is shared with, and what they think of it. Each change is made inside the catalogue's writer.
+//! Sharing: the members of an image, and the status that each gave it. Every change runs inside the catalogue's writer.
+//! Knows no protocol.
 //!
-//! Members are accounts by name. Nobody is asked whether there is such an account: a name may be known elsewhere first.
+//! Members are accounts by name. The account need not exist here: another service may know the name first.
 //! None of this is a change of the image, so its `updated_at` stays, unless it makes a private image a shared one.
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use crate::error::{Error, Reason, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{Attr, Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
 
-/// The members of images.
+/// Service for the members of images.
 pub struct Members {
     core: Arc<Core>,
     records: Arc<Records>,
@@ -26,7 +27,8 @@ impl Members {
         Arc::new(Self { core: Arc::clone(core), records: Arc::clone(records) })
     }
 
-    /// The members of an image, by account: all for who may change it, and a member's own entry for the member.
+    /// Lists the members of an image, by account: all for callers that may change it, and a member's own entry for the
+    /// member.
     ///
     /// # Errors
     /// `NotFound`; `Forbidden` when the image is not a shared one.
@@ -37,10 +39,10 @@ impl Members {
         Ok(image.members.into_iter().filter(|(account, _)| all || who.account() == Some(account)).collect())
     }
 
-    /// Shares an image with an account, which has not said yet what it thinks of that.
+    /// Shares an image with an account, whose status is *pending*.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` when the image is not a shared one, or for who may neither change nor share it;
+    /// `NotFound`; `Forbidden` when the image is not a shared one, or the caller may neither change nor share it;
     /// `AlreadyExists`; `Invalid` name; `TooMany` members.
     pub async fn add(&self, who: &Caller, id: ImageId, account: &str, can_share: bool) -> Result<Member> {
         let (name, now) = (account.to_owned(), self.core.now());
@@ -61,11 +63,11 @@ impl Members {
         self.records.amend(who, id, add).await.map(|_| made)
     }
 
-    /// Says what a member thinks of an image.
+    /// Sets the status that a member gives an image.
     ///
     /// # Errors
-    /// `NotFound` image or member; `Forbidden` when the image is not a shared one, and for everybody but the member itself
-    /// and administrators.
+    /// `NotFound` image or member; `Forbidden` when the image is not a shared one, or the caller is neither the member
+    /// itself nor an administrator.
     pub async fn set_status(&self, who: &Caller, id: ImageId, account: &str, status: MemberStatus) -> Result<Member> {
         let (name, now) = (account.to_owned(), self.core.now());
         let set = move |who: &Caller, image: &mut Image| {
@@ -84,11 +86,11 @@ impl Members {
         image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
-    /// Shares an image with an account, or changes whether that may share it with others; where nothing is said of this, it
-    /// stays as it is, and a new member may not. A private image becomes a shared one.
+    /// Shares an image with an account, or changes its right to share further; without a value that right stays, and a
+    /// new member gets none. A private image becomes a shared one.
     ///
     /// # Errors
-    /// As [`Members::add`], but for `AlreadyExists`; only who may change the image changes what a member may.
+    /// As [`Members::add`], but for `AlreadyExists`; only callers that may change the image change a member's right.
     pub async fn share_with(
         &self,
         who: &Caller,
@@ -109,12 +111,12 @@ impl Members {
         image.members.get(account).copied().ok_or_else(|| no_member(account))
     }
 
-    /// Shares an image with exactly these accounts, which may share it with others or not, or, where nothing is said of
-    /// this, as before. Who was a member and stays one keeps its status. A private image becomes a shared one.
+    /// Shares an image with exactly these accounts, each with or without the right to share further, or with its former
+    /// right where none is given. Remaining members keep their status. A private image becomes a shared one.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` for a public or community image, and for who may not change it; `Invalid` name; `TooMany`
-    /// members.
+    /// `NotFound`; `Forbidden` for a public or community image, and for callers that may not change it; `Invalid` name;
+    /// `TooMany` members.
     pub async fn replace(&self, who: &Caller, id: ImageId, members: BTreeMap<String, Option<bool>>) -> Result<Image> {
         let now = self.core.now();
         let replace = move |who: &Caller, image: &mut Image| {
@@ -130,8 +132,8 @@ impl Members {
     /// Ends the sharing of an image with an account.
     ///
     /// # Errors
-    /// `NotFound` image or member; `Forbidden` when the image is not a shared one, and for who may not change it, the
-    /// member among them.
+    /// `NotFound` image or member; `Forbidden` when the image is not a shared one, or the caller may not change it; the
+    /// member itself may not.
     pub async fn remove(&self, who: &Caller, id: ImageId, account: &str) -> Result<()> {
         let name = account.to_owned();
         let remove = move |who: &Caller, image: &mut Image| {
@@ -142,8 +144,8 @@ impl Members {
         self.records.amend(who, id, remove).await.map(drop)
     }
 
-    /// The images that are shared with an account, whatever it thinks of them, in pages of `limit`: all for the account itself
-    /// and administrators, their own for others. Ordered by id.
+    /// Pages of the images that are shared with an account, whatever its status, each with `limit` images: all for the
+    /// account itself and administrators, for other callers their own. Ordered by id.
     pub fn shared_with(&self, who: &Caller, account: &str, limit: usize) -> Pages {
         let member = Filter::Member { account: account.to_owned(), status: None };
         let mut filter = member.and(Filter::spelled(Attr::Visibility, Visibility::Shared.name()));
@@ -163,7 +165,7 @@ fn check_shared(image: &Image) -> Result<()> {
     }
 }
 
-/// Makes a private image one that may have members. Those of an earlier time are not meant.
+/// Turns a private image into a shared one without members; entries of an earlier time are dropped.
 fn open_to_members(image: &mut Image, now: Timestamp) -> Result<()> {
     if image.visibility == Visibility::Private {
         image.visibility = Visibility::Shared;
@@ -173,7 +175,7 @@ fn open_to_members(image: &mut Image, now: Timestamp) -> Result<()> {
     check_shared(image)
 }
 
-/// A member as it will be.
+/// Entry of a member after the change.
 fn member_as(image: &Image, account: &str, can_share: Option<bool>, now: Timestamp) -> Member {
     match image.members.get(account) {
         Some(member) if can_share.is_none_or(|can_share| can_share == member.can_share) => *member,

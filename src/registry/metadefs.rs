@@ -1,7 +1,7 @@
-//! Metadata definitions: who sees them and who may change them.
+//! Metadata definitions: rights to see and to change them. Knows no protocol.
 //!
-//! Everybody sees public namespaces and the own ones; only administrators change anything, as in Glance. What belongs to a
-//! protected namespace can't be deleted, until somebody takes the protection away.
+//! Every caller sees public namespaces and its own; only administrators change anything, as in Glance. Contents of a
+//! protected namespace can't be deleted while it is protected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,17 +18,17 @@ use crate::metadefs::{
 
 const WORD: &str = "namespace";
 
-/// The definitions, as a service.
+/// Service for the definitions.
 #[derive(Debug, Clone)]
 pub struct Metadefs {
     store: Arc<Store>,
     clock: Clock,
 }
 
-/// A namespace that is to be, with its members and their names.
+/// A new namespace with its members and their names.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "as those of a namespace")]
-pub struct Draft {
+pub struct NamespaceDraft {
     pub about: About,
     pub resource_types: Vec<(String, Association)>,
     pub properties: Vec<(String, Property)>,
@@ -36,16 +36,16 @@ pub struct Draft {
     pub tags: Vec<(String, Tag)>,
 }
 
-/// Which namespaces a list shows.
+/// Conditions of a list of namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Only those that these see.
+pub struct NamespaceQuery {
+    /// Visibility of the listed namespaces.
     pub visibility: Option<Visibility>,
-    /// Only those that are for one of these types.
+    /// Resource types, of which a listed namespace is for at least one.
     pub resource_types: Option<Vec<String>>,
 }
 
-impl Wanted {
+impl NamespaceQuery {
     fn passes(&self, namespace: &Namespace) -> bool {
         let for_one = |types: &Vec<String>| types.iter().any(|name| namespace.resource_types.contains_key(name));
         self.visibility.is_none_or(|visibility| visibility == namespace.about.visibility)
@@ -53,28 +53,28 @@ impl Wanted {
     }
 }
 
-/// What a caller sees, at one moment.
+/// Definitions that a caller sees, at one moment.
 #[derive(Debug)]
-pub struct Seen {
+pub struct VisibleDefinitions {
     all: Arc<Namespaces>,
     who: Caller,
 }
 
-impl Seen {
+impl VisibleDefinitions {
     fn iter(&self) -> impl Iterator<Item = (&str, &Dated<Namespace>)> {
         let all = self.all.iter().map(|(name, namespace)| (name.as_str(), &**namespace));
         all.filter(|(_, namespace)| sees(&self.who, &namespace.value.about))
     }
 
-    /// A page of the namespaces.
+    /// Lists a page of the namespaces.
     ///
     /// # Errors
-    /// `NotFound` when there is none to begin after.
-    pub fn list(&self, wanted: &Wanted, page: &Page) -> Result<Vec<(&str, &Dated<Namespace>)>> {
+    /// `NotFound` when the marker does not exist.
+    pub fn list(&self, wanted: &NamespaceQuery, page: &Page) -> Result<Vec<(&str, &Dated<Namespace>)>> {
         page.of(WORD, self.iter().filter(|(_, namespace)| wanted.passes(&namespace.value)))
     }
 
-    /// A namespace.
+    /// Finds a namespace.
     ///
     /// # Errors
     /// `NotFound`.
@@ -83,7 +83,7 @@ impl Seen {
         namespace.map(|namespace| &**namespace).ok_or_else(|| missing(WORD, name))
     }
 
-    /// The types of resource that a namespace is for, with when the first was said to be and the last one was.
+    /// Resource types of all namespaces, with the first and the last time that each was associated.
     pub fn resource_types(&self) -> BTreeMap<&str, (Timestamp, Timestamp)> {
         let mut types = BTreeMap::new();
         for (name, association) in self.iter().flat_map(|(_, namespace)| &namespace.value.resource_types) {
@@ -108,7 +108,7 @@ fn may_delete(namespace: &Namespace) -> Result<()> {
 }
 
 impl Metadefs {
-    /// The definitions kept in the directory of the catalogue. Blocks.
+    /// Opens the definitions in the directory of the catalogue. Blocks.
     ///
     /// # Errors
     /// `Internal` when they can't be read.
@@ -120,16 +120,17 @@ impl Metadefs {
         (self.clock)()
     }
 
-    /// What a caller sees.
-    pub fn seen_by(&self, who: &Caller) -> Seen {
-        Seen { all: self.store.current(), who: who.clone() }
+    /// Definitions that a caller sees.
+    pub fn seen_by(&self, who: &Caller) -> VisibleDefinitions {
+        VisibleDefinitions { all: self.store.current(), who: who.clone() }
     }
 
-    /// Makes a namespace with all that it has. Without an owner it is the caller's.
+    /// Creates a namespace with its members. Without an owner it is the caller's.
     ///
     /// # Errors
-    /// `Unauthenticated`, `Forbidden`, `Invalid`, `TooMany`, `TooLarge`; `AlreadyExists`, also for a member given twice.
-    pub async fn create(&self, who: &Caller, name: &str, draft: Draft) -> Result<Arc<Dated<Namespace>>> {
+    /// `Unauthenticated`, `Forbidden`, `Invalid`, `TooMany`, `TooLarge`; `AlreadyExists`, also for a member given
+    /// twice.
+    pub async fn create(&self, who: &Caller, name: &str, draft: NamespaceDraft) -> Result<Arc<Dated<Namespace>>> {
         may_write(who)?;
         let now = self.now();
         let mut made = Namespace { about: owned(draft.about, who), ..Namespace::default() };
@@ -149,10 +150,10 @@ impl Metadefs {
         self.store.change(insert).await.map(|()| made)
     }
 
-    /// Changes what a namespace says of itself, and its name. Its members stay.
+    /// Changes a namespace's attributes, and its name. Its members stay.
     ///
     /// # Errors
-    /// `NotFound`, `Unauthenticated`, `Forbidden`, `Invalid`; `AlreadyExists` when the new name is another one's.
+    /// `NotFound`, `Unauthenticated`, `Forbidden`, `Invalid`; `AlreadyExists` when the new name is taken.
     pub async fn update(
         &self,
         who: &Caller,
@@ -175,10 +176,10 @@ impl Metadefs {
         self.store.change(update).await
     }
 
-    /// Removes a namespace with all that it has.
+    /// Removes a namespace with its members.
     ///
     /// # Errors
-    /// `NotFound`, `Unauthenticated`; `Forbidden`, also for one that is protected.
+    /// `NotFound`, `Unauthenticated`; `Forbidden`, also for a protected namespace.
     pub async fn delete(&self, who: &Caller, name: &str) -> Result<()> {
         self.may_change(who, name)?;
         let name = name.to_owned();
@@ -189,11 +190,12 @@ impl Metadefs {
         self.store.change(delete).await
     }
 
-    /// Adds members to a namespace: all or none. With `instead`, those that there are go. Says as of when they are there.
+    /// Adds members to a namespace: all or none. With `instead`, they replace the present ones. Returns the time of the
+    /// change.
     ///
     /// # Errors
-    /// `NotFound`, `Unauthenticated`, `Invalid`, `TooMany`, `TooLarge`; `Forbidden`, also when one would go that is
-    /// protected; `AlreadyExists` when a name is there, or given twice.
+    /// `NotFound`, `Unauthenticated`, `Invalid`, `TooMany`, `TooLarge`; `Forbidden`, also when a protected member would
+    /// be removed; `AlreadyExists` when a name is taken, or given twice.
     pub async fn add<M: Member>(
         &self,
         who: &Caller,
@@ -215,7 +217,7 @@ impl Metadefs {
     /// Changes a member, and its name.
     ///
     /// # Errors
-    /// `NotFound`, `Unauthenticated`, `Forbidden`, `Invalid`, `TooLarge`; `AlreadyExists` when the new name is another one's.
+    /// `NotFound`, `Unauthenticated`, `Forbidden`, `Invalid`, `TooLarge`; `AlreadyExists` when the new name is taken.
     pub async fn replace<M: Member>(
         &self,
         who: &Caller,
@@ -262,7 +264,7 @@ impl Metadefs {
         self.store.change_one(namespace.to_owned(), |namespace| clear::<M>(&mut namespace.value)).await
     }
 
-    /// Whether a caller may change a namespace or its members. Whom this lets through, no change of it shuts out.
+    /// Checks that a caller may change a namespace or its members. No change by such a caller takes this right from it.
     fn may_change(&self, who: &Caller, namespace: &str) -> Result<()> {
         self.seen_by(who).get(namespace)?;
         may_write(who)

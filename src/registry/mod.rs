@@ -1,15 +1,18 @@
-//! The service: what can be done with images, and who may do it. Protocols call this, and nothing below it.
+//! The service: operations on images, and the rights to them. Protocols call this room, and none below it.
 //!
-//! Has never heard of HTTP. Checks of rights and values happen here and nowhere else.
+//! Knows nothing of HTTP. Rights and values are checked here and in no other room.
 
 mod access;
 mod backfill;
+mod background;
 mod clock;
 mod copies;
 mod core;
 mod download;
 mod expiry;
 mod images;
+mod imports;
+mod later;
 mod lxd;
 mod maintenance;
 mod members;
@@ -23,7 +26,6 @@ mod recheck;
 mod records;
 mod removal;
 mod sweep;
-mod tasks;
 mod uploads;
 mod verify;
 
@@ -37,14 +39,16 @@ pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
+use self::imports::Imports;
+pub use self::imports::{Import, has_failed};
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
-    Alias, ImportOptions, Incoming, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage, Role, Slot,
-    files_of, fingerprint_of,
+    Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,
+    Slot, files_of, fingerprint_of,
 };
 pub use self::maintenance::Maintenance;
 pub use self::members::Members;
-pub use self::metadefs::{Draft, Metadefs, Seen, Wanted};
+pub use self::metadefs::{Metadefs, NamespaceDraft, NamespaceQuery, VisibleDefinitions};
 pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
 pub use self::mirror::source::Source;
@@ -53,11 +57,9 @@ use self::policy::{Action, On};
 use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
-use self::tasks::Tasks;
-pub use self::tasks::{ImportMethod, Task};
 pub use self::uploads::append::Append;
 pub use self::uploads::one_shot::{Target, Upload};
-pub use self::uploads::progress::Progress;
+pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;
 pub use self::uploads::staging::Stage;
 use crate::blob::{BlobBody, Linked, Stores};
@@ -69,10 +71,11 @@ use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
 pub use crate::ingest::{ByteSink, Expected, RateGuard, RateLimits, pump, too_slow};
+use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
 
-/// The service: records, and one service each for what else can be done with images.
+/// The service: records, and one service each for the other operations on images.
 pub struct Registry {
     core: Arc<Core>,
     records: Arc<Records>,
@@ -84,11 +87,11 @@ pub struct Registry {
     lxd: Arc<LxdImages>,
     mirror: Arc<Mirror>,
     maintenance: Arc<Maintenance>,
-    tasks: Tasks,
+    imports: Imports,
 }
 
 impl Registry {
-    /// Puts the service together.
+    /// Assembles the service.
     pub fn new(
         catalog: Catalog,
         stores: Stores,
@@ -98,7 +101,7 @@ impl Registry {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let (stores, upstream, tasks) = (Arc::new(stores), Upstream::new(fetcher.clone()), Tasks::default());
+        let (stores, upstream) = (Arc::new(stores), Upstream::new(fetcher.clone()));
         let bounds = IngestLimits {
             bytes_max: limits.image_bytes_max,
             transfers_max: limits.uploads_max,
@@ -108,6 +111,7 @@ impl Registry {
         };
         let free_bytes_min = limits.free_bytes_min;
         let core = Core::new(catalog, Arc::clone(&stores), linked, fetcher, clock, limits);
+        let imports = Imports::new(core.jobs.clone());
         let removal = Removal::new(&core);
         let ingest = Ingest::new(bounds, Room::new(stores, free_bytes_min, Arc::clone(&removal) as _));
         let downloads = Downloads::new(&core);
@@ -132,7 +136,7 @@ impl Registry {
             uploads: Arc::clone(&uploads),
             copies: Arc::clone(&copies),
             lxd: Arc::clone(&lxd),
-            tasks: tasks.clone(),
+            imports: imports.clone(),
             upstream,
         });
         let maintenance = Arc::new(Maintenance {
@@ -144,10 +148,22 @@ impl Registry {
             settling: tokio::sync::Mutex::default(),
         });
         let members = Members::new(&core, &records);
-        Arc::new(Self { core, records, downloads, removal, uploads, copies, members, lxd, mirror, maintenance, tasks })
+        Arc::new(Self {
+            core,
+            records,
+            downloads,
+            removal,
+            uploads,
+            copies,
+            members,
+            lxd,
+            mirror,
+            maintenance,
+            imports,
+        })
     }
 
-    /// Uploads: in one request, in pieces, and put aside for an import.
+    /// Uploads: in one request, in pieces, and staged for an import.
     pub fn uploads(&self) -> &Arc<Uploads> {
         &self.uploads
     }
@@ -157,12 +173,12 @@ impl Registry {
         &self.copies
     }
 
-    /// The members of images.
+    /// Members of images.
     pub fn members(&self) -> &Arc<Members> {
         &self.members
     }
 
-    /// Images as LXD and Incus have them.
+    /// Images in LXD's and Incus' form.
     pub fn lxd(&self) -> &Arc<LxdImages> {
         &self.lxd
     }
@@ -182,17 +198,22 @@ impl Registry {
         self.core.now()
     }
 
-    /// Largest image, in bytes.
+    /// Size of the largest image, in bytes.
     pub fn image_bytes_max(&self) -> u64 {
         self.core.limits.image_bytes_max
     }
 
-    /// The stores that are configured.
+    /// Running and recent jobs. [`Caller::sees_job`] decides on the callers that see one.
+    pub fn jobs(&self) -> &Jobs {
+        &self.core.jobs
+    }
+
+    /// Configured stores.
     pub fn stores(&self) -> &Stores {
         &self.core.stores
     }
 
-    /// The stores, for a caller that may know of what kind each is.
+    /// Stores, for a caller that may know the kind of each.
     ///
     /// # Errors
     /// As [`Caller::may`].
@@ -205,22 +226,22 @@ impl Registry {
         self.core.limits.publish.allows(who)
     }
 
-    /// Bytes left in the store that takes what asks for none, if it knows.
+    /// Free bytes in the default store, if it knows them.
     pub async fn free_bytes(&self) -> Option<u64> {
         self.core.stores.free(self.core.stores.default_name()).await
     }
 
-    /// Opens the bytes of an image, or a part of them (the end is exclusive, and within the image). The image counts as in
-    /// use until the body is dropped.
+    /// Opens the bytes of an image, or a range of them (the end is exclusive, and within the image). The image counts
+    /// as in use until the body is dropped.
     ///
     /// # Errors
-    /// `NotFound` when the caller may not know of it, or the bytes are gone; `Conflict` when there are none, or they
-    /// are withheld, or changed behind our back; `Upstream`.
+    /// `NotFound` when the caller may not know of the image, or the bytes are missing; `Conflict` when the image has
+    /// none, or they are withheld, or were changed outside the server; `Upstream`.
     pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
         self.downloads.open(who, image, range).await
     }
 
-    /// Opens one part of an image, or a stretch of it, as [`Registry::open`] does.
+    /// Opens one part of an image, or a range of it, as [`Registry::open`] does.
     ///
     /// # Errors
     /// As [`Registry::open`].
@@ -234,41 +255,41 @@ impl Registry {
         self.downloads.open_part(who, image, kind, range).await
     }
 
-    /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
+    /// Removes an image: first from sight, then its bytes, then its record. Returns the former image.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden`, also for an image that is protected. Bytes that can't be removed now are removed by the sweep.
+    /// `NotFound`; `Forbidden`, also for a protected image. The sweep removes bytes that can't be removed now.
     pub async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
         self.removal.delete(who, id).await
     }
 
-    /// Removes every image that is the caller's and not protected. Returns them as they were.
+    /// Removes every unprotected image of the caller. Returns the former images.
     ///
     /// # Errors
-    /// `Unauthenticated`, or the first that could not be removed.
+    /// `Unauthenticated`, or the error of the first image that could not be removed.
     pub async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
         self.removal.delete_all(who).await
     }
 
-    /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
+    /// Running and recent imports, newest first: all of them, or those into one image.
     ///
     /// # Errors
     /// As [`Caller::may`].
-    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Task>> {
+    pub async fn imports(&self, who: &Caller, image: Option<ImageId>) -> Result<Vec<Job>> {
         match image {
             Some(id) => who.may(Action::SeeJobsOfImage, &self.get(who, id).await?)?,
             None => who.may(Action::SeeAllJobs, On::Server)?,
         }
-        Ok(self.tasks.of(image))
+        Ok(self.imports.of(image))
     }
 
-    /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
-    /// image still waits for bytes.
-    pub fn import_of(&self, image: &Image) -> Option<Task> {
-        self.tasks.last_into(image)
+    /// Last import into an image, while it matters to the image's state: it runs, or it failed and the image still
+    /// waits for bytes.
+    pub fn import_of(&self, image: &Image) -> Option<Job> {
+        self.imports.last_into(image)
     }
 
-    /// Ends in good order: what was acknowledged is kept, the database is closed. Blocks.
+    /// Shuts down in good order: keeps every acknowledged change, and closes the database. Blocks.
     pub fn close(&self) {
         self.core.catalog.close();
     }

@@ -1,4 +1,4 @@
-//! Long lists, page by page: the cursor stays inside, and no more records are held than a page has.
+//! Long lists, page by page: the cursor stays inside, and only the records of one page are held. Knows no rights.
 
 use std::sync::Arc;
 
@@ -7,33 +7,34 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::image::query::{Filter, Query, Sort};
 
-/// Records in a page, where nothing else is asked for.
+/// Records in a page, unless another number is asked for.
 const PAGE: usize = 64;
 
-/// The pages of a list that have not been read yet.
+/// Pages of a list that have not been read yet.
 pub struct Pages {
     catalog: Arc<Catalog>,
-    /// Reads the next page; none after the last.
+    /// Query of the next page; none after the last.
     query: Option<Query>,
     /// Records in one page, at most.
     page: usize,
-    /// Records in all pages yet to come, at most.
+    /// Records in all remaining pages, at most.
     left: usize,
 }
 
 impl Pages {
-    /// The pages of `query`, each as long as its limit, with at most `total` records in all.
+    /// Pages of `query`, each as long as its limit, with at most `total` records in all.
     pub(in crate::registry) fn new(catalog: &Arc<Catalog>, query: Query, total: usize) -> Self {
         Self { catalog: Arc::clone(catalog), page: query.limit, query: Some(query), left: total }
     }
 
-    /// All images that a filter lets pass, in the order that costs least.
+    /// Pages of all images that pass a filter, in the cheapest order.
     pub(in crate::registry) fn of(catalog: &Arc<Catalog>, filter: Filter) -> Self {
         let query = Query { filter, sort: Sort::default(), limit: PAGE, after: None };
         Self::new(catalog, query, usize::MAX)
     }
 
-    /// The next page; none after the last, and none after an error. Dropped before it is ready, it ends the list too.
+    /// Reads the next page; none after the last, and none after an error. Dropped before it is ready, it ends the list
+    /// too.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
@@ -46,7 +47,7 @@ impl Pages {
         Ok(Some(page.images))
     }
 
-    /// Whether the page read before was the last.
+    /// Tells if the last page has been read.
     pub fn is_at_end(&self) -> bool {
         self.query.is_none()
     }

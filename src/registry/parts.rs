@@ -1,5 +1,4 @@
-//! Files of images in the stores, by the parts of their records: how one is recorded, a small one written, and bytes removed
-//! that no record names.
+//! Parts in the stores: records one, writes a small one, and removes bytes that no record names. Knows no rights.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -8,12 +7,12 @@ use crate::blob::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Digests, Location, Part, PartKind, StoredAt};
 
-/// A part of an image that a store has.
+/// Builds the part for bytes in a store.
 pub(in crate::registry) fn stored(kind: PartKind, place: StoredAt, size: u64, digests: Digests) -> Part {
     Part { kind, location: Location::Stored(place), size: Some(size), virtual_size: None, digests, etag: None }
 }
 
-/// Makes durable what describes an image to LXD and Incus.
+/// Stores the description of an image durably.
 pub(in crate::registry) async fn keep_metadata(stores: &Stores, place: StoredAt, bytes: Bytes) -> Result<Part> {
     let size = bytes.len() as u64;
     let digests = Digests { sha256: Some(Sha256::digest(&bytes).into()), ..Digests::default() };
@@ -23,8 +22,8 @@ pub(in crate::registry) async fn keep_metadata(stores: &Stores, place: StoredAt,
     Ok(stored(PartKind::Metadata, place, size, digests))
 }
 
-/// Removes what is at places, but for where one of the parts is that a record names: by its place, since what is said of bytes
-/// may have changed. What can't be removed is shown by `visor verify`.
+/// Removes the bytes at places, except where a part of a record has that place: the digests in a part may have changed.
+/// `visor verify` shows bytes that can't be removed.
 pub(in crate::registry) async fn remove_places(
     stores: &Stores,
     places: impl IntoIterator<Item = StoredAt>,
@@ -38,7 +37,7 @@ pub(in crate::registry) async fn remove_places(
     }
 }
 
-/// Whether a change was certainly not made.
+/// Tells if a change was certainly not made.
 pub(in crate::registry) fn was_refused(error: &Error) -> bool {
     !matches!(error.kind(), Kind::Internal | Kind::Busy)
 }

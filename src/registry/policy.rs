@@ -1,11 +1,12 @@
-//! The policy: who may do what, in one table. Each action that a request of any protocol can mean has a row, the core asks
+//! The policy: permissions in one table. Each action that a request of any protocol can mean has a row, the core asks
 //! the table itself, and `docs/policy.md` is written from it. Knows callers and images, and no protocol.
 //!
-//! Who *sees* an image, and what lists show, is in `access.rs`.
+//! The rules of *seeing* an image, and of lists, are in `access.rs`.
 
 use super::access::Caller;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Visibility};
+use crate::jobs::Job;
 
 /// Callers that an action is open to. Administrators may do everything but what is closed to every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub enum Who {
     Readers,
     /// Every account.
     Accounts,
-    /// Callers that see the image: its owner, the members of a shared one, and every reader of a public or community one.
+    /// Callers that see the image: its owner, the members of a shared one, and every reader of a public or community
+    /// one.
     Viewers,
     /// The image's owner, and members that may share it.
     Sharers,
@@ -53,7 +55,7 @@ impl Who {
         Self::Closed,
     ];
 
-    /// Words for the documentation: a name, and what it means.
+    /// Words for the documentation: a name and its meaning.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Everybody => ("everybody", "every request, with or without an account"),
@@ -90,15 +92,15 @@ impl Who {
 pub struct Right {
     /// The action.
     pub action: Action,
-    /// The callers that it is open to, besides administrators.
+    /// Callers that the action is open to, besides administrators.
     pub who: Who,
     /// The action in words, as they follow "may".
     pub words: &'static str,
-    /// What else has to hold, or holds.
+    /// Further condition or effect, in words.
     pub condition: &'static str,
 }
 
-/// Writes the actions and the table together, so that no action is without its row.
+/// Writes the actions and the table together: no action is without its row.
 macro_rules! actions {
     ($($action:ident: $who:ident, $words:literal, $condition:literal;)+) => {
         /// Actions that a request can mean.
@@ -212,7 +214,7 @@ actions! {
     SeeCertificate: Holder, "see and remove trusted certificates", "";
 }
 
-/// What an action is done to.
+/// Object of an action.
 #[derive(Debug, Clone, Copy)]
 pub enum On<'a> {
     /// The server.
@@ -230,6 +232,11 @@ impl<'a> From<&'a Image> for On<'a> {
 }
 
 impl Caller {
+    /// True if the caller may know of a job.
+    pub fn sees_job(&self, job: &Job) -> bool {
+        self.may(Action::SeeJob, On::HeldBy(job.owner.as_deref())).is_ok()
+    }
+
     /// Checks an action against the table.
     ///
     /// # Errors
@@ -256,8 +263,8 @@ impl Caller {
         self.may(Action::ChangeImage, image)
     }
 
-    /// Tells if the caller is one of those that an action is open to. What needs more than the table knows is for
-    /// administrators: publishing, which is [`Publish::check`]'s, and what is proved in another way.
+    /// Tells if an action is open to the caller. Rules beyond the table leave it to administrators: publishing, which
+    /// is [`Publish::check`]'s, and proof in another way.
     fn is_among(&self, who: Who, on: On<'_>) -> bool {
         let open = match (who, on) {
             (Who::Everybody | Who::Readers, _) => true,
@@ -272,7 +279,7 @@ impl Caller {
     }
 }
 
-/// The answer to a caller that may not do something.
+/// Error for a caller that may not do something.
 fn refused(action: Action) -> Error {
     let Right { who, words, .. } = action.row();
     let only = match who {
@@ -311,8 +318,8 @@ impl Publish {
         who.is_admin() || (self == Self::Owner && who.account().is_some())
     }
 
-    /// Checks a change against [`Action::PublishImage`], given the image before it and after it. That the caller may change the
-    /// image at all is checked elsewhere.
+    /// Checks a change against [`Action::PublishImage`], given the image before it and after it. The right to change
+    /// the image at all is checked elsewhere.
     ///
     /// # Errors
     /// `Forbidden`.

@@ -1,4 +1,4 @@
-//! The policy, asked of the service: what holds whichever protocol asks.
+//! The policy in the service, for every protocol.
 
 use super::copies_tests::{Two, cold};
 use super::policy::*;
@@ -7,8 +7,8 @@ use super::*;
 use crate::error::{Kind, Result};
 use crate::image::{Image, ImagePatch, StoreName, Visibility};
 
-/// What the setting `auth.publish` decides, whatever the protocol: a new image is private until it is said to be public, and
-/// an image that is public already stays so.
+/// Effect of the setting `auth.publish` in every protocol: a new image is private unless it asks to be public, and an
+/// image that is public already stays so.
 #[tokio::test]
 async fn publishing_is_decided_by_one_setting() {
     let (me, root) = (Caller::User("me".into()), Caller::Admin(Some("root".into())));
@@ -47,7 +47,8 @@ async fn publishing_is_decided_by_one_setting() {
     }
 }
 
-/// The last word is had where the row is locked: what was public when the upload began may not be any more.
+/// The check that counts is made at the locked row: an image that was public when the upload began may be private by
+/// then.
 #[tokio::test]
 async fn an_upload_does_not_publish_what_was_withdrawn_meanwhile() {
     let bench = Bench::with(Limits { publish: Publish::Admin, ..limits() });
@@ -81,7 +82,7 @@ async fn an_owner_moves_and_an_administrator_copies() {
     assert_eq!(two.registry.copies().remove_copy(&ROOT, id, &cold()).await.unwrap().home(), StoreName::FILE);
 }
 
-/// Administrators may do everything but what is closed; without an account nothing but what is open to readers.
+/// Administrators may do everything but closed actions; callers without an account only what is open to readers.
 #[test]
 fn every_row_is_answered() {
     let mut image = crate::image::change::tests::sample("a");

@@ -1,11 +1,12 @@
-//! Which images somebody reads right now: what goes by itself, an image that has expired say, waits for them.
+//! Active readers of each image: automatic removal, of an expired image for example, waits for them. Knows ids and no
+//! images.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::image::ImageId;
 
-/// How many read which image. Clones share it.
+/// Number of readers by image. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Readers(Arc<Mutex<HashMap<ImageId, usize>>>);
 
@@ -14,19 +15,19 @@ impl Readers {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One more reads an image, until this is dropped.
+    /// Counts one more reader of an image until the lease is dropped.
     pub(super) fn lease(&self, id: ImageId) -> Lease {
         self.with(|readers| *readers.entry(id).or_default() += 1);
         Lease { readers: self.clone(), id }
     }
 
-    /// Whether somebody reads an image.
+    /// Tells if an image has active readers.
     pub(super) fn has(&self, id: ImageId) -> bool {
         self.with(|readers| readers.contains_key(&id))
     }
 }
 
-/// Somebody reads an image.
+/// An active reader of an image.
 #[derive(Debug)]
 pub(super) struct Lease {
     readers: Readers,

@@ -1,4 +1,4 @@
-//! Bytes that are here, asked once more what they are: an image may say something else of them than when they came.
+//! Re-inspection: checks stored bytes again when the declared format of their image changes. Knows no protocol.
 
 use futures_util::StreamExt;
 
@@ -10,8 +10,8 @@ use crate::image::{Image, Location, Status};
 use crate::ingest::intake::Ingest;
 use crate::inspect::{Inspector, check};
 
-/// Whether the bytes of an image may have the format that it has, and how large the disk in them is then. Reads what
-/// tells it, at most a few hundred KiB; what is under a URL is not asked.
+/// Checks that the bytes of an image fit its format, and records the size of the disk in them. Reads a few hundred KiB
+/// at most; bytes under a URL are not read.
 ///
 /// # Errors
 /// `BadContent`; as [`Downloads::open`].
@@ -19,7 +19,7 @@ pub(in crate::registry) async fn check_kept(downloads: &Downloads, ingest: &Inge
     let Some(part) = image.main().filter(|part| !matches!(part.location, Location::Http { .. })) else {
         return Ok(());
     };
-    // What is withheld is looked at like everything else.
+    // Withheld bytes are inspected too.
     let open = Image { status: Status::Available, ..image.clone() };
     let (mut inspector, size) = (Inspector::new(), part.size.unwrap_or(0));
     while let Some(wanted) = inspector.wants(size) {

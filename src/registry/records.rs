@@ -1,6 +1,6 @@
-//! The rules of every change to a record: which values fit, what it may refer to, which bytes it may take over.
+//! Rules of every change to a record: fitting values, existing references, bytes that it may take over.
 //!
-//! What all services ask before they change an image; none of them is known here.
+//! All services ask these rules before they change an image; the room knows none of the services.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::image::{Digests, Format, Image, ImageId, ImageKind, ImagePatch, Locat
 use crate::ingest::Expected;
 use crate::ingest::intake::Ingest;
 
-/// A change that meets another one is tried again so often: each time one of them wins, so this is only reached when
-/// that many others were faster.
+/// Tries of a change that conflicts with others. Each time one of them wins, and so the last try fails only when this
+/// many others finished first.
 pub(in crate::registry) const RETRIES_MAX: usize = 16;
 
-/// A change that a caller asked for, and that refers to nothing that is not there.
+/// A change that a caller asked for, with its references checked.
 #[derive(Clone)]
 pub(in crate::registry) struct PreparedChange {
     who: Caller,
@@ -31,7 +31,7 @@ pub(in crate::registry) struct PreparedChange {
 }
 
 impl PreparedChange {
-    /// Puts the change on an image: on its row, where no other change comes between, or on a copy to see whether it fits.
+    /// Applies the change to an image: to its locked row, or to a copy to see if it fits.
     ///
     /// # Errors
     /// `Forbidden` owner or visibility; `Conflict` for another store than the one that has the bytes; `Invalid` values, `TooMany` of them.
@@ -68,32 +68,32 @@ impl Records {
         Arc::new(Self { core, ingest, downloads: Arc::clone(downloads), offers: Arc::clone(offers) })
     }
 
-    /// An image.
+    /// Reads an image.
     ///
     /// # Errors
-    /// `NotFound`, for one that the caller may not know of as well.
+    /// `NotFound`, also for an image that the caller may not know of.
     pub(in crate::registry) async fn get(&self, who: &Caller, id: ImageId) -> Result<Image> {
         let image = self.core.catalog.get(id).await?;
         if who.sees(&image) { Ok(image) } else { Err(not_found(id)) }
     }
 
-    /// A new image with a patch on it, not yet in the catalogue.
+    /// Builds a new image with a patch applied, not yet in the catalogue.
     pub(in crate::registry) async fn draft(&self, who: &Caller, patch: &ImagePatch) -> Result<Image> {
         who.may(Action::CreateImage, On::Server)?;
         let mut image = Image::blank(ImageId::random(), self.core.now());
         image.owner = who.account().map(Into::into);
-        // That it was made is the first of its changes, so that lists by change have a place for it.
+        // Creation counts as the first change, which gives the image a place in lists by change.
         image.updated_at = Some(image.created_at);
         self.change(who, &mut image, patch).await?;
         Ok(image)
     }
 
-    /// Puts a patch on a copy of an image, if the caller may and what it refers to is there.
+    /// Applies a patch to a copy of an image, if the caller may and its references exist.
     pub(in crate::registry) async fn change(&self, who: &Caller, image: &mut Image, patch: &ImagePatch) -> Result<()> {
         self.prepare(who, patch).await?.apply(image)
     }
 
-    /// Looks for what a patch refers to. The rest is asked of the image that it is put on.
+    /// Checks the references of a patch. All other rules depend on the image that it is applied to.
     ///
     /// # Errors
     /// `Invalid` store; `NotFound` or `Invalid` kernel or ramdisk.
@@ -106,7 +106,7 @@ impl Records {
         Ok(PreparedChange { who: who.clone(), patch: patch.clone(), publish: self.core.limits.publish })
     }
 
-    /// Whether an image may ask for a store: it is there, or was one of the original VISOR's.
+    /// Checks that an image may ask for a store: a configured one, or one of the original VISOR's.
     fn check_store(&self, store: &StoreName) -> Result<()> {
         if self.core.stores.has(store) || StoreName::ORIGINAL.contains(&store.as_str()) {
             return Ok(());
@@ -117,7 +117,7 @@ impl Records {
         Err(Reason::NoSuchStore.about(store).and(known.join(", ")))
     }
 
-    /// Whether an image is a kernel or a ramdisk, to which others may refer: it says so itself, or its format does.
+    /// Kind of a companion, a kernel or ramdisk to which other images may refer, by its own attribute or its format.
     ///
     /// # Errors
     /// `NotFound`.
@@ -130,7 +130,7 @@ impl Records {
         })
     }
 
-    /// A kernel or ramdisk that an image refers to has to be there, and be one.
+    /// Checks that a kernel or ramdisk exists, and is one.
     async fn check_companion(&self, who: &Caller, id: Option<ImageId>, kind: ImageKind) -> Result<()> {
         let Some(id) = id else { return Ok(()) };
         if self.companion(who, id).await? == Some(kind) {
@@ -139,11 +139,11 @@ impl Records {
         Err(Reason::WrongCompanion.about(id).and(kind.name()))
     }
 
-    /// Changes an image as `make` says, which is shown the image that the change is put on. It may be called again, when
-    /// another change comes between.
+    /// Changes an image by the patch that `make` builds from its current record. `make` runs again when another change
+    /// wins.
     ///
     /// # Errors
-    /// What `make` says; as [`crate::registry::Registry::update`].
+    /// Errors of `make`; as [`crate::registry::Registry::update`].
     pub(in crate::registry) async fn edit(
         &self,
         who: &Caller,
@@ -166,7 +166,7 @@ impl Records {
             Some(Source::Http(_)) => Action::ImportFromUrl,
             Some(Source::File(_)) => Action::ImportFile,
         };
-        // A file is read and hashed once, however often another change comes between.
+        // A file is read and hashed once, however often another change wins.
         let mut found: Option<(Option<Format>, Part)> = None;
         for _ in 0..RETRIES_MAX {
             let mut image = self.core.catalog.get(id).await?;
@@ -175,7 +175,7 @@ impl Records {
             if patch.is_empty() && source.is_none() {
                 return Ok(image);
             }
-            // The file that is on its way has its name already, and its store.
+            // The store's name of a file in upload is fixed, and so is its store.
             if image.status == Status::Saving && patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
             }
@@ -213,8 +213,8 @@ impl Records {
         Err(outrun())
     }
 
-    /// Makes a small change inside the catalogue's writer, where no other comes between. `change` sees to the rights of
-    /// a caller who sees the image; it may be called again.
+    /// Makes a small change inside the catalogue's writer, without any other in between. `change` checks the rights of
+    /// a caller that sees the image; it may run again.
     pub(in crate::registry) async fn amend(
         &self,
         who: &Caller,
@@ -234,7 +234,7 @@ impl Records {
         amended.await?.ok_or_else(|| not_found(id))
     }
 
-    /// What is at a source, if it may become an image's bytes.
+    /// Inspects a source, if an image may take its bytes.
     pub(in crate::registry) async fn look_at(&self, image: &Image, source: Source, claim: &Expected) -> Result<Part> {
         takes_location(image)?;
         let store = match &source {
@@ -253,7 +253,7 @@ impl Records {
     }
 }
 
-/// Gives an image the bytes that were found at a source.
+/// Attaches the bytes found at a source to an image.
 pub(in crate::registry) fn attach(image: &mut Image, part: Part) {
     image.store = Some(match &part.location {
         Location::Http { .. } => StoreName::HTTP,
@@ -264,27 +264,27 @@ pub(in crate::registry) fn attach(image: &mut Image, part: Part) {
     image.status = Status::Available;
 }
 
-/// The answer to a change that always met another one.
+/// Error for a change that conflicted at every try.
 pub(in crate::registry) fn outrun() -> Error {
-    Reason::Busy.saying("The image is being changed by others all the time; try again.")
+    Reason::Busy.saying("Other requests keep changing the image; try again.")
 }
 
-/// The answer to another format for a file that is on its way.
+/// Error for a new format of a file in upload.
 pub(in crate::registry) fn format_is_fixed() -> Error {
     Reason::FormatFixed.into()
 }
 
-/// The answer to bytes for an image that takes none.
+/// Error for bytes sent to an image that takes none.
 pub(in crate::registry) fn takes_no_data(image: &Image) -> Error {
     Reason::TakesNoData.about(image.status.word())
 }
 
-/// Lets an image pass that may get the bytes at a location.
+/// Checks that an image may get the bytes at a location.
 pub(in crate::registry) fn takes_location(image: &Image) -> Result<()> {
     if image.status.takes_bytes() { Ok(()) } else { Err(Reason::TakesNoLocation.about(image.status.word())) }
 }
 
-/// The answer to bytes at a source that are not those that were announced.
+/// Error for bytes at a source that are not the announced ones.
 pub(in crate::registry) fn other_source(error: Error) -> Error {
     Reason::SourceMismatch.saying(error.message().to_owned())
 }

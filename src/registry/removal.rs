@@ -1,4 +1,4 @@
-//! The end of an image: out of sight, then its bytes, then its record.
+//! Removal of an image: out of sight, then its bytes, then its record. Knows no protocol.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::image::query::Filter;
 use crate::image::{Access, Attr, Image, ImageId, Status, StoreName, Timestamp, Value};
 use crate::registry::records::{RETRIES_MAX, outrun};
 
-/// The end of images: by their owners, by the clock, and for the room that they take.
+/// Service that removes images: for their owners, by expiry, and for free room.
 pub(in crate::registry) struct Removal {
     pub(in crate::registry) core: Arc<Core>,
     pub(in crate::registry) clock_seen: ClockWatch,
@@ -23,10 +23,10 @@ impl Removal {
         Arc::new(Self { core: Arc::clone(core), clock_seen: ClockWatch::default() })
     }
 
-    /// Removes an image: first from sight, then its bytes, then its record. Returns it as it was.
+    /// Removes an image: first from sight, then its bytes, then its record. Returns the former image.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden`, also for an image that is protected. Bytes that can't be removed now are removed by the sweep.
+    /// `NotFound`; `Forbidden`, also for a protected image. The sweep removes bytes that can't be removed now.
     pub(in crate::registry) async fn delete(&self, who: &Caller, id: ImageId) -> Result<(Image, Access)> {
         for _ in 0..RETRIES_MAX {
             let image = self.core.catalog.get(id).await?;
@@ -49,10 +49,10 @@ impl Removal {
         Err(outrun())
     }
 
-    /// The second half of a removal, unless its files are to stay a while. What fails here is tried again by the sweep.
+    /// Runs the second half of a removal, unless the files are kept for a while. The sweep tries a failure again.
     ///
     /// # Errors
-    /// The store that did not do it.
+    /// The store that failed.
     pub(super) async fn remove_deleted(&self, image: Image) -> Result<(), StoreName> {
         if !self.core.lingers(&image) || self.is_published_again(&image).await {
             return self.remove_files(image).await;
@@ -60,7 +60,7 @@ impl Removal {
         Ok(())
     }
 
-    /// Removes the files of an image that nobody sees any more, and then its record.
+    /// Removes the files of an image that is out of sight, and then its record.
     ///
     /// # Errors
     /// As [`Removal::remove_deleted`].
@@ -68,7 +68,7 @@ impl Removal {
         if image.status != Status::Deleting {
             return Ok(());
         }
-        // A store that is down keeps no room taken in another.
+        // A failing store does not hold up room in another.
         let mut down = None;
         for place in image.places() {
             if down.as_ref() == Some(&place.store) {
@@ -82,7 +82,7 @@ impl Removal {
         if let Some(store) = down {
             return Err(store);
         }
-        // `Precondition`: somebody else brought the removal to its end.
+        // `Precondition`: another request completed the removal.
         if let Err(error) = self.core.catalog.remove(&image).await
             && error.kind() != Kind::Precondition
         {
@@ -91,8 +91,8 @@ impl Removal {
         Ok(())
     }
 
-    /// Removes the files of images that nobody sees any more; of the first `lingering` only of those that are not to stay a
-    /// while. A store that did not do one thing is not asked for the next, or each would wait as long.
+    /// Removes the files of images that are out of sight; of the first `lingering` only of those that are not kept for
+    /// a while. A store that failed once is skipped, or each image would wait as long.
     pub(super) async fn remove_each(&self, gone: Vec<Image>, lingering: usize) {
         let mut down = HashSet::new();
         for (at, image) in gone.into_iter().enumerate() {
@@ -107,10 +107,10 @@ impl Removal {
         }
     }
 
-    /// Removes every image that is the caller's and not protected. Returns them as they were.
+    /// Removes every unprotected image of the caller. Returns the former images.
     ///
     /// # Errors
-    /// `Unauthenticated`, or the first that could not be removed.
+    /// `Unauthenticated`, or the error of the first image that could not be removed.
     pub(in crate::registry) async fn delete_all(&self, who: &Caller) -> Result<Vec<(Image, Access)>> {
         who.may(Action::DeleteOwnImages, On::Server)?;
         let mut removed = Vec::new();
@@ -120,7 +120,7 @@ impl Removal {
             for image in images {
                 match self.delete(who, image.id).await {
                     Ok(one) => removed.push(one),
-                    // Somebody else was faster, and removed or protected it.
+                    // Another request removed or protected it first.
                     Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Forbidden) => {}
                     Err(error) => return Err(error),
                 }
@@ -130,8 +130,8 @@ impl Removal {
     }
 }
 
-/// The first half of a removal: from now on nobody sees the image. It keeps the ticket of an upload, if one is running:
-/// that tells whose files to look for.
+/// Runs the first half of a removal: the image is out of sight from now on. It keeps the ticket of a running upload,
+/// which tells whose files to look for.
 pub(in crate::registry) fn take_out_of_sight(image: &mut Image, now: Timestamp) {
     image.status = Status::Deleting;
     image.aliases.clear();

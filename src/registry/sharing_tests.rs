@@ -1,4 +1,5 @@
-//! What Glance's clients need of the service: members, tags, protection, edits of what is there, ids of their own.
+//! Sharing and editing, as Glance's clients need them: members, tags, protection, edits of stored values, ids of their
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ fn user(name: &str) -> Caller {
 }
 
 impl Bench {
-    /// An image of mine.
+    /// A new image of `me`.
     async fn mine(&self, name: &str, visibility: Visibility) -> Image {
         let patch = ImagePatch { visibility: Some(visibility), ..named(name) };
         self.registry.create(&user("me"), None, &patch, None, &Expected::default()).await.unwrap()
@@ -52,7 +53,7 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     assert_eq!(kind(registry.members().add(&me, id, "", false).await), Kind::Invalid);
     registry.members().add(&me, id, "third", false).await.unwrap();
 
-    // Seen at once, listed when accepted; of the others a member knows nothing.
+    // Seen at once, listed when accepted; a member knows nothing of the others.
     assert_eq!(registry.get(&you, id).await.unwrap().name, image.name);
     assert!(bench.names(&you, ListScope::default()).await.is_empty());
     assert_eq!(registry.members().of(&you, id).await.unwrap(), BTreeMap::from([("you".into(), member)]));
@@ -68,7 +69,7 @@ async fn an_image_is_shared_accepted_and_taken_back() {
     assert_eq!(bench.names(&you, ListScope::default()).await, BTreeSet::from(["shared".into()]));
     assert_eq!(accept(&ROOT, "third").await.unwrap().status, MemberStatus::Accepted);
 
-    // A member may do nothing else, until it may share.
+    // A member has no other right until it may share.
     assert_eq!(kind(registry.add_tag(&you, id, "t").await), Kind::Forbidden);
     assert_eq!(kind(registry.members().remove(&you, id, "you").await), Kind::Forbidden);
     assert_eq!(kind(registry.members().add(&you, id, "other", false).await), Kind::Forbidden);
@@ -126,7 +127,7 @@ async fn members_are_replaced_and_who_stays_keeps_its_status() {
     assert_eq!(registry.members().of(&me, id).await.unwrap().len(), 3);
 }
 
-/// For a protocol that knows images for everyone and others, and shares the others.
+/// Protocols with images for everyone or for listed accounts only.
 #[tokio::test]
 async fn a_private_image_becomes_a_shared_one_with_its_first_member() {
     let bench = Bench::new();
@@ -168,7 +169,7 @@ async fn what_is_shared_with_an_account_is_told_to_whom_it_concerns() {
         (user("you"), vec![shared, theirs]),
         (ROOT, vec![shared, theirs]),
         (user("me"), vec![shared]),
-        // It sees both images, and not with whom else they are shared.
+        // The account sees both images, and not their other members.
         (user("peer"), vec![]),
         (Caller::Anonymous, vec![]),
     ] {
@@ -236,7 +237,7 @@ async fn tags_that_come_at_once_all_stay() {
     assert_eq!(kind(registry.add_tag(&user("you"), id, "t").await), Kind::NotFound);
 }
 
-/// Each edit is made of what the one before left.
+/// Each edit builds on the result of the one before.
 #[tokio::test]
 async fn edits_that_meet_are_made_one_after_the_other() {
     let bench = Bench::new();
@@ -272,7 +273,7 @@ async fn edits_that_meet_are_made_one_after_the_other() {
     assert_eq!(kind(bench.registry.edit(&user("you"), id, |_| Ok(named("b"))).await), Kind::Forbidden);
 }
 
-/// Who knows an image by its id never gets another for it, and bytes that are on their way never get into another.
+/// An id never leads to another image, and bytes in transit never get into another image.
 #[tokio::test]
 async fn an_id_may_be_chosen_once() {
     let bench = Bench::new();
@@ -288,7 +289,7 @@ async fn an_id_may_be_chosen_once() {
     assert_eq!(kind(create().await), Kind::AlreadyExists);
 }
 
-/// Under an id of its own or not: what began stays, and says that it failed.
+/// Under a chosen id or not: a begun image stays, and tells that it failed.
 #[tokio::test]
 async fn a_kept_image_outlives_its_upload() {
     let bench = Bench::new();

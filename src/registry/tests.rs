@@ -1,4 +1,4 @@
-//! The service over a real catalogue and a store in memory: what holds whichever protocol asks.
+//! The service over a real catalogue and a store in memory, for every protocol.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,7 +21,7 @@ use crate::image::{
 };
 use crate::inspect::Rules;
 
-/// A service whose directory outlives it, so that another one can follow it.
+/// A service whose directory outlives it, for another one to follow.
 pub(super) struct Bench {
     dir: tempfile::TempDir,
     pub(super) store: MemoryStore,
@@ -93,7 +93,7 @@ impl Bench {
         self.store.list().await.unwrap().len()
     }
 
-    /// Waits until nothing is in the state between, then says what there is.
+    /// Waits until no image is in a state between, then lists them.
     pub(super) async fn settled(&self) -> Vec<Image> {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
@@ -162,7 +162,7 @@ async fn bytes_come_back_as_they_were_sent() {
     }
 }
 
-/// What is wrong, and how the image with it looks afterwards, whether it was new or there before.
+/// Bad input, and the resulting state of the image, new or existing.
 #[tokio::test]
 async fn an_upload_that_fails_leaves_what_was_there() {
     let zeros = Digests { md5: Some([0; 16]), ..Digests::default() };
@@ -194,7 +194,7 @@ async fn an_upload_that_fails_leaves_what_was_there() {
     }
 }
 
-/// Who waits here hears that a future wants to be polled.
+/// Waker that notifies a test when a future wants to be polled.
 #[derive(Default)]
 struct Bell(Notify);
 
@@ -204,8 +204,8 @@ impl Wake for Bell {
     }
 }
 
-/// Takes so many steps with a future, in turn: to poll it, to leave its threads a moment, and to wait until it wants to be
-/// polled again. Dropped if it is not done then.
+/// Runs a number of steps of a future: polls it, lets its threads run a moment, and waits until it wants to be polled
+/// again. Drops it if it is not ready then.
 pub(super) async fn take_steps<T>(steps: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let bell = Arc::new(Bell::default());
@@ -227,14 +227,14 @@ pub(super) async fn take_steps<T>(steps: usize, future: impl Future<Output = T>)
 #[tokio::test]
 async fn an_upload_may_be_dropped_at_every_await() {
     let mut finished = 0;
-    // Threads do not get equally far each time.
+    // Threads do not advance equally far each time.
     for new in [true, false].repeat(3) {
         for steps in 0..10_000 {
             let bench = Bench::new();
             let old = bench.queued("old").await;
             let into = (!new).then_some(old.id);
             let done = take_steps(steps, send(&bench.registry, into, Expected::default(), content())).await;
-            // What was spawned may still be on its way.
+            // Spawned work may still be running.
             let deadline = Instant::now() + Duration::from_secs(120);
             let (images, available) = loop {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -263,7 +263,7 @@ async fn an_upload_may_be_dropped_at_every_await() {
     assert_eq!(finished, 6);
 }
 
-/// Metadata may change while the file comes; the file's name may not.
+/// Metadata may change during the upload; the file's name may not.
 #[tokio::test]
 async fn metadata_changes_during_an_upload_and_both_count() {
     let bench = Bench::new();
@@ -292,8 +292,8 @@ async fn metadata_changes_during_an_upload_and_both_count() {
     }
 }
 
-/// The line that made an image available rotted away, and the database with it: what is left looks like an upload that
-/// never ended, and its bytes are the last that there is of the image.
+/// The journal line that made an image available is damaged, and the database too: the rest looks like an upload that
+/// never ended, and has the last bytes of the image.
 #[tokio::test]
 async fn bytes_are_not_removed_on_the_word_of_a_damaged_journal() {
     let bench = Bench::new();
@@ -334,7 +334,7 @@ async fn some_space_stays_free_whatever_senders_say() {
     assert_eq!(begin(&registry, None, Expected::default()).await.err().unwrap().kind(), Kind::StoreFull);
 }
 
-/// Waiting for bytes takes no thread of the pool that writes them.
+/// Waiting for bytes blocks no thread of the pool that writes them.
 #[test]
 fn uploads_do_not_starve_each_other() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().unwrap();
@@ -371,7 +371,7 @@ async fn the_next_start_ends_what_a_crash_left() {
     let bench = Bench::new();
     let (old, whole) = (bench.queued("old").await, bench.queued("whole").await);
     send(&bench.registry, Some(whole.id), Expected::default(), content()).await.unwrap();
-    // As the rows look when the process dies in the middle.
+    // State of the rows when the process dies in the middle.
     let dead = |fallback| Some(UploadTicket { boot: Uuid::new_v4(), fallback, resumable: None });
     let saving = Image { status: Status::Saving, ..old.clone() };
     let new = Image { id: ImageId::random(), ticket: dead(Fallback::Discard), ..saving.clone() };
@@ -391,7 +391,7 @@ async fn a_sweep_finishes_removals_and_touches_no_upload_of_this_run() {
     let bench = Bench::new();
     let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
     let running = begin(&bench.registry, None, Expected::default()).await.unwrap();
-    // As a removal looks whose second half never came.
+    // State of a removal without its second half.
     bench.registry.core.catalog.replace(Image { status: Status::Deleting, ..image.clone() }).await.unwrap();
     assert_eq!(bench.registry.get(&ROOT, image.id).await.unwrap_err().kind(), Kind::NotFound);
     assert_eq!(bench.registry.maintenance().sweep().await.unwrap(), 1);
@@ -453,7 +453,7 @@ async fn rights_hold_for_every_verb() {
     assert_eq!(bench.registry.delete_all(&me).await.unwrap().len(), 2);
 }
 
-/// A URL may carry a token: only who may change the image sees that part.
+/// A URL may carry a token: only callers that may change the image see that part.
 #[test]
 fn locations_tell_others_no_secrets() {
     let bench = Bench::new();
@@ -498,7 +498,7 @@ async fn withheld_bytes_are_given_to_administrators_only() {
     assert!(bench.bytes(&again).await == content());
 }
 
-/// What an interrupted sender left is not all of it, and does not stand in the way of the next try.
+/// An interrupted sender's bytes are incomplete, and do not block the next try.
 #[tokio::test]
 async fn an_import_takes_only_what_was_staged_completely() {
     let bench = Bench::new();
@@ -529,10 +529,10 @@ async fn an_import_takes_only_what_was_staged_completely() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(registry.imports(&ROOT, Some(id)).await.unwrap().iter().all(|task| task.reason().is_none()));
+    assert!(registry.imports(&ROOT, Some(id)).await.unwrap().iter().all(|job| !has_failed(job)));
 }
 
-async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> Progress {
+async fn pieces(bench: &Bench, id: ImageId, from: u64, to: u64) -> UploadProgress {
     let mut append = bench.registry.uploads().append(&ROOT, id, from, None).await.unwrap();
     append.write(content().slice(from as usize..to as usize)).await.unwrap();
     append.pause().await.unwrap()
@@ -550,20 +550,20 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     assert_eq!(error.kind(), Kind::Conflict);
     assert!(error.message().contains("1200000"), "{error}");
 
-    // Once with the digests remembered, once found out again.
+    // Once with the digests remembered, once computed again.
     assert_eq!(pieces(&bench, id, 1_200_000, 1_500_000).await.offset, 1_500_000);
     let swept;
     (bench, swept) = bench.restart().await;
     assert_eq!(swept, Swept::default());
     assert_eq!(bench.registry.uploads().progress(&ROOT, id).await.unwrap().offset, 1_500_000);
 
-    // Whoever goes away leaves what was taken.
+    // A client that disconnects leaves the bytes that were received.
     let mut append = bench.registry.uploads().append(&ROOT, id, 1_500_000, None).await.unwrap();
     append.write(content().slice(1_500_000..1_500_010)).await.unwrap();
     drop(append);
     assert_eq!(bench.registry.uploads().progress(&ROOT, id).await.unwrap().offset, 1_500_010);
 
-    // Too early, then with a patch that can't be, then right.
+    // Too early, then with an invalid patch, then right.
     let append = bench.registry.uploads().append(&ROOT, id, 1_500_010, None).await.unwrap();
     assert_eq!(append.finish(&ImagePatch::default()).await.unwrap_err().kind(), Kind::Incomplete);
     assert_eq!(pieces(&bench, id, 1_500_010, all).await.offset, all);
@@ -602,7 +602,7 @@ async fn an_upload_in_pieces_ends_by_its_owner_by_removal_by_age_and_by_wrong_by
     bench.registry.delete(&ROOT, removed).await.unwrap();
     assert!(bench.images().await.is_empty());
 
-    // An image that was there before stays.
+    // An existing image stays.
     let queued = bench.queued("was there").await.id;
     begin(Some(queued)).await;
     bench.registry.uploads().cancel(&ROOT, queued).await.unwrap();
@@ -652,7 +652,7 @@ async fn whoever_leaves_at_the_very_end_finds_the_upload_complete() {
     {
         let patch = ImagePatch::default();
         let mut finish = pin!(append.finish(&patch));
-        // As far as it goes without waiting, several times; then its client is gone.
+        // As far as possible without waiting, several times; then the client disconnects.
         for _ in 0..3 {
             let _ = finish.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             tokio::task::yield_now().await;

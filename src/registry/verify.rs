@@ -1,4 +1,4 @@
-//! Comparing every image with its record.
+//! Verification: compares every image with its record. Knows no rights.
 
 use super::core::Core;
 use super::download::Downloads;
@@ -10,8 +10,8 @@ use crate::ingest::intake::Ingest;
 
 impl Maintenance {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
-    /// looks for files without a record. Says each image before it begins. Returns problems in words, and how many
-    /// images there were.
+    /// finds files without a record. Calls `each` before every image. Returns problems in words, and the number of
+    /// images.
     ///
     /// # Errors
     /// `NotFound` for an id that no image has; `Internal` when the catalogue does not work.
@@ -74,7 +74,7 @@ impl Maintenance {
     }
 }
 
-/// Compares this very copy with its record, and no other that stands in for it.
+/// Compares exactly this copy with its record, without a fallback to another one.
 pub(in crate::registry) async fn verify_part(
     core: &Core,
     downloads: &Downloads,

@@ -13,7 +13,7 @@ pub(crate) struct Account {
 }
 
 /// Makes an account on the directory of a running server.
-fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
+pub(crate) fn account(server: &Server, name: &str, arguments: &[&str]) -> Account {
     let made = server.account(name, arguments);
     assert_eq!(made.as_object().unwrap().len(), 2);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
@@ -123,7 +123,7 @@ fn a_second_date_does_not_make_an_old_request_fresh() {
         let mut headers: Vec<(&str, &str)> = fresh.iter().map(|(name, value)| (*name, value.as_str())).collect();
         headers.insert(0, NAME);
         let answer = alice.send_at(&server, &old, "GET", "/images", &headers, b"");
-        assert!(message(&answer).contains("once at the most"), "{answer:?}");
+        assert!(message(&answer).contains("only once each"), "{answer:?}");
     }
 }
 

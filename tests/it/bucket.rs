@@ -22,6 +22,8 @@ pub(crate) struct Bucket {
     pub(crate) address: SocketAddr,
     /// Whether connections are closed as soon as they are made.
     down: Arc<AtomicBool>,
+    /// Whether what is sent to it waits.
+    held: Arc<AtomicBool>,
 }
 
 impl Bucket {
@@ -31,10 +33,11 @@ impl Bucket {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(ACCESS, SECRET));
         let (service, down) = (builder.build(), Arc::new(AtomicBool::new(false)));
+        let held = Arc::<AtomicBool>::default();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let refuses = Arc::clone(&down);
+        let (refuses, holds) = (Arc::clone(&down), Arc::clone(&held));
         std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -42,8 +45,13 @@ impl Bucket {
                     if refuses.load(Ordering::Relaxed) {
                         continue;
                     }
-                    let service = service.clone();
+                    let (service, holds) = (service.clone(), Arc::clone(&holds));
                     tokio::spawn(async move {
+                        let mut method = [0; 3];
+                        let sends = socket.peek(&mut method).await.is_ok_and(|_| &method == b"PUT");
+                        while sends && holds.load(Ordering::Relaxed) {
+                            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                        }
                         let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                         // So that whoever comes after it went down finds it so.
                         server.http1().keep_alive(false);
@@ -53,7 +61,7 @@ impl Bucket {
                 }
             });
         });
-        Self { dir, address, down }
+        Self { dir, address, down, held }
     }
 
     /// The store `cold` of a configuration, in this bucket. `more` is put behind it.
@@ -68,6 +76,11 @@ impl Bucket {
     /// Whether new connections come to nothing.
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    /// Whether bytes that are sent to it wait until they are let in.
+    pub(crate) fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     fn objects_dir(&self) -> PathBuf {

@@ -416,13 +416,13 @@ fn requests_for_nothing_in_particular_are_refused() {
     for (body, text) in [
         (json!({}), "Missing source in the request"),
         (json!({ "source": null }), "Missing source in the request"),
-        (json!({ "source": { "type": "nothing" } }), "Invalid images JSON: its source has no type that is known"),
+        (json!({ "source": { "type": "nothing" } }), "Invalid images JSON: the type of its source is unknown"),
         (json!({ "source": { "type": "url" } }), "Missing URL"),
         (
             json!({ "source": { "type": "image", "server": "https://h", "protocol": "ftp", "alias": "x" } }),
             "Unknown protocol \"ftp\"",
         ),
-        (json!({ "source": { "type": "image", "mode": "relay" } }), "Invalid mode \"relay\": pull and push are known"),
+        (json!({ "source": { "type": "image", "mode": "relay" } }), "Invalid mode \"relay\": use pull or push"),
         (json!({ "source": { "type": "image", "mode": "push" } }), "A push needs the fingerprint of its image"),
         (json!({ "source": { "type": "image", "alias": "x" } }), "Missing server"),
         (json!({ "source": { "type": "snapshot", "name": "c1" } }), "Not a snapshot"),

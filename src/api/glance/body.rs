@@ -1,4 +1,4 @@
-//! Small bodies: JSON, whatever the content type says, as Glance reads it.
+//! Small JSON bodies. The content type is ignored, as in Glance. Knows no field of them.
 
 use actix_web::web::Payload;
 use serde_json::Value;
@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::registry::RateLimits;
 
-/// Largest JSON body: an image with all the properties it may have is a tenth of it.
+/// Largest JSON body. An image with every property allowed takes a tenth of it.
 const BYTES_MAX: usize = 1 << 20;
 
-/// The JSON in a body.
+/// Reads the JSON of a body.
 ///
 /// # Errors
-/// `Invalid` for none or for something else, `TooLarge`, `TooSlow`, `Incomplete`.
+/// `Invalid` for an empty body or another content, `TooLarge`, `TooSlow`, `Incomplete`.
 pub(super) async fn read(payload: Payload, patience: RateLimits) -> Result<Value> {
     read_if_any(payload, patience).await?.ok_or_else(|| Error::invalid("Body expected in request."))
 }
 
-/// The JSON in a body that may be missing.
+/// Reads the JSON of a body that may be empty.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,4 +1,4 @@
-//! The bytes of images on their way out, as both versions give them.
+//! Downloads, for both versions: finds the image, delivers its bytes, and notes the download. Headers are the versions' own.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -12,7 +12,7 @@ use crate::image::{Image, ImageId};
 use crate::registry::Caller;
 
 impl Glance {
-    /// Who asks for an image, and the image.
+    /// The caller of a request, and the image that its path names.
     pub(super) async fn found(
         &self,
         request: &HttpRequest,
@@ -23,7 +23,7 @@ impl Glance {
         Ok((who, image))
     }
 
-    /// Gives the bytes of an image out, or says why not.
+    /// Delivers the bytes of an image, or renders the error.
     pub(super) async fn give(
         &self,
         request: &HttpRequest,

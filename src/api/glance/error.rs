@@ -1,4 +1,5 @@
-//! Errors in Glance's three forms: a page of HTML, JSON or plain text, whichever the client accepts.
+//! Errors in Glance's three forms, HTML, JSON and plain text, chosen by `Accept`. Has Glance's words and statuses for the kinds
+//! and reasons of the core; knows no route and no image.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -68,7 +69,7 @@ fn write(request: &HttpRequest, mut response: HttpResponseBuilder, status: Statu
     response.content_type("text/plain; charset=UTF-8").body(format!("{code}\n\n{message}\n"))
 }
 
-/// A text between tags. Quotes stay: there they mean nothing, and clients show what stands between tags as it is.
+/// Escapes a text between HTML tags. Quotes stay: they mean nothing there, and clients show the text between tags unchanged.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

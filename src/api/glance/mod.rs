@@ -1,5 +1,6 @@
-//! OpenStack's image API: v2 as today's clients speak it, v1 as those of 2011 to 2018 did, and the list of versions by which
-//! they choose. What is served, and how it differs from Glance: `docs/protocols/glance.md`.
+//! OpenStack's image API: v2 for today's clients, v1 for the clients of 2011 to 2018, and the list of versions. It parses
+//! requests and renders answers; it knows no rule about images, no store, no catalogue and no other protocol.
+//! `docs/protocols/glance.md` has the routes and the differences from Glance.
 
 mod body;
 mod bytes;
@@ -64,18 +65,18 @@ fn covers(path: &str) -> bool {
     ["v1", "v2"].contains(&version.split('.').next().unwrap_or_default())
 }
 
-/// What the handlers need.
+/// State of the handlers.
 #[derive(Clone)]
 pub struct Glance {
-    /// The service.
+    /// The core.
     pub registry: Arc<Registry>,
-    /// What may be said about images.
+    /// The metadata definitions.
     pub metadefs: Metadefs,
-    /// Who may call.
+    /// Rules of authentication.
     pub auth: AuthRules,
-    /// How patient to be with bodies.
+    /// Rate limits of request bodies.
     pub patience: RateLimits,
-    /// Buffers to read files into.
+    /// Buffers for reading files.
     pub buffers: Buffers,
 }
 
@@ -84,7 +85,7 @@ impl Glance {
         bearer(request, &self.auth, self.registry.now())
     }
 
-    /// Which of these images are a kernel or a ramdisk that the caller knows of.
+    /// Kernels and ramdisks among these images, as far as the caller may see them.
     async fn companions(&self, who: &Caller, ids: Vec<ImageId>) -> Result<BTreeMap<ImageId, ImageKind>> {
         let mut companions = BTreeMap::new();
         for id in ids {
@@ -98,7 +99,7 @@ impl Glance {
         Ok(companions)
     }
 
-    /// A page of a list, which begins behind `marker`, if there is one.
+    /// A page of a list, after `marker` if one is given.
     async fn page(&self, who: &Caller, shown: ListScope, query: Query, marker: Option<ImageId>) -> Result<Vec<Image>> {
         let after = match marker {
             Some(id) => Some(self.registry.cursor(who, id, &query.sort).await?),
@@ -110,7 +111,7 @@ impl Glance {
         }
     }
 
-    /// What every handler does around its own work.
+    /// Runs a handler's own work for the caller, and renders its error.
     async fn answer(
         &self,
         request: &HttpRequest,
@@ -123,7 +124,7 @@ impl Glance {
 
 const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: None };
 
-/// Below a version, what is not there is not found in Glance's form.
+/// Answers below a version: an unknown path gets Glance's form of a 404.
 const VERSIONED: Answers = Answers { no_path: Some(no_path), ..ANSWERS };
 
 fn tables() -> Vec<RouteTable> {
@@ -133,10 +134,10 @@ fn tables() -> Vec<RouteTable> {
     tables
 }
 
-/// Glance's other way to choose a version: a path without one, and this media type in `Accept`.
+/// Routes without a version in the path, chosen by this media type in `Accept`.
 fn unversioned(media_type: &'static str, routes: Vec<Route>) -> RouteTable {
     RouteTable::below("", VERSIONED, routes).around(identify).only(fn_guard(move |asked| {
-        // Paths with a version choose by it.
+        // A version in the path decides alone.
         let path = asked.head().uri.path();
         let accept = || text(asked.head().headers(), header::ACCEPT).unwrap_or_default();
         ["/images", "/shared-images"].iter().any(|known| path.starts_with(known))
@@ -146,11 +147,11 @@ fn unversioned(media_type: &'static str, routes: Vec<Route>) -> RouteTable {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
-/// Longest id that a client may give its request; Glance's own bound.
+/// Longest request id that a client may send. Glance has this bound too.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// Middleware: answers with the id that OpenStack's clients look for. The client's own comes first: it names a chain of
-/// requests through several services.
+/// Middleware: answers with the request id that OpenStack's clients look for. An id sent by the client comes first: it names
+/// a chain of requests through several services.
 async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

@@ -1,21 +1,21 @@
-//! What the query strings of both versions have in common.
+//! Parameters of lists that both versions share: limits, sort keys, directions. Knows no filter and no name of an attribute.
 
 use crate::error::{Error, Reason, Result};
 use crate::http::query;
 use crate::image::Attr;
 use crate::image::query::Direction;
 
-/// Images of a page without a `limit`, and the most of any page. Glance's defaults.
+/// Images of a page without `limit`, and of the largest page. Glance's defaults.
 pub(super) const LIMIT: usize = 25;
 pub(super) const LIMIT_MAX: usize = 1000;
 
-/// Parameters of a list, and words of one of them: every image is held against each.
+/// Parameters of a list, or words of a parameter, at most: each one is compared with every image.
 pub(super) const PARAMETERS_MAX: usize = 64;
 
 /// Names and values of a query string, decoded, in their order.
 ///
 /// # Errors
-/// `Invalid` for what is not UTF-8, and for more than anybody needs.
+/// `Invalid` for a text that is not UTF-8, and for more than [`PARAMETERS_MAX`].
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     let pairs = query::pairs(query)?;
     if pairs.len() > PARAMETERS_MAX {
@@ -24,7 +24,7 @@ pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     Ok(pairs)
 }
 
-/// How many images a page has at the most.
+/// Reads `limit`, the largest number of images on a page.
 ///
 /// # Errors
 /// `Invalid`.
@@ -32,7 +32,7 @@ pub(super) fn limit(value: &str) -> Result<usize> {
     count("limit", value).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).min(LIMIT_MAX))
 }
 
-/// A number of something.
+/// Reads a number that is not negative.
 ///
 /// # Errors
 /// `Invalid`.
@@ -40,7 +40,7 @@ pub(super) fn count(name: &str, value: &str) -> Result<u64> {
     value.parse().map_err(|_| Error::invalid(format!("{name} param must be an integer, not negative.")))
 }
 
-/// The attribute that a list is to be sorted by, of those that Glance sorts by; `attr_of` knows the names.
+/// Reads a sort key, one of those that Glance has. `attr_of` finds the attribute of a name.
 ///
 /// # Errors
 /// `Invalid`.
@@ -57,7 +57,7 @@ pub(super) fn sortable(key: &str, attr_of: fn(&str) -> Option<Attr>) -> Result<A
     attr_of(key).filter(sorts).ok_or_else(wrong)
 }
 
-/// Which way a list is to be sorted.
+/// Reads a sort direction.
 ///
 /// # Errors
 /// `Invalid`.
@@ -69,7 +69,7 @@ pub(super) fn direction(text: &str) -> Result<Direction> {
     }
 }
 
-/// The answer to a page that begins behind an image that is not there.
+/// Refuses a marker that names no image.
 pub(super) fn no_marker(text: &str) -> Error {
     Reason::MarkerNotFound.about(text.escape_default())
 }

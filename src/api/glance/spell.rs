@@ -1,4 +1,4 @@
-//! Glance's words, as both of its versions spell them.
+//! Glance's words for formats and properties, common to both versions. Knows no request and no answer.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::image::query::Filter;
 use crate::image::{Architecture, Container, Format, Image, ImageId, ImageKind, ImagePatch, Timestamp, Vocabulary};
 use crate::image::{Attr, Value};
 
-/// Properties that are attributes of ours: what another protocol says of an image has to show here, and the reverse. Such a
-/// property is kept as it was spelled too, and the attribute is what it means.
+/// Properties that are attributes of the record, so that every protocol shows and sets them. The property keeps the
+/// client's spelling, the attribute the meaning.
 pub(super) const ARCHITECTURE: &str = "architecture";
 pub(super) const KERNEL: &str = "kernel_id";
 pub(super) const RAMDISK: &str = "ramdisk_id";
 
-/// The properties of an image. Where an attribute of ours has another value than the property of its name, it was
-/// changed through another protocol, and is right.
+/// Properties of an image. An attribute that differs from the property of its name was changed through another protocol,
+/// and wins.
 pub(super) fn properties(image: &Image) -> BTreeMap<&str, String> {
     let mut all: BTreeMap<&str, String> = image.properties.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
     let mut put = |name: &'static str, is: Option<String>, means: Option<String>| {
@@ -33,7 +33,7 @@ pub(super) fn properties(image: &Image) -> BTreeMap<&str, String> {
     all
 }
 
-/// Whether an image has a property.
+/// Tells whether an image has a property.
 pub(super) fn has_property(image: &Image, name: &str) -> bool {
     let attribute = match name {
         ARCHITECTURE => image.architecture.is_some(),
@@ -44,8 +44,8 @@ pub(super) fn has_property(image: &Image, name: &str) -> bool {
     attribute || image.properties.contains_key(name)
 }
 
-/// Sets a property, or removes it. `companions` are the images that are known to be a kernel or a ramdisk: other ids stay
-/// texts, for Glance refers to images that it does not have.
+/// Sets a property, or removes it. `companions` are the known kernels and ramdisks; other ids stay texts, because Glance
+/// accepts references to unknown images.
 pub(super) fn set_property(
     patch: &mut ImagePatch,
     name: &str,
@@ -65,7 +65,7 @@ pub(super) fn set_property(
     patch.properties.insert(name.to_owned(), value.map(ToOwned::to_owned));
 }
 
-/// The property has this value.
+/// Filter for images whose property has this value.
 pub(super) fn property_is(name: String, value: String) -> Filter {
     let attribute = match name.as_str() {
         ARCHITECTURE => Architecture::parse(&value)
@@ -82,7 +82,7 @@ pub(super) fn property_is(name: String, value: String) -> Filter {
     }
 }
 
-/// What an image is for, as far as a disk format says it.
+/// Kind of an image, if its disk format tells.
 pub(super) fn kind_of(format: Option<Format>) -> Option<ImageKind> {
     match format? {
         Format::Aki => Some(ImageKind::Kernel),
@@ -92,18 +92,18 @@ pub(super) fn kind_of(format: Option<Format>) -> Option<ImageKind> {
     }
 }
 
-/// The disk format that a text spells. Glance knows only the one spelling of each.
+/// Reads a disk format. Glance knows only one spelling of each.
 ///
 /// # Errors
-/// `Invalid`, with the spellings that there are.
+/// `Invalid`, with the known spellings.
 pub(super) fn format_of(text: &str) -> Result<Format> {
     exactly(text).ok_or_else(|| wrong_word("disk format", text, &names::<Format>()))
 }
 
-/// The container format that a text spells.
+/// Reads a container format.
 ///
 /// # Errors
-/// `Invalid`, with the spellings that there are.
+/// `Invalid`, with the known spellings.
 pub(super) fn container_of(text: &str) -> Result<Container> {
     exactly(text).ok_or_else(|| wrong_word("container format", text, &names::<Container>()))
 }
@@ -121,7 +121,7 @@ fn wrong_word(what: &str, text: &str, names: &[&str]) -> Error {
     Error::invalid(format!("Invalid {what} '{}' for image: it is one of {}.", text.escape_default(), names.join(", ")))
 }
 
-/// When an image last changed, its bytes included.
+/// Time of the last change of an image or its bytes.
 pub(super) fn changed_at(image: &Image) -> Timestamp {
     image.created_at.max(image.updated_at.unwrap_or_default()).max(image.uploaded_at.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The list of versions, by which clients find out what they can ask for. Every one of them leads to the same paths.
+//! The list of versions, in which clients look for features. All minor versions lead to the paths of their major version.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
@@ -8,19 +8,19 @@ use crate::http::base::base_url;
 use crate::http::route::{Route, answer_json, get};
 use crate::registry::policy::Action;
 
-/// The minor versions of v2 that are served, newest first, by which clients tell single features. Those that Glance has
-/// only with a cache of its own, 2.14, 2.16 and 2.18, are left out as Glance does without one.
+/// Minor versions of v2, newest first; each stands for a feature. 2.14, 2.16 and 2.18 are missing, as in a Glance without
+/// a cache.
 const V2: [&str; 16] = [
     "v2.17", "v2.15", "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3",
     "v2.2", "v2.1", "v2.0",
 ];
 
-/// Those of v1, which Glance called deprecated for its last years.
+/// Minor versions of v1, which Glance called deprecated in its last years.
 const V1: [&str; 2] = ["v1.1", "v1.0"];
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route> {
-    // A client that has a choice of versions takes one: 300 is what Glance says, and what clients expect.
+    // Glance answers 300 for a choice of versions, and clients expect it.
     let choices = |request: HttpRequest| async move { list(&request, StatusCode::MULTIPLE_CHOICES) };
     let versions = |request: HttpRequest| async move { list(&request, StatusCode::OK) };
     vec![
@@ -32,7 +32,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// As Glance: the version is a folder.
+/// Redirects to the path with a slash at its end, as Glance does.
 async fn to_v2(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v2/", base_url(&request)))).finish()
 }

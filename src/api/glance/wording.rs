@@ -1,11 +1,11 @@
-//! Glance's words and statuses for every kind and reason, as its two versions have them.
+//! Glance's statuses of all kinds and words for all reasons, in both of its versions.
 
 use actix_web::http::StatusCode;
 
 use crate::error::{Error, Kind, Reason};
 use crate::http::refusal::{Wording, Words};
 
-/// The status for each kind.
+/// Glance's status of a kind.
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
@@ -14,7 +14,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
-        // A full store is 413 in Glance too: its clients know no other word for it.
+        // Glance answers 413 for a full store too; its clients know no other status for it.
         Kind::TooLarge | Kind::TooMany | Kind::StoreFull => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -24,16 +24,16 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The version of the API that a request is about, where the two word a reason in different ways.
+/// Version of the API in a request. The two versions word some reasons differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) enum ApiVersion {
-    /// ApiVersion 1.
+    /// Version 1.
     V1,
-    /// ApiVersion 2, and what has no version.
+    /// Version 2, and requests without a version.
     V2,
 }
 
-/// A version's words for the reasons that it has words for, and the statuses that are not those of their kind.
+/// A version's own words for a reason, and its status if that differs from the kind's.
 pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
     match version {
         ApiVersion::V1 => wording_v1(reason),
@@ -57,7 +57,7 @@ fn wording_v1(reason: Reason) -> Wording {
             Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
         }
         R::JobNotFound => Wording::words("No task found with ID {}"),
-        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
         R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
@@ -68,7 +68,7 @@ fn wording_v1(reason: Reason) -> Wording {
         R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
-        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
         R::NotFound
         | R::AliasNotFound
@@ -110,6 +110,11 @@ fn wording_v1(reason: Reason) -> Wording {
         | R::NotImportable
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver
@@ -204,7 +209,7 @@ fn wording_v2(reason: Reason) -> Wording {
             Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
         }
         R::JobNotFound => Wording::words("No task found with ID {}"),
-        R::MarkerNotFound => Wording::words("No image found with ID {} to begin behind."),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
         R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
@@ -215,7 +220,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
-        R::Unauthenticated => Wording::words("This needs X-Auth-Token with a token that is valid."),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
         R::NotFound
         | R::AliasNotFound
@@ -256,6 +261,11 @@ fn wording_v2(reason: Reason) -> Wording {
         | R::FileChanged
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver
@@ -337,7 +347,7 @@ fn wording_v2(reason: Reason) -> Wording {
     }
 }
 
-/// The refusal of data, with Glance's word for the state that the image is in.
+/// Refuses data, with Glance's word for the current status of the image.
 fn takes_no_data(error: &Error) -> String {
     let now = match error.subject(0) {
         Some("available") => "active",

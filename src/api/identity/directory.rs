@@ -1,40 +1,40 @@
-//! Projects, users, domains, roles: looked up, never changed. An administrator sees all of them. Others see themselves, and
-//! whether there is a project of a name that they know: that is how an image is shared with somebody.
+//! Projects, users, domains and roles: read, never changed. An administrator sees all of them. Other users see
+//! themselves, and whether a project of a known name exists: sharing an image needs that.
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::Identity;
-use super::holder::{Holder, Person};
+use super::holder::{Person, TokenHolder};
 use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
 use crate::error::{Error, Reason, Result};
 
-/// What a list is narrowed down by. Filters that are not known are overlooked, as everywhere in this API.
+/// Filters of a list. Unknown filters are ignored, as everywhere in this API.
 struct Filters(Vec<(String, String)>);
 
 impl Filters {
     fn of(request: &HttpRequest) -> Result<Self> {
         let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
-        pairs.map(|pairs| Self(pairs.into_inner())).map_err(|_| Error::invalid("The query can't be read."))
+        pairs.map(|pairs| Self(pairs.into_inner())).map_err(|_| Error::invalid("The query is malformed."))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether something may be in the list whose attribute has this value.
+    /// Tells whether an attribute with this value passes.
     fn passes(&self, name: &str, value: &str) -> bool {
         self.get(name).is_none_or(|wanted| wanted == value)
     }
 
-    /// The same for what is always true or always false. `?enabled` alone means that it is wanted.
+    /// Tells whether a flag with this value passes. `?enabled` alone asks for true.
     fn passes_flag(&self, name: &str, value: bool) -> bool {
         let wanted = |text: &str| !["0", "false", "no", "off"].contains(&text.to_ascii_lowercase().as_str());
         self.get(name).is_none_or(|text| wanted(text) == value)
     }
 
-    /// The same for what nothing here has.
+    /// Tells whether none of these filters is set: nothing here has such attributes.
     fn lacks(&self, names: &[&str]) -> bool {
         names.iter().all(|name| self.get(name).is_none())
     }
@@ -45,7 +45,7 @@ fn id_of(request: &HttpRequest) -> &str {
 }
 
 fn unknown(what: &str) -> Error {
-    Reason::NotFound.saying(format!("There is no such {what}."))
+    Reason::NotFound.saying(format!("No such {what}."))
 }
 
 /// `GET /projects`
@@ -74,10 +74,10 @@ pub(super) async fn project(request: HttpRequest, identity: Data<Identity>) -> H
     })
 }
 
-/// A user, if the sender may know about it.
-fn known(identity: &Identity, holder: &Holder, name: &str) -> Result<Option<Person>> {
+/// A user, if the sender may see it.
+fn known(identity: &Identity, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
     if !holder.admin && !holder.is(name) {
-        return Err(Reason::AdminOnly.saying("Other users are for an administrator to look up."));
+        return Err(Reason::AdminOnly.saying("Only an administrator may look up other users."));
     }
     identity.person(holder, name)
 }
@@ -181,7 +181,7 @@ fn assignment(person: &Person, role: &str, scope: &Value, named: bool) -> Value 
     })
 }
 
-/// Something in an assignment: its id, and if asked for its name.
+/// A user, project or role in an assignment: its id, and its name if asked for.
 fn reference(key: &str, named: bool, in_domain: bool) -> Value {
     let mut reference = json!({ "id": key });
     if named {

@@ -24,14 +24,14 @@ fn status(kind: Kind) -> StatusCode {
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
-        // Nothing here keeps the server busy but those who try out keys.
+        // Only repeated wrong keys are answered as busy here.
         Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
         Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// Words for the reasons that have particular ones here, and the statuses that are not those of their kind.
+/// Keystone's own words for reasons, and statuses that differ from the status of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -60,6 +60,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::ProfileNotFound
         | R::DefinitionNotFound
         | R::JobNotFound
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::RemoteImageNotFound
         | R::NoUpdateSource
         | R::NothingMatches

@@ -1,24 +1,24 @@
-//! Holders of tokens and of accounts, as values.
+//! Holders of tokens and of accounts, as values that are looked up and shown elsewhere.
 
 use crate::account::tokens::Grant;
 
 /// The holder of a token.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub(super) struct TokenHolder {
     pub(super) grant: Grant,
     pub(super) admin: bool,
-    /// True without accounts, where every name is an account's.
+    /// Set on a server without accounts, where every name is an account.
     pub(super) open: bool,
 }
 
-impl Holder {
-    /// Tells whether the token is of this account.
+impl TokenHolder {
+    /// Tells whether the token belongs to this account.
     pub(super) fn is(&self, access_key: &str) -> bool {
         self.grant.access_key == access_key
     }
 }
 
-/// A holder of an account: a user, and a project of the same name.
+/// A holder of an account: a user, and a project of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) key: String,

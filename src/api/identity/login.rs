@@ -1,57 +1,61 @@
-//! Who gets a token, and who holds one.
+//! Logins: checks proofs, grants tokens and finds their holders. Knows no JSON.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Identity;
-use super::ask::{Ask, Proof, Wanted};
-use super::holder::{Holder, Person};
+use super::holder::{Person, TokenHolder};
+use super::token_request::{Proof, RequestedScope, TokenRequest};
 use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
 use crate::error::{Error, Reason, Result};
 
-/// Whom a server without accounts takes everybody for who does not say who it is.
-const ANYBODY: &str = "admin";
+/// Name of a caller that gives none, on a server without accounts.
+const DEFAULT_NAME: &str = "admin";
 
-/// One answer for whatever was wrong: which of them it was is nobody's business.
+/// The refusal of a login. It does not tell which of the proofs was wrong.
 fn refused() -> Error {
-    Reason::BadCredentials.saying("User, password and project do not go together.")
+    Reason::BadCredentials.saying("Wrong user, password or project.")
 }
 
 impl Identity {
-    /// Whoever holds a token, if it is one.
-    pub(super) fn holder(&self, token: &str) -> Result<Option<Holder>> {
+    /// The holder of a token; `None` if the token is not valid.
+    pub(super) fn holder(&self, token: &str) -> Result<Option<TokenHolder>> {
         if self.auth.is_open()? {
-            return self.anybody().map(Some);
+            return self.open_holder().map(Some);
         }
         let found = self.auth.tokens.find(token, &self.auth.accounts, self.registry.now())?;
-        Ok(found.map(|(account, grant)| Holder { grant, admin: account.admin, open: false }))
+        Ok(found.map(|(account, grant)| TokenHolder { grant, admin: account.admin, open: false }))
     }
 
-    /// Somebody on a server without accounts.
-    pub(super) fn anybody(&self) -> Result<Holder> {
-        self.stranger(ANYBODY, [Method::Password].into(), Scope::Project(ANYBODY.to_owned()))
+    /// The holder of every token on a server without accounts.
+    pub(super) fn open_holder(&self) -> Result<TokenHolder> {
+        self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
     }
 
-    fn stranger(&self, name: &str, methods: BTreeSet<Method>, scope: Scope) -> Result<Holder> {
+    fn administrator(&self, name: &str, methods: BTreeSet<Method>, scope: Scope) -> Result<TokenHolder> {
         let grant = self.auth.tokens.grant(name, methods, scope, None, self.registry.now())?;
-        Ok(Holder { grant, admin: true, open: true })
+        Ok(TokenHolder { grant, admin: true, open: true })
     }
 
-    /// Checks who asks for a token. With the account that it is one of; none on a server without accounts.
+    /// Checks a request for a token. Returns its account, which is `None` on a server without accounts, and the holder.
     ///
     /// # Errors
     /// `Unauthenticated`, `Busy` after too many wrong tries.
-    pub(super) fn log_in(&self, ask: &Ask, peer: Option<IpAddr>) -> Result<(Option<Account>, Holder)> {
-        let methods: BTreeSet<Method> = ask.proofs.iter().map(Proof::method).collect();
+    pub(super) fn log_in(
+        &self,
+        request: &TokenRequest,
+        peer: Option<IpAddr>,
+    ) -> Result<(Option<Account>, TokenHolder)> {
+        let methods: BTreeSet<Method> = request.proofs.iter().map(Proof::method).collect();
         if self.auth.is_open()? {
-            return Ok((None, self.let_in(ask, methods)?));
+            return Ok((None, self.let_in(request, methods)?));
         }
-        if ask.foreign {
+        if request.foreign {
             return Err(refused());
         }
         let (mut account, mut from): (Option<Account>, Option<Grant>) = (None, None);
-        for proof in &ask.proofs {
+        for proof in &request.proofs {
             let holder = match proof {
                 Proof::Keys { access_key, secret_key, .. } => self.with_keys(access_key, secret_key.reveal(), peer)?,
                 Proof::Token(token) => {
@@ -67,36 +71,36 @@ impl Identity {
             account = Some(holder);
         }
         let account = account.ok_or_else(refused)?;
-        let scope = scope_for(&account, &ask.scope)?;
+        let scope = scope_for(&account, &request.scope)?;
         let now = self.registry.now();
         let grant = self.auth.tokens.grant(&account.access_key, methods, scope, from.as_ref(), now)?;
-        let holder = Holder { grant, admin: account.admin, open: false };
+        let holder = TokenHolder { grant, admin: account.admin, open: false };
         Ok((Some(account), holder))
     }
 
-    /// Without accounts everybody is whoever it says, and an administrator.
-    fn let_in(&self, ask: &Ask, methods: BTreeSet<Method>) -> Result<Holder> {
-        let name = ask.proofs.iter().find_map(|proof| match proof {
+    /// The holder on a server without accounts: an administrator of the name that the request gives.
+    fn let_in(&self, request: &TokenRequest, methods: BTreeSet<Method>) -> Result<TokenHolder> {
+        let name = request.proofs.iter().find_map(|proof| match proof {
             Proof::Keys { access_key, .. } => Some(access_key.as_str()),
             Proof::Token(_) => None,
         });
-        let name = name.unwrap_or(ANYBODY);
-        let scope = match &ask.scope {
-            Wanted::Usual => Scope::Project(name.to_owned()),
-            Wanted::Project(project) => Scope::Project(project.clone()),
-            Wanted::Unscoped => Scope::Unscoped,
-            Wanted::Domain => Scope::Domain,
-            Wanted::System => Scope::System,
+        let name = name.unwrap_or(DEFAULT_NAME);
+        let scope = match &request.scope {
+            RequestedScope::Default => Scope::Project(name.to_owned()),
+            RequestedScope::Project(project) => Scope::Project(project.clone()),
+            RequestedScope::Unscoped => Scope::Unscoped,
+            RequestedScope::Domain => Scope::Domain,
+            RequestedScope::System => Scope::System,
         };
-        self.stranger(name, methods, scope)
+        self.administrator(name, methods, scope)
     }
 
     fn with_keys(&self, access_key: &str, secret_key: &str, peer: Option<IpAddr>) -> Result<Account> {
         self.auth.with_keys(access_key, secret_key, peer, self.registry.now())?.ok_or_else(refused)
     }
 
-    /// The account of this name. Without accounts there is one for every name.
-    pub(super) fn person(&self, holder: &Holder, name: &str) -> Result<Option<Person>> {
+    /// The account of a name. On a server without accounts every name has one.
+    pub(super) fn person(&self, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
         if holder.open {
             return Ok(Some(Person { key: name.to_owned(), admin: true, email: None }));
         }
@@ -107,12 +111,12 @@ impl Identity {
     ///
     /// # Errors
     /// `Forbidden`.
-    pub(super) fn people(&self, holder: &Holder) -> Result<Vec<Person>> {
+    pub(super) fn people(&self, holder: &TokenHolder) -> Result<Vec<Person>> {
         if !holder.admin {
-            return Err(Reason::AdminOnly.saying("Only an administrator lists the accounts; others ask by name."));
+            return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
-        match self.person(holder, ANYBODY)? {
-            Some(anybody) if holder.open => Ok(vec![anybody]),
+        match self.person(holder, DEFAULT_NAME)? {
+            Some(person) if holder.open => Ok(vec![person]),
             _ => Ok(self.auth.accounts.list()?.into_iter().map(person_of).collect()),
         }
     }
@@ -131,15 +135,15 @@ fn person_of(account: Account) -> Person {
     Person { key: account.access_key, admin: account.admin, email: account.email }
 }
 
-/// What an account's token may be good for. Its own project is the usual, and for all but administrators the only one.
-fn scope_for(account: &Account, wanted: &Wanted) -> Result<Scope> {
+/// The scope of an account's token: its own project by default. Domain and system are for administrators only.
+fn scope_for(account: &Account, wanted: &RequestedScope) -> Result<Scope> {
     let key = &account.access_key;
     match wanted {
-        Wanted::Usual => Ok(Scope::Project(key.clone())),
-        Wanted::Project(project) if project == key => Ok(Scope::Project(key.clone())),
-        Wanted::Unscoped => Ok(Scope::Unscoped),
-        Wanted::Domain if account.admin => Ok(Scope::Domain),
-        Wanted::System if account.admin => Ok(Scope::System),
-        Wanted::Project(_) | Wanted::Domain | Wanted::System => Err(refused()),
+        RequestedScope::Default => Ok(Scope::Project(key.clone())),
+        RequestedScope::Project(project) if project == key => Ok(Scope::Project(key.clone())),
+        RequestedScope::Unscoped => Ok(Scope::Unscoped),
+        RequestedScope::Domain if account.admin => Ok(Scope::Domain),
+        RequestedScope::System if account.admin => Ok(Scope::System),
+        RequestedScope::Project(_) | RequestedScope::Domain | RequestedScope::System => Err(refused()),
     }
 }

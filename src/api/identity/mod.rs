@@ -1,12 +1,12 @@
-//! Identity API v3, as far as OpenStack's clients need it to get a token and find the image service: each account is a user
-//! and a project of the same name. Accounts are made elsewhere (`visor account`); nothing here changes one.
-//! What is served: `docs/protocols/identity.md`.
+//! Identity API v3, as far as OpenStack's clients need it to get a token and find the image service:
+//! `docs/protocols/identity.md`. Each account is a user and a project of one name. Nothing here changes an account
+//! (`visor account` does).
 
-mod ask;
 mod directory;
 pub(in crate::api) mod error;
 mod holder;
 mod login;
+mod token_request;
 mod tokens;
 mod wire;
 
@@ -17,7 +17,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use self::error::{no_method, no_path, render};
-use self::holder::Holder;
+use self::holder::TokenHolder;
 use super::Setup;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
 use crate::error::Result;
@@ -48,29 +48,29 @@ fn covers(path: &str) -> bool {
     ["v3", "identity"].contains(&path.split('/').nth(1).unwrap_or_default())
 }
 
-/// What the handlers need.
+/// State of the handlers, shared by its clones.
 #[derive(Clone)]
 pub struct Identity {
-    /// Whose clock is used.
+    /// Provides the clock.
     registry: Arc<Registry>,
     /// Accounts and tokens.
     auth: AuthRules,
-    /// How patient to be with bodies.
+    /// Limits on slow bodies.
     patience: RateLimits,
 }
 
 impl Identity {
-    /// Whoever sent a request, by its token.
-    fn sender(&self, request: &HttpRequest) -> Result<Holder> {
+    /// The holder of a request's token.
+    fn sender(&self, request: &HttpRequest) -> Result<TokenHolder> {
         if self.auth.is_open()? {
-            return self.anybody();
+            return self.open_holder();
         }
         let token = header(request, &AUTH_TOKEN)?.ok_or_else(no_token)?;
         self.holder(token)?.ok_or_else(no_token)
     }
 
-    /// Answers a request of somebody known with what `show` makes of it.
-    fn answer(&self, request: &HttpRequest, show: impl FnOnce(&Holder) -> Result<Value>) -> HttpResponse {
+    /// Answers a request that has a valid token with the JSON of `show`.
+    fn answer(&self, request: &HttpRequest, show: impl FnOnce(&TokenHolder) -> Result<Value>) -> HttpResponse {
         let shown = self.sender(request).and_then(|holder| show(&holder));
         shown.map_or_else(|error| render(request, &error), |shown| wire::ok(&shown))
     }
@@ -78,7 +78,7 @@ impl Identity {
 
 const ANSWERS: Answers = Answers { no_method: Some(no_method), no_path: Some(no_path) };
 
-/// Under `/v3`, and under `/identity/v3`, where other clouds have it.
+/// Tables for `/v3`, and for `/identity/v3`, the path in other clouds.
 fn tables() -> Vec<RouteTable> {
     let choices = || {
         let versions = |request: HttpRequest| async move { wire::choices(&request) };

@@ -1,12 +1,13 @@
-//! `/auth/…`: tokens given, shown and revoked, and what their holders may ask for.
+//! `/auth/…`: issues, shows and revokes tokens, and lists the scopes that their holders may ask for. Tokens are kept in
+//! `account/`.
 
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::ask::Ask;
 use super::error::render;
-use super::holder::Holder;
+use super::holder::TokenHolder;
+use super::token_request::TokenRequest;
 use super::{Identity, wire};
 use crate::account::tokens::{Scope, unkept};
 use crate::api::auth::header;
@@ -14,10 +15,10 @@ use crate::api::elsewhere;
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
 
-/// Largest body of a request for a token.
+/// Largest body of a request for a token, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// The token that a request is about.
+/// The header with the token that a request is about.
 const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
 
 fn wants_catalog(request: &HttpRequest) -> bool {
@@ -29,7 +30,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
     let done = async {
         let body = Body::new(payload, identity.patience).whole(BODY_BYTES_MAX).await?;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let (account, holder) = identity.log_in(&Ask::read(&body)?, peer)?;
+        let (account, holder) = identity.log_in(&TokenRequest::read(&body)?, peer)?;
         let token = match account {
             None => unkept()?,
             Some(account) => {
@@ -43,13 +44,13 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
     done.await.unwrap_or_else(|error| render(&request, &error))
 }
 
-/// The token that a request is about, and who holds it: the sender's own, or for an administrator anybody's. Others are
-/// not found, as those that never were.
-fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, Holder)> {
+/// The token that a request is about, and its holder. Administrators may name any token; for other users only their own
+/// tokens exist.
+fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, TokenHolder)> {
     let sender = identity.sender(request)?;
-    let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("X-Subject-Token says which token."))?;
+    let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("The header X-Subject-Token is missing."))?;
     let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));
-    Ok((token, holder.ok_or_else(|| Reason::NotFound.saying("There is no such token."))?))
+    Ok((token, holder.ok_or_else(|| Reason::NotFound.saying("No such token."))?))
 }
 
 /// `GET` and `HEAD /auth/tokens`
@@ -86,14 +87,14 @@ pub(super) async fn catalog(request: HttpRequest, identity: Data<Identity>) -> H
     })
 }
 
-/// `GET /auth/projects`: those that the sender can have a token for.
+/// `GET /auth/projects`: projects that the sender can have a token for.
 pub(super) async fn projects(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
         Ok(wire::list(&request, "projects", vec![wire::project(&request, &holder.grant.access_key)]))
     })
 }
 
-/// `GET /auth/domains`: the same.
+/// `GET /auth/domains`: domains that the sender can have a token for.
 pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
         let domains = if holder.admin { vec![wire::domain(&request)] } else { Vec::new() };
@@ -101,7 +102,7 @@ pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> H
     })
 }
 
-/// `GET /auth/system`: the same.
+/// `GET /auth/system`: the system, if the sender can have a token for it.
 pub(super) async fn system(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
         let all = if holder.admin { vec![serde_json::json!({ "all": true })] } else { Vec::new() };

@@ -1,29 +1,28 @@
-//! How things are written: tokens, the catalogue, projects, users. Pure but for the address in links, which is the one that
-//! the client called.
+//! Tokens, the catalogue, projects and users in Keystone's JSON. Pure, but links have the address that was called.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
-use super::holder::{Holder, Person};
+use super::holder::{Person, TokenHolder};
 use crate::account::tokens::{Method, Scope};
 use crate::http::base::base_url;
 use crate::http::time::to_the_microsecond;
 
-/// The one domain's id.
+/// The id of the one domain.
 pub(super) const DOMAIN_ID: &str = "default";
-/// The one domain's name.
+/// The name of the one domain.
 pub(super) const DOMAIN_NAME: &str = "Default";
 /// The one region.
 const REGION: &str = "RegionOne";
 
-/// What an account may do, in Keystone's words. An administrator has what its role implies too.
+/// The roles of an account, in Keystone's words. An administrator also has the roles that `admin` implies.
 pub(super) fn roles_of(admin: bool) -> &'static [&'static str] {
     const ALL: [&str; 4] = ["admin", "manager", "member", "reader"];
     if admin { &ALL } else { &ALL[2..] }
 }
 
-/// An answer with JSON. Tokens are in many of them, so none is kept by what stands between.
+/// An answer in JSON. Many of them contain tokens, so no cache may keep one.
 pub(super) fn respond(response: &mut HttpResponseBuilder, body: &Value) -> HttpResponse {
     response
         .insert_header((header::VARY, "X-Auth-Token"))
@@ -37,7 +36,7 @@ pub(super) fn ok(body: &Value) -> HttpResponse {
     respond(&mut HttpResponse::Ok(), body)
 }
 
-/// Where this API is, under the name and the path by which the client called it.
+/// The URL of this API, with the host and the prefix that the client called.
 pub(super) fn identity_url(request: &HttpRequest) -> String {
     let path = request.path();
     let prefix = if path == "/identity" || path.starts_with("/identity/") { "/identity" } else { "" };
@@ -59,13 +58,13 @@ pub(super) fn version(request: &HttpRequest) -> Value {
     json!({ "version": version_entry(request) })
 }
 
-/// The versions to choose from.
+/// The list of versions.
 pub(super) fn choices(request: &HttpRequest) -> HttpResponse {
     let versions = json!({ "versions": { "values": [version_entry(request)] } });
     respond(&mut HttpResponse::build(StatusCode::MULTIPLE_CHOICES), &versions)
 }
 
-/// Where the services are. The image service's address has no version in it: clients ask it which it has.
+/// The catalogue of services. The URL of the image service has no version in it: clients ask for its versions.
 pub(super) fn catalog(request: &HttpRequest) -> Value {
     let service = |kind: &str, name: &str, url: String| {
         let endpoint = |interface: &str| {
@@ -91,8 +90,8 @@ fn method_name(method: Method) -> &'static str {
     }
 }
 
-/// What a token stands for.
-pub(super) fn token(request: &HttpRequest, holder: &Holder, with_catalog: bool) -> Value {
+/// A token: its user, scope and roles.
+pub(super) fn token(request: &HttpRequest, holder: &TokenHolder, with_catalog: bool) -> Value {
     let grant = &holder.grant;
     let domain = json!({ "id": DOMAIN_ID, "name": DOMAIN_NAME });
     let key = &grant.access_key;
@@ -187,7 +186,7 @@ pub(super) fn role(request: &HttpRequest, name: &str) -> Value {
     })
 }
 
-/// A list of them, all on one page.
+/// A list, on one page.
 pub(super) fn list(request: &HttpRequest, name: &str, items: Vec<Value>) -> Value {
     let own = format!("{}{}", base_url(request), request.path());
     json!({ name: items, "links": { "self": own, "next": null, "previous": null } })

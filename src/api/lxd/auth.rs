@@ -1,5 +1,5 @@
-//! Who is calling: whoever has the key of a certificate that stands for an account. Nothing that a request says counts,
-//! only what its connection proved.
+//! Callers of LXD's API: the certificate whose key a connection proved stands for an account. No header and no body
+//! counts.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use super::requestor::Requestor;
 use crate::account::Account;
 use crate::api::auth::caller_of;
 use crate::error::Result;
-use crate::http::peer::{Arrival, Peer, Shown};
+use crate::http::peer::{Arrival, Peer, ShownCertificate};
 use crate::registry::Caller;
 
 /// The certificate that a request's connection showed.
-pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<Shown>> {
+pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<ShownCertificate>> {
     request.conn_data::<Peer>().and_then(|peer| peer.certificate.as_ref())
 }
 
 impl Lxd {
-    /// The caller of a request. On a server without accounts everybody is an administrator; with them, whoever shows no
-    /// certificate that stands for one is `Anonymous`.
+    /// The caller of a request. On a server without accounts every caller is an administrator. With accounts, a caller
+    /// whose certificate stands for none is `Anonymous`.
     ///
     /// # Errors
     /// `Internal` when accounts or certificates can't be read, like every method here.
@@ -30,7 +30,7 @@ impl Lxd {
         self.caller_with(shown(request).map(|shown| shown.fingerprint.as_str()))
     }
 
-    /// The same for whoever has the certificate with this fingerprint.
+    /// The caller with the certificate of this fingerprint.
     pub(super) fn caller_with(&self, fingerprint: Option<&str>) -> Result<Caller> {
         if self.auth.is_open()? {
             return Ok(Caller::Admin(None));
@@ -53,7 +53,7 @@ impl Lxd {
         }
     }
 
-    /// The caller of a request that reads what is public: anybody, if the operator lets everybody read.
+    /// The caller of a request that reads public images: also `Anonymous`, if the operator lets every client read.
     ///
     /// # Errors
     /// `Forbidden`.
@@ -64,13 +64,13 @@ impl Lxd {
         }
     }
 
-    /// A caller as somebody who leaves something to be done later.
+    /// A caller as the owner of work that is left for later.
     pub fn owner(&self, caller: &Caller) -> Result<Owner> {
         Ok(Owner { caller: caller.clone(), account: self.account_of(caller)?.map(|account| account.id) })
     }
 
-    /// Somebody who left something to be done later, as it is now: its account may be gone by then, or be no administrator's
-    /// any more. `None` if it would not be let in now.
+    /// The owner of work that was left for later, as a caller of today: its account may have been removed, or have lost
+    /// its administrator rights. `None` if it would be refused now.
     pub fn renewed(&self, owner: &Owner) -> Result<Option<Caller>> {
         match owner.account {
             Some(id) => Ok(self.auth.accounts.with_id(id)?.map(caller_of)),
@@ -84,7 +84,7 @@ impl Lxd {
         caller.account().map_or(Ok(None), |name| self.auth.accounts.get(name))
     }
 
-    /// Who asked for something, as events tell it.
+    /// The sender of a request, as events name it.
     pub fn requestor(&self, request: &HttpRequest, caller: &Caller) -> Requestor {
         let secure = request.conn_data::<Arrival>().is_some_and(|arrival| arrival.secure);
         let shown = shown(request).map(|shown| shown.fingerprint.clone());

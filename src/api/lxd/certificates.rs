@@ -1,4 +1,4 @@
-//! `/certificates`: how a client comes to be trusted, and whose certificates are.
+//! `/certificates`: adds, lists and removes the certificates of trusted clients. They are kept in `account/`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,14 @@ use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::route::{Route, delete, get, part, post};
 use crate::image::Timestamp;
+use crate::jobs::JobKind;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 
-/// Largest body: a certificate, and what is said about it.
+/// Largest body, in bytes: a certificate and its fields.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// A token that a client makes for another is good for so long.
+/// Lifetime of a token that lets another client in.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The routes.
@@ -43,10 +44,10 @@ pub(super) fn routes() -> [Route; 4] {
     ]
 }
 
-/// What a client sends; `null` is the same as nothing.
+/// A request to trust a certificate. A field that is `null` counts as absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Post {
+struct TrustRequest {
     name: Option<String>,
     r#type: Option<String>,
     /// DER in base64; without it, the certificate of the connection.
@@ -55,15 +56,15 @@ struct Post {
     password: Option<String>,
     /// A token, where clients of today put it.
     trust_token: Option<String>,
-    /// Whether a token is wanted, for somebody else.
+    /// Asks for a token that lets another client in.
     token: Option<bool>,
     restricted: Option<bool>,
 }
 
-impl Post {
+impl TrustRequest {
     fn read(bytes: &[u8]) -> Result<Self> {
-        let wrong = |error| Error::invalid("This is no JSON that describes a certificate.").because(error);
-        // An object, and no list that happens to have what one would.
+        let wrong = |error| Error::invalid("The body is not JSON that describes a certificate.").because(error);
+        // Serde would also take a list of the values.
         let asked: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;
         let mut post: Self = serde_json::from_value(asked.into()).map_err(wrong)?;
         for text in [&mut post.name, &mut post.r#type, &mut post.certificate, &mut post.password, &mut post.trust_token]
@@ -71,19 +72,18 @@ impl Post {
             *text = text.take().filter(|text| !text.is_empty());
         }
         if post.r#type.as_deref().is_some_and(|kind| kind != "client") {
-            return Err(Error::invalid("Only certificates of clients are kept here."));
+            return Err(Error::invalid("This server keeps only certificates of clients."));
         }
         post.name.as_deref().map_or(Ok(()), check_name)?;
-        // An account's rights are all of them. To take the wish for fewer for granted would be worse than to refuse it.
+        // A certificate has all rights of its account: a request for fewer must be refused, not ignored.
         if post.restricted == Some(true) {
-            let text =
-                "Certificates are not restricted here: add it for an account that may do no more than it should.";
+            let text = "This server has no restricted certificates: add it for an account with fewer rights.";
             return Err(Error::invalid(text));
         }
         Ok(post)
     }
 
-    /// The certificate that this is about: the one in it, or that of the connection.
+    /// The certificate that the request names: the one in its body, or else the one of its connection.
     fn certificate(&self, request: &HttpRequest) -> Result<Certificate> {
         match &self.certificate {
             Some(text) => {
@@ -99,14 +99,14 @@ impl Post {
     }
 }
 
-/// Who asks to be let in. A connection that shows a certificate has proved that it has its key.
-fn applicant(request: &HttpRequest, post: &Post) -> Result<Applicant> {
+/// The applicant of a request. A connection that shows a certificate has proved that it has the key.
+fn applicant(request: &HttpRequest, post: &TrustRequest) -> Result<Applicant> {
     let certificate = post.certificate(request)?;
     let has_key = shown(request).is_some_and(|shown| shown.fingerprint == certificate.fingerprint);
     Ok(Applicant { certificate, name: post.name.clone(), has_key })
 }
 
-/// The secret in a token, which clients send as they got it: as a whole, or by itself.
+/// The secret of a token. Clients send the whole token, or the secret alone.
 fn secret_of(token: &str) -> String {
     let whole = STANDARD.decode(token.trim()).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let secret = whole.as_ref().and_then(|token| token.get("secret")).and_then(Value::as_str);
@@ -116,13 +116,14 @@ fn secret_of(token: &str) -> String {
 /// `POST /certificates`
 async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let post = Post::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
+        let post = TrustRequest::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
         let caller = lxd.caller(&request)?;
         let trusted = caller != Caller::Anonymous;
         if post.token == Some(true) {
             return if trusted { lxd.invite(&caller, &post) } else { Err(not_authorized()) };
         }
-        // With accounts, whoever is trusted has nothing left to prove. Without them everybody is, but may bring a token.
+        // With accounts, a trusted client has nothing left to prove. Without accounts every client is trusted, but may
+        // bring a token.
         let open = caller == Caller::Admin(None);
         let proof = post.trust_token.as_ref().or(post.password.as_ref()).filter(|_| !trusted || open);
         let admitted = match proof {
@@ -146,11 +147,11 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 }
 
 impl Lxd {
-    /// Lets a certificate in whose sender proves to have an account, or brings a token; none if it proves nothing.
-    async fn admit(&self, request: &HttpRequest, post: &Post, proof: &str) -> Result<Option<Client>> {
+    /// Trusts a certificate whose sender proves an account or brings a token. `None` without a valid proof.
+    async fn admit(&self, request: &HttpRequest, post: &TrustRequest, proof: &str) -> Result<Option<Client>> {
         let (mut applicant, open) = (applicant(request, post)?, self.auth.is_open()?);
         let (trust, now) = (Arc::clone(&self.trust), self.registry.now());
-        // A secret has no colon in it, nor has a token.
+        // Only an account's keys contain a colon: secrets and tokens never do.
         if let Some((access_key, secret_key)) = proof.split_once(':') {
             let peer = request.peer_addr().map(|peer| peer.ip());
             let account = if open { None } else { self.auth.with_keys(access_key, secret_key, peer, now)? };
@@ -158,7 +159,7 @@ impl Lxd {
             return elsewhere(move || trust.admit(&applicant, Some(&account), now)).await.map(Some);
         }
         let (secret, accounts) = (secret_of(proof), Arc::clone(&self.auth.accounts));
-        // One that another client made is kept nowhere but here.
+        // A token that another client made is kept here only.
         let made = |purpose: &Purpose| matches!(purpose, Purpose::Certificate(_));
         let Some(ticket) = self.operations.take(&secret, made) else {
             return elsewhere(move || trust.redeem(&secret, &applicant, &accounts, open, now)).await;
@@ -173,22 +174,22 @@ impl Lxd {
         elsewhere(move || trust.admit(&applicant, account.as_ref(), now)).await.map(Some)
     }
 
-    /// Lets another certificate in, for the caller's own account.
+    /// Trusts another certificate, for the caller's own account.
     async fn add(&self, caller: &Caller, certificate: Certificate, name: Option<String>) -> Result<Client> {
         let (trust, account, now) = (Arc::clone(&self.trust), self.account_of(caller)?, self.registry.now());
         elsewhere(move || trust.add(&certificate, name.as_deref(), account.as_ref(), now)).await
     }
 
     /// Makes a token that lets one certificate in for the caller's own account.
-    fn invite(&self, caller: &Caller, post: &Post) -> Result<HttpResponse> {
+    fn invite(&self, caller: &Caller, post: &TrustRequest) -> Result<HttpResponse> {
         let now = self.registry.now();
         let lifetime_us = i64::try_from(TOKEN_LIFETIME.as_micros()).unwrap_or(i64::MAX);
         let name = post.name.clone().unwrap_or_default();
-        // Told back, for clients make the token that they show out of this, and take one without a name for none.
+        // Clients build the token that they show from this answer, and take a token without a name for none.
         let shown = [name.as_str(), caller.account().unwrap_or_default(), "client"];
         let shown = shown.iter().find(|name| !name.is_empty());
         let asked = json!({ "name": shown, "type": "client", "token": true, "restricted": false, "projects": [] });
-        let about = About::new("Executing operation")
+        let about = About::new(JobKind::Secret, "Executing operation")
             .metadata("fingerprint", self.https.fingerprint.as_str())
             .metadata("addresses", json!(self.https.reachable.now()))
             .metadata("request", asked)
@@ -198,7 +199,7 @@ impl Lxd {
         Ok(accepted(&operation))
     }
 
-    /// Which certificates a caller may see and remove: its own account's, or all.
+    /// A test for the certificates that a caller may see and remove: those of its own account, or all of them.
     fn visible(&self, caller: &Caller) -> Result<impl Fn(&Client) -> bool + Send + 'static> {
         let (all, own) = (caller.is_admin(), self.account_of(caller)?.map(|account| account.id));
         Ok(move |client: &Client| all || (own.is_some() && own == client.holder.as_ref().map(|holder| holder.id)))
@@ -285,8 +286,8 @@ mod tests {
             ("", false),
             ("[]", false),
         ] {
-            assert_eq!(Post::read(body.as_bytes()).map_err(|error| error.kind()).is_ok(), right, "{body}");
+            assert_eq!(TrustRequest::read(body.as_bytes()).map_err(|error| error.kind()).is_ok(), right, "{body}");
         }
-        assert_eq!(Post::read(b"x").unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(TrustRequest::read(b"x").unwrap_err().kind(), Kind::Invalid);
     }
 }

@@ -1,4 +1,4 @@
-//! `/instances`: the root file systems that the operator lends. Nothing runs here; they are listed for clients that publish them.
+//! `/instances`: root file systems of the operator's, for clients that publish them as images. Nothing runs here.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +12,7 @@ use crate::archive::kernel_name;
 use crate::http::route::{Route, get, part};
 use crate::registry::policy::Action;
 
-/// The routes. Older clients call them containers.
+/// The routes. Older clients ask for `/containers`.
 pub(super) fn routes() -> impl Iterator<Item = Route> {
     ["instances", "containers"].into_iter().flat_map(|kind| {
         [
@@ -22,7 +22,7 @@ pub(super) fn routes() -> impl Iterator<Item = Route> {
     })
 }
 
-/// One, as something that does not run.
+/// A root file system, as an instance that does not run.
 fn instance(name: &str) -> Value {
     json!({
         "name": name,

@@ -1,7 +1,7 @@
-//! LXD's REST API as far as an image server needs it, for the clients and daemons of LXD and Incus. What is served:
-//! `docs/protocols/lxd.md`.
+//! LXD's REST API as far as an image server needs it, for the clients and daemons of LXD and Incus:
+//! `docs/protocols/lxd.md`. Rules about images stand in `registry/`, not here.
 //!
-//! Whoever has no trusted certificate reads public images and asks to be trusted, and that is all.
+//! A client without a trusted certificate may read public images and ask to be trusted, and nothing else.
 
 pub mod auth;
 mod certificates;
@@ -43,13 +43,13 @@ pub(super) static PROTOCOL: Protocol = Protocol { name: "lxd", covers, tables, r
 
 /// Makes the API of a server.
 pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
-    let events = Events::new(setup.clock);
+    let jobs = setup.registry.jobs();
     Box::new(Lxd {
         registry: Arc::clone(&setup.registry),
         auth: setup.auth.clone(),
         trust: Arc::clone(&setup.trust),
-        operations: Operations::new(setup.clock, events.clone()),
-        events,
+        operations: Operations::new(jobs.clone()),
+        events: Events::new(jobs.events().clone()),
         patience: setup.patience,
         buffers: setup.buffers.clone(),
         https: Arc::new(setup.https.clone()),
@@ -65,39 +65,39 @@ impl Service for Lxd {
         app.app_data(Data::new(self.clone()));
     }
 
-    /// Ends listeners and waiting requests, when what has an end of its own has come to it.
+    /// Waits for running jobs, then ends waiting requests and listeners.
     fn stop(&self) -> BoxFuture<'static, ()> {
         let lxd = self.clone();
         Box::pin(async move {
-            lxd.operations.end().await;
+            lxd.registry.jobs().end().await;
             lxd.events.end();
         })
     }
 }
 
-/// What the handlers need. Clones share it.
+/// State of the handlers, shared by its clones.
 #[derive(Clone)]
 pub struct Lxd {
-    /// The service.
+    /// Images, and the rules about them.
     pub registry: Arc<Registry>,
-    /// Who may call.
+    /// Accounts, and the rules of access.
     pub auth: AuthRules,
-    /// Whose certificates are known.
+    /// Certificates of trusted clients.
     pub trust: Arc<Trust>,
-    /// What goes on.
+    /// Running operations, and secrets that wait for use.
     pub operations: Operations,
-    /// What happens.
+    /// Events, and their listeners.
     pub events: Events,
-    /// How patient to be with bodies.
+    /// Limits on slow bodies.
     pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
-    /// What clients are told about the listeners.
+    /// Addresses and certificate of the HTTPS listeners, as clients see them.
     pub https: Arc<HttpsEndpoint>,
 }
 
 impl Lxd {
-    /// What every handler does around its own work.
+    /// Answers a request with the outcome of its work: a response, or an error in LXD's form.
     pub async fn answer(
         &self,
         request: &HttpRequest,
@@ -107,10 +107,10 @@ impl Lxd {
     }
 }
 
-/// Whether a list is to have what it lists, and not just where that is. What is no number asks for nothing, as for LXD.
+/// Tells whether a list is to contain objects instead of paths. A value that is not a number counts as 0, as in LXD.
 ///
 /// # Errors
-/// `Invalid` for a query that is no text.
+/// `Invalid` for a query that is not text.
 pub fn recursive(request: &HttpRequest) -> Result<bool> {
     Ok(parameter(request, "recursion")?.and_then(|level| level.parse::<u32>().ok()).is_some_and(|level| level > 0))
 }
@@ -128,7 +128,7 @@ fn tables() -> Vec<RouteTable> {
     routes.extend(operations::routes::routes());
     routes.extend(images::routes());
     routes.extend(instances::routes());
-    routes.push(get("/events", Action::HearEvents, events::listen));
+    routes.push(get("/events", Action::HearEvents, events::socket::listen));
     vec![
         RouteTable::at_root(ANSWERS, vec![server::root()]).only(fn_guard(server::is_for_lxd)),
         RouteTable::below("/1.0", ANSWERS, routes).around(projects::in_default),

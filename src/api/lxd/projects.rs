@@ -1,4 +1,5 @@
-//! `/projects` and `/profiles`: there is one of each, `default`, because clients ask for them before they do anything.
+//! `/projects` and `/profiles`: clients ask for both before anything else, so one of each exists, `default`. Neither is
+//! stored.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -74,7 +75,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn
     .await
 }
 
-/// Middleware: refuses requests for another project, whatever they are about.
+/// Refuses each request for another project. Middleware of all routes.
 pub(super) async fn in_default(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -1,4 +1,4 @@
-//! `/` and `/1.0`: what a client has to know of this server before it does anything.
+//! `/` and `/1.0`: the extensions, environment and certificate of this server, which clients read first.
 
 use actix_web::guard::GuardContext;
 use actix_web::http::header;
@@ -16,8 +16,7 @@ use crate::http::route::{Route, get, patch, put};
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 
-/// What is served beyond the first version of the API. Clients take from this list what they may ask for, so it names
-/// what works and nothing else.
+/// Extensions of the API. Clients use every extension that this list names, so it names only those that work.
 const API_EXTENSIONS: [&str; 22] = [
     "etag",
     "patch",
@@ -43,7 +42,7 @@ const API_EXTENSIONS: [&str; 22] = [
     "operation_description",
 ];
 
-/// How the clients begin to say who they are that expect LXD's answer at `/`, where others expect another's.
+/// First words of the user agents that expect LXD's answer at `/`; other clients expect another protocol's.
 const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 
 /// Tells whether a request is one of LXD's clients, which expect LXD's answer at `/`.
@@ -120,12 +119,12 @@ fn environment(https: &HttpsEndpoint) -> Value {
     })
 }
 
-/// What this server is called: clients take two of the same name, with the same certificate, for one.
+/// The name of this server. Clients take two servers with one name and one certificate for one server.
 fn server_name() -> String {
     Some(machine_name()).filter(|name| !name.is_empty()).unwrap_or_else(|| "visor".to_owned())
 }
 
-/// What this machine runs, in the kernel's words: its own architecture first.
+/// Architectures that this machine runs, in the kernel's words, its own first.
 fn architectures(machine: &str) -> Vec<&str> {
     match machine {
         "x86_64" => vec!["x86_64", "i686"],
@@ -134,11 +133,11 @@ fn architectures(machine: &str) -> Vec<&str> {
     }
 }
 
-/// `PUT` and `PATCH /1.0`: nothing here is set by clients.
+/// `PUT` and `PATCH /1.0`: refused, because clients change no setting.
 async fn configure(request: HttpRequest, lxd: Data<Lxd>, _: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
         lxd.trusted(&request)?;
-        let text = "This server has no settings that clients could change: they are in its visor.toml.";
+        let text = "Clients cannot change the settings of this server: the operator changes its visor.toml.";
         Err(Reason::Unsupported.saying(text))
     })
     .await

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use crate::error::{Error, Kind, Reason};
 use crate::http::refusal::Wording;
 
-/// The answer to a client that is not trusted, whatever it asked for.
+/// The answer to each request of a client that is not trusted.
 const NOT_AUTHORIZED: &str = "not authorized";
 
 /// The status for each kind.
@@ -31,7 +31,7 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// LXD's words for the reasons that it has words for, and the statuses that are not those of their kind.
+/// LXD's own words for reasons, and statuses that differ from the status of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -39,6 +39,8 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AliasNotFound => Wording::words("Image alias not found"),
         R::InstanceNotFound => Wording::words("Instance not found"),
         R::JobNotFound => Wording::words("Operation not found"),
+        R::JobNotStoppable => Wording::words("This operation can't be cancelled").with(StatusCode::BAD_REQUEST),
+        R::JobEnded => Wording::words("Only running operations can be cancelled").with(StatusCode::BAD_REQUEST),
         R::CertificateNotFound => Wording::words("Certificate not found"),
         R::ProjectNotFound => Wording::words("Project not found"),
         R::ProfileNotFound => Wording::words("Profile not found"),
@@ -110,6 +112,9 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::NothingStaged
         | R::StagingIncomplete
         | R::UploadComplete
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::UploadOffset
         | R::UploadLength
         | R::UploadTakenOver

@@ -1,4 +1,5 @@
-//! The two documents, as LXD and Incus read them (their `shared/simplestreams` and Canonical's description of the format).
+//! The two documents, as LXD and Incus read them (their `shared/simplestreams` and Canonical's description of the
+//! format). It knows nothing of requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,27 +11,27 @@ use crate::error::{Error, Result};
 use crate::http::time::formatted;
 use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Architecture, Attr, Format, Image, ImageKind, Visibility};
-use crate::registry::{Caller, ListScope, LxdFile, LxdImages, Registry, Role, files_of};
+use crate::registry::{Caller, FileRole, ListScope, LxdFile, LxdImages, Registry, files_of};
 
-/// Where the documents are, below the server's root.
+/// Paths of the documents, below the server's root.
 pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
 pub(super) const PRODUCTS_PATH: &str = "streams/v1/images.json";
 
-/// Records read together.
+/// Number of records that are read together.
 const PAGE: usize = 256;
 
-/// The products: one for each image. An alias stands for one image here, and in this format for the newest version of a
-/// product, so images that are versions of each other for their makers are products of their own.
+/// The products: one for each image. Here an alias names one image; in this format it names the newest version of a
+/// product. So images that their makers see as versions of each other are separate products.
 #[derive(Serialize)]
 pub(super) struct Products {
     content_id: &'static str,
     datatype: &'static str,
     format: &'static str,
-    products: BTreeMap<String, Product>,
+    products: BTreeMap<String, PublishedProduct>,
 }
 
 #[derive(Serialize)]
-struct Product {
+struct PublishedProduct {
     #[serde(serialize_with = "joined")]
     aliases: BTreeSet<String>,
     arch: &'static str,
@@ -43,17 +44,17 @@ struct Product {
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     support_eol: Option<String>,
-    /// What whoever runs it has to provide, for Incus.
+    /// Requirements that the host must meet, for Incus.
     #[serde(skip_serializing_if = "Map::is_empty")]
     requirements: Map<String, Value>,
-    /// The same for LXD.
+    /// Requirements that the host must meet, for LXD.
     #[serde(skip_serializing_if = "Map::is_empty")]
     lxd_requirements: Map<String, Value>,
-    versions: BTreeMap<String, Version>,
+    versions: BTreeMap<String, PublishedVersion>,
 }
 
 #[derive(Serialize)]
-struct Version {
+struct PublishedVersion {
     items: BTreeMap<&'static str, Map<String, Value>>,
 }
 
@@ -63,7 +64,7 @@ impl Products {
     }
 }
 
-/// The document that says where the products are.
+/// Renders the index, which points to the products.
 pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
     let names: Vec<_> = products.products.keys().collect();
     let images = json!({
@@ -75,27 +76,28 @@ pub(super) fn index(products: &Products) -> Result<Vec<u8>> {
     serde_json::to_vec(&json!({ "format": "index:1.0", "index": { "images": images } })).map_err(Error::internal)
 }
 
-/// The public images.
+/// Reads the public images as products.
 pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let public = Filter::spelled(Attr::Visibility, Visibility::Public.name());
     let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
     let query = Query { filter: LxdImages::listed().and(public), sort, limit: PAGE, after: None };
     let mut pages = registry.pages(&Caller::Anonymous, ListScope::default(), query, usize::MAX);
-    let (mut products, mut disks) = (BTreeMap::<String, Product>::new(), BTreeMap::<String, Vec<String>>::new());
+    let (mut products, mut disks) =
+        (BTreeMap::<String, PublishedProduct>::new(), BTreeMap::<String, Vec<String>>::new());
     while let Some(images) = pages.next().await? {
         for image in &images {
             let Some((name, product)) = product(image) else { continue };
             if let Some(disk) = disk_name(image) {
                 disks.entry(disk.clone()).or_default().push(name.clone());
             }
-            // Two owners may have the very same image; its names are both's.
+            // Two owners may have identical images; the product has the aliases of both.
             match products.get_mut(&name) {
                 Some(same) => same.aliases.extend(product.aliases),
                 None => drop(products.insert(name, product)),
             }
         }
     }
-    // A name stands for one image. What somebody calls his disk never takes it from one that has it as an alias.
+    // A name stands for one image. The name of a disk never takes it from an image that has it as an alias.
     let taken: BTreeSet<String> = products.values().flat_map(|product| product.aliases.iter().cloned()).collect();
     for (disk, names) in disks.into_iter().filter(|(disk, _)| !taken.contains(disk)) {
         if let [only] = &names[..]
@@ -107,8 +109,8 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
     Ok(Products { content_id: "images", datatype: "image-downloads", format: "products:1.0", products })
 }
 
-/// An image as a product, if it can be one.
-fn product(image: &Image) -> Option<(String, Product)> {
+/// Turns an image into a product, if the format can express it.
+fn product(image: &Image) -> Option<(String, PublishedProduct)> {
     let fingerprint = hex(&image.fingerprint()?);
     let property = |name: &str| image.properties.get(name).filter(|value| !value.is_empty()).cloned();
     let arch = debian_name(image.architecture?);
@@ -120,13 +122,13 @@ fn product(image: &Image) -> Option<(String, Product)> {
     });
     let requirements: Map<_, _> = requirements.collect();
     let items = items(image, &fingerprint)?;
-    // Names have colons between their parts; what is in a part must not look like one.
+    // Names have colons between their parts, so a part may have none.
     let part = |text: &str| text.to_lowercase().replace([':', ' '], "-");
     let kind = part(variant.as_deref().unwrap_or("default"));
-    // All of the fingerprint: nobody finds another image that has it, to take the place of this one.
+    // The name has the full fingerprint: another image with an equal prefix could otherwise take its place.
     let name = format!("{}:{}:{kind}:{arch}:{fingerprint}", part(&os), part(&release));
     let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
-    let product = Product {
+    let product = PublishedProduct {
         aliases: aliases(image),
         arch,
         release_title: property("release_title").unwrap_or_else(|| release.clone()),
@@ -137,17 +139,17 @@ fn product(image: &Image) -> Option<(String, Product)> {
         support_eol: image.supported_until.or(image.expires_at).and_then(|at| formatted("%Y-%m-%d", at)),
         lxd_requirements: requirements.clone(),
         requirements,
-        versions: [(formatted("%Y%m%d_%H:%M", built_at)?, Version { items })].into(),
+        versions: [(formatted("%Y%m%d_%H:%M", built_at)?, PublishedVersion { items })].into(),
     };
     Some((name, product))
 }
 
-/// Commas stand between aliases: one with a comma can't be told.
+/// Aliases of an image. Commas separate them, so an alias with a comma is left out.
 fn aliases(image: &Image) -> BTreeSet<String> {
     image.aliases.keys().filter(|alias| !alias.contains(',')).cloned().collect()
 }
 
-/// What other protocols call a disk that has no alias.
+/// The name of a disk without an alias, from another protocol.
 fn disk_name(image: &Image) -> Option<&String> {
     let is_disk = image.aliases.is_empty() && image.lxd_identity.is_some_and(|offer| offer.made);
     image.name.as_ref().filter(|name| is_disk && !name.contains(','))
@@ -157,17 +159,17 @@ fn joined<S: Serializer>(aliases: &BTreeSet<String>, serializer: S) -> std::resu
     serializer.serialize_str(&aliases.iter().map(String::as_str).collect::<Vec<_>>().join(","))
 }
 
-/// What a file is called in its URL.
-pub(super) fn name_of(role: Role) -> &'static str {
+/// Name of a file in its URL.
+pub(super) fn name_of(role: FileRole) -> &'static str {
     match role {
-        Role::Unified => "combined.tar",
-        Role::Metadata => "metadata.tar",
-        Role::Rootfs => "rootfs",
-        Role::Disk => "disk.qcow2",
+        FileRole::Unified => "combined.tar",
+        FileRole::Metadata => "metadata.tar",
+        FileRole::Rootfs => "rootfs",
+        FileRole::Disk => "disk.qcow2",
     }
 }
 
-/// The files of an image. LXD and Incus have names of their own for what describes it, and take no notice of the other's.
+/// The files of an image. LXD and Incus each have a name for the description, and ignore that of the other.
 fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<String, Value>>> {
     let files = files_of(image).ok()?;
     let item = |ftype: &str, file: &LxdFile| -> Option<Map<String, Value>> {
@@ -178,7 +180,8 @@ fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<
     let mut items = BTreeMap::new();
     match &files[..] {
         [unified] if image.kind == Some(ImageKind::VirtualMachine) => {
-            // Only a newer Incus can be told that this is a machine; all others would take it for a container.
+            // Only newer versions of Incus can be told that this is a virtual machine; all others would take it for a
+            // container.
             let mut combined = item("incus_combined.tar.gz", unified)?;
             combined.insert("combined_type".into(), ImageKind::VirtualMachine.name().into());
             items.insert("incus_combined.tar.gz", combined);
@@ -190,7 +193,7 @@ fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<
         }
         [metadata, root] => {
             let (ftype, combined) = match (root.role, image.format) {
-                (Role::Disk, _) => ("disk-kvm.img", "combined_disk-kvm-img_sha256"),
+                (FileRole::Disk, _) => ("disk-kvm.img", "combined_disk-kvm-img_sha256"),
                 (_, Some(Format::Squashfs)) => ("squashfs", "combined_squashfs_sha256"),
                 _ => ("root.tar.xz", "combined_rootxz_sha256"),
             };
@@ -206,7 +209,7 @@ fn items(image: &Image, fingerprint: &str) -> Option<BTreeMap<&'static str, Map<
     Some(items)
 }
 
-/// What Debian calls a processor, as these documents always have.
+/// Debian's name of an architecture, which these documents use.
 fn debian_name(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::I386 => "i386",
@@ -226,22 +229,22 @@ fn debian_name(architecture: Architecture) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The documents' name of an attribute; `None` for those that they do not show.
+    /// The documents' name of an attribute; `None` if they do not show it.
     fn name_of(attr: Attr) -> Option<&'static str> {
         Some(match attr {
             Attr::Architecture => "arch",
             Attr::Alias => "aliases",
-            // Of each file.
+            // Each file has its own.
             Attr::Size => "size",
             Attr::Sha256 => "sha256",
-            // Under names that say of which files it is.
+            // Their names in the documents depend on the files that they cover.
             Attr::Fingerprint => return None,
-            // Products are named by properties, and only public ones stand there.
+            // Names of products have the properties, and all images here are public.
             Attr::Id | Attr::Name | Attr::Visibility | Attr::Kind | Attr::Format | Attr::Store => return None,
             Attr::Location | Attr::Kernel | Attr::Ramdisk | Attr::Owner | Attr::Status => return None,
             Attr::CreatedAt | Attr::UploadedAt | Attr::UpdatedAt | Attr::Checksum | Attr::Container => return None,
             Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden | Attr::VirtualSize => return None,
-            // The end of what its makers say is shown, if they say one.
+            // The documents show the end of support that the makers set, if any.
             Attr::ExpiresAt => return None,
             Attr::Sha512 | Attr::Offered => return None,
         })

@@ -1,4 +1,4 @@
-//! Errors as a line of text: no form of errors is agreed on here. The status says it to programs, the text to people.
+//! Errors as a line of text: this protocol defines no form of errors. Programs read the status, people the text.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
@@ -31,7 +31,7 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// Words for the reasons that have particular ones here, and the statuses that are not those of their kind.
+/// Words for a reason that differ from the error's own, and a status if it differs from that of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -55,6 +55,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::ProfileNotFound
         | R::DefinitionNotFound
         | R::JobNotFound
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::RemoteImageNotFound
         | R::NoUpdateSource
         | R::NothingMatches
@@ -180,7 +185,7 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
     (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
 }
 
-/// The answer to a request that failed.
+/// Renders an error.
 pub(in crate::api) fn render(_: &HttpRequest, error: &Error) -> HttpResponse {
     if error.kind() == Kind::Internal {
         log::error!("{error}: {}", error.causes());

@@ -1,7 +1,7 @@
-//! Simplestreams: the public images as two documents and the files that they name, for LXD and Incus and for tools that mirror.
+//! Simplestreams: the public images as two documents and the files that they name, for LXD, Incus and mirroring tools.
 //!
-//! Read-only, and made of the catalogue as it is at the moment: nothing has to be generated. Their clients know no accounts
-//! but may have a user name and a password in the server's URL.
+//! Read-only, and made of the current catalogue: no file is generated. Its clients know no accounts, but may have
+//! a user name and a password in the server's URL. It knows no other protocol.
 
 mod document;
 pub(in crate::api) mod error;
@@ -34,10 +34,10 @@ use crate::http::route::{Answers, RouteTable, read};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, Registry, files_of, fingerprint_of};
 
-/// Simplestreams.
+/// The protocol.
 pub(super) static PROTOCOL: Protocol = Protocol { name: "simplestreams", covers, tables, render, no_path };
 
-/// Makes the documents and files of a server.
+/// Opens the protocol on a server.
 pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
     Box::new(Simplestreams::new(Arc::clone(&setup.registry), setup.auth.clone(), setup.buffers.clone()))
 }
@@ -56,16 +56,16 @@ fn covers(path: &str) -> bool {
     path == "/streams/v1" || path.starts_with("/streams/v1/")
 }
 
-/// What the handlers need.
+/// State that the handlers share.
 #[derive(Debug, Clone)]
 pub struct Simplestreams {
     /// The service.
     pub registry: Arc<Registry>,
-    /// Who may read.
+    /// Rules for callers.
     pub auth: AuthRules,
-    /// For bytes on their way out.
+    /// Buffers for bytes of answers.
     pub buffers: Buffers,
-    /// Locked while they are made: by one of those who want them, for all.
+    /// Rendered documents. The lock is held while one request renders them for all that wait.
     documents: Arc<Mutex<Option<Documents>>>,
 }
 
@@ -77,7 +77,7 @@ struct Documents {
     products: Rendered,
 }
 
-/// A document as it goes out.
+/// A rendered document.
 #[derive(Debug, Clone)]
 struct Rendered {
     plain: Bytes,
@@ -96,17 +96,19 @@ impl Rendered {
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse> {
         let zipped = accepts_gzip(request);
-        // Two encodings are two representations: a cache must not take one for the other.
+        // Two encodings are two representations, so a cache needs two tags.
         let etag = format!("\"{}{}\"", self.etag, if zipped { "-gzip" } else { "" });
         let facts = Facts { etag: Some(etag.clone()), modified_s: None, size: None };
         let verdict = judge(request.headers(), &facts);
         let mut response = match verdict {
-            Verdict::Failed => return Err(Reason::ConditionFailed.saying("The document is another by now.")),
+            Verdict::Failed => {
+                return Err(Reason::ConditionFailed.saying("The document does not meet the condition of the request."));
+            }
             Verdict::NotModified => HttpResponse::NotModified(),
             _ => HttpResponse::Ok(),
         };
         response.insert_header((header::ETAG, etag)).insert_header((header::VARY, "Accept-Encoding"));
-        // It may change at any moment, and asking whether it did is cheap.
+        // The document may change at any moment, and revalidation is cheap.
         response.insert_header((header::CACHE_CONTROL, "no-cache"));
         if verdict == Verdict::NotModified {
             return Ok(response.finish());
@@ -119,7 +121,8 @@ impl Rendered {
     }
 }
 
-/// Whether the client takes gzip. Nobody weighs encodings against each other in earnest: naming it is enough, `q=0` is not.
+/// Tells whether the client accepts gzip. Its name in the header is enough, unless it has `q=0`; other weights are
+/// ignored.
 fn accepts_gzip(request: &HttpRequest) -> bool {
     text(request.headers(), header::ACCEPT_ENCODING).is_some_and(|list| {
         list.split(',').any(|item| {
@@ -131,12 +134,12 @@ fn accepts_gzip(request: &HttpRequest) -> bool {
 }
 
 impl Simplestreams {
-    /// Over a service.
+    /// Creates the state over a service.
     pub fn new(registry: Arc<Registry>, auth: AuthRules, buffers: Buffers) -> Self {
         Self { registry, auth, buffers, documents: Arc::default() }
     }
 
-    /// Whether somebody may read: everybody where everybody may read public images, and else who has the keys of an account.
+    /// Checks that a request may read: any request where `public_read` is set, else one with the keys of an account.
     fn admit(&self, request: &HttpRequest) -> Result<()> {
         let unknown = || Error::from(Reason::BadCredentials);
         let Some(given) = text(request.headers(), header::AUTHORIZATION) else {
@@ -154,12 +157,12 @@ impl Simplestreams {
         self.auth.with_keys(name, secret, peer, self.registry.now())?.map(drop).ok_or_else(unknown)
     }
 
-    /// The documents of the catalogue as it is, or is by the time that they are made. They are made once for each of its
-    /// versions at the most, and one after the other.
+    /// The documents of the current catalogue, or of a later version. They are rendered at most once for each version,
+    /// and never twice at a time.
     async fn documents(&self) -> Result<Documents> {
         let wanted = self.registry.version()?;
         let mut kept = self.documents.lock().await;
-        // Whoever has waited takes what was made meanwhile, and does not ask for what has changed since.
+        // A request that waited takes the documents that were rendered meanwhile, without later changes.
         let version = self.registry.version()?;
         if let Some(known) = kept.as_ref().filter(|known| (wanted..=version).contains(&known.version)) {
             return Ok(known.clone());
@@ -173,7 +176,7 @@ impl Simplestreams {
     }
 }
 
-/// Methods that are not here are not found, as with any web server of files.
+/// The tables of routes. Other methods are answered as not found, as by any web server of files.
 fn tables() -> Vec<RouteTable> {
     let routes = vec![
         read("/{document}.json", Action::ListImages, read_document),

@@ -1,4 +1,4 @@
-//! Who signed a request. What the caller may then do is the registry's business.
+//! Signatures of requests. The rights of the caller are the registry's business.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Reason::BadCredentials.saying(text)
 }
 
-/// The caller of a request. `has_body` decides whether a content type that a modern Ruby adds is overlooked.
+/// Authenticates a request. Without a body (`has_body`), a content type that a modern Ruby adds is overlooked.
 ///
 /// # Errors
 /// `Unauthenticated`, in the original's words.
@@ -32,13 +32,13 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         }
         return Err(Reason::Unauthenticated.into());
     };
-    // Which of two the signature covers and which of two is checked must never be a question.
+    // A header that came twice could be signed in one copy and checked in the other.
     for name in
         [header::AUTHORIZATION, header::DATE, header::CONTENT_TYPE, header::HeaderName::from_static("content-md5")]
     {
         if request.headers().get_all(&name).nth(1).is_some() {
             return Err(refuse(
-                "A signed request has Authorization, Date, Content-Type and Content-MD5 once at the most.",
+                "A signed request may have Authorization, Date, Content-Type and Content-MD5 only once each.",
             ));
         }
     }
@@ -48,7 +48,7 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         .and_then(parse_authorization)
         .ok_or_else(|| refuse("No access key found in Authorization."))?;
     let account = rules.accounts.get(key)?;
-    // A wrong key takes as long as a wrong signature: the text is signed with something either way.
+    // An unknown access key takes as long as a wrong signature: the text is signed with some secret either way.
     let secret = account.as_ref().map_or("no such account", |account| account.secret_key.reveal());
     let signed = is_signed(request, secret, signature, has_body);
     let Some(account) = account else { return Err(refuse(format!("No user found with access key '{key}'."))) };
@@ -61,7 +61,7 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
 
 fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: bool) -> bool {
     let matches = |content_type| {
-        // A value that is not text was not signed by any client of ours; what stands here then fails to match.
+        // No client signs a value that is not text; the replacement character fails to match.
         let headers = request
             .headers()
             .iter()
@@ -75,7 +75,7 @@ fn is_signed(request: &HttpRequest, secret: &str, signature: &str, has_body: boo
     as_sent || (added_by_ruby && matches(ContentType::Left))
 }
 
-/// A signature without a fresh date could be sent again for ever.
+/// Refuses a date that is not fresh: without one, a signed request could be replayed for ever.
 fn check_date(request: &HttpRequest, now: Timestamp, window: Duration) -> Result<()> {
     let date = text(request.headers(), header::DATE);
     let Some(date) = date.and_then(read_http_date) else { return Err(refuse("A signed request needs a Date header.")) };

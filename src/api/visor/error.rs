@@ -1,4 +1,4 @@
-//! Errors in VISOR's form: `{"code": …, "message": …}` or its XML, and for HEAD in headers.
+//! Errors in VISOR's form: `{"code": …, "message": …}` or its XML; in headers for HEAD.
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -8,10 +8,10 @@ use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
 use crate::http::refusal::{Wording, begin};
 
-/// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes everything else
-/// for success, so others stand only where no request of its can lead, or (413, 507) where a program that does
-/// understand them has to be told apart what it can do about it.
-pub(super) fn status(kind: Kind) -> StatusCode {
+/// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes all others for
+/// success. The others are used only where none of its requests leads, and (413, 507) where other clients need the
+/// distinction.
+fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Invalid
@@ -33,7 +33,7 @@ pub(super) fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The original's words for the reasons that it has words for, and the statuses that are not those of their kind.
+/// The original's words for a reason, if it has any, and a status if it differs from that of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -45,7 +45,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AccountTaken => Wording::words("The access_key '{}' was already taken."),
         R::PathNotFound => Wording::words("Invalid operation or path."),
         R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
-        R::MarkerNotFound => Wording::words("There is no image '{}' to begin behind."),
+        R::MarkerNotFound => Wording::words("No image found with id '{}' to begin after."),
         R::NoSuchStore => Wording::words("Invalid store '{}', available options: {}"),
         R::WrongCompanion => Wording::words("The image with id {} is not a {} image."),
         R::StoreTakesNoFiles => Wording::words("Cannot post an image file to a HTTP backend"),
@@ -66,6 +66,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         | R::ProfileNotFound
         | R::DefinitionNotFound
         | R::JobNotFound
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
         | R::RemoteImageNotFound
         | R::NoUpdateSource
         | R::NothingMatches
@@ -183,12 +188,12 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
     (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
 }
 
-/// The answer to a request that failed.
+/// Renders an error.
 pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     render_with(request, error, |_| {})
 }
 
-/// The answer to a request that failed, with more headers.
+/// Renders an error with more headers.
 pub(super) fn render_with(
     request: &HttpRequest,
     error: &Error,
@@ -210,13 +215,13 @@ pub(super) fn render_with(
     respond(request, &mut response, None, &fields)
 }
 
-/// The answer to a method that a path does not have: as the original's, without a body.
+/// The answer to a method that a path lacks. It has no body, as the original's.
 pub(super) fn no_method(_: &HttpRequest, allow: &str) -> HttpResponse {
     let error = Reason::MethodNotAllowed.into();
     begin(told(&error).0, &error).insert_header((header::ALLOW, allow)).finish()
 }
 
-/// The answer to a path that no protocol has: as the original's, always in JSON.
+/// The answer to a path that no protocol has. It is always JSON, as the original's.
 pub(super) fn no_path(_: &HttpRequest) -> HttpResponse {
     let error = Reason::PathNotFound.into();
     let (status, words) = told(&error);

@@ -1,7 +1,7 @@
-//! `multipart/form-data`, as a browser's form and `curl -F` send it: fields are metadata, one part `file` is the file.
+//! `multipart/form-data`, as browsers and `curl -F` send it: fields are metadata, the part `file` is the file.
 //!
-//! Fields may stand before and behind the file. The upload begins with those before it, and the others are put on
-//! the image when the form is complete; until then nothing is available.
+//! Fields may stand before and after the file. The upload begins with those before it; the others are applied when the
+//! form is complete. Until then the image is not available.
 
 use std::time::Instant;
 
@@ -18,22 +18,22 @@ use crate::image::change::PROPERTY_BYTES_MAX;
 use crate::image::{Attr, Format, Image, ImageId};
 use crate::registry::{Caller, RateGuard, Upload, too_slow};
 
-/// Most fields of a form: more than an image can have of known and free attributes together.
+/// Maximum number of fields: more than an image can have of known and free attributes together.
 const FIELDS_MAX: usize = 160;
 
 fn broken(error: MultipartError) -> Error {
     Reason::BodyIncomplete.saying("The form is malformed or ended before it was complete.").because(error.to_string())
 }
 
-/// What came of a form.
+/// Content of a form.
 pub(super) enum Sent {
-    /// An image that has the file of the form.
+    /// An image that received the file of the form.
     File(Image),
-    /// Fields, and no file.
+    /// Fields without a file.
     Fields(Fields),
 }
 
-/// Reads a form, and makes or changes an image by it if it has a file.
+/// Reads a form. With a file, creates or changes an image.
 pub(super) async fn receive(
     request: &HttpRequest,
     visor: &Visor,
@@ -62,7 +62,7 @@ pub(super) async fn receive(
     upload.finish(&meta.patch).await.map(Sent::File)
 }
 
-/// Reads the form to its end. What was begun stands in `upload`, also after an error.
+/// Reads the form to its end. An upload that began is in `upload`, also after an error.
 async fn read_form(
     form: &mut Multipart,
     visor: &Visor,
@@ -81,16 +81,16 @@ async fn read_form(
         let file_name = file_name.map(ToOwned::to_owned);
         if name != "file" {
             if file_name.is_some_and(|file_name| !file_name.is_empty()) {
-                return Err(Error::invalid("The part of a form that has the file is called 'file'."));
+                return Err(Error::invalid("The file of a form must be in the part 'file'."));
             }
             let value = text(&mut part, &mut pace).await?;
             fields.put(&name, &value)?;
             continue;
         }
         if upload.is_some() {
-            return Err(Error::invalid("A form has one part 'file'."));
+            return Err(Error::invalid("A form may have only one part 'file'."));
         }
-        // A form with a file field in which nothing was chosen has an empty part without a name.
+        // A browser sends an empty part without a name for a file field without a choice.
         let Some(first) = pace.next(&mut part, broken).await? else {
             if file_name.as_deref() == Some("") {
                 continue;
@@ -98,8 +98,7 @@ async fn read_form(
             return Err(Error::invalid("The file of the form is empty."));
         };
         suggest(fields, file_name.as_deref());
-        // Everything that is known now is checked now: nobody should send a large file in vain. What is required
-        // may still come behind it.
+        // Fields that are known are checked before the file arrives, which may be large. Required fields may follow it.
         let with = visor.with(who, false, true);
         let meta = fields.read(with)?;
         let patch = if id.is_none() { meta.first(with) } else { meta.patch };
@@ -113,7 +112,7 @@ async fn read_form(
     Err(Error::invalid("The form has too many fields."))
 }
 
-/// What the file's own name tells, as long as no field says otherwise.
+/// Takes the format from the suffix of the file's name, unless a field gives it.
 fn suggest(fields: &mut Fields, file_name: Option<&str>) {
     let suffix = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
     if let Some(format) = suffix.and_then(Format::parse) {

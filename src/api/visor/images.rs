@@ -4,19 +4,20 @@ use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::Visor;
 use super::error::render;
 use super::forms::{self, Sent};
 use super::lists::{Shape, list};
 use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
+use super::{Visor, jobs};
 use crate::error::{Error, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
 use crate::http::headers::{announce_body, text};
-use crate::image::{Image, ImageId};
-use crate::registry::Caller;
+use crate::image::{Image, ImageId, StoreName};
+use crate::jobs::Job;
+use crate::registry::{Caller, Source};
 
 /// Guards `DELETE /all` against a slip of the hand.
 const CONFIRM: &str = "x-visor-confirm";
@@ -97,6 +98,11 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
 /// Where an image is made or changed: from headers and a raw body, or from a form.
 async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option<ImageId>) -> Result<HttpResponse> {
     let content_type = text(request.headers(), header::CONTENT_TYPE);
+    if jobs::wants_job(request.headers())
+        && let Some(job) = save_later(request, visor, id).await?
+    {
+        return Ok(jobs::accepted(request, &job));
+    }
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
         let image = match forms::receive(request, visor, &who, payload, id).await? {
@@ -108,6 +114,31 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
         save_raw(request, visor, payload, id, content_type).await?
     };
     Ok(visor.answer(&who, &image, request))
+}
+
+/// Begins a change that may take long and comes without a body: to another store, or with a file of the operator's. `None`
+/// for every other one.
+async fn save_later(request: &HttpRequest, visor: &Visor, id: Option<ImageId>) -> Result<Option<Job>> {
+    if announce_body(request.headers()) {
+        return Ok(None);
+    }
+    let who = visor.caller_with(request, false)?;
+    let fields = Fields::of_headers(request.headers())?;
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let with = visor.with(&who, id.is_none(), false);
+    let meta = fields.read(with)?;
+    if let Some(source @ Source::File(_)) = meta.source.clone() {
+        let patch = if id.is_none() { meta.first(with) } else { meta.patch.clone() };
+        return visor.registry.start_register(&who, id, patch, source, meta.claim).await.map(Some);
+    }
+    match (id, &meta.patch.store) {
+        (Some(id), Some(Some(store))) if moves(visor, &who, id, &fields, store).await? => {
+            visor.registry.copies().start_move(&who, id, store).await.map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 async fn save_raw(
@@ -162,19 +193,27 @@ async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fi
     if meta.patch.is_empty() && meta.source.is_none() {
         return registry.get(who, id).await;
     }
-    if let Some(Some(store)) = &meta.patch.store {
-        let image = registry.get(who, id).await?;
-        // Whoever sends all of a record back names the store that it has.
-        let alone = fields.len() == 1;
-        if image.status.gives_bytes() && (image.home() != *store || alone && image.homes().len() > 1) {
-            // One change, made whole or not at all.
-            if !alone {
-                return Err(Error::invalid("An image is moved to another store alone, without other fields."));
-            }
-            return registry.copies().move_to(who, id, store).await;
-        }
+    if let Some(Some(store)) = &meta.patch.store
+        && moves(visor, who, id, fields, store).await?
+    {
+        return registry.copies().move_to(who, id, store).await;
     }
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
+}
+
+/// Whether fields that name a store move the image's bytes into it.
+///
+/// # Errors
+/// `Invalid` when they want something else too: it is one change, made whole or not at all.
+async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store: &StoreName) -> Result<bool> {
+    let image = visor.registry.get(who, id).await?;
+    // Whoever sends all of a record back names the store that it has.
+    let alone = fields.len() == 1;
+    let moves = image.status.gives_bytes() && (image.home() != *store || alone && image.homes().len() > 1);
+    match moves && !alone {
+        true => Err(Error::invalid("An image is moved to another store alone, without other fields.")),
+        false => Ok(moves),
+    }
 }
 
 /// Whether a content type is this one: names of types have no case (RFC 9110, section 8.3.1).
@@ -200,6 +239,9 @@ pub(super) async fn delete_all(request: HttpRequest, visor: Data<Visor>) -> Http
         let who = visor.caller(&request)?;
         if request.headers().get(CONFIRM).is_none_or(|value| value != "all") {
             return Err(Error::invalid(format!("This removes every image of yours. Send the header {CONFIRM}: all")));
+        }
+        if jobs::wants_job(request.headers()) {
+            return Ok(jobs::accepted(&request, &visor.registry.start_delete_all(&who)?));
         }
         let removed = visor.registry.delete_all(&who).await?;
         let records = removed

@@ -1,4 +1,4 @@
-//! `GET /images` and `GET /images/detail`: the query string, and answers of any length in little memory.
+//! `GET /images` and `GET /images/detail`: the query string, and answers of any length in bounded memory.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use crate::image::query::{Direction, Filter, Query, Sort};
 use crate::image::{Attr, BlobKey, Image, ImageId, Status, Timestamp, Value, Visibility, Vocabulary};
 use crate::registry::{Caller, ListScope, Pages, Registry};
 
-/// Images are read and written in pages of this many, whatever the length of the list.
+/// Number of images that are read and written together, whatever the length of the list.
 const PAGE: usize = 500;
 
-/// What the list is called.
+/// Name of the list in answers.
 const NAME: &str = "images";
 
-/// A list as it was asked for.
+/// A parsed query of a list.
 #[derive(Debug, PartialEq)]
-pub(super) struct ListQuery {
+pub(super) struct VisorListQuery {
     filter: Filter,
     sort: Sort,
     limit: usize,
     marker: Option<ImageId>,
 }
 
-/// Name and value of each pair of a query string, decoded. Later ones come over earlier ones.
+/// Names and values of a query string, decoded. Later ones replace earlier ones.
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for (name, value) in query::pairs(query)? {
@@ -43,7 +43,7 @@ pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>> {
     Ok(pairs)
 }
 
-impl ListQuery {
+impl VisorListQuery {
     /// Reads a query string.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl ListQuery {
             }
         }
         if list.limit == 0 {
-            return Err(Error::invalid("A limit is at least 1."));
+            return Err(Error::invalid("The limit must be at least 1."));
         }
         if (size_min, size_max) != (0, u64::MAX) {
             list.filter = list.filter.and(within(Attr::Size, Value::Int(size_min), Value::Int(size_max)));
@@ -72,7 +72,7 @@ impl ListQuery {
     }
 }
 
-/// A value within these bounds, both included.
+/// A filter on values within these bounds, both included.
 fn within(attr: Attr, low: Value<'static>, high: Value<'static>) -> Filter {
     Filter::Within(attr, Bound::Included(low), Bound::Included(high))
 }
@@ -89,19 +89,19 @@ fn direction(text: &str) -> Result<Direction> {
     } else if text.eq_ignore_ascii_case("desc") {
         Ok(Direction::Descending)
     } else {
-        Err(Error::invalid(format!("The dir is 'asc' or 'desc', not '{}'.", text.escape_default())))
+        Err(Error::invalid(format!("The dir must be 'asc' or 'desc', not '{}'.", text.escape_default())))
     }
 }
 
 fn number(name: &str, value: &str) -> Result<u64> {
-    value.parse().map_err(|_| Error::invalid(format!("The {name} is a number, not '{}'.", value.escape_default())))
+    value.parse().map_err(|_| Error::invalid(format!("The {name} must be a number, not '{}'.", value.escape_default())))
 }
 
 fn no_marker(text: &str) -> Error {
     Reason::MarkerNotFound.about(text.escape_default())
 }
 
-/// What a pair asks for.
+/// Translates a pair into a filter.
 fn condition(name: String, value: String) -> Filter {
     match attr_of(&name) {
         Some(Attr::Status) => {
@@ -109,7 +109,7 @@ fn condition(name: String, value: String) -> Filter {
             Filter::Any(meant.map(|s| Filter::Equals(Attr::Status, Value::Text(s.word().into()))).collect())
         }
         Some(attr @ (Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt)) => match read_ruby(&value) {
-            // Times are written to the second and kept to the microsecond.
+            // Answers show times to the second; records keep them to the microsecond.
             Some(from) => within(attr, Value::Time(from), Value::Time(Timestamp(from.0 + 999_999))),
             None => Filter::nothing(),
         },
@@ -118,7 +118,7 @@ fn condition(name: String, value: String) -> Filter {
             Filter::OneOf(Attr::Visibility, meant.map(|known| Value::Text(known.name().into())).collect())
         }
         Some(Attr::Location) => {
-            // ListScope with the store's address before it; kept as the key alone.
+            // Answers show the key after the address of its store; records keep the key alone.
             let key = value.rsplit('/').next().filter(|last| last.parse::<BlobKey>().is_ok());
             Filter::spelled(Attr::Location, key.unwrap_or(value.strip_prefix("file://").unwrap_or(&value)))
         }
@@ -128,14 +128,14 @@ fn condition(name: String, value: String) -> Filter {
     }
 }
 
-/// Which record a list shows of each image.
+/// Form of the records in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Brief,
     Detail,
 }
 
-/// What it takes to write one page after the other.
+/// State between the pages of a list.
 struct Listing {
     registry: Arc<Registry>,
     who: Caller,
@@ -161,7 +161,7 @@ impl Listing {
         }
     }
 
-    /// The text of a page, with what stands before the first and behind the last.
+    /// Renders a page, with the head of the list before the first one and its foot after the last one.
     fn text(&mut self, images: &[Image]) -> Bytes {
         let mut text = String::new();
         if !std::mem::replace(&mut self.begun, true) {
@@ -177,10 +177,10 @@ impl Listing {
     }
 }
 
-/// Answers a list. One page goes out whole; a longer list is written page by page as the client reads.
+/// Answers a list. One page is sent whole; a longer list is written page by page while the client reads.
 ///
 /// # Errors
-/// `Invalid` query; `NotFound` when nothing matches, as the original's client expects.
+/// `Invalid` query; `NotFound` without a match, as the original's client expects.
 pub(super) async fn list(
     registry: Arc<Registry>,
     who: Caller,
@@ -188,12 +188,12 @@ pub(super) async fn list(
     shape: Shape,
     base: String,
 ) -> Result<HttpResponse> {
-    let query = ListQuery::parse(request.query_string())?;
+    let query = VisorListQuery::parse(request.query_string())?;
     let after = match query.marker {
         Some(id) => Some(registry.cursor(&who, id, &query.sort).await?),
         None => None,
     };
-    let (format, ListQuery { filter, sort, limit, .. }) = (format_of(request), query);
+    let (format, VisorListQuery { filter, sort, limit, .. }) = (format_of(request), query);
     let pages = registry.pages(&who, ListScope::default(), Query { filter, sort, limit: PAGE, after }, limit);
     let mut listing = Listing { registry, who, pages, shape, format, base, begun: false };
     let first = listing.page().await?;
@@ -215,7 +215,7 @@ pub(super) async fn list(
         }
         let text = match listing.page().await {
             Ok(images) => Ok(listing.text(&images)),
-            // The list can't be finished: the connection breaks off, so that nobody takes a part for the whole.
+            // The list can't be finished: the connection is cut, so that the client does not take a part for the whole.
             Err(error) => Err(Box::new(error) as Box<dyn std::error::Error>),
         };
         Some((text, (None, listing)))
@@ -228,7 +228,7 @@ mod tests {
     use crate::error::Kind;
 
     fn filter(query: &str) -> Filter {
-        ListQuery::parse(query).unwrap().filter
+        VisorListQuery::parse(query).unwrap().filter
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(filter(&format!("location=file:///srv/images/{id}.iso")), Filter::All(vec![key]));
     }
 
-    /// Whatever a record shows finds the image that it is of.
+    /// Every value that a record shows finds its image.
     #[test]
     fn every_attribute_with_a_name_is_shown_and_asked_for() {
         let image = crate::image::full_tests::full();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn order_and_pages() {
-        let list = ListQuery::parse("sort=size&dir=DESC&limit=20").unwrap();
+        let list = VisorListQuery::parse("sort=size&dir=DESC&limit=20").unwrap();
         assert_eq!((list.sort.by, list.sort.direction, list.limit), (Attr::Size, Direction::Descending, 20));
         for bad in [
             "sort=os",
@@ -283,7 +283,7 @@ mod tests {
             "size_min=a",
             "name=%ff",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(VisorListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 }

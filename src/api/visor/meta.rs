@@ -1,4 +1,5 @@
-//! Metadata as clients send it: `x-image-meta-*` headers, or the fields of a form. Parsed into what the core takes.
+//! Metadata from clients: `x-image-meta-*` headers, or the fields of a form. Parsed into the core's terms; rules about
+//! images are the registry's.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,50 +17,50 @@ use crate::image::{
 use crate::registry::policy::{Action, On};
 use crate::registry::{Caller, Expected, Source};
 
-/// Names and values as they came, later ones over earlier ones.
+/// Names and values as they arrived. Later ones replace earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields(BTreeMap<String, String>);
 
-/// What a sender wants, in the core's terms.
+/// Parsed metadata, in the core's terms.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Meta {
+pub(super) struct RequestedMeta {
     pub(super) patch: ImagePatch,
     pub(super) source: Option<Source>,
     pub(super) claim: Expected,
-    /// A wish to withhold an image or to give it out again.
+    /// A wish to deactivate an image, or to reactivate it.
     pub(super) active: Option<bool>,
 }
 
-/// What the metadata comes with.
+/// Context of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct With {
-    /// A new image, which needs a name and an architecture.
+    /// True for a new image, which needs a name and an architecture.
     pub(super) new: bool,
-    /// A file.
+    /// True if a file follows.
     pub(super) file: bool,
-    /// A caller that may name another owner.
+    /// True if the caller may name another owner.
     pub(super) admin: bool,
-    /// The visibility that an image begins with.
+    /// The visibility of a new image by default.
     pub(super) usual: Visibility,
 }
 
 impl Visor {
-    /// What metadata of a caller comes with.
+    /// The context of metadata from a caller.
     pub(super) fn with(&self, who: &Caller, new: bool, file: bool) -> With {
         let usual = if self.registry.lets_publish(who) { Visibility::Public } else { Visibility::Private };
         With { new, file, admin: who.may(Action::SetOwner, On::Server).is_ok(), usual }
     }
 }
 
-impl Meta {
-    /// The patch of a new image, which is public unless something else is said, or its maker may not publish it.
+impl RequestedMeta {
+    /// The patch of a new image. It is public by default, unless the caller may not publish it.
     pub(super) fn first(&self, with: With) -> ImagePatch {
         ImagePatch { visibility: self.patch.visibility.or(Some(with.usual)), ..self.patch.clone() }
     }
 }
 
 impl Fields {
-    /// The metadata among headers. `x_image_meta_` is the same prefix.
+    /// Reads the metadata among headers. `x_image_meta_` is an equivalent prefix.
     ///
     /// # Errors
     /// `Invalid` when a value is not UTF-8.
@@ -74,21 +75,21 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Adds a field of a form, whose name may have the headers' prefix.
+    /// Adds a field of a form, whose name may have the prefix of the headers.
     ///
     /// # Errors
-    /// `Invalid` when the name can't be an attribute's.
+    /// `Invalid` for a name that no attribute can have.
     pub(super) fn put(&mut self, name: &str, value: &str) -> Result<()> {
         let name = meta_name(name).unwrap_or_else(|| name.to_ascii_lowercase()).replace('-', "_");
-        // It has to come back as a header's name.
+        // The name must be valid in a header, where answers show it.
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b)) {
-            return Err(Error::invalid("The name of an attribute has letters, digits, '_', '-' and '.'."));
+            return Err(Error::invalid("The name of an attribute may have letters, digits, '_', '-' and '.'."));
         }
         self.0.insert(name, value.trim().to_owned());
         Ok(())
     }
 
-    /// Adds a field if there is none of that name.
+    /// Adds a field unless one has that name.
     pub(super) fn suggest(&mut self, attr: Attr, value: &str) {
         if let Some(name) = name_of(attr) {
             self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
@@ -103,11 +104,11 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// What the fields mean. Checked in the original's order: read-only names, missing names, values.
+    /// Translates the fields. Checks in the original's order: read-only names, missing names, values.
     ///
     /// # Errors
-    /// `Invalid` with the original's messages; `NotFound` for a kernel or ramdisk that is no id.
-    pub(super) fn read(&self, with: With) -> Result<Meta> {
+    /// `Invalid` with the original's messages; `NotFound` for a kernel or ramdisk that has no valid id.
+    pub(super) fn read(&self, with: With) -> Result<RequestedMeta> {
         let has_source = self.0.get("location").is_some_and(|location| !location.is_empty());
         if with.file && has_source {
             return Err(Error::invalid("When the location header is present no file content can be provided"));
@@ -120,13 +121,13 @@ impl Fields {
                 return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
             }
         }
-        let mut meta = Meta::default();
+        let mut meta = RequestedMeta::default();
         for (name, value) in &self.0 {
             meta.put(name, value, with.usual)?;
         }
-        // One change, made whole or not at all.
+        // One change is made whole or not at all.
         if meta.active.is_some() && (with.file || self.0.len() > 1) {
-            return Err(Error::invalid("The status is changed alone, without other fields or a file."));
+            return Err(Error::invalid("The status must be changed alone, without other fields or a file."));
         }
         if with.new && meta.patch.store == Some(Some(StoreName::HTTP)) && !has_source {
             return Err(match with.file {
@@ -139,7 +140,7 @@ impl Fields {
 
     fn check_read_only(&self, with: With, has_source: bool) -> Result<()> {
         let fixed = |name: &str| match attr_of(name) {
-            // What is said of bytes that come along is a claim, and verified.
+            // Digests and size of bytes that follow are an expectation, which the upload verifies.
             Some(Attr::Size | Attr::Checksum) => !(with.file || has_source),
             Some(Attr::Owner) => !with.admin,
             Some(Attr::Status) => with.new,
@@ -155,14 +156,14 @@ impl Fields {
     }
 }
 
-/// The attribute that a header is about, if it is metadata.
+/// The attribute in a header's name, if the header is metadata.
 fn meta_name(header: &str) -> Option<String> {
     let name = header.to_ascii_lowercase();
     let dashed = name.replace('_', "-");
     dashed.starts_with(META_PREFIX).then(|| name[META_PREFIX.len()..].replace('-', "_"))
 }
 
-impl Meta {
+impl RequestedMeta {
     fn put(&mut self, name: &str, value: &str, usual: Visibility) -> Result<()> {
         let patch = &mut self.patch;
         match attr_of(name) {
@@ -188,9 +189,9 @@ impl Meta {
             Some(Attr::Checksum) => self.claim.digests = checksum(value)?,
             Some(Attr::Status) => self.active = Some(active(value)?),
             Some(Attr::Offered) => patch.offer_to_lxd = Some(flag(name, value)?),
-            // Refused before.
+            // These were refused before.
             Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => {}
-            // Without a name here, so never found by one.
+            // These have no name in VISOR, so no field leads here.
             Some(Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden) => {}
             Some(Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Alias | Attr::ExpiresAt) => {}
         }
@@ -198,7 +199,7 @@ impl Meta {
     }
 }
 
-/// A word of a vocabulary; an empty value is none.
+/// Reads a word of a vocabulary; an empty value is none.
 fn word<V: Vocabulary>(name: &str, value: &str) -> Result<Option<V>> {
     if value.is_empty() {
         return Ok(None);
@@ -210,13 +211,13 @@ fn unknown_word<V: Vocabulary>(name: &str, value: &str) -> Error {
     Error::invalid(format!("Invalid {name} '{value}', available options: {}", V::names()))
 }
 
-/// Whether it is one that images can ask for, the registry knows.
+/// Reads the name of a store. The registry knows the stores that images can ask for.
 fn store(value: &str) -> Result<Option<StoreName>> {
     let named = |name: &str| name.parse().map_err(|()| Error::invalid(format!("Invalid store '{name}'")));
     Some(value).filter(|value| !value.is_empty()).map(named).transpose()
 }
 
-/// VISOR knows two visibilities; an empty value is the one that it begins with.
+/// Reads one of VISOR's two visibilities; an empty value is the default.
 fn access(name: &str, value: &str, usual: Visibility) -> Result<Visibility> {
     const KNOWN: [Visibility; 2] = [Visibility::Public, Visibility::Private];
     if value.is_empty() {
@@ -235,7 +236,7 @@ fn image_id(value: &str) -> Result<Option<ImageId>> {
     value.parse().map(Some).map_err(|()| unknown_id(value))
 }
 
-/// What is no id names no image.
+/// The error for an invalid id: it names no image.
 pub(super) fn unknown_id(text: &str) -> Error {
     Reason::ImageNotFound.about(text.escape_default())
 }
@@ -248,8 +249,8 @@ fn source(value: &str) -> Result<Option<Source>> {
     match (scheme.as_str(), value.get("file://".len()..)) {
         ("file", Some(path)) if value[scheme.len()..].starts_with("://") => Ok(Some(Source::File(PathBuf::from(path)))),
         ("http" | "https", _) => Ok(Some(Source::Http(value.to_owned()))),
-        // The value may carry credentials: only the scheme is repeated.
-        ("", _) => Err(Error::invalid("A location is a URL, like https://… or file:///….")),
+        // The value may carry credentials, so the error repeats only the scheme.
+        ("", _) => Err(Error::invalid("The location must be a URL, such as https://… or file:///….")),
         (scheme, _) => Err(Reason::StoreUnsupported.about(scheme)),
     }
 }
@@ -257,12 +258,12 @@ fn source(value: &str) -> Result<Option<Source>> {
 fn checksum(value: &str) -> Result<Digests> {
     let digests = Digests { md5: from_hex(value), sha256: from_hex(value), ..Digests::default() };
     if digests == Digests::default() {
-        return Err(Error::invalid("A checksum is an md5 or a sha256 in hexadecimal."));
+        return Err(Error::invalid("The checksum must be MD5 or SHA-256 in hexadecimal."));
     }
     Ok(digests)
 }
 
-/// Yes or no; an empty value is what it begins with.
+/// Reads a boolean; an empty value is the default.
 fn flag(name: &str, value: &str) -> Result<bool> {
     match value {
         "true" | "" => Ok(true),
@@ -291,7 +292,7 @@ mod tests {
     const OLD: With = With { new: false, file: false, admin: false, usual: Visibility::Public };
     const ADMIN: With = With { new: false, file: false, admin: true, usual: Visibility::Public };
 
-    fn read(with: With, pairs: &[(&str, &str)]) -> Result<Meta> {
+    fn read(with: With, pairs: &[(&str, &str)]) -> Result<RequestedMeta> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());

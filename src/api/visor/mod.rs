@@ -1,9 +1,11 @@
-//! VISOR's own REST API, as its original clients speak it. Source: `docs/protocols/visor.md`.
+//! VISOR's own REST API, for its original clients. It parses, calls the registry and renders; it knows no other
+//! protocol. Source: `docs/protocols/visor.md`.
 
 mod auth;
 pub(in crate::api) mod error;
 mod forms;
 mod images;
+mod jobs;
 mod lists;
 mod meta;
 mod uploads;
@@ -24,11 +26,11 @@ use crate::http::route::{Answers, RouteTable, any, delete, get, head, post, put}
 use crate::registry::policy::Action;
 use crate::registry::{Caller, RateLimits, Registry};
 
-/// VISOR's API. It answers for paths that no protocol covers.
+/// VISOR's API. It also answers for paths that no protocol covers.
 pub(super) static PROTOCOL: Protocol =
     Protocol { name: "visor", covers, tables, render: error::render, no_path: error::no_path };
 
-/// Makes the API of a server.
+/// Opens the API on a server.
 pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
     Box::new(Visor {
         registry: Arc::clone(&setup.registry),
@@ -49,24 +51,24 @@ impl Service for Visor {
 }
 
 fn covers(path: &str) -> bool {
-    ["images", "status", "uploads", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
+    ["images", "status", "uploads", "jobs", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
 }
 
-/// What the handlers need.
+/// State that the handlers share.
 #[derive(Clone)]
 pub struct Visor {
     /// The service.
     pub registry: Arc<Registry>,
-    /// Who may call.
+    /// Rules for callers.
     pub auth: AuthRules,
-    /// How patient to be with bodies.
+    /// Limits on the speed of bodies.
     pub patience: RateLimits,
     /// Buffers to read files into.
     pub buffers: Buffers,
 }
 
 impl Visor {
-    /// The caller of a request without a body.
+    /// Authenticates a request without a body.
     fn caller(&self, request: &HttpRequest) -> Result<Caller> {
         self.caller_with(request, false)
     }
@@ -90,6 +92,7 @@ fn tables() -> Vec<RouteTable> {
         put("/images/{id}", Action::ChangeImage, images::update),
     ];
     routes.extend(uploads::routes());
+    routes.extend(jobs::routes());
     routes.extend([
         delete("/all", Action::DeleteOwnImages, images::delete_all),
         get("/users", Action::ManageAccounts, users::list),

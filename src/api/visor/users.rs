@@ -1,5 +1,5 @@
-//! `/users`: the accounts, for administrators. The original's account server, minus its open door: a secret is
-//! shown once, when it is made.
+//! `/users`: the accounts, for administrators. As the original's account server, except that a secret is shown only
+//! once, at its creation.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,14 +18,14 @@ use crate::registry::policy::{Action, On};
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Deserialize)]
-struct Wrapped {
-    user: Wish,
+struct AccountRequest {
+    user: AccountFields,
 }
 
-/// What a client may send of an account.
+/// Fields of an account that a client may send.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wish {
+struct AccountFields {
     access_key: Option<String>,
     email: Option<String>,
     admin: Option<bool>,
@@ -36,7 +36,7 @@ struct Wish {
     updated_at: serde_json::Value,
 }
 
-impl Wish {
+impl AccountFields {
     fn check(&self) -> Result<()> {
         let fixed = [
             ("_id", &self.id),
@@ -77,11 +77,11 @@ fn key_of(request: &HttpRequest) -> String {
     request.match_info().query("key").to_owned()
 }
 
-async fn wish(payload: Payload, visor: &Visor) -> Result<Wish> {
+async fn account_fields(payload: Payload, visor: &Visor) -> Result<AccountFields> {
     let bytes = Body::new(payload, visor.patience).whole(BODY_BYTES_MAX).await?;
     let malformed =
-        |_| Error::invalid("The body has to be JSON like {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
-    let Wrapped { user } = serde_json::from_slice(&bytes).map_err(malformed)?;
+        |_| Error::invalid("The body must be JSON such as {\"user\":{\"access_key\":\"…\",\"email\":\"…\"}}.");
+    let AccountRequest { user } = serde_json::from_slice(&bytes).map_err(malformed)?;
     user.check()?;
     Ok(user)
 }
@@ -127,14 +127,15 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
 pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     let done = async {
         admit(&request, &visor, true)?;
-        let wish = wish(payload, &visor).await?;
-        let missing = [("access_key", &wish.access_key), ("email", &wish.email)];
+        let fields = account_fields(payload, &visor).await?;
+        let missing = [("access_key", &fields.access_key), ("email", &fields.email)];
         let missing: Vec<_> = missing.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
         if !missing.is_empty() {
             return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
         }
-        let key = wish.access_key.unwrap_or_default();
-        let account = visor.auth.accounts.add(&key, wish.email, wish.admin.unwrap_or(false), visor.registry.now())?;
+        let key = fields.access_key.unwrap_or_default();
+        let account =
+            visor.auth.accounts.add(&key, fields.email, fields.admin.unwrap_or(false), visor.registry.now())?;
         let mut record = record(&account);
         record.insert(2, ("secret_key".into(), Field::Text(account.secret_key.reveal().to_owned())));
         Ok(one(&request, &record))
@@ -146,16 +147,16 @@ pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Pa
 pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     let done = async {
         admit(&request, &visor, true)?;
-        let wish = wish(payload, &visor).await?;
+        let fields = account_fields(payload, &visor).await?;
         let (accounts, key) = (&visor.auth.accounts, key_of(&request));
-        if wish.admin.is_some() {
-            return Err(Error::invalid("Whether an account is an administrator's is decided when it is made."));
+        if fields.admin.is_some() {
+            return Err(Error::invalid("The field admin is set when an account is created and cannot be changed."));
         }
-        // Images name their owner: with another name it would lose them, to whoever takes the old one.
-        if wish.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
+        // Images name their owner. A renamed account would lose its images to the next account with the old key.
+        if fields.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
             return Err(Reason::AccountOwnsImages.about(key));
         }
-        let account = accounts.update(&key, wish.access_key, wish.email, visor.registry.now())?;
+        let account = accounts.update(&key, fields.access_key, fields.email, visor.registry.now())?;
         Ok(one(&request, &record(&account)))
     };
     done.await.unwrap_or_else(|error| render(&request, &error))

@@ -1,4 +1,4 @@
-//! VISOR's words: what it calls attributes and states, and how records are written as JSON, XML and headers.
+//! VISOR's names of attributes and states, and records as JSON, XML and headers. It reads images and changes none.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,15 +14,13 @@ use crate::http::time::ruby;
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, Status, Value, Visibility};
 
-/// How times are written. The original's `+0100` form, always in UTC.
-
-/// The attribute that only answers have: where the image is.
+/// An attribute of answers only: the address of the image.
 const URI: &str = "uri";
 
-/// Names of a record that are no attribute's and nobody's to set.
+/// Names in a record that are no attributes and that clients cannot set.
 pub(super) const READ_ONLY: [&str; 3] = [URI, "accessed_at", "access_count"];
 
-/// What VISOR calls an attribute; `None` for those that it does not know.
+/// VISOR's name of an attribute; `None` for an attribute that VISOR does not know.
 pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
     Some(match attr {
         Attr::Id => "_id",
@@ -44,24 +42,24 @@ pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
         Attr::Checksum => "checksum",
         Attr::Container | Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden => return None,
         Attr::VirtualSize | Attr::Sha256 | Attr::Sha512 | Attr::Alias | Attr::ExpiresAt => return None,
-        // The original had neither; they say what an image is to LXD and Incus.
+        // The original had neither; they identify an image to LXD and Incus.
         Attr::Fingerprint => "fingerprint",
         Attr::Offered => "lxd_offer",
     })
 }
 
-/// The attribute that VISOR calls so.
+/// The attribute with this name in VISOR.
 pub(super) fn attr_of(name: &str) -> Option<Attr> {
     ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == Some(name))
 }
 
-/// Whether a free attribute, made through another protocol, would pass for something that it is not.
+/// Tells whether VISOR uses this name itself, so that a free attribute of another protocol may not have it here.
 fn is_taken(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     attr_of(&name).is_some() || READ_ONLY.contains(&name.as_str())
 }
 
-/// What VISOR calls a visibility: whatever is not for everyone is private.
+/// VISOR's word for a visibility: all but public is private.
 pub(super) fn access_word(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Public => "public",
@@ -69,8 +67,7 @@ pub(super) fn access_word(visibility: Visibility) -> &'static str {
     }
 }
 
-/// What VISOR calls a state. A deactivated image looks like one without a file; one that is being removed is never
-/// shown.
+/// VISOR's word for a state. A deactivated image looks like one without a file; an image in deletion is never shown.
 pub(super) fn status_word(status: Status) -> &'static str {
     match status {
         Status::Queued | Status::Deactivated | Status::Deleting => "locked",
@@ -83,9 +80,9 @@ pub(super) fn status_word(status: Status) -> &'static str {
 /// A value of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
-    /// Written as a string.
+    /// Text, written as a string.
     Text(String),
-    /// Written as a number.
+    /// A number, written without quotes.
     Number(u64),
 }
 
@@ -102,15 +99,15 @@ impl Field {
 /// A record: names and values, in the order in which they are written.
 pub(super) type Record = Vec<(Cow<'static, str>, Field)>;
 
-/// What a record says that does not stand in the image.
+/// Values of a record that come from outside the image.
 pub(super) struct Surroundings {
-    /// The server's address as the client called it, for `uri`.
+    /// The server's address as the client used it, for `uri`.
     pub(super) base: String,
-    /// Where the bytes are, if the caller may know.
+    /// Location of the bytes, if the caller may know it.
     pub(super) location: Option<String>,
 }
 
-/// The few attributes of a brief record.
+/// Attributes of a brief record.
 const BRIEF: [Attr; 7] = [Attr::Id, Attr::Name, Attr::Architecture, Attr::Kind, Attr::Format, Attr::Store, Attr::Size];
 
 fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
@@ -118,7 +115,7 @@ fn field(attr: Attr, image: &Image, location: Option<&str>) -> Option<Field> {
         Attr::Status => return Some(Field::Text(status_word(image.status).into())),
         Attr::Visibility => return Some(Field::Text(access_word(image.visibility).into())),
         Attr::Location => return location.map(|location| Field::Text(location.to_owned())),
-        // The original says so of real changes only.
+        // The original shows real changes only.
         Attr::UpdatedAt if image.updated_at == Some(image.created_at) => return None,
         _ => {}
     }
@@ -136,7 +133,7 @@ pub(super) fn brief(image: &Image) -> Record {
     BRIEF.into_iter().filter_map(|attr| Some((name_of(attr)?.into(), field(attr, image, None)?))).collect()
 }
 
-/// The whole record of an image. Absent attributes are left out.
+/// The full record of an image. Absent attributes are left out.
 pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
     let mut record = Record::new();
     for row in &ATTRS {
@@ -148,13 +145,13 @@ pub(super) fn detail(image: &Image, around: &Surroundings) -> Record {
             record.push((URI.into(), Field::Text(format!("{}/images/{}", around.base, image.id))));
         }
     }
-    // Another protocol may have made one that is called as an attribute of VISOR's.
+    // A free attribute of another protocol may have the name of one of VISOR's attributes.
     let free = image.properties.iter().filter(|(name, _)| !is_taken(name));
     record.extend(free.map(|(name, value)| (name.clone().into(), Field::Text(value.clone()))));
     record
 }
 
-/// The record of a removed image, which has its counters too.
+/// The record of a removed image, with its counters.
 pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> Record {
     let mut record = detail(image, around);
     if let Some(last) = access.last {
@@ -164,8 +161,8 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
     record
 }
 
-/// Puts a record into metadata headers. What can't stand in a header is left out: control characters are refused
-/// when they are set, so that is nothing.
+/// Writes a record into metadata headers. Skips values that a header cannot hold; there are none, since control
+/// characters are refused earlier.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     for (name, field) in record {
         if let (Some(name), Ok(value)) = (header_of(name), HeaderValue::from_bytes(field.text().as_bytes())) {
@@ -174,7 +171,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     }
 }
 
-/// The header of an attribute. Those that every image has are made once: to check a name costs more than to write it.
+/// The header of an attribute. Those of every image are made once: checking a name costs more than writing it.
 fn header_of(name: &str) -> Option<HeaderName> {
     static TABLE: LazyLock<HashMap<&'static str, HeaderName>> = LazyLock::new(|| {
         let names = ATTRS.iter().filter_map(|row| name_of(row.attr)).chain([URI]);
@@ -184,9 +181,9 @@ fn header_of(name: &str) -> Option<HeaderName> {
 }
 
 /// A record as a JSON object.
-struct Object<'a>(&'a [(Cow<'static, str>, Field)]);
+struct JsonRecord<'a>(&'a [(Cow<'static, str>, Field)]);
 
-impl Serialize for Object<'_> {
+impl Serialize for JsonRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, field) in self.0 {
@@ -201,11 +198,11 @@ impl Serialize for Object<'_> {
 
 /// A record as JSON.
 fn json(fields: &[(Cow<'static, str>, Field)]) -> String {
-    // Only what can't be written into a text fails here, and all of it can.
-    serde_json::to_string(&Object(fields)).unwrap_or_default()
+    // Only a value that JSON cannot express fails here, and a record has none.
+    serde_json::to_string(&JsonRecord(fields)).unwrap_or_default()
 }
 
-/// The characters that Rack escapes, the slash among them: the original's answers are matched byte for byte.
+/// Escapes the characters that Rack escapes, the slash among them: answers match the original's byte for byte.
 fn escape(text: &str, into: &mut String) {
     for c in text.chars() {
         match c {
@@ -215,15 +212,15 @@ fn escape(text: &str, into: &mut String) {
             '\'' => into.push_str("&#x27;"),
             '"' => into.push_str("&quot;"),
             '/' => into.push_str("&#x2F;"),
-            // Not characters of XML 1.0.
+            // These are not characters of XML 1.0.
             '\u{fffe}' | '\u{ffff}' => into.push('\u{fffd}'),
             c => into.push(c),
         }
     }
 }
 
-/// A name as it can stand as an element's: free attributes may begin with a digit, and those that were made through
-/// other protocols have any characters at all.
+/// Turns a name into an element's name: free attributes may begin with a digit, and those of other protocols may have
+/// any character.
 fn element(name: &str) -> Cow<'_, str> {
     let stands = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -234,7 +231,7 @@ fn element(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A record's elements, each on a line.
+/// Elements of a record, one per line.
 fn xml(fields: &[(Cow<'static, str>, Field)]) -> String {
     let mut text = String::new();
     for (name, field) in fields {
@@ -254,12 +251,12 @@ const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<results>\n"
 /// Closes what [`XML_HEAD`] opened.
 const XML_FOOT: &str = "</results>";
 
-/// The format that a request asks for.
+/// Format that a request asks for.
 pub(super) fn format_of(request: &HttpRequest) -> Format {
     choose(request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()))
 }
 
-/// Says in which format the body is.
+/// Sets the content type of a format.
 pub(super) fn announce(response: &mut HttpResponseBuilder, format: Format) {
     response.insert_header((header::VARY, "Accept"));
     response.content_type(match format {
@@ -268,7 +265,7 @@ pub(super) fn announce(response: &mut HttpResponseBuilder, format: Format) {
     });
 }
 
-/// Answers with one record, under a name or bare.
+/// Answers with one record, with or without a name around it.
 pub(super) fn respond(
     request: &HttpRequest,
     response: &mut HttpResponseBuilder,
@@ -285,7 +282,7 @@ pub(super) fn respond(
     })
 }
 
-/// What stands before a list's items.
+/// Text before the items of a list.
 pub(super) fn list_head(format: Format, name: &str) -> String {
     match format {
         Format::Json => format!("{{\"{name}\":["),
@@ -293,7 +290,7 @@ pub(super) fn list_head(format: Format, name: &str) -> String {
     }
 }
 
-/// What stands behind them.
+/// Text after the items of a list.
 pub(super) fn list_foot(format: Format, name: &str) -> String {
     match format {
         Format::Json => "]}".to_owned(),
@@ -301,7 +298,7 @@ pub(super) fn list_foot(format: Format, name: &str) -> String {
     }
 }
 
-/// A list's items, or some of them in a row; in JSON a comma belongs between one row and the next.
+/// Items of a list, or a run of them. In JSON, the caller adds the comma between two runs.
 pub(super) fn list_items(format: Format, records: impl Iterator<Item = Record>) -> String {
     match format {
         Format::Json => records.map(|record| json(&record)).collect::<Vec<_>>().join(","),
@@ -309,7 +306,7 @@ pub(super) fn list_items(format: Format, records: impl Iterator<Item = Record>) 
     }
 }
 
-/// Answers with a list of records that is not long.
+/// Answers with a short list of records.
 pub(super) fn respond_list(
     request: &HttpRequest,
     response: &mut HttpResponseBuilder,
@@ -336,7 +333,7 @@ mod tests {
         assert_eq!(attr_of("os"), None);
     }
 
-    /// Other protocols let images have what VISOR has no words for, and free attributes of any name.
+    /// Images of other protocols may have values that VISOR has no words for, and free attributes of any name.
     #[test]
     fn what_other_protocols_made_looks_like_an_image_of_ours() {
         let mut image = sample("a");

@@ -1,4 +1,4 @@
-//! The directory of the database: opened when it is whole and of today's shape, made anew beside the one that is not.
+//! The directory of the database: opened when it is whole and of today's shape; otherwise a new one is built beside it.
 
 use std::io;
 use std::ops::Bound;
@@ -11,21 +11,21 @@ use crate::catalog::engine::{Batch, Engine, KeyRange, Table};
 use crate::catalog::row;
 use crate::catalog::stored::SHAPE;
 
-/// Counters of so many images go into one batch.
+/// Images whose counters go into one batch.
 const COUNTERS_PAGE: usize = 128;
 
-/// A database that is whole and of today's shape, with how far it has come.
+/// A whole database of today's shape, and the state that it has reached.
 pub(super) type Usable = (SledEngine, State);
 
-/// Reason why a database can't be used as it is.
+/// Reason why a database can't be used.
 pub(super) enum Unusable {
-    /// It is missing, damaged, or not trusted.
+    /// A missing, damaged or untrusted database.
     Broken(String),
-    /// It is whole, and of the shape of an earlier program.
+    /// A whole database in the shape of an earlier program.
     Older(Older),
 }
 
-/// A whole database of an earlier shape. Nothing in it can be read but the counters of reads, and how far it has come.
+/// A whole database of an earlier shape. Only the counters of reads and the state can be read from it.
 pub(super) struct Older {
     engine: SledEngine,
     pub(super) state: State,
@@ -33,12 +33,12 @@ pub(super) struct Older {
 }
 
 impl Older {
-    /// Says what it is, for a message.
+    /// Description for a message.
     pub(super) fn describe(&self) -> String {
         format!("it is of shape {}, this program's are of shape {SHAPE}", self.shape)
     }
 
-    /// Puts the counters of reads, which the journal does not have, into another engine, as far as their images are there.
+    /// Copies the counters of reads, which the journal lacks, into another engine, for images that exist there.
     pub(super) fn put_counters_into(&self, engine: &dyn Engine) -> Result<(), String> {
         let mut range = KeyRange::all(Table::Access);
         loop {
@@ -72,10 +72,10 @@ pub(crate) fn demand_rebuild(dir: &Path) -> io::Result<()> {
     std::fs::write(rebuild_note(dir), "The metadata database failed; rebuild it from the journal.\n")
 }
 
-/// Opens the database, if it is whole and of today's shape; or says why it can't be used.
+/// Opens the database if it is whole and of today's shape; otherwise returns the reason against it.
 ///
 /// # Errors
-/// A later program wrote it.
+/// A later program wrote the database.
 pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<Usable, Unusable>> {
     let broken = |why: String| Ok(Err(Unusable::Broken(why)));
     if rebuild_note(dir).exists() {
@@ -97,7 +97,7 @@ pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<Usa
             Ok(state) => Ok(Err(Unusable::Older(Older { engine, state: state.unwrap_or_default(), shape }))),
             Err(why) => broken(why),
         },
-        // A later program's data is neither damage nor ours to throw away.
+        // A later program's data is not damaged, and not ours to delete.
         Ok(Stamp::Newer(shape)) => Err(io::Error::other(format!(
             "the catalogue's database has shape {shape}, this program knows up to {SHAPE}: use a newer visor"
         ))),
@@ -105,9 +105,9 @@ pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<Usa
     }
 }
 
-/// Built aside and renamed, so that a crash half way leaves no half database under the right name.
+/// Builds a database in another directory and renames it: a crash leaves no partial database under the right name.
 ///
-/// `fill` fills the empty engine, and says how far that has come and whether changes may be missing.
+/// `fill` fills the empty engine. It returns the state reached, and whether changes may be missing.
 pub(super) fn rebuild_on_disk(
     dir: &Path,
     cache_bytes: u64,
@@ -129,7 +129,7 @@ pub(super) fn rebuild_on_disk(
     }
 }
 
-/// Removes a directory, if it is there.
+/// Removes a directory, if it exists.
 fn remove_dir(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

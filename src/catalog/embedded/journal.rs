@@ -1,8 +1,8 @@
 //! The journal: the truth about metadata. Append-only, one committed change a line, readable with `jq`.
 //!
-//! A segment opens with a `begin` line that says at which sequence number it starts and how many images follow as its
-//! base; then come the changes. Damage is counted and reported, never passed over in silence; a line that is whole and
-//! can't be understood is a newer program's, and stops everything.
+//! A segment opens with a `begin` line: the sequence number that it starts at, and the number of images that follow as its
+//! base. Changes follow. Damage is counted and reported, never skipped in silence. A whole line that is not understood
+//! comes from a newer program, and stops the start.
 //!
 //! Knows rows, not index entries, and no engine.
 
@@ -20,7 +20,7 @@ use self::line::{begin_line, parse};
 use crate::catalog::stored::RowError;
 use crate::image::Image;
 
-/// Longest line that is written or read. A record of texts that are at their limits, escaped, has about half of that.
+/// Longest line that is written or read: twice the longest record, escaped.
 pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// An open journal, positioned at its end.
@@ -28,11 +28,11 @@ pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Journal {
     dir: PathBuf,
     file: File,
-    /// Length of what is committed. Anything behind it is the remains of a failed write.
+    /// Length of the committed lines. Bytes after it are left from a failed write.
     bytes: u64,
-    /// How many lines that is.
+    /// Number of committed lines.
     lines: u64,
-    /// Why nothing may be acknowledged any more.
+    /// Reason why no further write may be acknowledged.
     doubt: Option<String>,
 }
 
@@ -40,7 +40,7 @@ fn segment_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("journal-{segment}.jsonl"))
 }
 
-/// The numbers of the segments in `dir`, ascending. Half-written compactions (`.tmp`) do not count.
+/// Numbers of the segments in `dir`, ascending, without unfinished compactions (`.tmp`).
 fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -53,12 +53,12 @@ fn segments(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 impl Journal {
-    /// Opens the newest segment in `dir`, if there is one.
+    /// Opens the newest segment in `dir`, if one exists.
     pub(crate) fn open(dir: &Path) -> io::Result<Option<Self>> {
         segments(dir)?.pop().map(|segment| Self::open_segment(dir, segment)).transpose()
     }
 
-    /// Opens the segment before the newest, for reading: it has what the newest begins with, and how that came about.
+    /// Opens the segment before the newest, for reading: it has the base of the newest, and the changes that led to it.
     pub(crate) fn open_older(dir: &Path) -> io::Result<Option<Self>> {
         segments(dir)?.into_iter().rev().nth(1).map(|segment| Self::open_segment(dir, segment)).transpose()
     }
@@ -71,8 +71,8 @@ impl Journal {
 
     /// Starts a new segment whose base is `images` images as of `seq`, and makes it the newest.
     ///
-    /// Written aside, synced and renamed: a crash leaves the old segment the newest. The one before the old one
-    /// goes; the old one stays until the next time.
+    /// Written under another name, synced and renamed: a crash leaves the old segment the newest. The segment before the old
+    /// one is removed; the old one stays until the next compaction.
     pub(crate) fn begin(
         dir: &Path,
         seq: u64,
@@ -98,7 +98,7 @@ impl Journal {
         file.sync_all()?;
         let (bytes, directory) = (file.metadata()?.len(), File::open(dir)?);
         std::fs::rename(&aside, &path)?;
-        // It is the newest now: an error from here on would leave the caller writing to the old one.
+        // The new segment is the newest now: returning an error from here on would leave the caller writing to the old one.
         let doubt = directory.sync_all().err().map(|error| error.to_string());
         for number in old.iter().rev().skip(1) {
             if let Err(error) = std::fs::remove_file(segment_path(dir, *number)) {
@@ -108,32 +108,32 @@ impl Journal {
         Ok(Self { dir: dir.to_owned(), file, bytes, lines: count + 1, doubt })
     }
 
-    /// Where it lies.
+    /// Path of the newest segment.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// How long the newest segment is.
+    /// Length of the newest segment, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// About how long it would be with one line for each of `images` images.
+    /// Estimated length with one line for each of `images` images.
     pub(crate) fn live_bytes_estimate(&self, images: u64) -> u64 {
         (images + 1) * (self.bytes / self.lines.max(1))
     }
 
-    /// Appends `count` whole lines and syncs them: when this returns, they are durable.
+    /// Appends `count` whole lines and syncs them: they are durable when this returns.
     ///
     /// # Errors
-    /// `Append`: nothing was added, the journal is as before. `Sync`: the disk did not keep its promise, and what
-    /// is in the file is unknown; no further write may be acknowledged.
+    /// `Append`: nothing was added, the journal is unchanged. `Sync`: the state of the file is unknown, and no further write may
+    /// be acknowledged.
     pub(crate) fn append(&mut self, lines: &[u8], count: u64) -> Result<(), AppendError> {
         if let Some(doubt) = &self.doubt {
             return Err(AppendError::Sync(io::Error::other(doubt.clone())));
         }
         if let Err(error) = self.file.write_all_at(lines, self.bytes) {
-            // A part of the lines may be there: cut it, so that a later, longer append can't leave half of it behind.
+            // Some lines may be written: they are cut, so that a later, longer append leaves no part of them behind.
             self.file.set_len(self.bytes).map_err(AppendError::Sync)?;
             return Err(AppendError::Append(error));
         }
@@ -143,19 +143,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Reads the segment from its beginning and hands every good line to `each`. Changes nothing: what is behind the
-    /// last good line is cut by [`Journal::cut`], when it is decided that it is not needed.
+    /// Reads the segment from its beginning and passes every good line to `each`. Changes nothing: [`Journal::cut`] removes the
+    /// lines after the last good one, once they are known to be useless.
     ///
     /// # Errors
-    /// It can't be read, `each` failed, or a line is whole and yet not understood.
+    /// The segment can't be read, `each` failed, or a whole line is not understood.
     pub(crate) fn replay(&mut self, mut each: impl FnMut(Found) -> io::Result<()>) -> io::Result<Damage> {
         // A second handle on the same file: the first stays free for cutting.
         let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
         reader.seek(SeekFrom::Start(0))?;
         let (mut line, mut at, mut good_end, mut damage) = (Vec::new(), 0, 0, Damage::default());
-        // What the segment's first line promises of those behind it.
+        // Images that the segment's first line announces.
         let mut base: Option<(u64, u64)> = None;
-        // Lines of a change whose last one has not come yet.
+        // Lines of a change whose last line was not read yet.
         let mut open: Vec<Found> = Vec::new();
         self.lines = 0;
         loop {
@@ -172,14 +172,14 @@ impl Journal {
             match parse(whole) {
                 Ok((found, bond)) => {
                     damage.lines += std::mem::take(&mut damage.tail_lines);
-                    // What looked torn was too long a line.
+                    // A line that looked torn was too long.
                     damage.lines += u64::from(std::mem::take(&mut damage.torn));
                     match (&found.entry, &mut base) {
                         (Entry::Begin { images }, _) => base = Some((found.seq, *images)),
                         (Entry::Put(_), Some((began, left))) if *began == found.seq => *left = left.saturating_sub(1),
                         _ => {}
                     }
-                    // Without its first lines it is no change, and neither is one that never came to its last.
+                    // Lines without the first or the last one of their change are no change.
                     if bond.rest == open.is_empty() {
                         damage.lines += open.drain(..).count() as u64;
                         if bond.rest {
@@ -200,7 +200,7 @@ impl Journal {
                     damage.lines += open.drain(..).count() as u64;
                     damage.tail_lines += 1;
                 }
-                // Whole, as its checksum says, and not ours to cut or skip.
+                // The checksum proves the line whole: it must not be cut or skipped.
                 Err(error) => {
                     return Err(io::Error::other(format!("the journal was written by a newer visor: {error}")));
                 }
@@ -213,7 +213,7 @@ impl Journal {
         Ok(damage)
     }
 
-    /// Cuts what is behind the last good line of the last [`Journal::replay`].
+    /// Cuts everything after the last good line of the last [`Journal::replay`].
     pub(crate) fn cut(&mut self) -> io::Result<()> {
         let behind = self.file.metadata()?.len().saturating_sub(self.bytes);
         if behind > 0 {
@@ -225,32 +225,32 @@ impl Journal {
     }
 }
 
-/// What was found wrong with a segment.
+/// Damage found in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Damage {
-    /// Damaged lines with good ones behind them.
+    /// Damaged lines before good ones.
     pub(crate) lines: u64,
     /// Damaged lines at the end.
     pub(crate) tail_lines: u64,
-    /// Whether the last line has no end: a write that was cut short, and never acknowledged.
+    /// An unfinished last line: a write that was cut short, and never acknowledged.
     pub(crate) torn: bool,
-    /// Whether the lines are missing that it begins with.
+    /// Missing lines of the segment's base.
     pub(crate) base: bool,
 }
 
 impl Damage {
-    /// Whether nothing is missing.
+    /// Tells whether the segment is complete.
     pub(crate) fn is_none(self) -> bool {
         self == Self::default()
     }
 
-    /// Whether something may be missing that was acknowledged.
+    /// Tells whether acknowledged changes may be missing.
     pub(crate) fn loses(self) -> bool {
         self.lines > 0 || self.tail_lines > 0 || self.base
     }
 }
 
-/// Why lines could not be appended.
+/// Reason why lines could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppendError {
     #[error("the journal can't be written: {0}")]

@@ -2,6 +2,7 @@
 //!
 //! Knows rows and the engine seam; knows nothing of queries.
 
+pub(super) mod compaction;
 pub(super) mod database;
 pub(super) mod journal;
 pub(super) mod open;

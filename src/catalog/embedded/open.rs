@@ -1,11 +1,11 @@
-//! Opening a catalogue: which of the two copies is good, and how the other is brought to the same state.
+//! Opening a catalogue: chooses the good copy, and brings the other one to its state.
 //!
-//! The journal is the truth. A database that is behind gets the missing changes; one that is missing, damaged, or
-//! ahead of a sound journal is rebuilt. A journal that lost something which a sound database still has is written
-//! anew from that. Each of these says so in one log line.
+//! The journal is the truth. A database that lags behind gets the missing changes; one that is missing, damaged, or
+//! ahead of a sound journal is rebuilt. A journal that lost changes which a sound database still has is rewritten
+//! from the database. Each of these writes one log line.
 //!
-//! A database of an earlier shape is rebuilt from a journal that is whole. Beside a damaged one it is left alone, and the start
-//! refused: only the program that wrote it can read what the journal lost.
+//! A database of an earlier shape is rebuilt from a whole journal. Beside a damaged journal it is left alone, and the start
+//! is refused: only the program that wrote it can read the changes that the journal lost.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,27 +23,27 @@ use crate::catalog::stored::RowError;
 use crate::catalog::{index, row};
 use crate::image::{Image, ImageId};
 
-/// So many changes go into one batch while loading: sled's memory grows with the batch.
+/// Changes in one batch while loading: sled's memory grows with the batch.
 const LOAD_BATCH: usize = 128;
 
-/// A database further behind than this is rebuilt: that is faster than changing every row in place.
+/// Largest lag of a database that gets the missing changes; above it a rebuild is faster than changing rows in place.
 const BEHIND_MAX: usize = 10_000;
 
-/// An opened catalogue's parts.
+/// Parts of an opened catalogue.
 pub(crate) struct Opened {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) journal: Journal,
     pub(crate) state: State,
-    /// Whether changes may be missing that were acknowledged.
+    /// True if acknowledged changes may be missing.
     pub(crate) lost: bool,
 }
 
-/// Whether an error means that there is no room.
+/// Tells whether an error means a full disk.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Opens the catalogue in `dir`, makes it if there is none. The caller holds the lock of the data directory.
+/// Opens the catalogue in `dir`, or creates it. The caller holds the lock of the data directory.
 pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let database = open_engine(dir, cache_bytes)?;
@@ -64,7 +64,7 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
     if state.seq > tail.last && tail.damage.is_none() {
         return rebuild(journal, "it is ahead of the journal");
     }
-    // A database that is ahead of a damaged journal has what that lost.
+    // A database ahead of a damaged journal has the changes that the journal lost.
     let lost = state.seq <= tail.last && (tail.damage.tail_lines > 0 || behind && tail.damage.lines > 0);
     let count = tail.ahead.len();
     let state = match replay(&engine, state, tail.ahead) {
@@ -83,7 +83,7 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64) -> io::Result<Opened> {
     Ok(Opened { engine: Box::new(engine), journal, state, lost })
 }
 
-/// Opens a catalogue without a journal: a new one, or one whose journal was lost.
+/// Opens a catalogue without a journal: a new one, or one that lost its journal.
 fn without_journal(dir: &Path, database: Result<Usable, Unusable>, cache_bytes: u64) -> io::Result<Opened> {
     match database {
         Ok((engine, state)) => {
@@ -107,7 +107,7 @@ fn without_journal(dir: &Path, database: Result<Usable, Unusable>, cache_bytes: 
     }
 }
 
-/// Makes the database of an earlier shape anew, unless it may have what a damaged journal lost.
+/// Rebuilds a database of an earlier shape, unless it may have changes that a damaged journal lost.
 fn reshape(dir: &Path, mut journal: Journal, cache_bytes: u64, older: Older) -> io::Result<Opened> {
     let tail = read_tail(&mut journal, older.state.seq)?;
     if tail.damage.loses() || (older.state.seq > tail.last && !tail.damage.is_none()) {
@@ -117,7 +117,7 @@ fn reshape(dir: &Path, mut journal: Journal, cache_bytes: u64, older: Older) -> 
     rebuild(dir, journal, cache_bytes, &why, Some(older))
 }
 
-/// The refusal to go on without what only the program can read that wrote the database.
+/// The refusal to start without changes that only an earlier program can read.
 fn only_the_older_program(dir: &Path, older: &Older, what: &str) -> io::Error {
     io::Error::other(format!(
         "{what}, and the database, which is whole, was written by an earlier visor ({}). Nothing was changed. Start the visor that \
@@ -128,11 +128,11 @@ fn only_the_older_program(dir: &Path, older: &Older, what: &str) -> io::Error {
     ))
 }
 
-/// What the journal has that a database at `seq` has not.
+/// Changes that the journal has and a database at `seq` lacks.
 struct Tail {
-    /// Where the segment begins.
+    /// Sequence number at the segment's beginning.
     base: u64,
-    /// Where it ends.
+    /// Sequence number at its end.
     last: u64,
     ahead: Vec<(u64, Entry)>,
     damage: Damage,
@@ -171,8 +171,8 @@ fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, Entry)>) -> Resu
     Ok(state)
 }
 
-/// Makes the database anew out of the journal, with the counters of reads of an older one. If even that fails (a full disk), memory
-/// has to do for this run.
+/// Rebuilds the database from the journal, with the counters of reads of an older one. If that fails too (a full disk), the
+/// catalogue runs in memory until the next start.
 fn rebuild(
     dir: &Path,
     mut journal: Journal,
@@ -182,7 +182,7 @@ fn rebuild(
 ) -> io::Result<Opened> {
     let mut fill = |journal: &mut Journal, engine: &dyn Engine| {
         let filled = into_engine(journal, engine)?;
-        // It is closed behind this: its directory makes room for the new one.
+        // The old database is closed here: its directory makes room for the new one.
         older.take().map_or(Ok(()), |older| older.put_counters_into(engine)).map_err(io::Error::other)?;
         Ok::<_, io::Error>(filled)
     };
@@ -211,12 +211,12 @@ fn rebuild(
     Ok(Opened { engine, journal, state, lost })
 }
 
-/// The newest line of each image that is there, by segment and position; and what is to be known of the whole.
+/// Newest line of each existing image, by segment and position, and the totals.
 struct Survey {
     newest: HashMap<ImageId, (usize, u64)>,
     last: u64,
     lines: u64,
-    /// Of each segment.
+    /// Damage in each segment.
     damage: Vec<Damage>,
 }
 
@@ -240,14 +240,14 @@ fn survey(segments: &mut [&mut Journal]) -> io::Result<Survey> {
     Ok(survey)
 }
 
-/// Fills an empty engine from the journal: two passes, so that only ids and line numbers are held in memory. Says
+/// Fills an empty engine from the journal, in two passes, so that memory holds only ids and line numbers. Returns
 /// whether changes may be missing.
 ///
 /// # Errors
-/// The journal can't be read, has not one good line, or the engine does not take what it says.
+/// The journal can't be read, has no good line, or the engine refuses its changes.
 pub(crate) fn into_engine(journal: &mut Journal, engine: &dyn Engine) -> io::Result<(State, bool)> {
     let mut found = survey(&mut [&mut *journal])?;
-    // What the newest segment should begin with came out of the one before.
+    // The base of the newest segment comes from the segment before.
     let mut older = if found.damage[0].base { Journal::open_older(journal.dir())? } else { None };
     let mut segments: Vec<&mut Journal> = older.iter_mut().chain([journal]).collect();
     if segments.len() > 1 {
@@ -294,16 +294,16 @@ pub(crate) fn into_engine(journal: &mut Journal, engine: &dyn Engine) -> io::Res
     Ok((state, lost))
 }
 
-/// Starts a new segment with what the engine holds.
+/// Starts a new segment with the images of the engine.
 pub(crate) fn fold(dir: &Path, engine: &dyn Engine, state: State) -> io::Result<Journal> {
-    // `each_row` pushes and `begin` pulls; a small channel between two threads joins them. Reading errors go the same
-    // way, so that `begin` meets them before it makes the segment the newest.
+    // `each_row` pushes and `begin` pulls; a small channel between two threads joins them. Read errors use the channel
+    // too, so that `begin` meets them before it makes the segment the newest.
     let (rows, images) = std::sync::mpsc::sync_channel(256);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let gone = |_| "the segment can't be written".to_owned();
             if let Err(why) = each_row(engine, |_, image| rows.send(Ok(image)).map_err(gone)) {
-                // Nobody listens: the writer failed first, and its error is the one to tell.
+                // The receiver is gone: the writer failed first, and its error is the one to return.
                 let _ = rows.send(Err(io::Error::other(why)));
             }
         });
@@ -316,13 +316,13 @@ pub(crate) fn with_row(image: Image) -> Result<(Image, Vec<u8>), RowError> {
     row::encode(&image).map(|row| (image, row))
 }
 
-/// The image and its row as an engine has them; or what is wrong with it.
+/// Decodes an image and its row as an engine has them; returns the damage otherwise.
 pub(crate) fn stored(engine: &dyn Engine, id: ImageId) -> Result<Option<(Image, Vec<u8>)>, String> {
     let row = engine.get(Table::Image, id.as_bytes()).map_err(|error| error.to_string())?;
     row.map(|row| row::decode(&row).map(|image| (image, row)).map_err(|error| error.to_string())).transpose()
 }
 
-/// Adds to a batch everything that a change of one image means: row, index entries, counters, state.
+/// Adds a change of one image to a batch: row, index entries, counters, state.
 pub(crate) fn apply(
     state: &mut State,
     seq: u64,

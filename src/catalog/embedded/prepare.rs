@@ -1,6 +1,6 @@
-//! From changes that were asked for to one batch: each is checked against the stored rows and the changes before it.
+//! Turns requested changes into one batch: each is checked against the stored rows and the changes before it.
 //!
-//! Runs in the one writer, so what is checked here stays true until it is written. Writes nothing itself.
+//! Runs in the one writer, so a check stays true until the batch is written. Writes nothing itself.
 
 use std::collections::HashMap;
 
@@ -14,41 +14,41 @@ use crate::catalog::keys::id_of;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Attr, Image, ImageId, Status};
 
-/// What becomes of the stored version of an image: a new one, none, or a refusal.
+/// Outcome of an amendment: a new version of the image, its removal, or a refusal.
 pub type Amend = Box<dyn Fn(&Image) -> Result<Option<Image>> + Send>;
 
-/// A change.
+/// A change of the catalogue.
 pub(crate) enum Change {
     /// A new image. `AlreadyExists` if its id is taken.
     Insert(Image),
-    /// A new version of an image. `Precondition` unless the stored revision is the image's.
+    /// A new version of an image. `Precondition` unless the stored revision equals the image's.
     Replace(Image),
-    /// No image any more. `Precondition` unless the stored revision is this.
+    /// Removal of an image. `Precondition` unless this is the stored revision.
     Remove(ImageId, u64),
-    /// Whatever this makes of the stored version, whichever it is. `NotFound` if there is none. May be called again.
+    /// Amendment of the stored version, of any revision. `NotFound` without one. The function may run again.
     Amend(ImageId, Amend),
-    /// All of these or, when one is refused, none. What is told of it is what the last one came to.
+    /// Several changes: all or, if one is refused, none. The outcome is that of the last one.
     Together(Vec<(ImageId, Amend)>),
 }
 
 /// A row as an engine has it: the image, and its bytes.
 type Stored = Option<(Image, Vec<u8>)>;
 
-/// A batch in the making.
+/// A batch under construction.
 #[derive(Default)]
 pub(crate) struct Pending {
-    /// For the journal.
+    /// Lines for the journal.
     pub(crate) lines: Vec<u8>,
     pub(crate) line_count: u64,
-    /// For the engine.
+    /// Batch for the engine.
     pub(crate) writes: Batch,
-    /// What this batch makes of the images it touches.
+    /// Images that this batch touches, as it leaves them.
     pub(crate) images: HashMap<ImageId, Stored>,
     pub(crate) outcomes: Vec<Result<Option<Image>>>,
 }
 
-/// What a change is prepared with. An outer error of its methods says why the engine can't be read; the inner one is the
-/// answer to whoever asked.
+/// Context for preparing a change. The outer error of its methods says why the engine can't be read; the inner one is the
+/// refusal for the requester.
 pub(crate) struct Draft<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) spent: &'a Spent,
@@ -57,7 +57,7 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Adds a change to the batch, if it may be made.
+    /// Adds a change to the batch, if it is allowed.
     pub(crate) fn add(&mut self, change: &Change) -> Result<Result<Option<Image>>, String> {
         match change {
             Change::Insert(image) | Change::Replace(image) => self.one(image.id, change),
@@ -76,7 +76,7 @@ impl Draft<'_> {
             if outcome.is_ok() {
                 continue;
             }
-            // As if none had been asked for.
+            // As if no change had been requested.
             self.pending.lines.truncate(lines);
             self.pending.writes.writes.truncate(writes);
             (self.pending.line_count, *self.state) = (line_count, state);
@@ -124,7 +124,7 @@ impl Draft<'_> {
         }
     }
 
-    /// An image as it is after the changes so far.
+    /// The image after the changes so far.
     fn row(&self, id: ImageId) -> Result<Stored, String> {
         match self.pending.images.get(&id) {
             Some(known) => Ok(known.clone()),
@@ -155,7 +155,7 @@ impl Draft<'_> {
             (Err(error), _) => return Ok(Err(Error::internal(error))),
             (_, Err(error)) => return Ok(Err(Error::internal(error))),
         };
-        // Far beyond what the rules about images let pass: but what is not read again must not be acknowledged.
+        // Far above the limits of images; but a line that can't be read again must not be acknowledged.
         if line.len() as u64 > LINE_BYTES_MAX {
             return Ok(Err(Error::invalid("The record is too large to be kept.")));
         }
@@ -166,7 +166,7 @@ impl Draft<'_> {
         Ok(Ok(new.map(|(image, _)| image)))
     }
 
-    /// An alias stands for one image, and a fingerprint for one of an owner's.
+    /// Checks names: an alias is unique on the server, a fingerprint unique within its owner.
     fn check_names(&self, old: Option<&Image>, new: &Image) -> Result<Result<()>, String> {
         for alias in new.aliases.keys().filter(|alias| old.is_none_or(|old| !old.aliases.contains_key(*alias))) {
             if self.another(new.id, &alias_prefix(alias), |other| other.aliases.contains_key(alias))? {
@@ -188,10 +188,10 @@ impl Draft<'_> {
         Ok(Ok(()))
     }
 
-    /// Whether another image than `id` is `meant` after the changes so far, of those with these index entries or changed by
-    /// this batch.
+    /// Tells whether any image but `id`, with these index entries or changed by this batch, is `meant` after the changes
+    /// so far.
     fn another(&self, id: ImageId, prefix: &[u8], meant: impl Fn(&Image) -> bool) -> Result<bool, String> {
-        // What is on its way out has no names any more.
+        // An image that is being deleted has no names any more.
         let meant = |image: &Image| image.id != id && image.status != Status::Deleting && meant(image);
         if self.pending.images.values().flatten().any(|(image, _)| meant(image)) {
             return Ok(true);

@@ -1,7 +1,7 @@
-//! The ids of images that were removed. A caller may choose the id of a new image, and must not get one under which others know
-//! an older image: they would take the one for the other (OSSN-0075).
+//! The ids of removed images. A client may choose the id of a new image, but never a retired one: other clients would mistake
+//! the new image for the old one (OSSN-0075).
 //!
-//! A file of its own, one id a line, which only ever grows: the journal forgets what is gone when it is folded.
+//! Kept in a file of its own, one id a line, that only grows: compaction removes deleted images from the journal.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,10 +14,10 @@ use crate::image::ImageId;
 /// An id and the end of its line.
 const LINE_BYTES: u64 = 37;
 
-/// The newest of so many are read at a start: 37 MB of a file, and as much of memory.
+/// Number of newest ids read at a start: a file of 37 MB, and as much memory.
 const IDS_MAX: u64 = 1_000_000;
 
-/// The ids there are. Clones share them.
+/// The retired ids. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Spent(Arc<Mutex<State>>);
 
@@ -28,11 +28,11 @@ struct State {
 }
 
 impl Spent {
-    /// Reads the ids of a catalogue's directory.
+    /// Reads the retired ids of a catalogue's directory.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let mut file = File::options().read(true).append(true).create(true).open(dir.join("spent-ids"))?;
         let length = file.metadata()?.len();
-        // A line that a crash cut.
+        // A line that a crash cut short.
         let whole = length - length % LINE_BYTES;
         if whole < length {
             file.set_len(whole)?;
@@ -45,17 +45,17 @@ impl Spent {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic stands between two changes that belong together.
+        // Nothing that can panic runs between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an id was an image's that is gone.
+    /// Tells whether an id is retired.
     pub(crate) fn has(&self, id: ImageId) -> bool {
         self.state().ids.contains(&id)
     }
 
-    /// Notes ids, durably. When that fails they are known until the end of this run: a full disk must not keep anybody from
-    /// removing images.
+    /// Adds ids durably. After a failure they are known until the end of this run: a full disk must not prevent the removal of
+    /// images.
     pub(crate) fn add(&self, ids: impl IntoIterator<Item = ImageId>) {
         let mut state = self.state();
         let new: Vec<ImageId> = ids.into_iter().filter(|id| state.ids.insert(*id)).collect();

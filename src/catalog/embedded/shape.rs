@@ -1,28 +1,28 @@
-//! The stamp of a database: in which shape its rows and index entries are. One of another shape is never converted; it is a
-//! cache, and is made anew out of the journal.
+//! The stamp of a database: the shape of its rows and index entries. A database of another shape is never converted; it is a
+//! cache, and is rebuilt from the journal.
 
 use crate::catalog::engine::{Batch, Engine, EngineError, KeyRange, Table};
 use crate::catalog::stored::SHAPE;
 
-/// Under which key of the meta table the number stands: a big-endian u32. The key is older than the numbers are of shapes: 1 and 2
-/// are layouts of the time when rows had shapes of their own, up to 4.
+/// Key of the number in the meta table; the value is a big-endian u32. The key is older than the numbers of shapes: up to 4
+/// they number layouts, and 1 and 2 come from the time when rows had shapes of their own.
 const KEY: &[u8] = b"layout";
 
 /// Shape of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {
-    /// This program's.
+    /// The shape of this program.
     Today,
-    /// That of an earlier program.
+    /// The shape of an earlier program.
     Older(u32),
-    /// That of a later program.
+    /// The shape of a later program.
     Newer(u32),
 }
 
-/// Reads the stamp of an engine, and stamps one that is empty.
+/// Reads the stamp of an engine, and stamps an empty one.
 ///
 /// # Errors
-/// `Broken` for entries without a stamp; else what the engine says.
+/// `Broken` for entries without a stamp; otherwise the error of the engine.
 pub(crate) fn stamp(engine: &dyn Engine) -> Result<Stamp, EngineError> {
     let Some(bytes) = engine.get(Table::Meta, KEY)? else {
         for table in Table::ALL {

@@ -1,36 +1,36 @@
-//! How far an engine has come, in one small value that is committed with every batch: it makes a stale, damaged or
-//! shortened database visible when it is opened.
+//! Progress of an engine: one small value, committed with every batch. It makes a stale, damaged or
+//! shortened database visible at the start.
 
 use crate::catalog::engine::{Batch, Engine, EngineError, KeyRange, Table};
 use crate::catalog::row;
 use crate::catalog::stored::RowError;
 use crate::image::Image;
 
-/// Under which key of the meta table.
+/// Key in the meta table.
 const KEY: &[u8] = b"state";
 
 /// Rows are read in pages of this many when a whole table is checked.
 const PAGE: usize = 1024;
 
-/// How far an engine has come.
+/// Progress of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct State {
     /// Sequence number of the last change applied.
     pub(crate) seq: u64,
-    /// How many images there are.
+    /// Number of images.
     pub(crate) images: u64,
-    /// XOR over a hash of each row: order does not matter, and a row that is changed, lost or doubled shows.
+    /// XOR over a hash of each row: order does not matter, and a changed, lost or doubled row shows.
     pub(crate) digest: u64,
 }
 
-/// A row's share of the digest. Of its bits 32 tell rows apart, the second CRC follows from the first: enough against
-/// chance, and what every database has on disk.
+/// A row's share of the digest. Only 32 of its bits tell rows apart, since the second CRC follows from the first: enough against
+/// chance, and every database on disk has it.
 fn row_hash(bytes: &[u8]) -> u64 {
     u64::from(crc32fast::hash(bytes)) << 32 | u64::from(crc32fast::hash(&[bytes, b"visor"].concat()))
 }
 
 impl State {
-    /// The state that an engine says it is in; `None` for an engine that was never written to.
+    /// Reads the state of an engine; `None` if the engine was never written to.
     pub(crate) fn load(engine: &dyn Engine) -> Result<Option<Self>, EngineError> {
         let Some(bytes) = engine.get(Table::Meta, KEY)? else { return Ok(None) };
         let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
@@ -44,13 +44,13 @@ impl State {
         [self.seq.to_be_bytes(), self.images.to_be_bytes(), self.digest.to_be_bytes()].concat()
     }
 
-    /// Adds to a batch the step from `before` to this state, guarded so that no other writer came between.
+    /// Adds the step from `before` to this state to a batch, with a guard against other writers.
     pub(crate) fn advance(self, before: Option<State>, batch: &mut Batch) {
         batch.guard(Table::Meta, KEY, before.map(State::to_bytes));
         batch.put(Table::Meta, KEY, self.to_bytes());
     }
 
-    /// Counts a row out and another in.
+    /// Replaces the share of one row by that of another.
     pub(crate) fn exchange(&mut self, old: Option<&[u8]>, new: Option<&[u8]>) {
         for (row, added) in [(old, false), (new, true)] {
             let Some(row) = row else { continue };
@@ -59,16 +59,16 @@ impl State {
         }
     }
 
-    /// Reads every row of an engine, decodes it, and compares all with what the engine says of itself.
+    /// Reads and decodes every row of an engine, and compares the rows with the engine's state.
     ///
-    /// Returns the state, or in words what is wrong.
+    /// Returns the state, or a description of the damage.
     pub(crate) fn verify(engine: &dyn Engine) -> Result<Option<Self>, String> {
         Self::compare(engine, |counted| each_row(engine, |bytes, _| counted(bytes)))
     }
 
-    /// Compares the rows of an engine, which may have another shape, with what it says of itself.
+    /// Compares the rows of an engine, which may have another shape, with the engine's state.
     ///
-    /// Returns the state, or in words what is wrong.
+    /// Returns the state, or a description of the damage.
     pub(crate) fn verify_undecoded(engine: &dyn Engine) -> Result<Option<Self>, String> {
         Self::compare(engine, |counted| each_entry(engine, |_, bytes| counted(bytes)))
     }
@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-/// Hands every row to `each`, in the order of ids: its bytes, and the image in them.
+/// Passes every row to `each`, in the order of ids: its bytes, and the decoded image.
 pub(crate) fn each_row(
     engine: &dyn Engine,
     mut each: impl FnMut(&[u8], Image) -> Result<(), String>,
@@ -107,7 +107,7 @@ pub(crate) fn each_row(
     })
 }
 
-/// Hands every entry of the table of images to `each`: id and row, as bytes.
+/// Passes every entry of the table of images to `each`: id and row, as bytes.
 fn each_entry(engine: &dyn Engine, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
     let mut range = KeyRange::all(Table::Image);
     loop {

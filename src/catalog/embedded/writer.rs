@@ -1,15 +1,15 @@
-//! The one writer: a thread that takes waiting changes, as many as there are, journals them with one sync, applies
-//! them to the engine in one batch, and then answers.
+//! The one writer: a thread that takes all waiting changes, journals them with one sync, applies
+//! them to the engine in one batch, and answers.
 //!
-//! While one batch is being synced the next one gathers, so the busier the catalogue, the cheaper a change. Being
-//! the only writer, it can check every guard against what it just wrote without asking the engine twice.
+//! While a batch is synced the next one gathers, so a busy catalogue pays less for each change. As
+//! the only writer, it can check every guard against its last write without asking the engine twice.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::journal::{AppendError, Journal};
 use super::{database, open};
@@ -17,28 +17,29 @@ use super::{database, open};
 use super::prepare::{Change, Draft, Pending};
 use super::retired_ids::Spent;
 use super::state::State;
+use crate::catalog::embedded::compaction::Compaction;
 use crate::catalog::engine::memory::MemoryEngine;
 use crate::catalog::engine::{Batch, Engine, EngineError, Table};
 use crate::catalog::row;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Access, Image, ImageId};
 
-/// Most changes of one batch: enough to make the sync's share small, few enough that the first waits only a moment
+/// Most changes of one batch: enough to make the sync's share small, few enough that the first change waits only a moment
 /// for the last (sled applies about 5,000 changes a second).
 const BATCH_MAX: usize = 256;
 
-/// A journal shorter than this is not worth compacting.
+/// Shortest journal that is compacted.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
-/// The engine that reads go to. Exchanged when it fails.
+/// The engine for reads. Exchanged when it fails.
 pub(crate) type Current = Arc<RwLock<Arc<dyn Engine>>>;
 
-/// The engine in use right now.
+/// The current engine.
 pub(crate) fn current(engine: &Current) -> Arc<dyn Engine> {
     Arc::clone(&engine.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What the writer is asked for.
+/// A request to the writer.
 enum Request {
     Change(Box<Change>, Option<oneshot::Sender<Result<Option<Image>>>>),
     Accesses(HashMap<ImageId, Access>),
@@ -46,10 +47,11 @@ enum Request {
     Stop,
 }
 
-/// The way to the writer.
+/// Handle of the writer.
 #[derive(Debug)]
 pub(crate) struct Writer {
     requests: Sender<Request>,
+    pub(crate) compactions: watch::Receiver<Compaction>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -57,21 +59,22 @@ impl Writer {
     /// Starts the thread.
     pub(crate) fn start(engine: Current, journal: Journal, state: State, spent: Spent) -> std::io::Result<Self> {
         let (requests, inbox) = channel();
-        let worker = Worker { engine, journal, state, spent, sealed: false, spare: None, compact_after: 0 };
+        let (compaction, compactions) = watch::channel(Compaction::default());
+        let worker = Worker { engine, journal, state, spent, sealed: false, spare: None, compact_after: 0, compaction };
         let thread = std::thread::Builder::new().name("catalog".into()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { requests, thread: Mutex::new(Some(thread)) })
+        Ok(Self { requests, compactions, thread: Mutex::new(Some(thread)) })
     }
 
     /// Makes a change and waits until it is durable. Dropping the future does not undo it.
     ///
-    /// Returns the image as it is now, with its new revision; `None` when it was removed.
+    /// Returns the image with its new revision; `None` after a removal.
     pub(crate) async fn change(&self, change: Change) -> Result<Option<Image>> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Change(Box::new(change), Some(reply)));
         answer.await.map_err(|_| Error::from(Reason::Stopping))?
     }
 
-    /// Makes a change without waiting: for guards that are dropped.
+    /// Makes a change without waiting: for dropped guards.
     pub(crate) fn change_later(&self, change: Change) {
         self.send(Request::Change(Box::new(change), None));
     }
@@ -81,21 +84,21 @@ impl Writer {
         self.send(Request::Accesses(accesses));
     }
 
-    /// Says that `engine` gave a wrong answer, and why it is not to be trusted any more. When this returns, another
-    /// is in its place, if that could be done.
+    /// Reports that `engine` gave a wrong answer, with the reason. When this returns, another engine has replaced it, if
+    /// one could be built.
     pub(crate) async fn distrust(&self, why: String, engine: Arc<dyn Engine>) {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Distrust(why, engine, reply));
-        // A dropped reply means that we are shutting down: the caller's next try fails and says so.
+        // A dropped reply means a shutdown: the caller's next attempt fails with that reason.
         let _ = answer.await;
     }
 
     fn send(&self, request: Request) {
-        // The other end is gone only after `stop`; whoever waits sees its reply dropped.
+        // The receiver exists until `stop`; a waiting caller then sees its reply dropped.
         let _ = self.requests.send(request);
     }
 
-    /// Finishes what was asked for so far, and ends.
+    /// Finishes the requests so far, and ends the thread.
     pub(crate) fn stop(&self) {
         self.send(Request::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -120,13 +123,14 @@ struct Worker {
     journal: Journal,
     state: State,
     spent: Spent,
-    /// Set when the disk broke its word about a sync: from then on nothing is acknowledged.
+    /// Set after a failed sync: nothing is acknowledged from then on.
     sealed: bool,
-    /// A request that was taken out of the inbox while gathering and has to wait for the batch.
+    /// A request taken from the inbox while gathering, which waits for the end of the batch.
     spare: Option<Request>,
-    /// Compaction is not tried again before the journal is this long: a disk without room would make every
-    /// batch write most of a segment in vain.
+    /// Shortest journal for the next compaction: without it, on a full disk every batch would write most of a segment in
+    /// vain.
     compact_after: u64,
+    compaction: watch::Sender<Compaction>,
 }
 
 impl Worker {
@@ -135,7 +139,7 @@ impl Worker {
             match first {
                 Request::Stop => break,
                 Request::Distrust(why, engine, reply) => {
-                    // Many readers may have met the same damage.
+                    // Several readers may have reported one damage.
                     if Arc::ptr_eq(&engine, &current(&self.engine)) {
                         self.fall_back(&why);
                     }
@@ -197,7 +201,7 @@ impl Worker {
         }
         for (reply, outcome) in replies.into_iter().zip(pending.outcomes) {
             match (reply, outcome) {
-                // Whoever asked may have gone; the change stands all the same.
+                // The requester may be gone; the change is valid all the same.
                 (Some(reply), outcome) => drop(reply.send(outcome)),
                 (None, Err(error)) => log::debug!("a change that nobody waits for was not made: {error}"),
                 (None, Ok(_)) => {}
@@ -206,10 +210,10 @@ impl Worker {
         self.compact_if_due();
     }
 
-    /// Checks every change against the ones before it, and puts those that pass into one batch.
+    /// Checks every change against the earlier ones, and puts the accepted ones into one batch.
     ///
     /// # Errors
-    /// Why the engine can't be read. The state may have moved on and is to be set back.
+    /// The engine can't be read. The state may have advanced and must be reset.
     fn prepare_all(&mut self, changes: &[Box<Change>]) -> std::result::Result<Pending, String> {
         let mut pending = Pending::default();
         for change in changes {
@@ -231,9 +235,9 @@ impl Worker {
         Pending { outcomes, ..Pending::default() }
     }
 
-    /// Journal first, engine second. When the journal has a change, it is made, whatever the engine says.
+    /// Writes the journal first, the engine second. A journalled change is made, even if the engine fails.
     fn write(&mut self, before: State, pending: &mut Pending) -> std::result::Result<(), AppendError> {
-        // First: an id that is noted and still there does no harm.
+        // Retired ids first: a retired id of an image that still exists does no harm.
         self.spent.add(pending.images.iter().filter(|(_, image)| image.is_none()).map(|(id, _)| *id));
         let outcome = self.journal.append(&pending.lines, pending.line_count);
         self.sealed |= matches!(outcome, Err(AppendError::Sync(_)));
@@ -255,7 +259,7 @@ impl Worker {
         let add = || -> std::result::Result<(), EngineError> {
             let mut batch = Batch::default();
             for (id, more) in accesses {
-                // The image may have been removed since; its counters must not come back.
+                // The image may be removed since; its counters must not return.
                 if engine.get(Table::Image, id.as_bytes())?.is_none() {
                     continue;
                 }
@@ -272,7 +276,7 @@ impl Worker {
         }
     }
 
-    /// Gives the engine up and serves from memory, out of the journal, until the next start rebuilds it.
+    /// Abandons the engine, and serves from memory until the next start rebuilds it from the journal.
     fn fall_back(&mut self, why: &str) {
         let memory = MemoryEngine::default();
         match open::into_engine(&mut self.journal, &memory) {
@@ -295,16 +299,19 @@ impl Worker {
         }
     }
 
-    /// Folds the journal when it is more than twice as long as what is alive in it.
+    /// Compacts a journal that is more than twice as long as its live lines.
     fn compact_if_due(&mut self) {
         let bytes = self.journal.bytes();
         let alive = self.journal.live_bytes_estimate(self.state.images);
         if self.sealed || bytes < COMPACT_BYTES_MIN.max(self.compact_after) || alive * 2 > bytes {
             return;
         }
+        self.compaction.send_replace(Compaction { running: true, from: bytes, ..Compaction::default() });
+        let mut ended = Compaction { from: bytes, to: bytes, ..Compaction::default() };
         match open::fold(self.journal.dir(), &*current(&self.engine), self.state) {
             Ok(journal) => {
                 log::info!("journal compacted from {bytes} to {} bytes", journal.bytes());
+                ended.to = journal.bytes();
                 self.journal = journal;
                 self.compact_after = 0;
             }
@@ -312,8 +319,10 @@ impl Worker {
             Err(error) => {
                 log::warn!("the journal could not be compacted: {error}");
                 self.compact_after = bytes + bytes / 8;
+                ended.error = Some(error.to_string());
             }
         }
+        self.compaction.send_replace(ended);
     }
 }
 

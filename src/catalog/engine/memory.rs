@@ -1,4 +1,4 @@
-//! The engine in memory: for tests, as the reference that others are compared with, and as the one that takes over
+//! The engine in memory: for tests, as the reference for other engines, and as the replacement
 //! when the database on disk fails under a running server.
 
 use std::collections::BTreeMap;

@@ -1,13 +1,13 @@
 //! The metadata seam: ordered keys in a few tables, and batches that are committed whole under guards.
 //!
-//! An engine knows nothing of images, indexes or journals. Everything clever lives above this seam, once.
+//! An engine knows nothing of images, indexes or journals. All rules live above this seam, once.
 //!
 //! The contract:
 //! - keys are ordered bytewise;
 //! - a batch is applied completely or not at all, also across a crash, and only if all of its guards hold;
 //! - a scan is a page, not a snapshot: at most `limit` entries, and a concurrent commit may show in it;
-//! - an engine need not be durable. The journal above it is; an engine that comes back older is
-//!   brought forward, one that comes back damaged is rebuilt;
+//! - an engine need not be durable. The journal above it is; an engine that lags behind is
+//!   brought forward, a damaged one is rebuilt;
 //! - calls are synchronous: both engines answer from memory in microseconds, which is less than a thread hop.
 
 pub mod memory;
@@ -18,16 +18,16 @@ pub(crate) mod suite;
 use std::fmt::Debug;
 use std::ops::Bound;
 
-/// The key spaces. The name is what the engine stores them under; never reuse one.
+/// Key spaces. An engine stores them under their names; a name is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// About the catalogue itself: its shape, how far the journal has been applied.
+    /// Facts about the catalogue: its shape, the state of the engine.
     Meta,
     /// Image id → row.
     Image,
     /// Secondary index entries: all in the key, no value.
     Index,
-    /// Image id → how often it was read.
+    /// Image id → number of reads.
     Access,
 }
 
@@ -35,7 +35,7 @@ impl Table {
     /// Every table.
     pub const ALL: [Table; 4] = [Table::Meta, Table::Image, Table::Index, Table::Access];
 
-    /// What the engine stores it under.
+    /// Name of the table in the engine.
     pub fn name(self) -> &'static str {
         match self {
             Table::Meta => "meta",
@@ -46,14 +46,14 @@ impl Table {
     }
 }
 
-/// A stretch of keys.
+/// A range of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
-    /// In which table.
+    /// Table of the keys.
     pub table: Table,
-    /// From where.
+    /// First key.
     pub start: Bound<Vec<u8>>,
-    /// Up to where.
+    /// End of the keys.
     pub end: Bound<Vec<u8>>,
 }
 
@@ -68,7 +68,7 @@ impl KeyRange {
         Self { table, start: Bound::Included(prefix.to_vec()), end: after_prefix(prefix) }
     }
 
-    /// Whether no key can lie within.
+    /// Tells whether the range is empty.
     pub fn is_empty(&self) -> bool {
         match (&self.start, &self.end) {
             (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
@@ -80,7 +80,7 @@ impl KeyRange {
     }
 }
 
-/// The first place behind all keys that begin with `prefix`.
+/// First key after all keys that begin with `prefix`.
 pub fn after_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
@@ -95,23 +95,23 @@ pub fn after_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// Something that has to hold for a batch to be committed.
+/// A condition for committing a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
-    /// In which table.
+    /// Table of the key.
     pub table: Table,
-    /// Under which key.
+    /// Key to check.
     pub key: Vec<u8>,
-    /// What has to be there.
+    /// Expected value; `None` for a missing key.
     pub expect: Option<Vec<u8>>,
 }
 
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// In which table.
+    /// Table of the key.
     pub table: Table,
-    /// Under which key.
+    /// Key to change.
     pub key: Vec<u8>,
     /// The new value; `None` removes the key.
     pub value: Option<Vec<u8>>,
@@ -120,9 +120,9 @@ pub struct Write {
 /// Changes that belong together. Later writes to a key win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// What has to hold.
+    /// Conditions.
     pub guards: Vec<Guard>,
-    /// What to change.
+    /// Changes.
     pub writes: Vec<Write>,
 }
 
@@ -143,13 +143,13 @@ impl Batch {
     }
 }
 
-/// What an engine can say instead of doing its work.
+/// Failure of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A guard did not hold; nothing was changed.
     #[error("a guard of the batch did not hold")]
     Conflict,
-    /// The engine is damaged, full, or panicked. What it holds is not to be trusted.
+    /// The engine is damaged, full, or panicked. Its entries are not to be trusted.
     #[error("the metadata engine failed: {0}")]
     Broken(String),
 }
@@ -165,6 +165,6 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// Applies a batch.
     fn commit(&self, batch: &Batch) -> Result<(), EngineError>;
 
-    /// Writes out what is not yet on disk. Called before the engine is dropped in good order.
+    /// Writes everything to the disk. Called before an engine is dropped at an orderly end.
     fn close(&self) -> Result<(), EngineError>;
 }

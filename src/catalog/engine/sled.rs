@@ -1,13 +1,13 @@
 //! The default engine: sled 0.34, and the only file that names it.
 //!
-//! What sled does not promise is made up for here or above:
+//! Promises that sled lacks are made up for here or above:
 //! - its `flush` is no real sync, and some damage makes it panic or lose records silently: the journal is the truth,
-//!   every call is guarded against panics, and what it holds is checked when it is opened (`super::super::open`);
-//! - a kill while it writes a snapshot leaves `snap.*.generating`, which it later takes for a snapshot and refuses
+//!   every call is guarded against panics, and the entries are checked at the start (`super::super::open`);
+//! - a kill during a snapshot leaves `snap.*.generating`, which sled later takes for a snapshot and refuses
 //!   to open (sled#1527): such files are removed first, under our own lock on the directory;
-//! - the lock of a process that was just killed may linger: opening is tried for a few seconds;
+//! - the lock of a killed process may linger: opening is tried for a few seconds;
 //! - separate trees tear: one transaction covers all trees of a batch;
-//! - garbage piles up in memory while its threads are not scheduled: bulk loading flushes as it goes.
+//! - garbage grows in memory while sled's threads are not scheduled: bulk loading flushes meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,13 +19,13 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use super::{Batch, Engine, EngineError, Entry, KeyRange, Table};
 
-/// How long to wait for the lock of a process that is just ending.
+/// Longest wait for the lock of a process that is ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// After so many written keys sled is made to flush, which also lets it collect its garbage.
+/// Written keys after which sled flushes, which also lets it collect its garbage.
 const WRITES_PER_FLUSH: usize = 16 * 1024;
 
-/// A sled database with one tree a table.
+/// A sled database with one tree per table.
 #[derive(Debug)]
 pub struct SledEngine {
     db: sled::Db,
@@ -37,7 +37,7 @@ fn broken(error: impl std::fmt::Display) -> EngineError {
     EngineError::Broken(error.to_string())
 }
 
-/// Runs a call into sled so that a panic of its becomes an error of ours.
+/// Runs a call into sled, and turns its panic into an error.
 ///
 /// `AssertUnwindSafe`: after a panic the engine is reported broken and not used again.
 fn contained<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
@@ -45,7 +45,7 @@ fn contained<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Engi
 }
 
 impl SledEngine {
-    /// Opens or makes the database in `dir`. `cache_bytes` bounds sled's page cache, not all of its memory.
+    /// Opens or creates the database in `dir`. `cache_bytes` bounds sled's page cache, not all of its memory.
     ///
     /// # Errors
     /// `Broken` when sled refuses or panics. The caller holds the lock of the data directory.
@@ -74,7 +74,7 @@ impl SledEngine {
     }
 }
 
-/// Removes what a killed process left of a snapshot it was writing.
+/// Removes unfinished snapshots of a killed process.
 fn remove_half_snapshots(dir: &Path) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,

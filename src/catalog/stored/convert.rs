@@ -1,4 +1,4 @@
-//! Between the stored shape and the domain's image. What is stored is not trusted: a text that names no value
+//! Conversion between the stored shape and the domain's image. Stored data is not trusted: a text that names no value
 //! makes the row unreadable.
 
 use uuid::Uuid;
@@ -21,7 +21,7 @@ fn id(uuid: Uuid) -> ImageId {
     ImageId::from_bytes(uuid.into_bytes())
 }
 
-/// The value of a stored word. Only the one name is stored, so a spelling variant is as wrong as an unknown word.
+/// The value of a stored word. Only canonical names are stored: a spelling variant is as wrong as an unknown word.
 fn word<V: Vocabulary>(name: &str) -> Result<V, RowError> {
     V::ALL.iter().copied().find(|value| value.name() == name).ok_or_else(|| malformed(format!("unknown word {name:?}")))
 }

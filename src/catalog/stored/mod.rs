@@ -1,8 +1,8 @@
 //! The stored shape of an image: its own types, never the domain's and never a protocol's. The journal has it as JSON, the
 //! database as rows ([`super::row`]); both are the shape that has the number [`SHAPE`].
 //!
-//! JSON is the shape of truth. A new field has a serde default, so lines from before it are read as they are; what a default
-//! can't say is a step in `migrations/`. Rows are never converted: a database of another shape is made anew out of the journal.
+//! JSON is the shape of truth. A new field has a serde default, so that older lines are read unchanged; a change beyond a
+//! default is a step in `migrations/`. Rows are never converted: a database of another shape is rebuilt from the journal.
 
 mod convert;
 
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Number of the shape. Raise it with every change of [`StoredImage`], of how rows are encoded and of which index entries there
-/// are: a database with another number is rebuilt, and an older program refuses a journal that it would lose something of.
+/// Number of the shape. Raised by every change of [`StoredImage`], of the encoding of rows and of the set of index entries:
+/// a database with another number is rebuilt, and an older program refuses a journal that it would truncate.
 pub(crate) const SHAPE: u8 = 5;
 
 /// Reason why stored bytes are not an image.
@@ -32,7 +32,7 @@ pub(super) fn malformed(why: impl std::fmt::Display) -> RowError {
     RowError::Malformed(why.to_string())
 }
 
-/// An image as it is stored.
+/// An image as stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredImage {
     id: Uuid,
@@ -144,7 +144,7 @@ struct StoredResumable {
     expires_at_us: i64,
 }
 
-/// An image from before there was a choice is offered.
+/// The default of images older than the choice: offered.
 fn offered() -> bool {
     true
 }

@@ -108,7 +108,7 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         server: Server,
     },
-    /// Move an image's file to another store, verified before the old file is removed
+    /// Move an image's file to another store, verified before the old file is removed; Ctrl-C leaves the job running
     Move {
         /// Id of the image
         id: String,

@@ -1,5 +1,5 @@
-//! Names that stand for images. One stands for one image at a time, whosever it is, and moves from one to another in a single
-//! step.
+//! Aliases: names that stand for images. Each is unique on the server, whichever account owns the image, and moves
+//! between images in a single step. Knows no protocol.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,29 +11,29 @@ use crate::registry::Caller;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::policy::Action;
 
-/// An alias, and what it stands for.
+/// An alias and its image.
 #[derive(Debug, Clone)]
 pub struct Alias {
-    /// Its name.
+    /// Name of the alias.
     pub name: String,
-    /// What somebody said about it.
+    /// Description that a client gave.
     pub description: String,
-    /// The image.
+    /// Image that the alias stands for.
     pub image: Image,
 }
 
 impl LxdImages {
-    /// An alias.
+    /// Finds an alias.
     ///
     /// # Errors
-    /// `NotFound`, also for one of an image that the caller may not know of.
+    /// `NotFound`, also when the caller may not know of its image.
     pub async fn alias(&self, who: &Caller, name: &str) -> Result<Alias> {
         let image = self.by_alias(who, name).await?;
         let description = image.aliases.get(name).cloned().unwrap_or_default();
         Ok(Alias { name: name.to_owned(), description, image })
     }
 
-    /// Lets a name stand for an image.
+    /// Adds an alias to an image.
     ///
     /// # Errors
     /// `NotFound` image, `Forbidden`; `AlreadyExists`; `Invalid` name or description, `TooMany` of one image.
@@ -47,11 +47,11 @@ impl LxdImages {
         self.core.catalog.amend(id, add).await?.ok_or_else(|| not_found(id))
     }
 
-    /// Lets an alias stand for another image, or says something else about it. `expect` is shown it as it is in the moment of the
+    /// Moves an alias to another image, or changes its description. `expect` sees the alias at the moment of the
     /// change, and may refuse.
     ///
     /// # Errors
-    /// As [`LxdImages::add_alias`]; `NotFound` alias, what `expect` says.
+    /// As [`LxdImages::add_alias`]; `NotFound` alias, errors of `expect`.
     pub async fn change_alias(
         &self,
         who: &Caller,
@@ -62,7 +62,7 @@ impl LxdImages {
     ) -> Result<Image> {
         let holder = self.holder_of(who, name).await?.ok_or_else(unknown)?;
         let (target, said) = (target.unwrap_or(holder.id), description.map(ToOwned::to_owned));
-        // What is said about it goes along when nothing new is said.
+        // The description moves along unless a new one is given.
         let carried = Arc::new(Mutex::new(String::new()));
         let (found, name) = (Arc::clone(&carried), name.to_owned());
         let is_moved = target != holder.id;
@@ -96,7 +96,7 @@ impl LxdImages {
         changed.ok_or_else(|| not_found(target))
     }
 
-    /// Gives an alias another name.
+    /// Renames an alias.
     ///
     /// # Errors
     /// As [`LxdImages::add_alias`]; `NotFound` alias.
@@ -114,7 +114,7 @@ impl LxdImages {
         self.core.catalog.amend(id, rename).await.map(drop)
     }
 
-    /// Whether a name stands for nothing yet, as far as the caller may know; the catalogue has the last word.
+    /// Checks that a name is free, as far as the caller may know; the catalogue decides in the end.
     async fn check_free(&self, who: &Caller, name: &str) -> Result<()> {
         match self.holder_of(who, name).await? {
             Some(_) => Err(Reason::AliasExists.about(name.escape_default())),
@@ -122,7 +122,7 @@ impl LxdImages {
         }
     }
 
-    /// Removes an alias. Its image stays.
+    /// Removes an alias. The image stays.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
@@ -135,7 +135,7 @@ impl LxdImages {
     }
 }
 
-/// The answer to a name that stands for nothing that the caller may know of.
+/// Error for a name without an image that the caller may know of.
 pub(in crate::registry) fn unknown() -> Error {
     Reason::AliasNotFound.into()
 }

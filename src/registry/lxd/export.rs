@@ -1,4 +1,5 @@
-//! The files of images on their way to LXD and Incus, opened; what is put around a disk is made on the way.
+//! Export: opens the files of images for LXD and Incus, and makes the frame around a disk while it is read. Knows no
+//! protocol.
 
 use std::ops::Range;
 
@@ -13,11 +14,11 @@ use crate::registry::Caller;
 use crate::registry::lxd::files::{LxdFile, head_of};
 use crate::registry::lxd::service::LxdImages;
 
-/// Bytes of a head that are made at a time: what a connection holds for a client that does not read on.
+/// Bytes of a frame's head that are made at a time: what a connection holds for a client that stops reading.
 const STRETCH: u64 = 32 << 10;
 
 impl LxdImages {
-    /// Opens a file of an image, or a part of it (the end is exclusive, and within the file).
+    /// Opens a file of an image, or a range of it (the end is exclusive, and within the file).
     ///
     /// # Errors
     /// As [`crate::registry::Registry::open`].
@@ -39,14 +40,14 @@ impl LxdImages {
             Ok(head_of(&frame, stretch))
         });
         let middle = self.downloads.bytes_of(image, part, Some(cut(start)..cut(end))).await?;
-        // Less than a cluster.
+        // The padding is less than a cluster.
         let zeros = vec![0; usize::try_from(end.max(behind) - start.max(behind)).unwrap_or(0)];
         let zeros = streams::iter((!zeros.is_empty()).then(|| Ok(Bytes::from(zeros))));
         let stream = front.chain(stream(middle, &self.ingest.buffers)).chain(zeros).boxed();
         Ok(BlobBody::Stream { stream, length: Some(end - start) })
     }
 
-    /// Opens a file of an image and tells how it is packed, as its first bytes say: the file is opened once for both.
+    /// Opens a file of an image once, and tells its compression by the first bytes.
     ///
     /// # Errors
     /// As [`crate::registry::Registry::open`].

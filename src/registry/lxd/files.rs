@@ -1,5 +1,5 @@
-//! The files of an image as LXD and Incus get them: one, or a description and a root. A raw disk gets the head of a qcow2 on
-//! its way out, for they take no other.
+//! Files of an image for LXD and Incus: one, or a description and a root. A raw disk gets the head of a qcow2 when it
+//! is read, for they take no other format.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use crate::archive::qcow2::Wrapped;
 use crate::error::{Error, Result};
 use crate::image::{Format, Image, ImageKind, Part, PartKind};
 
-/// What a file is to its image.
+/// Role of a file in its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// All of it.
+pub enum FileRole {
+    /// The whole image.
     Unified,
-    /// What describes it.
+    /// The description.
     Metadata,
     /// The root of a container.
     Rootfs,
@@ -22,21 +22,21 @@ pub enum Role {
     Disk,
 }
 
-/// A file of an image, as it is given out.
+/// A file of an image, as clients receive it.
 #[derive(Debug, Clone)]
 pub struct LxdFile {
-    /// What it is.
-    pub role: Role,
-    /// How long it is.
+    /// Role of the file.
+    pub role: FileRole,
+    /// Size in bytes.
     pub size: u64,
-    /// What it hashes to.
+    /// SHA-256 of the file.
     pub sha256: Option<[u8; 32]>,
     pub(in crate::registry) part: PartKind,
-    /// What is put around the bytes of the part.
+    /// Frame around the bytes of the part.
     pub(in crate::registry) frame: Option<Wrapped>,
 }
 
-/// What is put around the bytes of a disk, so that it is one for LXD and Incus; nothing where it is one already.
+/// Frame that makes a disk fit for LXD and Incus; none where it is fit already.
 pub(in crate::registry) fn frame_of(image: &Image, part: &Part) -> Result<Option<Wrapped>> {
     if image.format != Some(Format::Raw) {
         return Ok(None);
@@ -46,17 +46,17 @@ pub(in crate::registry) fn frame_of(image: &Image, part: &Part) -> Result<Option
     Wrapped::around(size).map(Some).ok_or_else(too_large)
 }
 
-/// A stretch of the head of a frame.
+/// Makes a stretch of the head of a frame.
 pub(in crate::registry) fn head_of(frame: &Wrapped, stretch: Range<u64>) -> Bytes {
     let mut bytes = vec![0; usize::try_from(stretch.end - stretch.start).unwrap_or(0)];
     frame.fill(stretch.start, &mut bytes);
     bytes.into()
 }
 
-/// The files of an image, in their order.
+/// Lists the files of an image, in their order.
 ///
 /// # Errors
-/// `Internal` for one that is not offered.
+/// `Internal` for an image that is not offered.
 pub fn files_of(image: &Image) -> Result<Vec<LxdFile>> {
     let (Some(offer), Some(main)) = (image.lxd_identity, image.main()) else {
         return Err(Error::internal("an image that is not offered has no files"));
@@ -69,14 +69,14 @@ pub fn files_of(image: &Image) -> Result<Vec<LxdFile>> {
         frame: None,
     };
     let Some(metadata) = image.part(PartKind::Metadata) else {
-        return Ok(vec![plain(Role::Unified, main)]);
+        return Ok(vec![plain(FileRole::Unified, main)]);
     };
-    let role = if image.kind == Some(ImageKind::Container) { Role::Rootfs } else { Role::Disk };
+    let role = if image.kind == Some(ImageKind::Container) { FileRole::Rootfs } else { FileRole::Disk };
     let mut root = plain(role, main);
     if offer.made {
         root.frame = frame_of(image, main)?;
         root.size = root.frame.as_ref().map_or(root.size, Wrapped::length);
         root.sha256 = offer.root_sha256.or(root.sha256);
     }
-    Ok(vec![plain(Role::Metadata, metadata), root])
+    Ok(vec![plain(FileRole::Metadata, metadata), root])
 }

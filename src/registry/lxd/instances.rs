@@ -1,7 +1,7 @@
-//! Root file systems on this machine that the operator lends by name, to be published as images.
+//! Instances: root file systems on this machine that the operator lends by name, for publishing as images.
 //!
-//! A name leads to a directory that the configuration names; what a client sends is only ever compared with names. Nothing is
-//! followed out of it: links are packed as links (see `walk`).
+//! A name leads to a directory in the configuration; client text is only compared with names. No link is followed:
+//! links are packed as links (see `walk`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,26 +17,26 @@ use crate::archive::pack_dir;
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
-/// Where copies of earlier states lie.
+/// Directory of snapshots.
 const SNAPSHOTS: &str = "snapshots";
-/// What a root file system is called, and what describes it.
+/// Names of the root file system and of its description.
 const ROOTFS: &str = "rootfs";
 const METADATA: &str = "metadata.yaml";
-/// Largest description that is taken as it is.
+/// Largest description that is copied as it is.
 const YAML_BYTES_MAX: u64 = 1 << 20;
 
-/// The root file systems that are lent, by name.
+/// Instances by name.
 #[derive(Debug, Clone, Default)]
 pub struct Instances(BTreeMap<String, PathBuf>);
 
-/// One that is to be packed.
+/// An instance to pack.
 #[derive(Debug, Clone)]
 pub struct Instance {
     dir: PathBuf,
     packing: Packed,
 }
 
-/// How what is packed is compressed.
+/// Compression of the packed image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packed {
     Plain,
@@ -44,17 +44,17 @@ enum Packed {
 }
 
 impl Instances {
-    /// Those in the configuration.
+    /// Takes the instances in the configuration.
     pub fn new(all: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
         Self(all.into_iter().collect())
     }
 
-    /// The names of the root file systems that are lent.
+    /// Names of the instances.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// The root file system of this name, or with `NAME/SNAPSHOT` an earlier state of it; to be compressed so.
+    /// Finds an instance by name, or a snapshot of one by `NAME/SNAPSHOT`, to pack with this compression.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` compression.
@@ -62,11 +62,11 @@ impl Instances {
         let packing = match packing {
             "" | "gzip" => Packed::Gzip,
             "none" => Packed::Plain,
-            _ => return Err(Error::invalid("The compression is gzip or none.")),
+            _ => return Err(Error::invalid("The compression must be gzip or none.")),
         };
         let (name, snapshot) = name.split_once('/').map_or((name, None), |(name, snapshot)| (name, Some(snapshot)));
         let dir = self.0.get(name).ok_or_else(unknown)?;
-        // A link would lead where the operator did not say.
+        // A link could lead outside the configured directory.
         let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let dir = match snapshot {
             None => dir.clone(),
@@ -89,7 +89,7 @@ fn unknown() -> Error {
 
 /// Packs an instance as an image. Blocks.
 pub(in crate::registry) fn pack(instance: &Instance, now: Timestamp, into: &mut impl Write) -> io::Result<()> {
-    // In pieces that are worth a hop to another thread.
+    // Buffers pieces that are worth a hop to another thread.
     let into = io::BufWriter::with_capacity(256 << 10, into);
     match instance.packing {
         Packed::Plain => archive(&instance.dir, now, into)?.flush(),
@@ -97,7 +97,7 @@ pub(in crate::registry) fn pack(instance: &Instance, now: Timestamp, into: &mut 
     }
 }
 
-/// Writes the description and then the files.
+/// Writes the description, then the files.
 fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
     let dir: OwnedFd = File::open(dir)?.into();
     let mut archive = tar::Builder::new(into);
@@ -112,7 +112,7 @@ fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
     archive.into_inner()
 }
 
-/// The description that lies beside the files, or what there is to say without one.
+/// Reads the description beside the files, or makes a minimal one.
 fn description(dir: &OwnedFd, now: Timestamp) -> io::Result<Vec<u8>> {
     match pack_dir::open_file(dir, METADATA) {
         Ok((file, _)) => {

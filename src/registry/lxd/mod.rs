@@ -1,7 +1,7 @@
-//! Images as LXD and Incus have them: named by what their bytes hash to and by aliases, described by a small archive that
-//! comes with them or is in them.
+//! Images for LXD and Incus: named by fingerprint and by aliases, described by a small archive that accompanies them or
+//! is inside.
 //!
-//! They are images like all others; here is what can be done with them besides. Knows nothing of how LXD's protocol asks.
+//! All are ordinary images; this room has the operations that they have besides. Knows nothing of LXD's protocol.
 
 pub(super) mod aliases;
 pub(super) mod export;
@@ -17,8 +17,8 @@ pub(super) mod service;
 mod tests;
 
 pub use self::aliases::Alias;
-pub use self::files::{LxdFile, Role, files_of};
+pub use self::files::{FileRole, LxdFile, files_of};
 pub use self::instances::Instances;
 pub use self::names::fingerprint_of;
-pub use self::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX, ReceivedImage, Slot};
+pub use self::receive::{ImportOptions, IncomingImage, METADATA_BYTES_MAX, ReceivedImage, Slot};
 pub use self::service::LxdImages;

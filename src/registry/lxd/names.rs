@@ -1,4 +1,4 @@
-//! Finding images by what LXD and Incus call them.
+//! Lookup of images by LXD's and Incus' names: fingerprints and aliases. Knows no protocol.
 
 use std::ops::Bound;
 
@@ -11,10 +11,10 @@ use crate::registry::lxd::aliases::unknown;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::{Caller, ListScope};
 
-/// Images of the same name that are looked at: more tell nothing new.
+/// Images of one name that are looked at, at most: more tell nothing new.
 const NAMESAKES_MAX: usize = 16;
 
-/// The fingerprint that a text spells in full, in lower case as it is written everywhere.
+/// Parses a full fingerprint, in the lower case that is written everywhere.
 pub fn fingerprint_of(text: &str) -> Option<[u8; 32]> {
     from_hex(text).filter(|_| is_prefix(text))
 }
@@ -23,34 +23,35 @@ fn is_prefix(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// One text for what is not there and for what is somebody else's.
+/// One text for an image that does not exist and for one that is hidden from the caller.
 fn no_image(name: &str) -> Error {
     Reason::ImageNotFound.about(name.escape_default())
 }
 
 impl LxdImages {
-    /// All images that LXD and Incus may know of, as a filter: those with bytes and a fingerprint.
+    /// Filter of all images that LXD and Incus may know of: those with bytes and a fingerprint.
     pub fn all() -> Filter {
         let named = Filter::Within(Attr::Fingerprint, Bound::Unbounded, Bound::Unbounded);
         named.and(Filter::spelled(Attr::Status, Status::Available.word()))
     }
 
-    /// Those of them that lists show.
+    /// Filter of the images that LXD's lists show.
     pub fn listed() -> Filter {
         Self::all().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
     }
 
-    /// Those that an alias stands for.
+    /// Filter of the images that have an alias.
     pub fn aliased() -> Filter {
         Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::all())
     }
 
-    /// The image whose fingerprint begins with `prefix`. Of several with the same one it is the caller's own, or the oldest.
+    /// Finds the image whose fingerprint begins with `prefix`. Among several of one fingerprint the caller's own wins,
+    /// or else the oldest.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` when it may be several.
+    /// `NotFound`; `Invalid` when several fingerprints match.
     pub async fn by_fingerprint(&self, who: &Caller, prefix: &str) -> Result<Image> {
-        // What can't be the beginning of one begins none: `%` is no pattern here.
+        // Only hexadecimal digits begin a fingerprint: `%` is no pattern here.
         if !is_prefix(prefix) {
             return Err(no_image(prefix));
         }
@@ -66,7 +67,7 @@ impl LxdImages {
         let oldest = first(&low, &high, Attr::CreatedAt).await?.ok_or_else(|| no_image(prefix))?;
         let fingerprint = oldest.fingerprint().ok_or_else(|| no_image(prefix))?;
         if prefix.len() < 64 {
-            // However many have the same one, another lies beside it.
+            // Another fingerprint lies beside this one, however many images have this one.
             let found = text(&hex(&fingerprint));
             let below = first(&low, &Bound::Excluded(found.clone()), Attr::Fingerprint).await?;
             let above = first(&Bound::Excluded(found), &high, Attr::Fingerprint).await?;
@@ -77,13 +78,13 @@ impl LxdImages {
         if oldest.owner.as_deref() == who.account() {
             return Ok(oldest);
         }
-        // Nobody's images are not those of somebody unknown.
+        // Images without an owner do not belong to callers without an account.
         let own = own_with(&self.core, who, &fingerprint).await?.filter(|image| who.sees(image));
         Ok(own.unwrap_or(oldest))
     }
 
-    /// The image that an alias stands for; or the disk of this name, if it came through a protocol that knows names, and there is
-    /// one.
+    /// Finds the image that an alias stands for, or else the only disk of this name that arrived through another
+    /// protocol.
     ///
     /// # Errors
     /// `NotFound`.
@@ -92,15 +93,15 @@ impl LxdImages {
         let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
         match self.core.catalog.list(&query).await?.images.pop() {
             Some(image) if who.sees(&image) => Ok(image),
-            // That somebody else's hidden image is called so must not show.
+            // A hidden image of another account with this name must not show.
             _ => self.by_disk_name(who, alias).await,
         }
     }
 
-    /// The image that a text names in either way: clients put an alias where a fingerprint belongs.
+    /// Finds an image by alias or fingerprint: clients put an alias where a fingerprint belongs.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` when it may be several.
+    /// `NotFound`; `Invalid` when several images match.
     pub async fn by_name(&self, who: &Caller, name: &str) -> Result<Image> {
         match self.by_alias(who, name).await {
             Err(error) if error.kind() == Kind::NotFound => self.by_fingerprint(who, name).await,
@@ -108,14 +109,14 @@ impl LxdImages {
         }
     }
 
-    /// The image that has an alias, also when it is not offered at the moment.
+    /// Finds the image that has an alias, even when it is not offered at the moment.
     pub(in crate::registry) async fn holder_of(&self, who: &Caller, alias: &str) -> Result<Option<Image>> {
         let filter = Filter::Alias(alias.to_owned());
         let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
         Ok(self.core.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
     }
 
-    /// The published image with this fingerprint, also when it was removed a while ago.
+    /// Finds the published image with this fingerprint, including one removed recently.
     ///
     /// # Errors
     /// `NotFound`.
@@ -136,8 +137,7 @@ impl LxdImages {
     }
 }
 
-/// The caller's own image with a fingerprint, if there is one. That others have it is no reason not to have it too: the
-/// bytes are stored once.
+/// Finds the caller's own image with a fingerprint. Several accounts may have one each: the bytes are stored once.
 pub(in crate::registry) async fn own_with(core: &Core, who: &Caller, fingerprint: &[u8; 32]) -> Result<Option<Image>> {
     let named = Filter::Equals(Attr::Fingerprint, Value::Text(hex(fingerprint).into()));
     let owned = match who.account() {

@@ -1,5 +1,5 @@
-//! Disks that came through other protocols, offered to LXD and Incus as virtual machines: what describes one is made, kept beside
-//! it and not changed any more, and what both hash to is found out by reading the disk, behind everybody's back.
+//! Offers: disks that arrived through other protocols, shown to LXD and Incus as virtual machines. The description of
+//! one is made once and kept beside it; the fingerprint of both is computed in the background. Knows no protocol.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,20 +15,21 @@ use crate::image::{
     Value,
 };
 use crate::ingest::intake::Ingest;
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::core::Core;
 use crate::registry::download::Downloads;
 use crate::registry::lxd::files::{frame_of, head_of};
 use crate::registry::parts::{keep_metadata, remove_places, was_refused};
 
-/// Offers of disks, and which images may have become something to offer.
+/// Offers of disks, and the queue of images that may have become fit for one.
 pub struct Offers {
     core: Arc<Core>,
     ingest: Arc<Ingest>,
     downloads: Arc<Downloads>,
     waiting: Mutex<BTreeSet<ImageId>>,
     bell: Notify,
-    /// Held while the description of a disk is made or removed: the file is there before the record says so, and after it.
+    /// Held while the description of a disk is made or removed: its file exists before the record names it, and after.
     pen: tokio::sync::Mutex<()>,
 }
 
@@ -49,22 +50,28 @@ impl Offers {
         self.bell.notify_one();
     }
 
-    async fn next(&self) -> ImageId {
-        loop {
-            if let Some(id) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
-                return id;
-            }
+    fn next(&self) -> Option<ImageId> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    fn count(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until the queue has an image.
+    pub(in crate::registry) async fn wait(&self) {
+        while self.count() == 0 {
             self.bell.notified().await;
         }
     }
 }
 
-/// Whether an image is a disk that LXD and Incus could use, and are not offered yet.
+/// Tells if an image is a disk that LXD and Incus can use and that is not offered yet.
 fn is_due(image: &Image) -> bool {
     let is_disk = matches!(image.format, Some(Format::Qcow2 | Format::Raw));
     let is_bare = matches!(image.container, None | Some(Container::Bare));
     let is_machine = matches!(image.kind, None | Some(ImageKind::Machine | ImageKind::VirtualMachine));
-    // What is under a URL may be something else tomorrow.
+    // The bytes under a URL may change.
     let is_ours = image.main().is_some_and(|part| {
         part.size > Some(0) && part.digests.sha256.is_some() && !matches!(part.location, Location::Http { .. })
     });
@@ -72,7 +79,7 @@ fn is_due(image: &Image) -> bool {
     is_wanted && is_disk && is_bare && is_machine && is_ours && image.architecture.is_some()
 }
 
-/// Takes an offer back that does not fit the image any more, as it is to be. Says whether there was one.
+/// Withdraws an offer that the changed image no longer fits. Tells if the image had one.
 pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
     let kept = (before.architecture, before.format, before.container, before.kind)
         == (image.architecture, image.format, image.container, image.kind);
@@ -85,34 +92,33 @@ pub(in crate::registry) fn withdraw(before: &Image, image: &mut Image) -> bool {
 }
 
 impl Offers {
-    /// Makes an offer of every disk that LXD and Incus could use, of those that are there and of those that come. Never ends;
-    /// what it did not come to is done by the next run.
-    pub async fn offer_disks(&self) {
-        if !self.core.limits.offer_disks {
-            return;
-        }
-        if let Err(error) = self.find_disks().await {
-            log::error!("disks that are here are not offered: {error}: {}", error.causes());
-        }
-        loop {
-            let id = self.next().await;
+    /// Offers every disk in the queue.
+    pub(in crate::registry) async fn offer_disks(&self, handle: Handle) -> Result<()> {
+        let mut done = 0_u64;
+        while let Some(id) = self.next() {
+            handle.image(id);
+            handle.steps(done, Some(done + 1 + self.count() as u64));
             if let Err(error) = self.offer(id).await
                 // Removed meanwhile.
                 && error.kind() != Kind::NotFound
             {
                 log::warn!("image {id} can't be offered to LXD and Incus: {error}: {}", error.causes());
             }
+            done += 1;
         }
+        handle.steps(done, Some(done));
+        Ok(())
     }
 
-    /// Has an image looked at, if it may have become something to offer.
+    /// Queues an image that may have become fit for an offer.
     pub(in crate::registry) fn consider(&self, image: &Image) {
         if self.core.limits.offer_disks && is_due(image) {
             self.look_at(image.id);
         }
     }
 
-    async fn find_disks(&self) -> Result<()> {
+    /// Queues all stored disks.
+    pub(in crate::registry) async fn find_disks(&self) -> Result<()> {
         let formats = [Format::Qcow2, Format::Raw].map(|format| Value::Text(format.name().into()));
         let disks = Filter::OneOf(Attr::Format, formats.into());
         let filter = disks.and(Filter::spelled(Attr::Status, Status::Available.word()));
@@ -132,7 +138,7 @@ impl Offers {
         let mut properties = image.properties.clone();
         let name = image.name.clone().unwrap_or_else(|| id.to_string());
         properties.entry("description".into()).or_insert(name);
-        // Two disks with the same bytes are two images: what describes them differs.
+        // Two disks with equal bytes are two images: their descriptions differ.
         properties.insert("serial".into(), id.to_string());
         let metadata = make_metadata(architecture, built_at, &properties);
         let frame = frame_of(&image, main)?;
@@ -142,25 +148,25 @@ impl Offers {
         let body = self.downloads.open(&Caller::Admin(None), &image, None).await?;
         let (size, digesting) = self.ingest.hash_pool.digest_into(before, body, &self.ingest.buffers).await?;
         if Some(size) != main.size {
-            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+            return Err(Error::internal("the bytes differ from those stored; run `visor verify`"));
         }
         let zeros = vec![0; frame.as_ref().map_or(0, |frame| usize::try_from(frame.padding()).unwrap_or(0))];
         let [joint, root] = <[Sha256; 2]>::try_from(digesting.joint())
-            .map_err(|_| Error::internal("digests went missing"))?
+            .map_err(|_| Error::internal("digests are missing"))?
             .map(|state| <[u8; 32]>::from(state.chain_update(&zeros).finalize()));
-        // Without a frame around them the bytes are those that were stored, or the disk has damaged them.
+        // Unframed bytes hash to the stored digest, unless the disk damaged them.
         if frame.is_none() && main.digests.sha256 != Some(root) {
-            return Err(Error::internal("its bytes are not those that were stored; run `visor verify`"));
+            return Err(Error::internal("the bytes differ from those stored; run `visor verify`"));
         }
         let pen = self.pen.lock().await;
         let described = (image.architecture, image.format, image.main().cloned());
         let fits = move |row: &Image| is_due(row) && (row.architecture, row.format, row.main().cloned()) == described;
-        // Whoever changed it had it looked at again.
+        // The change that made it unfit queued the image again.
         if !fits(&self.core.catalog.get(id).await?) {
             return Ok(());
         }
         let place = BlobKey::metadata(id).in_store(image.home());
-        // What an earlier try left: no record names it.
+        // Leftover of an earlier try: no record names it.
         self.core.stores.delete(&place).await?;
         let part = keep_metadata(&self.core.stores, place, metadata.into()).await?;
         let offer = LxdIdentity { fingerprint: joint, root_sha256: frame.map(|_| root), made: true };
@@ -172,7 +178,7 @@ impl Offers {
             Ok(Some(row))
         };
         match self.core.catalog.amend(id, put).await {
-            // Otherwise it may be in the journal all the same.
+            // An unclear failure may be in the journal all the same.
             Err(error) if was_refused(&error) => {
                 drop(pen);
                 self.forget_metadata(&image).await;
@@ -182,11 +188,11 @@ impl Offers {
         }
     }
 
-    /// Removes what described an image, as it was, where no record names it any more.
+    /// Removes the former description of an image, unless a record still names it.
     pub(in crate::registry) async fn forget_metadata(&self, was: &Image) {
         let _pen = self.pen.lock().await;
         let Ok(image) = self.core.catalog.find(was.id).await else { return };
-        // Whoever removed it may have been here before the description was.
+        // The removal of the image may have run before the description was written.
         let (homes, named) = image.map(|image| (image.homes(), image.parts)).unwrap_or_default();
         let homes: BTreeSet<StoreName> = was.homes().into_iter().chain(homes).collect();
         let places = homes.into_iter().map(|store| BlobKey::metadata(was.id).in_store(store));

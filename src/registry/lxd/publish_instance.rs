@@ -1,4 +1,4 @@
-//! Images made of root file systems that the operator lends.
+//! Publishing: makes images of root file systems that the operator lends. Knows no protocol.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use crate::image::Image;
 use crate::ingest::Expected;
 use crate::registry::Caller;
 use crate::registry::lxd::instances::{Instance, pack};
-use crate::registry::lxd::receive::{ImportOptions, Incoming};
+use crate::registry::lxd::receive::{ImportOptions, IncomingImage};
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::policy::{Action, On};
 
-/// Pieces on their way from the thread that packs to the one that stores.
+/// Pieces in transit from the packing thread to the storing one.
 const PIECES: usize = 4;
 
 impl LxdImages {
-    /// Makes an image of a root file system.
+    /// Publishes a root file system as an image.
     ///
     /// # Errors
-    /// As [`LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`]; `Internal` when it can't be read.
+    /// As [`LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`]; `Internal` when the file system can't
+    /// be read.
     pub async fn publish_instance(
         self: &Arc<Self>,
         who: &Caller,
@@ -31,13 +32,13 @@ impl LxdImages {
         wishes: &ImportOptions,
     ) -> Result<Image> {
         who.may(Action::PackInstance, On::Server)?;
-        let arriving = Incoming { slot: self.slot()?, metadata: None, claim: Expected::default() };
+        let arriving = IncomingImage { slot: self.slot()?, metadata: None, claim: Expected::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.core.now();
         let packed = tokio::task::spawn_blocking(move || {
             let mut pipe = Pipe(sender);
             let outcome = pack(&instance, now, &mut pipe);
-            // Whoever reads must not take an end for the end.
+            // The reader must not mistake a broken stream for a complete one.
             if let Err(error) = outcome {
                 let _ = pipe.0.blocking_send(Err(error));
             }
@@ -47,13 +48,13 @@ impl LxdImages {
         let upload = self.take_in(who, arriving, &mut pieces, failed, |_| {}).await?;
         packed.await.map_err(Error::internal)?;
         let mut wishes = wishes.clone();
-        // What is given takes the place of what it says of itself, as LXD has it.
+        // Given properties replace those in the image, as in LXD.
         wishes.patch.purge = !wishes.patch.properties.is_empty();
         upload.seal().await?.publish(&wishes).await
     }
 }
 
-/// Where packed bytes go.
+/// Writer of packed bytes into a channel.
 struct Pipe(mpsc::Sender<io::Result<Bytes>>);
 
 impl Write for Pipe {

@@ -1,4 +1,5 @@
-//! Taking in an image as LXD and Incus have them: one file that has everything, or what describes it and then its root.
+//! Import of images in LXD's and Incus' form: one file that has everything, or a description and then a root. Knows no
+//! protocol.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,41 +24,41 @@ use crate::registry::uploads::one_shot::{Description, Target, Upload};
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
-/// Largest description of an image that comes besides it. They are a few KiB; it is held in memory.
+/// Largest description in a file of its own. Usual ones are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
 
-/// So long it may take to find what an image says of itself: ten GiB, and that at their end.
+/// Longest search for the description in an image: enough for ten GiB with it at the end.
 const READING_MAX: Duration = Duration::from_secs(600);
 
-/// What is wanted of an image, besides what it says of itself.
+/// Choices for an imported image that go beyond its own description.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// Goes over what it says of itself.
+    /// Values that override the image's own description.
     pub patch: ImagePatch,
-    /// What it has to be called.
+    /// Fingerprint that the image must have.
     pub fingerprint: Option<[u8; 32]>,
 }
 
-/// The right to take an image in.
+/// Permit to import an image.
 pub struct Slot(OwnedSemaphorePermit);
 
-/// An image whose bytes come now.
-pub struct Incoming {
-    /// The right to take it in.
+/// An image whose bytes are about to arrive.
+pub struct IncomingImage {
+    /// Permit of the import.
     pub slot: Slot,
-    /// What describes it and of what kind its root is, if that came before them.
+    /// Description and kind of the root, if they came before the bytes.
     pub metadata: Option<(Bytes, ImageKind)>,
-    /// What is said of them.
+    /// Announced size and digests.
     pub claim: Expected,
 }
 
-/// All bytes of an image, hashed and not yet durable. Gone when this is dropped.
+/// All bytes of an image, hashed and not yet durable. Dropping this removes them.
 pub struct ReceivedImage {
     saving: Saving,
     uploads: Arc<Uploads>,
     place: StoredAt,
     who: Caller,
-    /// There until the end.
+    /// Present until the end.
     received: Option<Received>,
     metadata: Option<Bytes>,
     kind: Option<ImageKind>,
@@ -66,22 +67,22 @@ pub struct ReceivedImage {
 }
 
 impl LxdImages {
-    /// Takes in the bytes of an image: its one file, or behind what describes it its root of this kind. `seen` is told how many
-    /// there are so far.
+    /// Receives the bytes of an image: its one file, or its root after a description. `seen` is told the number of
+    /// bytes received so far.
     ///
     /// # Errors
-    /// `BadContent` for something that is no image, before it is read to its end; as [`Uploads::begin`]; `TooSlow`, and what
-    /// `broken` makes of the stream's own. Nothing is left of it then.
+    /// `BadContent` for bytes that are no image, before the rest is read; as [`Uploads::begin`]; `TooSlow`, and the
+    /// stream's own errors as `broken` maps them. Nothing is left of the image then.
     pub async fn take_in<E>(
         self: &Arc<Self>,
         who: &Caller,
-        arriving: Incoming,
+        arriving: IncomingImage,
         bytes: &mut (impl Stream<Item = std::result::Result<Bytes, E>> + Unpin),
         broken: impl Fn(E) -> Error,
         seen: impl Fn(u64) + Send + Sync,
     ) -> Result<Upload> {
         let mut rate = self.ingest.rate_guard();
-        // A short one has ended before it is asked for more.
+        // A short stream has ended before the next read of it.
         let mut bytes = bytes.fuse();
         let mut first = BytesMut::new();
         while first.len() < Packing::HEAD
@@ -93,7 +94,7 @@ impl LxdImages {
             return Err(BundleError::Empty.into());
         }
         let upload = self.upload_bundle(who, arriving, Packing::of(&first)).await?;
-        let mut sink = Counted { upload, count: 0, seen };
+        let mut sink = CountedUpload { upload, count: 0, seen };
         pump(Some(first.freeze()), &mut bytes, &mut rate, broken, &mut sink).await?;
         Ok(sink.upload)
     }
@@ -101,7 +102,7 @@ impl LxdImages {
     async fn upload_bundle(
         self: &Arc<Self>,
         who: &Caller,
-        Incoming { slot: Slot(slot), metadata, claim }: Incoming,
+        IncomingImage { slot: Slot(slot), metadata, claim }: IncomingImage,
         packing: Option<Packing>,
     ) -> Result<Upload> {
         let format = match packing.ok_or(BundleError::Unsupported)? {
@@ -111,10 +112,10 @@ impl LxdImages {
         };
         let (metadata, kind) = metadata.map_or((None, None), |(bytes, kind)| (Some(bytes), Some(kind)));
         let kind = match (kind, format == Format::Qcow2) {
-            // It describes nothing.
+            // A disk alone has no description.
             (None, true) => return Err(BundleError::NoMetadata.into()),
             (Some(ImageKind::VirtualMachine), false) => return Err(BundleError::Unsupported.into()),
-            // LXD gives a machine away as if it were a container. No container's root is a disk.
+            // LXD exports a machine as if it were a container. No container's root is a disk.
             (Some(_), true) => Some(ImageKind::VirtualMachine),
             (kind, false) => kind,
         };
@@ -129,7 +130,7 @@ impl LxdImages {
         self.uploads.begin_behind(who, Target::New, &patch, claim, described, slot).await
     }
 
-    /// The right to take an image in, of which there are only so many. Taken before the first byte of it.
+    /// Takes a permit to import an image, of which there is a limited number. Needed before the first byte.
     ///
     /// # Errors
     /// `Busy`.
@@ -138,14 +139,14 @@ impl LxdImages {
     }
 }
 
-/// An upload, with an eye on how far it is.
-struct Counted<S> {
+/// An upload that reports its progress.
+struct CountedUpload<S> {
     upload: Upload,
     count: u64,
     seen: S,
 }
 
-impl<S: Fn(u64) + Send + Sync> ByteSink for Counted<S> {
+impl<S: Fn(u64) + Send + Sync> ByteSink for CountedUpload<S> {
     async fn write(&mut self, chunk: Bytes) -> Result<()> {
         self.count += chunk.len() as u64;
         self.upload.write(chunk).await?;
@@ -160,10 +161,11 @@ impl<S: Fn(u64) + Send + Sync> ByteSink for Counted<S> {
 }
 
 impl Upload {
-    /// Ends the bytes of an image: what it is called follows from them.
+    /// Ends the bytes of an image, which fixes its fingerprint.
     ///
     /// # Errors
-    /// `DigestMismatch`, `BadContent`, `StoreFull`, `NotFound` when it was removed meanwhile. Nothing is left of it then.
+    /// `DigestMismatch`, `BadContent`, `StoreFull`, `NotFound` when the image was removed meanwhile. Nothing is left of
+    /// it then.
     pub async fn seal(mut self) -> Result<ReceivedImage> {
         let received = match self.verified(&ImagePatch::default()).await {
             Ok((received, _)) => received,
@@ -181,22 +183,22 @@ impl Upload {
 }
 
 impl ReceivedImage {
-    /// What it is called.
+    /// Fingerprint of the image.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
 
-    /// How many bytes it has, of all its files.
+    /// Size of all its files together, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Makes it an image. What it says of itself is read from it, `wanted` goes over that.
+    /// Publishes the image with the values of its own description, which `wanted` overrides.
     ///
     /// # Errors
-    /// `DigestMismatch` when it is called otherwise than wanted; `AlreadyExists` when the caller has an image of that name,
-    /// or another has one of the aliases; `BadContent` when it does not say what it is; as [`Upload::finish`]. Nothing is left
-    /// of it then.
+    /// `DigestMismatch` when the fingerprint is not the wanted one; `AlreadyExists` when the caller has an image of
+    /// this fingerprint, or another image has one of the aliases; `BadContent` when the image lacks a usable
+    /// description; as [`Upload::finish`]. Nothing is left of the image then.
     pub async fn publish(mut self, wanted: &ImportOptions) -> Result<Image> {
         match self.described(wanted).await {
             Ok((received, change)) => {
@@ -221,7 +223,7 @@ impl ReceivedImage {
         let bundle = self.read().await?;
         let mut patch = said_by(&bundle, self.kind)?.then(wanted.patch.clone());
         if self.metadata.is_some() {
-            // What its root is has been seen, whatever others take it for.
+            // The kind of the root was seen in its bytes, and overrides every claim.
             patch.kind = Some(self.kind);
         }
         if patch.name.is_none() {
@@ -232,14 +234,14 @@ impl ReceivedImage {
         Ok((self.received.take().ok_or_else(over)?, change))
     }
 
-    /// What the image says of itself.
+    /// Reads the image's own description.
     async fn read(&mut self) -> Result<Bundle> {
         let reading = match (&self.metadata, &mut self.received) {
             (Some(metadata), _) => Reading::of_bytes(metadata.clone()),
             (None, Some(received)) => Reading::of_body(received.writer.reread().await?).await?,
             (None, None) => return Err(Error::internal("an image was published twice")),
         };
-        // Each may take a core, and tens of MiB for what it unpacks.
+        // Each inspection may take a core, and tens of MiB to decompress.
         let turn = Arc::clone(&self.uploads.core.inspections).acquire_owned().await.map_err(Error::internal)?;
         let (go_on, stop) = Reading::leash();
         let read = tokio::task::spawn_blocking(move || {
@@ -251,12 +253,12 @@ impl ReceivedImage {
         let read = read.await.map_err(Error::internal)?;
         drop(stop);
         read.map_err(|error| match error {
-            BundleError::Stopped => Reason::BadArchive.saying("What the image says of itself is not found in time."),
+            BundleError::Stopped => Reason::BadArchive.saying("The description in the image was not found in time."),
             other => other.into(),
         })
     }
 
-    /// Ends it: the bytes are gone and the image is too when this returns.
+    /// Ends the import: bytes and image are removed when this returns.
     pub async fn give_up(&mut self) {
         if let Some(received) = self.received.take() {
             received.writer.abort().await;
@@ -267,7 +269,7 @@ impl ReceivedImage {
     }
 }
 
-/// What an image says of itself. Of one in two files the kind is that of the second.
+/// Attributes from an image's own description. The kind of one in two files is that of its root.
 fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
     let inside = bundle.root.map(|root| match root {
         Root::Container => ImageKind::Container,
@@ -286,7 +288,7 @@ fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
     })
 }
 
-/// What people may call it, whose programs know names and no fingerprints.
+/// Display name for programs that know names and no fingerprints.
 fn name_of(patch: &ImagePatch) -> Option<String> {
     let description = patch.properties.get("description").cloned().flatten();
     let alias = || patch.aliases.as_ref()?.keys().next().cloned();

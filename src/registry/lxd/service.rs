@@ -1,4 +1,4 @@
-//! The parts that LXD's and Incus' view of images is made of.
+//! Parts of the service for LXD's and Incus' images. Holds them, and has no use case of its own.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::registry::lxd::offers::Offers;
 use crate::registry::removal::Removal;
 use crate::registry::uploads::service::Uploads;
 
-/// Images as LXD and Incus have them.
+/// Service for images in LXD's and Incus' form.
 pub struct LxdImages {
     pub(in crate::registry) core: Arc<Core>,
     pub(in crate::registry) ingest: Arc<Ingest>,
@@ -22,12 +22,12 @@ pub struct LxdImages {
 }
 
 impl LxdImages {
-    /// The root file systems that the operator lends.
+    /// Root file systems that the operator lends.
     pub fn instances(&self) -> &Instances {
         &self.instances
     }
 
-    /// The offers of disks that came through other protocols.
+    /// Offers of disks that arrived through other protocols.
     pub fn offers(&self) -> &Arc<Offers> {
         &self.offers
     }

@@ -1,4 +1,4 @@
-//! What can be done with images of LXD's kind, whichever protocol asks.
+//! Operations on LXD's images, for every protocol.
 
 use std::io::Write;
 
@@ -42,7 +42,7 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<ReceivedImage> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let arriving = Incoming { slot: bench.registry.lxd().slot()?, metadata, claim: Expected::default() };
+    let arriving = IncomingImage { slot: bench.registry.lxd().slot()?, metadata, claim: Expected::default() };
     let taken = bench.registry.lxd().take_in(who, arriving, &mut pieces, |error| error, |_| {});
     taken.await?.seal().await
 }
@@ -98,7 +98,7 @@ async fn a_start_removes_both_files_of_an_upload_that_died() {
     keep_metadata(&bench.registry.core.stores, BlobKey::metadata(id).in_store(StoreName::FILE), metadata())
         .await
         .unwrap();
-    // As if nobody had been there to put anything back.
+    // Stands for a dead process, which puts nothing back.
     std::mem::forget(sealed);
     let (bench, swept) = bench.restart().await;
     assert_eq!((swept.uploads, bench.images().await.len(), bench.blobs().await), (1, 0, 0));
@@ -111,14 +111,14 @@ async fn an_alias_stands_for_one_image_at_any_moment() {
     let two = import(&bench, &ROOT, unified("two"), ImagePatch::default()).await.unwrap();
     let error = bench.registry.lxd().add_alias(&ROOT, two.id, "a", "").await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
-    // Also by ways that do not look first.
+    // Also in ways that do not check first.
     let patch = with_aliases(&["a", "b"]);
     let error = bench.registry.update(&ROOT, two.id, &patch, None, &Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
     let moved = bench.registry.lxd().change_alias(&ROOT, "a", Some(two.id), None, |_| Ok(())).await.unwrap();
     assert_eq!(moved.id, two.id);
     assert!(bench.registry.get(&ROOT, one.id).await.unwrap().aliases.is_empty());
-    // Of several changes at once none is made when one is refused.
+    // Several changes at once fail together when one is refused.
     let refused = bench.registry.core.catalog.amend_together(vec![
         (two.id, Box::new(|row: &Image| Ok(Some(Image { aliases: Default::default(), ..row.clone() })))),
         (one.id, Box::new(|_: &Image| Err(Error::invalid("no")))),
@@ -135,7 +135,7 @@ async fn the_same_bytes_are_an_image_for_each_who_has_them_and_no_more() {
     let mine = import(&bench, &me, unified("x"), ImagePatch::default()).await.unwrap();
     let error = import(&bench, &me, unified("x"), ImagePatch::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
-    // You can't know that I have them; and then each finds his own.
+    // A caller does not learn of another account's images; each finds its own.
     let yours = import(&bench, &you, unified("x"), ImagePatch::default()).await.unwrap();
     let fingerprint = hex(&mine.fingerprint().unwrap());
     for (who, image) in [(&me, &mine), (&you, &yours)] {
@@ -145,7 +145,7 @@ async fn the_same_bytes_are_an_image_for_each_who_has_them_and_no_more() {
         let error = bench.registry.lxd().by_fingerprint(&who, &fingerprint).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::NotFound, &*format!("Image '{fingerprint}' not found.")));
     }
-    // Of one that is public I can have my own, and mine is meant then.
+    // A caller may have its own copy of a public image, and finds that one.
     import(&bench, &you, unified("p"), public()).await.unwrap();
     let mine = import(&bench, &me, unified("p"), ImagePatch::default()).await.unwrap();
     let fingerprint = hex(&mine.fingerprint().unwrap());
@@ -191,9 +191,9 @@ async fn files_of_what_was_public_stay_a_while() {
         bench.registry.lxd().published(&hidden.fingerprint().unwrap()).await.unwrap_err().kind(),
         Kind::NotFound
     );
-    // The same image may come again meanwhile.
+    // An equal image may arrive meanwhile.
     import(&bench, &ROOT, unified("shown"), public()).await.unwrap();
-    // Room goes before.
+    // Free room has precedence.
     bench.registry.removal.release(&StoreName::FILE, 0).await.unwrap();
     let left = bench.images().await;
     assert_eq!((left.len(), left[0].status, bench.blobs().await), (1, Status::Available, 1));
@@ -216,7 +216,7 @@ async fn lists_by_what_few_images_have() {
         query.after = Some(next);
     }
     assert!(seen.len() == 5 && seen.is_sorted());
-    // As an order of all images it would leave most of them out: it is refused.
+    // As an order of all images this would leave most of them out: it is refused.
     let all = Query { filter: Filter::everything(), sort, limit: 2, after: None };
     assert!(bench.registry.list(&ROOT, ListScope::default(), all).await.is_err());
 }
@@ -277,7 +277,7 @@ async fn however_many_have_the_same_bytes_ones_own_is_meant() {
         let oldest = bench.registry.lxd().by_fingerprint(&Caller::Anonymous, name).await.unwrap();
         assert_eq!(oldest.owner.as_deref(), Some("u0"));
     }
-    // Another that begins the same is not overlooked behind them, on whichever side it is.
+    // A different fingerprint with the same beginning is found on either side of them.
     let first = |name: &str| hex(&sha2::Sha256::digest(unified(name)))[..1].to_owned();
     let (mut below, mut above) = (false, false);
     for name in (0..).map(|n| n.to_string()).filter(|name| first(name) == fingerprint[..1]) {

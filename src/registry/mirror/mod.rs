@@ -1,4 +1,5 @@
-//! Images whose bytes come from other servers: by a URL, as copies, and kept up to date.
+//! Images whose bytes come from other servers: by a URL, as copies, and kept up to date. Knows no protocol of our
+//! clients.
 
 pub(super) mod pull;
 pub(super) mod refresh;

@@ -1,4 +1,4 @@
-//! Copies of images that other servers have.
+//! Pulls: copies images from other servers, and pushes images to them. Knows no protocol of our clients.
 
 use std::sync::Arc;
 
@@ -11,24 +11,25 @@ use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSo
 use crate::ingest::Expected;
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
-use crate::registry::lxd::receive::{ImportOptions, Incoming, METADATA_BYTES_MAX};
+use crate::registry::lxd::receive::{ImportOptions, IncomingImage, METADATA_BYTES_MAX};
 use crate::registry::mirror::service::Mirror;
 use crate::registry::policy::{Action, On};
 use crate::registry::uploads::one_shot::Upload;
 use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
 
-/// A copy that was asked for.
+/// Result of a pull.
 #[derive(Debug, Clone)]
 pub struct Copied {
-    /// The image, as it is here.
+    /// The local image.
     pub image: Image,
-    /// Whether it was not here before.
+    /// The image is new on this server.
     pub is_new: bool,
 }
 
 impl Mirror {
-    /// Copies an image from another server. What is here already is not copied again: it only gets the aliases and the
-    /// visibility that are wanted, and is kept up to date if it is to be. `seen` is told how many bytes came so far, and of how many.
+    /// Copies an image from another server. A local one with this fingerprint is not copied again: it gets the wanted
+    /// aliases and visibility, and is kept up to date if asked. `seen` is told the bytes received so far, and the
+    /// total.
     ///
     /// # Errors
     /// As [`crate::upstream::Upstream::find`], [`crate::registry::LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`].
@@ -42,7 +43,7 @@ impl Mirror {
         who.may(Action::CopyFromServer, On::Server)?;
         let found = self.upstream.find(ask).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
-        // What a fingerprint stands for never changes.
+        // A fingerprint stands for one image for ever, which has no update.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
         if let Some(image) = own_with(&self.core, who, &found.fingerprint).await? {
             let image = self.welcome(who, image, &patch).await?;
@@ -54,12 +55,12 @@ impl Mirror {
         self.publish_copy(who, upload, ImportOptions { patch, fingerprint: Some(found.fingerprint) }).await
     }
 
-    /// What no image may have is refused before the bytes come, and not behind them.
+    /// Refuses values that no image may have before the bytes arrive, and not after them.
     fn check_fits(&self, patch: &ImagePatch) -> Result<()> {
         patch.apply(&mut Image::blank(ImageId::random(), self.core.now()))
     }
 
-    /// Makes an image of what was fetched. When somebody else was faster with the same, his is as good.
+    /// Publishes the fetched image. If another request stored its fingerprint first, returns that image.
     async fn publish_copy(&self, who: &Caller, upload: Upload, wanted: ImportOptions) -> Result<Copied> {
         let sealed = upload.seal().await?;
         let fingerprint = sealed.fingerprint();
@@ -70,12 +71,12 @@ impl Mirror {
         };
         match own_with(&self.core, who, &fingerprint).await? {
             Some(image) => Ok(Copied { image: self.welcome(who, image, &wanted.patch).await?, is_new: false }),
-            // It was an alias that is another image's.
+            // The refusal was about an alias of another image.
             None => Err(refusal),
         }
     }
 
-    /// Gives an image that was here before what a copy of it was to have.
+    /// Gives a local image the values that its copy was to have.
     async fn welcome(&self, who: &Caller, image: Image, wanted: &ImagePatch) -> Result<Image> {
         let visibility = wanted.visibility.filter(|wished| *wished == Visibility::Public);
         let source =
@@ -88,7 +89,7 @@ impl Mirror {
         let make = |image: &Image| {
             let mut aliases = image.aliases.clone();
             aliases.extend(wanted.aliases.clone().unwrap_or_default());
-            // One that follows another alias already goes on with that.
+            // An image that follows another alias already keeps it.
             let update_source = source.filter(|_| image.update_source.is_none()).cloned();
             let aliases = Some(aliases);
             Ok(ImagePatch { aliases, visibility, auto_update, update_source, ..ImagePatch::default() })
@@ -117,10 +118,10 @@ impl Mirror {
             _ => return Err(lies()),
         };
         let claim = Expected { size: file.size, ..Expected::default() };
-        let arriving = Incoming { slot, metadata, claim };
+        let arriving = IncomingImage { slot, metadata, claim };
         let taken = self.lxd.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
-            // Whoever asked for the copy has sent no body.
+            // The client that asked for the copy has sent no body.
             Kind::TooSlow => sends_too_slowly().because(error),
             _ => error,
         })?;
@@ -133,25 +134,25 @@ impl Mirror {
         }
     }
 
-    /// The next file, if it begins in good time: a form may say what it is byte by byte for days.
+    /// Reads the next file, if it begins in time: a form may spell out its headers byte by byte for days.
     async fn next_file(&self, download: &mut Download) -> Result<Option<File>> {
         timeout(self.ingest.limits.rate.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
     }
 
-    /// All of a file that has to be small.
+    /// Reads all of a file that has to be small.
     async fn small(&self, download: &mut Download) -> Result<Bytes> {
         let mut rate = self.ingest.rate_guard();
         let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
         while let Some(chunk) = rate.next(&mut chunks, |error| error).await? {
             bytes.extend(chunk);
             if bytes.len() > METADATA_BYTES_MAX {
-                return Err(Reason::BodyTooLarge.saying("What describes the image is too long."));
+                return Err(Reason::BodyTooLarge.saying("The description of the image is too large."));
             }
         }
         Ok(bytes.into())
     }
 
-    /// Gives an image to another server.
+    /// Pushes an image to another server.
     ///
     /// # Errors
     /// As [`crate::upstream::Upstream::push`].
@@ -159,7 +160,7 @@ impl Mirror {
         self.upstream.push(to, parcel).await
     }
 
-    /// Brings in a unified image that a URL names by headers.
+    /// Imports a unified image from a URL whose answer names it in headers.
     ///
     /// # Errors
     /// As [`Mirror::pull`].
@@ -172,7 +173,7 @@ impl Mirror {
     ) -> Result<Copied> {
         who.may(Action::CopyFromServer, On::Server)?;
         let host = crate::upstream::this_machine();
-        // What such a machine runs as well.
+        // Such a machine runs 32-bit images as well.
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
         let answer = self.upstream.ask_url(url, &architectures).await?;
@@ -194,7 +195,7 @@ fn sends_too_slowly() -> Error {
     Reason::Upstream.saying("The server sends too slowly.")
 }
 
-/// What the other server says of an image. Of what kind it is its bytes say.
+/// Attributes that the other server states. The kind of the image is read from its bytes.
 fn facts(ask: &Ask, found: &Found) -> ImagePatch {
     let source = found.by_alias.then(|| UpdateSource {
         server: ask.server.clone(),

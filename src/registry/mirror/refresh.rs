@@ -1,4 +1,4 @@
-//! Copies that follow what their alias stands for where they came from.
+//! Refresh: replaces pulled images by newer ones of their alias at the source. Knows no protocol of our clients.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::error::{Kind, Reason, Result};
 use crate::image::change::check;
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image, ImagePatch, Status, UpdateSource, Visibility};
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::lxd::receive::ImportOptions;
 use crate::registry::lxd::service::LxdImages;
@@ -20,19 +21,19 @@ use crate::registry::policy::Action;
 use crate::registry::removal::take_out_of_sight;
 use crate::upstream::Ask;
 
-/// Records looked at together.
+/// Records in a page.
 const PAGE: usize = 64;
 
-/// So long one of them may take: the others wait for it.
+/// Longest refresh of one image: the others wait for it.
 const REFRESH_MAX: Duration = Duration::from_secs(2 * 3600);
 
-/// Longest reason that is kept of a check that failed, in characters.
+/// Longest text that is kept of a failed check, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
 impl Mirror {
-    /// Looks up again what an image was copied from. When that is another image by now it is copied too, takes over the aliases,
-    /// and the old one goes: in one step, so that every alias stands for one of them at any moment. Returns the image that is
-    /// there now, and whether it is another.
+    /// Looks up the alias that an image was copied from. A newer image is copied, takes over the local aliases and
+    /// replaces the old one in a single step: every alias stands for one of the two at any moment. Returns the current
+    /// image, and tells if it is another one.
     ///
     /// # Errors
     /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Mirror::pull`].
@@ -42,10 +43,10 @@ impl Mirror {
         image: &Image,
         seen: impl Fn(u64, Option<u64>) + Send + Sync,
     ) -> Result<Copied> {
-        // As it is now: it may have been a while since somebody looked.
+        // The record may have changed since the caller read it.
         let image = &self.records.get(who, image.id).await?;
         who.may(Action::RefreshImage, image)?;
-        // Whoever asks for it, the copy is the owner's as it was, and what others have is no copy of his.
+        // A refresh by any caller copies for the owner; an equal image of another account is not the owner's copy.
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
         let source = source.ok_or(Reason::NoUpdateSource)?;
@@ -86,18 +87,18 @@ impl Mirror {
         if Some(found.fingerprint) == image.fingerprint() {
             return Ok(Copied { image: image.clone(), is_new: false });
         }
-        // For nobody else, until it is in the place of the other.
+        // Private until it replaces the old image.
         let patch = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
         let copied = self.pull(who, &ask, &ImportOptions { patch, fingerprint: None }, seen).await?;
         self.take_the_place(who, image, copied).await
     }
 
-    /// Puts an image in the place of another. One that is protected only loses its aliases, and is not kept up to date any more.
+    /// Replaces an image by another. A protected one only loses its aliases and its automatic update.
     pub(in crate::registry) async fn take_the_place(&self, who: &Caller, old: &Image, new: Copied) -> Result<Copied> {
         let Copied { image: new, is_new } = new;
         let now = self.core.now();
         let (first, second) = (who.clone(), who.clone());
-        // What the old one has in the moment when it leaves is what the new one gets.
+        // The new image gets what the old one has at the moment of the replacement.
         let handed = Arc::new(Mutex::new(None));
         let taken = Arc::clone(&handed);
         let leave: Amend = Box::new(move |row| {
@@ -109,7 +110,7 @@ impl Mirror {
             let mut row = row.clone();
             row.aliases.clear();
             if row.protected {
-                // Or it would be replaced again and again, and lose every name that it gets.
+                // Otherwise it would be replaced again and again, and lose every new alias.
                 row.auto_update = false;
             } else {
                 take_out_of_sight(&mut row, now);
@@ -126,7 +127,7 @@ impl Mirror {
             } else if old.visibility == Visibility::Public {
                 row.visibility = Visibility::Public;
             }
-            // One that was here already, by another way, follows the alias from now on.
+            // An image that was stored in another way follows the alias from now on.
             if row.update_source.is_none() {
                 (row.update_source, row.auto_update) = (old.update_source, old.auto_update);
             }
@@ -137,12 +138,12 @@ impl Mirror {
         let entered = match self.core.catalog.amend_together(vec![(old.id, leave), (id, enter)]).await {
             Err(error) if error.kind() == Kind::NotFound => {
                 let entered = self.core.catalog.get(id).await?;
-                // Who has removed the other wants none in its place.
+                // The owner removed the old image, and wants no successor.
                 if is_new && entered.revision == new.revision {
                     self.removal.delete(&Caller::Admin(None), id).await?;
                     return Err(error);
                 }
-                // Somebody else has refreshed it at the same time, and was faster.
+                // Another refresh ran concurrently and finished first.
                 Some(entered)
             }
             entered => entered?,
@@ -155,30 +156,31 @@ impl Mirror {
         Ok(Copied { image: entered.ok_or_else(|| not_found(id))?, is_new: true })
     }
 
-    /// Refreshes every image that is to be kept up to date. Called by a timer; what fails is noted at the image and in the log.
-    pub async fn auto_update(self: &Arc<Self>) {
+    /// Refreshes every image with automatic update. Called by a timer; a failure is noted at the image and in the log.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(in crate::registry) async fn auto_update(self: &Arc<Self>, handle: Handle) -> Result<()> {
         let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
         let all = Query { filter: LxdImages::all(), sort, limit: PAGE, after: None };
-        let mut pages = Pages::new(&self.core.catalog, all, usize::MAX);
-        loop {
-            let images = match pages.next().await {
-                Ok(Some(images)) => images,
-                Ok(None) => return,
-                Err(error) => return log::error!("images can't be kept up to date: {error}: {}", error.causes()),
-            };
+        let (mut pages, mut done) = (Pages::new(&self.core.catalog, all, usize::MAX), 0);
+        while let Some(images) = pages.next().await? {
             for image in images.iter().filter(|image| image.auto_update && image.update_source.is_some()) {
-                // The ones before it may have taken hours.
+                // Earlier images may have taken hours.
                 if !self.core.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
                     continue;
                 }
                 let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
-                let late = |_| Err(Reason::Upstream.saying("It took too long."));
+                let late = |_| Err(Reason::Upstream.saying("The refresh took too long."));
                 match refreshed.unwrap_or_else(late) {
                     Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),
                     Ok(_) => {}
                     Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
                 }
+                done += 1;
+                handle.steps(done, None);
             }
         }
+        Ok(())
     }
 }

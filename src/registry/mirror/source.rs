@@ -1,5 +1,5 @@
-//! Bytes that are somewhere already: a file of the operator's, or a URL. Looked at once, when they are registered. What is
-//! under a URL is not read here: it may be something else at any time, and nobody can be kept from it by us.
+//! Sources: bytes that exist already, in a file of the operator's or under a URL, inspected once at registration. Bytes
+//! under a URL are not read here: they may change at any time, beyond our control. Knows no protocol of our clients.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::ingest::intake::Ingest;
 use crate::inspect::check;
 use crate::registry::core::Core;
 
-/// Where bytes already are.
+/// Location of bytes that exist already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file below one of the import directories.
@@ -20,7 +20,7 @@ pub enum Source {
     Http(String),
 }
 
-/// Looks at a source of an image of this format: a file is read and hashed, a URL is asked for its size and entity tag.
+/// Inspects a source for an image of this format: reads and hashes a file, asks a URL for its size and entity tag.
 pub(in crate::registry) async fn inspect(
     core: &Core,
     ingest: &Ingest,
@@ -41,7 +41,7 @@ pub(in crate::registry) async fn inspect(
             })
         }
         Source::File(path) => {
-            // It costs what an upload costs.
+            // Hashing costs as much as an upload.
             let _slot = ingest.slot()?;
             let found = core.linked.open(&path).await.map_err(|error| missing(error, &path))?;
             let (size, digesting) = ingest.digest(BlobBody::File(found.file)).await?;
@@ -59,12 +59,12 @@ pub(in crate::registry) async fn inspect(
     }
 }
 
-/// A URL without what stands behind its `?`, which may be a signature or a token.
+/// URL without its query, which may be a signature or a token.
 pub(in crate::registry) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// The caller named the URL, so naming it back tells nothing new.
+/// Error for a missing URL. The caller named the URL, and may read it in the message.
 pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
         FetchError::NotFound => Reason::SourceNotFound.about(without_query(url)),
@@ -72,7 +72,7 @@ pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
     }
 }
 
-/// The caller named the path, so naming it back tells nothing new.
+/// Error for a missing path. The caller named the path, and may read it in the message.
 fn missing(error: StoreError, path: &std::path::Path) -> Error {
     match error {
         StoreError::NotFound => Reason::SourceNotFound.about(format!("file://{}", path.display())),

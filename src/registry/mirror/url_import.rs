@@ -1,18 +1,20 @@
 //! Bytes that come in behind the request that asks for them: those put aside before, or those of a URL. What became of it is
-//! told as a [`crate::registry::Task`].
+//! told as a job.
 
 use std::sync::Arc;
+
+use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{Expected, pump};
+use crate::jobs::{self, Handle};
 use crate::registry::Caller;
 use crate::registry::copies::Aim;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
-use crate::registry::tasks::{ImportMethod, Running};
 use crate::registry::uploads::one_shot::{Target, Upload};
 
 /// Characters of a refused URL that are repeated.
@@ -38,12 +40,12 @@ impl Mirror {
         if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return Err(Reason::StagingIncomplete.into());
         }
-        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Staged, None, stores.clone())?;
+        let begun = self.imports.begin(who, id, jobs::JobKind::ImportStaged, None, stores.clone())?;
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
         let (mirror, who) = (Arc::clone(self), who.clone());
-        self.follow(id, running, async move {
+        begun.run(|handle| async move {
             append.finish(&ImagePatch::default()).await?;
-            mirror.spread(&who, id, &stores).await
+            mirror.spread(&who, id, &stores, &handle).await
         });
         Ok(())
     }
@@ -105,12 +107,12 @@ impl Mirror {
         stores: Vec<StoreName>,
     ) -> Result<()> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.tasks.begin(self.core.clock, who, id, ImportMethod::Download, Some(shown), stores.clone()) {
-            Ok(running) => {
+        match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), stores.clone()) {
+            Ok(begun) => {
                 let (mirror, who) = (Arc::clone(self), who.clone());
-                self.follow(id, running, async move {
-                    Arc::clone(&mirror).fetch_into(url, upload).await?;
-                    mirror.spread(&who, id, &stores).await
+                begun.run(|handle| async move {
+                    Arc::clone(&mirror).fetch_into(url, upload, &handle).await?;
+                    mirror.spread(&who, id, &stores, &handle).await
                 });
                 Ok(())
             }
@@ -121,11 +123,12 @@ impl Mirror {
         }
     }
 
-    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload) -> Result<()> {
+    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
         let received = async {
-            let mut body = self.core.fetcher.get(&url, None).await?;
+            let body = self.core.fetcher.get(&url, None).await?;
+            let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
             let mut rate = self.ingest.rate_guard();
-            pump(None, &mut body.stream, &mut rate, Error::from, &mut upload).await
+            pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
         };
         match received.await {
             Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
@@ -158,10 +161,11 @@ impl Mirror {
         if missing.is_empty() {
             return Err(Reason::InStoresAlready.into());
         }
-        let running = self.tasks.begin(self.core.clock, who, id, ImportMethod::Copy, None, missing.clone())?;
+        let begun = self.imports.begin(who, id, jobs::JobKind::Copy, None, missing.clone())?;
         let (mirror, who) = (Arc::clone(self), who.clone());
-        self.follow(id, running, async move {
-            let (made, outcome) = mirror.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none).await;
+        begun.run(|handle| async move {
+            let (made, outcome) =
+                mirror.copy_to_all(&who, id, &missing, Action::CopyBetweenStores, all_or_none, &handle).await;
             if all_or_none && outcome.is_err() {
                 mirror.take_back(&who, id, &made).await;
             }
@@ -180,13 +184,13 @@ impl Mirror {
     }
 
     /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
-    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) -> Result<()> {
+    async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.records.get(who, id).await?.home()) {
-            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore).await?;
+            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore, handle).await?;
         }
         // What is available keeps its bytes.
-        self.copy_to_all(who, id, stores, Action::ChooseStore, false).await.1
+        self.copy_to_all(who, id, stores, Action::ChooseStore, false, handle).await.1
     }
 
     /// Tries one store after the other, as `action` of the policy, up to the first that fails if all are needed. Returns those that have a copy now, and
@@ -198,38 +202,27 @@ impl Mirror {
         stores: &[StoreName],
         action: Action,
         all_or_none: bool,
+        handle: &Handle,
     ) -> (Vec<StoreName>, Result<()>) {
         let (mut made, mut outcome) = (Vec::new(), Ok(()));
-        for store in stores {
+        for (done, store) in stores.iter().enumerate() {
+            handle.steps(done as u64, Some(stores.len() as u64));
             let copied = async {
                 let there = self.records.get(who, id).await?.homes().contains(store);
-                if there { Ok(false) } else { self.copies.carry(who, id, store, Aim::Copy, action).await.map(|_| true) }
+                if there {
+                    return Ok(false);
+                }
+                self.copies.carry(who, id, store, Aim::Copy, action, handle).await.map(|_| true)
             };
             match copied.await {
                 Ok(false) => {}
                 Ok(true) => made.push(store.clone()),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
-            if all_or_none && outcome.is_err() {
+            if outcome.is_err() && (all_or_none || handle.is_stopped()) {
                 break;
             }
         }
         (made, outcome)
-    }
-
-    /// Runs an import as a task of its own.
-    fn follow(
-        self: &Arc<Self>,
-        image: ImageId,
-        running: Running,
-        work: impl Future<Output = Result<()>> + Send + 'static,
-    ) {
-        tokio::spawn(async move {
-            let outcome = work.await;
-            if let Err(error) = &outcome {
-                log::warn!("the import into {image} failed: {error}: {}", error.causes());
-            }
-            running.end(&outcome);
-        });
     }
 }

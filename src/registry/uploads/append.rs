@@ -1,5 +1,5 @@
-//! One request's part of an upload in pieces: takes bytes behind those that are durable, and makes what it took durable however it
-//! ends.
+//! One request's part of an upload in pieces: appends to the durable bytes, and makes the new ones durable however it
+//! ends. Knows no protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::{Saving, is_saving};
 
-/// After so many bytes they are made durable on the way: what a crash costs at the most.
+/// Bytes between two checkpoints, which make them durable: the most that a crash costs.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
-/// An upload that nobody goes on with is given up after this.
+/// Time after which an abandoned upload is given up.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Bytes on their way into an upload. What was taken stays when this is dropped; see [`Append::pause`].
+/// Bytes in transit into an upload. Received bytes stay when this is dropped; see [`Append::pause`].
 pub struct Append {
-    /// There until the end.
+    /// Present until the end.
     work: Option<(Intake, UploadLock)>,
     uploads: Arc<Uploads>,
     id: ImageId,
     place: StoredAt,
     size: Option<u64>,
-    /// So many bytes are durable.
+    /// Number of durable bytes.
     kept: u64,
     who: Caller,
 }
 
 impl Append {
-    /// Goes on with an upload behind what the intake has.
+    /// Continues an upload behind the bytes that the intake has.
     pub(in crate::registry) fn new(
         uploads: &Arc<Uploads>,
         who: &Caller,
@@ -53,10 +53,10 @@ impl Append {
         Self { work: Some((intake, lock)), uploads, id, place, size, kept, who }
     }
 
-    /// Takes a chunk. After an error this is over, and the upload stands where it last was durable.
+    /// Receives a chunk. After an error this is over, and the upload stands at its last durable byte.
     ///
     /// # Errors
-    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the
+    /// `TooLarge`, `DigestMismatch` when more bytes arrive than announced, `StoreFull`, `Internal`; `NotFound` when the
     /// image was removed meanwhile.
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
         let outcome = self.take(chunk).await;
@@ -64,14 +64,14 @@ impl Append {
             && let Some(parked) = self.park()
             && let Err(error) = parked.await
         {
-            log::debug!("what came last of an upload is lost: {error}");
+            log::debug!("the last bytes of an upload are lost: {error}");
         }
         outcome
     }
 
-    /// Ends the work in a task of its own, as every end has to: bytes may be on their way to the disk, and nobody may sit
-    /// down before they are there.
-    fn park(&mut self) -> Option<JoinHandle<Result<Progress>>> {
+    /// Ends the work in a task of its own, as every end has to: bytes may be in transit to the disk, and the next
+    /// request must not get the lock before they are durable.
+    fn park(&mut self) -> Option<JoinHandle<Result<UploadProgress>>> {
         let (intake, lock) = self.work.take()?;
         Some(tokio::spawn(Arc::clone(&self.uploads).park(self.id, self.size, intake, lock)))
     }
@@ -86,48 +86,48 @@ impl Append {
         Ok(())
     }
 
-    /// Adds to what the sender says of its bytes.
+    /// Adds to the sender's claim.
     pub fn claim(&mut self, more: Expected) {
         if let Some((intake, _)) = &mut self.work {
             intake.claim(more);
         }
     }
 
-    /// How many bytes there are.
+    /// Number of bytes received.
     pub fn received(&self) -> u64 {
         self.work.as_ref().map_or(self.kept, |(intake, _)| intake.received())
     }
 
-    /// How many there will be, if that is known.
+    /// Total number of bytes, if it is known.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Says that what came is all there is.
+    /// Fixes the total at the bytes received.
     pub(in crate::registry) fn ends_here(&mut self) {
         self.size = Some(self.received());
     }
 
-    /// Ends the request, and not the upload: what was taken is durable when this returns.
+    /// Ends the request, and not the upload: the received bytes are durable when this returns.
     ///
     /// # Errors
     /// `Internal`; `NotFound` when the image was removed meanwhile.
-    pub async fn pause(mut self) -> Result<Progress> {
+    pub async fn pause(mut self) -> Result<UploadProgress> {
         self.park().ok_or_else(over)?.await.map_err(Error::internal)?
     }
 
-    /// Ends the upload: as [`crate::registry::Upload::finish`], but what is wrong with the patch does not lose the bytes.
+    /// Ends the upload: as [`crate::registry::Upload::finish`], but an invalid patch does not lose the bytes.
     ///
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<Progress> {
+    pub async fn finish(mut self, patch: &ImagePatch) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
             if let Some(size) = size.filter(|size| *size != received) {
                 return Err(Reason::UploadIncomplete.about(received).and(size));
             }
-            // The file that is on its way has its name already.
+            // The format decided the file's name already, and can't change any more.
             let image = uploads.core.catalog.get(id).await?;
             if patch.format.is_some_and(|format| format != image.format) {
                 return Err(format_is_fixed());
@@ -146,7 +146,7 @@ impl Append {
         let place = self.place.clone();
         let done = tokio::spawn(async move {
             match intake.finish(format).await {
-                Ok(received) => Progress::of(uploads.publish(saving, place, received, None, change, lock).await?),
+                Ok(received) => UploadProgress::of(uploads.publish(saving, place, received, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);
@@ -163,7 +163,7 @@ impl ByteSink for Append {
         Append::write(self, chunk).await
     }
 
-    /// Waits until another request wants to go on with this upload.
+    /// Waits until another request wants to continue this upload.
     async fn interrupted(&mut self) -> Error {
         match &self.work {
             Some((_, lock)) => lock.wanted().await,
@@ -172,7 +172,7 @@ impl ByteSink for Append {
         taken_over()
     }
 
-    /// What was taken is durable when this returns.
+    /// Makes the received bytes durable before it returns.
     async fn abandon(&mut self) -> Result<()> {
         match self.park() {
             Some(parked) => parked.await.map_err(Error::internal)?.map(drop),
@@ -182,7 +182,7 @@ impl ByteSink for Append {
 }
 
 impl Drop for Append {
-    /// A client that goes away may take the request with it, but not what was written of its bytes.
+    /// A client that disconnects may drop the request, but not the bytes written for it.
     fn drop(&mut self) {
         if tokio::runtime::Handle::try_current().is_ok() {
             drop(self.park());
@@ -191,12 +191,12 @@ impl Drop for Append {
 }
 
 impl Uploads {
-    /// When an upload that is written to now is given up.
+    /// Expiry of an upload that is written to now.
     pub(in crate::registry) fn expiry(&self) -> Timestamp {
         Timestamp(self.core.now().0.saturating_add(i64::try_from(LIFETIME.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// Writes down how far an upload is.
+    /// Records the offset of an upload.
     pub(in crate::registry) async fn note(&self, id: ImageId, offset: u64, size: Option<u64>) -> Result<Image> {
         let (boot, expires_at) = (self.core.boot, self.expiry());
         let noted = self.core.catalog.amend(id, move |row| {
@@ -209,22 +209,22 @@ impl Uploads {
         noted.await?.ok_or_else(|| not_found(id))
     }
 
-    /// Makes what was taken durable, says so in the record, and leaves the lock.
+    /// Makes the received bytes durable, records them, and releases the lock.
     pub(in crate::registry) async fn park(
         self: Arc<Self>,
         id: ImageId,
         size: Option<u64>,
         intake: Intake,
         mut lock: UploadLock,
-    ) -> Result<Progress> {
+    ) -> Result<UploadProgress> {
         let (offset, digesting) = intake.pause().await?;
         let image = self.note(id, offset, size).await?;
         *lock.parked = Some((offset, digesting));
-        Progress::of(image)
+        UploadProgress::of(image)
     }
 }
 
-/// The answer to the request that had the lock.
+/// Error for the request that had the lock.
 pub(in crate::registry) fn taken_over() -> Error {
     Reason::UploadTakenOver.into()
 }

@@ -1,5 +1,5 @@
-//! One writer at a time for each resumable upload, and the newest wins: a client whose connection broke comes back before
-//! the server has noticed that the old one is dead.
+//! Upload locks: one writer at a time for each upload in pieces. The newest wins: a client reconnects before the server
+//! has noticed that its old connection is dead. Knows no store and no record.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,70 +13,70 @@ use crate::error::{Reason, Result};
 use crate::image::ImageId;
 use crate::ingest::hash_pool::HashState;
 
-/// Whoever is asked to leave has to make its bytes durable first.
+/// Longest wait for the holder, which has to make its bytes durable first.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where the digests of an upload stand between two writers: behind so many bytes.
+/// Digest state of an upload between two writers, and the number of bytes that it covers.
 pub(in crate::registry) type Parked = Option<(u64, HashState)>;
 
-/// The desk of one upload.
+/// The lock of one upload, and the requests that wait for it.
 #[derive(Default)]
-struct Desk {
+struct LockQueue {
     lock: Arc<tokio::sync::Mutex<Parked>>,
     waiting: AtomicUsize,
     knock: Notify,
 }
 
-/// All upload_locks.
+/// Locks of all uploads.
 #[derive(Default)]
-pub(in crate::registry) struct UploadLocks(Mutex<HashMap<ImageId, Arc<Desk>>>);
+pub(in crate::registry) struct UploadLocks(Mutex<HashMap<ImageId, Arc<LockQueue>>>);
 
-/// The right to write an upload.
+/// The right to write to an upload.
 pub(in crate::registry) struct UploadLock {
-    desk: Arc<Desk>,
+    queue: Arc<LockQueue>,
     pub(in crate::registry) parked: OwnedMutexGuard<Parked>,
 }
 
 impl UploadLocks {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<ImageId, Arc<Desk>>> {
-        // Nobody panics between two changes that belong together.
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<ImageId, Arc<LockQueue>>> {
+        // No code panics between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lock of an upload, from whoever has it.
+    /// Takes the lock of an upload from its holder.
     ///
     /// # Errors
-    /// `Busy`: it was not given up in time.
+    /// `Busy` when the holder does not release it in time.
     pub(in crate::registry) async fn take(&self, id: ImageId) -> Result<UploadLock> {
-        let desk = Arc::clone(self.all().entry(id).or_default());
-        let _waiting = Waiting::at(&desk);
-        desk.knock.notify_waiters();
-        match timeout(PATIENCE, Arc::clone(&desk.lock).lock_owned()).await {
-            Ok(parked) => Ok(UploadLock { desk: Arc::clone(&desk), parked }),
+        let queue = Arc::clone(self.all().entry(id).or_default());
+        let _waiting = Waiting::at(&queue);
+        queue.knock.notify_waiters();
+        match timeout(PATIENCE, Arc::clone(&queue.lock).lock_owned()).await {
+            Ok(parked) => Ok(UploadLock { queue: Arc::clone(&queue), parked }),
             Err(_) => Err(Reason::UploadBusy.into()),
         }
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free.
     pub(in crate::registry) fn take_free(&self, id: ImageId) -> Option<UploadLock> {
-        let desk = Arc::clone(self.all().entry(id).or_default());
-        let parked = Arc::clone(&desk.lock).try_lock_owned().ok()?;
-        Some(UploadLock { desk, parked })
+        let queue = Arc::clone(self.all().entry(id).or_default());
+        let parked = Arc::clone(&queue.lock).try_lock_owned().ok()?;
+        Some(UploadLock { queue, parked })
     }
 
-    /// Forgets the upload_locks that nobody sits at, but those of `live` uploads.
+    /// Drops the unused locks, except those of `live` uploads.
     pub(in crate::registry) fn clear(&self, live: &[ImageId]) {
-        self.all().retain(|id, desk| live.contains(id) || Arc::strong_count(desk) > 1);
+        self.all().retain(|id, queue| live.contains(id) || Arc::strong_count(queue) > 1);
     }
 }
 
-/// Counts for as long as somebody waits, however the waiting ends.
-struct Waiting<'a>(&'a Desk);
+/// A waiting request, counted until it is dropped.
+struct Waiting<'a>(&'a LockQueue);
 
 impl<'a> Waiting<'a> {
-    fn at(desk: &'a Desk) -> Self {
-        desk.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(desk)
+    fn at(queue: &'a LockQueue) -> Self {
+        queue.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(queue)
     }
 }
 
@@ -87,12 +87,12 @@ impl Drop for Waiting<'_> {
 }
 
 impl UploadLock {
-    /// Waits until somebody else wants the lock.
+    /// Waits until another request wants the lock.
     pub(in crate::registry) async fn wanted(&self) {
         loop {
-            let knock = self.desk.knock.notified();
-            // Asked for after the knock can be heard, so that none is missed.
-            if self.desk.waiting.load(Ordering::SeqCst) > 0 {
+            let knock = self.queue.knock.notified();
+            // The count is read after the subscription: no notification is missed.
+            if self.queue.waiting.load(Ordering::SeqCst) > 0 {
                 return;
             }
             knock.await;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_newest_gets_the_seat() {
+    async fn the_newest_gets_the_lock() {
         let (upload_locks, id) = (Arc::new(UploadLocks::default()), ImageId::random());
         let first = upload_locks.take(id).await.unwrap();
         assert!(upload_locks.take_free(id).is_none());
@@ -114,7 +114,7 @@ mod tests {
         first.wanted().await;
         assert!(upload_locks.take_free(id).is_none());
         drop(first);
-        // Nobody wants it from the second, until somebody does.
+        // No request wants it from the second holder, until one does.
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!taker.is_finished());
         let third = upload_locks.take(id).await.unwrap();

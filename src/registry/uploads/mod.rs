@@ -1,4 +1,4 @@
-//! Uploads: in one request, in pieces, and put aside for an import.
+//! Uploads: in one request, in pieces, and staged for an import. Knows no protocol.
 //!
 //! Each holds its image in the state *saving* until its bytes are durable and verified.
 

@@ -1,4 +1,5 @@
-//! Uploads: state before bytes, flip after durable and verified bytes, a guard in between.
+//! Uploads in one request: the state is recorded before the bytes arrive, and the image becomes available after they
+//! are durable and verified. Knows no protocol.
 
 use std::sync::Arc;
 
@@ -18,41 +19,42 @@ use crate::registry::records::{PreparedChange, RETRIES_MAX, outrun, takes_no_dat
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::{Saving, removed_meanwhile};
 
-/// Bytes on their way into an image.
+/// Bytes in transit into an image.
 pub struct Upload {
-    // Dropped in this order: the staged file goes first, then the image falls back.
+    // Dropped in this order: the staged file is removed first, then the image falls back.
     pub(in crate::registry) intake: Option<Intake>,
     pub(in crate::registry) saving: Saving,
     pub(in crate::registry) uploads: Arc<Uploads>,
     pub(in crate::registry) place: StoredAt,
     pub(in crate::registry) who: Caller,
-    /// What describes the bytes to LXD and Incus, if that came before them.
+    /// Description for LXD and Incus, if it came before the bytes.
     pub(in crate::registry) metadata: Option<Bytes>,
-    /// Bytes since the row was last looked at.
+    /// Bytes since the last check of the row.
     unseen: u64,
 }
 
-/// After so many bytes it is looked whether the image is still there: who removes it ends its upload.
+/// Bytes between two checks that the image still exists: its removal ends the upload.
 const LOOK_BYTES: u64 = 64 << 20;
 
-/// Which image bytes are for.
+/// Image that the bytes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// A new one, of which nothing is left if its bytes do not come to their end.
+    /// A new image, removed again if the upload fails.
     New,
-    /// A new one, under this id if the caller chose one, that has failed then and may be tried again.
+    /// A new image, under this id if the caller chose one; if the upload fails it stays as *failed*, and may be tried
+    /// again.
     Kept(Option<ImageId>),
-    /// One that is there, and has failed then.
+    /// An existing image, *failed* if the upload fails.
     Existing(ImageId),
 }
 
-/// What describes bytes to LXD and Incus.
+/// Origin of the description for LXD and Incus.
 pub(in crate::registry) enum Description {
-    /// Nothing does, or nobody asks.
+    /// There is none, or none is needed.
     None,
-    /// Other bytes, which came before them.
+    /// Other bytes, which came before the image's.
     Ahead(Bytes),
-    /// They do themselves, and are read for it when all of them are there.
+    /// The bytes themselves, read for it when all have arrived.
     Within,
 }
 
@@ -63,12 +65,11 @@ impl From<Option<ImageId>> for Target {
 }
 
 impl Uploads {
-    /// Begins the upload of a new image, or into one that takes bytes. What is left if it does not come to its end, the
-    /// [`Target`] says.
+    /// Begins the upload of a new image, or into one that takes bytes. The [`Target`] tells what a failure leaves.
     ///
     /// # Errors
-    /// As [`crate::registry::Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or gets some now;
-    /// `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
+    /// As [`crate::registry::Registry::create`]; `NotFound`, `Forbidden`; `Conflict` when the image has bytes or is
+    /// receiving some; `TooLarge`, `StoreFull`, `Busy`, `Unsupported` store: all before the first byte.
     pub async fn begin(
         self: &Arc<Self>,
         who: &Caller,
@@ -80,7 +81,7 @@ impl Uploads {
         self.begin_behind(who, into.into(), patch, claim, Description::None, slot).await
     }
 
-    /// The same for bytes that something describes to LXD and Incus.
+    /// Begins an upload, as [`Uploads::begin`], with a description for LXD and Incus.
     pub(in crate::registry) async fn begin_behind(
         self: &Arc<Self>,
         who: &Caller,
@@ -106,7 +107,7 @@ impl Uploads {
         Ok(Upload { uploads, intake: Some(intake), saving, place, who: who.clone(), metadata, unseen: 0 })
     }
 
-    /// Puts an image into the state *saving*, if there is room for its bytes, and says under which key they go.
+    /// Puts an image into the state *saving*, if there is room for its bytes, and returns their key.
     pub(in crate::registry) async fn expect_bytes(
         self: &Arc<Self>,
         who: &Caller,
@@ -121,15 +122,15 @@ impl Uploads {
                 Target::Kept(Some(id)) => Image { id, ..self.records.draft(who, patch).await? },
                 Target::Existing(id) => self.waiting(who, id, patch).await?,
             };
-            // That it takes no bytes is the better news.
+            // Report "takes no data" before "no space": it is the more useful error.
             let store = self.store_for(&image)?;
             self.ingest.admit(&store, claim).await?;
             let has_failed = image.status == Status::Failed;
             match self.begin_saving(image, store, into, resumable).await {
-                // Its metadata was changed meanwhile, or somebody else began; the next look tells.
+                // The metadata changed meanwhile, or another upload began; the next check tells.
                 Err(error) if error.kind() == Kind::Precondition => {}
                 Ok((saving, place)) if has_failed => {
-                    // What an earlier try may have left where it could not be removed: no record names it.
+                    // Leftover of an earlier try that could not be removed: no record names it.
                     self.core.stores.delete(&place).await?;
                     return Ok((saving, place));
                 }
@@ -139,7 +140,7 @@ impl Uploads {
         Err(outrun())
     }
 
-    /// An image that waits for bytes, with a patch on it.
+    /// Image that waits for bytes, with a patch applied.
     async fn waiting(&self, who: &Caller, id: ImageId, patch: &ImagePatch) -> Result<Image> {
         let mut image = self.core.catalog.get(id).await?;
         who.may(Action::UploadBytes, &image)?;
@@ -161,14 +162,14 @@ impl Uploads {
         let fallback = if into == Target::New { Fallback::Discard } else { Fallback::Fail };
         image.status = Status::Saving;
         image.ticket = Some(UploadTicket { boot: self.core.boot, fallback, resumable });
-        // Said before the first byte comes: a start after a crash looks there, whatever the default is by then.
+        // Recorded before the first byte: a start after a crash looks in this store, whatever the default is by then.
         image.store = Some(store.clone());
         let place = BlobKey::main(image.id, image.format).in_store(store);
         let new = !matches!(into, Target::Existing(_));
         Ok((Saving::begin(&self.core, image, new).await?, place))
     }
 
-    /// The store that takes the bytes of an image.
+    /// Store that takes the bytes of an image.
     fn store_for(&self, image: &Image) -> Result<StoreName> {
         match &image.store {
             None => Ok(self.core.stores.default_name().clone()),
@@ -177,8 +178,8 @@ impl Uploads {
         }
     }
 
-    /// The change that ends an upload, if it fits the image; it is put on whatever the row is in the end. Returns also the format
-    /// that the bytes then have to have: while bytes are on their way to an image nobody else changes that.
+    /// The change that ends an upload, if it fits the image; it is applied to the row as it is at the end. Returns also
+    /// the format that the bytes must have: no other change sets that during an upload.
     pub(in crate::registry) async fn last_change(
         &self,
         who: &Caller,
@@ -204,23 +205,23 @@ impl ByteSink for Upload {
 }
 
 impl Upload {
-    /// The image that gets the bytes.
+    /// Id of the image that gets the bytes.
     pub fn image(&self) -> ImageId {
         self.saving.id()
     }
 
-    /// Adds to what the sender says of its bytes: a form may say it behind them.
+    /// Adds to the sender's claim: a form may have it after the bytes.
     pub fn claim(&mut self, more: Expected) {
         if let Some(intake) = &mut self.intake {
             intake.claim(more);
         }
     }
 
-    /// Takes a chunk. After an error the upload is over, and the image is as if it had not been tried.
+    /// Receives a chunk. After an error the upload is over, and the image is as before the try.
     ///
     /// # Errors
-    /// `TooLarge`, `DigestMismatch` when there is more than was announced, `StoreFull`, `Internal`; `NotFound` when the image
-    /// was removed meanwhile.
+    /// `TooLarge`, `DigestMismatch` when more bytes arrive than announced, `StoreFull`, `Internal`; `NotFound` when the
+    /// image was removed meanwhile.
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
         let Some(intake) = &mut self.intake else { return Err(over()) };
         self.unseen += chunk.len() as u64;
@@ -235,12 +236,12 @@ impl Upload {
         outcome
     }
 
-    /// Ends the upload: verifies the claim, makes the bytes durable, puts `patch` on the image and makes it available.
+    /// Ends the upload: verifies the claim, makes the bytes durable, applies `patch` and makes the image available.
     ///
     /// # Errors
-    /// `DigestMismatch`, `BadContent` when the bytes are not of the image's format or are dangerous, `StoreFull`, `Invalid`
-    /// patch, `NotFound` when the image was removed meanwhile. The image is then as if the upload had not been tried.
-    /// After `Internal` the next start decides what it is.
+    /// `DigestMismatch`, `BadContent` when the bytes are not of the image's format or are dangerous, `StoreFull`,
+    /// `Invalid` patch, `NotFound` when the image was removed meanwhile. The image is then as before the try. After
+    /// `Internal` the next start decides on its state.
     pub async fn finish(mut self, patch: &ImagePatch) -> Result<Image> {
         match self.verified(patch).await {
             Ok((received, change)) => {
@@ -254,14 +255,14 @@ impl Upload {
         }
     }
 
-    /// All bytes, if they are those that were announced, and the change that is to go with them.
+    /// Verifies all bytes against the claim, and prepares the change that accompanies them.
     pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Received, PreparedChange)> {
         let (change, format) = self.uploads.last_change(&self.who, self.saving.id(), patch).await?;
         let received = self.intake.take().ok_or_else(over)?.finish(format).await?;
         Ok((received, change))
     }
 
-    /// Ends an upload that can't go on: the staged bytes are gone and the image is back when this returns.
+    /// Ends a failed upload: the staged bytes are removed and the image has fallen back when this returns.
     pub async fn abandon(mut self) {
         self.give_up().await;
     }
@@ -270,7 +271,7 @@ impl Upload {
         if let Some(intake) = self.intake.take() {
             intake.abort().await;
         }
-        // Once: the image may wait for another upload by now.
+        // Once: the image may be waiting for another upload by now.
         if self.saving.is_armed() {
             self.saving.put_back().await;
         }

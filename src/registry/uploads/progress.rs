@@ -1,22 +1,22 @@
-//! The state of an upload in pieces, as its clients are told.
+//! The state of an upload in pieces, for its clients. Knows no protocol.
 
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImageId, Resumable, Status, Timestamp};
 
-/// How far an upload is.
+/// Progress of an upload.
 #[derive(Debug, Clone)]
-pub struct Progress {
-    /// Its image.
+pub struct UploadProgress {
+    /// Image of the upload.
     pub image: Image,
-    /// So many bytes are durable.
+    /// Number of durable bytes.
     pub offset: u64,
-    /// How many there will be, if that is known.
+    /// Total number of bytes, if it is known.
     pub size: Option<u64>,
-    /// When it is given up; none when it is complete.
+    /// Time at which the upload is given up; none when it is complete.
     pub expires_at: Option<Timestamp>,
 }
 
-impl Progress {
+impl UploadProgress {
     pub(in crate::registry) fn of(image: Image) -> Result<Self> {
         match (image.ticket.and_then(|ticket| ticket.resumable), image.status) {
             (Some(Resumable { offset, size, expires_at, .. }), Status::Saving) => {
@@ -30,7 +30,7 @@ impl Progress {
         }
     }
 
-    /// Whether all bytes are there and the image is available.
+    /// Tells if all bytes are stored and the image is available.
     pub fn is_complete(&self) -> bool {
         self.expires_at.is_none()
     }

@@ -1,4 +1,4 @@
-//! The end of an upload: its bytes become a blob, and its image becomes available.
+//! The end of an upload: its bytes become a blob, and its image becomes available. Knows no protocol.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::registry::records::PreparedChange;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
-/// Images with the same md5 that are looked at for the same bytes: more is an attack on md5, or a very common file whose
-/// first image is as good as any.
+/// Images with one md5 whose bytes are compared, at most: more are an attack on md5, or a very common file whose first
+/// image will do.
 const TWINS_MAX: usize = 4;
 
 async fn settle_row(
@@ -33,7 +33,7 @@ async fn settle_row(
             status: Status::Available,
             ticket: None,
             uploaded_at: Some(now),
-            // As the original VISOR has it, and Glance.
+            // As in the original VISOR, and in Glance.
             updated_at: Some(now),
             ..row
         };
@@ -44,15 +44,15 @@ async fn settle_row(
 }
 
 impl Uploads {
-    /// Makes a row's bytes durable, puts them and `change` on it, and makes it available.
+    /// Makes the bytes of a row durable, records them with `change`, and makes the image available.
     ///
-    /// The point of no return runs as a task of its own, and has what it needs in `hold`: a client that leaves now must not
-    /// leave a file without a record, or a record that falls back after the file appeared. When even the task is dropped, by
-    /// a server that ends, the row stays as it is, and the next start decides.
+    /// The point of no return runs as a task of its own, which owns `hold`: a client that disconnects now must not
+    /// leave a file without a record, or a record that falls back after the file appeared. When a server that shuts
+    /// down drops even the task, the row stays as it is, and the next start decides.
     ///
     /// # Errors
-    /// `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile: the row is back as it was. After
-    /// `Internal` the next start decides what it is.
+    /// `StoreFull`, `Invalid` patch, `NotFound` when the image was removed meanwhile: the row has fallen back. After
+    /// `Internal` the next start decides on its state.
     pub(in crate::registry) async fn publish(
         self: &Arc<Self>,
         mut saving: Saving,
@@ -83,10 +83,10 @@ impl Uploads {
                     drop(slot);
                     let settled = settle_row(&saving, uploads.core.now(), parts, offer, change).await;
                     if settled.as_ref().is_err_and(|error| !was_refused(error)) {
-                        // It may be in the journal all the same: neither bytes nor row are touched any more.
+                        // The change may be in the journal all the same: bytes and row stay untouched from here on.
                         return settled;
                     }
-                    // Not before the row is durable: until then it is what a crash leaves.
+                    // Only when the row is durable: a crash before that needs the copy.
                     if let Some(copy) = copy {
                         copy.abort().await;
                     }
@@ -104,8 +104,8 @@ impl Uploads {
         done.await.map_err(Error::internal)?
     }
 
-    /// Bytes that are there already are stored once: the upload becomes another name of them, and the writer, which has a
-    /// copy, is given back.
+    /// Stores equal bytes once: the upload becomes another name of stored bytes, and the writer with the second copy is
+    /// returned.
     async fn settle_bytes(&self, part: &Part, mut writer: Box<dyn BlobWriter>) -> Result<Option<Box<dyn BlobWriter>>> {
         if let Some(twin) = self.twin(part).await
             && writer.link(&twin).await?
@@ -116,7 +116,7 @@ impl Uploads {
         Ok(None)
     }
 
-    /// Removes bytes that no record got.
+    /// Removes bytes that no record names.
     async fn remove_unnamed(&self, id: ImageId, main: StoredAt) {
         let Ok(image) = self.core.catalog.find(id).await else { return };
         let named = image.map(|image| image.parts).unwrap_or_default();
@@ -124,7 +124,7 @@ impl Uploads {
         remove_places(&self.core.stores, [main, described], &named).await;
     }
 
-    /// A blob with the same bytes. Only what was received is looked for: a digest alone gives nobody anything.
+    /// Finds a blob with these bytes. Only received bytes are looked up: a digest alone gives a client no access.
     async fn twin(&self, part: &Part) -> Option<BlobKey> {
         let store = &part.place()?.store;
         let md5 = part.digests.md5_hex().filter(|_| part.size > Some(0))?;

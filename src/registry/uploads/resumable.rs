@@ -1,8 +1,8 @@
-//! Uploads that survive their client, the network and the end of the server.
+//! Uploads in pieces: they survive their client, the network and the end of the server. Knows no protocol.
 //!
-//! The record is the image itself, in the state *saving*, with a ticket that says how many bytes are durable: nothing else
-//! has to be kept or found again. Its bytes are what a store's writer has kept. Where the digests stand is remembered
-//! between two requests, and found out by reading after a restart.
+//! The record is the image itself, in the state *saving*, with a ticket that has the number of durable bytes: no other
+//! state is kept. The bytes are with the store's writer. The digest state is remembered between two requests, and
+//! computed by reading after a restart.
 
 use std::sync::Arc;
 
@@ -14,53 +14,53 @@ use crate::ingest::intake::Intake;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 use crate::registry::uploads::append::{Append, taken_over};
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::put_back;
 
-/// Uploads that a caller may have open.
+/// Open uploads of one caller, at most.
 const OPEN_MAX: usize = 256;
 
 impl Uploads {
-    /// Begins an upload that comes in pieces: of a new image, or into one that takes bytes. Room is set aside when the
-    /// first of them come.
+    /// Begins an upload in pieces: of a new image, or into one that takes bytes. Room is reserved when the first bytes
+    /// arrive.
     ///
     /// # Errors
-    /// As [`Uploads::begin`]; `Busy` when the caller has too many that are not finished.
+    /// As [`Uploads::begin`]; `Busy` when the caller has too many unfinished uploads.
     pub async fn begin_resumable(
         self: &Arc<Self>,
         who: &Caller,
         into: Option<ImageId>,
         patch: &ImagePatch,
         claim: Expected,
-    ) -> Result<Progress> {
+    ) -> Result<UploadProgress> {
         let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
         if open.count() >= OPEN_MAX {
             return Err(Reason::TooManyOpenUploads.into());
         }
         let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
-        // A task of its own: a caller that goes away must not leave a file that no record names.
+        // A task of its own: a client that disconnects must not leave a file that no record names.
         let begun = tokio::spawn(async move {
             let Expected { size, digests } = claim;
             let resumable = Resumable { offset: 0, size, digests, expires_at: uploads.expiry() };
             let (mut saving, place) = uploads.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
             let kept = async { uploads.core.stores.begin(&place, None).await?.keep().await };
             if let Err(error) = kept.await {
-                // What it left is of nobody's as soon as the row is back.
+                // The leftover bytes belong to no upload once the row has fallen back.
                 let _ = uploads.core.stores.delete(&place).await;
                 return Err(error.into());
             }
             saving.disarm();
-            Progress::of(uploads.core.catalog.get(saving.id()).await?)
+            UploadProgress::of(uploads.core.catalog.get(saving.id()).await?)
         });
         begun.await.map_err(Error::internal)?
     }
 
-    /// How far an upload is. Whoever is writing to it is asked to stop: who asks this wants to go on.
+    /// Progress of an upload. Its current writer is asked to stop: a client that asks for this wants to continue.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`; `Busy` when the other does not stop in time.
-    pub async fn progress(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    /// `NotFound`, `Forbidden`; `Busy` when the other request does not stop in time.
+    pub async fn progress(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
             return Ok(progress);
@@ -69,20 +69,20 @@ impl Uploads {
         self.progress_now(who, id).await
     }
 
-    pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<Progress> {
+    pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
         let image = self.records.get(who, id).await?;
         who.may(Action::UploadBytes, &image)?;
-        Progress::of(image)
+        UploadProgress::of(image)
     }
 
-    /// Goes on with an upload behind its first `offset` bytes. A sender that knows now how many there are says so.
+    /// Continues an upload behind its first `offset` bytes. A sender that knows the total by now gives `size`.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`, `Busy`; `Conflict` when the upload is complete, stands at another offset, or has another
     /// size.
     pub async fn append(self: &Arc<Self>, who: &Caller, id: ImageId, offset: u64, size: Option<u64>) -> Result<Append> {
         self.progress_now(who, id).await?;
-        // Before the slot: whoever has the lock may have the last one.
+        // Before the slot: the holder of the lock may have the last one.
         let mut lock = self.locks.take(id).await?;
         let slot = self.ingest.slot()?;
         let progress = self.progress_now(who, id).await?;
@@ -118,10 +118,10 @@ impl Uploads {
         Ok(Append::new(self, who, id, place, size, intake, lock))
     }
 
-    /// Gives an upload up. What it was into is as if it had not been tried.
+    /// Gives an upload up. Its image is as before the try.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`, `Busy`; `Conflict` when it is complete.
+    /// `NotFound`, `Forbidden`, `Busy`; `Conflict` when the upload is complete.
     pub async fn cancel(&self, who: &Caller, id: ImageId) -> Result<()> {
         self.progress_now(who, id).await?;
         let _seat = self.locks.take(id).await?;
@@ -132,8 +132,8 @@ impl Uploads {
         self.end_upload(&progress.image).await
     }
 
-    /// Ends an upload whose lock is the caller's. The row first: a catalogue that can't be changed any more may have said
-    /// *available* before it stopped.
+    /// Ends an upload whose lock the caller holds. The row comes first: a catalogue that can't be changed any more may
+    /// have recorded *available* before it stopped.
     async fn end_upload(&self, image: &Image) -> Result<()> {
         self.note(image.id, 0, None).await?;
         self.core.stores.delete(&arriving(image)).await?;
@@ -141,15 +141,15 @@ impl Uploads {
         Ok(())
     }
 
-    /// The uploads that are in pieces.
+    /// Lists the uploads in pieces.
     pub(in crate::registry) async fn resumables(&self) -> Result<Vec<(Image, Resumable)>> {
         let resumable = |image: Image| image.ticket?.resumable.map(|resumable| (image, resumable));
         Ok(self.core.all_in(Status::Saving).await?.into_iter().filter_map(resumable).collect())
     }
 
-    /// Takes over what an earlier run left of an upload. False when it can't be gone on with.
+    /// Takes over an upload of an earlier run. False when it can't continue.
     pub(in crate::registry) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
-        // A journal that lost lines may have said that it was complete: then its bytes are the image's.
+        // A lost journal line may have completed the upload: then the bytes are the image's.
         if resumable.expires_at <= self.core.now() || self.core.catalog.may_have_lost_changes() {
             return Ok(false);
         }
@@ -164,17 +164,17 @@ impl Uploads {
         self.core.catalog.amend(image.id, adopt).await.map(|_| true)
     }
 
-    /// Ends those of the uploads meant that nobody went on with. Called from time to time.
+    /// Ends those of the uploads meant that have expired. Called by a timer.
     pub(in crate::registry) async fn expire_resumables(&self, meant: impl Fn(&Image) -> bool) -> Result<()> {
         let live = self.resumables().await?;
         let due = live.iter().filter(|(image, resumable)| resumable.expires_at <= self.core.now() && meant(image));
         for (image, _) in due {
             let Some(_seat) = self.locks.take_free(image.id) else { continue };
-            // Somebody may have come back meanwhile.
+            // The client may have returned meanwhile.
             let Ok(image) = self.core.catalog.get(image.id).await else { continue };
             let expires_at = image.ticket.and_then(|ticket| ticket.resumable).map(|resumable| resumable.expires_at);
             if image.status == Status::Saving && expires_at.is_some_and(|at| at <= self.core.now()) {
-                log::info!("the upload of {} is given up: nobody went on with it for a day", image.id);
+                log::info!("the upload of {} is given up: no bytes arrived for a day", image.id);
                 if let Err(error) = self.end_upload(&image).await {
                     log::error!("the upload of {} can't be ended, the next sweep tries again: {error}", image.id);
                 }
@@ -185,7 +185,7 @@ impl Uploads {
     }
 }
 
-/// Where the bytes of an upload go.
+/// Place that the bytes of an upload go to.
 fn arriving(image: &Image) -> StoredAt {
     BlobKey::main(image.id, image.format).in_store(image.home())
 }

@@ -1,4 +1,4 @@
-//! The parts that uploads are made of.
+//! Parts of the upload service. Holds them, and has no use case of its own.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::registry::lxd::offers::Offers;
 use crate::registry::records::Records;
 use crate::registry::uploads::lock::UploadLocks;
 
-/// Uploads: in one request, in pieces, and put aside for an import.
+/// Service for uploads: in one request, in pieces, and staged for an import.
 pub struct Uploads {
     pub(in crate::registry) core: Arc<Core>,
     pub(in crate::registry) ingest: Arc<Ingest>,

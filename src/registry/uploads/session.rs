@@ -1,6 +1,6 @@
-//! The state between: an image whose bytes are on their way.
+//! The state between: an image whose bytes are in transit. Knows no protocol.
 //!
-//! Whatever ends an upload early (an error, a client that goes away and takes the future with it, a panic) drops the
+//! Every early end of an upload (an error, a client that disconnects and drops the future, a panic) drops the
 //! [`Saving`], and that puts the image back. When the process dies, the sweep at the next start does.
 
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::registry::core::Core;
 
 /// An image in the state *saving*. Put back when this is dropped.
 ///
-/// Its metadata may be changed meanwhile. While it is in this state with a ticket of this run the row is this
-/// upload's and nobody else's: another one begins only after this has put it back.
+/// Its metadata may change meanwhile. In this state, with a ticket of this run, the row belongs to this upload alone:
+/// another one begins only after this one has put it back.
 pub(in crate::registry) struct Saving {
     core: Arc<Core>,
     id: ImageId,
-    /// Whether there is something to put back.
+    /// True while there is a state to put back.
     armed: bool,
 }
 
 impl Saving {
     /// Stores an image in the state *saving*, as a new one or over the one that it was made from.
     ///
-    /// In a task of its own: a caller that goes away while this waits can't know whether the change was made. The
-    /// task does, and its unclaimed result puts the image back.
+    /// Runs in a task of its own: a client that disconnects during this can't know if the change was made. The task
+    /// does, and its unclaimed result puts the image back.
     ///
     /// # Errors
     /// As [`crate::catalog::Catalog::insert`] and [`crate::catalog::Catalog::replace`].
@@ -45,7 +45,7 @@ impl Saving {
         task.await.map_err(Error::internal)?
     }
 
-    /// An image that is in this state already, with nobody else's responsibility for it. As after [`Saving::disarm`].
+    /// Takes charge of an image that is in this state already. Disarmed, as after [`Saving::disarm`].
     pub(in crate::registry) fn adopt(core: &Arc<Core>, id: ImageId) -> Self {
         Self { core: Arc::clone(core), id, armed: false }
     }
@@ -54,18 +54,18 @@ impl Saving {
         self.id
     }
 
-    /// Whether there is something to put back.
+    /// Tells if there is a state to put back.
     pub(in crate::registry) fn is_armed(&self) -> bool {
         self.armed
     }
 
-    /// Leaves what becomes of the row to [`Saving::settle`] and [`Saving::put_back`], or else to the next start: dropping this does
-    /// nothing any more.
+    /// Leaves the row to [`Saving::settle`] and [`Saving::put_back`], or else to the next start: dropping this has no
+    /// effect any more.
     pub(in crate::registry) fn disarm(&mut self) {
         self.armed = false;
     }
 
-    /// Whether the row still waits for this upload.
+    /// Checks that the row still waits for this upload.
     ///
     /// # Errors
     /// `NotFound` when the image was removed meanwhile.
@@ -74,10 +74,10 @@ impl Saving {
         if is_saving(&row, self.core.boot) { Ok(()) } else { Err(Reason::ImageRemoved.about(self.id)) }
     }
 
-    /// Makes the row what the upload made of it.
+    /// Applies the upload's result to the row.
     ///
     /// # Errors
-    /// `NotFound` when the image was removed meanwhile; what `make` and the catalogue say.
+    /// `NotFound` when the image was removed meanwhile; errors of `make` and of the catalogue.
     pub(in crate::registry) async fn settle(
         &self,
         make: impl Fn(Image) -> Result<Image> + Send + 'static,
@@ -91,16 +91,16 @@ impl Saving {
         settled.ok_or_else(|| Error::internal("an upload left no image"))
     }
 
-    /// What dropping does, but waits for it, so that whoever is told of a failure sees its end.
+    /// Puts the image back as dropping does, but waits for it: a client that is told of a failure sees its end.
     pub(in crate::registry) async fn put_back(&mut self) {
         self.armed = false;
         put_back(&self.core, self.id).await;
     }
 }
 
-/// Makes an image that waits for an upload of this run what it was before.
+/// Puts back an image that waits for an upload of this run.
 pub(in crate::registry) async fn put_back(core: &Core, id: ImageId) {
-    // `NotFound`: somebody removed the image meanwhile, and nothing is left to put back.
+    // `NotFound`: another request removed the image meanwhile, and there is nothing to put back.
     if let Err(error) = core.catalog.amend(id, back(core.boot)).await
         && error.kind() != Kind::NotFound
     {
@@ -110,14 +110,14 @@ pub(in crate::registry) async fn put_back(core: &Core, id: ImageId) {
 
 impl Drop for Saving {
     fn drop(&mut self) {
-        // No await here: the writer takes the change over, in order with everything else that it was asked for.
+        // No await here: the writer takes the change over, in order with all its other work.
         if self.armed {
             self.core.catalog.amend_later(self.id, back(self.core.boot));
         }
     }
 }
 
-/// The answer to an upload whose image is not there any more.
+/// Error for an upload whose image was removed.
 pub(in crate::registry) fn removed_meanwhile(error: Error, id: ImageId) -> Error {
     match error.reason() {
         Reason::ImageNotFound => Reason::ImageRemoved.about(id),
@@ -125,7 +125,7 @@ pub(in crate::registry) fn removed_meanwhile(error: Error, id: ImageId) -> Error
     }
 }
 
-/// Whether a row waits for an upload of this run.
+/// Tells if a row waits for an upload of this run.
 pub(in crate::registry) fn is_saving(row: &Image, boot: Uuid) -> bool {
     row.status == Status::Saving && row.ticket.is_some_and(|ticket| ticket.boot == boot)
 }
@@ -137,7 +137,7 @@ fn back(boot: Uuid) -> impl Fn(&Image) -> Result<Option<Image>> {
     }
 }
 
-/// What becomes of an image whose upload did not come to its end; `None`: nothing is left of it.
+/// State of an image after a failed upload; `None` if it is removed.
 pub(in crate::registry) fn fallen_back(mut image: Image) -> Option<Image> {
     match image.ticket.take().map(|ticket| ticket.fallback) {
         Some(Fallback::Discard) if !image.protected => None,

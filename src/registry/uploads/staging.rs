@@ -1,5 +1,5 @@
-//! Bytes put aside for an image, which an import makes its own: an upload in pieces of which there is one, and which is not
-//! finished yet.
+//! Staged bytes: put aside for an image until an import makes them its own. An unfinished upload in pieces, one for
+//! each image. Knows no protocol.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::ingest::intake::over;
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::uploads::append::Append;
-use crate::registry::uploads::progress::Progress;
+use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 
 impl Uploads {
-    /// Puts bytes aside for an image, which become its own by [`crate::registry::Mirror::import_staged`]. For a day, if nobody does that.
-    /// What is left of an earlier try that was interrupted goes.
+    /// Stages bytes for an image, which [`crate::registry::Mirror::import_staged`] makes its own; they are given up
+    /// after a day without one. Removes the leftover of an interrupted try.
     ///
     /// # Errors
     /// As [`Uploads::begin_resumable`].
@@ -36,7 +36,7 @@ impl Uploads {
             self.cancel(who, id).await?;
         }
         let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
-        // A task of its own: what it begins for a caller that went away is given up as its unclaimed result.
+        // A task of its own: its unclaimed result gives up the work begun for a client that disconnected.
         let begun = tokio::spawn(async move {
             let size = claim.size;
             uploads.begin_resumable(&who, Some(id), &patch, claim).await?;
@@ -48,23 +48,23 @@ impl Uploads {
     }
 }
 
-/// Bytes on their way aside. Given up when this is dropped before its end.
+/// Bytes in transit to the stage. Given up when this is dropped before its end.
 pub struct Stage {
     uploads: Arc<Uploads>,
     who: Caller,
     id: ImageId,
     size: Option<u64>,
     append: Option<Append>,
-    /// Whether there is nothing to give up.
+    /// True once there is nothing to give up.
     done: bool,
 }
 
 impl Stage {
-    /// All bytes are there, and durable when this returns.
+    /// Completes the staged bytes, which are durable when this returns.
     ///
     /// # Errors
-    /// `DigestMismatch` when there are fewer than announced; as [`Append::pause`].
-    pub async fn finish(mut self) -> Result<Progress> {
+    /// `DigestMismatch` when fewer bytes arrived than announced; as [`Append::pause`].
+    pub async fn finish(mut self) -> Result<UploadProgress> {
         let mut append = self.append.take().ok_or_else(over)?;
         if let Some(size) = self.size
             && size != append.received()
@@ -88,7 +88,7 @@ impl ByteSink for Stage {
         }
     }
 
-    /// Dropping it does the rest.
+    /// Stops the upload; dropping this does the rest.
     async fn abandon(&mut self) -> Result<()> {
         Ok(())
     }
@@ -96,7 +96,7 @@ impl ByteSink for Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Leaves its lock, which the other end waits for.
+        // Releases the lock, which the other end waits for.
         drop(self.append.take());
         if self.done || tokio::runtime::Handle::try_current().is_err() {
             return;
@@ -104,7 +104,7 @@ impl Drop for Stage {
         let (uploads, who, id) = (Arc::clone(&self.uploads), self.who.clone(), self.id);
         tokio::spawn(async move {
             if let Err(error) = uploads.cancel(&who, id).await {
-                log::debug!("what was put aside for {id} stays until it expires: {error}");
+                log::debug!("staged bytes of {id} stay until they expire: {error}");
             }
         });
     }

@@ -33,7 +33,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "Dialect",
             "Document",
             "Draft",
-            "Facts",
             "Files",
             "Filter",
             "Found",

@@ -1,4 +1,4 @@
-//! The handlers of images: parse, call, render.
+//! Handlers of images in v1: parse, call, render. The rules are the core's.
 
 use actix_web::http::{Method, header};
 use actix_web::web::{Data, Payload};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::Glance;
 use super::super::error::render as refuse;
-use super::meta::{Meta, Origin, two_sources};
+use super::meta::{ImageHeaders, UrlSource, two_sources};
 use super::{id_of, render};
 use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
@@ -19,20 +19,22 @@ use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
 
-/// What a request wants to be done with an image.
-struct Wish {
+/// A request to make or change an image.
+struct ImageRequest {
     who: Caller,
-    meta: Meta,
-    /// The bytes, if it has any.
+    meta: ImageHeaders,
+    /// The bytes, if the request has any.
     body: Option<Body>,
 }
 
-impl Wish {
+impl ImageRequest {
+    /// Reads the head of a request.
+    ///
     /// # Errors
-    /// `Unauthenticated`; `Invalid` headers, or bytes that come from two places or are called something else than bytes.
+    /// `Unauthenticated`; `Invalid` headers, two sources of bytes, or a content type that is not `application/octet-stream`.
     fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
         let who = glance.caller(request)?;
-        let mut meta = Meta::of_headers(request.headers())?;
+        let mut meta = ImageHeaders::of_headers(request.headers())?;
         if let Some(store) = meta.store().filter(|store| !glance.registry.stores().has(store)) {
             return Err(Reason::NoSuchStore.about(store));
         }
@@ -52,7 +54,7 @@ impl Wish {
     }
 }
 
-/// An image as the answer to a change of it.
+/// Renders an image after a change.
 fn answer(mut response: HttpResponseBuilder, image: &Image) -> HttpResponse {
     if let Some(md5) = render::checksum(image) {
         response.insert_header((header::ETAG, md5));
@@ -61,7 +63,7 @@ fn answer(mut response: HttpResponseBuilder, image: &Image) -> HttpResponse {
 }
 
 impl Glance {
-    /// Takes in the bytes of a request, or none.
+    /// Receives the bytes of a request, or none.
     async fn take(
         &self,
         who: &Caller,
@@ -77,7 +79,7 @@ impl Glance {
         upload.finish(&ImagePatch::default()).await
     }
 
-    /// Copies an image from a URL; the work goes on behind the answer.
+    /// Copies an image from a URL. The copying continues after the answer.
     async fn copy(
         &self,
         who: &Caller,
@@ -94,20 +96,20 @@ impl Glance {
 /// `POST /v1/images`
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = async {
-        let Wish { who, meta, body } = Wish::of(&request, &glance, payload)?;
+        let ImageRequest { who, meta, body } = ImageRequest::of(&request, &glance, payload)?;
         let patch = meta.patch(&who, None, &glance.companions(&who, meta.referred()).await?)?;
         let (registry, id, claim) = (&glance.registry, meta.id, meta.claim);
-        // When its bytes do not come to their end it stays, and says so.
+        // If the upload breaks off, the image stays, as failed.
         let kept = Target::Kept(id);
         let image = match (meta.origin, body) {
-            (Some(Origin::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
-            (Some(Origin::Location(url)), _) => {
+            (Some(UrlSource::Copy(url)), _) => glance.copy(&who, kept, &patch, claim, url).await?,
+            (Some(UrlSource::Location(url)), _) => {
                 registry.create(&who, id, &patch, Some(Source::Http(url)), &claim).await?
             }
             (None, None) if claim.size != Some(0) => {
                 registry.create(&who, id, &patch, None, &Expected::default()).await?
             }
-            // Of no bytes all are there.
+            // An announced size of 0 is an upload without bytes.
             (None, body) => glance.take(&who, kept, &patch, claim, body).await?,
         };
         let mut response = HttpResponse::Created();
@@ -120,7 +122,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
 /// `PUT /v1/images/:id`
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let updated = async {
-        let Wish { who, mut meta, body } = Wish::of(&request, &glance, payload)?;
+        let ImageRequest { who, mut meta, body } = ImageRequest::of(&request, &glance, payload)?;
         let (registry, id) = (&glance.registry, id_of(&request)?);
         let image = registry.get(&who, id).await?;
         let companions = glance.companions(&who, meta.referred()).await?;
@@ -132,8 +134,10 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let patch = meta.patch(&who, Some(&image), &companions)?;
         let (there, claim) = (Target::Existing(id), meta.claim);
         let image = match origin {
-            Some(Origin::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
-            Some(Origin::Location(url)) => registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?,
+            Some(UrlSource::Copy(url)) => glance.copy(&who, there, &patch, claim, url).await?,
+            Some(UrlSource::Location(url)) => {
+                registry.update(&who, id, &patch, Some(Source::Http(url)), &claim).await?
+            }
             None => glance.take(&who, there, &patch, claim, body).await?,
         };
         Ok(answer(HttpResponse::Ok(), &image))
@@ -141,7 +145,7 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
     updated.await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
-/// `GET` and `HEAD /v1/images/:id`: the metadata in headers, the bytes in the body.
+/// `GET` and `HEAD /v1/images/:id`: metadata in headers, bytes in the body.
 pub(super) async fn read(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let (who, image) = match glance.found(&request, id_of).await {
         Ok(found) => found,

@@ -1,4 +1,4 @@
-//! Lists of images: their query strings, and the pages.
+//! Lists of images in v1: query strings and pages. Which images a caller sees is the core's rule.
 
 use std::ops::Bound;
 
@@ -31,7 +31,7 @@ pub(super) async fn detail(request: HttpRequest, glance: Data<Glance>) -> HttpRe
 
 async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json) -> HttpResponse {
     let listed = glance.answer(request, async |who| {
-        let ListQuery { filter, public, sort, limit, marker } = ListQuery::parse(request.query_string())?;
+        let V1ListQuery { filter, public, sort, limit, marker } = V1ListQuery::parse(request.query_string())?;
         let (shown, more) = public.of(&who);
         let query = Query { filter: filter.and(more), sort, limit, after: None };
         let images = glance.page(&who, shown, query, marker).await?;
@@ -41,50 +41,52 @@ async fn list(request: &HttpRequest, glance: &Glance, shape: fn(&Image) -> Json)
     listed.await
 }
 
-/// A list as it was asked for.
+/// The query string of a list, read.
 #[derive(Debug, PartialEq)]
-struct ListQuery {
+struct V1ListQuery {
     filter: Filter,
-    public: Public,
+    public: PublicFilter,
     sort: Sort,
     limit: usize,
     marker: Option<ImageId>,
 }
 
-/// Which images an administrator wants to see; everybody else sees what there is to see.
+/// Choice of images by `is_public`. It counts for administrators only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Public {
-    /// What a list of anybody's has: public ones, one's own, and those shared with one.
+enum PublicFilter {
+    /// Public images, the caller's own, and images shared with the caller.
     #[default]
     Usual,
-    /// Those that are not public.
+    /// Images that are not public.
     No,
-    /// All.
+    /// All images.
     Any,
 }
 
-impl Public {
+impl PublicFilter {
     fn of(self, who: &Caller) -> (ListScope, Filter) {
-        // Nobody has to accept anything in v1.
+        // A membership needs no acceptance in v1.
         let usual = ListScope { community: false, member_status: None };
         let all = ListScope { community: true, ..usual };
         match (self, who) {
             (_, Caller::Anonymous | Caller::User(_)) => (usual, Filter::everything()),
             (Self::No, _) => (all, Filter::spelled(Attr::Visibility, Visibility::Public.name()).negated()),
             (Self::Usual, Caller::Admin(Some(name))) => (all, Caller::User(name.clone()).listed(usual)),
-            // Without accounts all images are one's own.
+            // Without accounts all images are the caller's own.
             (Self::Usual | Self::Any, _) => (all, Filter::everything()),
         }
     }
 }
 
-impl ListQuery {
+impl V1ListQuery {
+    /// Reads a query string. Unknown names are ignored, as in Glance.
+    ///
     /// # Errors
-    /// `Invalid`. What has no meaning here is ignored, as Glance does.
+    /// `Invalid`.
     fn parse(query: &str) -> Result<Self> {
         let mut list = Self {
             filter: Filter::everything(),
-            public: Public::default(),
+            public: PublicFilter::default(),
             sort: Sort::by(Attr::CreatedAt, Direction::Descending),
             limit: LIMIT,
             marker: None,
@@ -95,9 +97,9 @@ impl ListQuery {
                 "marker" => list.marker = Some(value.parse().map_err(|()| no_marker(&value))?),
                 "sort_key" => list.sort.by = sortable(&value, attr_of)?,
                 "sort_dir" => list.sort.direction = direction(&value)?,
-                "is_public" if value.eq_ignore_ascii_case("none") => list.public = Public::Any,
-                "is_public" if flag(&name, &value)? => list.public = Public::Usual,
-                "is_public" => list.public = Public::No,
+                "is_public" if value.eq_ignore_ascii_case("none") => list.public = PublicFilter::Any,
+                "is_public" if flag(&name, &value)? => list.public = PublicFilter::Usual,
+                "is_public" => list.public = PublicFilter::No,
                 _ => list.filter = list.filter.and(condition(&name, value)?),
             }
         }
@@ -105,7 +107,7 @@ impl ListQuery {
     }
 }
 
-/// What a pair asks for.
+/// Filter of a pair of name and value.
 fn condition(name: &str, value: String) -> Result<Filter> {
     match attr_of(name) {
         None => other_condition(name, value),
@@ -116,9 +118,9 @@ fn condition(name: &str, value: String) -> Result<Filter> {
         }
         Some(attr @ (Attr::MinRam | Attr::MinDisk)) => Ok(Filter::Equals(attr, Value::Int(number(name, &value)?))),
         Some(attr @ Attr::Protected) => Ok(Filter::Equals(attr, Value::Flag(flag(name, &value)?))),
-        // Asked for by its own parameter, before these.
+        // Read before, as a parameter of its own.
         Some(Attr::Visibility) => Ok(Filter::everything()),
-        // Glance has no filter of these names, or they have no name here.
+        // No filter of Glance, or no name in v1.
         Some(Attr::Id | Attr::Owner | Attr::Size | Attr::VirtualSize | Attr::CreatedAt) => Ok(Filter::everything()),
         Some(Attr::UpdatedAt | Attr::Checksum | Attr::Architecture | Attr::Kernel) => Ok(Filter::everything()),
         Some(Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind | Attr::Hidden) => Ok(Filter::everything()),
@@ -127,10 +129,10 @@ fn condition(name: &str, value: String) -> Result<Filter> {
     }
 }
 
-/// The condition of a name that is no attribute's.
+/// Filter of a name that no attribute has.
 fn other_condition(name: &str, value: String) -> Result<Filter> {
     match name {
-        // What has no size is shown with one of 0.
+        // An image without a size is shown with 0.
         "size_min" => Ok(match number(name, &value)? {
             0 => Filter::everything(),
             size => Filter::Within(Attr::Size, Bound::Included(Value::Int(size)), Bound::Unbounded),
@@ -144,7 +146,7 @@ fn other_condition(name: &str, value: String) -> Result<Filter> {
             let within = |attr| Filter::Within(attr, since.clone(), Bound::Unbounded);
             Ok(Filter::Any(vec![within(Attr::CreatedAt), within(Attr::UpdatedAt)]))
         }
-        // They are gone. To show others instead would be worse than nothing.
+        // Deleted images have no record. Other images would be a wrong answer, none is a correct one.
         "deleted" if is_yes(&value) => Ok(Filter::nothing()),
         _ => Ok(match name.strip_prefix("property-") {
             Some(name) => spell::property_is(name.to_owned(), value),
@@ -161,7 +163,7 @@ fn number(name: &str, value: &str) -> Result<u64> {
     value.parse().map_err(|_| bad(name, value))
 }
 
-/// Here a yes or a no, and nothing else.
+/// Reads a flag, and refuses every word that is neither yes nor no.
 fn flag(name: &str, value: &str) -> Result<bool> {
     let is_no = || ["0", "f", "false", "off", "n", "no"].iter().any(|no| no.eq_ignore_ascii_case(value.trim()));
     if is_yes(value) || is_no() { Ok(is_yes(value)) } else { Err(bad(name, value)) }
@@ -199,7 +201,7 @@ mod tests {
             ("deleted=False", true),
             ("deleted=True", false),
         ] {
-            assert_eq!(ListQuery::parse(query).unwrap().filter.passes(&image), passes, "{query}");
+            assert_eq!(V1ListQuery::parse(query).unwrap().filter.passes(&image), passes, "{query}");
         }
         for bad in [
             "size_min=abc",
@@ -214,11 +216,11 @@ mod tests {
             "sort_dir=up",
             "name=%ff",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(V1ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 
-    /// A row per image, a column per question: the usual, what is not public, all.
+    /// A row per image, a column per query: usual, not public, all.
     #[test]
     fn administrators_choose_what_they_see() {
         let image = |visibility, owner: Option<&str>| {
@@ -228,7 +230,7 @@ mod tests {
         let queries = ["", "is_public=False", "is_public=None"];
         let columns = |who: &Caller, image: &Image| {
             queries.map(|query| {
-                let (shown, more) = ListQuery::parse(query).unwrap().public.of(who);
+                let (shown, more) = V1ListQuery::parse(query).unwrap().public.of(who);
                 who.listed(shown).and(more).passes(image)
             })
         };

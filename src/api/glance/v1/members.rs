@@ -1,4 +1,4 @@
-//! Whom an image is shared with. Nobody has to accept that here.
+//! Members of images in v1. A membership needs no acceptance in v1; who may share is the core's rule.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::image::{Image, Visibility};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, Pages};
 
-/// Entries that are read and written at a time.
+/// Entries read and written at a time.
 const PAGE: usize = 500;
 
 /// The routes.
@@ -31,7 +31,7 @@ pub(super) fn routes() -> [Route; 5] {
 }
 
 impl Glance {
-    /// The image whose members are to be changed. Who may not is told that it is not there: so in Glance.
+    /// The image whose members a request changes. A caller without the right gets a 404, as in Glance.
     async fn to_share(&self, request: &HttpRequest, who: &Caller) -> Result<Image> {
         let image = self.registry.get(who, id_of(request)?).await?;
         who.known()?;
@@ -95,7 +95,7 @@ async fn remove(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     removed.await
 }
 
-/// All members of an image: `{"memberships": […]}`, or the bare list of the class of 2011.
+/// Reads all members of an image: `{"memberships": […]}`, or the bare list of the clients of 2011.
 fn memberships(body: &Value) -> Result<BTreeMap<String, Option<bool>>> {
     let list = body.get("memberships").unwrap_or(body).as_array().ok_or_else(malformed)?;
     let member = |entry: &Value| {
@@ -105,7 +105,7 @@ fn memberships(body: &Value) -> Result<BTreeMap<String, Option<bool>>> {
     list.iter().map(member).collect()
 }
 
-/// Whether a member may share the image with others, if that is said.
+/// Reads `can_share`, the right of a member to share the image further.
 fn can_share(member: &Value) -> Result<Option<bool>> {
     match member.get("can_share") {
         _ if !member.is_object() => Err(malformed()),
@@ -120,7 +120,7 @@ fn malformed() -> Error {
     )
 }
 
-/// What is shared with somebody, page by page.
+/// Images shared with an account, read page by page.
 struct SharedImages {
     pages: Pages,
     account: String,
@@ -128,7 +128,7 @@ struct SharedImages {
 }
 
 impl SharedImages {
-    /// The next page as text, with what stands before the first and behind the last.
+    /// The next page as text, with the opening before the first page and the end after the last.
     async fn next(&mut self) -> Result<Bytes> {
         let images = self.pages.next().await?.unwrap_or_default();
         let entry = |image: &Image| {
@@ -146,7 +146,7 @@ impl SharedImages {
     }
 }
 
-/// `GET /v1/shared-images/:tenant`. There are no pages in v1, so this is as long as it is, and written as the client reads.
+/// `GET /v1/shared-images/:tenant`. v1 has no pages here, so the answer has all images, and is written as the client reads.
 async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let begun = async {
         let (who, account) = (glance.caller(&request)?, part(&request, "tenant")?);
@@ -171,7 +171,7 @@ async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse
         if images.pages.is_at_end() {
             return None;
         }
-        // What can't be finished breaks off, so that nobody takes a part for the whole.
+        // An error breaks the connection, so that no client takes a part for the whole.
         let next = images.next().await.map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
         Some((next, (None, images)))
     }))

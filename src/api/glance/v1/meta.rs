@@ -1,4 +1,4 @@
-//! Metadata as clients send it: `x-image-meta-*` headers, parsed into what the core takes.
+//! The metadata of a request: `x-image-meta-*` headers, read into a patch of the core. Knows no handler and no answer.
 
 use std::collections::BTreeMap;
 
@@ -18,42 +18,42 @@ use crate::registry::{Caller, Expected};
 const COPY_FROM: &str = "x-glance-api-copy-from";
 const PURGE: &str = "x-glance-registry-purge-props";
 
-/// Names beside those of attributes that Glance lets through, and the two of the document of 2011 that it had forgotten. What none
-/// of the code below asks for is the service's: clients send back what they were shown, and that is no mistake.
+/// Accepted names that no attribute has: Glance's own, and two of the document of 2011 that Glance had forgotten. Names that
+/// the code below does not read are set by the service only; clients send them back as shown, so they are no mistake.
 const MORE: [&str; 7] = ["location", "store", "copy_from", "uri", "deleted_at", "deleted", "type"];
 
-/// Where the bytes of an image are to come from, if they are not in the request.
+/// Source of the bytes of an image, if the request has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// They stay under a URL.
+pub(super) enum UrlSource {
+    /// The bytes stay under this URL.
     Location(String),
-    /// They are copied from one.
+    /// The bytes are copied from this URL.
     Copy(String),
 }
 
-/// What a request says of an image.
+/// The metadata in the headers of a request.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Meta {
-    /// What can be said without knowing the image.
+pub(super) struct ImageHeaders {
+    /// Changes that do not depend on the stored image.
     patch: ImagePatch,
     is_public: Option<bool>,
     owner: Option<String>,
     status: Option<String>,
     properties: BTreeMap<String, String>,
-    /// Whether the properties that are not named go.
+    /// Removes the properties that the request does not name.
     pub(super) purge: bool,
     pub(super) id: Option<ImageId>,
-    /// What is said of the bytes.
+    /// Announced size and digests of the bytes.
     pub(super) claim: Expected,
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<UrlSource>,
 }
 
-/// A flag as Glance reads one: whatever is not a yes is a no.
+/// Reads a flag like Glance: every word that is not a yes is a no.
 pub(super) fn is_yes(word: &str) -> bool {
     ["1", "t", "true", "on", "y", "yes"].iter().any(|yes| yes.eq_ignore_ascii_case(word.trim()))
 }
 
-impl Meta {
+impl ImageHeaders {
     /// Reads the headers of a request.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Meta {
                 return Err(Error::invalid(format!("Bad header: {PREFIX}{}", name.escape_default())));
             }
             match name.as_str() {
-                // The class of 2011 sends so what is not there.
+                // Clients of 2011 send an empty value for a missing one.
                 _ if value.is_empty() => {}
                 "disk_format" => formats.0 = Some(format_of(&value)?),
                 "container_format" => formats.1 = Some(container_of(&value)?),
@@ -82,7 +82,7 @@ impl Meta {
             if meta.origin.is_some() {
                 return Err(two_sources());
             }
-            meta.origin = Some(Origin::Copy(web_url(from)?));
+            meta.origin = Some(UrlSource::Copy(web_url(from)?));
         }
         Ok(meta)
     }
@@ -105,11 +105,11 @@ impl Meta {
                 let md5 = from_hex(&value).ok_or_else(|| Error::invalid("A checksum is an md5 in hexadecimal."))?;
                 self.claim.digests = Digests { md5: Some(md5), ..Digests::default() };
             }
-            // Read before: the two depend on each other.
+            // Read before, together: the two depend on each other.
             Some(Attr::Format | Attr::Container) => {}
-            // The service's.
+            // Set by the service only.
             Some(Attr::VirtualSize | Attr::CreatedAt | Attr::UpdatedAt) => {}
-            // Without a name here, so never found by one.
+            // No name in v1, so never found by one.
             Some(Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind) => {}
             Some(Attr::Hidden | Attr::UploadedAt | Attr::Sha256 | Attr::Sha512 | Attr::Fingerprint) => {}
             Some(Attr::Alias | Attr::ExpiresAt | Attr::Offered) => {}
@@ -119,7 +119,7 @@ impl Meta {
 
     fn set_more(&mut self, name: &str, value: String) -> Result<()> {
         match name {
-            "location" => self.origin = Some(Origin::Location(web_url(&value)?)),
+            "location" => self.origin = Some(UrlSource::Location(web_url(&value)?)),
             "store" => self.patch.store = store(&value)?,
             "type" => self.set_type(&value)?,
             spell::ARCHITECTURE => _ = self.properties.insert(name.to_owned(), value),
@@ -130,7 +130,7 @@ impl Meta {
 
     fn set_type(&mut self, word: &str) -> Result<()> {
         self.patch.kind = match word {
-            // It says what the bytes are, and Glance brought such images forward so.
+            // A format rather than a kind. Glance migrated such images to the disk format.
             "raw" => {
                 self.patch.format = Some(Some(Format::Raw));
                 return Ok(());
@@ -143,7 +143,7 @@ impl Meta {
         Ok(())
     }
 
-    /// Amazon's formats are both at once, and either one of them says so.
+    /// Sets both formats. Amazon's are disk and container format at once, so one of them sets the other.
     fn set_formats(&mut self, given: (Option<Format>, Option<Container>)) -> Result<()> {
         const AMAZON: [(Format, Container); 3] =
             [(Format::Ami, Container::Ami), (Format::Aki, Container::Aki), (Format::Ari, Container::Ari)];
@@ -163,26 +163,26 @@ impl Meta {
         };
         self.patch.format = format.map(Some).or(self.patch.format);
         self.patch.container = container.map(Some);
-        // Only said, never unsaid: VISOR's clients may have said more.
+        // A format sets the kind and never clears it: VISOR's clients may have set it.
         self.patch.kind = self.patch.kind.or(kind_of(format).map(Some));
         Ok(())
     }
 
-    /// The ids among the properties that refer to another image.
+    /// Ids of other images among the properties.
     pub(super) fn referred(&self) -> Vec<ImageId> {
         let values = [spell::KERNEL, spell::RAMDISK].into_iter().filter_map(|name| self.properties.get(name));
         values.filter_map(|value| value.parse().ok()).collect()
     }
 
-    /// The store that is asked for.
+    /// The requested store.
     pub(super) fn store(&self) -> Option<&StoreName> {
         self.patch.store.as_ref()?.as_ref()
     }
 
-    /// The change that this is of an image: a new one, or `image`.
+    /// The patch of `image`, or of a new image.
     ///
     /// # Errors
-    /// `Forbidden` to change what only the service changes.
+    /// `Forbidden` to change a value that only the service sets.
     pub(super) fn patch(
         &self,
         who: &Caller,
@@ -190,11 +190,11 @@ impl Meta {
         companions: &BTreeMap<ImageId, ImageKind>,
     ) -> Result<ImagePatch> {
         let mut patch = ImagePatch { visibility: self.visibility(image), ..self.patch.clone() };
-        // Of others it is not believed, and not refused either.
+        // Ignored from other callers, not refused.
         patch.owner = self.owner.clone().filter(|_| who.may(Action::SetOwner, On::Server).is_ok()).map(Some);
         if let Some(image) = image {
             self.check_fixed(image)?;
-            // Of bytes that are there it is no wish.
+            // A store is for new bytes; stored bytes stay.
             patch.store = patch.store.filter(|_| image.parts.is_empty());
             let gone = spell::properties(image).into_keys().filter(|name| !self.properties.contains_key(*name));
             for name in gone.filter(|_| self.purge) {
@@ -207,7 +207,7 @@ impl Meta {
         Ok(patch)
     }
 
-    /// There are images for everyone and others. Others can be shared.
+    /// Visibility by `is_public`. An image that is not public can be shared.
     fn visibility(&self, image: Option<&Image>) -> Option<Visibility> {
         let was_public = image.map(|image| image.visibility == Visibility::Public);
         match (self.is_public.unwrap_or(was_public == Some(true)), was_public) {
@@ -217,7 +217,7 @@ impl Meta {
         }
     }
 
-    /// To say what is so already is no change: clients send back what they were shown.
+    /// Refuses another value of a fixed attribute. The current value is no change: clients send back what they were shown.
     fn check_fixed(&self, image: &Image) -> Result<()> {
         let refuse = |name: &str| Err(Reason::ReadOnly.saying(format!("Forbidden to modify '{name}' of image.")));
         if self.id.is_some_and(|id| id != image.id) {
@@ -237,7 +237,7 @@ impl Meta {
     }
 }
 
-/// Names and values of the metadata among headers, the names without their prefix.
+/// Names and values of the metadata headers, without the prefix of the names.
 fn attributes(headers: &HeaderMap) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for (name, value) in headers {
@@ -262,19 +262,21 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| wrong())
 }
 
+/// Reads the URL of a source.
+///
 /// # Errors
-/// `Invalid`: only what anybody could fetch is a source here.
+/// `Invalid` for a scheme other than `http` and `https`, whose sources can be fetched without credentials.
 fn web_url(text: &str) -> Result<String> {
     let url = url(text);
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     if !["http", "https"].contains(&scheme.as_str()) {
-        // The value may carry credentials: only the scheme is repeated.
+        // The URL may carry credentials, so the message shows only its scheme.
         return Err(Error::invalid(format!("External sources are not supported: '{}'", scheme.escape_default())));
     }
     Ok(url)
 }
 
-/// The store that is asked for. Glance has two names for a directory; what stays under a URL says so by its origin.
+/// Reads the name of a store. Glance's `filesystem` is the local directory; `http` names no store, since the location tells.
 fn store(name: &str) -> Result<Option<Option<StoreName>>> {
     match name {
         "http" | "https" => Ok(None),
@@ -285,7 +287,7 @@ fn store(name: &str) -> Result<Option<Option<StoreName>>> {
     }
 }
 
-/// The answer to bytes from two places.
+/// Refuses a request with two sources of bytes.
 pub(super) fn two_sources() -> Error {
     Error::invalid("It's invalid to provide multiple image sources.")
 }
@@ -299,12 +301,12 @@ mod tests {
     use crate::image::change::tests::sample;
     use crate::image::{Architecture, Location, Part, PartKind, Status};
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Meta> {
+    fn read(pairs: &[(&str, &str)]) -> Result<ImageHeaders> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Meta::of_headers(&headers)
+        ImageHeaders::of_headers(&headers)
     }
 
     fn user() -> Caller {

@@ -1,4 +1,4 @@
-//! The image API v1: metadata in headers, the bytes in the body. Spoken by the clients of 2011 to 2018.
+//! The image API v1, for the clients of 2011 to 2018: metadata in headers, bytes in the body. Knows nothing of v2.
 
 mod images;
 mod lists;
@@ -22,8 +22,8 @@ use crate::http::route::{Route, RouteTable, delete, get, head, post, put};
 use crate::image::ImageId;
 use crate::registry::policy::Action;
 
-/// The routes: under `/v1` and under its minor versions, which Glance takes for the same; without a version, chosen by
-/// `Accept`; and as the clients of the first half of 2011 had them, whose other paths VISOR has.
+/// Route tables: below `/v1` and its minor versions, which Glance does not tell apart; without a version, chosen by `Accept`;
+/// and at the root, for the clients of the first half of 2011. Their other paths are VISOR's.
 pub(super) fn tables() -> Vec<RouteTable> {
     let folder = vec![get("", Action::Discover, to_folder), get("/", Action::ListImages, lists::brief)];
     let versioned = folder.into_iter().chain(routes()).collect();
@@ -47,7 +47,7 @@ fn routes() -> Vec<Route> {
     images.into_iter().chain(members::routes()).collect()
 }
 
-/// Middleware: marks a request as one of this version, whose errors have words of their own.
+/// Middleware: marks a request as v1, so that its errors have v1's words.
 async fn as_v1(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -56,12 +56,12 @@ async fn as_v1(
     identify(request, next).await
 }
 
-/// As Glance: the version is a folder.
+/// Redirects to the path with a slash at its end, as Glance does.
 async fn to_folder(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v1/", base_url(&request)))).finish()
 }
 
-/// The image that a path names. A text that is no id names none.
+/// The id of the image in a path. A text that is no id names no image.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
     let unknown = || Reason::ImageNotFound.about(text.escape_default());

@@ -1,9 +1,9 @@
-//! v1's names of attributes.
+//! v1's names of attributes. Knows no value.
 
 use crate::image::Attr;
 use crate::image::attr::ATTRS;
 
-/// v1's name of an attribute; `None` for those that it does not show.
+/// v1's name of an attribute; `None` if v1 does not show it.
 pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
     Some(match attr {
         Attr::Id => "id",
@@ -21,16 +21,16 @@ pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
         Attr::MinDisk => "min_disk",
         Attr::MinRam => "min_ram",
         Attr::Protected => "protected",
-        // Properties there.
+        // Properties in v1.
         Attr::Architecture | Attr::Kernel | Attr::Ramdisk => return None,
-        // Said of a new image, and never shown: these say where its bytes come from and go to, and its kind by its format.
+        // Read from requests, never shown: the source and store of the bytes, and the kind, which the format tells.
         Attr::Location | Attr::Store | Attr::Kind => return None,
         Attr::Hidden | Attr::UploadedAt | Attr::Sha256 | Attr::Sha512 => return None,
         Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => return None,
     })
 }
 
-/// The attribute of a name.
+/// Finds the attribute of a name.
 pub(super) fn attr_of(name: &str) -> Option<Attr> {
     ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == Some(name))
 }
@@ -39,7 +39,7 @@ pub(super) fn attr_of(name: &str) -> Option<Attr> {
 mod tests {
     use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::super::meta::Meta;
+    use super::super::meta::ImageHeaders;
     use super::super::render::PREFIX;
     use super::super::render::detail;
     use super::*;
@@ -47,7 +47,7 @@ mod tests {
     use crate::image::{Image, ImageId, Timestamp};
     use crate::registry::Caller;
 
-    /// Clients send back what they were shown: of another image it sets what an administrator may set, and is understood as a whole.
+    /// Clients send back what they were shown. For another image this sets every attribute that an administrator may set.
     #[test]
     fn every_attribute_with_a_name_is_shown_and_read() {
         let image = full();
@@ -62,10 +62,10 @@ mod tests {
             let header = |name: &str, text: &str| {
                 let name = HeaderName::try_from(format!("{PREFIX}{name}")).unwrap();
                 let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(text).unwrap())]);
-                Meta::of_headers(&headers)
+                ImageHeaders::of_headers(&headers)
             };
             let said = header(name, &text).unwrap();
-            // Of the image itself it is no change, whoever set it.
+            // For the image itself it is no change.
             let same = said.patch(&who, Some(&image), &[].into()).unwrap();
             let mut again = image.clone();
             same.apply(&mut again).unwrap();

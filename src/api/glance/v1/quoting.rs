@@ -1,14 +1,15 @@
-//! Percent-encoding in metadata headers. Clients until 2018 send what they mean, in UTF-8; python-glanceclient has quoted every
-//! name and value since then, without a word about it. Glance kept what came, so that an image was called `my%20image` in
-//! every other protocol, and was not found by its name.
+//! Percent-encoding in metadata headers. Clients until 2018 send plain UTF-8; python-glanceclient has quoted every name and
+//! value since then, and no header says so. Glance stored the quoted text, so an image was called `my%20image` in every other
+//! protocol, and was not found by its name.
 //!
-//! So what can only have been quoted is unquoted. Answers are never quoted: no client unquotes them.
+//! A text that can only be quoted is unquoted here. Answers are never quoted: no client unquotes them. Knows texts only, no
+//! header and no attribute.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// Whether a text is what Python's `quote` makes of one: besides its escapes there is nothing that it would escape.
+/// Tells whether a text can be the result of Python's `quote`: outside its escapes, it has no character that `quote` escapes.
 fn is_quoted(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {
@@ -22,23 +23,23 @@ fn is_quoted(text: &str) -> bool {
     true
 }
 
-/// Upper case, as `quote` writes them.
+/// Tells whether a byte is a hexadecimal digit in upper case, as `quote` writes it.
 fn is_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'F')
 }
 
-/// Whether all of these look quoted: a client quotes every value or none.
+/// Tells whether all values look quoted: a client quotes every value or none.
 pub(super) fn all_quoted<'a>(mut values: impl Iterator<Item = &'a str>) -> bool {
     values.all(is_quoted)
 }
 
-/// A text as it was before it was quoted. What was no UTF-8 then is left alone.
+/// Unquotes a text, unless the result is not UTF-8.
 pub(super) fn unquoted(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
-/// A URL as it was before it was quoted. Escapes are its own business, so only those count that it can hardly have: of its own
-/// `%`, and of the `?` before its query.
+/// Unquotes a URL. A URL has escapes of its own, so only the unlikely ones count: of `%` itself, and of the `?` before the
+/// query.
 pub(super) fn url(text: &str) -> String {
     let twice = text.contains("%25") || text.contains("%3F");
     if twice && is_quoted(text) { unquoted(text) } else { text.to_owned() }

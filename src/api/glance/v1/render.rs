@@ -1,4 +1,4 @@
-//! An image as JSON and as headers.
+//! Renders an image as JSON and as headers. Knows no request.
 
 use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -11,12 +11,12 @@ use crate::http::time::python;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Status, Visibility};
 
-/// Before the name of each attribute.
+/// Prefix of the header of an attribute.
 pub(super) const PREFIX: &str = "x-image-meta-";
-/// Before the name of each property, behind the other.
+/// Second prefix of the header of a property.
 pub(super) const PROPERTY: &str = "property-";
 
-/// What can't stand in the name of a header (RFC 9110, section 5.6.2).
+/// Characters that the name of a header cannot have (RFC 9110, section 5.6.2).
 const NO_TOKEN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -33,7 +33,7 @@ const NO_TOKEN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// What v1 calls a state. One that is being removed is never shown.
+/// v1's word for a status. An image in removal is never shown.
 pub(super) fn status_word(status: Status) -> &'static str {
     match status {
         Status::Queued => "queued",
@@ -45,20 +45,20 @@ pub(super) fn status_word(status: Status) -> &'static str {
     }
 }
 
-/// The md5 of the bytes, which is also their entity tag: bare, as v1's clients read it.
+/// The MD5 of the bytes, also their entity tag: without quotes, as v1's clients read it.
 pub(super) fn checksum(image: &Image) -> Option<String> {
     image.main().and_then(|part| part.digests.md5_hex())
 }
 
-/// The attributes in a list that was not asked for more.
+/// Attributes in a brief list.
 const BRIEF: [Attr; 6] = [Attr::Id, Attr::Name, Attr::Size, Attr::Format, Attr::Container, Attr::Checksum];
 
-/// An image in a list that was not asked for more.
+/// Renders an image in a brief list.
 pub(super) fn brief(image: &Image) -> Value {
     Value::Object(BRIEF.into_iter().filter_map(|attr| shown(attr, image)).collect())
 }
 
-/// An image.
+/// Renders an image with all that v1 shows.
 pub(super) fn detail(image: &Image) -> Value {
     let mut all = base(image);
     all.insert("properties".to_owned(), json!(properties(image)));
@@ -72,7 +72,7 @@ fn base(image: &Image) -> Map<String, Value> {
     all
 }
 
-/// An attribute's name and value, if v1 shows it.
+/// Name and value of an attribute, if v1 shows it.
 fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
     let value = match attr {
         Attr::Id => json!(image.id.to_string()),
@@ -90,7 +90,7 @@ fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
         Attr::Protected => json!(image.protected),
         Attr::CreatedAt => json!(python(image.created_at)),
         Attr::UpdatedAt => json!(python(changed_at(image))),
-        // Without a name here; some of them are properties.
+        // No name in v1; some of them are properties.
         Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Store | Attr::Kind => return None,
         Attr::Hidden | Attr::UploadedAt | Attr::Sha256 | Attr::Sha512 | Attr::Fingerprint => return None,
         Attr::Alias | Attr::ExpiresAt | Attr::Offered => return None,
@@ -98,7 +98,7 @@ fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
     Some((name_of(attr)?.to_owned(), value))
 }
 
-/// Puts an image into headers. What has no value is left out.
+/// Puts an image into headers. Attributes without a value are left out.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
     let mut put = |name: String, value: &str| {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
@@ -108,7 +108,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
     for (name, value) in base(image) {
         let text = match value {
             Value::Null => continue,
-            // As Python prints them.
+            // Written as Python prints a flag.
             Value::Bool(true) => "True".to_owned(),
             Value::Bool(false) => "False".to_owned(),
             Value::String(text) => text,

@@ -1,4 +1,5 @@
-//! What a client may set, by name and JSON value: in the body that makes an image, and in the operations of a patch.
+//! Attributes and properties that a client sets, by name and JSON value: in the body of a new image, and in the operations of a
+//! patch. Knows no request; the core checks rights and values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,26 +11,27 @@ use crate::error::{Error, Reason, Result};
 use crate::image::attr::Edit;
 use crate::image::{Attr, Image, ImageId, ImageKind, ImagePatch, Visibility};
 
-/// Names of what only the service sets, beside those of attributes.
+/// Names that only the service sets, besides those of attributes.
 const READ_ONLY: [&str; 5] = ["os_hash_algo", "self", "file", "schema", "direct_url"];
 
-/// Names that nobody may use.
+/// Names that no property can have.
 const RESERVED: [&str; 4] = ["location", "locations", "deleted", "deleted_at"];
 
-/// Tells whether only the service sets what has this name.
+/// Tells whether only the service sets the value of this name.
 fn is_read_only(name: &str) -> bool {
-    // Bytes go to a store by a request of their own.
+    // The request with the bytes names the store.
     let fixed = |attr: Attr| attr.row().edit == Edit::Service || attr == Attr::Store;
     attr_of(name).map_or_else(|| READ_ONLY.contains(&name), fixed)
 }
 
-/// What a client sets, with what is known of the images that it refers to.
-pub(super) struct Hand {
+/// Sets attributes and properties in a patch.
+pub(super) struct AttributeSetter {
+    /// Kernels and ramdisks that the values refer to.
     pub(super) companions: BTreeMap<ImageId, ImageKind>,
 }
 
-impl Hand {
-    /// Adds to a patch that an attribute or a property gets a value.
+impl AttributeSetter {
+    /// Adds the value of an attribute or a property to a patch.
     ///
     /// # Errors
     /// `Invalid` value; `Forbidden` name.
@@ -39,7 +41,7 @@ impl Hand {
             Some(Attr::Name) => patch.name = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
             Some(Attr::Format) => {
                 patch.format = Some(optional_text(name, value)?.map(format_of).transpose()?);
-                // Told to VISOR's clients. Only said, never unsaid: they may have said more.
+                // A format sets the kind and never clears it: VISOR's clients may have set it.
                 patch.kind = patch.format.and_then(kind_of).map(Some).or(patch.kind);
             }
             Some(Attr::Container) => {
@@ -51,14 +53,14 @@ impl Hand {
             Some(Attr::Protected) => patch.protected = Some(flag(name, value)?),
             Some(Attr::Hidden) => patch.hidden = Some(flag(name, value)?),
             Some(Attr::Owner) => patch.owner = Some(optional_text(name, value)?.map(ToOwned::to_owned)),
-            // Refused before.
+            // Refused by `check_name`.
             Some(Attr::Id | Attr::Status | Attr::Size | Attr::VirtualSize | Attr::Checksum) => {}
             Some(Attr::Sha256 | Attr::Sha512 | Attr::CreatedAt | Attr::UpdatedAt | Attr::Store) => {}
-            // Without a name here, so never found by one.
+            // No name in v2, so never found by one.
             Some(Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind) => {}
             Some(Attr::UploadedAt | Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered) => {}
             None if name == "tags" => patch.tags = Some(tags(value)?),
-            // Clients that copy an image send these as they found them.
+            // Clients that copy an image send these as received, null included.
             None if [spell::KERNEL, spell::RAMDISK].contains(&name) => {
                 spell::set_property(patch, name, optional_text(name, value)?, &self.companions);
             }
@@ -73,10 +75,10 @@ impl Hand {
         visibility.ok_or_else(|| Error::invalid(format!("Invalid visibility: it is one of {}.", names())))
     }
 
-    /// Adds to a patch that a property goes.
+    /// Adds the removal of a property to a patch.
     ///
     /// # Errors
-    /// `Forbidden` for everything else.
+    /// `Forbidden` for any other name.
     pub(super) fn remove(&self, patch: &mut ImagePatch, name: &str) -> Result<()> {
         check_name(name)?;
         if is_base(name) {
@@ -87,12 +89,12 @@ impl Hand {
     }
 }
 
-/// Whether an image has an attribute or a property of this name.
+/// Tells whether an image has an attribute or a property of this name.
 pub(super) fn has(image: &Image, name: &str) -> bool {
     is_base(name) || is_read_only(name) || spell::has_property(image, name)
 }
 
-/// The ids among the values of names that refer to another image.
+/// Ids of other images among these names and values.
 pub(super) fn referred<'a>(pairs: impl Iterator<Item = (&'a str, &'a Value)>) -> Vec<ImageId> {
     let refers = pairs.filter(|(name, _)| [spell::KERNEL, spell::RAMDISK].contains(name));
     let ids: BTreeSet<ImageId> = refers.filter_map(|(_, value)| value.as_str()?.parse().ok()).collect();

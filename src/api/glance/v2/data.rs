@@ -1,4 +1,4 @@
-//! The bytes of images: in, out, and put aside for an import.
+//! The bytes of images in v2: upload, download, and staging for an import. Knows no store and no format.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
@@ -39,11 +39,11 @@ pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: P
     staged.await
 }
 
-/// Which image gets bytes, and what is said of them.
+/// Reads the head of an upload: the image, the store, and the announced size.
 ///
 /// # Errors
-/// `MediaType`; `NotFound`; `Conflict` when the image takes no bytes; `Invalid` when it does not say yet what they are, or
-/// for another store.
+/// `MediaType`; `NotFound`; `Conflict` if the image takes no bytes; `Invalid` if its formats are not set, or for an unknown
+/// store.
 async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, ImagePatch, Expected)> {
     let headers = request.headers();
     if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
@@ -54,8 +54,8 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
         .transpose()?;
     let image = glance.registry.get(who, id_of(request)?).await?;
     who.may(Action::UploadBytes, &image)?;
-    // Of one that takes no bytes, the registry says so.
-    if image.status.takes_bytes() && !says_what_it_is(&image) {
+    // The core refuses an image that takes no bytes, with a reason of its own.
+    if image.status.takes_bytes() && !has_formats(&image) {
         return Err(Reason::FormatNotSet.into());
     }
     let size =
@@ -66,11 +66,11 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
 }
 
 fn not_a_size() -> Error {
-    Error::invalid("The header x-openstack-image-size is a number of bytes.")
+    Error::invalid("The header x-openstack-image-size must be a number of bytes.")
 }
 
-/// Whether it is known what the bytes of an image will be.
-pub(super) fn says_what_it_is(image: &Image) -> bool {
+/// Tells whether the formats of an image are set.
+pub(super) fn has_formats(image: &Image) -> bool {
     image.format.is_some() && image.container.is_some()
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn download(request: HttpRequest, glance: Data<Glance>) -> Http
         Status::Available | Status::Deactivated => {}
     }
     let headers = |response: &mut HttpResponseBuilder| {
-        // In hexadecimal, whatever RFC 1864 says: so Glance writes it, and so its clients read it.
+        // In hexadecimal, against RFC 1864: Glance writes it so, and its clients read it so.
         if let Some(md5) = image.main().and_then(|part| part.digests.md5_hex()) {
             response.insert_header(("content-md5", md5));
         }

@@ -1,4 +1,4 @@
-//! The handlers of images: parse, call, render.
+//! Handlers of images in v2: parse, call, render. The rules are the core's.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::super::error::render_with;
 use super::super::{Glance, body};
-use super::change::{Hand, referred};
-use super::query::{ListQuery, link};
-use super::render::{Page, Shown};
+use super::change::{AttributeSetter, referred};
+use super::query::{V2ListQuery, link};
+use super::render::{ImagePage, ShownImage};
 use super::{id_of, info, patch};
 use crate::error::{Error, Reason};
 use crate::http::base::base_url;
@@ -20,8 +20,8 @@ use crate::image::{Image, ImagePatch, Visibility};
 use crate::registry::Expected;
 
 impl Glance {
-    fn show<'a>(&self, image: &'a Image) -> Shown<'a> {
-        Shown { image, import: self.registry.import_of(image) }
+    fn show<'a>(&self, image: &'a Image) -> ShownImage<'a> {
+        ShownImage { image, import: self.registry.import_of(image) }
     }
 }
 
@@ -31,13 +31,13 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         let body = body::read(payload, glance.patience).await?;
         let Value::Object(members) = body else { return Err(Error::invalid("Expected a JSON object.")) };
         let ids = referred(members.iter().map(|(name, value)| (name.as_str(), value)));
-        let hand = Hand { companions: glance.companions(&who, ids).await? };
+        let setter = AttributeSetter { companions: glance.companions(&who, ids).await? };
         let mut patch = ImagePatch { visibility: Some(Visibility::Shared), ..ImagePatch::default() };
         let mut id = None;
         for (name, value) in &members {
             match name.as_str() {
                 "id" => id = Some(value.as_str().and_then(|id| id.parse().ok()).ok_or_else(not_an_id)?),
-                name => hand.set(&mut patch, name, value)?,
+                name => setter.set(&mut patch, name, value)?,
             }
         }
         let image = glance.registry.create(&who, id, &patch, None, &Expected::default()).await?;
@@ -58,10 +58,10 @@ fn not_an_id() -> Error {
 /// `GET /v2/images`
 pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
-        let ListQuery { shown, filter, sort, limit, marker } = ListQuery::parse(request.query_string())?;
+        let V2ListQuery { shown, filter, sort, limit, marker } = V2ListQuery::parse(request.query_string())?;
         let images = glance.page(&who, shown, Query { filter, sort, limit, after: None }, marker).await?;
         let last = images.last().filter(|_| images.len() == limit);
-        let page = Page {
+        let page = ImagePage {
             images: images.iter().map(|image| glance.show(image)).collect(),
             first: link("/v2/images", request.query_string(), None),
             next: last.map(|last| link("/v2/images", request.query_string(), Some(&last.id.to_string()))),
@@ -95,8 +95,8 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let operations = patch::parse(content_type.as_deref(), &body::read(payload, glance.patience).await?)?;
         let values = operations.iter().filter_map(|one| Some((one.name.as_str(), one.value.as_ref()?)));
         let companions = glance.companions(&who, referred(values)).await?;
-        let hand = Hand { companions };
-        let image = glance.registry.edit(&who, id, |image| patch::apply(&operations, image, &hand)).await?;
+        let setter = AttributeSetter { companions };
+        let image = glance.registry.edit(&who, id, |image| patch::apply(&operations, image, &setter)).await?;
         Ok(answer_json(&mut HttpResponse::Ok(), &glance.show(&image)))
     });
     updated.await

@@ -1,26 +1,29 @@
-//! `POST /v2/images/:id/import`: bytes that were put aside, or those of a URL, become the image's.
+//! `POST /v2/images/:id/import`: makes staged bytes or those of a URL the image's, or copies the image to other stores. Parses
+//! only; the work is a job of the core.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use super::super::{Glance, body};
-use super::data::says_what_it_is;
+use super::data::has_formats;
 use super::{id_of, info};
 use crate::error::{Error, Reason, Result};
 use crate::image::StoreName;
 use crate::registry::Registry;
 
-/// What is asked for.
+/// Source of an import.
 #[derive(Debug, PartialEq, Eq)]
-enum Method {
+enum ImportSource {
+    /// Staged bytes.
     Staged,
+    /// A URL.
     Download(String),
-    /// To other stores.
+    /// The image itself, for other stores.
     Copy,
 }
 
-/// Handles the request. The work itself goes on behind it, and is told of as a task.
+/// Starts an import. It continues after the answer, and clients follow it as a task.
 pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let started = glance.answer(&request, async |who| {
         let registry = &glance.registry;
@@ -29,34 +32,34 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
         let all_or_none = flag(&body, "all_stores_must_succeed")?.unwrap_or(true);
         let image = registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        if method != Method::Copy && !says_what_it_is(&image) {
+        if method != ImportSource::Copy && !has_formats(&image) {
             return Err(Reason::NotImportable.into());
         }
         match method {
-            Method::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
-            Method::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
-            Method::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
+            ImportSource::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
+            ImportSource::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
+            ImportSource::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });
     started.await
 }
 
-fn parse(body: &Value) -> Result<Method> {
+fn parse(body: &Value) -> Result<ImportSource> {
     let method = body.get("method").and_then(Value::as_object).ok_or_else(|| missing("method"))?;
     let name = method.get("name").and_then(Value::as_str).ok_or_else(|| missing("name"))?;
     match name {
-        "glance-direct" => Ok(Method::Staged),
+        "glance-direct" => Ok(ImportSource::Staged),
         "web-download" => {
             let url = method.get("uri").and_then(Value::as_str).ok_or_else(|| missing("uri"))?;
-            Ok(Method::Download(url.to_owned()))
+            Ok(ImportSource::Download(url.to_owned()))
         }
-        "copy-image" => Ok(Method::Copy),
+        "copy-image" => Ok(ImportSource::Copy),
         other => Err(Error::invalid(format!("Unknown import method name '{}'.", other.escape_default()))),
     }
 }
 
-/// The stores that are asked for; none where it is all the same.
+/// Reads the requested stores; none if the request names none.
 fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
     let stores = body.get("stores");
     if flag(body, "all_stores")? == Some(true) {
@@ -67,7 +70,7 @@ fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
     }
     let Some(stores) = stores else { return Ok(Vec::new()) };
     let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
-    // Another one is a conflict here, and a mistake where bytes come in the same request: so in Glance.
+    // As in Glance: an unknown store is a conflict here, and an invalid value in a request with bytes.
     let named = |name: &Value| info::store_named(registry, name.as_str().unwrap_or_default(), Reason::StoreNotThere);
     stores.iter().map(named).collect()
 }
@@ -92,10 +95,10 @@ mod tests {
     fn methods() {
         let url = "https://example.org/x";
         for (body, expected) in [
-            (json!({ "method": { "name": "glance-direct" } }), Ok(Method::Staged)),
-            (json!({ "method": { "name": "glance-direct" }, "stores": ["file"] }), Ok(Method::Staged)),
-            (json!({ "method": { "name": "copy-image" }, "all_stores": true }), Ok(Method::Copy)),
-            (json!({ "method": { "name": "web-download", "uri": url } }), Ok(Method::Download(url.into()))),
+            (json!({ "method": { "name": "glance-direct" } }), Ok(ImportSource::Staged)),
+            (json!({ "method": { "name": "glance-direct" }, "stores": ["file"] }), Ok(ImportSource::Staged)),
+            (json!({ "method": { "name": "copy-image" }, "all_stores": true }), Ok(ImportSource::Copy)),
+            (json!({ "method": { "name": "web-download", "uri": url } }), Ok(ImportSource::Download(url.into()))),
             (json!({ "method": { "name": "web-download" } }), Err(Kind::Invalid)),
             (json!({ "method": { "name": "magic" } }), Err(Kind::Invalid)),
             (json!({ "method": {} }), Err(Kind::Invalid)),

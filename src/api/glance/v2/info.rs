@@ -1,4 +1,4 @@
-//! What this service can do, as clients ask for it before they try.
+//! Discovery of import methods, stores and quotas, and the removal of a copy from a store. Shows no directory and no address.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +12,7 @@ use crate::image::StoreName;
 use crate::registry::Registry;
 use crate::registry::policy::Action;
 
-/// The ways to import.
+/// Names of the import methods.
 pub(super) const IMPORT_METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
 
 /// The routes.
@@ -26,16 +26,16 @@ pub(super) fn routes() -> [Route; 5] {
     ]
 }
 
-/// The store of this name.
+/// Finds a store by its name.
 ///
 /// # Errors
-/// `otherwise`, for a store that is not there.
+/// `otherwise`, for an unknown store.
 pub(super) fn store_named(registry: &Registry, name: &str, otherwise: Reason) -> Result<StoreName> {
     let store = name.parse().ok().filter(|store| registry.stores().has(store));
     store.ok_or_else(|| otherwise.about(name.escape_default()))
 }
 
-/// Every store that takes bytes, the default first, as headers name them.
+/// Names of the stores that take bytes, the default first, as a header has them.
 pub(super) fn store_ids(registry: &Registry) -> String {
     let default = registry.stores().default_name();
     let others = registry.stores().iter().map(|store| &store.name).filter(|name| *name != default);
@@ -47,7 +47,7 @@ fn import() -> Value {
     json!({ "import-methods": methods })
 }
 
-/// `GET /v2/info/stores`. What is under a URL can be registered, and nothing be put there.
+/// `GET /v2/info/stores`. The last is read-only: URLs can be registered there, bytes cannot be uploaded.
 async fn stores(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |_| {
         let mut stores = shown_stores(&glance.registry);
@@ -65,7 +65,7 @@ fn shown_stores(registry: &Registry) -> Vec<Value> {
             shown["description"] = store.description.clone().into();
         }
         if store.name == *default {
-            // The text: so Glance has it.
+            // A text and no flag, as in Glance.
             shown["default"] = "true".into();
         }
         shown
@@ -73,12 +73,12 @@ fn shown_stores(registry: &Registry) -> Vec<Value> {
     shown.collect()
 }
 
-/// Without quotas there is nothing to say.
+/// `GET /v2/info/usage`. Empty: there are no quotas.
 fn usage() -> Value {
     json!({ "usage": {} })
 }
 
-/// `GET /v2/info/stores/detail`. Directories and addresses are nobody's business here.
+/// `GET /v2/info/stores/detail`. Directories and addresses stay hidden.
 async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         let details = glance.registry.store_details(&who)?;

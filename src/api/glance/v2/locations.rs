@@ -1,12 +1,11 @@
-//! Where the bytes of an image are, as far as that is anybody's business: at a URL that somebody registered. Where our own
-//! store keeps them is never said.
+//! Locations of images: the URL that a client registered. The place of the bytes in a store of this server is never shown.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::{Glance, body};
-use super::data::says_what_it_is;
+use super::data::has_formats;
 use super::id_of;
 use crate::error::{Error, Reason, Result};
 use crate::http::route::{Route, answer_json, get, post};
@@ -33,13 +32,13 @@ async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     listed.await
 }
 
-/// `POST /v2/images/:id/locations`: the image is what is under a URL, from now on and as long as that is there.
+/// `POST /v2/images/:id/locations`: registers a URL, under which the bytes of the image stay.
 async fn add(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let added = glance.answer(&request, async |who| {
         let url = parse(&body::read(payload, glance.patience).await?)?;
         let image = glance.registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
-        if image.status.takes_bytes() && !says_what_it_is(&image) {
+        if image.status.takes_bytes() && !has_formats(&image) {
             return Err(Reason::FormatNotSet.into());
         }
         let source = Some(Source::Http(url));
@@ -53,7 +52,7 @@ fn parse(body: &Value) -> Result<String> {
     let validation = body.get("validation_data").and_then(Value::as_object);
     if validation.is_some_and(|members| !members.is_empty()) {
         let text =
-            "What is under a URL can't be held to a digest here: leave validation_data out, or import the image.";
+            "Bytes under a URL cannot be checked against a digest: leave validation_data out, or import the image.";
         return Err(Error::invalid(text));
     }
     let url = body.get("url").and_then(Value::as_str).filter(|url| !url.is_empty());

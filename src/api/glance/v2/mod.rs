@@ -1,4 +1,4 @@
-//! The image API v2.
+//! The image API v2: its routes. Knows nothing of v1, and no rule about images.
 
 mod change;
 mod data;
@@ -23,7 +23,7 @@ use crate::http::route::{Route, RouteTable, delete, get, patch, post, put};
 use crate::image::ImageId;
 use crate::registry::policy::Action;
 
-/// The routes: under `/v2` and under each of its minor versions, which Glance takes for the same; and those of images without a
+/// Route tables: below `/v2` and its minor versions, which Glance does not tell apart; and the routes of images without a
 /// version, chosen by `Accept`.
 pub(super) fn tables() -> Vec<RouteTable> {
     let mut versioned = schemas::routes();
@@ -58,7 +58,7 @@ fn routes() -> Vec<Route> {
     routes
 }
 
-/// The image that a path names. A text that is no id names none: clients ask by name this way, and go on by a list.
+/// The id of the image in a path. A text that is no id names no image: clients try a name this way, and then ask for a list.
 fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
     text.parse().map_err(|()| Reason::ImageNotFound.about(text.escape_default()))

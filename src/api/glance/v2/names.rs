@@ -1,10 +1,10 @@
-//! v2's names of attributes.
+//! v2's names of attributes. Knows no value.
 
 use crate::image::Attr;
 use crate::image::attr::ATTRS;
 
-/// v2's name of an attribute; `None` for those that it does not know. Two digests share a name: an image shows the one that
-/// `os_hash_algo` says.
+/// v2's name of an attribute; `None` if v2 has none. Two digests share a name: an image shows the one that `os_hash_algo`
+/// names.
 pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
     Some(match attr {
         Attr::Id => "id",
@@ -25,24 +25,24 @@ pub(super) fn name_of(attr: Attr) -> Option<&'static str> {
         Attr::MinRam => "min_ram",
         Attr::Protected => "protected",
         Attr::Hidden => "os_hidden",
-        // Properties there.
+        // Properties in v2.
         Attr::Architecture | Attr::Kernel | Attr::Ramdisk => return None,
-        // Where bytes are is the service's to know.
+        // Never shown: the place of the bytes is internal.
         Attr::Location => return None,
         Attr::Kind | Attr::UploadedAt => return None,
         Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => return None,
     })
 }
 
-/// The attribute of a name; of two that share one, the first.
+/// Finds the attribute of a name, the first of two that share it.
 pub(super) fn attr_of(name: &str) -> Option<Attr> {
     ATTRS.iter().map(|row| row.attr).find(|attr| name_of(*attr) == Some(name))
 }
 
-/// Names beside those of attributes that every image shows.
+/// Names that every image shows besides its attributes.
 const MORE: [&str; 5] = ["os_hash_algo", "tags", "self", "file", "schema"];
 
-/// Tells whether a name stands for the same thing in every image, so that no property can have it.
+/// Tells whether a name has a fixed meaning in every image, so that no property can have it.
 pub(super) fn is_base(name: &str) -> bool {
     MORE.contains(&name) || attr_of(name).is_some()
 }
@@ -51,9 +51,9 @@ pub(super) fn is_base(name: &str) -> bool {
 mod tests {
     use serde_json::Value;
 
-    use super::super::change::Hand;
-    use super::super::query::ListQuery;
-    use super::super::render::Shown;
+    use super::super::change::AttributeSetter;
+    use super::super::query::V2ListQuery;
+    use super::super::render::ShownImage;
     use super::*;
     use crate::image::attr::Edit;
     use crate::image::full_tests::full;
@@ -61,16 +61,16 @@ mod tests {
     use crate::image::{Image, ImageId, ImagePatch, Timestamp};
 
     fn shown(image: &Image) -> Value {
-        serde_json::to_value(Shown { image, import: None }).unwrap()
+        serde_json::to_value(ShownImage { image, import: None }).unwrap()
     }
 
-    /// Whatever is shown can be sent back, as far as clients set it, and asked for.
+    /// Every value shown can be sent back, if clients set it, and filtered by.
     #[test]
     fn every_attribute_with_a_name_is_shown_and_read() {
-        let hand = Hand { companions: [].into() };
+        let setter = AttributeSetter { companions: [].into() };
         let mut image = full();
         let record = shown(&image);
-        // What another image needs besides, to be one.
+        // A new image for the values.
         let mut other = Image::blank(ImageId::random(), Timestamp(1));
         image.parts.truncate(2);
         for row in &ATTRS {
@@ -78,7 +78,7 @@ mod tests {
             let value = &record[name];
             assert!(!value.is_null(), "{name} is not shown");
             let mut patch = ImagePatch::default();
-            let set = hand.set(&mut patch, name, value);
+            let set = setter.set(&mut patch, name, value);
             if row.edit == Edit::Service || row.attr == Attr::Store {
                 set.unwrap_err();
             } else {
@@ -88,7 +88,7 @@ mod tests {
                 assert_eq!(row.attr.read(&other), row.attr.read(&image), "{name} is not set");
             }
             let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            let asked = ListQuery::parse(&format!("{name}={text}&os_hidden=true")).unwrap().filter;
+            let asked = V2ListQuery::parse(&format!("{name}={text}&os_hidden=true")).unwrap().filter;
             // Glance has no filter by store.
             if row.attr == Attr::Store {
                 continue;

@@ -1,9 +1,9 @@
-//! Patches in JSON, in the two forms that Glance has taken: that of RFC 6902 as it became (v2.1), and as a draft of it was
-//! (v2.0). Only the members of the image itself can be named.
+//! JSON patches of images, in Glance's two forms: RFC 6902 (v2.1), and an early draft of it (v2.0). A path names a member of the
+//! image itself. Knows no attribute: `change` sets the values.
 
 use serde_json::Value;
 
-use super::change::{Hand, has};
+use super::change::{AttributeSetter, has};
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImagePatch};
 
@@ -11,7 +11,7 @@ use crate::image::{Image, ImagePatch};
 pub(super) const TYPES: [&str; 2] =
     ["application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch"];
 
-/// More than an image has attributes and properties. Each is checked against the whole image.
+/// Most operations of a patch, more than an image has attributes and properties. Each is checked against the whole image.
 const OPERATIONS_MAX: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,15 @@ enum Verb {
     Remove,
 }
 
-/// An operation.
+/// An operation of a patch.
 #[derive(Debug, PartialEq)]
-pub(super) struct Operation {
+pub(super) struct PatchOperation {
     verb: Verb,
     /// The name of an attribute or a property.
     pub(super) name: String,
-    /// There unless it goes.
+    /// The new value; none if the operation removes.
     pub(super) value: Option<Value>,
-    /// Whether adding what is there is a mistake.
+    /// Refuses to add an existing member.
     strict: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Operation {
 ///
 /// # Errors
 /// `MediaType` for another content type; `Invalid`.
-pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Operation>> {
+pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<PatchOperation>> {
     let strict = match TYPES.iter().position(|known| Some(*known) == content_type) {
         Some(position) => position == 1,
         None => return Err(Reason::WrongMediaType.saying(format!("Content-Type must be one of {}", TYPES.join(", ")))),
@@ -50,10 +50,10 @@ pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<Oper
     list.iter().map(|one| operation(one, strict)).collect()
 }
 
-fn operation(one: &Value, draft: bool) -> Result<Operation> {
+fn operation(one: &Value, draft: bool) -> Result<PatchOperation> {
     let members = one.as_object().ok_or_else(|| Error::invalid("Operations must be JSON objects."))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
-    // The draft has the verb for the name of the member that has the path.
+    // In the draft, the verb is the name of the member with the path.
     let (verb, path) = if draft {
         let found = ["add", "replace", "remove"].into_iter().find_map(|verb| Some((verb, text(verb)?)));
         found.ok_or_else(|| {
@@ -71,12 +71,12 @@ fn operation(one: &Value, draft: bool) -> Result<Operation> {
     };
     let value = members.get("value").filter(|_| verb != Verb::Remove).cloned();
     if value.is_none() && verb != Verb::Remove {
-        return Err(Error::invalid("Operation must contain a member 'value'."));
+        return Err(Error::invalid("PatchOperation must contain a member 'value'."));
     }
-    Ok(Operation { verb, name: member(path)?, value, strict: draft })
+    Ok(PatchOperation { verb, name: member(path)?, value, strict: draft })
 }
 
-/// The one member that a pointer names (RFC 6901, section 3).
+/// Reads a pointer to one member (RFC 6901, section 3).
 fn member(pointer: &str) -> Result<String> {
     let wrong = |why: &str| Error::invalid(format!("Pointer `{}` {why}.", pointer.escape_default()));
     let name = pointer.strip_prefix('/').ok_or_else(|| wrong("does not start with \"/\""))?;
@@ -93,18 +93,18 @@ fn member(pointer: &str) -> Result<String> {
     Ok(name.replace("~1", "/").replace("~0", "~"))
 }
 
-/// What the operations, one after the other, make of an image.
+/// Makes one patch of the operations, each applied to the result of those before it.
 ///
 /// # Errors
-/// `Conflict` for what should be there and is not, or the reverse; `Forbidden`, `Invalid`.
-pub(super) fn apply(operations: &[Operation], image: &Image, hand: &Hand) -> Result<ImagePatch> {
+/// `Conflict` for a missing or an existing member; `Forbidden`, `Invalid`.
+pub(super) fn apply(operations: &[PatchOperation], image: &Image, setter: &AttributeSetter) -> Result<ImagePatch> {
     let mut so_far = image.clone();
     let mut all = ImagePatch::default();
-    for Operation { verb, name, value, strict } in operations {
+    for PatchOperation { verb, name, value, strict } in operations {
         let mut step = ImagePatch::default();
         match value {
-            Some(value) => hand.set(&mut step, name, value)?,
-            None => hand.remove(&mut step, name)?,
+            Some(value) => setter.set(&mut step, name, value)?,
+            None => setter.remove(&mut step, name)?,
         }
         let conflict = |text: String| Err(Reason::Conflict.saying(text));
         match (verb, has(&so_far, name)) {
@@ -132,10 +132,10 @@ mod tests {
     use crate::image::{Format, ImageId, Status, Visibility};
 
     fn patched(image: &Image, operations: &Value) -> Result<Image> {
-        let hand = Hand { companions: Default::default() };
+        let setter = AttributeSetter { companions: Default::default() };
         let operations = parse(Some(TYPES[0]), operations)?;
         let mut image = image.clone();
-        apply(&operations, &image, &hand)?.apply(&mut image)?;
+        apply(&operations, &image, &setter)?.apply(&mut image)?;
         Ok(image)
     }
 
@@ -218,12 +218,12 @@ mod tests {
 
     #[test]
     fn the_draft_does_not_add_twice() {
-        let hand = Hand { companions: Default::default() };
+        let setter = AttributeSetter { companions: Default::default() };
         let add = parse(Some(TYPES[1]), &json!([{ "add": "/a", "value": "1" }])).unwrap();
         let mut image = sample("a");
-        let patch = apply(&add, &image, &hand).unwrap();
+        let patch = apply(&add, &image, &setter).unwrap();
         patch.apply(&mut image).unwrap();
-        assert_eq!(apply(&add, &image, &hand).unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(apply(&add, &image, &setter).unwrap_err().kind(), Kind::Conflict);
         assert_eq!(parse(Some("application/json"), &json!([])).unwrap_err().kind(), Kind::MediaType);
         assert_eq!(parse(None, &json!([])).unwrap_err().kind(), Kind::MediaType);
     }

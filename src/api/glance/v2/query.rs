@@ -1,4 +1,4 @@
-//! The query string of a list: filters, order, page.
+//! The query string of a list in v2: filters, order, page. Knows no handler; the core decides which images a caller sees.
 
 use std::ops::Bound;
 
@@ -14,12 +14,12 @@ use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, ValueType, Visibility};
 use crate::registry::ListScope;
 
-/// What stands in a URL as what it is, everywhere.
+/// Characters that a URL escapes: all but the unreserved ones.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A list as it was asked for.
+/// The query string of a list, read.
 #[derive(Debug, PartialEq)]
-pub(super) struct ListQuery {
+pub(super) struct V2ListQuery {
     pub(super) shown: ListScope,
     pub(super) filter: Filter,
     pub(super) sort: Sort,
@@ -27,11 +27,11 @@ pub(super) struct ListQuery {
     pub(super) marker: Option<ImageId>,
 }
 
-impl ListQuery {
-    /// Reads a query string.
+impl V2ListQuery {
+    /// Reads a query string. An unknown name is a property's.
     ///
     /// # Errors
-    /// `Invalid`. An unknown name is a property's.
+    /// `Invalid`.
     pub(super) fn parse(query: &str) -> Result<Self> {
         let mut shown = ListScope::default();
         let (mut filter, mut hidden) = (Filter::everything(), false);
@@ -53,7 +53,7 @@ impl ListQuery {
                 }
                 "member_status" => shown.member_status = member_status(&value)?,
                 "os_hidden" => hidden = flag(&name, &value.to_ascii_lowercase())?,
-                // Clients of the identity API send what they also have in the path.
+                // Clients repeat the id of the path here.
                 "image_id" => {}
                 _ => filter = filter.and(condition(name, value)?),
             }
@@ -64,14 +64,14 @@ impl ListQuery {
             (None, _) => paired(keys, &directions)?,
         };
         if keys.iter().enumerate().any(|(at, (key, _))| keys[..at].iter().any(|(earlier, _)| earlier == key)) {
-            return Err(Error::invalid("A list is sorted by a key once."));
+            return Err(Error::invalid("A sort key can appear only once."));
         }
         let filter = filter.and(Filter::Equals(Attr::Hidden, Value::Flag(hidden)));
         Ok(Self { shown, filter, sort: Sort::by_all(keys), limit, marker })
     }
 }
 
-/// Keys with their directions; newest first is what everything falls back to.
+/// Pairs sort keys with directions. The default is newest first.
 fn paired(keys: Vec<Attr>, directions: &[Direction]) -> Result<Vec<(Attr, Direction)>> {
     let keys = if keys.is_empty() { vec![Attr::CreatedAt] } else { keys };
     match directions.len() {
@@ -84,7 +84,7 @@ fn paired(keys: Vec<Attr>, directions: &[Direction]) -> Result<Vec<(Attr, Direct
     }
 }
 
-/// `name:asc,size`
+/// Reads `sort`, such as `name:asc,size`.
 fn sort_list(text: &str) -> Result<Vec<(Attr, Direction)>> {
     let keys = text.split(',').map(str::trim).map(|one| match one.split_once(':') {
         Some((key, way)) => Ok((sortable(key, attr_of)?, direction(way)?)),
@@ -97,7 +97,7 @@ fn flag(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::invalid(format!("Invalid value for {name}: it is 'true' or 'false'.")))
 }
 
-/// One, or all.
+/// Reads a visibility, or `all`.
 fn visibility(word: &str) -> Result<Option<Visibility>> {
     if word == "all" {
         return Ok(None);
@@ -115,7 +115,7 @@ fn member_status(word: &str) -> Result<Option<MemberStatus>> {
     status.map(Some).ok_or_else(|| Error::invalid(format!("Invalid status: {}.", word.escape_default())))
 }
 
-/// What a pair asks for.
+/// Filter of a pair of name and value.
 fn condition(name: String, value: String) -> Result<Filter> {
     let of_any = |attr: Attr| Ok(any(words(&value)?.iter().map(|word| Filter::spelled(attr, word)).collect()));
     let Some((attr, bound)) = measured(&name) else {
@@ -142,9 +142,9 @@ fn condition(name: String, value: String) -> Result<Filter> {
                 Some(false) => Filter::Within(attr, Bound::Unbounded, Bound::Included(number)),
             })
         }
-        // Asked for by its own parameter, before these.
+        // Read before, as parameters of their own.
         Attr::Visibility | Attr::Hidden => Ok(Filter::spelled(attr, &value)),
-        // Nothing that Glance filters by: what is called so is a property.
+        // No filter of Glance: the name is a property's.
         Attr::Store | Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind => {
             Ok(spell::property_is(name, value))
         }
@@ -154,12 +154,12 @@ fn condition(name: String, value: String) -> Result<Filter> {
     }
 }
 
-/// One of these. A single one is itself: the planner knows more ways to it.
+/// Filter for any of the choices. A single choice stands alone, because the planner has more indexes for it.
 fn any(mut choices: Vec<Filter>) -> Filter {
     if choices.len() == 1 { choices.remove(0) } else { Filter::Any(choices) }
 }
 
-/// The attribute that a name means, and of a number perhaps which bound: the lower one or the upper one.
+/// The attribute of a name, and for a number its bound, if the name has one: `true` for the lower, `false` for the upper.
 fn measured(name: &str) -> Option<(Attr, Option<bool>)> {
     let is_number = |attr: &Attr| matches!(attr.row().value, ValueType::Count);
     let bound = |suffix: &str| name.strip_suffix(suffix).and_then(attr_of).filter(is_number);
@@ -167,7 +167,7 @@ fn measured(name: &str) -> Option<(Attr, Option<bool>)> {
     lower.or_else(|| Some((bound("_max")?, Some(false)))).or_else(|| Some((attr_of(name)?, None)))
 }
 
-/// `a`, or `in:a,"b,c"`. Any other colon is part of the text, in which Glance is less helpful.
+/// Reads `a` or `in:a,"b,c"`. Any other colon is part of the text, unlike in Glance.
 fn words(value: &str) -> Result<Vec<String>> {
     let Some(list) = value.strip_prefix("in:") else { return Ok(vec![value.to_owned()]) };
     let mut words = vec![String::new()];
@@ -189,7 +189,7 @@ fn words(value: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// `gte:2026-11-21T04:10:08Z`; without an operator it is the moment itself, that is all of its second.
+/// Reads a time such as `gte:2026-11-21T04:10:08Z`. Without an operator, a time stands for its whole second.
 fn times(name: &str, value: &str) -> Result<Filter> {
     let wrong = || Error::invalid(format!("Invalid time for {name}: {}.", value.escape_default()));
     let (operator, text) = match value.split_once(':') {
@@ -198,7 +198,7 @@ fn times(name: &str, value: &str) -> Result<Filter> {
     };
     let from = read_iso_8601(text).ok_or_else(wrong)?;
     let (first, last) = (Value::Time(from), Value::Time(Timestamp(from.0.saturating_add(999_999))));
-    // Times are written to the second and kept to the microsecond.
+    // Times are written to the second and stored to the microsecond.
     let (low, high) = match operator {
         "gt" => (Bound::Excluded(last), Bound::Unbounded),
         "gte" => (Bound::Included(first), Bound::Unbounded),
@@ -209,7 +209,7 @@ fn times(name: &str, value: &str) -> Result<Filter> {
     let created = Filter::Within(Attr::CreatedAt, low.clone(), high.clone());
     let within = match name {
         "created_at" => created,
-        // What was never changed was last changed when it was made.
+        // An image that never changed counts by its creation.
         _ => {
             let changed = Filter::Within(Attr::UpdatedAt, Bound::Unbounded, Bound::Unbounded);
             Filter::Any(vec![Filter::Within(Attr::UpdatedAt, low, high), created.and(changed.negated())])
@@ -218,7 +218,7 @@ fn times(name: &str, value: &str) -> Result<Filter> {
     Ok(if operator == "neq" { within.negated() } else { within })
 }
 
-/// The path of a page of the same list: all that was asked for, and where it begins.
+/// The path of a page of a list: its query with another marker.
 pub(super) fn link(path: &str, query: &str, marker: Option<&str>) -> String {
     let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("marker"));
     let marker = marker.map(|marker| format!("marker={}", utf8_percent_encode(marker, UNRESERVED)));
@@ -234,7 +234,7 @@ mod tests {
     use crate::image::Status;
 
     fn filter(query: &str) -> Filter {
-        let Filter::All(mut filters) = ListQuery::parse(query).unwrap().filter else { panic!("{query}") };
+        let Filter::All(mut filters) = V2ListQuery::parse(query).unwrap().filter else { panic!("{query}") };
         assert_eq!(filters.pop(), Some(Filter::Equals(Attr::Hidden, Value::Flag(false))));
         assert_eq!(filters.len(), 1, "{query}");
         filters.remove(0)
@@ -271,23 +271,23 @@ mod tests {
             "sort_key=id&sort_key=id",
             "sort_key=name&sort_dir=asc&sort_dir=asc",
         ] {
-            assert_eq!(ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(V2ListQuery::parse(bad).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
     }
 
     #[test]
     fn what_is_asked_is_bounded() {
         let tags = |count: usize| (0..count).map(|n| format!("tag={n}")).collect::<Vec<_>>().join("&");
-        assert!(ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(V2ListQuery::parse(&tags(PARAMETERS_MAX)).is_ok());
+        assert_eq!(V2ListQuery::parse(&tags(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
         let words = |count: usize| format!("name=in:{}", vec!["x"; count].join(","));
-        assert!(ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
-        assert_eq!(ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
+        assert!(V2ListQuery::parse(&words(PARAMETERS_MAX)).is_ok());
+        assert_eq!(V2ListQuery::parse(&words(PARAMETERS_MAX + 1)).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]
     fn orders_and_pages() {
-        let sort = |query: &str| ListQuery::parse(query).unwrap().sort;
+        let sort = |query: &str| V2ListQuery::parse(query).unwrap().sort;
         let (up, down) = (Direction::Ascending, Direction::Descending);
         assert_eq!(sort(""), Sort::by(Attr::CreatedAt, down));
         assert_eq!(sort("sort=name:asc,size"), Sort::by_all(vec![(Attr::Name, up), (Attr::Size, down)]));
@@ -296,8 +296,8 @@ mod tests {
             sort("sort_key=name&sort_key=id&sort_dir=asc"),
             Sort::by_all(vec![(Attr::Name, up), (Attr::Id, up)])
         );
-        assert_eq!(ListQuery::parse("limit=5000").unwrap().limit, LIMIT_MAX);
-        assert_eq!(ListQuery::parse("").unwrap().limit, LIMIT);
+        assert_eq!(V2ListQuery::parse("limit=5000").unwrap().limit, LIMIT_MAX);
+        assert_eq!(V2ListQuery::parse("").unwrap().limit, LIMIT);
     }
 
     #[test]

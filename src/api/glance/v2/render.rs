@@ -1,4 +1,4 @@
-//! An image as JSON.
+//! Renders images as JSON for v2. Knows no request.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -9,15 +9,16 @@ use crate::digest::hex;
 use crate::http::time::to_the_second;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Location, Status, StoreName};
-use crate::registry::Task;
+use crate::jobs::Job;
+use crate::registry::{Import, has_failed};
 
-/// The states that v2 tells apart. What failed waits for another try, as what never had bytes does.
+/// v2's word for a status. A failed upload waits for another one, like a queued image.
 pub(super) fn status_word(image: &Image, importing: bool) -> &'static str {
     match image.status {
         Status::Queued | Status::Failed if importing => "importing",
         Status::Queued | Status::Failed => "queued",
         Status::Saving if importing => "importing",
-        // In pieces, or put aside for an import.
+        // An upload in pieces, or staged bytes.
         Status::Saving if image.ticket.is_some_and(|ticket| ticket.resumable.is_some()) => "uploading",
         Status::Saving => "saving",
         Status::Available => "active",
@@ -26,7 +27,7 @@ pub(super) fn status_word(image: &Image, importing: bool) -> &'static str {
     }
 }
 
-/// The states of ours that a word of v2's may stand for.
+/// Statuses that a word of v2 may stand for.
 pub(super) fn statuses(word: &str) -> &'static [Status] {
     match word {
         "queued" => &[Status::Queued, Status::Failed],
@@ -37,15 +38,15 @@ pub(super) fn statuses(word: &str) -> &'static [Status] {
     }
 }
 
-/// An image as it is written: properties first, as Glance has them.
-pub(super) struct Shown<'a> {
+/// An image in v2's JSON: properties first, as in Glance.
+pub(super) struct ShownImage<'a> {
     pub(super) image: &'a Image,
-    /// What was last tried to bring its bytes, if that says something of how it stands.
-    pub(super) import: Option<Task>,
+    /// The last import into the image, if it matters for its status.
+    pub(super) import: Option<Job>,
 }
 
-// By hand: a list of a thousand images is written without making a tree of it first.
-impl Serialize for Shown<'_> {
+// By hand: a list of a thousand images is written without a tree of values.
+impl Serialize for ShownImage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (image, mut map) = (self.image, serializer.serialize_map(None)?);
         let part = image.main();
@@ -53,16 +54,17 @@ impl Serialize for Shown<'_> {
             map.serialize_entry(name, value)?;
         }
         let importing = self.is_importing();
-        if let Some(task) = &self.import {
+        if let Some(job) = &self.import {
             let homes = image.homes();
-            let wanted = if task.stores.is_empty() { &homes } else { &task.stores };
+            let wanted = job.notes::<Import>().map(|import| &import.stores).filter(|stores| !stores.is_empty());
+            let wanted = wanted.unwrap_or(&homes);
             let missing = |there: bool| match there {
                 true => listed(wanted.iter().filter(|store| part.is_none() || !homes.contains(store))),
                 false => String::new(),
             };
-            map.serialize_entry("os_glance_import_task", &task.id.to_string())?;
+            map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
             map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
-            map.serialize_entry("os_glance_failed_import", &missing(task.reason().is_some()))?;
+            map.serialize_entry("os_glance_failed_import", &missing(has_failed(job)))?;
         }
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {
@@ -86,7 +88,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
-impl Shown<'_> {
+impl ShownImage<'_> {
     /// Writes an attribute under its name.
     fn put<M: SerializeMap>(&self, attr: Attr, name: &str, map: &mut M) -> Result<(), M::Error> {
         let (image, part) = (self.image, self.image.main());
@@ -110,23 +112,23 @@ impl Shown<'_> {
             Attr::Hidden => map.serialize_entry(name, &image.hidden),
             Attr::CreatedAt => map.serialize_entry(name, &to_the_second(image.created_at)),
             Attr::UpdatedAt => map.serialize_entry(name, &to_the_second(changed_at(image))),
-            // Unlike the others it is there or not, never null.
+            // Left out if empty, never null.
             Attr::Store if part.is_none() => Ok(()),
             Attr::Store => map.serialize_entry(name, &stores_of(image)),
-            // Written beside the word that says which of them it is.
+            // Written beside `os_hash_algo`.
             Attr::Sha256 | Attr::Sha512 => Ok(()),
-            // Without a name here; some of them are properties.
+            // No name in v2; some of them are properties.
             Attr::Architecture | Attr::Kernel | Attr::Ramdisk | Attr::Location | Attr::Kind => Ok(()),
             Attr::UploadedAt | Attr::Fingerprint | Attr::Alias | Attr::ExpiresAt | Attr::Offered => Ok(()),
         }
     }
 
     fn is_importing(&self) -> bool {
-        self.import.as_ref().is_some_and(Task::is_running)
+        self.import.as_ref().is_some_and(|job| !job.status.is_final())
     }
 }
 
-/// The stores that have an image, the one that it is read from first.
+/// The stores of an image, comma-separated; the one that serves downloads comes first.
 fn stores_of(image: &Image) -> String {
     let url = image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
     if url { StoreName::HTTP.to_string() } else { listed(image.homes().iter()) }
@@ -136,13 +138,13 @@ fn listed<'a>(stores: impl Iterator<Item = &'a StoreName>) -> String {
     stores.map(StoreName::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// A page of a list.
+/// A page of a list of images.
 #[derive(Serialize)]
-pub(super) struct Page<'a> {
-    pub(super) images: Vec<Shown<'a>>,
+pub(super) struct ImagePage<'a> {
+    pub(super) images: Vec<ShownImage<'a>>,
     /// The path of the first page.
     pub(super) first: String,
-    /// That of the next one, if there may be one.
+    /// The path of the next page, if there may be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<String>,
     pub(super) schema: &'static str,

@@ -1,5 +1,5 @@
-//! JSON schemas. python-glanceclient makes its model of an image from the first and checks against it what it sends and
-//! what it gets, so these say what [`super::render`] and [`super::change`] do.
+//! JSON schemas of v2. python-glanceclient builds its model of an image from the first, and checks requests and answers against
+//! it, so the schemas must agree with [`super::render`] and [`super::change`]. Knows no image.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,10 +12,10 @@ use crate::image::change::{DEMAND_MAX, NAME_CHARS_MAX};
 use crate::image::{Container, Format, MemberStatus, Visibility};
 use crate::registry::policy::Action;
 
-/// A UUID as clients write it.
+/// Pattern of a UUID as clients write it.
 const UUID: &str = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 
-/// A schema by its name.
+/// A schema and its name.
 pub(super) type Schema = (&'static str, fn() -> Value);
 
 /// The routes.
@@ -31,14 +31,14 @@ pub(super) fn routes() -> Vec<Route> {
     schemas.map(|(name, schema)| fixed(format!("/schemas/{name}"), schema)).into()
 }
 
-/// The route of a document that is the same for all.
+/// Route of a document that does not depend on the request.
 pub(super) fn fixed(path: String, document: fn() -> Value) -> Route {
     get(path, Action::SeeSchemas, move |request: HttpRequest, glance: Data<Glance>| async move {
         glance.answer(&request, async |_| Ok(answer_json(&mut HttpResponse::Ok(), &document()))).await
     })
 }
 
-/// The schema of pages of something.
+/// Schema of a page of a list.
 pub(super) fn list(one: &str, many: &str, schema: Value) -> Value {
     json!({
         "name": many,
@@ -62,7 +62,7 @@ fn read_only(mut property: Value) -> Value {
     property
 }
 
-/// A text, or none.
+/// Schema of a text or null.
 fn nullable(description: &str, chars_max: usize) -> Value {
     json!({ "type": ["null", "string"], "maxLength": chars_max, "description": description })
 }
@@ -91,10 +91,13 @@ fn path(description: &str) -> Value {
 fn image() -> Value {
     let status = ["queued", "saving", "uploading", "importing", "active", "deactivated", "killed", "deleted"];
     let properties = [
-        ("id", json!({ "type": "string", "pattern": UUID, "description": "Names the image for ever" })),
+        ("id", json!({ "type": "string", "pattern": UUID, "description": "Id of the image, which is never reused" })),
         ("name", nullable("A name for people; not unique", NAME_CHARS_MAX)),
         ("status", read_only(json!({ "type": "string", "enum": status, "description": "State of the image" }))),
-        ("visibility", json!({ "type": "string", "enum": names::<Visibility>(), "description": "Who sees the image" })),
+        (
+            "visibility",
+            json!({ "type": "string", "enum": names::<Visibility>(), "description": "Visibility of the image" }),
+        ),
         ("protected", json!({ "type": "boolean", "description": "Whether the image can't be deleted" })),
         ("os_hidden", json!({ "type": "boolean", "description": "Whether lists leave the image out" })),
         ("checksum", read_only(nullable("MD5 of the data, in hexadecimal", 32))),
@@ -103,10 +106,10 @@ fn image() -> Value {
         ("owner", nullable("The project that the image belongs to", NAME_CHARS_MAX)),
         ("size", bytes("Bytes of data")),
         ("virtual_size", bytes("Bytes of the disk in the data")),
-        ("container_format", words("What the disk comes wrapped in", names::<Container>())),
+        ("container_format", words("Format of the container around the disk", names::<Container>())),
         ("disk_format", words("Format of the disk", names::<Format>())),
-        ("created_at", moment("When the image was registered")),
-        ("updated_at", moment("When the image last changed")),
+        ("created_at", moment("Time of registration")),
+        ("updated_at", moment("Time of the last change")),
         (
             "tags",
             json!({
@@ -115,12 +118,12 @@ fn image() -> Value {
                 "description": "Words to find the image by",
             }),
         ),
-        ("min_ram", demand("MiB of memory that it takes to run the image")),
-        ("min_disk", demand("GiB of disk that it takes to run the image")),
+        ("min_ram", demand("MiB of memory needed to run the image")),
+        ("min_disk", demand("GiB of disk needed to run the image")),
         ("self", path("Path of the image")),
         ("file", path("Path of the data")),
         ("schema", path("Path of this schema")),
-        ("stores", read_only(json!({ "type": "string", "description": "Where the data is, comma-separated" }))),
+        ("stores", read_only(json!({ "type": "string", "description": "Stores of the data, comma-separated" }))),
         ("architecture", property("The processor that the image is for")),
         ("kernel_id", nullable_property("The image of its kernel")),
         ("ramdisk_id", nullable_property("The image of its ramdisk")),
@@ -140,12 +143,12 @@ fn image() -> Value {
     })
 }
 
-/// A property that is usual, and not every image's.
+/// Schema of a common property that not every image has.
 fn property(description: &str) -> Value {
     json!({ "type": "string", "is_base": false, "description": description })
 }
 
-/// The same of one that clients also send as nothing.
+/// Schema of a common property that clients also send as null.
 fn nullable_property(description: &str) -> Value {
     json!({ "type": ["null", "string"], "is_base": false, "description": description })
 }
@@ -156,9 +159,9 @@ fn member() -> Value {
         "properties": {
             "member_id": { "type": "string", "description": "The project that the image is shared with" },
             "image_id": { "type": "string", "pattern": UUID, "description": "The image" },
-            "created_at": { "type": "string", "description": "Since when" },
-            "updated_at": { "type": "string", "description": "When this last changed" },
-            "status": { "type": "string", "enum": names::<MemberStatus>(), "description": "What the member thinks of it" },
+            "created_at": { "type": "string", "description": "Time when the member was added" },
+            "updated_at": { "type": "string", "description": "Time of the last change" },
+            "status": { "type": "string", "enum": names::<MemberStatus>(), "description": "Answer of the member to the invitation" },
             "schema": { "type": "string", "readOnly": true },
         },
     })
@@ -170,16 +173,16 @@ fn task() -> Value {
     json!({
         "name": "task",
         "properties": {
-            "id": { "type": "string", "pattern": UUID, "description": "Names the task" },
-            "type": { "type": "string", "enum": ["import", "api_image_import"], "description": "What is done" },
-            "status": { "type": "string", "enum": ["pending", "processing", "success", "failure"], "description": "How it stands" },
-            "input": object("What was asked for"),
-            "result": object("What came of it"),
-            "owner": nullable("Who asked", NAME_CHARS_MAX),
-            "message": text("Why it failed"),
-            "expires_at": { "type": ["null", "string"], "description": "When it is forgotten" },
-            "created_at": text("When it began"),
-            "updated_at": text("When it last changed"),
+            "id": { "type": "string", "pattern": UUID, "description": "Id of the task" },
+            "type": { "type": "string", "enum": ["import", "api_image_import"], "description": "Kind of work" },
+            "status": { "type": "string", "enum": ["pending", "processing", "success", "failure"], "description": "Status of the task" },
+            "input": object("Parameters of the task"),
+            "result": object("Result of the task"),
+            "owner": nullable("Project that started the task", NAME_CHARS_MAX),
+            "message": text("Reason of a failure"),
+            "expires_at": { "type": ["null", "string"], "description": "Time when the task expires" },
+            "created_at": text("Time of the start"),
+            "updated_at": text("Time of the last change"),
             "self": { "type": "string", "readOnly": true },
             "schema": { "type": "string", "readOnly": true },
         },

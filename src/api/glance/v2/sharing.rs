@@ -1,4 +1,4 @@
-//! Whom an image is shared with, and the words to find it by.
+//! Members and tags of images in v2: parse, call, render. Who may share is the core's rule.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};

@@ -1,16 +1,19 @@
-//! Tasks: what became of imports. They are kept in memory, for two days or as many as there is room for.
+//! Tasks: imports, as Glance shows them. They are kept in memory, for two days or as many as there is room for.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::Glance;
+use super::super::wording::{ApiVersion, told};
 use super::id_of;
 use crate::error::Reason;
 use crate::http::route::{Route, answer_json, get};
 use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
+use crate::image::Timestamp;
+use crate::jobs::{Job, JobKind, JobStatus};
+use crate::registry::Import;
 use crate::registry::policy::Action;
-use crate::registry::{ImportMethod, Task};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 2] {
@@ -55,61 +58,75 @@ async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     shown.await
 }
 
-fn word(task: &Task) -> &'static str {
-    match (task.is_running(), task.reason()) {
-        (true, _) => "processing",
-        (false, None) => "success",
-        (false, Some(_)) => "failure",
+fn word(job: &Job) -> &'static str {
+    match job.status {
+        JobStatus::Waiting | JobStatus::Running | JobStatus::Stopping => "processing",
+        JobStatus::Done => "success",
+        JobStatus::Failed | JobStatus::Stopped => "failure",
     }
 }
 
 const TYPE: &str = "api_image_import";
 
-fn brief(task: &Task) -> Value {
-    let id = task.id.to_string();
+/// When an import ended, or else began: its progress is no change here.
+fn changed(job: &Job) -> Timestamp {
+    job.ended_at.unwrap_or(job.made_at)
+}
+
+fn brief(job: &Job) -> Value {
+    let id = job.id.to_string();
     json!({
         "id": id,
         "type": TYPE,
-        "status": word(task),
-        "owner": task.owner,
-        "created_at": to_the_second(task.created_at),
-        "updated_at": to_the_second(task.updated_at),
-        "expires_at": task.expires_at().map(to_the_second),
+        "status": word(job),
+        "owner": job.owner,
+        "created_at": to_the_second(job.made_at),
+        "updated_at": to_the_second(changed(job)),
+        "expires_at": job.forgotten_at().map(to_the_second),
         "self": format!("/v2/tasks/{id}"),
         "schema": "/v2/schemas/task",
     })
 }
 
-/// Glance's name of a way to import.
-fn method_name(method: ImportMethod) -> &'static str {
-    match method {
-        ImportMethod::Staged => "glance-direct",
-        ImportMethod::Download => "web-download",
-        ImportMethod::Copy => "copy-image",
+/// Glance's name for the way in which an import brings bytes.
+fn method(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::ImportStaged => "glance-direct",
+        JobKind::Copy => "copy-image",
+        _ => "web-download",
     }
 }
 
-fn detail(task: &Task) -> Value {
-    let image = task.image.to_string();
-    let mut method = json!({ "name": method_name(task.method) });
-    if let Some(url) = &task.url {
-        method["uri"] = url.as_str().into();
+/// Glance's words for the end of an import without its bytes.
+fn message(job: &Job) -> String {
+    match (job.status, &job.failure) {
+        (JobStatus::Stopped, _) => "It was stopped.".to_owned(),
+        (_, Some(error)) => told(ApiVersion::V2, error).1,
+        (_, None) => job.error.clone().unwrap_or_default(),
+    }
+}
+
+fn detail(job: &Job) -> Value {
+    let image = job.image.map(|image| image.to_string());
+    let mut method = json!({ "name": method(job.kind) });
+    if let Some(url) = job.notes::<Import>().and_then(|import| import.url.as_deref()) {
+        method["uri"] = url.into();
     }
     json!({
-        "id": task.id.to_string(),
+        "id": job.id.to_string(),
         "type": TYPE,
-        "status": word(task),
-        "owner": task.owner,
-        "expires_at": task.expires_at().map(to_the_microsecond_without_zone),
-        "created_at": to_the_microsecond_without_zone(task.created_at),
-        "updated_at": to_the_microsecond_without_zone(task.updated_at),
+        "status": word(job),
+        "owner": job.owner,
+        "expires_at": job.forgotten_at().map(to_the_microsecond_without_zone),
+        "created_at": to_the_microsecond_without_zone(job.made_at),
+        "updated_at": to_the_microsecond_without_zone(changed(job)),
         "deleted_at": null,
         "deleted": false,
         "image_id": image,
         "request_id": null,
-        "user_id": task.owner,
+        "user_id": job.owner,
         "input": { "image_id": image, "import_req": { "method": method } },
-        "result": if task.is_running() { Value::Null } else { json!({ "image_id": image }) },
-        "message": task.reason().unwrap_or_default(),
+        "result": if job.status.is_final() { json!({ "image_id": image }) } else { Value::Null },
+        "message": message(job),
     })
 }

@@ -3,7 +3,7 @@
 //! An event is for those who may know of it: administrators, and the account that it is about. A listener that does not
 //! keep up is not waited for, and not told half: it is sent away (`socket.rs`).
 
-mod socket;
+pub(super) mod socket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,14 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
-pub(super) use self::socket::listen;
+use super::operations::Operation;
 use super::requestor::Requestor;
 use super::time::time;
 use crate::error::{Reason, Result};
-use crate::registry::{Caller, Clock};
-
-/// So many events a listener may be behind.
-const BEHIND_MAX: usize = 512;
+use crate::jobs::{self, Event, Subject};
+use crate::registry::Caller;
 
 /// Listeners at the same time.
 const LISTENERS_MAX: usize = 512;
@@ -47,27 +45,34 @@ impl Topic {
     }
 }
 
-/// An event, written once for all who hear it.
-#[derive(Debug, Clone)]
-pub(super) struct Event {
-    topic: Topic,
-    /// The account that it is about. Nobody's are for administrators.
-    account: Option<Arc<str>>,
-    text: Arc<str>,
+/// Something that was made, changed or removed, in LXD's form.
+struct Lifecycle(Value);
+
+/// Whether a caller may hear of an event.
+fn is_for(event: &Event, caller: &Caller) -> bool {
+    caller.is_admin() || (caller.account().is_some() && caller.account() == event.owner.as_deref())
 }
 
-impl Event {
-    /// Whether a caller may hear of it.
-    fn is_for(&self, caller: &Caller) -> bool {
-        caller.is_admin() || (caller.account().is_some() && caller.account() == self.account.as_deref())
-    }
+/// The topic of an event and its text; `None` for those that LXD does not know: jobs that are no operation.
+fn written(event: &Event) -> Option<(Topic, Value)> {
+    let (topic, metadata) = match &event.subject {
+        Subject::Job(job) => (Topic::Operation, Operation::of(job)?.json()),
+        Subject::Notice(notice) => (Topic::Lifecycle, notice.downcast_ref::<Lifecycle>()?.0.clone()),
+    };
+    let text = json!({
+        "type": topic.name(),
+        "timestamp": time(event.at),
+        "metadata": metadata,
+        "location": "none",
+        "project": "default",
+    });
+    Some((topic, text))
 }
 
 #[derive(Debug)]
 struct Hub {
-    sender: broadcast::Sender<Event>,
+    stream: jobs::EventStream,
     listeners: AtomicUsize,
-    clock: Clock,
     ended: watch::Sender<bool>,
 }
 
@@ -76,47 +81,27 @@ struct Hub {
 pub struct Events(Arc<Hub>);
 
 impl Events {
-    /// Where nothing has happened yet.
-    pub fn new(clock: Clock) -> Self {
-        let hub = Hub {
-            sender: broadcast::Sender::new(BEHIND_MAX),
-            listeners: AtomicUsize::new(0),
-            clock,
-            ended: watch::Sender::new(false),
-        };
-        Self(Arc::new(hub))
+    /// The events of this stream.
+    pub fn new(stream: jobs::EventStream) -> Self {
+        Self(Arc::new(Hub { stream, listeners: AtomicUsize::new(0), ended: watch::Sender::new(false) }))
     }
 
     /// Tells that something was made, changed or removed: `action` in LXD's words (`image-created`), `source` its path,
     /// `context` whatever else is to be known. Told to administrators, to whoever asked for it, and to nobody else.
     pub fn lifecycle(&self, requestor: &Requestor, action: &str, source: &str, context: &Value) {
-        let metadata = json!({
-            "action": action,
-            "source": source,
-            "context": context,
-            "requestor": {
-                "username": requestor.username,
-                "protocol": requestor.protocol,
-                "address": requestor.address,
-            },
-        });
-        self.send(Topic::Lifecycle, requestor.caller.account(), || metadata);
-    }
-
-    /// Tells something that is about an account. `metadata` is only asked for if somebody listens.
-    pub(super) fn send(&self, topic: Topic, account: Option<&str>, metadata: impl FnOnce() -> Value) {
-        if self.0.sender.receiver_count() == 0 {
-            return;
-        }
-        let event = json!({
-            "type": topic.name(),
-            "timestamp": time((self.0.clock)()),
-            "metadata": metadata(),
-            "location": "none",
-            "project": "default",
-        });
-        // The last listener may have left meanwhile.
-        let _ = self.0.sender.send(Event { topic, account: account.map(Into::into), text: event.to_string().into() });
+        let metadata = || {
+            Lifecycle(json!({
+                "action": action,
+                "source": source,
+                "context": context,
+                "requestor": {
+                    "username": requestor.username,
+                    "protocol": requestor.protocol,
+                    "address": requestor.address,
+                },
+            }))
+        };
+        self.0.stream.notice(requestor.caller.account(), metadata);
     }
 
     /// Sends every listener away, and lets nobody in any more.
@@ -135,21 +120,8 @@ impl Events {
         if taken.is_err() {
             return Err(Reason::Busy.saying("too many listeners"));
         }
-        let (receiver, ended) = (self.0.sender.subscribe(), self.0.ended.subscribe());
+        let (receiver, ended) = (self.0.stream.subscribe(), self.0.ended.subscribe());
         Ok(Subscription { receiver, ended, hub: Arc::clone(&self.0) })
-    }
-}
-
-#[cfg(test)]
-impl Events {
-    /// All that an administrator hears from now on, each time it is asked what is new.
-    pub(super) fn overhear(&self) -> impl FnMut() -> Vec<Value> {
-        let mut heard = self.0.sender.subscribe();
-        move || {
-            std::iter::from_fn(|| heard.try_recv().ok())
-                .map(|event| serde_json::from_str(&event.text).unwrap())
-                .collect()
-        }
     }
 }
 
@@ -170,7 +142,12 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use crate::error::Kind;
+    use crate::jobs::Jobs;
     use crate::registry::system_clock;
+
+    fn events() -> Events {
+        Events::new(Jobs::new(system_clock).events().clone())
+    }
 
     fn requestor(caller: Caller) -> Requestor {
         Requestor { username: "fp".into(), protocol: "tls", address: "127.0.0.1:9".into(), caller }
@@ -184,20 +161,21 @@ mod tests {
         for (about, expected) in
             [(Some("me"), [true, true, true, false, false]), (None, [true, true, false, false, false])]
         {
-            let event = Event { topic: Topic::Operation, account: about.map(Into::into), text: "".into() };
-            assert_eq!(everybody.each_ref().map(|caller| event.is_for(caller)), expected, "{about:?}");
+            let (at, subject) = (system_clock(), Subject::Notice(Arc::new(())));
+            let event = Event { at, owner: about.map(Into::into), subject };
+            assert_eq!(everybody.each_ref().map(|caller| is_for(&event, caller)), expected, "{about:?}");
         }
     }
 
     #[test]
     fn lifecycle_events_have_lxds_form() {
-        let events = Events::new(system_clock);
+        let events = events();
         let mut heard = events.subscribe().unwrap();
         let me = requestor(Caller::User("me".into()));
         events.lifecycle(&me, "image-created", "/1.0/images/ab", &json!({ "type": "container" }));
         let event = heard.receiver.try_recv().unwrap();
-        let text: Value = serde_json::from_str(&event.text).unwrap();
-        assert_eq!((event.topic, event.account.as_deref()), (Topic::Lifecycle, Some("me")));
+        let (topic, text) = written(&event).unwrap();
+        assert_eq!((topic, event.owner.as_deref()), (Topic::Lifecycle, Some("me")));
         assert_eq!(
             (&text["type"], &text["location"], &text["project"]),
             (&"lifecycle".into(), &"none".into(), &"default".into())
@@ -213,7 +191,7 @@ mod tests {
 
     #[test]
     fn there_are_so_many_listeners_and_no_more() {
-        let events = Events::new(system_clock);
+        let events = events();
         let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| events.subscribe().unwrap()).collect();
         assert_eq!(events.subscribe().map(|_| ()).unwrap_err().kind(), Kind::Busy);
         all.pop();

@@ -11,7 +11,7 @@ use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
-use super::{Subscription, Topic};
+use super::{Subscription, Topic, is_for, written};
 use crate::api::lxd::{Lxd, auth, error};
 use crate::error::{Error, Result};
 use crate::http::query::pairs;
@@ -102,11 +102,14 @@ impl Listener {
                     timeout(SEND_PATIENCE, self.session.ping(b"")).await.ok()?.ok()?;
                 }
                 event = heard.receiver.recv() => match event {
-                    Ok(event) if self.topics.contains(&event.topic) && event.is_for(&self.caller) => {
-                        let text = String::from(&*event.text);
-                        timeout(SEND_PATIENCE, self.session.text(text)).await.ok()?.ok()?;
+                    Ok(event) => {
+                        if is_for(&event, &self.caller)
+                            && let Some((topic, text)) = written(&event)
+                            && self.topics.contains(&topic)
+                        {
+                            timeout(SEND_PATIENCE, self.session.text(text.to_string())).await.ok()?.ok()?;
+                        }
                     }
-                    Ok(_) => {}
                     Err(RecvError::Lagged(_)) => return Some(because(CloseCode::Policy, "too slow")),
                     Err(RecvError::Closed) => return Some(because(CloseCode::Away, "the server stops")),
                 },

@@ -1,4 +1,4 @@
-//! `/images/aliases`: names that stand for images. They may have slashes in them, escaped or not.
+//! `/images/aliases`: names for images. A name may contain slashes, escaped or not.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -17,10 +17,10 @@ use crate::image::query::{Direction, Query, Sort};
 use crate::registry::policy::Action;
 use crate::registry::{Alias, ListScope, LxdImages};
 
-/// Records read together.
+/// Records that are read at once.
 const PAGE: usize = 256;
 
-/// The routes. They come before those of images, of which none is called `aliases`.
+/// The routes. They precede the routes of images, because no fingerprint reads `aliases`.
 pub(super) fn routes() -> [Route; 7] {
     let (all, one) = ("/images/aliases", "/images/aliases/{name:.+}");
     [
@@ -88,12 +88,12 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `PUT /images/aliases/NAME`: what it stands for, and what is said about it.
+/// `PUT /images/aliases/NAME`: sets its target and description.
 async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, true).await
 }
 
-/// `PATCH /images/aliases/NAME`: one of the two.
+/// `PATCH /images/aliases/NAME`: changes its target or description.
 async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, false).await
 }
@@ -106,7 +106,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
         if whole {
             AliasFields::required(fields.target.as_ref(), "target")?;
         }
-        // Before the target: that the alias is not there is the better news.
+        // Before the target: a missing alias is the more useful error.
         lxd.registry.lxd().alias(&caller, &name).await?;
         let target = match fields.target.as_deref().filter(|target| !target.is_empty()) {
             Some(target) => Some(lxd.registry.lxd().by_fingerprint(&caller, target).await?.id),
@@ -123,7 +123,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
     .await
 }
 
-/// `POST /images/aliases/NAME`: another name for it.
+/// `POST /images/aliases/NAME`: renames it.
 async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;

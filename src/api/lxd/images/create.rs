@@ -1,5 +1,5 @@
-//! `POST /images`: an image in the body, or a request in JSON that says where one is. Which of the two it is the body itself says,
-//! because clients name no type, or another.
+//! `POST /images`: an image in the body, or a request in JSON that names its source. The body itself tells the two
+//! apart, because clients send no content type or a wrong one.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
@@ -15,7 +15,7 @@ use crate::http::headers::text;
 /// `POST /images`
 pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        // Before the body is read: whoever may not send one need not.
+        // Before the body is read, so that a refused client need not send it.
         if upload::secret_of(&request).is_none() {
             lxd.trusted(&request)?;
         }
@@ -36,7 +36,7 @@ pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payloa
     .await
 }
 
-/// No image begins like that.
+/// Tells whether a body begins like a JSON object, as no image does.
 async fn looks_like_json(body: &mut Body) -> Result<bool> {
     Ok(body.peek().await?.is_some_and(|first| first.trim_ascii_start().starts_with(b"{")))
 }

@@ -1,4 +1,4 @@
-//! Images on their way out: one file as it is, with ranges; two files as a form.
+//! Downloads of images: one file as it is, with ranges, or two files as a form. `registry/` chooses and opens them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,11 @@ use crate::http::conditional::Facts;
 use crate::http::deliver::deliver_from;
 use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
 use crate::image::Image;
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
-use crate::registry::{Caller, LxdFile, Role, files_of};
+use crate::registry::{Caller, FileRole, LxdFile, files_of};
 
-/// A secret that nobody has used is good for so long.
+/// Lifetime of a secret that is not used.
 const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// `GET /images/FINGERPRINT/export`
@@ -46,7 +47,7 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
     .await
 }
 
-/// Opens a file, and says under which name it is saved. Clients insist on a name, and it tells how the file is packed.
+/// Opens a file, and returns the name that clients save it under: they insist on one. Its ending tells the packing.
 pub(super) async fn open_named(
     lxd: &Lxd,
     caller: &Caller,
@@ -54,7 +55,7 @@ pub(super) async fn open_named(
     file: &LxdFile,
 ) -> Result<(BlobBody, String)> {
     let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file).await?;
-    let prefix = if file.role == Role::Metadata { "meta-" } else { "" };
+    let prefix = if file.role == FileRole::Metadata { "meta-" } else { "" };
     Ok((body, format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))))
 }
 
@@ -80,18 +81,18 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
     deliver_from(&origin, facts, &lxd.buffers, request, headers).await
 }
 
-/// What a part of a form is called.
-fn part_name(role: Role) -> &'static str {
+/// The name of a file in a form.
+fn part_name(role: FileRole) -> &'static str {
     match role {
-        Role::Metadata => "metadata",
-        Role::Disk => "rootfs.img",
-        Role::Unified | Role::Rootfs => "rootfs",
+        FileRole::Metadata => "metadata",
+        FileRole::Disk => "rootfs.img",
+        FileRole::Unified | FileRole::Rootfs => "rootfs",
     }
 }
 
-/// All files in one answer, opened before its first byte: what is removed meanwhile is still sent.
+/// All files in one answer. They are opened before its first byte, so that files of a removed image are still sent.
 async fn form(lxd: &Lxd, caller: &Caller, image: &Image, files: &[LxdFile]) -> Result<HttpResponse> {
-    // Random, so that no image has it in its bytes on purpose.
+    // Random, so that no image can contain it on purpose.
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let (mut pieces, mut length) = (Vec::new(), 0);
     for (at, file) in files.iter().enumerate() {
@@ -124,10 +125,10 @@ pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let image = named(&request, &lxd, &caller).await?;
-        // Whoever may read it may not let everybody read it.
+        // The right to read an image is not the right to let others read it.
         caller.may(Action::MakeImageSecret, &image)?;
         let fingerprint = fingerprint(&image);
-        let about = About::new("Image download token").image(&fingerprint);
+        let about = About::new(JobKind::Secret, "Image download token").id(image.id).image(&fingerprint);
         let operation =
             lxd.operations.token(&lxd.owner(&caller)?, about, Purpose::Image(fingerprint), SECRET_LIFETIME)?;
         let requestor = lxd.requestor(&request, &caller);

@@ -1,26 +1,26 @@
-//! LXD's filters: `properties.os eq debian and not type eq container`. Clauses are joined from left to right; texts are
-//! compared as patterns that have to fit all of them, whatever the case.
+//! LXD's filters: `properties.os eq debian and not type eq container`. Clauses are joined from left to right. A value
+//! is a pattern for a whole text, in any case. Knows JSON, and nothing of images.
 
 use regex::{Error as RegexError, Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// Longest filter, in bytes, and what all its patterns may take together when they are compiled, and again while they are
-/// looked for: far beyond what anybody types.
+/// Longest filter, in bytes: far longer than any that is typed.
 const BYTES_MAX: usize = 4096;
+/// Memory for all compiled patterns of a filter, in bytes; matching may take as much again.
 const PATTERNS_BYTES_MAX: usize = 1 << 18;
-/// Most clauses.
+/// Most clauses of a filter.
 const CLAUSES_MAX: usize = 32;
 
 /// A filter.
 #[derive(Debug)]
-pub(super) struct Filter(Vec<Clause>);
+pub(super) struct ListFilter(Vec<Clause>);
 
 /// One comparison.
 #[derive(Debug)]
 struct Clause {
-    /// Whether what stands before it has to hold too; otherwise one of both is enough.
+    /// Joined to the clauses before it by `and`; otherwise by `or`.
     and: bool,
     negated: bool,
     field: String,
@@ -29,7 +29,7 @@ struct Clause {
     pattern: Option<Regex>,
 }
 
-impl Filter {
+impl ListFilter {
     /// Reads a filter.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Filter {
             let equal = match operator.as_str() {
                 "eq" => true,
                 "ne" => false,
-                other => return Err(invalid(&format!("there is no operator {other:?}"))),
+                other => return Err(invalid(&format!("the operator {other:?} is unknown: use eq or ne"))),
             };
             clauses.push(Clause { and, negated, field: field.clone(), equal, value: value.clone(), pattern: None });
             if clauses.len() > CLAUSES_MAX {
@@ -57,18 +57,18 @@ impl Filter {
             }
             rest = match more {
                 [] => &[],
-                [_] => return Err(invalid("it ends with a word that joins nothing")),
+                [_] => return Err(invalid("no clause follows its last word")),
                 [joint, more @ ..] => {
                     and = match joint.as_str() {
                         "and" => true,
                         "or" => false,
-                        other => return Err(invalid(&format!("{other:?} joins no clauses"))),
+                        other => return Err(invalid(&format!("clauses are joined by and or or, not by {other:?}"))),
                     };
                     more
                 }
             };
         }
-        // Each has its share: what one of them really takes nobody tells.
+        // An equal share each: the memory that a pattern really takes is not known.
         let share = PATTERNS_BYTES_MAX.checked_div(clauses.len()).ok_or_else(|| invalid("it is empty"))?;
         for clause in &mut clauses {
             clause.pattern = pattern(&clause.value, share)?;
@@ -76,11 +76,11 @@ impl Filter {
         Ok(Self(clauses))
     }
 
-    /// Whether an object passes.
+    /// Tells whether an object passes.
     pub(super) fn passes(&self, object: &Value) -> bool {
         self.0.iter().fold(true, |so_far, clause| {
             let holds = clause.holds(object);
-            // The first joins nothing.
+            // The first clause has none before it.
             if clause.and { so_far && holds } else { so_far || holds }
         })
     }
@@ -96,14 +96,14 @@ impl Clause {
             Some(Value::Bool(flag)) => self.value.eq_ignore_ascii_case(if *flag { "true" } else { "false" }),
             Some(Value::Number(number)) => self.value == number.to_string(),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) => false,
-            // A property that an image does not have is empty.
+            // A property that an image does not have counts as empty.
             None => self.value.is_empty(),
         };
         (same == self.equal) != self.negated
     }
 }
 
-/// A value as a pattern for whole texts, in so many bytes. What is none is a text all the same.
+/// A value as a pattern for whole texts, of at most `bytes_max`. `None` if it is no valid pattern, but only a text.
 fn pattern(value: &str, bytes_max: usize) -> Result<Option<Regex>> {
     let mut pattern = RegexBuilder::new(&format!("^(?:{value})$"));
     match pattern.case_insensitive(true).size_limit(bytes_max).dfa_size_limit(bytes_max).build() {
@@ -113,7 +113,7 @@ fn pattern(value: &str, bytes_max: usize) -> Result<Option<Regex>> {
     }
 }
 
-/// The value of a field; dots lead into objects. A property may have dots in its own name.
+/// The value of a field. Dots lead into objects, but the name of a property may contain dots too.
 fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     match object.get(path) {
         Some(found) => Some(found),
@@ -124,7 +124,7 @@ fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     }
 }
 
-/// The words of a filter; what stands in quotes is one.
+/// The words of a filter. A quoted text is one word.
 fn words(text: &str) -> Result<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in text.chars() {
@@ -160,7 +160,7 @@ mod tests {
             "type": "container", "public": true, "size": 12, "architecture": "x86_64", "aliases": [],
             "properties": { "os": "Debian", "release": "trixie", "requirements.secureboot": "false" },
         });
-        Filter::parse(filter).unwrap().passes(&image)
+        ListFilter::parse(filter).unwrap().passes(&image)
     }
 
     #[test]
@@ -197,8 +197,8 @@ mod tests {
         }
         let large = "properties.os eq [a-z]{1,500}";
         assert!(passes(large));
-        assert!(Filter::parse(&joined(large, 4)).is_err());
-        assert!(Filter::parse("properties.os eq .{1000}{1000}").is_err());
+        assert!(ListFilter::parse(&joined(large, 4)).is_err());
+        assert!(ListFilter::parse("properties.os eq .{1000}{1000}").is_err());
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
             &long,
             &many,
         ] {
-            assert!(Filter::parse(bad).is_err(), "{bad}");
+            assert!(ListFilter::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Images: lists, one, its changes and its end. How they come in and go out is in the files beside this one.
+//! `/images`: lists, shows, changes and removes images. The files beside this one receive and send them. Rights are
+//! decided in `registry/`.
 
 mod aliases;
 mod create;
@@ -17,9 +18,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use self::filter::Filter;
+use self::filter::ListFilter;
 use self::wire::{fingerprint, image_etag, path_of, type_of};
-use self::wishes::{Change, small_json};
+use self::wishes::{ImageChange, small_json};
 use super::envelope::{accepted, done, sync_with};
 use super::operations::About;
 use super::{Lxd, recursive};
@@ -28,10 +29,11 @@ use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
 use crate::image::{Attr, Image};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, ListScope, LxdImages, Pages, Registry};
 
-/// Records read together.
+/// Records that are read at once.
 const PAGE: usize = 256;
 
 /// The routes.
@@ -53,18 +55,17 @@ pub(super) fn routes() -> Vec<Route> {
     routes
 }
 
-/// The image that a path names, for the caller.
+/// The image that a path names, as the caller finds it.
 async fn named(request: &HttpRequest, lxd: &Lxd, caller: &Caller) -> Result<Image> {
     lxd.registry.lxd().by_fingerprint(caller, &part(request, "fingerprint")?).await
 }
 
-/// The image that a path names, for somebody who may read it: by its own right, or by a secret that was made for it. Returns
-/// as whom it is read.
+/// The image that a path names, and the caller that reads it: the sender, or the owner of a secret made for the image.
 async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     if let Some(secret) = parameter(request, "secret")?.filter(|secret| !secret.is_empty())
         && let Some((owner, whole)) = lxd.operations.opens(&secret, &part(request, "fingerprint")?)
         && let Some(owner) = lxd.renewed(&owner)?
-        // Of several with the same bytes it is the one that whoever made the secret would get.
+        // Several images may have this fingerprint: the secret opens the one that its owner finds.
         && let Ok(image) = lxd.registry.lxd().by_fingerprint(&owner, &whole).await
     {
         return Ok((image, owner));
@@ -78,7 +79,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.reader(&request)?;
         let filter = match parameter(&request, "filter")?.filter(|text| !text.is_empty()) {
-            Some(text) => Some(Filter::parse(&text)?),
+            Some(text) => Some(ListFilter::parse(&text)?),
             None => None,
         };
         let whole = recursive(&request)?;
@@ -86,7 +87,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         let query = Query { filter: LxdImages::listed(), sort, limit: PAGE, after: None };
         let pages = lxd.registry.pages(&caller, ListScope::default(), query, usize::MAX);
         let mut list = List { registry: Arc::clone(&lxd.registry), caller, pages, whole, filter, held: None };
-        // The first page before the head, so that what is wrong can still be said.
+        // Read the first page before the head is sent, so that an error can still be answered.
         let first = list.page().await?;
         let head = Bytes::from_static(br#"{"type":"sync","status":"Success","status_code":200,"metadata":["#);
         let pages = stream::unfold(Some((list, first, false)), |state| async move {
@@ -112,19 +113,19 @@ fn with_comma(text: Bytes) -> Bytes {
     if text.is_empty() { text } else { [b",", &text[..]].concat().into() }
 }
 
-/// A list on its way out, page by page: there may be many images, and no more of them are held than a page has.
+/// A list that is sent page by page, so that at most one page of images is held in memory.
 struct List {
     registry: Arc<Registry>,
     caller: Caller,
     pages: Pages,
     whole: bool,
-    filter: Option<Filter>,
-    /// The last image that was read, until another comes that is called otherwise.
+    filter: Option<ListFilter>,
+    /// The last image that was read, until an image with another fingerprint follows.
     held: Option<Image>,
 }
 
 impl List {
-    /// A page, as the JSON of its entries with commas between them.
+    /// The next page, as the JSON of its entries with commas between them.
     async fn page(&mut self) -> Result<Bytes> {
         let mut text = Vec::new();
         for image in self.pages.next().await?.unwrap_or_default() {
@@ -142,14 +143,14 @@ impl List {
         Ok(text.into())
     }
 
-    /// Of two with the same bytes the one that their name stands for: the caller's own, or the older.
+    /// Chooses the image that a fingerprint of two images names: the caller's own, or else the older one.
     fn rather(&self, one: Image, other: Image) -> Image {
         let own = |image: &Image| image.owner.as_deref() == self.caller.account();
         let key = |image: &Image| (!own(image), image.created_at);
         if key(&one) <= key(&other) { one } else { other }
     }
 
-    /// Adds an entry, if it is one that is asked for.
+    /// Adds an entry, if it passes the filter.
     fn write(&self, image: &Image, text: &mut Vec<u8>) -> Result<()> {
         let value = match self.whole || self.filter.is_some() {
             true => wire::image(image, self.registry.access(image.id)),
@@ -176,12 +177,12 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `PUT /images/FINGERPRINT`: everything that may be changed.
+/// `PUT /images/FINGERPRINT`: sets everything that clients may change.
 async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, true).await
 }
 
-/// `PATCH /images/FINGERPRINT`: what is named.
+/// `PATCH /images/FINGERPRINT`: changes the named fields.
 async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     change(request, lxd, payload, false).await
 }
@@ -189,7 +190,7 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let change: Change = small_json(payload, lxd.patience).await?;
+        let change: ImageChange = small_json(payload, lxd.patience).await?;
         let image = named(&request, &lxd, &caller).await?;
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
         let changed = lxd.registry.edit(&caller, image.id, |image| {
@@ -204,7 +205,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
     .await
 }
 
-/// Whether what a client wants to change is still what it has seen. The tag may stand in quotes or not.
+/// Checks that an object has the entity tag that a client saw. The tag may stand in quotes or not.
 fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
     let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty() && *wanted != "*") else {
         return Ok(());
@@ -222,8 +223,11 @@ async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);
-        let (state, who, about) =
-            (lxd.clone(), caller.clone(), About::new("Deleting image").image(&fingerprint(&image)));
+        let (state, who, about) = (
+            lxd.clone(),
+            caller.clone(),
+            About::new(JobKind::Delete, "Deleting image").id(image.id).image(&fingerprint(&image)),
+        );
         let operation = lxd.operations.run(&caller, about, |_| async move {
             state.registry.delete(&who, image.id).await?;
             let context = json!({ "type": type_of(&image) });

@@ -1,4 +1,5 @@
-//! `POST /images/FINGERPRINT/export`: an image is given to a server that waits for it.
+//! `POST /images/FINGERPRINT/export`: pushes an image to a server that waits for it. `registry/mirror/` speaks to that
+//! server.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -15,23 +16,24 @@ use crate::error::{Error, Result};
 use crate::http::origin::bytes_of;
 use crate::http::route::part;
 use crate::image::{Image, ImageKind};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Caller, LxdFile, Outgoing, Parcel, Push, files_of};
 
-/// To whom, and as what.
+/// A request to push an image: the server, its proof, and names there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Request {
+struct PushRequest {
     target: Option<String>,
     secret: Option<String>,
     certificate: Option<String>,
     project: Option<String>,
-    aliases: Option<Vec<Alias>>,
+    aliases: Option<Vec<PushAlias>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Alias {
+struct PushAlias {
     name: String,
 }
 
@@ -39,8 +41,8 @@ struct Alias {
 pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let asked: Request = small_json(payload, lxd.patience).await?;
-        // `lxc` puts an alias into the path here.
+        let asked: PushRequest = small_json(payload, lxd.patience).await?;
+        // `lxc` may put an alias into the path.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;
         caller.may(Action::PushImage, &image)?;
         let missing = |name: &str| Error::invalid(format!("{name} is required"));
@@ -54,7 +56,7 @@ pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload)
             aliases: asked.aliases.into_iter().flatten().map(|alias| alias.name).collect(),
         };
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
-        let about = About::new("Exporting image").image(&fingerprint(&image)).cancellable();
+        let about = About::new(JobKind::Push, "Exporting image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |_| async move {
             let parcel = parcel(&state, &who, &image).await?;
             state.registry.mirror().push(&to, parcel).await?;
@@ -77,7 +79,7 @@ async fn parcel(lxd: &Lxd, who: &Caller, image: &Image) -> Result<Parcel> {
     match (files.pop(), files.pop()) {
         (Some(unified), None) => Ok(Parcel::Unified(unified)),
         (Some(rootfs), Some(metadata)) => Ok(Parcel::Split { metadata, rootfs, kind }),
-        (None, _) => Err(Error::internal("an image without files is to be given away")),
+        (None, _) => Err(Error::internal("an image without files can't be pushed")),
     }
 }
 

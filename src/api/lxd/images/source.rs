@@ -1,5 +1,5 @@
-//! Images from elsewhere, by a request in JSON: copied from another server, fetched from a URL, awaited from a client, or
-//! packed out of a root file system that the operator lends.
+//! New images by a request in JSON: pulled from another server, fetched from a URL, pushed by a client later, or packed
+//! from a root file system of the operator's. `registry/` does the work; here it becomes an operation.
 
 use std::time::Duration;
 
@@ -10,35 +10,36 @@ use serde_json::{Value, json};
 
 use super::named;
 use super::wire::{fingerprint, path_of, type_of};
-use super::wishes::New;
+use super::wishes::NewImage;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageId, ImageKind, Protocol};
+use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
 
-/// Whoever was asked to send an image has so long to begin.
+/// Time until an announced push has to begin.
 const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Most of what is kept of a request until then, as JSON in bytes.
+/// Largest announcement that is kept until then, in bytes of JSON.
 const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// A request for a new image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Request {
+pub(super) struct NewImageRequest {
     #[serde(flatten)]
-    new: New,
-    source: Option<Source>,
+    new: NewImage,
+    source: Option<ImageSource>,
     compression_algorithm: Option<String>,
 }
 
-/// Where it comes from.
+/// The source of a new image.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Source {
+struct ImageSource {
     r#type: String,
     mode: Option<String>,
     server: Option<String>,
@@ -54,14 +55,19 @@ struct Source {
 }
 
 /// `POST /images` with JSON.
-pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, asked: Request) -> Result<HttpResponse> {
+pub(super) async fn create(
+    request: &HttpRequest,
+    lxd: &Lxd,
+    caller: &Caller,
+    asked: NewImageRequest,
+) -> Result<HttpResponse> {
     let wishes = asked.new.wishes()?;
     let source = asked.source.ok_or_else(|| Error::invalid("Missing source in the request"))?;
     match source.mode.as_deref().unwrap_or_default() {
         "" | "pull" => {}
-        // Of what kind it is nobody says here: it is whatever is sent.
+        // The request names no type of image: the bytes that arrive decide it.
         "push" => return awaited(lxd, caller, &asked.new, &wishes, &source),
-        other => return Err(Error::invalid(format!("Invalid mode {other:?}: pull and push are known"))),
+        other => return Err(Error::invalid(format!("Invalid mode {other:?}: use pull or push"))),
     }
     match source.r#type.as_str() {
         "image" => pull(request, lxd, caller, wishes, &source),
@@ -70,7 +76,7 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let url = url.ok_or_else(|| Error::invalid("Missing URL"))?;
             let state = lxd.clone();
             let who = caller.clone();
-            copy(request, lxd, caller, move |progress| async move {
+            copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
                 state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
             })
         }
@@ -82,12 +88,12 @@ pub(super) async fn create(request: &HttpRequest, lxd: &Lxd, caller: &Caller, as
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
             let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());
-            copy(request, lxd, caller, move |_| async move {
+            copy(request, lxd, caller, JobKind::Publish, move |_| async move {
                 let image = state.registry.lxd().publish_instance(&who, instance, &wishes).await?;
                 Ok(Copied { image, is_new: true })
             })
         }
-        _ => Err(Error::invalid("Invalid images JSON: its source has no type that is known")),
+        _ => Err(Error::invalid("Invalid images JSON: the type of its source is unknown")),
     }
 }
 
@@ -96,7 +102,7 @@ fn pull(
     lxd: &Lxd,
     caller: &Caller,
     wishes: ImportOptions,
-    source: &Source,
+    source: &ImageSource,
 ) -> Result<HttpResponse> {
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
     let protocol = match text(&source.protocol) {
@@ -121,35 +127,27 @@ fn pull(
         project: text(&source.project),
     };
     let (state, who) = (lxd.clone(), caller.clone());
-    copy(request, lxd, caller, move |progress| async move {
+    copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
         state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
     })
 }
 
-/// Tells how far a download is, in LXD's words.
-fn told(progress: Progress) -> impl Fn(u64, Option<u64>) {
-    let began = std::time::Instant::now();
-    move |bytes, of| {
-        let rate = bytes as f64 / began.elapsed().as_secs_f64().max(0.001) / 1_000_000.0;
-        let text = match of.filter(|of| *of > 0) {
-            Some(of) => format!("{}% ({rate:.2}MB/s)", (bytes.saturating_mul(100) / of).min(100)),
-            None => format!("{:.2}MB ({rate:.2}MB/s)", bytes as f64 / 1_000_000.0),
-        };
-        progress.say("download_progress", text);
-    }
+/// Reports the progress of a download.
+fn told(progress: Progress) -> impl Fn(u64, Option<u64>) + Send {
+    move |bytes, of| progress.bytes(bytes, of)
 }
 
-/// Runs something that ends with an image.
-fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, work: W) -> Result<HttpResponse>
+/// Runs an operation that ends with an image.
+fn copy<W, F>(request: &HttpRequest, lxd: &Lxd, caller: &Caller, kind: JobKind, work: W) -> Result<HttpResponse>
 where
-    W: FnOnce(Progress) -> F + 'static,
-    F: Future<Output = Result<Copied>> + 'static,
+    W: FnOnce(Progress) -> F + Send + 'static,
+    F: Future<Output = Result<Copied>> + Send + 'static,
 {
     let (state, requestor) = (lxd.clone(), lxd.requestor(request, caller));
-    let about = About::new("Downloading image").cancellable();
+    let about = About::new(kind, "Downloading image").cancellable();
     let operation = lxd.operations.run(caller, about, |progress| async move {
         let Copied { image, is_new } = work(progress.clone()).await?;
-        progress.image(&fingerprint(&image));
+        progress.image(image.id, &fingerprint(&image));
         if is_new {
             let context = json!({ "type": type_of(&image) });
             state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
@@ -159,25 +157,31 @@ where
     Ok(accepted(&operation))
 }
 
-/// What an operation says of the image that it made. The size is a text, as LXD has it.
+/// The metadata of an operation that made an image. The size is a text, as in LXD.
 fn said_of(image: &Image) -> Value {
     let size: u64 = files_of(image).unwrap_or_default().iter().map(|file| file.size).sum();
     json!({ "fingerprint": fingerprint(image), "size": size.to_string() })
 }
 
-/// An image that somebody else sends: he gets a secret for it.
-fn awaited(lxd: &Lxd, caller: &Caller, new: &New, wishes: &ImportOptions, source: &Source) -> Result<HttpResponse> {
-    // `lxc` says the alias of a public image here. Then whoever sends it says what it is called.
+/// An operation that waits for a push and holds the secret for it.
+fn awaited(
+    lxd: &Lxd,
+    caller: &Caller,
+    new: &NewImage,
+    wishes: &ImportOptions,
+    source: &ImageSource,
+) -> Result<HttpResponse> {
+    // For a public image `lxc` sends its alias here; the push itself then names the fingerprint.
     let expected = source.fingerprint.clone().filter(|text| !text.is_empty());
     let expected = expected.ok_or_else(|| Error::invalid("A push needs the fingerprint of its image"))?;
-    // What no image may have is refused now, and not kept until somebody has sent one.
+    // Refuse invalid attributes now, not after the image was sent.
     wishes.patch.apply(&mut Image::blank(ImageId::random(), lxd.registry.now()))?;
     let asked = json!({ "fingerprint": expected, "new": new });
     if asked.to_string().len() > KEPT_BYTES_MAX {
-        return Err(Error::invalid(format!("What is said of an image to come has at most {KEPT_BYTES_MAX} bytes.")));
+        return Err(Error::invalid(format!("The announcement of a push has at most {KEPT_BYTES_MAX} bytes.")));
     }
     let purpose = Purpose::Upload(asked);
-    let about = About::new("Waiting for image").metadata("fingerprint", expected.as_str());
+    let about = About::new(JobKind::Secret, "Waiting for image").metadata("fingerprint", expected.as_str());
     Ok(accepted(&lxd.operations.token(&lxd.owner(caller)?, about, purpose, PUSH_LIFETIME)?))
 }
 
@@ -188,7 +192,8 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::RefreshImage, &image)?;
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));
-        let about = About::new("Refreshing image").image(&fingerprint(&image)).cancellable();
+        let about =
+            About::new(JobKind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
             let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
             if is_new {

@@ -1,5 +1,5 @@
-//! Images in bodies: one file, or a form with what describes an image and then its root. The answer comes when all bytes are
-//! here; whether they are an image is what the operation finds out.
+//! Uploads of images: one file, or a form with the description and then the root. The answer follows the last byte; the
+//! operation that it names checks the bytes. Archives are read in `registry/lxd/`, not here.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::wire::{path_of, type_of};
-use super::wishes::{New, of_headers};
+use super::wishes::{NewImage, of_headers};
 use crate::account::Secret;
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
@@ -23,25 +23,26 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
+use crate::jobs::JobKind;
 use crate::registry::{
-    Caller, Expected, ImportOptions, Incoming, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
+    Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
 };
 
-/// Who sends an image, and what it is to be.
+/// The caller that an upload counts for, and the options of the new image.
 struct Sender {
     who: Caller,
     wishes: ImportOptions,
-    /// By which somebody who is not trusted may wait for the operation.
+    /// Lets a sender that is not trusted wait for the operation.
     secret: Option<Secret>,
 }
 
-/// What allows somebody who is not trusted to send an image.
+/// The secret that allows a client without trust to send an image.
 pub(super) fn secret_of(request: &HttpRequest) -> Option<&str> {
     let given = ["x-lxd-secret", "x-incus-secret"].iter().find_map(|name| text(request.headers(), *name));
     given.filter(|given| !given.is_empty())
 }
 
-/// Whoever is trusted, or brings the secret of somebody who is and who has said what the image is to be.
+/// The sender of an upload: a trusted client, or the owner of the request's secret, who has described the image.
 fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let wishes = of_headers(request.headers())?;
     let Some(given) = secret_of(request) else {
@@ -52,15 +53,15 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let Purpose::Upload(asked) = ticket.purpose else { return Err(not_authorized()) };
     let who = lxd.renewed(&ticket.owner)?.ok_or_else(not_authorized)?;
     let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
-    let asked: New = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
+    let asked: NewImage = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
     let ImportOptions { patch, .. } = asked.wishes()?;
     let patch = ImagePatch {
-        // Both have said what it is called: what was asked for is what counts.
+        // The owner's file name counts more than the sender's.
         filename: patch.filename.clone().or(wishes.patch.filename),
-        // Clients say here what the other server showed as the image's end. Nobody has asked for it to go.
+        // Clients copy the end that the other server shows: no request to expire the image here.
         supported_until: patch.expires_at.or(patch.supported_until),
         expires_at: None,
-        // As with copies: they are all that it has.
+        // As with a pull, the image has these properties and no others.
         purge: !patch.properties.is_empty(),
         ..patch
     };
@@ -68,16 +69,16 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     Ok(Sender { who, wishes, secret: Some(Secret::random()?) })
 }
 
-/// An image in one file.
+/// Receives an image in one file.
 pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) -> Result<HttpResponse> {
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Expected { size, ..Expected::default() };
-    let arriving = Incoming { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
+    let arriving = IncomingImage { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
     let mut bytes = body.chunks();
     let taken = lxd.registry.lxd().take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
-        // The operation says it, after the body as always.
+        // The operation reports the error, and starts after the whole body as always.
         let mut rest = Rest(lxd.registry.image_bytes_max());
         while let Some(chunk) = bytes.next().await.transpose()?
             && rest.has_room_for(&chunk)
@@ -86,7 +87,7 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     finish(request, lxd, sender, taken)
 }
 
-/// An image in two files.
+/// Receives an image in two files.
 pub(super) async fn split(request: &HttpRequest, lxd: &Lxd, payload: Payload) -> Result<HttpResponse> {
     let mut sender = sender(request, lxd)?;
     let mut form = Multipart::new(request.headers(), payload);
@@ -120,7 +121,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     while let Some(chunk) = pace.next(&mut first, broken).await? {
         metadata.extend(chunk);
         if metadata.len() > METADATA_BYTES_MAX {
-            let text = format!("What describes an image has at most {METADATA_BYTES_MAX} bytes.");
+            let text = format!("The description of an image has at most {METADATA_BYTES_MAX} bytes.");
             return Err(Reason::BodyTooLarge.saying(text));
         }
     }
@@ -134,10 +135,11 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     let filename = root.content_disposition().and_then(|disposition| disposition.get_filename());
     let filename = filename.filter(|name| !name.is_empty()).map(|name| Some(name.to_owned()));
     let said = sender.wishes.patch.filename.take();
-    // `lxc` says how the description is called; the image is called like its root. A server that pushes knows it as it was.
+    // `lxc` sends the file name of the description, but an image is named like its root. A pushing server sends the
+    // image's own name.
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let metadata = Some((Bytes::from(metadata), kind));
-    let arriving = Incoming { slot, metadata, claim: Expected::default() };
+    let arriving = IncomingImage { slot, metadata, claim: Expected::default() };
     let upload = lxd.registry.lxd().take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {
@@ -153,7 +155,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     }
 }
 
-/// How many more bytes are read of what is no image: no more than an image may have.
+/// Bytes that are still read of a body that is not an image: at most the largest size of an image.
 struct Rest(u64);
 
 impl Rest {
@@ -164,7 +166,7 @@ impl Rest {
     }
 }
 
-/// Reads what is left of a form that is no image: a client may not listen before it has sent everything.
+/// Reads the rest of a form that is not an image: a client may not listen before it has sent everything.
 async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
     let mut pace = RateGuard::new(lxd.patience, Instant::now());
     let mut rest = Rest(lxd.registry.image_bytes_max());
@@ -178,14 +180,14 @@ async fn drain(lxd: &Lxd, form: &mut Multipart) -> Result<()> {
     Ok(())
 }
 
-/// Hands what came to an operation. What is wrong with the request itself is said at once.
+/// Starts the operation for the received bytes. Errors of the request itself are answered at once.
 fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload>) -> Result<HttpResponse> {
     let taken = match taken {
         Err(error) if error.kind() != Kind::BadContent => return Err(error),
         taken => taken,
     };
     let Sender { who, wishes, secret } = sender;
-    let mut about = About::new("Downloading image");
+    let mut about = About::new(JobKind::Publish, "Downloading image");
     if let Some(secret) = &secret {
         about = about.metadata("secret", secret.reveal());
     }
@@ -193,11 +195,11 @@ fn finish(request: &HttpRequest, lxd: &Lxd, sender: Sender, taken: Result<Upload
     let operation = lxd.operations.run(&who, about, |progress| async move {
         let sealed = taken?.seal().await?;
         let fingerprint = hex(&sealed.fingerprint());
-        // Also of one that is here already: clients go on with that.
+        // Also for an image that exists already: clients continue with its fingerprint.
         progress.say("fingerprint", fingerprint.as_str());
         progress.say("size", sealed.size().to_string());
         let image = sealed.publish(&wishes).await?;
-        progress.image(&fingerprint);
+        progress.image(image.id, &fingerprint);
         let context = json!({ "type": type_of(&image) });
         state.events.lifecycle(&requestor, "image-created", &path_of(&image), &context);
         Ok(Value::Null)

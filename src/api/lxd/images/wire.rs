@@ -1,4 +1,4 @@
-//! Images and aliases as LXD writes them.
+//! Images and aliases in LXD's JSON. Pure: values in, values out.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
 use crate::registry::{Alias, files_of};
 
-/// How an upload without an end is written, by LXD itself too.
+/// The end of an image without one, as LXD itself writes it.
 const NO_END: &str = "1970-01-01T00:00:00Z";
 
 /// The path of an image.
@@ -23,7 +23,7 @@ pub(super) fn fingerprint(image: &Image) -> String {
     image.fingerprint().map(|bytes| hex(&bytes)).unwrap_or_default()
 }
 
-/// What LXD calls the kind of an image.
+/// LXD's word for the kind of an image.
 pub(super) fn type_of(image: &Image) -> &'static str {
     match image.kind {
         Some(ImageKind::Container) => "container",
@@ -33,7 +33,7 @@ pub(super) fn type_of(image: &Image) -> &'static str {
     }
 }
 
-/// LXD's name of an attribute; `None` for those that it does not know.
+/// LXD's name of an attribute; `None` for an attribute that LXD does not know.
 fn name_of(attr: Attr) -> Option<&'static str> {
     Some(match attr {
         Attr::Architecture => "architecture",
@@ -45,7 +45,7 @@ fn name_of(attr: Attr) -> Option<&'static str> {
         Attr::Fingerprint => "fingerprint",
         Attr::Alias => "aliases",
         Attr::ExpiresAt => "expires_at",
-        // A description there, where nothing else describes an image.
+        // Becomes the description of an offer, see `image`.
         Attr::Name => return None,
         Attr::Id | Attr::Format | Attr::Container | Attr::Store | Attr::Location | Attr::Kernel => return None,
         Attr::Ramdisk | Attr::Owner | Attr::Status | Attr::UpdatedAt | Attr::Checksum | Attr::MinDisk => return None,
@@ -54,7 +54,7 @@ fn name_of(attr: Attr) -> Option<&'static str> {
     })
 }
 
-/// The value of an attribute as LXD has it; null for those that it does not know.
+/// LXD's value of an attribute; null for an attribute that LXD does not know.
 fn value_of(attr: Attr, image: &Image) -> Value {
     let stored = image.uploaded_at.unwrap_or(image.created_at);
     match attr {
@@ -81,7 +81,7 @@ fn moment(at: Option<Timestamp>, none: &str) -> String {
 /// An image.
 pub(super) fn image(image: &Image, access: Access) -> Value {
     let mut properties = image.properties.clone();
-    // What other protocols call a disk is all that says to people here what it is.
+    // The name from other protocols is the only description of an offer.
     if let (Some(name), Some(LxdIdentity { made: true, .. })) = (&image.name, image.lxd_identity) {
         properties.entry("description".to_owned()).or_insert_with(|| name.clone());
     }
@@ -102,12 +102,12 @@ pub(super) fn image(image: &Image, access: Access) -> Value {
     value
 }
 
-/// What LXD shows as the end of an image: when it goes, or else until when its makers stand by it, which ends nothing here.
+/// The end of an image in LXD: its expiry, or else the end of its makers' support, which removes nothing here.
 pub(super) fn end_of(image: &Image) -> Option<Timestamp> {
     image.expires_at.or(image.supported_until)
 }
 
-/// Where a copy came from. LXD does not tell when it last looked there and what came of it.
+/// The source of a copy. LXD itself does not tell the time and the outcome of the last check.
 fn update_source(image: &Image) -> Option<Value> {
     let source = image.update_source.as_ref()?;
     let mut value = Map::new();
@@ -124,7 +124,7 @@ fn update_source(image: &Image) -> Option<Value> {
     Some(Value::Object(value))
 }
 
-/// Under which name clients save an image that did not come with one.
+/// The name that clients save an image under: its own, or for an offer one made from the image's name.
 fn file_name(image: &Image) -> String {
     if let Some(name) = &image.filename {
         return name.clone();
@@ -135,7 +135,7 @@ fn file_name(image: &Image) -> String {
     }
 }
 
-/// The entity tag of what a client may change.
+/// The entity tag of the fields that a client may change.
 pub(super) fn image_etag(image: &Image) -> String {
     etag(&(image.visibility == Visibility::Public, image.auto_update, &image.properties))
 }
@@ -157,7 +157,7 @@ pub(super) fn alias_etag(alias: &Alias) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::Filter;
+    use super::super::filter::ListFilter;
     use super::*;
     use crate::image::full_tests::full;
 
@@ -174,8 +174,11 @@ mod tests {
             assert!(value != Value::Null && value != "" && value != json!([]), "{:?}: {value}", row.attr);
             let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
             if !value.is_array() {
-                assert!(Filter::parse(&format!("{name} eq \"{text}\"")).unwrap().passes(&shown), "{name} {text}");
-                assert!(!Filter::parse(&format!("{name} eq \"no {text}\"")).unwrap().passes(&shown), "{name} {text}");
+                assert!(ListFilter::parse(&format!("{name} eq \"{text}\"")).unwrap().passes(&shown), "{name} {text}");
+                assert!(
+                    !ListFilter::parse(&format!("{name} eq \"no {text}\"")).unwrap().passes(&shown),
+                    "{name} {text}"
+                );
             }
         }
     }

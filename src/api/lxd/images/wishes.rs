@@ -1,4 +1,4 @@
-//! What clients want of images, as JSON or headers, in the core's terms.
+//! Requests for new images and for changes, in JSON or headers, as values of the core. Nothing is looked up here.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use crate::image::change::on_one_line;
 use crate::image::{Image, ImagePatch, Timestamp, Visibility};
 use crate::registry::{ImportOptions, RateLimits, fingerprint_of};
 
-/// Largest body in JSON: an image with all that it may have is a tenth of it.
+/// Largest body in JSON, in bytes: ten times the largest image record.
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// The JSON of a small body.
 ///
 /// # Errors
-/// `Invalid` for something else; as [`Body::whole`].
+/// `Invalid` for other content; as [`Body::whole`].
 pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: RateLimits) -> Result<T> {
     let bytes = Body::new(payload, patience).whole(JSON_BYTES_MAX).await?;
     from_json(&bytes)
@@ -31,7 +31,7 @@ pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: 
 
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let wrong = |error| Error::invalid(format!("Invalid JSON: {error}"));
-    // An object, and not the list of its values that would be taken for one.
+    // Serde would also take a list of the values.
     let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;
     T::deserialize(Value::Object(object)).map_err(wrong)
 }
@@ -44,10 +44,10 @@ pub(super) struct NewAlias {
     description: Option<String>,
 }
 
-/// What is wanted of a new image, besides where it comes from.
+/// A new image as a client describes it, without its source.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct New {
+pub(super) struct NewImage {
     public: bool,
     auto_update: bool,
     properties: Option<BTreeMap<String, String>>,
@@ -57,11 +57,11 @@ pub(super) struct New {
     profiles: Option<Vec<String>>,
 }
 
-impl New {
-    /// In the core's terms.
+impl NewImage {
+    /// The options of an import.
     ///
     /// # Errors
-    /// `Invalid` moments and profiles.
+    /// `Invalid` times and profiles.
     pub(super) fn wishes(&self) -> Result<ImportOptions> {
         check_profiles(self.profiles.as_deref())?;
         let aliases = self.aliases.iter().flatten();
@@ -80,7 +80,7 @@ impl New {
     }
 }
 
-/// What an upload's headers ask for. LXD and Incus have names of their own, and each overlooks the other's: here both count.
+/// The options in the headers of an upload. LXD and Incus have header names of their own; here both count.
 ///
 /// # Errors
 /// `Invalid` values.
@@ -88,9 +88,11 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
     let values = |name: &str| {
         let families = [format!("x-lxd-{name}"), format!("x-incus-{name}")];
         let all = families.into_iter().flat_map(|name| headers.get_all(name).cloned().collect::<Vec<_>>());
-        // Clients send names of files as they are, in whatever language.
+        // Clients send file names unescaped, in any language.
         let texts = all.map(|value| String::from_utf8(value.as_bytes().to_vec()));
-        texts.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| Error::invalid(format!("The {name} is no text.")))
+        texts
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|_| Error::invalid(format!("The {name} is not text in UTF-8.")))
     };
     let one = |name: &str| values(name).map(|values| values.into_iter().find(|value| !value.is_empty()));
     let listed = |name: &str, key: &str| -> Result<Vec<String>> {
@@ -104,7 +106,8 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
     let public = one("public")?.is_some_and(|text| is_true(&text));
     let aliases: BTreeMap<_, _> = listed("aliases", "alias")?.into_iter().map(|name| (name, String::new())).collect();
     let fingerprint = one("fingerprint")?.map(|text| {
-        fingerprint_of(&text).ok_or_else(|| Error::invalid("The fingerprint is no SHA-256 in lower-case hexadecimal."))
+        fingerprint_of(&text)
+            .ok_or_else(|| Error::invalid("The fingerprint is not a SHA-256 in lower-case hexadecimal."))
     });
     check_profiles(Some(&listed("profiles", "profile")?))?;
     let patch = ImagePatch {
@@ -117,12 +120,12 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
     Ok(ImportOptions { patch, fingerprint: fingerprint.transpose()? })
 }
 
-/// As LXD reads flags in headers.
+/// Reads a flag as LXD reads flags in headers.
 fn is_true(text: &str) -> bool {
     ["1", "true", "yes", "on"].iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// There is one profile.
+/// Refuses every profile but the one that exists.
 fn check_profiles(profiles: Option<&[String]>) -> Result<()> {
     match profiles.unwrap_or_default().iter().find(|name| *name != DEFAULT) {
         Some(name) => Err(Error::invalid(format!("Profile '{}' doesn't exist", name.escape_debug()))),
@@ -130,13 +133,13 @@ fn check_profiles(profiles: Option<&[String]>) -> Result<()> {
     }
 }
 
-/// What a text says of an end: nothing, that there is none, or when.
+/// Reads the end of an image. `None` leaves it unchanged, `Some(None)` means no end.
 fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let at = read_rfc_3339(text).ok_or_else(|| Error::invalid("A moment is written as in RFC 3339."))?;
-    // LXD's "not set" is the first moment that its language knows, and its "never" that of the clock.
+    let at = read_rfc_3339(text).ok_or_else(|| Error::invalid("expires_at is not a time as in RFC 3339."))?;
+    // LXD's "not set" is the zero time of Go, in year 1; its "never" is the start of 1970.
     Ok(match at.0 / 1_000_000 {
         i64::MIN..0 => None,
         0 => Some(None),
@@ -144,7 +147,7 @@ fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
     })
 }
 
-/// What is to become of a property. Clients unset one by making it empty.
+/// A change of a property. Clients unset a property by an empty value.
 fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
     (name.clone(), Some(value.clone()).filter(|value| !value.is_empty()))
 }
@@ -152,7 +155,7 @@ fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
 /// A change of an image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Change {
+pub(super) struct ImageChange {
     public: Option<bool>,
     auto_update: Option<bool>,
     properties: Option<BTreeMap<String, String>>,
@@ -160,11 +163,11 @@ pub(super) struct Change {
     profiles: Option<Vec<String>>,
 }
 
-impl Change {
-    /// In the core's terms. `whole`: what is not named is to be as if it had never been set.
+impl ImageChange {
+    /// The change as a patch. With `whole`, fields that are not named are reset.
     ///
     /// # Errors
-    /// `Invalid` moments and profiles.
+    /// `Invalid` times and profiles.
     pub(super) fn patch(&self, image: &Image, whole: bool) -> Result<ImagePatch> {
         check_profiles(self.profiles.as_deref())?;
         let public = self.public.or(whole.then_some(false));
@@ -172,21 +175,21 @@ impl Change {
         Ok(ImagePatch {
             visibility: match public {
                 Some(true) => Some(Visibility::Public),
-                // Shared with some is not public either.
+                // A shared image is not public already.
                 Some(false) if image.visibility == Visibility::Public => Some(Visibility::Private),
                 _ => None,
             },
             auto_update: self.auto_update.or(whole.then_some(false)),
             properties: self.properties.iter().flatten().map(changed).collect(),
             purge: whole,
-            // Clients send back what they were shown, which need not have been the end of anything.
+            // Clients send back the end that they were shown, which may be the end of support only.
             expires_at: end.filter(|end| *end != super::wire::end_of(image)),
             ..ImagePatch::default()
         })
     }
 }
 
-/// An alias, or what is to become of one.
+/// A new alias, or a change of one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AliasFields {
@@ -196,10 +199,10 @@ pub(super) struct AliasFields {
 }
 
 impl AliasFields {
-    /// A field that has to be there.
+    /// A field that a request must have.
     ///
     /// # Errors
-    /// `Invalid`.
+    /// `Invalid` when it is absent or empty.
     pub(super) fn required<'a>(field: Option<&'a String>, name: &str) -> Result<&'a str> {
         let missing = || Error::invalid(format!("{name} is required"));
         field.map(String::as_str).filter(|text| !text.is_empty()).ok_or_else(missing)

@@ -1,13 +1,17 @@
 //! What is known of an operation, and how it is written.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
+use super::secret::Token;
 use crate::api::lxd::time::time;
-use crate::image::Timestamp;
+use crate::api::lxd::wording::told;
+use crate::image::{ImageId, Timestamp};
+use crate::jobs::{self, Job, JobId, JobKind};
+use crate::registry::Caller;
 
 /// What kind of operation it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// LXD's state for a job's.
+    pub(super) fn of(status: jobs::JobStatus) -> Self {
+        match status {
+            jobs::JobStatus::Waiting => Status::Pending,
+            jobs::JobStatus::Running => Status::Running,
+            jobs::JobStatus::Stopping => Status::Cancelling,
+            jobs::JobStatus::Done => Status::Success,
+            jobs::JobStatus::Failed => Status::Failure,
+            jobs::JobStatus::Stopped => Status::Cancelled,
+        }
+    }
+
     /// LXD's word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,16 +75,13 @@ impl Status {
             Status::Cancelled => 401,
         }
     }
-
-    /// Whether nothing more comes.
-    pub fn is_final(self) -> bool {
-        matches!(self, Status::Success | Status::Failure | Status::Cancelled)
-    }
 }
 
 /// What an operation is about: what its starter has to say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct About {
+    pub(super) kind: JobKind,
+    pub(super) id: Option<ImageId>,
     pub(super) description: &'static str,
     pub(super) images: Vec<String>,
     pub(super) metadata: Map<String, Value>,
@@ -76,9 +89,15 @@ pub struct About {
 }
 
 impl About {
-    /// An operation in a few words, such as `Downloading image`.
-    pub fn new(description: &'static str) -> Self {
-        Self { description, ..Self::default() }
+    /// An operation of this kind, in a few words such as `Downloading image`.
+    pub fn new(kind: JobKind, description: &'static str) -> Self {
+        let (images, metadata) = (Vec::new(), Map::new());
+        Self { kind, id: None, description, images, metadata, may_cancel: false }
+    }
+
+    /// The id of the image that it is about.
+    pub fn id(self, id: ImageId) -> Self {
+        Self { id: Some(id), ..self }
     }
 
     /// The fingerprint of an image that it is about.
@@ -100,11 +119,50 @@ impl About {
     }
 }
 
+/// The part of an operation that only this protocol shows, attached to its job.
+#[derive(Clone)]
+pub(super) struct OperationNotes {
+    class: Class,
+    description: &'static str,
+    pub(super) images: Vec<String>,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) token: Option<Arc<Token>>,
+}
+
+impl OperationNotes {
+    pub(super) fn new(class: Class, about: &About, token: Option<Arc<Token>>) -> Self {
+        let About { description, images, metadata, .. } = about.clone();
+        Self { class, description, images, metadata, token }
+    }
+}
+
+impl fmt::Debug for OperationNotes {
+    /// Leaves the metadata out, which may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperationNotes({:?} {:?})", self.class, self.description)
+    }
+}
+
+/// True if a caller may see the operation of a job.
+pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
+    caller.sees_job(job)
+}
+
+/// How far a download is, in LXD's words.
+fn download_progress(progress: &jobs::JobProgress) -> Option<String> {
+    let bytes = progress.bytes?;
+    let rate = bytes as f64 / progress.elapsed.as_secs_f64().max(0.001) / 1_000_000.0;
+    Some(match progress.bytes_total.filter(|of| *of > 0) {
+        Some(of) => format!("{}% ({rate:.2}MB/s)", (bytes.saturating_mul(100) / of).min(100)),
+        None => format!("{:.2}MB ({rate:.2}MB/s)", bytes as f64 / 1_000_000.0),
+    })
+}
+
 /// An operation at one moment.
 #[derive(Clone, PartialEq)]
 pub struct Operation {
     /// Its id.
-    pub id: Uuid,
+    pub id: JobId,
     /// What kind it is.
     pub class: Class,
     /// What it does, in a few words.
@@ -126,6 +184,36 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The operation of a job, if this protocol has begun it.
+    pub fn of(job: &Job) -> Option<Self> {
+        let notes = job.notes::<OperationNotes>()?;
+        let mut metadata = notes.metadata.clone();
+        if let Some(text) = download_progress(&job.progress) {
+            metadata.insert("download_progress".into(), text.into());
+        }
+        let (class, description, images) = (notes.class, notes.description, notes.images.clone());
+        Some(Self { class, description, images, metadata, ..Self::unknown(job) })
+    }
+
+    /// The little that can be said of a job without its notes.
+    pub(super) fn unknown(job: &Job) -> Self {
+        Self {
+            id: job.id,
+            class: Class::Task,
+            description: "",
+            created_at: job.made_at,
+            updated_at: job.updated_at,
+            status: Status::of(job.status),
+            images: Vec::new(),
+            metadata: Map::new(),
+            may_cancel: job.may_stop,
+            err: match &job.failure {
+                Some(error) => told(error).1,
+                None => job.error.clone().unwrap_or_default(),
+            },
+        }
+    }
+
     /// Its path.
     pub fn url(&self) -> String {
         format!("/1.0/operations/{}", self.id)
@@ -140,7 +228,7 @@ impl Operation {
     pub fn json(&self) -> Value {
         let images: Vec<String> = self.images.iter().map(|image| format!("/1.0/images/{image}")).collect();
         json!({
-            "id": self.id,
+            "id": self.id.to_string(),
             "class": match self.class {
                 Class::Task => "task",
                 Class::Token => "token",

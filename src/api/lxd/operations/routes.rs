@@ -1,13 +1,12 @@
 //! `/operations`: those that go on and those that have ended, waiting for one, and stopping one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
 
-use super::Entry;
+use super::Operation;
 use crate::account::Secret;
 use crate::api::lxd::envelope::{done, sync};
 use crate::api::lxd::error::not_authorized;
@@ -51,7 +50,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        Ok(sync(&lxd.operations.find(&caller, &part(&request, "id")?)?.show()))
+        Ok(sync(&lxd.operations.find(&caller, &part(&request, "id")?)?))
     })
     .await
 }
@@ -60,8 +59,8 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let entry = lxd.operations.find(&caller, &part(&request, "id")?)?;
-        lxd.operations.cancel(&entry)?;
+        let operation = lxd.operations.find(&caller, &part(&request, "id")?)?;
+        lxd.operations.cancel(operation.id)?;
         Ok(done())
     })
     .await
@@ -70,7 +69,7 @@ async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /operations/ID/wait`: answered when the operation has ended, and with it as it is when `timeout` (in seconds) is over.
 async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let entry = allowed(&request, &lxd)?;
+        let operation = allowed(&request, &lxd)?;
         let patience = match parameter(&request, "timeout")?.filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => {
@@ -79,7 +78,7 @@ async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
                 u64::try_from(text.parse::<i64>().map_err(wrong)?).ok().map(Duration::from_secs)
             }
         };
-        Ok(sync(&lxd.operations.wait(&entry, patience).await?))
+        Ok(sync(&lxd.operations.wait(operation.id, patience).await?))
     })
     .await
 }
@@ -98,13 +97,13 @@ async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 
 /// The operation of a path, for whoever may see it, and for whoever has its secret: one server that sends another an image
 /// waits for what that does with it.
-fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Arc<Entry>> {
+fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Operation> {
     let (caller, id) = (lxd.caller(request)?, part(request, "id")?);
     if let Some(given) = parameter(request, "secret")? {
         let knows =
-            |entry: &Arc<Entry>| entry.show().secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given));
-        if let Some(entry) = lxd.operations.any(&id).filter(knows) {
-            return Ok(entry);
+            |operation: &Operation| operation.secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given));
+        if let Some(operation) = lxd.operations.any(&id).filter(knows) {
+            return Ok(operation);
         }
     }
     match caller {

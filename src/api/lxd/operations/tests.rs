@@ -1,15 +1,42 @@
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
 
 use serde_json::json;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
+use super::token::OPEN_FOR;
 use super::*;
-use crate::error::Kind;
-use crate::registry::system_clock;
+use crate::image::Timestamp;
+use crate::jobs::{self, Subject, WAITERS_MAX};
+
+/// What a caller may have at most, as it was before jobs had limits of their own.
+const TASKS_MAX: usize = 256;
+const TOKENS_MAX: usize = 64;
+const ENDED_MAX: usize = 1024;
+const KEPT: Duration = Duration::from_secs(60);
+
+thread_local! {
+    static NOW: Cell<i64> = const { Cell::new(1_000_000) };
+}
+
+fn clock() -> Timestamp {
+    Timestamp(NOW.get())
+}
+
+fn later(by: Duration) {
+    NOW.set(NOW.get() + i64::try_from(by.as_micros()).unwrap());
+}
 
 fn operations() -> Operations {
-    Operations::new(system_clock, Events::new(system_clock))
+    Operations::new(Jobs::new(clock))
+}
+
+fn about(description: &'static str) -> About {
+    About::new(jobs::JobKind::Pull, description)
+}
+
+fn secret_of() -> About {
+    About::new(jobs::JobKind::Secret, "x")
 }
 
 fn user(name: &str) -> Caller {
@@ -23,9 +50,9 @@ fn owner(name: &str) -> Owner {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A task that ends when it is told how.
-fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Rc<Notify>) {
-    let go = Rc::new(Notify::new());
-    let gone = Rc::clone(&go);
+fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Arc<Notify>) {
+    let go = Arc::new(Notify::new());
+    let gone = Arc::clone(&go);
     let begun = operations.run(owner, about, move |_| async move {
         gone.notified().await;
         Ok(json!({ "fingerprint": "ab" }))
@@ -33,20 +60,19 @@ fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Rc
     (begun.unwrap(), go)
 }
 
-async fn ended(operations: &Operations, id: Uuid) -> Operation {
-    let entry = operations.any(&id.to_string()).unwrap();
-    operations.wait(&entry, Some(Duration::from_secs(120))).await.unwrap()
+async fn ended(operations: &Operations, id: JobId) -> Operation {
+    operations.wait(id, Some(Duration::from_secs(120))).await.unwrap()
 }
 
 #[actix_web::test]
 async fn a_task_says_how_far_it_is_and_how_it_ended() {
     let operations = operations();
-    let (go, step) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-    let (wait, made) = (Rc::clone(&go), Rc::clone(&step));
-    let about = About::new("Downloading image").metadata("secret", "s");
+    let (go, step) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (wait, made) = (Arc::clone(&go), Arc::clone(&step));
+    let about = about("Downloading image").metadata("secret", "s");
     let begun = operations.run(&user("me"), about, move |progress| async move {
         progress.say("download_progress", "42% (1MB/s)");
-        progress.image("abcd");
+        progress.image(None, "abcd");
         made.notify_one();
         wait.notified().await;
         Ok(json!({ "fingerprint": "abcd", "size": "7" }))
@@ -54,8 +80,7 @@ async fn a_task_says_how_far_it_is_and_how_it_ended() {
     let begun = begun.unwrap();
     assert_eq!((begun.status, begun.status.code(), begun.class), (Status::Running, 103, Class::Task));
     step.notified().await;
-    let entry = operations.find(&user("me"), &begun.id.to_string()).unwrap();
-    let half = entry.show();
+    let half = operations.find(&user("me"), &begun.id.to_string()).unwrap();
     assert_eq!(half.json()["metadata"], json!({ "secret": "s", "download_progress": "42% (1MB/s)" }));
     assert_eq!(half.json()["resources"], json!({ "images": ["/1.0/images/abcd"] }));
     go.notify_one();
@@ -68,10 +93,9 @@ async fn a_task_says_how_far_it_is_and_how_it_ended() {
 
 #[actix_web::test]
 async fn everything_that_matters_is_told_and_the_end_always() {
-    let events = Events::new(system_clock);
-    let operations = Operations::new(system_clock, events.clone());
-    let mut heard = events.overhear();
-    let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
+    let operations = operations();
+    let mut heard = operations.0.events().subscribe();
+    let begun = operations.run(&user("me"), about("x"), |progress| async move {
         for percent in 0..1000 {
             progress.say("download_progress", format!("{percent}%"));
         }
@@ -80,7 +104,11 @@ async fn everything_that_matters_is_told_and_the_end_always() {
         Err(Reason::Upstream.saying("gone"))
     });
     let ended = ended(&operations, begun.unwrap().id).await;
-    let told: Vec<Value> = heard().into_iter().map(|event| event["metadata"].clone()).collect();
+    let told = std::iter::from_fn(|| heard.try_recv().ok()).map(|event| match event.subject {
+        Subject::Job(job) => Operation::of(&job).unwrap().json(),
+        Subject::Notice(_) => unreachable!(),
+    });
+    let told: Vec<Value> = told.collect();
     let statuses: Vec<&str> = told.iter().map(|operation| operation["status"].as_str().unwrap()).collect();
     assert!(statuses.len() < 20, "and not every little step: {statuses:?}");
     assert_eq!((statuses[0], statuses[1]), ("Pending", "Running"));
@@ -92,7 +120,7 @@ async fn everything_that_matters_is_told_and_the_end_always() {
 #[actix_web::test]
 async fn a_failure_keeps_what_was_said_before() {
     let operations = operations();
-    let begun = operations.run(&user("me"), About::new("x"), |progress| async move {
+    let begun = operations.run(&user("me"), about("x"), |progress| async move {
         progress.say("fingerprint", "abcd");
         Err(Error::from(Reason::FingerprintTaken).because("not to be told"))
     });
@@ -106,7 +134,7 @@ async fn a_failure_keeps_what_was_said_before() {
 #[actix_web::test]
 async fn a_task_that_panics_or_is_dropped_has_failed() {
     let operations = operations();
-    let begun = operations.run(&user("me"), About::new("x"), |_| async move {
+    let begun = operations.run(&user("me"), about("x"), |_| async move {
         if std::hint::black_box(true) {
             panic!("on purpose");
         }
@@ -115,40 +143,39 @@ async fn a_task_that_panics_or_is_dropped_has_failed() {
     let failed = ended(&operations, begun.unwrap().id).await;
     assert_eq!(failed.status, Status::Failure);
     assert!(failed.err.contains("log"), "{}", failed.err);
-    assert_eq!(*operations.0.running.borrow(), 0);
 
     // On a runtime that ends before it.
     let elsewhere = operations.clone();
     let id = std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async { held(&elsewhere, &user("me"), About::new("x")).0.id })
+        actix_web::rt::System::new().block_on(async { held(&elsewhere, &user("me"), about("x")).0.id })
     });
     let failed = ended(&operations, id.join().unwrap()).await;
-    assert_eq!((failed.status, *operations.0.running.borrow()), (Status::Failure, 0));
+    assert_eq!(failed.status, Status::Failure);
+    operations.0.end().await;
     assert!(failed.err.contains("stopped"), "{}", failed.err);
 }
 
 /// What shows that it was dropped, and how the operation stood then.
-struct Dropped(Rc<RefCell<Option<Status>>>, Operations, Uuid);
+struct Dropped(Arc<Mutex<Option<Status>>>, Operations, JobId);
 
 impl Drop for Dropped {
     fn drop(&mut self) {
-        *self.0.borrow_mut() = Some(self.1.any(&self.2.to_string()).unwrap().show().status);
+        *self.0.lock().unwrap() = Some(self.1.any(&self.2.to_string()).unwrap().status);
     }
 }
 
 #[actix_web::test]
 async fn a_task_is_stopped_if_it_may_be_and_its_work_is_gone_before_that_is_told() {
     let operations = operations();
-    let (fixed, go) = held(&operations, &user("me"), About::new("x"));
-    let entry = operations.any(&fixed.id.to_string()).unwrap();
-    assert_eq!(operations.cancel(&entry).unwrap_err().message(), "This operation can't be cancelled");
+    let (fixed, go) = held(&operations, &user("me"), about("x"));
+    assert_eq!(operations.cancel(fixed.id).unwrap_err().message(), "This operation can't be cancelled");
     go.notify_one();
     ended(&operations, fixed.id).await;
-    assert_eq!(operations.cancel(&entry).unwrap_err().message(), "Only running operations can be cancelled");
+    assert_eq!(operations.cancel(fixed.id).unwrap_err().message(), "Only running operations can be cancelled");
 
-    let (dropped, store) = (Rc::new(RefCell::new(None)), operations.clone());
-    let seen = Rc::clone(&dropped);
-    let begun = operations.run(&user("me"), About::new("x").cancellable(), move |_| async move {
+    let (dropped, store) = (Arc::new(Mutex::new(None)), operations.clone());
+    let seen = Arc::clone(&dropped);
+    let begun = operations.run(&user("me"), about("x").cancellable(), move |_| async move {
         let own = store.list(&user("me")).into_iter().find(|operation| operation.status == Status::Running).unwrap().id;
         let _guard = Dropped(seen, store, own);
         std::future::pending::<()>().await;
@@ -157,52 +184,53 @@ async fn a_task_is_stopped_if_it_may_be_and_its_work_is_gone_before_that_is_told
     let begun = begun.unwrap();
     assert!(begun.may_cancel);
     tokio::task::yield_now().await;
-    let entry = operations.any(&begun.id.to_string()).unwrap();
-    operations.cancel(&entry).unwrap();
-    assert_eq!(entry.show().status, Status::Cancelling);
-    assert_eq!(operations.cancel(&entry).unwrap_err().kind(), Kind::Invalid);
+    operations.cancel(begun.id).unwrap();
+    assert_eq!(operations.any(&begun.id.to_string()).unwrap().status, Status::Cancelling);
+    assert_eq!(operations.cancel(begun.id).unwrap_err().kind(), Kind::Invalid);
     let stopped = ended(&operations, begun.id).await;
     assert_eq!((stopped.status, stopped.status.code()), (Status::Cancelled, 401));
-    assert_eq!(*dropped.borrow(), Some(Status::Cancelling));
+    assert_eq!(*dropped.lock().unwrap(), Some(Status::Cancelling));
 }
 
 #[actix_web::test]
 async fn waiting_ends_with_the_operation_or_with_patience() {
     let operations = operations();
-    let (begun, go) = held(&operations, &user("me"), About::new("x"));
-    let entry = operations.any(&begun.id.to_string()).unwrap();
+    let (begun, go) = held(&operations, &user("me"), about("x"));
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
-        assert_eq!(operations.wait(&entry, Some(patience)).await.unwrap().status, Status::Running);
+        assert_eq!(operations.wait(begun.id, Some(patience)).await.unwrap().status, Status::Running);
     }
-    let waiting = futures_util::future::join(operations.wait(&entry, None), async { go.notify_one() });
+    let waiting = futures_util::future::join(operations.wait(begun.id, None), async { go.notify_one() });
     assert_eq!(waiting.await.0.unwrap().status, Status::Success);
-    assert_eq!(operations.wait(&entry, None).await.unwrap().status, Status::Success);
-    assert_eq!(entry.done.receiver_count(), 0, "whoever has waited holds nothing");
+    assert_eq!(operations.wait(begun.id, None).await.unwrap().status, Status::Success);
 
-    let (begun, _go) = held(&operations, &user("me"), About::new("x"));
-    let entry = operations.any(&begun.id.to_string()).unwrap();
-    let _all: Vec<_> = (0..WAITERS_MAX).map(|_| entry.done.subscribe()).collect();
-    assert_eq!(operations.wait(&entry, None).await.unwrap_err().kind(), Kind::Busy);
+    let (begun, _go) = held(&operations, &user("me"), about("x"));
+    let mut all: Vec<_> = (0..WAITERS_MAX).map(|_| Box::pin(operations.wait(begun.id, None))).collect();
+    for waiting in &mut all {
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    }
+    assert_eq!(operations.wait(begun.id, None).await.unwrap_err().kind(), Kind::Busy);
+    all.pop();
+    let short = operations.wait(begun.id, Some(Duration::ZERO)).await;
+    assert_eq!(short.unwrap().status, Status::Running, "a request that has waited holds nothing");
 }
 
 #[actix_web::test]
 async fn the_end_waits_for_tasks_and_not_for_tokens() {
     let operations = operations();
-    let (task, go) = held(&operations, &user("me"), About::new("x"));
-    let token = operations.token(&owner("me"), About::new("t"), Purpose::Image("a".into()), HOUR).unwrap();
-    let (task, token) = (operations.any(&task.id.to_string()).unwrap(), operations.any(&token.id.to_string()).unwrap());
+    let (task, go) = held(&operations, &user("me"), about("x"));
+    let token = operations.token(&owner("me"), secret_of(), Purpose::Image("a".into()), HOUR).unwrap();
     let order = RefCell::new(Vec::new());
     let note = |what| order.borrow_mut().push(what);
     futures_util::future::join4(
         async {
-            operations.end().await;
+            operations.0.end().await;
             note("end");
         },
         async {
-            assert_eq!(operations.wait(&task, None).await.unwrap().status, Status::Success);
+            assert_eq!(operations.wait(task.id, None).await.unwrap().status, Status::Success);
         },
         async {
-            assert_eq!(operations.wait(&token, None).await.unwrap().status, Status::Running);
+            assert_eq!(operations.wait(token.id, None).await.unwrap().status, Status::Running);
             note("token");
         },
         async {
@@ -219,10 +247,10 @@ async fn the_end_waits_for_tasks_and_not_for_tokens() {
 #[actix_web::test]
 async fn operations_are_their_owners_and_administrators() {
     let operations = operations();
-    let (mine, go) = held(&operations, &user("me"), About::new("x"));
+    let (mine, go) = held(&operations, &user("me"), about("x"));
     let root = Caller::Admin(Some("root".into()));
-    let (open, _go) = held(&operations, &Caller::Admin(None), About::new("x"));
-    let sees = |caller: &Caller, id: Uuid| operations.find(caller, &id.to_string()).is_ok();
+    let (open, _go) = held(&operations, &Caller::Admin(None), about("x"));
+    let sees = |caller: &Caller, id: JobId| operations.find(caller, &id.to_string()).is_ok();
     for (caller, expected) in [
         (user("me"), (true, false)),
         (Caller::Admin(Some("me".into())), (true, true)),
@@ -241,7 +269,7 @@ async fn operations_are_their_owners_and_administrators() {
     go.notify_one();
     ended(&operations, mine.id).await;
     assert!(sees(&user("me"), mine.id), "what has ended can still be read");
-    operations.settle(Instant::now() + KEPT);
+    later(KEPT);
     assert!(!sees(&user("me"), mine.id) && sees(&Caller::Admin(None), open.id));
 }
 
@@ -249,7 +277,7 @@ async fn operations_are_their_owners_and_administrators() {
 async fn a_secret_opens_one_image_for_a_moment() {
     let operations = operations();
     let of = |image: &str| {
-        let about = About::new("Generating image secret").image(image);
+        let about = About::new(jobs::JobKind::Secret, "Generating image secret").image(image);
         operations.token(&owner("me"), about, Purpose::Image(image.into()), HOUR).unwrap()
     };
     let begun = of("aa");
@@ -265,30 +293,30 @@ async fn a_secret_opens_one_image_for_a_moment() {
     for _ in 0..3 {
         assert_eq!(operations.opens(&secret, "aa"), Some((owner("me"), "aa".to_owned())));
     }
-    let entry = operations.any(&begun.id.to_string()).unwrap();
-    operations.settle(Instant::now() + Duration::from_secs(1));
-    assert_eq!(entry.show().status, Status::Running);
-    operations.settle(Instant::now() + Duration::from_secs(5));
-    assert_eq!((entry.show().status, operations.opens(&secret, "aa")), (Status::Success, None));
+    tokio::task::yield_now().await;
+    let shown = || operations.any(&begun.id.to_string()).unwrap().status;
+    assert_eq!((shown(), OPEN_FOR), (Status::Running, Duration::from_secs(5)));
+    // Its last moment, come sooner.
+    assert!(operations.use_up(&secret, |_| true, Duration::from_millis(30)).is_some());
+    assert_eq!(ended(&operations, begun.id).await.status, Status::Success);
+    assert_eq!(operations.opens(&secret, "aa"), None);
 
     let cancelled = of("aa");
     assert_eq!(operations.opens(cancelled.secret().unwrap(), "a").unwrap().1, "aa", "the beginning will do");
-    let entry = operations.any(&cancelled.id.to_string()).unwrap();
-    operations.cancel(&entry).unwrap();
+    operations.cancel(cancelled.id).unwrap();
     assert_eq!(operations.opens(cancelled.secret().unwrap(), "aa"), None, "at once");
     assert_eq!(ended(&operations, cancelled.id).await.status, Status::Cancelled);
 
-    let unused = of("aa");
-    let entry = operations.any(&unused.id.to_string()).unwrap();
-    operations.settle(Instant::now() + HOUR);
-    assert_eq!(entry.show().status, Status::Cancelled);
+    let short = Duration::from_millis(30);
+    let unused = operations.token(&owner("me"), secret_of(), Purpose::Image("aa".into()), short).unwrap();
+    assert_eq!(ended(&operations, unused.id).await.status, Status::Cancelled);
 }
 
 #[actix_web::test]
 async fn a_token_is_taken_once() {
     let operations = operations();
     let asked = Purpose::Upload(json!({ "aliases": ["a"] }));
-    let begun = operations.token(&owner("me"), About::new("x"), asked.clone(), HOUR).unwrap();
+    let begun = operations.token(&owner("me"), secret_of(), asked.clone(), HOUR).unwrap();
     let secret = begun.secret().unwrap();
     let upload = |purpose: &Purpose| matches!(purpose, Purpose::Upload(_));
     let ticket = operations.take(secret, upload);
@@ -296,31 +324,32 @@ async fn a_token_is_taken_once() {
     assert_eq!(operations.take(secret, upload), None);
     assert_eq!(ended(&operations, begun.id).await.status, Status::Success);
 
-    let short =
-        operations.token(&owner("me"), About::new("x"), Purpose::Upload(Value::Null), Duration::from_millis(30));
-    let entry = operations.any(&short.unwrap().id.to_string()).unwrap();
-    assert_eq!(operations.wait(&entry, None).await.unwrap().status, Status::Cancelled, "its time ends a wait for it");
+    let short = operations.token(&owner("me"), secret_of(), Purpose::Upload(Value::Null), Duration::from_millis(30));
+    assert_eq!(
+        operations.wait(short.unwrap().id, None).await.unwrap().status,
+        Status::Cancelled,
+        "its time ends a wait for it"
+    );
 }
 
 #[actix_web::test]
 async fn there_are_so_many_operations_and_no_more() {
     let operations = operations();
-    let token = |owner: &Owner| operations.token(owner, About::new("x"), Purpose::Upload(Value::Null), HOUR);
+    let token = |owner: &Owner| operations.token(owner, secret_of(), Purpose::Upload(Value::Null), HOUR);
     let all: Vec<Operation> = (0..TOKENS_MAX).map(|_| token(&owner("me")).unwrap()).collect();
     assert_eq!(token(&owner("me")).unwrap_err().kind(), Kind::Busy);
     let others = token(&owner("you")).unwrap();
-    let held: Vec<_> = (0..TASKS_MAX).map(|_| held(&operations, &user("me"), About::new("x")).1).collect();
-    let busy = operations.run(&user("me"), About::new("x"), |_| async { Ok(Value::Null) }).unwrap_err();
+    let held: Vec<_> = (0..TASKS_MAX).map(|_| held(&operations, &user("me"), about("x")).1).collect();
+    let busy = operations.run(&user("me"), about("x"), |_| async { Ok(Value::Null) }).unwrap_err();
     assert_eq!(busy.kind(), Kind::Busy, "secrets and tasks are counted apart");
     held.iter().for_each(|go| go.notify_one());
-    let entry = operations.any(&all[0].id.to_string()).unwrap();
-    operations.cancel(&entry).unwrap();
+    operations.cancel(all[0].id).unwrap();
     token(&owner("me")).unwrap();
 
     // What has ended is forgotten before its time, the oldest first, and one's own before anybody else's.
     for round in 0..ENDED_MAX + 10 {
         let made = token(&owner("you")).unwrap();
-        operations.cancel(&operations.any(&made.id.to_string()).unwrap()).unwrap();
+        operations.cancel(made.id).unwrap();
         assert!(operations.list(&user("you")).len() <= ENDED_MAX + 1, "{round}");
     }
     assert!(operations.any(&others.id.to_string()).is_some(), "what goes on is never forgotten");

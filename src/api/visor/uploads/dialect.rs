@@ -1,5 +1,5 @@
-//! The two ways in which clients speak of resumable uploads, read and written: tus 1.0 (<https://tus.io>) and the IETF's
-//! draft (`draft-ietf-httpbis-resumable-upload`). They differ in headers only.
+//! The two dialects of resumable uploads, read and written: tus 1.0 (<https://tus.io>) and the IETF's draft
+//! (`draft-ietf-httpbis-resumable-upload`). They differ in headers only; the upload itself is the registry's.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
@@ -13,41 +13,41 @@ use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::time::http_date;
 use crate::image::Attr;
-use crate::registry::{Append, Progress};
+use crate::registry::{Append, UploadProgress};
 
 const TUS_VERSION: &str = "1.0.0";
 const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
 
-/// Which way a client speaks.
+/// Dialect of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum UploadDialect {
     Tus,
     Draft,
 }
 
-/// A header that is a number of bytes.
+/// Reads a header that holds a number of bytes.
 fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let number = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     number
         .and_then(|text| text.parse().ok())
         .map(Some)
-        .ok_or_else(|| Error::invalid(format!("The header {name} is a number of bytes.")))
+        .ok_or_else(|| Error::invalid(format!("The header {name} must be a number of bytes.")))
 }
 
-impl Dialect {
-    /// The way of a request. What says nothing is the draft's: there the headers are optional.
+impl UploadDialect {
+    /// The dialect of a request. The draft is the default, because its headers are optional.
     pub(super) fn of(request: &HttpRequest) -> Self {
         if request.headers().contains_key("tus-resumable") { Self::Tus } else { Self::Draft }
     }
 
-    /// Refuses another version of tus, as tus wants it.
+    /// Refuses other versions of tus, as tus requires.
     pub(super) fn refused(self, request: &HttpRequest) -> Option<HttpResponse> {
         (self == Self::Tus && text(request.headers(), "tus-resumable") != Some(TUS_VERSION))
             .then(|| HttpResponse::PreconditionFailed().insert_header(("Tus-Version", TUS_VERSION)).finish())
     }
 
-    /// The type of the body of a request that appends.
+    /// The content type of a request that appends.
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Tus => "application/offset+octet-stream",
@@ -55,7 +55,7 @@ impl Dialect {
         }
     }
 
-    /// How many bytes there will be in all, as far as the request says.
+    /// Size of the whole upload, if the request announces it.
     ///
     /// # Errors
     /// `Invalid` header.
@@ -63,7 +63,7 @@ impl Dialect {
         bytes(headers, "upload-length")
     }
 
-    /// Behind how many bytes a request goes on.
+    /// Offset at which a request continues.
     ///
     /// # Errors
     /// `Invalid` or missing header.
@@ -71,7 +71,7 @@ impl Dialect {
         bytes(headers, "upload-offset")?.ok_or_else(|| Error::invalid("The header Upload-Offset is missing."))
     }
 
-    /// Whether the draft's request says that its end is the end of the upload.
+    /// Reads the draft's `Upload-Complete`: true if the upload ends with this request.
     fn says_complete(headers: &HeaderMap) -> Option<bool> {
         match text(headers, "upload-complete")? {
             "?1" => Some(true),
@@ -80,7 +80,7 @@ impl Dialect {
         }
     }
 
-    /// Whether an upload is complete behind a request's body. tus tells by the length alone.
+    /// Tells whether an upload is complete after a request's body. In tus, the length alone decides.
     pub(super) fn completes(self, headers: &HeaderMap, append: &Append) -> bool {
         match self {
             Self::Tus => append.size() == Some(append.received()),
@@ -88,16 +88,16 @@ impl Dialect {
         }
     }
 
-    /// How many bytes there will be, as far as the request that creates an upload says: the draft's may have all of them.
+    /// Size of the whole upload, if the request that creates it announces it. The draft's request may carry all bytes.
     ///
     /// # Errors
-    /// `Invalid` header; for tus, which wants a length or the announcement of one, also neither or both.
+    /// `Invalid` header; for tus, which requires a length or its deferral, also neither or both.
     pub(super) fn size_at_first(self, headers: &HeaderMap) -> Result<Option<u64>> {
         let size = Self::size(headers)?;
         match self {
             Self::Tus => match (size, text(headers, "upload-defer-length")) {
                 (Some(_), None) | (None, Some("1")) => Ok(size),
-                _ => Err(Error::invalid("Either Upload-Length or Upload-Defer-Length: 1 has to be given.")),
+                _ => Err(Error::invalid("The request needs either Upload-Length or Upload-Defer-Length: 1.")),
             },
             Self::Draft => {
                 let all = Self::says_complete(headers) == Some(true);
@@ -107,10 +107,10 @@ impl Dialect {
         }
     }
 
-    /// The metadata that only tus has a header of its own for.
+    /// Adds the metadata of `Upload-Metadata`, a header of tus only.
     ///
     /// # Errors
-    /// `Invalid` when it is no list of keys and base64.
+    /// `Invalid` when the header is no list of keys and base64.
     pub(super) fn add_metadata(self, headers: &HeaderMap, fields: &mut Fields) -> Result<()> {
         let Some(list) = text(headers, "upload-metadata").filter(|_| self == Self::Tus) else { return Ok(()) };
         for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
@@ -118,7 +118,7 @@ impl Dialect {
             let value = STANDARD.decode(value.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let value = value.ok_or_else(|| Error::invalid(format!("The value of {key} is not UTF-8 in base64.")))?;
             match key {
-                // What browsers say of a file.
+                // Browsers send these keys with a file.
                 "filename" => fields.suggest(Attr::Name, &value),
                 "filetype" | "relativePath" => {}
                 "type" if value.contains('/') => {}
@@ -128,8 +128,8 @@ impl Dialect {
         Ok(())
     }
 
-    /// What is said of an upload in every answer.
-    pub(super) fn describe(self, response: &mut HttpResponseBuilder, progress: &Progress) {
+    /// Writes the state of an upload into an answer.
+    pub(super) fn describe(self, response: &mut HttpResponseBuilder, progress: &UploadProgress) {
         response.insert_header(("Upload-Offset", progress.offset.to_string()));
         if let Some(expires_at) = progress.expires_at {
             response.insert_header(("Upload-Expires", http_date(expires_at.seconds())));
@@ -139,8 +139,8 @@ impl Dialect {
         }
     }
 
-    /// The answer to HEAD. `record` is the image's.
-    pub(super) fn status(self, progress: &Progress, record: &Record) -> HttpResponse {
+    /// The answer to HEAD. `record` is that of the image.
+    pub(super) fn status(self, progress: &UploadProgress, record: &Record) -> HttpResponse {
         let mut response = HttpResponse::build(match self {
             Self::Tus => StatusCode::OK,
             Self::Draft => StatusCode::NO_CONTENT,
@@ -162,7 +162,7 @@ impl Dialect {
         response.finish()
     }
 
-    /// What stands in every answer, of whatever kind.
+    /// Adds the headers of every answer.
     pub(super) fn sign(self, response: &mut HttpResponse) {
         if self == Self::Tus {
             let version = header::HeaderValue::from_static(TUS_VERSION);
@@ -170,7 +170,7 @@ impl Dialect {
         }
     }
 
-    /// The answer to OPTIONS, for both.
+    /// The answer to OPTIONS, for both dialects.
     pub(super) fn options(allow: &'static str, max: u64) -> HttpResponse {
         HttpResponse::NoContent()
             .insert_header((header::ALLOW, allow))
@@ -184,6 +184,6 @@ impl Dialect {
 }
 
 /// The answer to a body of the wrong type.
-pub(super) fn wrong_type(dialect: Dialect) -> Error {
+pub(super) fn wrong_type(dialect: UploadDialect) -> Error {
     Reason::WrongMediaType.saying(format!("Request Content-Type must be {}", dialect.content_type()))
 }

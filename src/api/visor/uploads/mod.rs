@@ -1,5 +1,5 @@
-//! `/uploads`: images in pieces, for clients whose connection may break. An upload has the id of its image, and the path of
-//! a request says it: a signature covers the path, and nothing behind its `?`.
+//! `/uploads`: uploads over several requests, for clients whose connection may break. An upload has the id of its
+//! image, in the path: a signature covers the path, and nothing after its `?`.
 
 mod dialect;
 
@@ -8,7 +8,7 @@ use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use self::dialect::{Dialect, wrong_type};
+use self::dialect::{UploadDialect, wrong_type};
 use super::Visor;
 use super::error::{render, render_with};
 use super::images::{id_of, is_type};
@@ -21,14 +21,14 @@ use crate::http::headers::{announce_body, text};
 use crate::http::route::{Route, delete, head, options, patch, post};
 use crate::image::{Attr, ImageId};
 use crate::registry::policy::Action;
-use crate::registry::{Append, Caller, Progress};
+use crate::registry::{Append, Caller, UploadProgress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
 
-/// The routes.
+/// Lists the routes.
 pub(super) fn routes() -> Vec<Route> {
-    // tus: for clients behind something that knows GET and POST only.
+    // tus allows this for clients behind a proxy that passes only GET and POST.
     let instead = |method| guard::Header("x-http-method-override", method);
     let upload = Action::UploadBytes;
     vec![
@@ -45,12 +45,12 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn describe(visor: Data<Visor>, allow: &'static str) -> HttpResponse {
-    Dialect::options(allow, visor.registry.image_bytes_max())
+    UploadDialect::options(allow, visor.registry.image_bytes_max())
 }
 
-/// What every handler does around its own work.
-async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result<HttpResponse>) -> HttpResponse {
-    let dialect = Dialect::of(request);
+/// Runs a handler, with the checks and headers that each of them needs.
+async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(UploadDialect) -> Result<HttpResponse>) -> HttpResponse {
+    let dialect = UploadDialect::of(request);
     let mut response = match dialect.refused(request) {
         Some(refused) => refused,
         None => work(dialect).await.unwrap_or_else(|error| render(request, &error)),
@@ -59,12 +59,12 @@ async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(Dialect) -> Result
     response
 }
 
-/// `POST /uploads`: with the metadata of the image, and with the first bytes if there are any.
+/// `POST /uploads`: creates an image from metadata, and from the first bytes if there are any.
 async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| begin(&request, &visor, dialect, payload, None).await).await
 }
 
-/// `POST /uploads/:id`: into an image that is there.
+/// `POST /uploads/:id`: begins an upload into an existing image.
 async fn create_into(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| begin(&request, &visor, dialect, payload, Some(id_of(&request)?)).await).await
 }
@@ -72,7 +72,7 @@ async fn create_into(request: HttpRequest, visor: Data<Visor>, payload: Payload)
 async fn begin(
     request: &HttpRequest,
     visor: &Visor,
-    dialect: Dialect,
+    dialect: UploadDialect,
     payload: Payload,
     into: Option<ImageId>,
 ) -> Result<HttpResponse> {
@@ -89,8 +89,8 @@ async fn begin(
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
-    // An upload of no bytes is complete at once, for those who can't say so.
-    let empty = dialect == Dialect::Tus && begun.size == Some(0);
+    // In tus, an upload of zero bytes is complete at once: its client has no header to say so.
+    let empty = dialect == UploadDialect::Tus && begun.size == Some(0);
     if !has_body && !empty {
         dialect.describe(&mut response, &begun);
         return Ok(response.finish());
@@ -102,7 +102,7 @@ async fn begin(
     match fed.await {
         Ok(progress) => Ok(show(visor, request, &who, dialect, response, &progress)),
         Err(error) => {
-            // The address of a new one was never told, so nobody could go on with it.
+            // The client never learned the address of a new upload, so it cannot continue it.
             if into.is_none() && !matches!(error.kind(), Kind::Conflict | Kind::Internal) {
                 let _ = visor.registry.uploads().cancel(&who, id).await;
             }
@@ -119,7 +119,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         if !text(headers, header::CONTENT_TYPE).is_some_and(|t| is_type(t, dialect.content_type())) {
             return Err(wrong_type(dialect));
         }
-        let (offset, size) = (Dialect::offset(headers)?, Dialect::size(headers)?);
+        let (offset, size) = (UploadDialect::offset(headers)?, UploadDialect::size(headers)?);
         let last = Fields::of_headers(headers)?;
         let append = match visor.registry.uploads().append(&who, id, offset, size).await {
             Err(error) if error.kind() == Kind::Conflict => return misplaced(&visor, &request, &who, id, &error).await,
@@ -127,7 +127,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
         };
         let progress = feed(&visor, &request, dialect, payload, append, Some((&who, last))).await?;
         let response = match dialect {
-            Dialect::Draft if progress.is_complete() => HttpResponse::Ok(),
+            UploadDialect::Draft if progress.is_complete() => HttpResponse::Ok(),
             _ => HttpResponse::NoContent(),
         };
         Ok(show(&visor, &request, &who, dialect, response, &progress))
@@ -135,7 +135,7 @@ async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> H
     .await
 }
 
-/// The answer to bytes that belong elsewhere: where.
+/// The answer to bytes at a wrong offset, with the right one.
 async fn misplaced(
     visor: &Visor,
     request: &HttpRequest,
@@ -149,15 +149,15 @@ async fn misplaced(
     }))
 }
 
-/// Feeds a body into an upload, and completes that if it was the end. When the body ends early, what came of it stays.
+/// Feeds a body into an upload, and completes the upload at its end. Bytes of a body that ends early are kept.
 async fn feed(
     visor: &Visor,
     request: &HttpRequest,
-    dialect: Dialect,
+    dialect: UploadDialect,
     payload: Payload,
     mut append: Append,
     last: Option<(&Caller, Fields)>,
-) -> Result<Progress> {
+) -> Result<UploadProgress> {
     Body::new(payload, visor.patience).fill(&mut append).await?;
     if !dialect.completes(request.headers(), &append) {
         return append.pause().await;
@@ -178,14 +178,14 @@ async fn feed(
     }
 }
 
-/// The answer to a request with bytes.
+/// Answers a request that sent bytes.
 fn show(
     visor: &Visor,
     request: &HttpRequest,
     who: &Caller,
-    dialect: Dialect,
+    dialect: UploadDialect,
     mut response: actix_web::HttpResponseBuilder,
-    progress: &Progress,
+    progress: &UploadProgress,
 ) -> HttpResponse {
     dialect.describe(&mut response, progress);
     if !progress.is_complete() {
@@ -194,9 +194,11 @@ fn show(
     let image = &progress.image;
     response.insert_header((header::CONTENT_LOCATION, format!("{}/images/{}", base_url(request), image.id)));
     match dialect {
-        // As the answer to an upload in one piece.
-        Dialect::Draft => wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request)),
-        Dialect::Tus => response.finish(),
+        // The answer equals that of an upload in one request.
+        UploadDialect::Draft => {
+            wire::respond(request, &mut response, Some("image"), &visor.record(who, image, request))
+        }
+        UploadDialect::Tus => response.finish(),
     }
 }
 
@@ -212,7 +214,7 @@ async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     .await
 }
 
-/// Whether an attribute is one that the sender gave.
+/// Tells whether the sender set an attribute.
 fn is_given(name: &str) -> bool {
     let ours = [Attr::Id, Attr::Owner, Attr::Status, Attr::Size, Attr::Checksum, Attr::Location];
     let times = [Attr::CreatedAt, Attr::UpdatedAt, Attr::UploadedAt];

@@ -1,5 +1,5 @@
-//! One line of the journal: `{"crc":"…","seq":…,"op":…}`, where the CRC-32 covers everything behind its own comma. A line
-//! of an earlier shape goes through the steps in `migrations/` first. Knows no file.
+//! A line of the journal: `{"crc":"…","seq":…,"op":…}`. The CRC-32 covers everything after its own comma. A line
+//! of an earlier shape passes the steps in `migrations/` first. Knows no file.
 
 use std::io;
 
@@ -16,11 +16,11 @@ pub(super) const CRC_HEAD_BYTES: usize = 18;
 /// A change, as the journal has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// A segment begins: everything before is folded into the `images` lines that follow.
+    /// Begin of a segment: the `images` lines that follow replace everything before.
     Begin { images: u64 },
-    /// An image was made or changed.
+    /// Creation or change of an image.
     Put(Box<Image>),
-    /// An image was removed.
+    /// Removal of an image.
     Delete(ImageId),
 }
 
@@ -46,13 +46,13 @@ enum Outgoing<'a> {
     },
 }
 
-/// What a line has to do with its neighbours: of a change of several lines none counts without the others.
+/// Bond of a line with its neighbours: the lines of a change count together or not at all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Bond {
-    /// The line before is a part of the same change.
+    /// The previous line belongs to the change.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) rest: bool,
-    /// The line behind is.
+    /// The next line belongs to the change.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) more: bool,
 }
@@ -62,7 +62,7 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// A line as it is read, with a record of today's shape.
+/// A line as read, with a record of today's shape.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Incoming {
@@ -71,18 +71,18 @@ enum Incoming {
     Delete { seq: u64, id: Uuid },
 }
 
-/// The shape of a line's record, where it has one, and its bond.
+/// Shape of a line's record, if it has one, and the line's bond.
 #[derive(Deserialize)]
 struct Head {
     v: Option<u8>,
-    // Not flattened: that would have the record read twice.
+    // Not flattened: serde would read the record twice.
     #[serde(default)]
     rest: bool,
     #[serde(default)]
     more: bool,
 }
 
-/// A whole line, with its end.
+/// A whole line, with its line break.
 fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(body)?;
     let rest = &json[1..];
@@ -92,22 +92,22 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The line that a segment begins with.
+/// First line of a segment.
 pub(super) fn begin_line(seq: u64, images: u64) -> io::Result<Vec<u8>> {
     line(&Outgoing::Begin { seq, images })
 }
 
-/// The line that records an image.
+/// Line that records an image.
 pub(crate) fn put_line(seq: u64, image: &Image, bond: Bond) -> io::Result<Vec<u8>> {
     line(&Outgoing::Put { seq, v: SHAPE, bond, image: &image.into() })
 }
 
-/// The line that records a removal.
+/// Line that records a removal.
 pub(crate) fn delete_line(seq: u64, id: ImageId, bond: Bond) -> io::Result<Vec<u8>> {
     line(&Outgoing::Delete { seq, bond, id: Uuid::from_bytes(*id.as_bytes()) })
 }
 
-/// What a line (without its end) says, and what it has to do with its neighbours.
+/// Parses a line (without its line break) into its change and its bond.
 pub(super) fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
     let (head, rest) = line.split_at_checked(CRC_HEAD_BYTES).ok_or(RowError::Damaged)?;
     let expected = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest));
@@ -115,7 +115,7 @@ pub(super) fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
         return Err(RowError::Damaged);
     }
     let json = [b"{", rest].concat();
-    // Before the record itself, which has the shape that this names.
+    // Before the record itself, whose shape this names.
     let Head { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
     let (seq, entry) = change(v, &json)?;
     Ok((Found { seq, entry }, Bond { rest, more }))
@@ -144,7 +144,7 @@ fn change(v: Option<u8>, json: &[u8]) -> Result<(u64, Entry), RowError> {
     })
 }
 
-/// A line found in the journal, and where.
+/// A line found in the journal, and its position.
 pub(crate) struct Found {
     pub(crate) seq: u64,
     pub(crate) entry: Entry,

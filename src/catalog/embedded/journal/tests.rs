@@ -1,4 +1,4 @@
-//! Journals that were written, torn, damaged and made anew.
+//! Journals that were written, torn, damaged and rebuilt.
 
 use super::line::CRC_HEAD_BYTES;
 use super::*;
@@ -43,7 +43,7 @@ fn lines_come_back_in_order() {
     assert_eq!(replayed(&mut journal), (expected, 0));
 }
 
-/// Cut anywhere: every whole line survives, nothing else does, and appending goes on cleanly.
+/// Cut anywhere: every whole line survives, everything else is lost, and later appends succeed.
 #[test]
 fn a_torn_tail_is_cut_wherever_it_tears() {
     let dir = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn a_torn_tail_is_cut_wherever_it_tears() {
     }
 }
 
-/// Cut anywhere: of a change of several lines there is all or nothing.
+/// Cut anywhere: a change of several lines is complete or absent.
 #[test]
 fn a_change_of_several_lines_is_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn a_change_of_several_lines_is_whole_or_not_there() {
         let length = std::fs::metadata(&path).unwrap().len();
         assert_eq!(length, if cut == all.len() { cut } else { before } as u64, "cut at {cut}");
     }
-    // Whichever of its lines the disk changes, the others do not count, and what comes behind does.
+    // Damage to any of its lines drops the whole change; later changes count.
     let behind = delete_line(7, a.id, Bond::default()).unwrap();
     let mut at = before;
     for line in &group {
@@ -116,7 +116,7 @@ fn damage_in_the_middle_is_counted_and_the_rest_is_read() {
     assert_eq!((entries.len(), damaged), (3, 1));
 }
 
-/// As the programs wrote them that knew versions 1, 2 and 3.
+/// Journals as written by the programs of versions 1, 2 and 3.
 #[test]
 fn lines_of_earlier_versions_are_read() {
     let image = r#""image":{"id":"07070707-0707-0707-0707-070707070707","revision":3,"name":"a","owner":"me",
@@ -179,7 +179,7 @@ fn a_segment_without_its_beginning_is_damaged() {
     }
 }
 
-/// What can't be understood although it is whole belongs to a newer program: never cut, never skipped.
+/// A whole line that is not understood belongs to a newer program: it is never cut or skipped.
 #[test]
 fn what_is_newer_is_refused() {
     let put = put_line(1, &sample("a"), Bond::default()).unwrap();

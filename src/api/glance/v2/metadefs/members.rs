@@ -1,4 +1,5 @@
-//! What a namespace has: objects, properties, tags, and the types of resource that it is for.
+//! Handlers of the members of a namespace: objects, properties, tags and resource types. Knows only their JSON; the rules are
+//! the core's.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,31 +12,31 @@ use crate::http::headers::text;
 use crate::http::route::{answer_json, part};
 use crate::metadefs::{Association, Dated, Member, Namespace, Object, Page, Property, Tag, missing};
 
-/// A kind of member as it is written in JSON.
-pub(super) trait Written: Member {
-    /// All of them, in paths and in answers.
+/// JSON of a kind of member.
+pub(super) trait MemberJson: Member {
+    /// Name of the kind in the plural, in paths and in answers.
     const MANY: &'static str;
-    /// The schema of one.
+    /// Name of the schema of a member.
     const SCHEMA: &'static str;
 
-    /// One, on its own.
+    /// Renders a member.
     fn show(namespace: &str, name: &str, member: &Dated<Self>) -> Result<Map<String, Value>>;
 
-    /// Those of a namespace, in an answer of their own.
+    /// Renders the members of a namespace.
     fn list(name: &str, namespace: &Namespace, page: &Page) -> Result<Value>;
 
-    /// The name that one has here, of the one that it has with a type of resource.
+    /// Name of a member without the prefix of a resource type.
     fn own_name<'a>(_: &Namespace, _resource_type: &str, name: &'a str) -> Result<&'a str> {
         Ok(name)
     }
 
-    /// The members of a JSON object that stands for one, without what says nothing new.
+    /// Removes redundant names from the JSON of a member.
     fn tidy(members: Map<String, Value>) -> Map<String, Value> {
         members
     }
 }
 
-impl Written for Object {
+impl MemberJson for Object {
     const MANY: &'static str = "objects";
     const SCHEMA: &'static str = "object";
 
@@ -57,7 +58,7 @@ impl Written for Object {
     }
 }
 
-impl Written for Property {
+impl MemberJson for Property {
     const MANY: &'static str = "properties";
     const SCHEMA: &'static str = "property";
 
@@ -75,7 +76,7 @@ impl Written for Property {
     }
 }
 
-impl Written for Tag {
+impl MemberJson for Tag {
     const MANY: &'static str = "tags";
     const SCHEMA: &'static str = "tag";
 
@@ -89,7 +90,7 @@ impl Written for Tag {
     }
 }
 
-impl Written for Association {
+impl MemberJson for Association {
     const MANY: &'static str = "resource_types";
     const SCHEMA: &'static str = "resource_type_association";
 
@@ -102,12 +103,12 @@ impl Written for Association {
     }
 }
 
-/// All of a kind, in the order of their names.
-pub(super) fn all<M: Written>(name: &str, namespace: &Namespace) -> Result<Vec<Map<String, Value>>> {
+/// Renders all members of a kind, sorted by name.
+pub(super) fn all<M: MemberJson>(name: &str, namespace: &Namespace) -> Result<Vec<Map<String, Value>>> {
     M::of(namespace).iter().map(|(member, value)| M::show(name, member, value)).collect()
 }
 
-/// All properties, by name.
+/// Renders all properties, by name.
 pub(super) fn properties(namespace: &Namespace) -> Result<Value> {
     let properties = namespace.properties.iter().map(|(name, property)| {
         let property = serde_json::to_value(&property.value).map_err(Error::internal)?;
@@ -120,19 +121,19 @@ fn paged<'a, M: Member>(namespace: &'a Namespace, page: &Page) -> Result<Vec<(&'
     page.of(M::WORD, M::of(namespace).iter().map(|(name, member)| (name.as_str(), member)))
 }
 
-/// Takes the names out of properties that have one already.
+/// Removes the names inside properties: the keys are their names.
 pub(super) fn nameless(properties: &mut Value) {
     let members = properties.as_object_mut().into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut);
     members.for_each(|property| _ = property.shift_remove("name"));
 }
 
-/// One of a kind in a JSON object, with its name.
-pub(super) fn parse<M: Written>(members: Map<String, Value>) -> Result<(String, M)> {
+/// Reads a member and its name.
+pub(super) fn parse<M: MemberJson>(members: Map<String, Value>) -> Result<(String, M)> {
     named(M::SCHEMA, "name", M::tidy(members))
 }
 
 /// `GET /v2/metadefs/namespaces/:namespace/objects`, `properties`, `tags`, `resource_types`
-pub(super) async fn list<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn list<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let listed = glance.answer(&request, async |who| {
         let (name, page) = (namespace_of(&request)?, query::members(request.query_string())?);
         let seen = glance.metadefs.seen_by(&who);
@@ -143,7 +144,11 @@ pub(super) async fn list<M: Written>(request: HttpRequest, glance: Data<Glance>)
 }
 
 /// `POST /v2/metadefs/namespaces/:namespace/objects`, `properties`, `resource_types`
-pub(super) async fn create<M: Written>(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+pub(super) async fn create<M: MemberJson>(
+    request: HttpRequest,
+    glance: Data<Glance>,
+    payload: Payload,
+) -> HttpResponse {
     let made = glance.answer(&request, async |who| {
         let namespace = namespace_of(&request)?;
         let (name, member) = parse::<M>(object(M::SCHEMA, body::read(payload, glance.patience).await?)?)?;
@@ -165,7 +170,7 @@ pub(super) async fn create_tag(request: HttpRequest, glance: Data<Glance>) -> Ht
     made.await
 }
 
-/// `POST /v2/metadefs/namespaces/:namespace/tags`: in the place of those that there are, unless a header says otherwise.
+/// `POST /v2/metadefs/namespaces/:namespace/tags`: replaces all tags, unless a header asks to append.
 pub(super) async fn create_tags(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = glance.answer(&request, async |who| {
         let mut members = object("tags", body::read(payload, glance.patience).await?)?;
@@ -183,8 +188,8 @@ pub(super) async fn create_tags(request: HttpRequest, glance: Data<Glance>, payl
     made.await
 }
 
-/// Members that are part of another body, which may be one that was read here: what the service sets is passed over.
-pub(super) fn nested<M: Written>(within: &str, members: Vec<Value>) -> Result<Vec<(String, M)>> {
+/// Reads members inside another body, which may be a copy of an answer: names that only the service sets are ignored.
+pub(super) fn nested<M: MemberJson>(within: &str, members: Vec<Value>) -> Result<Vec<(String, M)>> {
     let members = members.into_iter().map(|member| {
         let Value::Object(mut member) = member else { return Err(mismatch(within, "a member is not an object")) };
         member.retain(|name, _| !super::READ_ONLY.contains(&name.as_str()));
@@ -194,7 +199,7 @@ pub(super) fn nested<M: Written>(within: &str, members: Vec<Value>) -> Result<Ve
 }
 
 /// `GET /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`
-pub(super) async fn show<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn show<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |who| {
         let (namespace, name) = (namespace_of(&request)?, part(&request, "name")?);
         let seen = glance.metadefs.seen_by(&who);
@@ -207,7 +212,11 @@ pub(super) async fn show<M: Written>(request: HttpRequest, glance: Data<Glance>)
 }
 
 /// `PUT /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`
-pub(super) async fn update<M: Written>(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
+pub(super) async fn update<M: MemberJson>(
+    request: HttpRequest,
+    glance: Data<Glance>,
+    payload: Payload,
+) -> HttpResponse {
     let updated = glance.answer(&request, async |who| {
         let (namespace, name) = (namespace_of(&request)?, part(&request, "name")?);
         let (new_name, member) = parse::<M>(object(M::SCHEMA, body::read(payload, glance.patience).await?)?)?;
@@ -218,7 +227,7 @@ pub(super) async fn update<M: Written>(request: HttpRequest, glance: Data<Glance
 }
 
 /// `DELETE /v2/metadefs/namespaces/:namespace/objects/:name`, `properties`, `tags`, `resource_types`
-pub(super) async fn remove<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn remove<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         glance.metadefs.remove::<M>(&who, &namespace_of(&request)?, &part(&request, "name")?).await?;
         Ok(HttpResponse::NoContent().finish())
@@ -227,7 +236,7 @@ pub(super) async fn remove<M: Written>(request: HttpRequest, glance: Data<Glance
 }
 
 /// `DELETE /v2/metadefs/namespaces/:namespace/objects`, `properties`, `tags`
-pub(super) async fn clear<M: Written>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+pub(super) async fn clear<M: MemberJson>(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let cleared = glance.answer(&request, async |who| {
         glance.metadefs.clear::<M>(&who, &namespace_of(&request)?).await?;
         Ok(HttpResponse::NoContent().finish())

@@ -1,4 +1,4 @@
-//! Metadata definitions: namespaces, and what they have.
+//! Metadata definitions in v2: routes, and JSON that their handlers share. Knows no rule about definitions.
 
 mod members;
 mod namespaces;
@@ -52,7 +52,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 const NAMESPACE: &str = "/metadefs/namespaces/{namespace}";
 
-fn routes_of<M: members::Written>() -> [Route; 6] {
+fn routes_of<M: members::MemberJson>() -> [Route; 6] {
     use Action::{ChangeDefinitions, SeeDefinitions};
     let all = format!("{NAMESPACE}/{}", M::MANY);
     let one = format!("{all}/{{name}}");
@@ -79,16 +79,16 @@ async fn resource_types(request: HttpRequest, glance: Data<Glance>) -> HttpRespo
     listed.await
 }
 
-/// The namespace that a path names.
+/// Name of the namespace in a path.
 fn namespace_of(request: &HttpRequest) -> Result<String> {
     part(request, "namespace")
 }
 
-/// What stands in a path as what it is: the names that are usual have colons, and clients compare.
+/// Characters that a path escapes. Colons stay: common names have them, and clients compare paths.
 const SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@').remove(b',');
 
-/// The path of a namespace, or of what it has.
+/// Path of a namespace, or of one of its members.
 fn path(namespace: &str, member: Option<(&str, &str)>) -> String {
     let namespace = utf8_percent_encode(namespace, SEGMENT);
     match member {
@@ -99,10 +99,10 @@ fn path(namespace: &str, member: Option<(&str, &str)>) -> String {
     }
 }
 
-/// Names of what only the service sets.
+/// Names that only the service sets.
 const READ_ONLY: [&str; 4] = ["self", "schema", "created_at", "updated_at"];
 
-/// The members of a JSON object that is all of a body. What only the service sets may not be in it.
+/// Reads a body that is a JSON object. Refuses names that only the service sets.
 fn object(schema: &str, body: Value) -> Result<Map<String, Value>> {
     let Value::Object(members) = body else { return Err(mismatch(schema, "it is not an object")) };
     if let Some(name) = READ_ONLY.into_iter().find(|name| members.contains_key(*name)) {
@@ -111,7 +111,7 @@ fn object(schema: &str, body: Value) -> Result<Map<String, Value>> {
     Ok(members)
 }
 
-/// The name in a JSON object, and what else it says.
+/// Splits a JSON object into its name and the value of its other members.
 fn named<T: DeserializeOwned>(schema: &str, key: &str, mut members: Map<String, Value>) -> Result<(String, T)> {
     let Some(Value::String(name)) = members.shift_remove(key) else {
         return Err(mismatch(schema, &format!("'{key}' is a required property, and a string")));
@@ -129,7 +129,7 @@ fn mismatch(schema: &str, why: &str) -> Error {
     Error::invalid(format!("Provided object does not match schema '{schema}': {why}"))
 }
 
-/// Something as JSON, its name first.
+/// Writes a value as JSON, its name first.
 fn written<T: Serialize>(key: &str, name: &str, value: &T) -> Result<Map<String, Value>> {
     let mut all = Map::from_iter([(key.to_owned(), name.into())]);
     if let Value::Object(members) = serde_json::to_value(value).map_err(Error::internal)? {
@@ -144,7 +144,7 @@ fn dated<T>(mut all: Map<String, Value>, of: &Dated<T>) -> Map<String, Value> {
     all
 }
 
-/// Where something is, and the schema of what is there.
+/// Adds a path, and the schema of the object at that path.
 fn placed(mut all: Map<String, Value>, path: String, schema: &str) -> Map<String, Value> {
     all.insert("self".into(), path.into());
     all.insert("schema".into(), format!("/v2/schemas/metadefs/{schema}").into());

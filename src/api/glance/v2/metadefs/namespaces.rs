@@ -1,4 +1,4 @@
-//! Namespaces: parse, call, render.
+//! Handlers of namespaces: parse, call, render. The rules are the core's.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
@@ -7,31 +7,31 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::{Glance, body};
 use super::super::query::link;
-use super::members::{Written, all, nameless, nested, properties};
+use super::members::{MemberJson, all, nameless, nested, properties};
 use super::{dated, mismatch, named, namespace_of, object, path, placed, query, read, written};
 use crate::error::Result;
 use crate::http::base::base_url;
 use crate::http::route::answer_json;
 use crate::metadefs::{About, Association, Dated, Namespace, Object, Property, Tag};
-use crate::registry::Draft;
+use crate::registry::NamespaceDraft;
 
 const SCHEMA: &str = "namespace";
 const ASSOCIATIONS: &str = "resource_type_associations";
 
-/// What a namespace says of itself.
+/// Renders a namespace without its members.
 fn brief(name: &str, namespace: &Dated<Namespace>) -> Result<Map<String, Value>> {
     let shown = dated(written(SCHEMA, name, &namespace.value.about)?, namespace);
     Ok(placed(shown, path(name, None), SCHEMA))
 }
 
-/// With the types of resource that it is for.
+/// Renders a namespace with its resource types.
 fn listed(name: &str, namespace: &Dated<Namespace>) -> Result<Map<String, Value>> {
     let mut shown = brief(name, namespace)?;
     put(&mut shown, ASSOCIATIONS, all::<Association>(name, &namespace.value)?);
     Ok(shown)
 }
 
-/// With all that it has.
+/// Renders a namespace with all its members.
 fn whole(name: &str, namespace: &Dated<Namespace>) -> Result<Map<String, Value>> {
     let mut shown = listed(name, namespace)?;
     put(&mut shown, Object::MANY, all::<Object>(name, &namespace.value)?);
@@ -43,14 +43,14 @@ fn whole(name: &str, namespace: &Dated<Namespace>) -> Result<Map<String, Value>>
     Ok(shown)
 }
 
-/// A list, unless there is nothing in it.
+/// Adds a list, unless it is empty.
 fn put<V: Into<Value>>(shown: &mut Map<String, Value>, name: &str, list: Vec<V>) {
     if !list.is_empty() {
         shown.insert(name.to_owned(), list.into());
     }
 }
 
-/// The same namespace with its properties named as they are with a type of resource.
+/// Renames the properties of a namespace with the prefix of a resource type.
 fn prefixed(mut namespace: Dated<Namespace>, resource_type: &str) -> Dated<Namespace> {
     let association = namespace.value.resource_types.get(resource_type);
     let Some(prefix) = association.and_then(|association| association.value.prefix.clone()) else { return namespace };
@@ -90,7 +90,7 @@ pub(super) async fn list(request: HttpRequest, glance: Data<Glance>) -> HttpResp
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = glance.answer(&request, async |who| {
         let mut body = object(SCHEMA, body::read(payload, glance.patience).await?)?;
-        let draft = Draft {
+        let draft = NamespaceDraft {
             resource_types: taken_out(&mut body, ASSOCIATIONS)?,
             properties: properties_out(&mut body)?,
             objects: taken_out(&mut body, Object::MANY)?,
@@ -98,7 +98,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
             about: About::default(),
         };
         let (name, about) = named(SCHEMA, SCHEMA, body)?;
-        let made = glance.metadefs.create(&who, &name, Draft { about, ..draft }).await?;
+        let made = glance.metadefs.create(&who, &name, NamespaceDraft { about, ..draft }).await?;
         let mut response = HttpResponse::Created();
         response.insert_header((header::LOCATION, format!("{}{}", base_url(&request), path(&name, None))));
         Ok(answer_json(&mut response, &whole(&name, &made)?))
@@ -106,8 +106,8 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
     made.await
 }
 
-/// The members of one kind in the body of a namespace, which is left without them.
-fn taken_out<M: Written>(body: &mut Map<String, Value>, key: &str) -> Result<Vec<(String, M)>> {
+/// Takes the members of one kind out of the body of a namespace.
+fn taken_out<M: MemberJson>(body: &mut Map<String, Value>, key: &str) -> Result<Vec<(String, M)>> {
     match body.shift_remove(key) {
         None => Ok(Vec::new()),
         Some(Value::Array(members)) => nested(SCHEMA, members),
@@ -115,7 +115,7 @@ fn taken_out<M: Written>(body: &mut Map<String, Value>, key: &str) -> Result<Vec
     }
 }
 
-/// Properties have their names before them.
+/// Takes the properties out of the body of a namespace. Their names are the keys of the object.
 fn properties_out(body: &mut Map<String, Value>) -> Result<Vec<(String, Property)>> {
     let mut properties = body.shift_remove(Property::MANY).unwrap_or_else(|| json!({}));
     nameless(&mut properties);
@@ -138,7 +138,7 @@ pub(super) async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResp
     shown.await
 }
 
-/// `PUT /v2/metadefs/namespaces/:namespace`. Members have paths of their own: clients send them along as they got them.
+/// `PUT /v2/metadefs/namespaces/:namespace`. Members are ignored: clients send them back, and they have paths of their own.
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let updated = glance.answer(&request, async |who| {
         let mut body = object(SCHEMA, body::read(payload, glance.patience).await?)?;

@@ -1,17 +1,17 @@
-//! The query strings of lists.
+//! Query strings of lists of metadata definitions. Knows no namespace.
 
 use super::super::super::params::{self, LIMIT, PARAMETERS_MAX, direction, pairs};
 use crate::error::{Error, Result};
 use crate::image::query::Direction;
 use crate::metadefs::{Page, SortKey, Visibility};
-use crate::registry::Wanted;
+use crate::registry::NamespaceQuery;
 
-/// Which namespaces, and how many.
+/// Reads filter and page of a list of namespaces. Unknown names are ignored.
 ///
 /// # Errors
-/// `Invalid`. Unknown names are passed over.
-pub(super) fn namespaces(query: &str) -> Result<(Wanted, Page)> {
-    let mut wanted = Wanted::default();
+/// `Invalid`.
+pub(super) fn namespaces(query: &str) -> Result<(NamespaceQuery, Page)> {
+    let mut wanted = NamespaceQuery::default();
     for (name, value) in pairs(query)? {
         match name.as_str() {
             "visibility" => wanted.visibility = Some(visibility(&value)?),
@@ -22,7 +22,7 @@ pub(super) fn namespaces(query: &str) -> Result<(Wanted, Page)> {
     Ok((wanted, page(query, LIMIT, "namespace")?))
 }
 
-/// Which of the members of a namespace: all, if nothing else is said.
+/// Reads the page of a list of a namespace's members. The default is all.
 ///
 /// # Errors
 /// `Invalid`.
@@ -30,7 +30,7 @@ pub(super) fn members(query: &str) -> Result<Page> {
     page(query, usize::MAX, "name")
 }
 
-/// The type of resource by whose prefix properties are named.
+/// Reads the resource type whose prefix the names of properties get.
 ///
 /// # Errors
 /// `Invalid`.
@@ -53,10 +53,10 @@ fn page(query: &str, limit: usize, name_key: &str) -> Result<Page> {
     Ok(page)
 }
 
-/// Every namespace is held against each of them.
+/// Reads a list of resource types. Each is compared with every namespace.
 fn words(list: &str) -> Result<Vec<String>> {
     if list.split(',').count() > PARAMETERS_MAX {
-        return Err(Error::invalid(format!("A list is of at most {PARAMETERS_MAX} types of resource.")));
+        return Err(Error::invalid(format!("A list has at most {PARAMETERS_MAX} resource types.")));
     }
     Ok(list.split(',').map(ToOwned::to_owned).collect())
 }
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn queries_are_read() {
         let all = Page { key: SortKey::CreatedAt, descending: true, limit: LIMIT, after: None };
-        assert_eq!(namespaces("").unwrap(), (Wanted::default(), all.clone()));
+        assert_eq!(namespaces("").unwrap(), (NamespaceQuery::default(), all.clone()));
         let (wanted, page) =
             namespaces("visibility=public&resource_types=OS%3A%3AA,b&limit=5000&marker=a%3Ab&x=y").unwrap();
         let types = Some(vec!["OS::A".to_owned(), "b".to_owned()]);
-        assert_eq!(wanted, Wanted { visibility: Some(Visibility::Public), resource_types: types });
+        assert_eq!(wanted, NamespaceQuery { visibility: Some(Visibility::Public), resource_types: types });
         assert_eq!(page, Page { limit: params::LIMIT_MAX, after: Some("a:b".into()), ..all.clone() });
         let by_name = Page { key: SortKey::Name, descending: false, limit: usize::MAX, after: None };
         assert_eq!(members("sort_key=name&sort_dir=asc").unwrap(), by_name);

@@ -1,5 +1,5 @@
-//! JSON schemas of all this. Clients check against them what they send and what they get, and make their options of
-//! them, so these say what [`crate::metadefs`] takes.
+//! JSON schemas of metadata definitions. Clients check requests and answers against them, and derive options from them, so the
+//! schemas must agree with [`crate::metadefs`]. Knows no stored definition.
 
 use serde_json::{Value, json};
 
@@ -25,12 +25,12 @@ const ALL: [Schema; 10] = [
     ("tags", || collection("tags", tag())),
 ];
 
-/// The schema of one thing, which has these attributes and no others.
+/// Schema of an object with these attributes and no others.
 fn schema(name: &str, required: &[&str], properties: Value) -> Value {
     json!({ "name": name, "properties": properties, "additionalProperties": false, "required": required })
 }
 
-/// With the definitions that it refers to.
+/// Adds the definitions that a schema refers to.
 fn defining(mut schema: Value) -> Value {
     schema["definitions"] = json!({
         "positiveInteger": { "type": "integer", "minimum": 0 },
@@ -44,7 +44,7 @@ fn defining(mut schema: Value) -> Value {
     schema
 }
 
-/// A page of them. References are looked up from the top, so definitions move there.
+/// Schema of a page of a list. References start at the top, so the definitions move there.
 fn collection(many: &str, mut one: Value) -> Value {
     let definitions = one.as_object_mut().and_then(|one| one.shift_remove("definitions"));
     let mut page = list(many.trim_end_matches('s'), many, one);
@@ -90,11 +90,11 @@ fn namespace() -> Value {
         "namespace": text("The name, which no other namespace has", NAME_CHARS_MAX),
         "display_name": text("A name for people", NAME_CHARS_MAX),
         "description": text("What the namespace is for", DESCRIPTION_CHARS_MAX),
-        "visibility": { "type": "string", "enum": ["public", "private"], "description": "Who sees the namespace" },
+        "visibility": { "type": "string", "enum": ["public", "private"], "description": "Visibility of the namespace" },
         "protected": flag("Whether neither the namespace nor anything in it can be deleted"),
         "owner": text("The project that the namespace belongs to", OWNER_CHARS_MAX),
-        "created_at": moment("When the namespace was made"),
-        "updated_at": moment("When the namespace last changed"),
+        "created_at": moment("Time when the namespace was made"),
+        "updated_at": moment("Time of the last change"),
         "schema": link("Path of this schema"),
         "self": link("Path of the namespace"),
         "resource_type_associations": named(json!({
@@ -115,15 +115,15 @@ fn namespace() -> Value {
 fn association() -> Value {
     let properties = json!({
         "name": text("The type of resource, such as OS::Nova::Flavor", NAME_CHARS_MAX),
-        "prefix": text("What stands before the names of properties there, its separator with it", NAME_CHARS_MAX),
+        "prefix": text("Prefix of the names of properties there, with its separator", NAME_CHARS_MAX),
         "properties_target": text("Which properties of the resource are meant, where it has several sets", NAME_CHARS_MAX),
-        "created_at": moment("Since when the namespace is for this type"),
-        "updated_at": moment("When this last changed"),
+        "created_at": moment("Time when the type was added to the namespace"),
+        "updated_at": moment("Time of the last change"),
     });
     schema("resource_type_association", &["name"], properties)
 }
 
-/// The attributes of a property.
+/// Schemas of the attributes of a property.
 fn attributes() -> Value {
     let (count, count_or_0) = ("#/definitions/positiveInteger", "#/definitions/positiveIntegerDefault0");
     json!({
@@ -154,7 +154,7 @@ fn property() -> Value {
     defining(schema("property", &["type", "title", "name"], attributes()))
 }
 
-/// By name, so the name is no attribute.
+/// Schema of properties by name. The name is a key, so it is no attribute.
 fn properties() -> Value {
     let mut all = collection("properties", property());
     let mut one = all["properties"]["properties"]["items"].take();
@@ -171,8 +171,8 @@ fn object() -> Value {
         "properties": { "$ref": "#/definitions/property" },
         "schema": link("Path of this schema"),
         "self": link("Path of the object"),
-        "created_at": moment("When the object was made"),
-        "updated_at": moment("When the object last changed"),
+        "created_at": moment("Time when the object was made"),
+        "updated_at": moment("Time of the last change"),
     });
     defining(schema("object", &["name"], properties))
 }
@@ -180,8 +180,8 @@ fn object() -> Value {
 fn tag() -> Value {
     let properties = json!({
         "name": text("The tag", NAME_CHARS_MAX),
-        "created_at": moment("When the tag was made"),
-        "updated_at": moment("When the tag last changed"),
+        "created_at": moment("Time when the tag was made"),
+        "updated_at": moment("Time of the last change"),
     });
     schema("tag", &["name"], properties)
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::metadefs::{About, Association, Object, Property, Tag};
 
-    /// A value that a schema allows.
+    /// Example of a value that a schema allows.
     fn example(schema: &Value) -> Value {
         if let Some(choices) = schema["enum"].as_array() {
             return choices[0].clone();
@@ -217,7 +217,7 @@ mod tests {
         Value::Object(settable.map(|(name, schema)| (name.clone(), example(schema))).collect())
     }
 
-    /// All that a schema lets a client set is taken, and given back as it was.
+    /// Checks that every attribute a client may set is read, and written back unchanged.
     fn kept<T: DeserializeOwned + serde::Serialize>(schema: &Value, named: &[&str]) {
         let mut sent = all_of(&schema["properties"]);
         named.iter().for_each(|name| assert!(sent.as_object_mut().unwrap().remove(*name).is_some(), "{name}"));

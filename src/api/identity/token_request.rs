@@ -1,4 +1,4 @@
-//! What somebody says who wants a token: who it is, how it shows that, and what the token is to be good for.
+//! Requests for a token: their proofs and their scope, read from JSON. Nothing is checked here against accounts.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,26 +8,26 @@ use crate::account::Secret;
 use crate::account::tokens::Method;
 use crate::error::{Error, Result};
 
-/// What is asked for.
-pub(super) struct Ask {
-    /// At least one; all have to hold.
+/// A request for a token.
+pub(super) struct TokenRequest {
+    /// At least one proof; all have to hold.
     pub(super) proofs: Vec<Proof>,
-    pub(super) scope: Wanted,
-    /// Whether another domain than ours is named somewhere.
+    pub(super) scope: RequestedScope,
+    /// Names a domain that is not ours.
     pub(super) foreign: bool,
 }
 
-/// How somebody shows who it is.
+/// A proof of an account.
 pub(super) enum Proof {
     Keys { method: Method, access_key: String, secret_key: Secret },
     Token(Secret),
 }
 
-/// What the token is to be good for.
+/// The scope that is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Whatever is usual.
-    Usual,
+pub(super) enum RequestedScope {
+    /// No scope named: the account's own project.
+    Default,
     Unscoped,
     Project(String),
     Domain,
@@ -35,21 +35,21 @@ pub(super) enum Wanted {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct TokenRequestBody {
     auth: Auth,
 }
 
 #[derive(Deserialize)]
 struct Auth {
-    identity: Identity,
-    scope: Option<Scope>,
+    identity: IdentityBody,
+    scope: Option<ScopeBody>,
 }
 
 #[derive(Deserialize)]
-struct Identity {
+struct IdentityBody {
     methods: Vec<String>,
     password: Option<Password>,
-    token: Option<Token>,
+    token: Option<TokenBody>,
     application_credential: Option<Credential>,
 }
 
@@ -66,7 +66,7 @@ struct User {
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct TokenBody {
     id: Secret,
 }
 
@@ -78,7 +78,7 @@ struct Credential {
     user: Option<Named>,
 }
 
-/// Something by its id, or by its name within a domain. Ids and names are the same here.
+/// A reference to a user or project: an id, or a name within a domain. Ids and names are equal here.
 #[derive(Clone, Deserialize)]
 struct Named {
     id: Option<String>,
@@ -94,13 +94,13 @@ struct Domain {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Scope {
+enum ScopeBody {
     Word(String),
-    Of(Box<ScopeOf>),
+    Fields(Box<ScopeFields>),
 }
 
 #[derive(Deserialize)]
-struct ScopeOf {
+struct ScopeFields {
     project: Option<Named>,
     domain: Option<Domain>,
     system: Option<Value>,
@@ -131,41 +131,42 @@ fn malformed(what: &str) -> Error {
     ))
 }
 
-impl Ask {
+impl TokenRequest {
     /// Reads a body.
     ///
     /// # Errors
     /// `Invalid`.
     pub(super) fn read(body: &[u8]) -> Result<Self> {
-        // What serde says about a wrong type repeats the value, which may be a secret.
-        let Body { auth } = serde_json::from_slice(body).map_err(|_| malformed("it is not of that form"))?;
+        // Serde's error for a wrong type repeats the value, which may be a secret.
+        let TokenRequestBody { auth } =
+            serde_json::from_slice(body).map_err(|_| malformed("it is not of that form"))?;
         let (scope, foreign) = read_scope(auth.scope)?;
-        let mut ask = Self { proofs: Vec::new(), scope, foreign };
+        let mut request = Self { proofs: Vec::new(), scope, foreign };
         let mut identity = auth.identity;
-        let missing = || malformed("a method that is named is not there, or is named twice");
+        let missing = || malformed("a named method is missing or is named twice");
         for method in &identity.methods {
             match method.as_str() {
                 "password" => {
                     let Password { user } = identity.password.take().ok_or_else(missing)?;
-                    ask.prove_keys(Method::Password, user.named, user.password)?;
+                    request.prove_keys(Method::Password, user.named, user.password)?;
                 }
                 "application_credential" => {
                     let Credential { named, secret, user } =
                         identity.application_credential.take().ok_or_else(missing)?;
                     if let Some(user) = user {
-                        // It is the user's own and has its name, or it is none of ours.
-                        ask.foreign |= user.is_foreign() || user.key()? != named.clone().key()?;
+                        // A credential of ours has the name of its user.
+                        request.foreign |= user.is_foreign() || user.key()? != named.clone().key()?;
                     }
-                    ask.prove_keys(Method::ApplicationCredential, named, secret)?;
+                    request.prove_keys(Method::ApplicationCredential, named, secret)?;
                 }
-                "token" => ask.proofs.push(Proof::Token(identity.token.take().ok_or_else(missing)?.id)),
+                "token" => request.proofs.push(Proof::Token(identity.token.take().ok_or_else(missing)?.id)),
                 _ => return Err(Error::invalid("The methods are password, token and application_credential.")),
             }
         }
-        if ask.proofs.is_empty() {
-            return Err(malformed("there is no method"));
+        if request.proofs.is_empty() {
+            return Err(malformed("it names no method"));
         }
-        Ok(ask)
+        Ok(request)
     }
 
     fn prove_keys(&mut self, method: Method, user: Named, secret_key: Secret) -> Result<()> {
@@ -175,22 +176,22 @@ impl Ask {
     }
 }
 
-/// What the token is to be good for, and whether that is in another domain.
-fn read_scope(scope: Option<Scope>) -> Result<(Wanted, bool)> {
+/// The scope that is asked for, and whether it names another domain.
+fn read_scope(scope: Option<ScopeBody>) -> Result<(RequestedScope, bool)> {
     let of = match scope {
-        None => return Ok((Wanted::Usual, false)),
-        Some(Scope::Word(word)) if word == "unscoped" => return Ok((Wanted::Unscoped, false)),
-        Some(Scope::Word(_)) => return Err(malformed("the only scope that is a word is \"unscoped\"")),
-        Some(Scope::Of(of)) => *of,
+        None => return Ok((RequestedScope::Default, false)),
+        Some(ScopeBody::Word(word)) if word == "unscoped" => return Ok((RequestedScope::Unscoped, false)),
+        Some(ScopeBody::Word(_)) => return Err(malformed("the only scope that is a word is \"unscoped\"")),
+        Some(ScopeBody::Fields(of)) => *of,
     };
     match (of.project, of.domain, of.system, of.unscoped) {
         (Some(project), None, None, None) => {
             let foreign = project.is_foreign();
-            Ok((Wanted::Project(project.key()?), foreign))
+            Ok((RequestedScope::Project(project.key()?), foreign))
         }
-        (None, Some(domain), None, None) => Ok((Wanted::Domain, domain.is_foreign())),
-        (None, None, Some(system), None) if system["all"] == true => Ok((Wanted::System, false)),
-        (None, None, None, Some(_)) => Ok((Wanted::Unscoped, false)),
+        (None, Some(domain), None, None) => Ok((RequestedScope::Domain, domain.is_foreign())),
+        (None, None, Some(system), None) if system["all"] == true => Ok((RequestedScope::System, false)),
+        (None, None, None, Some(_)) => Ok((RequestedScope::Unscoped, false)),
         _ => Err(malformed("a scope is one project, the domain, or all of the system")),
     }
 }
@@ -201,8 +202,8 @@ mod tests {
 
     use super::*;
 
-    fn read(identity: &Value, scope: &Value) -> Result<Ask> {
-        Ask::read(json!({ "auth": { "identity": identity, "scope": scope } }).to_string().as_bytes())
+    fn read(identity: &Value, scope: &Value) -> Result<TokenRequest> {
+        TokenRequest::read(json!({ "auth": { "identity": identity, "scope": scope } }).to_string().as_bytes())
     }
 
     fn password(user: Value) -> Value {
@@ -225,10 +226,12 @@ mod tests {
                 Method::ApplicationCredential,
             ),
         ] {
-            let ask = read(&identity, &Value::Null).unwrap();
-            let [Proof::Keys { method: read, access_key, secret_key }] = &ask.proofs[..] else { panic!("{identity}") };
+            let request = read(&identity, &Value::Null).unwrap();
+            let [Proof::Keys { method: read, access_key, secret_key }] = &request.proofs[..] else {
+                panic!("{identity}")
+            };
             assert_eq!((*read, access_key.as_str(), secret_key.reveal()), (method, "alice", "s3cret"));
-            assert!(ask.scope == Wanted::Usual && !ask.foreign);
+            assert!(request.scope == RequestedScope::Default && !request.foreign);
         }
         let other = credential(json!({ "name": "alice", "secret": "s3cret", "user": { "name": "bob" } }));
         assert!(read(&other, &Value::Null).unwrap().foreign);
@@ -238,18 +241,18 @@ mod tests {
 
     #[test]
     fn scopes() {
-        let scope = |scope: Value| read(&alice(), &scope).map(|ask| (ask.scope, ask.foreign));
-        let project = |foreign| (Wanted::Project("p".into()), foreign);
+        let scope = |scope: Value| read(&alice(), &scope).map(|request| (request.scope, request.foreign));
+        let project = |foreign| (RequestedScope::Project("p".into()), foreign);
         assert_eq!(scope(json!({ "project": { "id": "p" } })).unwrap(), project(false));
         assert_eq!(
             scope(json!({ "project": { "name": "p", "domain": { "id": "default" } } })).unwrap(),
             project(false)
         );
         assert_eq!(scope(json!({ "project": { "name": "p", "domain": { "name": "x" } } })).unwrap(), project(true));
-        assert_eq!(scope(json!({ "domain": { "name": "default" } })).unwrap(), (Wanted::Domain, false));
-        assert_eq!(scope(json!({ "system": { "all": true } })).unwrap(), (Wanted::System, false));
-        assert_eq!(scope(json!("unscoped")).unwrap(), (Wanted::Unscoped, false));
-        assert_eq!(scope(json!({ "unscoped": {} })).unwrap(), (Wanted::Unscoped, false));
+        assert_eq!(scope(json!({ "domain": { "name": "default" } })).unwrap(), (RequestedScope::Domain, false));
+        assert_eq!(scope(json!({ "system": { "all": true } })).unwrap(), (RequestedScope::System, false));
+        assert_eq!(scope(json!("unscoped")).unwrap(), (RequestedScope::Unscoped, false));
+        assert_eq!(scope(json!({ "unscoped": {} })).unwrap(), (RequestedScope::Unscoped, false));
         for bad in [
             json!({}),
             json!("all"),
@@ -282,8 +285,8 @@ mod tests {
             let error = read(&bad, &Value::Null).err().unwrap_or_else(|| panic!("{bad}"));
             assert!(!error.message().contains("s3cret"), "{error}");
         }
-        assert!(Ask::read(b"{").is_err() && Ask::read(b"").is_err());
+        assert!(TokenRequest::read(b"{").is_err() && TokenRequest::read(b"").is_err());
         let deep = "[".repeat(10_000);
-        assert!(Ask::read(deep.as_bytes()).is_err());
+        assert!(TokenRequest::read(deep.as_bytes()).is_err());
     }
 }

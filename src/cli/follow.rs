@@ -1,0 +1,50 @@
+//! Following a job of the server's to its end, with a bar.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::failure::{Exit, Failure};
+use super::progress::Bar;
+use crate::client::{Client, Record, failure_of};
+
+/// Time between two looks at a job; its end is told at once.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows a job to its end, and returns it as it is then. Ctrl-C ends the following, not the job.
+pub(super) async fn follow(client: &Client, id: &str) -> Result<Record, Failure> {
+    let bar = Bar::new();
+    let words = format!("interrupted; the server goes on with it (visor jobs {id} --follow, visor jobs stop {id})");
+    let ended = tokio::select! {
+        ended = watch(client, id, &bar) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
+    };
+    bar.done();
+    ended
+}
+
+async fn watch(client: &Client, id: &str, bar: &Bar) -> Result<Record, Failure> {
+    let progress = bar.progress();
+    let mut length = None;
+    loop {
+        let job = client.job(id, Some(LOOK_EVERY)).await?;
+        let number = |name: &str| job.get(name).and_then(Value::as_u64);
+        if let Some(bytes) = number("bytes") {
+            let total = number("bytes_total");
+            if length != Some(total) {
+                bar.length(total);
+                length = Some(total);
+            }
+            progress(bytes);
+        }
+        match job.get("status").and_then(Value::as_str).unwrap_or_default() {
+            "done" => return Ok(job),
+            "failed" => {
+                let unknown = || Failure::general("the job failed");
+                return Err(failure_of(&job).map_or_else(unknown, Failure::from));
+            }
+            "stopped" => return Err(Failure::new(Exit::Interrupted, format!("the job {id} was stopped"))),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Jobs: work that goes on behind an answer, or that the server does by itself; to be followed, waited for and stopped.
+//!
+//! Kept in memory, and for a while after their end (`JobClass::limits`): a restart forgets all of them, running ones are not
+//! resumed, and their images are put right by the sweep at the start. Work is told to stop, or dropped at an `await`; it has
+//! to be safe either way.
+//!
+//! Knows errors, image ids and the time; no account rules, no HTTP and no protocol. A caller passes its rights in as a test.
+
+mod background;
+mod events;
+mod job;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::AbortHandle;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+pub use self::background::Background;
+pub use self::events::{Event, EventStream, Subject};
+pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Schedule};
+pub use self::work::{Begun, Handle};
+use crate::error::{Error, Reason, Result};
+use crate::image::{ImageId, Timestamp};
+
+/// The time; tests bring their own.
+pub type Clock = fn() -> Timestamp;
+
+/// Requests that wait for one job, at most.
+pub const WAITERS_MAX: usize = 64;
+
+/// The effect of [`Jobs::stop`] on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// None: it is refused.
+    Refused,
+    /// The work is told by [`Handle::stopped`], undoes what it has to, and ends.
+    Asks,
+    /// The work is dropped where it waits. The job has ended when the work is gone.
+    Drops,
+    /// As `Drops`, for work that has nothing to undo: the job has ended at once.
+    AtOnce,
+}
+
+/// A job to begin.
+#[derive(Clone)]
+pub struct Spec {
+    owner: Option<String>,
+    kind: JobKind,
+    image: Option<ImageId>,
+    stop: Stop,
+    notes: Option<Notes>,
+}
+
+impl Spec {
+    /// A job of an account, which can't be stopped.
+    pub fn new(kind: JobKind, owner: Option<&str>) -> Self {
+        Self { owner: owner.map(ToOwned::to_owned), kind, image: None, stop: Stop::Refused, notes: None }
+    }
+
+    /// Names the image that it is about.
+    pub fn image(self, image: ImageId) -> Self {
+        Self { image: Some(image), ..self }
+    }
+
+    /// Says what stopping does.
+    pub fn stop(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Attaches notes.
+    pub fn notes(self, notes: Notes) -> Self {
+        Self { notes: Some(notes), ..self }
+    }
+}
+
+/// The part of a job that changes.
+struct State {
+    job: Job,
+    /// The moment at which listeners were last told.
+    told: Instant,
+    began: Instant,
+    abort: Option<AbortHandle>,
+}
+
+struct Entry {
+    id: JobId,
+    /// Ascending in the order of their begin.
+    order: u64,
+    stop: Stop,
+    state: Mutex<State>,
+    ended: watch::Sender<bool>,
+    asked: watch::Sender<bool>,
+}
+
+impl Entry {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self) -> Job {
+        self.state().job.clone()
+    }
+}
+
+struct Store {
+    entries: Mutex<BTreeMap<JobId, Arc<Entry>>>,
+    order: AtomicU64,
+    events: EventStream,
+    clock: Clock,
+    /// Jobs that hold the server's end up and have not ended.
+    running: watch::Sender<usize>,
+    /// The server ends: nothing is waited for any more.
+    over: watch::Sender<bool>,
+}
+
+/// The jobs of a server. Clones share them.
+#[derive(Clone)]
+pub struct Jobs(Arc<Store>);
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Jobs({})", self.entries().len())
+    }
+}
+
+impl Jobs {
+    /// No jobs yet.
+    pub fn new(clock: Clock) -> Self {
+        Self(Arc::new(Store {
+            entries: Mutex::default(),
+            order: AtomicU64::new(0),
+            events: EventStream::new(clock),
+            clock,
+            running: watch::Sender::new(0),
+            over: watch::Sender::new(false),
+        }))
+    }
+
+    /// The event stream.
+    pub fn events(&self) -> &EventStream {
+        &self.0.events
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Entry>>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    /// Adds a job.
+    fn insert(&self, spec: Spec, schedule: Option<Schedule>) -> Result<Arc<Entry>> {
+        self.forget_old();
+        let (now, id) = (self.now(), JobId(Uuid::new_v4()));
+        let Spec { owner, kind, image, stop, notes } = spec;
+        let job = Job {
+            id,
+            owner,
+            kind,
+            image,
+            status: JobStatus::Waiting,
+            progress: JobProgress::default(),
+            made_at: now,
+            updated_at: now,
+            ended_at: None,
+            may_stop: stop != Stop::Refused,
+            error: None,
+            failure: None,
+            schedule,
+            notes,
+        };
+        let state = State { job, told: Instant::now(), began: Instant::now(), abort: None };
+        let entry = Arc::new(Entry {
+            id,
+            order: self.0.order.fetch_add(1, Ordering::Relaxed),
+            stop,
+            state: Mutex::new(state),
+            ended: watch::Sender::new(false),
+            asked: watch::Sender::new(false),
+        });
+        {
+            let mut entries = self.entries();
+            make_room(&mut entries, &entry.show())?;
+            entries.insert(id, Arc::clone(&entry));
+        }
+        self.tell(&mut entry.state());
+        Ok(entry)
+    }
+
+    /// Changes a job that has not ended, and tells listeners of it. False if it has ended.
+    fn change(&self, entry: &Entry, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = entry.state();
+        if state.job.status.is_final() {
+            return false;
+        }
+        change(&mut state);
+        let now = self.now();
+        state.job.updated_at = now;
+        let ended = state.job.status.is_final();
+        if ended {
+            state.job.ended_at = Some(now);
+            state.job.may_stop = false;
+            state.abort = None;
+        }
+        self.tell(&mut state);
+        drop(state);
+        if ended {
+            entry.ended.send_replace(true);
+        }
+        true
+    }
+
+    /// Tells listeners of a job as it is. Under its lock, so that they hear everything in its order.
+    fn tell(&self, state: &mut State) {
+        state.told = Instant::now();
+        self.0.events.job(&state.job);
+    }
+
+    /// Forgets jobs that ended long ago.
+    fn forget_old(&self) {
+        let now = self.now();
+        self.entries().retain(|_, entry| entry.state().job.forgotten_at().is_none_or(|at| at > now));
+    }
+
+    /// All jobs that `meant` picks, newest first.
+    pub fn list(&self, meant: impl Fn(&Job) -> bool) -> Vec<Job> {
+        self.forget_old();
+        let mut found: Vec<(u64, Job)> = {
+            let entries = self.entries();
+            entries
+                .values()
+                .filter_map(|entry| {
+                    let state = entry.state();
+                    meant(&state.job).then(|| (entry.order, state.job.clone()))
+                })
+                .collect()
+        };
+        found.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
+        found.into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// The newest job that `meant` picks.
+    pub fn newest(&self, meant: impl Fn(&Job) -> bool) -> Option<Job> {
+        let entries = self.entries();
+        let found = entries.values().filter(|entry| meant(&entry.state().job));
+        found.max_by_key(|entry| entry.order).map(|entry| entry.show())
+    }
+
+    fn entry(&self, id: JobId) -> Option<Arc<Entry>> {
+        self.forget_old();
+        self.entries().get(&id).cloned()
+    }
+
+    /// A job.
+    pub fn find(&self, id: JobId) -> Option<Job> {
+        self.entry(id).map(|entry| entry.show())
+    }
+
+    /// Waits until a job has ended, `patience` at most, and returns it as it is then. The server's end ends the wait too.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` when too many requests wait for it.
+    pub async fn wait(&self, id: JobId, patience: Option<Duration>) -> Result<Job> {
+        let entry = self.entry(id).ok_or_else(|| not_found(&id.to_string()))?;
+        if entry.ended.receiver_count() >= WAITERS_MAX {
+            return Err(Reason::TooManyWaiters.into());
+        }
+        let (mut ended, mut over) = (entry.ended.subscribe(), self.0.over.subscribe());
+        // Longer than any server runs.
+        let patience = patience.unwrap_or(Duration::MAX).min(Duration::from_secs(365 * 86_400));
+        tokio::select! {
+            biased;
+            _ = ended.wait_for(|ended| *ended) => {}
+            () = sleep(patience) => {}
+            _ = over.wait_for(|over| *over) => {}
+        }
+        Ok(entry.show())
+    }
+
+    /// Stops a job; of a background job, the run that goes on. Its end comes from the work itself (see [`Stop`]).
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` for a job that does not run, or can't be stopped.
+    pub fn stop(&self, id: JobId) -> Result<()> {
+        let entry = self.entry(id).ok_or_else(|| not_found(&id.to_string()))?;
+        if entry.state().job.status != JobStatus::Running {
+            return Err(not_running());
+        }
+        if entry.stop == Stop::Refused {
+            return Err(Reason::JobNotStoppable.into());
+        }
+        let at_once = entry.stop == Stop::AtOnce;
+        let stopped = self.change(&entry, |state| {
+            state.job.status = if at_once { JobStatus::Stopped } else { JobStatus::Stopping };
+            entry.asked.send_replace(true);
+            if let Some(abort) = state.abort.take().filter(|_| entry.stop != Stop::Asks) {
+                abort.abort();
+            }
+        });
+        // Its work may have ended meanwhile.
+        if stopped { Ok(()) } else { Err(not_running()) }
+    }
+
+    /// Waits for the jobs of clients that go on, and then ends every wait for another one.
+    pub async fn end(&self) {
+        let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+        self.0.over.send_replace(true);
+    }
+}
+
+/// Forgets the oldest jobs of a new one's class that have ended, where there are too many.
+///
+/// # Errors
+/// `Busy` when too many have not ended.
+fn make_room(entries: &mut BTreeMap<JobId, Arc<Entry>>, new: &Job) -> Result<()> {
+    let class = new.kind.class();
+    let limits = class.limits();
+    let (mut open, mut own_open, mut ended) = (0, 0, Vec::new());
+    for entry in entries.values() {
+        let state = entry.state();
+        if state.job.kind.class() != class {
+            continue;
+        }
+        let own = state.job.owner == new.owner;
+        if state.job.ended_at.is_some() {
+            ended.push((entry.order, entry.id, own));
+        } else {
+            (open, own_open) = (open + 1, own_open + usize::from(own));
+        }
+    }
+    if own_open >= limits.open_of_one || open >= limits.open {
+        return Err(Reason::TooManyJobs.saying(limits.refusal));
+    }
+    ended.sort_unstable();
+    let spare = |count: usize, max: usize| (count + 1).saturating_sub(max);
+    let own: Vec<JobId> = ended.iter().filter(|(_, _, own)| *own).map(|(_, id, _)| *id).collect();
+    for id in own.iter().take(spare(own.len(), limits.kept_of_one)) {
+        entries.remove(id);
+    }
+    let rest = ended.iter().filter(|(_, id, _)| entries.contains_key(id)).map(|(_, id, _)| *id).collect::<Vec<_>>();
+    for id in rest.iter().take(spare(rest.len(), limits.kept)) {
+        entries.remove(id);
+    }
+    Ok(())
+}
+
+fn not_running() -> Error {
+    Reason::JobEnded.into()
+}
+
+/// The answer for a job that does not exist, or that the caller may not know of.
+pub fn not_found(id: &str) -> Error {
+    Reason::JobNotFound.about(id.escape_default())
+}
+
+#[cfg(test)]
+mod tests;

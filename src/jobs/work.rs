@@ -1,0 +1,240 @@
+//! The running side of a job: its begin, its reports, and its end, which comes however the work ends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Aborted, abortable};
+use futures_util::{Stream, StreamExt, stream};
+
+use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Spec, State};
+use crate::error::{Error, Kind, Reason, Result};
+use crate::image::ImageId;
+
+/// Listeners are told of progress no more often than that.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+impl Jobs {
+    /// Does `work` as a job, in a task of the runtime that this is called on.
+    ///
+    /// # Errors
+    /// `Busy` when too many jobs of its class have not ended.
+    pub fn spawn<F>(&self, spec: Spec, work: impl FnOnce(Handle) -> F) -> Result<Job>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        Ok(self.begin(spec)?.run(work))
+    }
+
+    /// Takes the place of a job whose work is yet to be made. Dropped without having run, it has failed.
+    ///
+    /// # Errors
+    /// As [`Jobs::spawn`].
+    pub fn begin(&self, spec: Spec) -> Result<Begun> {
+        let entry = self.insert(spec, None)?;
+        if entry.show().kind.class().holds_the_end() {
+            self.0.running.send_modify(|running| *running += 1);
+        }
+        Ok(Begun { jobs: self.clone(), entry })
+    }
+}
+
+/// A job that has not ended: when this is dropped, it has.
+pub struct Begun {
+    jobs: Jobs,
+    entry: Arc<Entry>,
+}
+
+impl Begun {
+    /// The id of the job.
+    pub fn id(&self) -> JobId {
+        self.entry.id
+    }
+
+    /// Does the work in a task of its own.
+    pub fn run<F>(self, work: impl FnOnce(Handle) -> F) -> Job
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (work, abort) = abortable(work(Handle::of(&self.jobs, &self.entry)));
+        self.jobs.change(&self.entry, |state| {
+            state.abort = Some(abort);
+            (state.job.status, state.began) = (JobStatus::Running, Instant::now());
+        });
+        let shown = self.entry.show();
+        tokio::spawn(async move {
+            // The work is gone before anyone is told that it has ended.
+            let outcome = work.await;
+            self.finish(outcome);
+        });
+        shown
+    }
+
+    fn finish(&self, outcome: Result<Result<()>, Aborted>) {
+        self.jobs.change(&self.entry, |state| end(state, &self.entry, outcome));
+    }
+}
+
+/// Puts the end of the work into its job.
+fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
+    let error = match outcome {
+        Ok(Ok(())) => return state.job.status = JobStatus::Done,
+        Err(Aborted) => return state.job.status = JobStatus::Stopped,
+        // Whatever it says: it was told to end.
+        Ok(Err(_)) if *entry.asked.borrow() => return state.job.status = JobStatus::Stopped,
+        Ok(Err(error)) => error,
+    };
+    report(&state.job, &error);
+    state.job.status = JobStatus::Failed;
+    state.job.error = Some(error.message().to_owned());
+    state.job.failure = Some(Arc::new(error));
+}
+
+/// Logs the failure of a job: the server's own faults for the operator, everything else for the curious.
+pub(super) fn report(job: &Job, error: &Error) {
+    let level = match error.kind() {
+        Kind::Internal | Kind::StoreFull | Kind::Upstream => log::Level::Error,
+        _ => log::Level::Debug,
+    };
+    let image = job.image.map(|image| format!(" of image {image}")).unwrap_or_default();
+    log::log!(level, "the job {} ({}{image}) failed: {error}: {}", job.id, job.kind.name(), error.causes());
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !*self.entry.ended.borrow() {
+            let error = match std::thread::panicking() {
+                true => Error::internal("a job panicked"),
+                false => Reason::ServerStopped.into(),
+            };
+            self.finish(Ok(Err(error)));
+        }
+        if self.entry.show().kind.class().holds_the_end() {
+            self.jobs.0.running.send_modify(|running| *running -= 1);
+        }
+    }
+}
+
+/// The way in which work reports, and hears that it is to stop. The default is of no job: it is never stopped.
+#[derive(Clone, Default)]
+pub struct Handle(Option<(Jobs, Arc<Entry>)>);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle({:?})", self.0.as_ref().map(|(_, entry)| entry.id))
+    }
+}
+
+impl Handle {
+    pub(super) fn of(jobs: &Jobs, entry: &Arc<Entry>) -> Self {
+        Self(Some((jobs.clone(), Arc::clone(entry))))
+    }
+
+    /// Changes the job quietly, and tells listeners if that was not done a moment ago.
+    fn report(&self, change: impl FnOnce(&mut State)) {
+        let Some((jobs, entry)) = &self.0 else { return };
+        let mut state = entry.state();
+        if state.job.status.is_final() {
+            return;
+        }
+        change(&mut state);
+        state.job.updated_at = jobs.now();
+        if state.told.elapsed() >= TELL_EVERY {
+            jobs.tell(&mut state);
+        }
+    }
+
+    /// Reports bytes that are done, and how many there are in all.
+    pub fn bytes(&self, done: u64, total: Option<u64>) {
+        self.report(|state| {
+            let progress = &mut state.job.progress;
+            (progress.bytes, progress.bytes_total) = (Some(done), total);
+            progress.elapsed = state.began.elapsed();
+        });
+    }
+
+    /// Reports steps that are done, and how many there are in all.
+    pub fn steps(&self, done: u64, total: Option<u64>) {
+        self.report(|state| (state.job.progress.steps, state.job.progress.steps_total) = (Some(done), total));
+    }
+
+    /// Reports the image that the job is about, as soon as it is known.
+    pub fn image(&self, image: ImageId) {
+        self.report(|state| state.job.image = Some(image));
+    }
+
+    /// Replaces the notes. Listeners are told soon, or with the next change.
+    pub fn notes(&self, notes: Notes) {
+        self.report(|state| state.job.notes = Some(notes));
+    }
+
+    /// Reports the image that the job is about, with the notes about it; listeners are told now.
+    pub fn image_now(&self, image: Option<ImageId>, notes: Notes) {
+        if let Some((jobs, entry)) = &self.0 {
+            jobs.change(entry, |state| {
+                state.job.image = image.or(state.job.image);
+                state.job.notes = Some(notes);
+            });
+        }
+    }
+
+    /// Replaces the notes; listeners are told with the end, which follows.
+    pub fn last_notes(&self, notes: Notes) {
+        if let Some((_, entry)) = &self.0 {
+            entry.state().job.notes = Some(notes);
+        }
+    }
+
+    /// Ends when the job is told to stop.
+    pub async fn stopped(&self) {
+        match &self.0 {
+            Some((_, entry)) => drop(entry.asked.subscribe().wait_for(|asked| *asked).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// True if the job is told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, entry)| *entry.asked.borrow())
+    }
+
+    /// The error of work that ends because it was told to.
+    pub fn stop_error() -> Error {
+        Reason::JobStopped.into()
+    }
+
+    /// Ends the job as stopped, by itself: for work whose time is over. To be returned by the work.
+    pub fn give_up(&self) -> Error {
+        if let Some((_, entry)) = &self.0 {
+            entry.asked.send_replace(true);
+        }
+        Self::stop_error()
+    }
+
+    /// The pieces of a stream, counted as the job's bytes behind `before`. Ends with an error when the job is told to stop.
+    pub fn watch<S, B>(
+        &self,
+        pieces: S,
+        before: u64,
+        total: Option<u64>,
+    ) -> impl Stream<Item = Result<B>> + Send + Unpin + use<S, B>
+    where
+        S: Stream<Item = Result<B>> + Send + Unpin,
+        B: AsRef<[u8]> + Send,
+    {
+        let handle = self.clone();
+        let watched = stream::unfold((pieces, handle, before), move |(mut pieces, handle, mut done)| async move {
+            let piece = tokio::select! {
+                biased;
+                () = handle.stopped() => Some(Err(Self::stop_error())),
+                piece = pieces.next() => piece,
+            };
+            if let Some(Ok(piece)) = &piece {
+                done = done.saturating_add(piece.as_ref().len() as u64);
+                handle.bytes(done, total);
+            }
+            piece.map(|piece| (piece, (pieces, handle, done)))
+        });
+        Box::pin(watched)
+    }
+}
