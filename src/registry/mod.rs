@@ -41,7 +41,7 @@ use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
 use self::imports::Imports;
-pub use self::imports::{Import, failure};
+pub use self::imports::{Import, has_failed};
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
     Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,

@@ -11,7 +11,7 @@ use crate::http::refusal::{Wording, begin};
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes all others for
 /// success. The others are used only where none of its requests leads, and (413, 507) where other clients need the
 /// distinction.
-pub(super) fn status(kind: Kind) -> StatusCode {
+fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Invalid

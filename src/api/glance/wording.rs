@@ -1,0 +1,375 @@
+//! Glance's statuses of all kinds and words for all reasons, in both of its versions.
+
+use actix_web::http::StatusCode;
+
+use crate::error::{Error, Kind, Reason};
+use crate::http::refusal::{Wording, Words};
+
+/// Glance's status of a kind.
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Invalid | Kind::DigestMismatch | Kind::Incomplete | Kind::Unsupported => StatusCode::BAD_REQUEST,
+        Kind::AlreadyExists | Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        // Glance answers 413 for a full store too; its clients know no other status for it.
+        Kind::TooLarge | Kind::TooMany | Kind::StoreFull => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
+        Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Version of the API in a request. The two versions word some reasons differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum ApiVersion {
+    /// Version 1.
+    V1,
+    /// Version 2, and requests without a version.
+    V2,
+}
+
+/// A version's own words for a reason, and its status if that differs from the kind's.
+pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
+    match version {
+        ApiVersion::V1 => wording_v1(reason),
+        ApiVersion::V2 => wording_v2(reason),
+    }
+}
+
+fn wording_v1(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound => Wording::words("Image with identifier {} not found"),
+        R::ImageRemoved => Wording::words("Image with identifier {} not found").with(StatusCode::PRECONDITION_FAILED),
+        R::NotActive => Wording::words("Image is not active"),
+        R::MemberNotFound => Wording::words("Membership could not be found."),
+        R::TakesNoData => Wording::words("Cannot upload to an unqueued image"),
+        R::TakesNoLocation => Wording::words("Attempted to update Location field for an image not in queued status.")
+            .with(StatusCode::BAD_REQUEST),
+        R::SourceMismatch => Wording::NEUTRAL.with(StatusCode::CONFLICT),
+        R::PathNotFound => Wording::words("The resource could not be found."),
+        R::MethodNotAllowed => {
+            Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        R::JobNotFound => Wording::words("No task found with ID {}"),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
+        R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
+        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
+        R::InStoresAlready => Wording::words("Image is already present at these stores."),
+        R::NotCopyable => Wording::words("Only images with status active can be copied."),
+        R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")
+            .with(StatusCode::FORBIDDEN),
+        R::NothingToWithhold => Wording::NEUTRAL.with(StatusCode::FORBIDDEN),
+        R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
+        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
+        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
+
+        R::NotFound
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::WrongCompanion
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::FormatNotSet
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ServerRefused
+        | R::Conflict
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::NoFile
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::NotImportable
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::AccountTaken
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+fn wording_v2(reason: Reason) -> Wording {
+    use Reason as R;
+    match reason {
+        R::ImageNotFound => Wording::words("No image found with id '{}'."),
+        R::ImageRemoved => Wording::words("No image found with id '{}'.").with(StatusCode::GONE),
+        R::MemberNotFound => Wording::words("{} not found in the member list of the image"),
+        R::TakesNoData | R::TakesNoLocation => Wording { words: Words::Made(takes_no_data), ..Wording::NEUTRAL },
+        R::FormatNotSet => Wording::words("Properties disk_format, container_format must be set prior to saving data."),
+        R::NotImportable => Wording::words("Properties disk_format, container_format must be set before an import."),
+        R::PathNotFound => Wording::words("The resource could not be found."),
+        R::MethodNotAllowed => {
+            Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
+        }
+        R::JobNotFound => Wording::words("No task found with ID {}"),
+        R::MarkerNotFound => Wording::words("Marker image {} not found."),
+        R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
+        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
+        R::InStoresAlready => Wording::words("Image is already present at these stores."),
+        R::NotCopyable => Wording::words("Only images with status active can be copied."),
+        R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")
+            .with(StatusCode::FORBIDDEN),
+        R::NothingToWithhold => Wording::NEUTRAL.with(StatusCode::FORBIDDEN),
+        R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
+        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
+        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
+        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
+
+        R::NotFound
+        | R::AliasNotFound
+        | R::InstanceNotFound
+        | R::TagNotFound
+        | R::FileMissing
+        | R::BytesMissing
+        | R::NotActive
+        | R::SourceNotFound
+        | R::UrlNotFound
+        | R::UploadNotFound
+        | R::AccountNotFound
+        | R::CertificateNotFound
+        | R::ProjectNotFound
+        | R::ProfileNotFound
+        | R::DefinitionNotFound
+        | R::RemoteImageNotFound
+        | R::NoUpdateSource
+        | R::NothingMatches
+        | R::InvalidValue
+        | R::Malformed
+        | R::WrongCompanion
+        | R::AmbiguousName
+        | R::NoImageNamed
+        | R::StoreTakesNoFiles
+        | R::WrongStore
+        | R::ChecksumOfUrl
+        | R::UrlRefused
+        | R::ServerRefused
+        | R::Conflict
+        | R::FormatFixed
+        | R::StoreFixed
+        | R::NoFile
+        | R::StaysUnderUrl
+        | R::InStoreAlready
+        | R::NotInStore
+        | R::FileExists
+        | R::FileChanged
+        | R::StagingIncomplete
+        | R::UploadComplete
+        | R::JobEnded
+        | R::JobNotStoppable
+        | R::JobStopped
+        | R::ServerStopped
+        | R::TooManyWaiters
+        | R::UploadOffset
+        | R::UploadLength
+        | R::UploadTakenOver
+        | R::LastAdministrator
+        | R::AccountOwnsImages
+        | R::AmbiguousCertificate
+        | R::AmbiguousRemoteName
+        | R::ImageExists
+        | R::IdRetired
+        | R::AliasTaken
+        | R::AliasExists
+        | R::FingerprintTaken
+        | R::MemberExists
+        | R::AccountTaken
+        | R::CertificateTrusted
+        | R::DefinitionExists
+        | R::ChangedMeanwhile
+        | R::ConditionFailed
+        | R::BadCredentials
+        | R::Forbidden
+        | R::WrongHost
+        | R::ForeignRequest
+        | R::NotTrusted
+        | R::NoScope
+        | R::AdminOnly
+        | R::NotOwner
+        | R::MayNotPublish
+        | R::OwnerFixed
+        | R::ReadOnly
+        | R::ImageProtected
+        | R::NotShared
+        | R::MayNotShare
+        | R::MembersChoice
+        | R::NoImportDirectory
+        | R::OnlyCopy
+        | R::DefinitionsProtected
+        | R::BodyTooLarge
+        | R::FileTooLarge
+        | R::DefinitionsFull
+        | R::TooMany
+        | R::BadRange
+        | R::WrongMediaType
+        | R::BadContent
+        | R::BadArchive
+        | R::FileEmpty
+        | R::FileTruncated
+        | R::UnknownPacking
+        | R::NoMetadata
+        | R::BadMetadata
+        | R::NoCreationDate
+        | R::UnknownArchitecture
+        | R::Mismatch
+        | R::SourceMismatch
+        | R::FingerprintMismatch
+        | R::RemoteMismatch
+        | R::BodyIncomplete
+        | R::UploadIncomplete
+        | R::TooSlow
+        | R::StoreFull
+        | R::DiskFull
+        | R::Unsupported
+        | R::ArchitectureUnsupported
+        | R::StoreUnsupported
+        | R::StoreReadOnly
+        | R::Busy
+        | R::Stopping
+        | R::TooManyTries
+        | R::TooManyUploads
+        | R::TooManyOpenUploads
+        | R::TooManyJobs
+        | R::BeingCopied
+        | R::UploadBusy
+        | R::Upstream
+        | R::HeaderMissing
+        | R::ServerUnreachable
+        | R::StoreUnavailable
+        | R::Internal
+        | R::ChangesStopped => Wording::NEUTRAL,
+    }
+}
+
+/// Refuses data, with Glance's word for the current status of the image.
+fn takes_no_data(error: &Error) -> String {
+    let now = match error.subject(0) {
+        Some("available") => "active",
+        other => other.unwrap_or("this"),
+    };
+    format!("Image status transition from {now} to saving is not allowed.")
+}
+
+/// The status and the words of an error.
+pub(in crate::api) fn told(version: ApiVersion, error: &Error) -> (StatusCode, String) {
+    let wording = wording(version, error.reason());
+    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_failure() {
+        for kind in Kind::ALL {
+            assert!(status(kind).is_client_error() || status(kind).is_server_error(), "{kind:?}");
+        }
+    }
+}
