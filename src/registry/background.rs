@@ -81,8 +81,9 @@ impl BackgroundWork {
         loop {
             timer.tick().await;
             let next = self.in_a(SWEEP_EVERY);
-            let removals =
-                async |handle: Handle| self.0.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None));
+            let removals = async |handle: Handle| {
+                self.0.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None))
+            };
             sweep.run(|| next, removals).await;
             expiry.run(|| next, async |handle: Handle| self.0.removal.expire(|_| true, &handle).await).await;
         }

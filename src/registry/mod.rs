@@ -34,8 +34,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::access::{Caller, ListScope};
-pub use self::clock::{Clock, system_clock};
 pub use self::background::BackgroundWork;
+pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
