@@ -19,7 +19,7 @@ use crate::digest::hex;
 pub enum Target {
     /// A file `<id>.<format>` in this directory.
     Directory(PathBuf),
-    /// Anything that takes bytes, such as standard output. Can't be resumed.
+    /// A writer, such as standard output. Can't be resumed.
     Writer(Box<dyn Write + Send>),
 }
 

@@ -1,5 +1,5 @@
-//! Background work of the server. Each kind is a job that administrators see, with its last run, and the next one if
-//! that has a time. Knows no protocol.
+//! Background work of the server. Each kind is a job that administrators see, with its last run and, if scheduled, its next
+//! one. Knows no protocol.
 //!
 //! Stopping a job ends its run, and not later runs. Work that a run did not reach is left to a later run or the next
 //! start: no state is kept here.
@@ -20,8 +20,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 type Loop = futures_util::future::BoxFuture<'static, ()>;
 
 impl Registry {
-    /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies;
-    /// zero for none.
+    /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies; zero for
+    /// none.
     pub async fn work_in_background(self: Arc<Self>, update_every: Duration) {
         match self.loops(update_every) {
             Ok(loops) => {
