@@ -25,7 +25,7 @@ pub(super) struct RemoteWriter {
 }
 
 enum To {
-    /// Nothing yet.
+    /// No destination yet.
     Nowhere,
     Spool(Box<dyn BlobWriter>),
     Remote(Streaming),
