@@ -1,4 +1,4 @@
-//! Who may use the service: accounts with their keys, in one file that only its owner may read.
+//! Accounts of the service with their keys, in one file that only its owner may read.
 //!
 //! The secrets are kept as they are, because checking an HMAC signature needs them. The file is read again whenever
 //! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.
@@ -165,7 +165,7 @@ impl Accounts {
     fn table(&self) -> Result<Arc<Table>> {
         self.shared.read(|before, now| {
             if now.0.is_empty() && !before.0.is_empty() {
-                log::warn!("there are no accounts any more: whoever reaches this server may do everything");
+                log::warn!("there are no accounts any more: every client that reaches this server may do everything");
             }
         })
     }

@@ -54,7 +54,7 @@ pub enum Scope {
     Project(String),
     /// The one domain that there is.
     Domain,
-    /// Everything.
+    /// The whole system.
     System,
 }
 
@@ -142,7 +142,7 @@ impl Live {
         }
     }
 
-    /// All of them, in their order.
+    /// All tokens, oldest first.
     fn all(&self) -> Vec<Kept> {
         let mut all: Vec<_> = self.tokens.values().collect();
         all.sort_unstable_by_key(|(number, _)| *number);

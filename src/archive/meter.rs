@@ -41,7 +41,7 @@ pub(super) struct Given<'a, R> {
 }
 
 impl<'a> Meter<'a> {
-    /// Nothing has passed. `go_on` is asked for every piece of the file.
+    /// A meter at zero. `go_on` is asked for every piece of the file.
     pub(super) fn new(go_on: &'a dyn Fn() -> bool) -> Self {
         Self {
             go_on,

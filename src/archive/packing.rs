@@ -1,4 +1,4 @@
-//! How a file is packed, told by its first bytes. Names are never asked: they are the sender's word.
+//! Packing of a file, detected by its first bytes. Names are ignored: the sender chose them.
 
 /// A packing that LXD knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -23,7 +23,7 @@ pub(super) enum Line {
 /// The log's file.
 pub(super) struct Log {
     path: PathBuf,
-    /// None: a write failed, and what stands in the file has to be replaced.
+    /// `None` after a failed write: the whole file must be rewritten.
     file: Option<File>,
     lines: usize,
 }
