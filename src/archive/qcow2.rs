@@ -30,7 +30,7 @@ pub struct Wrapped {
 }
 
 impl Wrapped {
-    /// Around a disk of so many bytes. None without any, and for more than 16 TiB.
+    /// Head for a disk of this size in bytes. `None` for an empty disk, and for more than 16 TiB.
     pub fn around(disk: u64) -> Option<Self> {
         if disk == 0 || disk > MOST {
             return None;

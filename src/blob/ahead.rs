@@ -57,7 +57,7 @@ impl Ahead {
         self.end - self.offset
     }
 
-    /// Says that so many bytes were taken.
+    /// Reports the number of bytes taken.
     pub fn advance(&mut self, bytes: u64) {
         self.offset += bytes;
     }

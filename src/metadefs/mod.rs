@@ -100,7 +100,7 @@ pub struct About {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// Everybody.
+    /// Every caller.
     Public,
     /// Its owner and administrators.
     #[default]
@@ -226,7 +226,7 @@ pub struct Object {
     pub properties: BTreeMap<String, Property>,
 }
 
-/// A word to mark something with. There is nothing to say about it.
+/// A word that marks objects, without further fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tag {}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kept, Print};
 
-/// The log is written anew at twice as many lines as there are tokens, and so many.
+/// Lines beyond twice the number of tokens at which the log is written anew.
 const SLACK_LINES: usize = 1024;
 
 /// A line.

@@ -42,7 +42,7 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 pub(super) enum Dialect {
     /// S3: what signs requests that have to be changed.
     S3(Signing),
-    /// WebHDFS: as whom.
+    /// The user for WebHDFS.
     Hdfs { user: String },
 }
 
