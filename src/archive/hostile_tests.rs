@@ -232,7 +232,7 @@ fn members_without_end() {
     {
         let meter = Meter::new(&|| true);
         let stream = Stream::open(Packing::Tar, Endless { piece, at: 0 }, u64::MAX, &meter).unwrap();
-        let mut members = Members::new(stream, 10_000);
+        let mut members = TarEntries::new(stream, 10_000);
         let found = std::iter::from_fn(|| members.next().transpose()).find_map(Result::err);
         assert_eq!(found.unwrap().to_string(), "The image has too many files before its metadata.yaml");
     }

@@ -36,7 +36,7 @@ pub struct Manifest {
 
 /// The manifest as it is written. Numbers and other scalars among the properties keep their spelling.
 #[derive(Deserialize)]
-struct Written {
+struct WrittenManifest {
     architecture: Option<String>,
     creation_date: Option<i64>,
     expiry_date: Option<i64>,
@@ -50,7 +50,7 @@ impl Manifest {
     /// It is no such YAML, or too much of it; it does not say when the image was made or for which processor.
     pub(super) fn parse(yaml: &[u8]) -> Result<Self, BundleError> {
         let text = std::str::from_utf8(yaml).map_err(|_| BundleError::Yaml("it is not UTF-8".to_owned()))?;
-        let written: Option<Written> = serde_saphyr::from_str_with_options(text, budgets())
+        let written: Option<WrittenManifest> = serde_saphyr::from_str_with_options(text, budgets())
             .map_err(|error| BundleError::Yaml(short(&error.without_snippet().to_string())))?;
         let written = written.ok_or_else(|| BundleError::Yaml("it is empty".to_owned()))?;
         let architecture = written.architecture.unwrap_or_default();

@@ -27,7 +27,7 @@ pub use self::make::make_metadata;
 pub use self::manifest::{Manifest, kernel_name, metadata_yaml};
 use self::meter::Meter;
 pub use self::packing::Packing;
-use self::tar::{MOST_HEADERS, Members};
+use self::tar::{MOST_HEADERS, TarEntries};
 use self::unpack::Stream;
 
 /// Kinds of root.
@@ -74,7 +74,7 @@ fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result
         // A disk describes nothing.
         Packing::Qcow2 => {}
         packing => {
-            let mut members = Members::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
+            let mut members = TarEntries::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
                 if contents.member(&member.name, member.kind)? {
                     let yaml = members.content(manifest::MOST_BYTES)?;

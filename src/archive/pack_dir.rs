@@ -92,19 +92,19 @@ fn append_file<W: Write>(archive: &mut Builder<W>, file: File, stat: &Stat, path
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let mut header = header(stat, EntryType::Regular);
     header.set_size(size);
-    let mut counted = Counted { file: file.take(size), read: 0 };
+    let mut counted = CountedWriter { file: file.take(size), read: 0 };
     archive.append_data(&mut header, path, &mut counted)?;
     // What the header says has to be there, or everything behind it is garbage.
     if counted.read == size { Ok(()) } else { Err(io::Error::other("a file became shorter while it was packed")) }
 }
 
 /// A file, and how much of it was read.
-struct Counted {
+struct CountedWriter {
     file: io::Take<File>,
     read: u64,
 }
 
-impl Read for Counted {
+impl Read for CountedWriter {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
         self.read += read as u64;

@@ -7,7 +7,7 @@ mod unfinished;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) use self::args::{ImageCommand, Place, Server};
+pub(super) use self::args::{ImageCommand, PlaceArgs, ServerArgs};
 use self::args::{meta, pairs, query_pairs};
 use self::send::Sending;
 use super::failure::{Exit, Failure};
@@ -55,7 +55,7 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
 }
 
 /// Client of the server that the command line names.
-pub(super) fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
+pub(super) fn connect(globals: &Globals, server: &ServerArgs) -> Result<Client, Failure> {
     let config = globals.load()?.client;
     let base = server.place.url(&config)?;
     let ca = read_ca_file(&config.ca_file, "client")?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::failure::{Exit, Failure};
 use super::follow::follow;
-use super::image::{Server, connect};
+use super::image::{ServerArgs, connect};
 use super::{Globals, print, runtime};
 use crate::client::Record;
 
@@ -19,7 +19,7 @@ pub(super) struct JobsArgs {
     #[arg(short, long, requires = "id")]
     follow: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     #[command(subcommand)]
     command: Option<JobsCommand>,
 }
@@ -31,7 +31,7 @@ enum JobsCommand {
         /// Its id
         id: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::failure::{Exit, Failure};
-use super::image::Place;
+use super::image::PlaceArgs;
 use super::{Globals, print};
 use crate::config::Client;
 
@@ -79,7 +79,7 @@ impl Cloud {
 }
 
 /// Prints the settings. Only data goes to standard output, which can be redirected to the file.
-pub(super) fn run(globals: &Globals, place: &Place, shell: bool) -> Result<(), Failure> {
+pub(super) fn run(globals: &Globals, place: &PlaceArgs, shell: bool) -> Result<(), Failure> {
     let config = globals.load()?.client;
     let cloud = Cloud::of(&config, &place.url(&config)?)?;
     if globals.json {

@@ -26,7 +26,7 @@ use crate::http::protocol::Protocols;
 use crate::http::server::{self, Settings};
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
-use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
+use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
 
 /// Parts of a server that are open before it listens.
 struct OpenParts {
@@ -181,7 +181,7 @@ async fn serve(
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols));
     let update_every = config.lxd.auto_update_interval.duration();
-    actix_web::rt::spawn(registry.work_in_background(update_every));
+    actix_web::rt::spawn(BackgroundWork::of(&registry).run(update_every));
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }

@@ -43,7 +43,7 @@ pub(super) enum TrustCommand {
         fingerprint: String,
     },
     /// Print a token for one new client: lxc remote add NAME TOKEN
-    Token {
+    TokenAnswer {
         /// Name of the client's certificate [default: the name in it]
         #[arg(long)]
         name: Option<String>,
@@ -89,9 +89,9 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
                 false => print::line(format!("Removed {} ({}).", client.fingerprint, client.name)),
             }
         }
-        TrustCommand::Token { name, account, expires, address } => {
+        TrustCommand::TokenAnswer { name, account, expires, address } => {
             let account = holder(&accounts, account.as_deref())?;
-            let token = Token { name, account, expires, address };
+            let token = TokenAnswer { name, account, expires, address };
             issue(globals, &config, &trust, token)
         }
     }
@@ -143,14 +143,14 @@ fn row(client: &Client, accounts: &Accounts) -> Result<String, Failure> {
     Ok(format!("{short}  {:<24} {:<16} {state}", client.name, account.as_deref().unwrap_or("-")))
 }
 
-struct Token {
+struct TokenAnswer {
     name: Option<String>,
     account: Option<Account>,
     expires: Duration,
     address: Vec<String>,
 }
 
-fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Result<(), Failure> {
+fn issue(globals: &Globals, config: &Config, trust: &Trust, token: TokenAnswer) -> Result<(), Failure> {
     if token.expires.is_zero() || token.expires > LIFETIME_MAX {
         return Err(Failure::new(Exit::Usage, "--expires must be greater than zero, and at most a year"));
     }

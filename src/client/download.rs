@@ -138,7 +138,7 @@ impl Client {
             return Err(ClientError::Conflict(format!("{} already exists", path.display())));
         }
         let named = |error: std::io::Error| ClientError::from_file(&path, &error);
-        let part = Part::of(&path);
+        let part = DownloadPart::of(&path);
         let (mut check, resume) = part.what_is_there().map_err(named)?;
         let answer = self.fetch(id, resume.as_deref().map(|etag| (check.bytes, etag))).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
@@ -224,12 +224,12 @@ async fn copy(
 }
 
 /// A file in the making.
-struct Part {
+struct DownloadPart {
     file: PathBuf,
     etag: PathBuf,
 }
 
-impl Part {
+impl DownloadPart {
     fn of(path: &Path) -> Self {
         let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
         Self { file: with(".part"), etag: with(".part.etag") }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::data_dir::DataDir;
-pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
+pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, StoresSection};
 pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
 
@@ -41,7 +41,7 @@ pub struct Config {
     pub inspect: Inspect,
     pub glance: Glance,
     pub lxd: Lxd,
-    pub stores: Stores,
+    pub stores: StoresSection,
     pub fetch: Fetch,
     pub auth: Auth,
     pub log: Log,

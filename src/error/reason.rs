@@ -79,7 +79,7 @@ reasons! {
     ChecksumOfUrl       Invalid "checksum-not-verifiable" "A checksum of the file under a URL can't be verified: leave it out."
     UrlRefused          Invalid "url-refused"           "This URL is not fetched: {}"
     ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {}"
-    ServerRefused       Invalid "server-refused"        "The server {} is not contacted: {}"
+    ServerRefused       Invalid "server-refused"        "Unable to connect to: {}: {}"
     InStoresAlready     Invalid "in-stores-already"     "The image is in these stores already."
 
     Conflict            Conflict "conflict"             "The state of the thing does not allow this."
@@ -192,7 +192,7 @@ reasons! {
 
     Upstream            Upstream "upstream-failed"      "Another server does not answer as it should."
     HeaderMissing       Upstream "header-missing"       "The answer of the server has no header {}."
-    ServerUnreachable   Upstream "server-unreachable"   "The server {} can't be reached."
+    ServerUnreachable   Upstream "server-unreachable"   "Unable to connect to: {}"
     StoreUnavailable    Upstream "store-unavailable"    "The store can't be used at the moment."
     Internal            Internal "internal"             "Something went wrong in the server; its log says what."
     ChangesStopped      Internal "changes-stopped"      "The server's disk failed to keep a change; nothing can be changed until the server is started again."

@@ -177,9 +177,9 @@ mod tests {
     fn a_refusal_names_what_the_url_did_and_nothing_else() {
         let may = "its host is not known, or it is not one that this server may reach.";
         for (url, said) in [
-            ("https://u:p@Lab.example:8443/a?s3cret", "The server lab.example:8443 is not contacted: "),
-            ("http://2130706433/", "The server 127.0.0.1 is not contacted: "),
-            ("https://[::1]:443/", "The server [::1] is not contacted: "),
+            ("https://u:p@Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: "),
+            ("http://2130706433/", "Unable to connect to: 127.0.0.1: "),
+            ("https://[::1]:443/", "Unable to connect to: [::1]: "),
             ("file://host/etc/passwd", "This URL is not fetched: "),
             ("x", "This URL is not fetched: "),
             (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: "),
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!((error.kind(), error.message()), (Kind::Upstream, "The server lab:8443 takes too long to answer."));
         let down = FetchError::Unreached("10.0.0.1".into());
         let same = FetchError::Unreached("10.0.0.1".into()).of_server("lab:8443");
-        assert_eq!((same.kind(), same.message()), (Kind::Upstream, "The server lab:8443 can't be reached."));
+        assert_eq!((same.kind(), same.message()), (Kind::Upstream, "Unable to connect to: lab:8443"));
         assert_eq!(Error::from(down).message(), "The server of this URL can't be reached.");
         let ours = FetchError::Payload(Reason::NotFound.saying("gone")).of_server("lab:8443");
         assert_eq!((ours.kind(), ours.message()), (Kind::NotFound, "gone"));

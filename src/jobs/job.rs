@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::error::Reason;
+use crate::error::Error;
 use crate::image::{ImageId, Timestamp};
 
 /// The id of a job. Not used again.
@@ -311,8 +311,8 @@ pub struct Job {
     pub may_stop: bool,
     /// Its error, in words for its owner.
     pub error: Option<String>,
-    /// Reason of that error.
-    pub reason: Option<Reason>,
+    /// The error itself, for protocols that have their own wording.
+    pub failure: Option<Arc<Error>>,
     /// Runs, of a background job.
     pub schedule: Option<Schedule>,
     pub(super) notes: Option<Notes>,

@@ -172,7 +172,7 @@ impl Jobs {
             ended_at: None,
             may_stop: stop != Stop::Refused,
             error: None,
-            reason: None,
+            failure: None,
             schedule,
             notes,
         };

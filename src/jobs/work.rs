@@ -85,8 +85,9 @@ fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
         Ok(Err(error)) => error,
     };
     report(&state.job, &error);
-    (state.job.status, state.job.reason) = (JobStatus::Failed, Some(error.reason()));
+    state.job.status = JobStatus::Failed;
     state.job.error = Some(error.message().to_owned());
+    state.job.failure = Some(Arc::new(error));
 }
 
 /// Logs the failure of a job: the server's own faults as errors, others at a lower level.

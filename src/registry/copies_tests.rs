@@ -142,7 +142,7 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
         tokio::time::timeout(Duration::from_secs(120), ended).await.unwrap();
         let image = registry.get(&ROOT, id).await.unwrap();
         assert_eq!(image.homes().iter().map(StoreName::as_str).collect::<Vec<_>>(), homes);
-        assert!(registry.import_of(&image).is_some_and(|job| failure(&job).is_some()), "it is told of");
+        assert!(registry.import_of(&image).is_some_and(|job| has_failed(&job)), "it is told of");
     }
 }
 

@@ -69,7 +69,7 @@ impl Imports {
             true => stores(&last).iter().any(|store| !homes.contains(store)),
             false => matches!(image.status, Status::Queued | Status::Failed),
         };
-        (!last.status.is_final() || (waits && failure(&last).is_some())).then_some(last)
+        (!last.status.is_final() || (waits && has_failed(&last))).then_some(last)
     }
 }
 
@@ -77,10 +77,7 @@ fn is_import(job: &Job) -> bool {
     job.kind.class() == JobClass::Import
 }
 
-/// Reason for which an import ended without its bytes.
-pub fn failure(job: &Job) -> Option<&str> {
-    match job.status {
-        jobs::JobStatus::Stopped => Some("It was stopped."),
-        _ => job.error.as_deref(),
-    }
+/// True if an import ended without its bytes.
+pub fn has_failed(job: &Job) -> bool {
+    job.status == jobs::JobStatus::Stopped || job.error.is_some()
 }

@@ -34,13 +34,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::access::{Caller, ListScope};
+pub use self::background::BackgroundWork;
 pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
 use self::imports::Imports;
-pub use self::imports::{Import, failure};
+pub use self::imports::{Import, has_failed};
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
     Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,

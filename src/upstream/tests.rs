@@ -400,7 +400,7 @@ async fn nothing_is_asked_of_servers_that_may_not_be_reached() {
         let is_named = !server.starts_with("file:");
         let error = closed.find(&Ask { server, ..ask.clone() }).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
-        assert_eq!(error.message().starts_with("The server "), is_named, "{error}");
+        assert_eq!(error.message().starts_with("Unable to connect to: "), is_named, "{error}");
         assert!(error.message().ends_with("it is not one that this server may reach."), "{error}");
     }
     assert_eq!(closed.ask_url(&fake.url("x"), &[]).await.unwrap_err().kind(), Kind::Invalid);

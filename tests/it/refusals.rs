@@ -36,8 +36,8 @@ fn hidden_and_missing_images_have_one_code_and_one_text() {
     // VISOR's callers without a signature see public images.
     let ask = |id: &str| shown(&server.get(&format!("/images/{id}")), id);
     assert_eq!((ask(NOBODYS).1.as_str(), ask(&hidden)), ("image-not-found", ask(NOBODYS)));
-    let project = |name: &str| shown(&bob.get(&format!("/v3/projects/{name}")), name);
-    assert_eq!((project("nobody").1.as_str(), project("alice")), ("not-found", project("nobody")));
+    let user = |name: &str| shown(&bob.get(&format!("/v3/users/{name}")), name);
+    assert_eq!((user("nobody").1.as_str(), user("alice")), ("administrators-only", user("nobody")));
     // A text that is no id is refused in the same words.
     assert_eq!(shown(&bob.get("/v2/images/x-y"), "x-y"), shown(&bob.get(&format!("/v2/images/{NOBODYS}")), NOBODYS));
     let marker = |id: &str| shown(&bob.get(&format!("/v2/images?marker={id}")), id);

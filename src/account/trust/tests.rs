@@ -189,7 +189,7 @@ fn there_are_so_many_and_no_more() {
     for bad in ["", " ", "a\u{1b}b", &"x".repeat(NAME_BYTES_MAX + 1)] {
         assert!(place.trust.issue(Some(bad), None, HOUR, NOW).is_err(), "{bad:?}");
     }
-    let mut table = Table::default();
+    let mut table = TrustTable::default();
     let client = |n: usize, holder: Option<Holder>| Client {
         fingerprint: n.to_string(),
         name: "x".into(),

@@ -10,6 +10,7 @@ mod spell;
 mod v1;
 mod v2;
 mod versions;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::Visor;
-use super::error::{render, status};
+use super::error::{render, told};
 use super::wire::{Field, Record, respond, respond_list};
 use crate::error::{Error, Result};
 use crate::http::base::base_url;
@@ -58,6 +58,7 @@ fn record(job: &Job, base: &str) -> Record {
     let time = |name: &'static str, value: Option<Timestamp>| text(name, value.map(ruby));
     let progress = &job.progress;
     let runs = job.schedule.clone().unwrap_or_default();
+    let failure = job.failure.as_deref().map(told);
     let fields = [
         text("_id", Some(job.id.to_string())),
         text("uri", Some(format!("{base}/jobs/{}", job.id))),
@@ -72,9 +73,9 @@ fn record(job: &Job, base: &str) -> Record {
         time("created_at", Some(job.made_at)),
         time("updated_at", Some(job.updated_at)),
         time("ended_at", job.ended_at),
-        number("error_code", job.reason.map(|reason| u64::from(status(reason.kind()).as_u16()))),
-        text("reason", job.reason.map(|reason| reason.code().to_owned())),
-        text("error", job.error.clone()),
+        number("error_code", failure.as_ref().map(|(status, _)| u64::from(status.as_u16()))),
+        text("reason", job.failure.as_ref().map(|error| error.reason().code().to_owned())),
+        text("error", failure.map(|(_, words)| words).or_else(|| job.error.clone())),
         time("last_began_at", runs.last_began),
         time("last_ended_at", runs.last_ended),
         text("last_error", runs.last_error),

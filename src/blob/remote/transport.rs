@@ -231,13 +231,13 @@ fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<HttpB
 
 fn streamed(answer: Answer) -> Response<HttpBody> {
     let Answer { status, headers, length, stream } = answer;
-    respond(status, headers, HttpBody::new(Pieces(Mutex::new(stream)), length))
+    respond(status, headers, HttpBody::new(BodyPieces(Mutex::new(stream)), length))
 }
 
 /// A body that OpenDAL can pass between threads. Only one task ever reads, so the lock is always free.
-struct Pieces(Mutex<BoxStream<'static, Result<Bytes, FetchError>>>);
+struct BodyPieces(Mutex<BoxStream<'static, Result<Bytes, FetchError>>>);
 
-impl Stream for Pieces {
+impl Stream for BodyPieces {
     type Item = opendal::Result<Buffer>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

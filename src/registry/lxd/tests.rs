@@ -143,7 +143,7 @@ async fn the_same_bytes_are_an_image_for_each_who_has_them_and_no_more() {
     }
     for who in [user("else"), Caller::Anonymous] {
         let error = bench.registry.lxd().by_fingerprint(&who, &fingerprint).await.unwrap_err();
-        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Image not found"));
+        assert_eq!((error.kind(), error.message()), (Kind::NotFound, &*format!("Image '{fingerprint}' not found.")));
     }
     // A caller may have its own copy of a public image, and finds that one.
     import(&bench, &you, unified("p"), public()).await.unwrap();
@@ -235,7 +235,7 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
     let bench = Bench::lending(Instances::new([("web".to_owned(), root)]));
     for unknown in ["", "other", "web/", "web/none", "web/linked", "web/..", "web/../web", "web/one/two", "../web"] {
         let error = bench.registry.lxd().instances().find(unknown, "").unwrap_err();
-        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Instance not found"), "{unknown}");
+        assert_eq!((error.kind(), error.message()), (Kind::NotFound, "Instance not found."), "{unknown}");
     }
     assert_eq!(bench.registry.lxd().instances().find("web", "bzip2; rm -rf /").unwrap_err().kind(), Kind::Invalid);
     for (name, packing) in [("web", "gzip"), ("web/one", "none")] {

@@ -23,7 +23,7 @@ const DEMANDS_MAX: usize = 128;
 
 /// A document with products.
 #[derive(Deserialize)]
-pub(super) struct Document<'a> {
+pub(super) struct StreamDocument<'a> {
     /// By name.
     #[serde(borrow)]
     pub(super) products: &'a RawValue,
@@ -32,7 +32,7 @@ pub(super) struct Document<'a> {
 /// An operating system in one release, variant and architecture. What is not given, or `null`, is as if empty; what else is
 /// in there is not for us.
 #[derive(Deserialize)]
-pub(super) struct Product<'a> {
+pub(super) struct StreamProduct<'a> {
     /// Of any length: compared, and not kept.
     pub(super) aliases: Option<String>,
     pub(super) arch: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Product<'a> {
 
 /// One build of a product.
 #[derive(Deserialize)]
-pub(super) struct Version {
+pub(super) struct StreamVersion {
     #[serde(default, deserialize_with = "known_items")]
     items: Vec<Item>,
     pub(super) label: Option<String>,
@@ -161,7 +161,7 @@ fn fit<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> bool {
     texts.into_iter().flatten().all(|text| text.len() <= TEXT_BYTES_MAX)
 }
 
-impl Product<'_> {
+impl StreamProduct<'_> {
     /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         let Self { arch, os, release, release_title, version, variant, support_eol, .. } = self;
@@ -233,7 +233,7 @@ impl Product<'_> {
     }
 }
 
-impl Version {
+impl StreamVersion {
     /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         fit([&self.label]) && self.items.iter().all(Item::fits)

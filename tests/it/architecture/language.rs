@@ -17,10 +17,10 @@ const POINTERS: &[&str] = &["The same", "So many", "So much", "So long", "As abo
 const PERSONS: &[&str] = &["somebody", "nobody", "whoever"];
 
 /// Breaches that are left of each rule. The numbers may only fall.
-const QUESTIONS_LEFT: usize = 506;
-const POINTERS_LEFT: usize = 39;
-const PERSONS_LEFT: usize = 162;
-const PERSONS_IN_TEXTS_LEFT: usize = 3;
+const QUESTIONS_LEFT: usize = 36;
+const POINTERS_LEFT: usize = 1;
+const PERSONS_LEFT: usize = 12;
+const PERSONS_IN_TEXTS_LEFT: usize = 0;
 
 /// Tells whether a comment begins with a question.
 pub(super) fn asks(doc: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::http::time::to_the_second;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Location, Status, StoreName};
 use crate::jobs::Job;
-use crate::registry::{Import, failure};
+use crate::registry::{Import, has_failed};
 
 /// v2's word for a status. A failed upload waits for another one, like a queued image.
 pub(super) fn status_word(image: &Image, importing: bool) -> &'static str {
@@ -64,7 +64,7 @@ impl Serialize for ShownImage<'_> {
             };
             map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
             map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
-            map.serialize_entry("os_glance_failed_import", &missing(failure(job).is_some()))?;
+            map.serialize_entry("os_glance_failed_import", &missing(has_failed(job)))?;
         }
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {

@@ -5,14 +5,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::super::Glance;
+use super::super::wording::{ApiVersion, told};
 use super::id_of;
 use crate::error::Reason;
 use crate::http::route::{Route, answer_json, get};
 use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
 use crate::image::Timestamp;
 use crate::jobs::{Job, JobKind, JobStatus};
+use crate::registry::Import;
 use crate::registry::policy::Action;
-use crate::registry::{Import, failure};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 2] {
@@ -96,6 +97,15 @@ fn method(kind: JobKind) -> &'static str {
     }
 }
 
+/// Glance's words for the end of an import without its bytes.
+fn message(job: &Job) -> String {
+    match (job.status, &job.failure) {
+        (JobStatus::Stopped, _) => "It was stopped.".to_owned(),
+        (_, Some(error)) => told(ApiVersion::V2, error).1,
+        (_, None) => job.error.clone().unwrap_or_default(),
+    }
+}
+
 fn detail(job: &Job) -> Value {
     let image = job.image.map(|image| image.to_string());
     let mut method = json!({ "name": method(job.kind) });
@@ -117,6 +127,6 @@ fn detail(job: &Job) -> Value {
         "user_id": job.owner,
         "input": { "image_id": image, "import_req": { "method": method } },
         "result": if job.status.is_final() { json!({ "image_id": image }) } else { Value::Null },
-        "message": failure(job).unwrap_or_default(),
+        "message": message(job),
     })
 }

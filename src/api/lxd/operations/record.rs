@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::secret::Token;
 use crate::api::lxd::time::time;
+use crate::api::lxd::wording::told;
 use crate::image::{ImageId, Timestamp};
 use crate::jobs::{self, Job, JobId, JobKind};
 use crate::registry::Caller;
@@ -206,7 +207,10 @@ impl Operation {
             images: Vec::new(),
             metadata: Map::new(),
             may_cancel: job.may_stop,
-            err: job.error.clone().unwrap_or_default(),
+            err: match &job.failure {
+                Some(error) => told(error).1,
+                None => job.error.clone().unwrap_or_default(),
+            },
         }
     }
 
