@@ -1,4 +1,4 @@
-//! Who may use the service: accounts with their keys, in one file that only its owner may read.
+//! Accounts of the service with their keys, in one file that only its owner may read.
 //!
 //! The secrets are kept as they are, because checking an HMAC signature needs them. The file is read again whenever
 //! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.

@@ -176,7 +176,7 @@ impl Trust {
         self.shared.read(|_, _| {})
     }
 
-    /// All entries, in the order in which they came.
+    /// All entries, oldest first.
     pub fn list(&self) -> Result<Vec<Client>> {
         Ok(self.table()?.clients.clone())
     }

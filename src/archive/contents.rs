@@ -1,4 +1,4 @@
-//! What the members of an image are to it, and which of them no image has.
+//! Members of an image: the use of each, and those that no image has.
 //!
 //! Nothing here is ever unpacked to a disk. Others will do that, so names and links that could lead out of the place where
 //! they do are refused as far as they are seen.

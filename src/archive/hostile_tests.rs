@@ -1,4 +1,4 @@
-//! Images that somebody made with care, to be read in another way than they look or not to end.
+//! Hostile images, made to be read differently from their looks, or without end.
 
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ fn names_stay_inside() {
     assert!(read(&archive(&[member("templates/..x", b'0', b""), manifest()])).is_ok());
 }
 
-/// A name can come from four places, and whoever reads on has to take the same.
+/// A name can come from four places; every reader must choose alike.
 #[test]
 fn extensions_say_what_a_member_is_called() {
     let long = format!("{}/metadata.yaml", "./".repeat(200));

@@ -18,7 +18,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// Characters of the sender's text that an error repeats.
 const MOST_WORDS: usize = 200;
 
-/// Names of properties up to here are written as everybody does. YAML allows 1024 characters for these.
+/// Longest name of a property that is written as a plain key, for which YAML allows 1024 characters.
 const SIMPLE_KEY: usize = 512;
 
 /// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
@@ -44,7 +44,7 @@ struct WrittenManifest {
 }
 
 impl Manifest {
-    /// Reads it. What is not known is left out; what is there twice is refused, since readers differ on which one counts.
+    /// Reads it. Unknown fields are left out; duplicate ones are refused, since readers differ on which one counts.
     ///
     /// # Errors
     /// It is no such YAML, or too much of it; it does not say when the image was made or for which processor.

@@ -1,4 +1,4 @@
-//! What LXD's and Incus' images carry: a manifest, and the root of a container or the disk of a machine.
+//! Images of LXD and Incus: a manifest, and the root of a container or the disk of a machine.
 //!
 //! Reading looks for `metadata.yaml` and for what root there is, and at nothing else. Nothing is unpacked to a disk or run,
 //! and every number, name and length comes from a stranger: time, memory and what is read are bounded. Making is the other

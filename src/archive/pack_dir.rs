@@ -15,7 +15,7 @@ use tar::{Builder, EntryType, Header};
 const DEPTH_MAX: usize = 256;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Something else may have been put there since it was looked at, and opening a pipe would wait for its other end.
+/// Flags for files: the entry may have been replaced since it was listed, and opening a pipe would wait for its other end.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Opens a directory that is no link.
@@ -52,7 +52,7 @@ pub(crate) fn append_dir<W: Write>(
             names.push(name);
         }
     }
-    // The same files are the same archive, whatever order the disk has them in.
+    // Equal files make equal archives, in whatever order the disk lists them.
     names.sort();
     for name in names {
         append(archive, &dir, &name, &path.join(OsStr::from_bytes(name.as_bytes())), depth)?;

@@ -18,7 +18,7 @@ use crate::http::time::rfc_3339;
 use crate::http::tls;
 use crate::registry::system_clock;
 
-/// Longest lifetime of a trust token; a token for longer would be a key.
+/// Longest lifetime of a trust token; one that is valid longer would be a key.
 const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Commands about trusted certificates.
@@ -167,7 +167,7 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: TokenAnswer) 
         return Err(Failure::new(Exit::Usage, text));
     }
     let now = system_clock();
-    // Clients compare it with the one that they meet, so there has to be one, also before the first start.
+    // Clients compare the fingerprint with the server's, so the certificate is made even before the first start.
     let keys = DataDir::keys(&config.data_dir()?);
     let own = tls::open(&keys, &server.names, &server.listen_tls, now)
         .map_err(|error| Failure::general(format!("cannot use the certificate: {error}")))?;

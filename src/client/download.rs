@@ -19,7 +19,7 @@ use crate::digest::hex;
 pub enum Target {
     /// A file `<id>.<format>` in this directory.
     Directory(PathBuf),
-    /// Anything that takes bytes, such as standard output. Can't be resumed.
+    /// A writer, such as standard output. Can't be resumed.
     Writer(Box<dyn Write + Send>),
 }
 
@@ -161,7 +161,7 @@ impl Client {
         Ok(Downloaded { path: Some(path), bytes, verified })
     }
 
-    /// Asks for the file, or what is left of it behind so many bytes if it still is the one with this tag.
+    /// Requests the file, or the rest after the present bytes if its tag is unchanged.
     async fn fetch(&self, id: &str, resume: Option<(u64, &str)>) -> Result<Response> {
         let mut request = Request::new(Method::GET, self.image(id)?);
         if let Some((at, etag)) = resume

@@ -29,7 +29,7 @@ const LISTEN_TLS: [&str; 2] = ["server", "listen_tls"];
 /// The shipped file.
 pub const SHIPPED: &str = include_str!("../../visor.toml");
 
-/// Everything that can be set. The comments are in `visor.toml`.
+/// All settings. Their comments are in `visor.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]

@@ -19,7 +19,7 @@ const SHIPPED: [&str; 2] = ["default", "file"];
 pub struct StoresSection {
     pub default: String,
     pub file: FileStore,
-    /// All others, by name.
+    /// Other stores, by name.
     #[serde(flatten)]
     pub named: BTreeMap<String, NamedStore>,
 }

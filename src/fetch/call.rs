@@ -41,7 +41,7 @@ pub struct Call {
 pub struct Answer {
     /// Whatever the server answered.
     pub status: StatusCode,
-    /// All that it says.
+    /// Headers of the answer.
     pub headers: HeaderMap,
     /// Length of the body, if it is known.
     pub length: Option<u64>,

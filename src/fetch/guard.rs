@@ -1,4 +1,4 @@
-//! What may be fetched: judged on the URL first, then on every address that its host has.
+//! Guard of every fetch: judges the URL first, then every address of its host.
 //!
 //! The addresses are judged where the client library resolves the name, so those that were judged are those that are
 //! connected to; there is no second look-up in between that could answer something else.

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Payload {
 }
 
 impl Fetcher {
-    /// Sends bytes in a `POST` and reads the answer, of at most so many bytes and whatever its status.
+    /// Sends bytes in a `POST` and reads the answer, of `bytes_max` at most and whatever its status.
     ///
     /// # Errors
     /// `Upstream` for a redirect too: nothing is sent to a server that was not named. `TimedOut` when the server takes no more bytes,

@@ -52,7 +52,7 @@ pub enum Detected {
     Mbr,
     /// Compressed read-only file system.
     Squashfs,
-    /// Anything else.
+    /// Any other bytes.
     Raw,
 }
 
@@ -80,23 +80,23 @@ impl Detected {
 /// Reasons why bytes must not be opened as a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Danger {
-    /// It lies over another file.
+    /// A disk on top of another file.
     BackingFile,
-    /// Its data are in another file.
+    /// Data in another file.
     DataFile,
-    /// It needs features that did not exist when this was written.
+    /// Features that did not exist when this was written.
     UnknownFeatures,
     /// A format that is out of use and unsafe.
     Obsolete(&'static str),
     /// A kind of VMDK that consists of several files.
     Subformat,
-    /// It consists of other files.
+    /// A disk that consists of other files.
     Extents,
-    /// It lies over another disk.
+    /// A disk on top of another disk.
     Parent,
     /// Headers that no program writes: programs may understand them in different ways.
     Broken(&'static str),
-    /// It is two things at once.
+    /// Bytes of two formats at once.
     Two(Detected, Detected),
 }
 

@@ -61,7 +61,7 @@ impl Store {
         Ok(Arc::new(Self { dir: dir.to_owned(), current: RwLock::new(Arc::new(namespaces)), desk: Arc::default() }))
     }
 
-    /// All of them, as they are at this moment.
+    /// All namespaces, as they are now.
     pub fn current(&self) -> Arc<Namespaces> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }

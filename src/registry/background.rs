@@ -1,5 +1,5 @@
-//! Background work of the server. Each kind is a job that administrators see, with its last run, and the next one if
-//! that has a time. Knows no protocol.
+//! Background work of the server. Each kind is a job that administrators see, with its last run and, if scheduled, its next
+//! one. Knows no protocol.
 //!
 //! Stopping a job ends its run, and not later runs. Work that a run did not reach is left to a later run or the next
 //! start: no state is kept here.

@@ -33,7 +33,7 @@ enum DownloadSource {
     Unified(Option<File>, BoxStream<'static, Result<Bytes, FetchError>>),
     /// One answer with two files in it.
     Split(Form, ImageKind),
-    /// Nothing more after an error.
+    /// No more bytes, after an error.
     Broken,
 }
 

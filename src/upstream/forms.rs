@@ -41,7 +41,7 @@ enum FormEvent {
 pub(super) enum FormTrouble {
     /// The bytes do not come.
     Fetch(FetchError),
-    /// They are no such form.
+    /// A body that is no such form.
     Malformed(String),
 }
 

@@ -80,7 +80,7 @@ struct ImageRow {
 /// Asks a server for an image.
 pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Result<Found> {
     let client = LxdClient { fetcher, server, ask };
-    // A secret opens an image to those who may see no aliases.
+    // A secret opens an image to callers that may see no aliases.
     let alias = if ask.secret().is_none() { client.alias().await? } else { None };
     let by_alias = alias.is_some();
     let name = match &alias {

@@ -11,7 +11,7 @@ use crate::archive::meter::{Meter, Taken};
 use crate::archive::streams::Frames;
 use crate::archive::unpack::XZ_MEMORY;
 
-/// Tables are stored in blocks of so many bytes.
+/// Size of a block of tables, in bytes.
 const METADATA: usize = 8 << 10;
 
 /// Compression of blocks. squashfs also knows lz4 and lzo, which no tool for images uses.

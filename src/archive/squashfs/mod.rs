@@ -17,7 +17,7 @@ use super::tar::MemberKind;
 /// An image's root directory has three or four names in it.
 const MOST_DIRECTORY: u32 = 1 << 20;
 
-/// Only their inodes are read.
+/// Names whose inodes are read.
 const MATTER: [&[u8]; 3] = [b"metadata.yaml", b"rootfs", b"rootfs.img"];
 
 /// No fragment: the last bytes of a file have a block of their own.
@@ -195,7 +195,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         Ok(Inode::File(file))
     }
 
-    /// All the bytes of a file.
+    /// Reads the whole file.
     fn content(&mut self, file: &File) -> Result<Vec<u8>, BundleError> {
         if file.size > MOST_BYTES {
             return Err(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"));

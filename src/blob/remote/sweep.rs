@@ -1,4 +1,4 @@
-//! What unfinished writers of earlier runs left on the other side.
+//! Sweep of a remote store: removes the rests of unfinished writers of earlier runs.
 
 use std::collections::HashSet;
 

@@ -87,7 +87,7 @@ impl Upload {
         sent.map_err(|error| self.fault(&error))
     }
 
-    /// Only a blob may be missing: that something is which an upload needs is a fault.
+    /// Error of an upload. Only a blob may be missing: any other missing object is a fault.
     fn fault(&self, error: &opendal::Error) -> StoreError {
         match self.store.told(error) {
             StoreError::NotFound => told_why(&self.store.0.name, Why::Odd),
@@ -189,7 +189,7 @@ async fn discard(store: &RemoteStore, to: UploadTo) {
     };
     if let Err(error) = outcome {
         let why = Trouble::of(&error).why;
-        log::warn!("what was uploaded to the store {} stays until the next start: {why:?}", store.0.name);
+        log::warn!("an unfinished upload stays in the store {} until the next start: {why:?}", store.0.name);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the commands are told, and what that means for the server.
+//! Arguments of the image commands, and their form for the server.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! Which of all images is meant: by an alias, for a kind and a processor, the best and newest of them; or by fingerprint.
-//! Pure.
+//! Choice of an image: the best and newest for an alias, a kind and a processor; or the one with a fingerprint. Pure.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -63,8 +62,8 @@ pub fn this_machine() -> Option<Architecture> {
     Architecture::parse(rustix::system::uname().machine().to_str().ok()?)
 }
 
-/// By what the best images of all products are sorted, as LXD does: what was meant, the names of the system, the newest build,
-/// the best files. The last only makes it certain.
+/// Sort key of the best images of all products, in LXD's order: the match, the names of the system, the newest build, the
+/// best files. The last field only makes the order certain.
 type Among = ((u8, u8), [(bool, String); 3], Reverse<Arc<str>>, Architecture, usize, [u8; 32]);
 
 /// Reasons why there is nothing to choose.
@@ -170,7 +169,7 @@ struct Offer {
 }
 
 impl Offer {
-    /// By what the images of one product are sorted.
+    /// Sort key of the images of one product.
     fn order(&self) -> (Reverse<&str>, usize, [u8; 32]) {
         (Reverse(&self.serial), self.build.rank, self.build.fingerprint)
     }

@@ -1,4 +1,4 @@
-//! What a document says: products, their versions, the files of these. Pure.
+//! Contents of a document: products, their versions and files. Pure.
 //!
 //! A document is never built in memory: its author would decide how much memory that takes, many times its own size. It is
 //! walked through, and of one version at a time the few files that can be an image are kept.
@@ -179,7 +179,7 @@ impl StreamProduct<'_> {
         aliases.map(str::trim).filter(|alias| !alias.is_empty())
     }
 
-    /// By what products are sorted: the names of their system. What has none comes last.
+    /// Sort key of products: the names of their system. Products without a name come last.
     pub(super) fn order(&self) -> [(bool, String); 3] {
         [&self.os, &self.release, &self.variant].map(|name| {
             let name = name.clone().unwrap_or_default();

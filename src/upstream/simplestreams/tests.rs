@@ -1,4 +1,4 @@
-//! Which image of a document is meant, and servers that have such documents.
+//! Choices of images in documents, and servers that have such documents.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
