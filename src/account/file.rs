@@ -47,7 +47,7 @@ impl<T: Default + Serialize + DeserializeOwned> Shared<T> {
         self.dir.join(format!("{}.json", self.name))
     }
 
-    /// A file that can't be looked at is not one that is missing: without accounts everybody is an administrator.
+    /// An unreadable file must not count as missing: without accounts every caller is an administrator.
     fn stamp(&self) -> Result<Stamp> {
         match std::fs::metadata(self.path()) {
             Ok(m) => Ok(Some((m.ino(), m.mtime(), m.mtime_nsec(), m.len()))),

@@ -1,4 +1,4 @@
-//! Who may use the service: accounts with their keys, in one file that only its owner may read.
+//! Accounts of the service with their keys, in one file that only its owner may read.
 //!
 //! The secrets are kept as they are, because checking an HMAC signature needs them. The file is read again whenever
 //! it has changed, so that `visor account add` works beside a running server. Knows nothing of images or protocols.
@@ -133,16 +133,16 @@ impl Account {
 /// All accounts, by access key; a list in the file.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<Account>", into = "Vec<Account>")]
-struct Table(BTreeMap<String, Account>);
+struct AccountTable(BTreeMap<String, Account>);
 
-impl From<Vec<Account>> for Table {
+impl From<Vec<Account>> for AccountTable {
     fn from(accounts: Vec<Account>) -> Self {
         Self(accounts.into_iter().map(|account| (account.access_key.clone(), account)).collect())
     }
 }
 
-impl From<Table> for Vec<Account> {
-    fn from(table: Table) -> Self {
+impl From<AccountTable> for Vec<Account> {
+    fn from(table: AccountTable) -> Self {
         table.0.into_values().collect()
     }
 }
@@ -150,7 +150,7 @@ impl From<Table> for Vec<Account> {
 /// The accounts of a data directory.
 #[derive(Debug)]
 pub struct Accounts {
-    shared: Shared<Table>,
+    shared: Shared<AccountTable>,
 }
 
 impl Accounts {
@@ -162,10 +162,10 @@ impl Accounts {
         Ok(Self { shared: Shared::open(dir, "accounts")? })
     }
 
-    fn table(&self) -> Result<Arc<Table>> {
+    fn table(&self) -> Result<Arc<AccountTable>> {
         self.shared.read(|before, now| {
             if now.0.is_empty() && !before.0.is_empty() {
-                log::warn!("there are no accounts any more: whoever reaches this server may do everything");
+                log::warn!("there are no accounts any more: every request may do everything");
             }
         })
     }

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-/// What every metadata header begins with.
+/// Prefix of every metadata header.
 pub const META_PREFIX: &str = "x-image-meta-";
 
-/// Which content type goes into the signed text.
+/// Content type in the signed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentType {
     /// The one among the headers.
@@ -58,7 +58,7 @@ pub fn sign(secret: &str, text: &str) -> String {
     mac(secret, text).map(|mac| STANDARD.encode(mac.finalize().into_bytes())).unwrap_or_default()
 }
 
-/// Whether a signature is that of a text. Takes the same time wherever they differ.
+/// Verifies the signature of a text, in constant time.
 pub fn verify(secret: &str, text: &str, signature: &str) -> bool {
     let Ok(signature) = STANDARD.decode(signature) else { return false };
     mac(secret, text).is_some_and(|mac| mac.verify_slice(&signature).is_ok())

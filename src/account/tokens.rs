@@ -1,7 +1,7 @@
 //! Tokens: what the holder of an account gets for its keys, and shows instead of them until it expires.
 //!
-//! Only a digest of each is kept, in memory and in a log (`keys/tokens.jsonl`) that brings them back after a restart.
-//! A token is one of its account as it was: when the account goes or its secret changes, the token is worth nothing.
+//! Only a digest of each is kept, in memory and in a log (`keys/tokens.jsonl`) that brings them back after a restart. A
+//! token belongs to one account and its secret: when the account is removed or its secret changes, the token is invalid.
 //! Knows no protocol.
 
 mod log;
@@ -54,7 +54,7 @@ pub enum Scope {
     Project(String),
     /// The one domain that there is.
     Domain,
-    /// Everything.
+    /// The whole system.
     System,
 }
 
@@ -77,12 +77,12 @@ pub struct Grant {
     pub audit_ids: Vec<String>,
 }
 
-/// A token as it is kept.
+/// A stored token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
     token: Print,
     account: Uuid,
-    /// The account's secret, as it was.
+    /// The account's secret at the time of issue.
     secret: Print,
     #[serde(flatten)]
     grant: Grant,
@@ -90,7 +90,7 @@ struct Kept {
 
 impl Kept {
     fn holds_at(&self, now: Timestamp) -> bool {
-        // A clock that went back by years must not make a token last for years.
+        // A clock that was set back by years must not make a token last for years.
         self.grant.issued_at.0.saturating_sub(CLOCK_SLACK_US) <= now.0 && now < self.grant.expires_at
     }
 }
@@ -142,7 +142,7 @@ impl Live {
         }
     }
 
-    /// All of them, in their order.
+    /// All tokens, oldest first.
     fn all(&self) -> Vec<Kept> {
         let mut all: Vec<_> = self.tokens.values().collect();
         all.sort_unstable_by_key(|(number, _)| *number);
@@ -166,10 +166,10 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// The tokens kept in `dir`, which is there. New ones last for `lifetime`.
+    /// Opens the tokens in `dir`, which must exist. New ones last for `lifetime`.
     ///
     /// # Errors
-    /// `Internal` when the log is there and can't be read.
+    /// `Internal` when the log exists and can't be read.
     pub fn open(dir: &Path, lifetime: Duration, now: Timestamp) -> Result<Self> {
         let mut live = Live::default();
         let mut log = Log::at(dir.join("tokens.jsonl"));

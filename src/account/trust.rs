@@ -119,7 +119,7 @@ pub struct Client {
 
 /// A token that lets one certificate in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Token {
+struct TrustToken {
     secret: Print,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -131,14 +131,14 @@ struct Token {
 
 /// Content of the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Table {
+struct TrustTable {
     #[serde(default)]
     clients: Vec<Client>,
     #[serde(default)]
-    tokens: Vec<Token>,
+    tokens: Vec<TrustToken>,
 }
 
-impl Table {
+impl TrustTable {
     /// Puts an entry in the place of one with the same certificate. Another account's entry is replaced only by a
     /// client that has the key: any client may have the certificate.
     fn put(&mut self, client: Client, has_key: bool) -> Result<Client> {
@@ -160,7 +160,7 @@ impl Table {
 /// The certificates of a data directory.
 #[derive(Debug)]
 pub struct Trust {
-    shared: Shared<Table>,
+    shared: Shared<TrustTable>,
 }
 
 impl Trust {
@@ -172,11 +172,11 @@ impl Trust {
         Ok(Self { shared: Shared::open(dir, "trust")? })
     }
 
-    fn table(&self) -> Result<Arc<Table>> {
+    fn table(&self) -> Result<Arc<TrustTable>> {
         self.shared.read(|_, _| {})
     }
 
-    /// All entries, in the order in which they came.
+    /// All entries, oldest first.
     pub fn list(&self) -> Result<Vec<Client>> {
         Ok(self.table()?.clients.clone())
     }
@@ -256,7 +256,7 @@ impl Trust {
         name.map_or(Ok(()), check_name)?;
         let secret = Secret::random()?;
         let lifetime_us = i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX);
-        let token = Token {
+        let token = TrustToken {
             secret: Print::of(secret.reveal()),
             name: name.map(ToOwned::to_owned),
             holder: account.map(Holder::of),

@@ -1,4 +1,4 @@
-//! What the members of an image are to it, and which of them no image has.
+//! Members of an image: the use of each, and those that no image has.
 //!
 //! Nothing here is ever unpacked to a disk. Others will do that, so names and links that could lead out of the place where
 //! they do are refused as far as they are seen.
@@ -15,7 +15,7 @@ pub(super) struct Contents {
 
 /// Meanings of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum ContentRole {
     Manifest,
     Directory,
     InDirectory,
@@ -27,27 +27,27 @@ impl Contents {
     /// Takes note of a member; true if it is the manifest, which the caller is to read.
     pub(super) fn member(&mut self, name: &[u8], kind: MemberKind) -> Result<bool, BundleError> {
         match (role(name)?, kind) {
-            (Role::Nothing, _) => {}
-            (Role::Manifest, MemberKind::File) if self.manifest.is_none() => return Ok(true),
-            (Role::Manifest, MemberKind::File) => {
+            (ContentRole::Nothing, _) => {}
+            (ContentRole::Manifest, MemberKind::File) if self.manifest.is_none() => return Ok(true),
+            (ContentRole::Manifest, MemberKind::File) => {
                 return Err(BundleError::Refused("The image has metadata.yaml twice"));
             }
-            (Role::Manifest, _) => return Err(BundleError::Refused("metadata.yaml is not a plain file")),
-            (Role::Directory, MemberKind::Directory) | (Role::InDirectory, _)
+            (ContentRole::Manifest, _) => return Err(BundleError::Refused("metadata.yaml is not a plain file")),
+            (ContentRole::Directory, MemberKind::Directory) | (ContentRole::InDirectory, _)
                 if self.root != Some(Root::VirtualMachine) =>
             {
                 self.root = Some(Root::Container);
             }
-            (Role::Disk, MemberKind::File | MemberKind::Sparse) if self.root.is_none() => {
+            (ContentRole::Disk, MemberKind::File | MemberKind::Sparse) if self.root.is_none() => {
                 self.root = Some(Root::VirtualMachine);
             }
-            (Role::Directory, MemberKind::Directory)
-            | (Role::InDirectory, _)
-            | (Role::Disk, MemberKind::File | MemberKind::Sparse) => {
+            (ContentRole::Directory, MemberKind::Directory)
+            | (ContentRole::InDirectory, _)
+            | (ContentRole::Disk, MemberKind::File | MemberKind::Sparse) => {
                 return Err(BundleError::Refused("The image has two roots"));
             }
-            (Role::Directory, _) => return Err(BundleError::Refused("rootfs is not a directory")),
-            (Role::Disk, _) => return Err(BundleError::Refused("rootfs.img is not a plain file")),
+            (ContentRole::Directory, _) => return Err(BundleError::Refused("rootfs is not a directory")),
+            (ContentRole::Disk, _) => return Err(BundleError::Refused("rootfs.img is not a plain file")),
         }
         Ok(false)
     }
@@ -59,7 +59,7 @@ impl Contents {
 }
 
 /// Names are compared without what means nothing, `./` above all.
-fn role(name: &[u8]) -> Result<Role, BundleError> {
+fn role(name: &[u8]) -> Result<ContentRole, BundleError> {
     if name.starts_with(b"/") {
         return Err(BundleError::Refused("The image has a file with an absolute name"));
     }
@@ -78,10 +78,10 @@ fn role(name: &[u8]) -> Result<Role, BundleError> {
         depth += 1;
     }
     Ok(match (first, depth) {
-        (b"metadata.yaml", 1) => Role::Manifest,
-        (b"rootfs", 1) => Role::Directory,
-        (b"rootfs", _) => Role::InDirectory,
-        (b"rootfs.img", 1) => Role::Disk,
-        _ => Role::Nothing,
+        (b"metadata.yaml", 1) => ContentRole::Manifest,
+        (b"rootfs", 1) => ContentRole::Directory,
+        (b"rootfs", _) => ContentRole::InDirectory,
+        (b"rootfs.img", 1) => ContentRole::Disk,
+        _ => ContentRole::Nothing,
     })
 }

@@ -7,25 +7,25 @@ use crate::error::{Error, Reason};
 /// Reasons why the metadata of an image can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// There are no bytes at all.
+    /// No bytes.
     #[error("The image file is empty.")]
     Empty,
-    /// It is packed in no known way.
+    /// Unknown packing.
     #[error("The image file is packed in a way that is not known.")]
     Unsupported,
-    /// It ends in the middle.
+    /// A file that ends in the middle.
     #[error("The image file ends early.")]
     Truncated,
-    /// It can't be unpacked.
+    /// A file that can't be unpacked.
     #[error("The {0} is damaged")]
     Damaged(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
-    /// There is no `metadata.yaml` in it.
+    /// No `metadata.yaml`.
     #[error("The image has no metadata.yaml.")]
     NoMetadata,
-    /// It has something in it that no image has.
+    /// A member that no image has.
     #[error("{0}")]
     Refused(&'static str),
-    /// It asks for more than an image may.
+    /// More than an image may have.
     #[error("The image {0}")]
     TooMuch(&'static str),
     /// The metadata are no YAML, or not of the form that they have to have.

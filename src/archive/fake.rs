@@ -15,7 +15,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
     super::read(Cursor::new(bytes), bytes.len() as u64, &|| true)
 }
 
-/// Why it is refused.
+/// Text of the refusal.
 pub(super) fn refusal(bytes: &[u8]) -> String {
     read(bytes).expect_err("it should be refused").to_string()
 }
@@ -34,7 +34,7 @@ pub(super) fn header(name: &[u8], kind: u8, size: u64) -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
-/// The same header with other bytes in a place, and a sum that is right.
+/// Replaces bytes of a header, and corrects its sum.
 pub(super) fn with(header: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut changed = *tar::Header::from_byte_slice(&header[..512]).as_bytes();
     changed[at..at + bytes.len()].copy_from_slice(bytes);
@@ -76,7 +76,7 @@ pub(super) fn container() -> Vec<u8> {
     archive(&[manifest(), rootfs(), member("rootfs/etc/hostname", b'0', b"debian\n")])
 }
 
-/// The same in this packing.
+/// Packs bytes.
 pub(super) fn pack(packing: Packing, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     match packing {

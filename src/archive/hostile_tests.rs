@@ -1,4 +1,4 @@
-//! Images that somebody made with care, to be read in another way than they look or not to end.
+//! Hostile images, made to be read differently from their looks, or without end.
 
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ fn names_stay_inside() {
     assert!(read(&archive(&[member("templates/..x", b'0', b""), manifest()])).is_ok());
 }
 
-/// A name can come from four places, and whoever reads on has to take the same.
+/// A name can come from four places; every reader must choose alike.
 #[test]
 fn extensions_say_what_a_member_is_called() {
     let long = format!("{}/metadata.yaml", "./".repeat(200));
@@ -232,7 +232,7 @@ fn members_without_end() {
     {
         let meter = Meter::new(&|| true);
         let stream = Stream::open(Packing::Tar, Endless { piece, at: 0 }, u64::MAX, &meter).unwrap();
-        let mut members = Members::new(stream, 10_000);
+        let mut members = TarEntries::new(stream, 10_000);
         let found = std::iter::from_fn(|| members.next().transpose()).find_map(Result::err);
         assert_eq!(found.unwrap().to_string(), "The image has too many files before its metadata.yaml");
     }

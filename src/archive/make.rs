@@ -12,8 +12,8 @@ const RECORD: usize = 10 << 10;
 
 /// A tarball with nothing but a `metadata.yaml` in it.
 ///
-/// The same image always gets the same bytes, from whatever version of this program: the name of an image is a hash over
-/// them. So they are not compressed, which could change with any library.
+/// Equal images get equal bytes, in every version of this program: the name of an image is a hash over them. So they are not
+/// compressed, which could change with any library.
 pub fn make_metadata(
     architecture: Architecture,
     created_at: Timestamp,

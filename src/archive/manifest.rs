@@ -18,7 +18,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// Characters of the sender's text that an error repeats.
 const MOST_WORDS: usize = 200;
 
-/// Names of properties up to here are written as everybody does. YAML allows 1024 characters for these.
+/// Longest name of a property that is written as a plain key, for which YAML allows 1024 characters.
 const SIMPLE_KEY: usize = 512;
 
 /// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
@@ -36,7 +36,7 @@ pub struct Manifest {
 
 /// The manifest as it is written. Numbers and other scalars among the properties keep their spelling.
 #[derive(Deserialize)]
-struct Written {
+struct WrittenManifest {
     architecture: Option<String>,
     creation_date: Option<i64>,
     expiry_date: Option<i64>,
@@ -44,13 +44,13 @@ struct Written {
 }
 
 impl Manifest {
-    /// Reads it. What is not known is left out; what is there twice is refused, since readers differ on which one counts.
+    /// Reads it. Unknown fields are left out; duplicate ones are refused, since readers differ on which one counts.
     ///
     /// # Errors
     /// It is no such YAML, or too much of it; it does not say when the image was made or for which processor.
     pub(super) fn parse(yaml: &[u8]) -> Result<Self, BundleError> {
         let text = std::str::from_utf8(yaml).map_err(|_| BundleError::Yaml("it is not UTF-8".to_owned()))?;
-        let written: Option<Written> = serde_saphyr::from_str_with_options(text, budgets())
+        let written: Option<WrittenManifest> = serde_saphyr::from_str_with_options(text, budgets())
             .map_err(|error| BundleError::Yaml(short(&error.without_snippet().to_string())))?;
         let written = written.ok_or_else(|| BundleError::Yaml("it is empty".to_owned()))?;
         let architecture = written.architecture.unwrap_or_default();

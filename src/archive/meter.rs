@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::BundleError;
 
-/// Up to here anything goes. Windows grow by doubling, so a bomb gets 32 MiB of one.
+/// Bytes up to which any ratio is accepted. Windows grow by doubling, so a bomb gets 32 MiB of one.
 const FREE_OUTPUT: u64 = 24 << 20;
 
 /// Beyond, so many bytes may have come out for each one that went in. Root file systems are packed 2:1 to 10:1; gzip could do
@@ -41,7 +41,7 @@ pub(super) struct Given<'a, R> {
 }
 
 impl<'a> Meter<'a> {
-    /// Nothing has passed. `go_on` is asked for every piece of the file.
+    /// A meter at zero. `go_on` is asked for every piece of the file.
     pub(super) fn new(go_on: &'a dyn Fn() -> bool) -> Self {
         Self {
             go_on,

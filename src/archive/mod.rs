@@ -1,4 +1,4 @@
-//! What LXD's and Incus' images carry: a manifest, and the root of a container or the disk of a machine.
+//! Images of LXD and Incus: a manifest, and the root of a container or the disk of a machine.
 //!
 //! Reading looks for `metadata.yaml` and for what root there is, and at nothing else. Nothing is unpacked to a disk or run,
 //! and every number, name and length comes from a stranger: time, memory and what is read are bounded. Making is the other
@@ -27,7 +27,7 @@ pub use self::make::make_metadata;
 pub use self::manifest::{Manifest, kernel_name, metadata_yaml};
 use self::meter::Meter;
 pub use self::packing::Packing;
-use self::tar::{MOST_HEADERS, Members};
+use self::tar::{MOST_HEADERS, TarEntries};
 use self::unpack::Stream;
 
 /// Kinds of root.
@@ -74,7 +74,7 @@ fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result
         // A disk describes nothing.
         Packing::Qcow2 => {}
         packing => {
-            let mut members = Members::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
+            let mut members = TarEntries::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
                 if contents.member(&member.name, member.kind)? {
                     let yaml = members.content(manifest::MOST_BYTES)?;

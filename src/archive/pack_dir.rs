@@ -15,7 +15,7 @@ use tar::{Builder, EntryType, Header};
 const DEPTH_MAX: usize = 256;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Something else may have been put there since it was looked at, and opening a pipe would wait for its other end.
+/// Flags for files: the entry may have been replaced since it was listed, and opening a pipe would wait for its other end.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Opens a directory that is no link.
@@ -52,7 +52,7 @@ pub(crate) fn append_dir<W: Write>(
             names.push(name);
         }
     }
-    // The same files are the same archive, whatever order the disk has them in.
+    // Equal files make equal archives, in whatever order the disk lists them.
     names.sort();
     for name in names {
         append(archive, &dir, &name, &path.join(OsStr::from_bytes(name.as_bytes())), depth)?;
@@ -92,19 +92,19 @@ fn append_file<W: Write>(archive: &mut Builder<W>, file: File, stat: &Stat, path
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let mut header = header(stat, EntryType::Regular);
     header.set_size(size);
-    let mut counted = Counted { file: file.take(size), read: 0 };
+    let mut counted = CountedWriter { file: file.take(size), read: 0 };
     archive.append_data(&mut header, path, &mut counted)?;
     // What the header says has to be there, or everything behind it is garbage.
     if counted.read == size { Ok(()) } else { Err(io::Error::other("a file became shorter while it was packed")) }
 }
 
 /// A file, and how much of it was read.
-struct Counted {
+struct CountedWriter {
     file: io::Take<File>,
     read: u64,
 }
 
-impl Read for Counted {
+impl Read for CountedWriter {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
         self.read += read as u64;

@@ -1,9 +1,9 @@
-//! How a file is packed, told by its first bytes. Names are never asked: they are the sender's word.
+//! Packing of a file, detected by its first bytes. Names are ignored: the sender chose them.
 
 /// A packing that LXD knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Packing {
-    /// An archive as it is.
+    /// An archive without compression.
     Tar,
     /// An archive, compressed by gzip.
     Gzip,
@@ -17,7 +17,7 @@ pub enum Packing {
     Zstd,
     /// A compressed read-only file system.
     Squashfs,
-    /// A disk. Nothing is packed in it; it is one of the two parts of a split image.
+    /// A disk without compression, one of the two parts of a split image.
     Qcow2,
 }
 

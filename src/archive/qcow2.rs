@@ -30,7 +30,7 @@ pub struct Wrapped {
 }
 
 impl Wrapped {
-    /// Around a disk of so many bytes. None without any, and for more than 16 TiB.
+    /// Head for a disk of this size in bytes. `None` for an empty disk, and for more than 16 TiB.
     pub fn around(disk: u64) -> Option<Self> {
         if disk == 0 || disk > MOST {
             return None;
@@ -173,7 +173,7 @@ mod tests {
         u64::from_be_bytes(bytes)
     }
 
-    /// All of so many, or 50,000 of them with the last.
+    /// Numbers below `count`: all, or about 50,000 with the last.
     fn some(count: u64) -> impl Iterator<Item = u64> {
         (0..count).rev().step_by((count / 50_000).max(1) as usize)
     }
@@ -184,7 +184,7 @@ mod tests {
         head
     }
 
-    /// As QEMU does: from the header to the first table, to the second, to the cluster.
+    /// Follows the tables as QEMU does: from the header to the first table, to the second, to the cluster.
     #[test]
     fn every_cluster_of_the_disk_is_behind_the_head_in_its_place() {
         for disk in SIZES {

@@ -33,7 +33,7 @@ impl Count {
 
 /// Reads all streams of a bzip2 file as one.
 pub(super) struct Streams<R> {
-    /// None at the end of the file.
+    /// `None` at the end of the file.
     decoder: Option<BzDecoder<R>>,
     count: Count,
 }

@@ -22,7 +22,7 @@ const DAMAGED: &str = "tarball";
 
 /// A member of an archive.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct TarEntry {
     pub(super) name: Vec<u8>,
     pub(super) kind: MemberKind,
     /// Bytes of the member's content.
@@ -52,7 +52,7 @@ struct Extensions {
 }
 
 /// The members of an archive, one after the other.
-pub(super) struct Members<'a, R> {
+pub(super) struct TarEntries<'a, R> {
     stream: Stream<'a, R>,
     /// Unread bytes of the last member, and the filling of its last block.
     left: u64,
@@ -61,13 +61,13 @@ pub(super) struct Members<'a, R> {
     headers: u32,
 }
 
-impl<'a, R: Read + Seek + 'a> Members<'a, R> {
+impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
     pub(super) fn new(stream: Stream<'a, R>, most_headers: u32) -> Self {
         Self { stream, left: 0, padding: 0, headers: most_headers }
     }
 
     /// The next one; None behind the last.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, BundleError> {
+    pub(super) fn next(&mut self) -> Result<Option<TarEntry>, BundleError> {
         let mut extensions = Extensions::default();
         loop {
             self.stream.skip(self.left.saturating_add(self.padding))?;
@@ -103,7 +103,7 @@ impl<'a, R: Read + Seek + 'a> Members<'a, R> {
                         self.skip_map(&header)?;
                     }
                     let kind = kind_of(kind, &name, extensions.sparse);
-                    return Ok(Some(Member { name, kind, size }));
+                    return Ok(Some(TarEntry { name, kind, size }));
                 }
             }
         }

@@ -143,7 +143,7 @@ fn reading_ends_when_all_is_known() {
     assert_eq!(refusal(&[manifest(), junk].concat()), "The tarball is damaged");
 }
 
-/// What is not wanted of an archive that is not compressed is not read.
+/// Skips unneeded members of an uncompressed archive.
 #[test]
 fn a_plain_archive_is_gone_through_in_leaps() {
     let file = tempfile::tempfile().unwrap();

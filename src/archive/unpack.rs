@@ -76,7 +76,7 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
         if self.read(into)? == into.len() { Ok(()) } else { Err(BundleError::Truncated) }
     }
 
-    /// Goes over so many bytes, which have to be there.
+    /// Skips `count` bytes, which must exist.
     pub(super) fn skip(&mut self, mut count: u64) -> Result<(), BundleError> {
         match self {
             Self::Plain { file, left, meter } => {

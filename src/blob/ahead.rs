@@ -1,5 +1,5 @@
-//! What the kernel holds in memory of a file, asked without waiting for a disk, and what it is to fetch next: a thread
-//! that serves many clients must not stand still for one of them.
+//! Bytes of a file in the kernel's memory, asked without waiting for a disk, and bytes that it shall read next: a thread
+//! that serves many clients must not wait for one of them.
 
 use std::fs::File;
 use std::future::Future;
@@ -57,7 +57,7 @@ impl Ahead {
         self.end - self.offset
     }
 
-    /// Says that so many bytes were taken.
+    /// Reports the number of bytes taken.
     pub fn advance(&mut self, bytes: u64) {
         self.offset += bytes;
     }

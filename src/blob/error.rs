@@ -1,4 +1,4 @@
-//! What can go wrong with bytes: one error for all stores.
+//! Errors of stores: one type for all of them.
 
 use std::io;
 

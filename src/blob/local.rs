@@ -151,7 +151,7 @@ impl Rooms {
                 None => match name.split_once('.').and_then(|(boot, _)| Uuid::try_parse(boot).ok()) {
                     Some(boot) => boot != self.boot,
                     None => {
-                        log::warn!("{name:?} in the staging directory is not from this program and stays");
+                        log::warn!("the unknown file {name:?} in the staging directory is not removed");
                         false
                     }
                 },

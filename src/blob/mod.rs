@@ -198,11 +198,11 @@ pub struct BlobFile {
     pub offset: u64,
     /// Length of the span. The file had at least these bytes when it was opened.
     pub length: u64,
-    /// Something to drop when the reader ends.
+    /// Value to drop when the reader ends.
     pub held: Option<Held>,
 }
 
-/// Something that is kept while a body is read. It is only ever dropped.
+/// Value that is kept while a body is read, for the effect of its drop.
 pub struct Held(#[expect(dead_code, reason = "its end is what it is for")] Box<dyn Send + Sync>);
 
 impl fmt::Debug for Held {

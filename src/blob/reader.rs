@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Largest body without a file that is held in memory; only stores for tests have such bodies.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
-/// Something to read.
+/// Source of a reader.
 pub(crate) enum Reading {
     Bytes(Cursor<Bytes>),
     File { file: BlobFile, at: u64 },

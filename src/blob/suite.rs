@@ -14,7 +14,7 @@ pub(crate) async fn run(store: &dyn BlobStore) {
     run_beside(store, store).await;
 }
 
-/// The same for a store that leaves what is to be kept to another, which is swept by itself.
+/// Runs the contract against a store that keeps unfinished bytes in another one, which is swept separately.
 pub(crate) async fn run_beside(store: &dyn BlobStore, spool: &dyn BlobStore) {
     assert_eq!(store.sweep(Some(&[])).await.unwrap(), 0);
     assert_eq!(store.list().await.unwrap(), []);

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use self::embedded::compaction::Compaction;
 pub use self::embedded::prepare::Amend;
-use self::embedded::prepare::Change;
+use self::embedded::prepare::CatalogChange;
 use self::embedded::retired_ids::Spent;
 use self::embedded::writer::{Current, Writer, current};
 use self::embedded::{database, open};
@@ -72,7 +72,7 @@ impl Catalog {
     /// # Errors
     /// `AlreadyExists` if the id is taken or retired.
     pub async fn insert(&self, image: Image) -> Result<Image> {
-        self.writer.change(Change::Insert(image)).await?.ok_or_else(|| Error::internal("an insert left nothing"))
+        self.writer.change(CatalogChange::Insert(image)).await?.ok_or_else(|| Error::internal("an insert left nothing"))
     }
 
     /// Replaces the version with an equal revision.
@@ -80,7 +80,10 @@ impl Catalog {
     /// # Errors
     /// `Precondition` if the stored revision differs.
     pub async fn replace(&self, image: Image) -> Result<Image> {
-        self.writer.change(Change::Replace(image)).await?.ok_or_else(|| Error::internal("a replacement left nothing"))
+        self.writer
+            .change(CatalogChange::Replace(image))
+            .await?
+            .ok_or_else(|| Error::internal("a replacement left nothing"))
     }
 
     /// Changes an image of any revision: `amend` makes the new version from the stored one, `None` removes it.
@@ -93,7 +96,7 @@ impl Catalog {
         id: ImageId,
         amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static,
     ) -> Result<Option<Image>> {
-        self.writer.change(Change::Amend(id, Box::new(amend))).await
+        self.writer.change(CatalogChange::Amend(id, Box::new(amend))).await
     }
 
     /// Changes several images at once: all or, if one change is refused, none. Returns the new version of the last one.
@@ -101,12 +104,12 @@ impl Catalog {
     /// # Errors
     /// The first refusal, as for [`Catalog::amend`].
     pub async fn amend_together(&self, amends: Vec<(ImageId, Amend)>) -> Result<Option<Image>> {
-        self.writer.change(Change::Together(amends)).await
+        self.writer.change(CatalogChange::Together(amends)).await
     }
 
     /// Amends an image without waiting or reporting the outcome: for dropped guards.
     pub fn amend_later(&self, id: ImageId, amend: impl Fn(&Image) -> Result<Option<Image>> + Send + 'static) {
-        self.writer.change_later(Change::Amend(id, Box::new(amend)));
+        self.writer.change_later(CatalogChange::Amend(id, Box::new(amend)));
     }
 
     /// Removes an image.
@@ -114,7 +117,7 @@ impl Catalog {
     /// # Errors
     /// `Precondition` if the stored revision differs.
     pub async fn remove(&self, image: &Image) -> Result<()> {
-        self.writer.change(Change::Remove(image.id, image.revision)).await.map(drop)
+        self.writer.change(CatalogChange::Remove(image.id, image.revision)).await.map(drop)
     }
 
     /// The image with an id.

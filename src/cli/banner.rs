@@ -1,4 +1,4 @@
-//! The lines that `visor serve` prints when it begins.
+//! Lines that `visor serve` prints at its start.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::failure::Failure;
 use crate::api::AuthRules;
 use crate::registry::Registry;
 
-/// Says on the terminal what is served, where and for whom.
+/// Prints the data directory, the addresses and the access rules.
 ///
 /// # Errors
 /// The accounts can't be read.

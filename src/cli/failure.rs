@@ -1,4 +1,4 @@
-//! How a command fails: words for a person, an exit code for a script.
+//! Failures of commands: a message for people, an exit code for scripts.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Failed, in general.
+    /// General failure.
     General = 1,
-    /// The command line or the configuration is wrong.
+    /// Wrong command line or configuration.
     Usage = 2,
-    /// Nothing there.
+    /// Not found.
     NotFound = 3,
-    /// The bytes are not those that were expected.
+    /// Bytes differ from the expected ones.
     Mismatch = 4,
-    /// The server can't be reached, or broke off.
+    /// Unreachable server, or broken connection.
     Network = 5,
-    /// No room.
+    /// No space.
     Full = 6,
     /// Not allowed.
     Auth = 7,
-    /// It exists already, or is in another state.
+    /// Already existing, or in another state.
     Conflict = 8,
     /// Stopped by the user; may be resumed.
     Interrupted = 130,
@@ -29,19 +29,19 @@ pub enum Exit {
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {
-    /// For scripts.
+    /// Exit code for scripts.
     pub exit: Exit,
-    /// For people.
+    /// Message for people.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure in words.
+    /// Failure with an exit code and a message.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: message.to_string() }
     }
 
-    /// A failure in general.
+    /// General failure with a message.
     pub fn general(message: impl fmt::Display) -> Self {
         Self::new(Exit::General, message)
     }
@@ -67,7 +67,7 @@ impl From<crate::error::Error> for Failure {
                 Exit::General
             }
         };
-        // The person at the console is the operator: the causes are theirs.
+        // The user of the console is the operator and may see the causes.
         let causes = error.causes();
         let message = if causes.is_empty() { error.to_string() } else { format!("{error} ({causes})") };
         Self { exit, message }

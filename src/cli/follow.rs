@@ -1,4 +1,4 @@
-//! Following a job of the server's to its end, with a bar.
+//! Follows a job of the server to its end, with a progress bar.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::failure::{Exit, Failure};
 use super::progress::Bar;
 use crate::client::{Client, Record, failure_of};
 
-/// Time between two looks at a job; its end is told at once.
+/// Time between two reads of a running job; its end is answered at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows a job to its end, and returns it as it is then. Ctrl-C ends the following, not the job.
+/// Follows a job and returns its final record. Ctrl-C ends the following, not the job.
 pub(super) async fn follow(client: &Client, id: &str) -> Result<Record, Failure> {
     let bar = Bar::new();
     let words = format!("interrupted; the server goes on with it (visor jobs {id} --follow, visor jobs stop {id})");

@@ -1,4 +1,4 @@
-//! The commands that talk to a server: `brief detail head get add update delete`, as the original's.
+//! Commands that talk to a server: `brief detail head get add update delete`, as the original's.
 
 mod args;
 mod send;
@@ -7,7 +7,7 @@ mod unfinished;
 use std::path::Path;
 use std::time::Instant;
 
-pub(super) use self::args::{ImageCommand, Place, Server};
+pub(super) use self::args::{ImageCommand, PlaceArgs, ServerArgs};
 use self::args::{meta, pairs, query_pairs};
 use self::send::Sending;
 use super::failure::{Exit, Failure};
@@ -31,7 +31,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Carries a command out; Ctrl-C ends it cleanly.
+/// Runs a command; Ctrl-C ends it cleanly.
 pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failure> {
     let words = match command {
         ImageCommand::Get { .. } => "interrupted; repeat the command to continue where it stopped",
@@ -43,19 +43,19 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
-            // What is followed has better words for it.
+            // First, because a followed job reports an interruption in more detail.
             biased;
             done = carry_out(globals, command) => done,
             _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
         }
     });
-    // Not to wait for a thread that waits for standard input.
+    // Does not wait for a thread that reads standard input.
     runtime.shutdown_background();
     done
 }
 
-/// A client of the server that is meant.
-pub(super) fn connect(globals: &Globals, server: &Server) -> Result<Client, Failure> {
+/// Client of the server that the command line names.
+pub(super) fn connect(globals: &Globals, server: &ServerArgs) -> Result<Client, Failure> {
     let config = globals.load()?.client;
     let base = server.place.url(&config)?;
     let ca = read_ca_file(&config.ca_file, "client")?;

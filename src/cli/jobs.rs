@@ -1,11 +1,11 @@
-//! `visor jobs`: work that goes on at a server. Listed, shown, followed and stopped.
+//! `visor jobs`: lists, shows, follows and stops the jobs of a server.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::failure::{Exit, Failure};
 use super::follow::follow;
-use super::image::{Server, connect};
+use super::image::{ServerArgs, connect};
 use super::{Globals, print, runtime};
 use crate::client::Record;
 
@@ -19,7 +19,7 @@ pub(super) struct JobsArgs {
     #[arg(short, long, requires = "id")]
     follow: bool,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     #[command(subcommand)]
     command: Option<JobsCommand>,
 }
@@ -31,7 +31,7 @@ enum JobsCommand {
         /// Its id
         id: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -43,7 +43,7 @@ pub(super) fn run(globals: &Globals, args: JobsArgs) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
         tokio::select! {
-            // What is followed has better words for it.
+            // First, because a followed job reports an interruption in more detail.
             biased;
             done = carry_out(globals, args) => done,
             _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
@@ -71,7 +71,7 @@ async fn carry_out(globals: &Globals, args: JobsArgs) -> Result<(), Failure> {
     }
 }
 
-/// The work that a job has done, in a few characters.
+/// Progress of a job, in a few characters.
 fn progress(job: &Record) -> String {
     let number = |name: &str| job.get(name).and_then(Value::as_u64);
     match (number("bytes"), number("bytes_total"), number("steps")) {

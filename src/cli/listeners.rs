@@ -20,10 +20,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what the configuration and the flags name.
+    /// Binds the addresses of the configuration and the flags.
     ///
     /// # Errors
-    /// An address is taken, or the certificate unusable.
+    /// An address is taken, or the certificate is unusable.
     pub(super) fn bind(config: &Config, args: &ServeArgs, keys: &Path) -> Result<Self, Failure> {
         let chosen = !args.listen.is_empty() || !args.listen_tls.is_empty();
         let failed = |error: io::Error| match error.kind() {
@@ -32,7 +32,7 @@ impl Listeners {
         };
         let plain = server::bind(&config.server.listen, !chosen).map_err(failed)?;
         let tls = match server::bind(&config.server.listen_tls, !chosen) {
-            // A machine with LXD or Incus on it has something there already, and plain HTTP is served either way.
+            // LXD or Incus on this machine may have the default port; plain HTTP is served nevertheless.
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse && !config.listen_tls_chosen && !plain.is_empty() =>
             {

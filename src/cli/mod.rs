@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
-use self::image::{ImageCommand, Place};
+use self::image::{ImageCommand, PlaceArgs};
 use self::jobs::JobsArgs;
 use self::trust::TrustCommand;
 use crate::config::Config;
@@ -167,7 +167,7 @@ enum UseCommand {
     /// Print a clouds.yaml for openstack, its SDK, Nova and Terraform, and variables for a shell
     Openstack {
         #[command(flatten)]
-        place: Place,
+        place: PlaceArgs,
         /// Print only the variables for a shell: eval "$(visor use openstack --shell)"
         #[arg(long)]
         shell: bool,

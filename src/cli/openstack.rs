@@ -1,10 +1,9 @@
-//! `visor use openstack`: what OpenStack's clients have to be told to use a server, as the file that all of them read and as
-//! lines for a shell.
+//! `visor use openstack`: settings of OpenStack's clients for a server, as `clouds.yaml` and as lines for a shell.
 
 use serde_json::{Map, Value, json};
 
 use super::failure::{Exit, Failure};
-use super::image::Place;
+use super::image::PlaceArgs;
 use super::{Globals, print};
 use crate::config::Client;
 
@@ -44,14 +43,14 @@ impl Cloud {
             let file = std::path::absolute(&config.ca_file).map_err(Failure::general)?;
             settings.push(("cacert", "OS_CACERT", file.to_string_lossy().into_owned()));
         }
-        // A line of its own would be a setting of its own.
+        // A line break would begin another setting.
         if settings.iter().chain(&auth).any(|(_, _, value)| value.chars().any(char::is_control)) {
             return Err(Failure::new(Exit::Usage, "address, keys and ca_file must not contain control characters"));
         }
         Ok(Self { settings, auth })
     }
 
-    /// `clouds.yaml`. A text in quotes is the same in YAML as in JSON.
+    /// Writes `clouds.yaml`. Texts in quotes have JSON's form, which YAML reads too.
     fn yaml(&self) -> String {
         let mut lines = vec!["clouds:".to_owned(), format!("  {CLOUD}:")];
         lines.extend(self.settings.iter().map(|(name, _, value)| format!("    {name}: {}", json!(value))));
@@ -79,8 +78,8 @@ impl Cloud {
     }
 }
 
-/// Prints it. Only data goes to standard output, so that this can be the file.
-pub(super) fn run(globals: &Globals, place: &Place, shell: bool) -> Result<(), Failure> {
+/// Prints the settings. Only data goes to standard output, which can be redirected to the file.
+pub(super) fn run(globals: &Globals, place: &PlaceArgs, shell: bool) -> Result<(), Failure> {
     let config = globals.load()?.client;
     let cloud = Cloud::of(&config, &place.url(&config)?)?;
     if globals.json {

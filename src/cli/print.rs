@@ -1,4 +1,4 @@
-//! What goes to standard output: data only. A reader that has seen enough is no failure.
+//! Standard output, for data only. A reader that closes it early is no failure.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -43,7 +43,7 @@ const ORDER: [&str; 16] = [
 /// Prints a line.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
-        // `visor brief | head` has what it wanted.
+        // The reader, such as `head`, has enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::general(format!("standard output: {error}"))),
         Ok(()) => Ok(()),
@@ -55,7 +55,7 @@ pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// A value as it is printed.
+/// Writes a value for people.
 pub(super) fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
@@ -77,7 +77,7 @@ pub(super) fn table(records: &[Record]) -> String {
     lines.join("\n")
 }
 
-/// A record, a line an attribute.
+/// Writes a record, one attribute per line.
 pub(super) fn record(record: &Record) -> String {
     let known = ORDER.iter().map(|name| (*name, record.get(*name)));
     let others = record.iter().filter(|(name, _)| !ORDER.contains(&name.as_str()));

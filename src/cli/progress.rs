@@ -1,4 +1,4 @@
-//! A progress bar on standard error, if that is a terminal.
+//! Progress bar on standard error, if that is a terminal.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::client::Progress;
 
-/// Rate, time left, and how much of it is done; without a length just how much.
+/// Template with bytes, rate and time left, for a known length.
 const WITH_LENGTH: &str = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
 const WITHOUT: &str = "{spinner} {binary_bytes} {binary_bytes_per_sec}";
 
-/// A bar for a transfer. The server's answer tells the length later, if it is not known yet.
+/// Progress bar of a transfer. The server's answer may set the length later.
 #[derive(Clone)]
 pub(super) struct Bar(ProgressBar);
 

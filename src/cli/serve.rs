@@ -1,4 +1,4 @@
-//! `visor serve`: puts the parts together, says where it serves, and ends in good order.
+//! `visor serve`: assembles the server, prints its addresses, and ends it in order.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::http::protocol::Protocols;
 use crate::http::server::{self, Settings};
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
-use crate::registry::{Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
+use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
 
 /// Parts of a server that are open before it listens.
 struct OpenParts {
@@ -71,7 +71,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     served
 }
 
-/// Flags go over everything.
+/// Applies the flags, which take precedence over the configuration.
 fn effective(mut config: Config, args: &ServeArgs) -> Result<Config, Failure> {
     if !args.listen.is_empty() {
         config.server.listen.clone_from(&args.listen);
@@ -95,7 +95,7 @@ pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
     })
 }
 
-/// How slowly bytes may come.
+/// Limits on slow uploads.
 fn patience(config: &Config) -> RateLimits {
     RateLimits { idle: config.upload.idle.duration(), bytes_per_second_min: config.upload.rate_min.bytes() }
 }
@@ -126,7 +126,8 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
     Ok(Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits))
 }
 
-/// Off loopback nobody writes without an account, so the first start makes one. Says where its secret lies.
+/// Creates an account at the first start off loopback, where every write needs one. Returns a line with the file of its
+/// secret.
 fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Option<String>, Failure> {
     if local || !accounts.is_empty()? {
         return Ok(None);
@@ -173,21 +174,21 @@ async fn serve(
         protocols: protocols.clone(),
     });
     let running = running.map_err(Failure::general)?;
-    // From now on, and not when the task first runs: whoever reads the ready file may end us at once.
+    // Registered now, not when the task first runs: a reader of the ready file may end the server at once.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(terminate), Ok(interrupt)) = signals else {
         return Err(Failure::general("cannot handle signals"));
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols));
     let update_every = config.lxd.auto_update_interval.duration();
-    actix_web::rt::spawn(registry.work_in_background(update_every));
+    actix_web::rt::spawn(BackgroundWork::of(&registry).run(update_every));
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
     running.await.map_err(Failure::general)
 }
 
-/// The first signal lets transfers end, the second does not.
+/// Stops the server on a signal. After the first, running transfers may end; the second cuts them off.
 async fn stop_on_signal(
     (mut terminate, mut interrupt): (Signal, Signal),
     handle: actix_web::dev::ServerHandle,

@@ -7,7 +7,7 @@ use crate::blob::{BlobStore, LocalStore, Store, Stores};
 use crate::config::{Config, NamedStore};
 use crate::fetch::Fetcher;
 
-/// The stores of a configuration. They are not asked whether they answer: a server that is down now may be up when it is needed.
+/// Opens the stores of a configuration, without a connection: a server that is down now may be up when it is needed.
 pub(super) fn open(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Result<Stores, Failure> {
     let local = LocalStore::open(data_dir).map_err(crate::error::Error::from)?;
     let mut stores = Stores::local(Box::new(local.clone()));
@@ -20,7 +20,7 @@ pub(super) fn open(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Resul
     Ok(stores)
 }
 
-/// The fetcher for a store whose certificate only a file vouches for, if there is one.
+/// Fetcher for a store that trusts the certificates of a file.
 fn trusting(fetcher: &Fetcher, name: &str, ca_file: &Path) -> Result<Fetcher, Failure> {
     let section = format!("stores.{name}");
     let Some(pem) = read_ca_file(ca_file, &section)? else { return Ok(fetcher.clone()) };

@@ -18,7 +18,7 @@ use crate::http::time::rfc_3339;
 use crate::http::tls;
 use crate::registry::system_clock;
 
-/// Longest lifetime of a trust token; a token for longer would be a key.
+/// Longest lifetime of a trust token; one that is valid longer would be a key.
 const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Commands about trusted certificates.
@@ -43,7 +43,7 @@ pub(super) enum TrustCommand {
         fingerprint: String,
     },
     /// Print a token for one new client: lxc remote add NAME TOKEN
-    Token {
+    TokenAnswer {
         /// Name of the client's certificate [default: the name in it]
         #[arg(long)]
         name: Option<String>,
@@ -89,9 +89,9 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
                 false => print::line(format!("Removed {} ({}).", client.fingerprint, client.name)),
             }
         }
-        TrustCommand::Token { name, account, expires, address } => {
+        TrustCommand::TokenAnswer { name, account, expires, address } => {
             let account = holder(&accounts, account.as_deref())?;
-            let token = Token { name, account, expires, address };
+            let token = TokenAnswer { name, account, expires, address };
             issue(globals, &config, &trust, token)
         }
     }
@@ -143,14 +143,14 @@ fn row(client: &Client, accounts: &Accounts) -> Result<String, Failure> {
     Ok(format!("{short}  {:<24} {:<16} {state}", client.name, account.as_deref().unwrap_or("-")))
 }
 
-struct Token {
+struct TokenAnswer {
     name: Option<String>,
     account: Option<Account>,
     expires: Duration,
     address: Vec<String>,
 }
 
-fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Result<(), Failure> {
+fn issue(globals: &Globals, config: &Config, trust: &Trust, token: TokenAnswer) -> Result<(), Failure> {
     if token.expires.is_zero() || token.expires > LIFETIME_MAX {
         return Err(Failure::new(Exit::Usage, "--expires must be greater than zero, and at most a year"));
     }
@@ -167,7 +167,7 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: Token) -> Res
         return Err(Failure::new(Exit::Usage, text));
     }
     let now = system_clock();
-    // Clients compare it with the one that they meet, so there has to be one, also before the first start.
+    // Clients compare the fingerprint with the server's, so the certificate is made even before the first start.
     let keys = DataDir::keys(&config.data_dir()?);
     let own = tls::open(&keys, &server.names, &server.listen_tls, now)
         .map_err(|error| Failure::general(format!("cannot use the certificate: {error}")))?;

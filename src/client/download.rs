@@ -19,7 +19,7 @@ use crate::digest::hex;
 pub enum Target {
     /// A file `<id>.<format>` in this directory.
     Directory(PathBuf),
-    /// Anything that takes bytes, such as standard output. Can't be resumed.
+    /// A writer, such as standard output. Can't be resumed.
     Writer(Box<dyn Write + Send>),
 }
 
@@ -138,7 +138,7 @@ impl Client {
             return Err(ClientError::Conflict(format!("{} already exists", path.display())));
         }
         let named = |error: std::io::Error| ClientError::from_file(&path, &error);
-        let part = Part::of(&path);
+        let part = DownloadPart::of(&path);
         let (mut check, resume) = part.what_is_there().map_err(named)?;
         let answer = self.fetch(id, resume.as_deref().map(|etag| (check.bytes, etag))).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
@@ -161,7 +161,7 @@ impl Client {
         Ok(Downloaded { path: Some(path), bytes, verified })
     }
 
-    /// Asks for the file, or what is left of it behind so many bytes if it still is the one with this tag.
+    /// Requests the file, or the rest after the present bytes if its tag is unchanged.
     async fn fetch(&self, id: &str, resume: Option<(u64, &str)>) -> Result<Response> {
         let mut request = Request::new(Method::GET, self.image(id)?);
         if let Some((at, etag)) = resume
@@ -224,12 +224,12 @@ async fn copy(
 }
 
 /// A file in the making.
-struct Part {
+struct DownloadPart {
     file: PathBuf,
     etag: PathBuf,
 }
 
-impl Part {
+impl DownloadPart {
     fn of(path: &Path) -> Self {
         let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
         Self { file: with(".part"), etag: with(".part.etag") }

@@ -1,4 +1,4 @@
-//! How a call can fail.
+//! Errors of a call to a server.
 
 use reqwest::Url;
 
@@ -14,7 +14,7 @@ pub enum ClientError {
     /// Not allowed.
     #[error("{0}")]
     Forbidden(String),
-    /// It exists already, or is in another state.
+    /// Already existing, or in another state.
     #[error("{0}")]
     Conflict(String),
     /// The server has no room, or we have none.

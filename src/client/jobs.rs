@@ -1,4 +1,4 @@
-//! Jobs: work that goes on behind an answer of the server's.
+//! Jobs: work that continues after the server's answer. Knows no terminal.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use super::{Client, ClientError, Record, Result, checked, garbled, json, put_meta, record, refused};
 
-/// The answer to a change that may take long.
+/// Answer to a change that may take long.
 #[derive(Debug)]
 pub enum Started {
-    /// It is done: the record of the image.
+    /// Done: the record of the image.
     Done(Record),
-    /// It goes on: the record of the job.
+    /// Running: the record of the job.
     Job(Record),
 }
 
 impl Client {
-    /// Moves an image into another store. The server goes on with it when this returns.
+    /// Moves an image into another store. The server may continue as a job.
     ///
     /// # Errors
     /// As the server says.
@@ -33,7 +33,7 @@ impl Client {
         }
     }
 
-    /// The jobs of the caller, newest first; of an administrator, all.
+    /// Jobs of the caller, newest first; for an administrator, all.
     ///
     /// # Errors
     /// As the server says.
@@ -43,7 +43,7 @@ impl Client {
         jobs.into_iter().map(record).collect()
     }
 
-    /// A job as it is now, or when it has ended or `wait` is over.
+    /// Reads a job, now or when it has ended or `wait` is over.
     ///
     /// # Errors
     /// As the server says.
@@ -59,14 +59,14 @@ impl Client {
     /// Stops a job.
     ///
     /// # Errors
-    /// `Conflict` for one that can't be stopped; as the server says.
+    /// `Conflict` for a job that can't be stopped; as the server says.
     pub async fn stop_job(&self, id: &str) -> Result<Record> {
         let answer = checked(self.send(Request::new(Method::DELETE, self.named("jobs", id)?)).await?).await?;
         record(json(answer, "job").await?)
     }
 }
 
-/// The error that a job has failed for, as if a request had.
+/// Error of a failed job, in the form of a request's.
 pub fn failure_of(job: &Record) -> Option<ClientError> {
     let message = job.get("error")?.as_str()?.to_owned();
     let code = job.get("error_code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());

@@ -24,13 +24,13 @@ use crate::error::{Kind, Reason};
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
 
-/// A connection may take so long.
+/// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server may stay silent so long, as the original's client allows.
+/// Longest silence of the server, as in the original's client.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The system asks so often whether a silent server is still there.
+/// Time between two keep-alive probes of a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Keys that sign requests.
@@ -174,7 +174,7 @@ impl Client {
         record(json(answer, "image").await?)
     }
 
-    /// Removes an image and its file. Returns the record as it was.
+    /// Removes an image and its file. Returns its last record.
     ///
     /// # Errors
     /// As the server says.

@@ -30,7 +30,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Everything that can be read, told as it goes; `before` bytes went already.
+    /// Upload of all bytes of a reader, with progress; `before` bytes were sent already.
     pub fn of(
         from: impl AsyncRead + Unpin + Send + Sync + 'static,
         length: Option<u64>,

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::data_dir::DataDir;
-pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, Stores};
+pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, StoresSection};
 pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
 
@@ -29,7 +29,7 @@ const LISTEN_TLS: [&str; 2] = ["server", "listen_tls"];
 /// The shipped file.
 pub const SHIPPED: &str = include_str!("../../visor.toml");
 
-/// Everything that can be set. The comments are in `visor.toml`.
+/// All settings. Their comments are in `visor.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
@@ -41,7 +41,7 @@ pub struct Config {
     pub inspect: Inspect,
     pub glance: Glance,
     pub lxd: Lxd,
-    pub stores: Stores,
+    pub stores: StoresSection,
     pub fetch: Fetch,
     pub auth: Auth,
     pub log: Log,

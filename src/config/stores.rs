@@ -16,10 +16,10 @@ const SHIPPED: [&str; 2] = ["default", "file"];
 /// A section of `visor.toml`, where its keys are explained.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "visor.toml says it, and a second text would drift from it")]
-pub struct Stores {
+pub struct StoresSection {
     pub default: String,
     pub file: FileStore,
-    /// All others, by name.
+    /// Other stores, by name.
     #[serde(flatten)]
     pub named: BTreeMap<String, NamedStore>,
 }
@@ -167,7 +167,7 @@ pub(super) fn has_secret(file: &Table) -> bool {
     stores.into_iter().flatten().any(|(_, store)| store.get("secret_key").is_some_and(|key| key.as_str() != Some("")))
 }
 
-impl Stores {
+impl StoresSection {
     /// Takes secrets out of the files in which they stand.
     pub(super) fn read_secrets(&mut self) -> Result<(), ConfigError> {
         for (name, store) in &mut self.named {

@@ -177,7 +177,7 @@ macro_rules! step {
 /// Takes whole blocks in.
 ///
 /// # Safety
-/// The processor has the instructions, and so many blocks can be read at both places.
+/// The processor has the instructions, and `blocks` blocks can be read at both places.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 unsafe fn compress(md5: &mut [u32; 4], sha: &mut [u32; 8], for_md5: *const u8, for_sha: *const u8, blocks: usize) {
     let [mut a, mut b, mut c, mut d] = *md5;

@@ -1,4 +1,4 @@
-//! What bytes hash to: md5 because clients compare it, sha256 because it can be trusted.
+//! Digests of bytes: md5 because clients compare it, sha256 because it can be trusted.
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable.rs")]
 pub mod fused;

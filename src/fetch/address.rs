@@ -1,4 +1,4 @@
-//! Which addresses belong to the public internet. Pure: no I/O, no configuration.
+//! Addresses of the public internet. Pure: no I/O, no configuration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -38,7 +38,7 @@ const V4_SPECIAL: [(Ipv4Addr, u32); 17] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),   // reserved, and broadcast
 ];
 
-/// All that has been given out for the public internet. Loopback, link-local, site-local, unique local, multicast,
+/// Network of all addresses assigned for the public internet. Loopback, link-local, site-local, unique local, multicast,
 /// IPv4-compatible and NAT64 addresses lie outside.
 const V6_GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 

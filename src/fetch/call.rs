@@ -12,7 +12,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use super::guard::Reach;
 use super::watch::Watch;
-use super::{FetchError, Fetcher, Inner, REDIRECTS_MAX, answer, is_redirect, next_hop, upstream};
+use super::{FetchError, Fetcher, FetcherInner, REDIRECTS_MAX, answer, is_redirect, next_hop, upstream};
 
 /// Largest piece that is handed to the connection at once: with it is told that bytes go on leaving.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub struct Call {
 pub struct Answer {
     /// Whatever the server answered.
     pub status: StatusCode,
-    /// All that it says.
+    /// Headers of the answer.
     pub headers: HeaderMap,
     /// Length of the body, if it is known.
     pub length: Option<u64>,
@@ -94,7 +94,7 @@ impl Fetcher {
     }
 }
 
-impl Inner {
+impl FetcherInner {
     /// One hop.
     async fn exchange(
         &self,

@@ -6,14 +6,14 @@ use std::time::Duration;
 use reqwest::{Client, ClientBuilder};
 
 use super::guard::{Reach, Resolver};
-use super::{FetchError, Inner, Pin};
+use super::{FetchError, FetcherInner, Pin};
 
 /// Connections to a server that the operator configured that are kept for the next request, and for how long: less than
 /// servers wait before they close one.
 const OWN_IDLE_MAX: usize = 8;
 const OWN_IDLE_TIME: Duration = Duration::from_secs(4);
 
-impl Inner {
+impl FetcherInner {
     pub(super) fn client(&self, reach: Reach) -> Result<&Client, FetchError> {
         let client = match reach {
             Reach::Public => &self.public,

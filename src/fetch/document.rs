@@ -19,7 +19,7 @@ pub struct Document {
 }
 
 impl Fetcher {
-    /// Asks for a document of at most so many bytes, whatever the answer's status.
+    /// Requests a document of `bytes_max` at most, whatever the answer's status.
     ///
     /// # Errors
     /// As [`Fetcher::open`]; `WrongLength` when it is longer, `TimedOut` when it takes too long over all.
@@ -28,7 +28,7 @@ impl Fetcher {
         Document::read(body, bytes_max, self.time_for(request)).await
     }
 
-    /// An answer that was opened, read as a document of at most so many bytes.
+    /// Reads an open answer as a document of `bytes_max` at most.
     ///
     /// # Errors
     /// As [`Fetcher::document`].

@@ -1,4 +1,4 @@
-//! What can go wrong with a fetch.
+//! Errors of a fetch.
 
 use reqwest::Url;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// In an answer of a fake: is not sent, and the connection is not closed afterwards.
 pub(crate) const HOLD: &str = "\0";
 
-/// What a fake says.
+/// The answer of a fake.
 pub(crate) enum Say {
     /// These bytes, and then nothing more.
     Bytes(Vec<u8>),
@@ -16,7 +16,7 @@ pub(crate) enum Say {
     Hold(Vec<u8>),
     /// The first, and then the second over and over until the other side leaves.
     Endless(Vec<u8>, Vec<u8>),
-    /// The same with a pause before each time.
+    /// `Endless` with a pause before each repetition.
     Dripping(Vec<u8>, Vec<u8>),
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Say
     Say::Bytes(bytes)
 }
 
-/// What a fake was asked.
+/// A request to a fake.
 #[derive(Clone)]
 pub(crate) struct Asked {
     /// Request line and headers, as they came.
@@ -55,7 +55,7 @@ pub(crate) fn certificate() -> (String, Arc<rustls::ServerConfig>) {
     certificate_for("fake")
 }
 
-/// The same for a fake of this name.
+/// Certificate for a fake of this name.
 pub(crate) fn certificate_for(name: &str) -> (String, Arc<rustls::ServerConfig>) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());

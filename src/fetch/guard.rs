@@ -1,4 +1,4 @@
-//! What may be fetched: judged on the URL first, then on every address that its host has.
+//! Guard of every fetch: judges the URL first, then every address of its host.
 //!
 //! The addresses are judged where the client library resolves the name, so those that were judged are those that are
 //! connected to; there is no second look-up in between that could answer something else.
@@ -21,7 +21,7 @@ pub(super) enum Reach {
     Public,
     /// Only those that the operator listed: the URL names an unusual port.
     Listed,
-    /// Any: the URL names the very server that the operator configured (see [`Guard::granting`]).
+    /// Any: the URL names the very server that the operator configured (see [`AddressGuard::granting`]).
     Own,
 }
 
@@ -48,14 +48,14 @@ impl Own {
 
 /// The operator's rules about addresses and ports.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
+pub(super) struct AddressGuard {
     allow: Arc<[IpNet]>,
     ports: Arc<[u16]>,
     resolve_timeout: Duration,
     own: Option<Arc<Own>>,
 }
 
-impl Guard {
+impl AddressGuard {
     pub(super) fn new(allow: Vec<IpNet>, ports: Vec<u16>, resolve_timeout: Duration) -> Self {
         Self { allow: allow.into(), ports: ports.into(), resolve_timeout, own: None }
     }
@@ -163,7 +163,7 @@ fn literal(host: &str) -> Option<IpAddr> {
 /// Resolves names for a client, under one reach. All that such a client connects to has passed it.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    pub(super) guard: Guard,
+    pub(super) guard: AddressGuard,
     pub(super) reach: Reach,
 }
 
@@ -183,12 +183,12 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
-    fn guard(allow: &[&str]) -> Guard {
+    fn guard(allow: &[&str]) -> AddressGuard {
         let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
-        Guard::new(allow, vec![80, 443], Duration::from_secs(5))
+        AddressGuard::new(allow, vec![80, 443], Duration::from_secs(5))
     }
 
-    fn reach(guard: &Guard, url: &str) -> Option<Reach> {
+    fn reach(guard: &AddressGuard, url: &str) -> Option<Reach> {
         guard.parse(url).ok().map(|(_, reach)| reach)
     }
 

@@ -45,7 +45,7 @@ pub use self::call::{Answer, Call};
 pub use self::document::Document;
 pub use self::error::FetchError;
 use self::error::redacted;
-use self::guard::{Guard, Reach};
+use self::guard::{AddressGuard, Reach};
 pub use self::pin::Pin;
 pub use self::request::{Header, Request};
 pub use self::send::Payload;
@@ -120,11 +120,11 @@ const URL_BYTES_MAX: usize = 4096;
 
 /// The guarded client. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Fetcher(Arc<Inner>);
+pub struct Fetcher(Arc<FetcherInner>);
 
 #[derive(Debug)]
-struct Inner {
-    guard: Guard,
+struct FetcherInner {
+    guard: AddressGuard,
     rules: FetchRules,
     /// Certificates that vouch for servers, in place of the system's.
     roots: Option<Vec<Certificate>>,
@@ -138,13 +138,13 @@ struct Inner {
 impl Fetcher {
     /// A fetcher under `rules`. Opens nothing yet.
     pub fn new(rules: FetchRules) -> Self {
-        let guard = Guard::new(rules.allow.clone(), rules.ports.clone(), rules.resolve_timeout);
+        let guard = AddressGuard::new(rules.allow.clone(), rules.ports.clone(), rules.resolve_timeout);
         Self::under(guard, rules, None)
     }
 
-    fn under(guard: Guard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
+    fn under(guard: AddressGuard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
         let (public, listed, own) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Inner { guard, rules, roots, public, listed, own }))
+        Self(Arc::new(FetcherInner { guard, rules, roots, public, listed, own }))
     }
 
     /// A fetcher under the same rules for servers that only these certificates vouch for, not those of the system. A server's own
@@ -270,7 +270,7 @@ fn upstream(url: &Url, what: impl fmt::Display) -> FetchError {
     FetchError::Upstream(format!("{}: {what}", redacted(url)))
 }
 
-impl Inner {
+impl FetcherInner {
     /// A request as it goes out to one hop.
     fn request(
         &self,

@@ -74,7 +74,7 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    // Anybody can show a certificate; these two see that the server also has its key.
+    // A certificate alone proves nothing; these two check that the server also has its key.
 
     fn verify_tls12_signature(
         &self,

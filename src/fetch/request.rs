@@ -1,4 +1,4 @@
-//! What is asked, and of whom: a URL, and the little that may be said besides.
+//! A request: a URL, and a few settings.
 
 use std::time::Duration;
 

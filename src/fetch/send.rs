@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::error::redacted;
-use super::{Document, FetchError, Fetcher, Inner, Request, is_redirect, upstream};
+use super::{Document, FetchError, Fetcher, FetcherInner, Request, is_redirect, upstream};
 use crate::error::{Error, Result};
 
 /// Bytes to send.
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Payload {
 }
 
 impl Fetcher {
-    /// Sends bytes in a `POST` and reads the answer, of at most so many bytes and whatever its status.
+    /// Sends bytes in a `POST` and reads the answer, of `bytes_max` at most and whatever its status.
     ///
     /// # Errors
     /// `Upstream` for a redirect too: nothing is sent to a server that was not named. `TimedOut` when the server takes no more bytes,
@@ -57,7 +57,7 @@ impl Fetcher {
     }
 }
 
-impl Inner {
+impl FetcherInner {
     /// Sends a request with a body, as long as the other side goes on taking it, and waits for the head of the answer.
     pub(super) async fn deliver(
         &self,
@@ -67,7 +67,7 @@ impl Inner {
         length: Option<u64>,
         idle: Duration,
     ) -> Result<Response, FetchError> {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(SendProgress::default());
         let body = watched(stream, length, Arc::clone(&progress));
         let mut sending = std::pin::pin!(outgoing.body(reqwest::Body::wrap_stream(body)).send());
         let answer = loop {
@@ -89,7 +89,7 @@ impl Inner {
 
 /// Progress of the bytes, for the task that waits for the answer.
 #[derive(Default)]
-struct Progress {
+struct SendProgress {
     moved: Notify,
     /// The error of our own stream, if it broke off.
     broken: Mutex<Option<Error>>,
@@ -99,7 +99,7 @@ struct Progress {
 fn watched(
     stream: BoxStream<'static, crate::error::Result<Bytes>>,
     length: Option<u64>,
-    progress: Arc<Progress>,
+    progress: Arc<SendProgress>,
 ) -> BoxStream<'static, std::io::Result<Bytes>> {
     let state = Some((stream, length, progress));
     let pieces = stream::unfold(state, |state| async move {

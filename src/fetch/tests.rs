@@ -235,7 +235,7 @@ async fn other_misbehaviour_is_named_without_secrets() {
         assert!(matches!(error, FetchError::Upstream(_)), "{text:?}: {error:?}");
         assert!(error.to_string().contains("/path?…") && !format!("{error:?}").contains("s3cret"), "{error:?}");
     }
-    // Nobody else gets a port that is bound, and nobody answers there.
+    // A bound port belongs to no other program and does not answer.
     let mute = TcpSocket::new_v4().unwrap();
     mute.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     assert!(matches!(
@@ -250,7 +250,7 @@ async fn a_server_that_takes_no_connection_is_not_reached() {
     full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let full = full.listen(1).unwrap();
     let address = full.local_addr().unwrap();
-    // Nobody accepts them, so there is no room for more.
+    // Fills the queue of a listener that accepts nothing.
     let mut queued = Vec::new();
     while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), TcpStream::connect(address)).await {
         queued.push(stream.unwrap());

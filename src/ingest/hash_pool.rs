@@ -61,19 +61,19 @@ impl HashState {
 
 /// The threads, and the streams with work. The threads end when this is dropped.
 pub(crate) struct HashPool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     /// True if sha512 is computed too.
     sha512: bool,
 }
 
-struct Shared {
-    line: Mutex<Line>,
+struct PoolShared {
+    line: Mutex<WaitingLine>,
     bell: Condvar,
     cores: usize,
 }
 
 #[derive(Default)]
-struct Line {
+struct WaitingLine {
     /// Streams with work, none twice.
     ready: VecDeque<Arc<Lane>>,
     lanes: usize,
@@ -105,7 +105,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl HashPool {
     pub(crate) fn new(sha512: bool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        Self { shared: Arc::new(Shared { line: Mutex::default(), bell: Condvar::new(), cores }), sha512 }
+        Self { shared: Arc::new(PoolShared { line: Mutex::default(), bell: Condvar::new(), cores }), sha512 }
     }
 
     pub(crate) fn computes_sha512(&self) -> bool {
@@ -175,7 +175,7 @@ impl Drop for HashPool {
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn enter(&self, lane: &Arc<Lane>) {
         locked(&self.line).ready.push_back(Arc::clone(lane));
         self.bell.notify_one();
@@ -248,7 +248,7 @@ fn take(batch: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
 
 /// Digests under construction. Dropping this abandons them.
 pub(crate) struct HashStream {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     lanes: Vec<Arc<Lane>>,
     inspector: Inspector,
 }

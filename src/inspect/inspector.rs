@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::seen::{Regions, Seen};
+use super::seen::{Regions, SeenBytes};
 use super::{Inspection, vhdx};
 
 /// Bytes kept from the beginning of every file: every header but VHDX's tables, and the first descriptors of a disc.
@@ -84,7 +84,7 @@ impl Inspector {
 
     /// Ends the file and inspects it.
     pub fn finish(self) -> Inspection {
-        Inspection::of(&Seen { size: self.size, held: self.held, tail: self.tail })
+        Inspection::of(&SeenBytes { size: self.size, held: self.held, tail: self.tail })
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {

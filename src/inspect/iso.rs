@@ -2,14 +2,14 @@
 //! there, so that the same image starts from a stick.
 
 use super::bytes::slice;
-use super::{Detected, Found, Seen};
+use super::{Detected, HeaderFacts, SeenBytes};
 
 /// Behind the type of the first volume descriptor.
 const IDENTIFIER: usize = (32 << 10) + 1;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let identifier = slice(seen.head(), IDENTIFIER, 5)?;
     let known = identifier == b"CD001" || identifier == b"BEA01";
-    known.then_some(Found { format: Detected::Iso, disk_size: None, danger: None })
+    known.then_some(HeaderFacts { format: Detected::Iso, disk_size: None, danger: None })
 }

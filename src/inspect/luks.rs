@@ -1,9 +1,9 @@
 //! Linux's encrypted disks: their content cannot be inspected.
 
-use super::{Detected, Found, Seen};
+use super::{Detected, HeaderFacts, SeenBytes};
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let known = matches!(seen.head().get(..8)?, [b'L', b'U', b'K', b'S', 0xba, 0xbe, 0, 1 | 2]);
-    known.then_some(Found { format: Detected::Luks, disk_size: None, danger: None })
+    known.then_some(HeaderFacts { format: Detected::Luks, disk_size: None, danger: None })
 }

@@ -22,7 +22,7 @@ use std::fmt;
 
 pub use self::inspector::Inspector;
 pub use self::rules::{Refusal, Rules, check};
-use self::seen::Seen;
+use self::seen::SeenBytes;
 use crate::image::Format;
 
 /// Formats that are recognised by their bytes.
@@ -52,7 +52,7 @@ pub enum Detected {
     Mbr,
     /// Compressed read-only file system.
     Squashfs,
-    /// Anything else.
+    /// Any other bytes.
     Raw,
 }
 
@@ -80,23 +80,23 @@ impl Detected {
 /// Reasons why bytes must not be opened as a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Danger {
-    /// It lies over another file.
+    /// A disk on top of another file.
     BackingFile,
-    /// Its data are in another file.
+    /// Data in another file.
     DataFile,
-    /// It needs features that did not exist when this was written.
+    /// Features that did not exist when this was written.
     UnknownFeatures,
     /// A format that is out of use and unsafe.
     Obsolete(&'static str),
     /// A kind of VMDK that consists of several files.
     Subformat,
-    /// It consists of other files.
+    /// A disk that consists of other files.
     Extents,
-    /// It lies over another disk.
+    /// A disk on top of another disk.
     Parent,
     /// Headers that no program writes: programs may understand them in different ways.
     Broken(&'static str),
-    /// It is two things at once.
+    /// Bytes of two formats at once.
     Two(Detected, Detected),
 }
 
@@ -130,16 +130,16 @@ pub struct Inspection {
 }
 
 /// The result of a reader of one format.
-struct Found {
+struct HeaderFacts {
     format: Detected,
     disk_size: Option<u64>,
     danger: Option<Danger>,
 }
 
 impl Inspection {
-    fn of(seen: &Seen) -> Self {
+    fn of(seen: &SeenBytes) -> Self {
         let mut found = LOOKS.iter().filter_map(|look| look(seen));
-        let raw = Found { format: Detected::Raw, disk_size: None, danger: None };
+        let raw = HeaderFacts { format: Detected::Raw, disk_size: None, danger: None };
         let first = found.next().unwrap_or(raw);
         let second = found.find(|second| !may_hold(first.format, second.format, seen));
         let two = second.map(|second| Danger::Two(first.format, second.format));
@@ -161,11 +161,11 @@ impl Inspection {
 }
 
 /// The readers: first the formats that hypervisors open as a disk around a disk, then what a disk itself may be.
-const LOOKS: [fn(&Seen) -> Option<Found>; 9] =
+const LOOKS: [fn(&SeenBytes) -> Option<HeaderFacts>; 9] =
     [qcow2::look, vmdk::look, vhdx::look, vdi::look, vhd::look, iso::look, luks::look, partition::look, squashfs];
 
 /// Tells whether a file of one format may also look like another one, which comes later in [`LOOKS`].
-fn may_hold(outer: Detected, inner: Detected, seen: &Seen) -> bool {
+fn may_hold(outer: Detected, inner: Detected, seen: &SeenBytes) -> bool {
     let plain = matches!(inner, Detected::Gpt | Detected::Mbr | Detected::Squashfs);
     match outer {
         // The disk's own bytes with a footer behind them.
@@ -176,9 +176,9 @@ fn may_hold(outer: Detected, inner: Detected, seen: &Seen) -> bool {
     }
 }
 
-fn squashfs(seen: &Seen) -> Option<Found> {
+fn squashfs(seen: &SeenBytes) -> Option<HeaderFacts> {
     let known = seen.head().starts_with(b"hsqs");
-    known.then_some(Found { format: Detected::Squashfs, disk_size: None, danger: None })
+    known.then_some(HeaderFacts { format: Detected::Squashfs, disk_size: None, danger: None })
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! asked here: the sanity is only there to tell it from a boot sector, which ends with the same two bytes.
 
 use super::bytes::{le32, slice};
-use super::{Detected, Found, Seen};
+use super::{Detected, HeaderFacts, SeenBytes};
 
 /// The partition that stands for a GPT in the older table.
 const PROTECTIVE: u8 = 0xee;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
     if slice(head, 510, 2)? != [0x55, 0xaa] {
         return None;
@@ -27,5 +27,5 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
     // Behind the first sector, of which there are two sizes.
     let header = [512, 4096].iter().any(|at| slice(head, *at, 8) == Some(b"EFI PART"));
     let format = if gpt && header { Detected::Gpt } else { Detected::Mbr };
-    Some(Found { format, disk_size: None, danger: None })
+    Some(HeaderFacts { format, disk_size: None, danger: None })
 }

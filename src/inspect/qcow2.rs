@@ -4,7 +4,7 @@
 //! are opened by every program that opens the image, with the rights of that program.
 
 use super::bytes::{be32, be64, disk_size};
-use super::{Danger, Detected, Found, Seen};
+use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"QFI\xfb";
 const MAGIC_QED: &[u8] = b"QED\0";
@@ -19,10 +19,10 @@ const KNOWN_BITS: u64 = 0b1_1111;
 const DATA_FILE_NAME: u32 = 0x4441_5441;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
     if head.starts_with(MAGIC_QED) {
-        return Some(Found { format: Detected::Qed, disk_size: None, danger: Some(Danger::Obsolete("qed")) });
+        return Some(HeaderFacts { format: Detected::Qed, disk_size: None, danger: Some(Danger::Obsolete("qed")) });
     }
     if !head.starts_with(MAGIC) || head.len() < HEADER_V2 {
         return None;
@@ -30,7 +30,7 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
     let version = be32(head, 4)?;
     let size = disk_size(be64(head, 24)?);
     if version == 1 {
-        return Some(Found {
+        return Some(HeaderFacts {
             format: Detected::Qcow,
             disk_size: size,
             danger: Some(Danger::Obsolete("qcow version 1")),
@@ -40,7 +40,7 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
         2 | 3 => danger(head, version, size).err(),
         _ => Some(Danger::Broken("its version is not known")),
     };
-    Some(Found { format: Detected::Qcow2, disk_size: size, danger })
+    Some(HeaderFacts { format: Detected::Qcow2, disk_size: size, danger })
 }
 
 fn danger(head: &[u8], version: u32, size: Option<u64>) -> Result<(), Danger> {

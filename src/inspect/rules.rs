@@ -1,4 +1,4 @@
-//! What is asked of bytes before they are kept under a format.
+//! Rules for bytes before they are stored under a format.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ pub struct Rules {
 /// Reasons why bytes are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// They are not what was said of them.
+    /// A format other than the declared one.
     Mismatch {
         /// The declared format.
         declared: Format,
         /// The format of the bytes.
         found: Detected,
     },
-    /// They are dangerous to open.
+    /// Bytes that are dangerous to open.
     Unsafe(Danger),
 }
 

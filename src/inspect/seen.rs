@@ -9,7 +9,7 @@ use super::bytes::slice;
 pub(super) struct Regions(pub(super) Vec<(u64, Vec<u8>)>);
 
 /// The kept bytes of a whole file, and its size.
-pub(super) struct Seen {
+pub(super) struct SeenBytes {
     pub(super) size: u64,
     pub(super) held: Regions,
     pub(super) tail: Vec<u8>,
@@ -30,7 +30,7 @@ impl Regions {
     }
 }
 
-impl Seen {
+impl SeenBytes {
     /// The first bytes: 64 KiB, or all there are.
     pub(super) fn head(&self) -> &[u8] {
         self.held.head()

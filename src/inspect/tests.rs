@@ -10,7 +10,7 @@ fn inspect(bytes: &[u8]) -> Inspection {
     inspector.finish()
 }
 
-/// The same file with these pieces put over it.
+/// Overwrites pieces of a file.
 fn over(bytes: &[u8], pieces: &[(usize, &[u8])]) -> Vec<u8> {
     let mut all: Vec<(usize, &[u8])> = vec![(0, bytes)];
     all.extend(pieces);
@@ -31,7 +31,7 @@ fn every_format_is_told_by_its_bytes() {
     }
 }
 
-/// What was declared decides, and so does the operator.
+/// The declared format decides, and the operator's exemptions.
 #[test]
 fn bytes_have_to_be_what_was_said_of_them() {
     let named = |format: Format| match format {

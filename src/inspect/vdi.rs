@@ -3,7 +3,7 @@
 //! Undo and differencing images lie over another one, which they name by its id.
 
 use super::bytes::{disk_size, le32, le64, slice};
-use super::{Danger, Detected, Found, Seen};
+use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: u32 = 0xbeda_107f;
 const HEADER: usize = 0x200;
@@ -12,7 +12,7 @@ const DYNAMIC: u32 = 1;
 const FIXED: u32 = 2;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
     if le32(head, 0x40) != Some(MAGIC) || head.len() < HEADER {
         return None;
@@ -20,7 +20,7 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
     // The fields below are where version 1 has them.
     if le32(head, 0x44)? >> 16 != 1 {
         let danger = Some(Danger::Broken("its version is not known"));
-        return Some(Found { format: Detected::Vdi, disk_size: None, danger });
+        return Some(HeaderFacts { format: Detected::Vdi, disk_size: None, danger });
     }
     let size = disk_size(le64(head, 0x170)?);
     // The ids of the image below, and of its last change.
@@ -30,5 +30,5 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
         DYNAMIC | FIXED if alone => None,
         _ => Some(Danger::Parent),
     };
-    Some(Found { format: Detected::Vdi, disk_size: size, danger })
+    Some(HeaderFacts { format: Detected::Vdi, disk_size: size, danger })
 }

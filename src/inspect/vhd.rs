@@ -4,7 +4,7 @@
 //! file (dynamic, differencing). A differencing disk lies over another one, which it names by paths.
 
 use super::bytes::{be32, be64, disk_size};
-use super::{Danger, Detected, Found, Seen};
+use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"conectix";
 const FOOTER: usize = 512;
@@ -12,7 +12,7 @@ const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let first = seen.head().get(..FOOTER).filter(|header| header.starts_with(MAGIC));
     let tail = seen.tail();
     let last = tail.len().checked_sub(FOOTER).map(|at| &tail[at..]).filter(|footer| footer.starts_with(MAGIC));
@@ -28,11 +28,11 @@ pub(super) fn look(seen: &Seen) -> Option<Found> {
             _ => Some(Danger::Parent),
         },
     };
-    Some(Found { format: Detected::Vhd, disk_size: disk_size(size), danger })
+    Some(HeaderFacts { format: Detected::Vhd, disk_size: disk_size(size), danger })
 }
 
 /// Tells whether the file begins with the disk's own bytes, which may look like any format.
-pub(super) fn is_fixed(seen: &Seen) -> bool {
+pub(super) fn is_fixed(seen: &SeenBytes) -> bool {
     !seen.head().starts_with(MAGIC)
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::bytes::{disk_size, le16, le32, le64, slice};
 use super::seen::Regions;
-use super::{Danger, Detected, Found, Seen};
+use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"vhdxfile";
 /// Two copies of the region table, one behind the other.
@@ -40,13 +40,13 @@ pub(super) fn wants(held: &Regions) -> Option<Range<u64>> {
 }
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     if !seen.head().starts_with(MAGIC) {
         return None;
     }
     Some(match facts(&seen.held) {
-        Ok((size, danger)) => Found { format: Detected::Vhdx, disk_size: Some(size), danger },
-        Err(danger) => Found { format: Detected::Vhdx, disk_size: None, danger: Some(danger) },
+        Ok((size, danger)) => HeaderFacts { format: Detected::Vhdx, disk_size: Some(size), danger },
+        Err(danger) => HeaderFacts { format: Detected::Vhdx, disk_size: None, danger: Some(danger) },
     })
 }
 

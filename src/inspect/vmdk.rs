@@ -4,7 +4,7 @@
 //! that are one file, with the descriptor inside, can be kept here: monolithicSparse and streamOptimized.
 
 use super::bytes::{le32, le64, slice};
-use super::{Danger, Detected, Found, Seen, bytes};
+use super::{Danger, Detected, HeaderFacts, SeenBytes, bytes};
 
 const MAGIC: &[u8] = b"KDMV";
 /// The sparse files of ESX servers: they need a descriptor beside them.
@@ -19,15 +19,15 @@ const IN_FOOTER: u64 = u64::MAX;
 const FOOTER_MARKER: u32 = 3;
 
 /// Recognises a file of this format.
-pub(super) fn look(seen: &Seen) -> Option<Found> {
+pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
     if head.starts_with(MAGIC) && head.len() >= SECTOR {
         let size = le64(head, 12)?.checked_mul(SECTOR as u64).and_then(bytes::disk_size);
         let danger = sparse(head, seen.tail(), size).err();
-        return Some(Found { format: Detected::Vmdk, disk_size: size, danger });
+        return Some(HeaderFacts { format: Detected::Vmdk, disk_size: size, danger });
     }
     let elsewhere = head.starts_with(MAGIC_ESX) || is_descriptor(head);
-    elsewhere.then_some(Found { format: Detected::Vmdk, disk_size: None, danger: Some(Danger::Subformat) })
+    elsewhere.then_some(HeaderFacts { format: Detected::Vmdk, disk_size: None, danger: Some(Danger::Subformat) })
 }
 
 /// Recognises a descriptor by its first line, or as QEMU does: a version after nothing but comments and blank lines.

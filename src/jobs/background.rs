@@ -1,4 +1,4 @@
-//! Jobs of the server's own: each stands in the list as long as the server runs, with its last run and its next one.
+//! Background jobs of the server: each is listed as long as the server runs, with its last run and its next one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 use crate::image::Timestamp;
 
 impl Jobs {
-    /// A background job between two runs. There is one of each kind.
+    /// Registers a background job, of which there is one of each kind.
     ///
     /// # Errors
-    /// `Busy` when there are too many.
+    /// `Busy` when there are too many jobs.
     pub fn background(&self, kind: JobKind, next: Option<Timestamp>) -> Result<Background> {
         let spec = Spec::new(kind, None).stop(Stop::Drops);
         let entry = self.insert(spec, Some(Schedule { next, ..Schedule::default() }))?;
@@ -30,8 +30,8 @@ pub struct Background {
 }
 
 impl Background {
-    /// Runs it once, here. A stop drops the work where it waits, and ends this run alone. `next` is asked afterwards for the
-    /// begin of the next run.
+    /// Runs it once, in the current task. A stop drops the work at an `await` and ends this run alone. `next` gives the
+    /// begin of the next run afterwards.
     pub async fn run<F>(&self, next: impl FnOnce() -> Option<Timestamp>, work: impl FnOnce(Handle) -> F)
     where
         F: Future<Output = Result<()>>,
@@ -54,7 +54,7 @@ impl Background {
         self.entry.id
     }
 
-    /// Says when it runs next.
+    /// Sets the begin of the next run.
     pub fn plan(&self, next: Option<Timestamp>) {
         self.jobs.change(&self.entry, |state| {
             if let Some(schedule) = &mut state.job.schedule {
@@ -63,7 +63,7 @@ impl Background {
         });
     }
 
-    /// Ends it: nothing more is to be done until the next start.
+    /// Ends it until the next start of the server.
     pub fn end(self) {
         self.jobs.change(&self.entry, |state| {
             let error = state.job.schedule.as_ref().and_then(|schedule| schedule.last_error.clone());

@@ -1,6 +1,6 @@
-//! The event stream: jobs that change, and notices of other rooms, in the order in which they happen.
+//! The event stream: changes of jobs, and notices of other rooms, in order. Knows no rights.
 //!
-//! A listener that does not keep up is told so, and nothing is kept for it.
+//! A listener that does not keep up misses events, and learns of it.
 
 use std::any::Any;
 use std::fmt;
@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::{Clock, Job};
 use crate::image::Timestamp;
 
-/// EventStream that a listener may be behind.
+/// Events that a listener may be behind.
 const BEHIND_MAX: usize = 512;
 
 /// The subject of an event.
@@ -28,14 +28,14 @@ pub enum Subject {
 pub struct Event {
     /// The time at which it happened.
     pub at: Timestamp,
-    /// The account that it is about. Without one it is for administrators.
+    /// Account that may receive it. Without one only administrators do.
     pub owner: Option<Arc<str>>,
     /// Its subject.
     pub subject: Subject,
 }
 
 impl fmt::Debug for Event {
-    /// Leaves notices out, which may hold a secret.
+    /// Leaves out notices, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
             Subject::Job(job) => job.fmt(f),

@@ -40,7 +40,7 @@ pub enum JobKind {
     Copy,
     /// An image is moved into another store.
     Move,
-    /// An image of a file of the operator's is registered, which is read once for it.
+    /// A file of the operator's is registered as an image, and read once for it.
     Register,
     /// All images of an account are removed.
     DeleteAll,
@@ -144,15 +144,15 @@ impl JobKind {
 /// Jobs with common limits. Each class is counted apart, so that one does not push another out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobClass {
-    /// Bytes that are brought in behind a request; read about for two days.
+    /// Imports after an answer; shown for two days.
     Import,
     /// Long requests of an account.
     Task,
-    /// Requests of clients that begin a job for everything, and ask for its end at once.
+    /// Requests of clients that follow every request as a job.
     Operation,
-    /// Secrets that wait for their use. They lie around for an hour, and do not keep an account from working.
+    /// Secrets that wait for their use, for an hour. Counted apart, they do not block other work of an account.
     Secret,
-    /// The server's own.
+    /// Background work of the server.
     Background,
 }
 
@@ -173,9 +173,9 @@ pub struct JobLimits {
     pub refusal: &'static str,
 }
 
-/// Two days: as long as Glance tells of its tasks.
+/// Two days, for which Glance shows its tasks.
 const TWO_DAYS: Duration = Duration::from_secs(48 * 60 * 60);
-/// A minute: enough for clients that ask first and wait then.
+/// A minute, enough for clients that read a job before they wait for it.
 const A_MINUTE: Duration = Duration::from_secs(60);
 
 impl JobClass {
@@ -228,11 +228,11 @@ pub enum JobStatus {
     Running,
     /// Told to stop, and not yet at its end.
     Stopping,
-    /// Ended well.
+    /// Succeeded.
     Done,
     /// Ended with an error.
     Failed,
-    /// Ended because it was told to.
+    /// Ended by a stop.
     Stopped,
 }
 
@@ -249,7 +249,7 @@ impl JobStatus {
         }
     }
 
-    /// True if nothing more comes.
+    /// True if no other state follows.
     pub fn is_final(self) -> bool {
         matches!(self, JobStatus::Done | JobStatus::Failed | JobStatus::Stopped)
     }
@@ -258,13 +258,13 @@ impl JobStatus {
 /// Work that is done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobProgress {
-    /// Bytes, if it is about bytes.
+    /// Bytes, if the work counts them.
     pub bytes: Option<u64>,
     /// Bytes in all, if known.
     pub bytes_total: Option<u64>,
-    /// Things that are done, if they can be counted.
+    /// Steps, if the work counts them.
     pub steps: Option<u64>,
-    /// Things in all, if known.
+    /// Steps in all, if known.
     pub steps_total: Option<u64>,
     /// Time between the begin and the last report of bytes.
     pub elapsed: Duration,
@@ -283,7 +283,7 @@ pub struct Schedule {
     pub next: Option<Timestamp>,
 }
 
-/// Anything that the room that began a job attaches to it, for its own rendering.
+/// Data that the room which began a job attaches to it, for its own rendering.
 pub type Notes = Arc<dyn Any + Send + Sync>;
 
 /// A job at one moment.
@@ -295,7 +295,7 @@ pub struct Job {
     pub owner: Option<String>,
     /// Its work.
     pub kind: JobKind,
-    /// The image that it is about; for one that makes an image, as soon as that is known.
+    /// Its image; for a job that makes one, as soon as it is known.
     pub image: Option<ImageId>,
     /// Its state.
     pub status: JobStatus,
@@ -309,9 +309,9 @@ pub struct Job {
     pub ended_at: Option<Timestamp>,
     /// True if it can be stopped now.
     pub may_stop: bool,
-    /// Error that it failed for, in words for its owner.
+    /// Its error, in words for its owner.
     pub error: Option<String>,
-    /// That error itself, for protocols that word it in their own way.
+    /// The error itself, for protocols that have their own wording.
     pub failure: Option<Arc<Error>>,
     /// Runs, of a background job.
     pub schedule: Option<Schedule>,
@@ -332,7 +332,7 @@ impl Job {
 }
 
 impl fmt::Debug for Job {
-    /// Leaves the notes out, which may hold a secret.
+    /// Leaves out the notes, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Job({} {} {})", self.id, self.kind.name(), self.status.name())
     }

@@ -1,8 +1,8 @@
-//! Jobs: work that goes on behind an answer, or that the server does by itself; to be followed, waited for and stopped.
+//! Jobs: work that continues after an answer, or that the server begins itself. Clients follow, await and stop them.
 //!
-//! Kept in memory, and for a while after their end (`JobClass::limits`): a restart forgets all of them, running ones are not
-//! resumed, and their images are put right by the sweep at the start. Work is told to stop, or dropped at an `await`; it has
-//! to be safe either way.
+//! Kept in memory, and for a while after their end (`JobClass::limits`): a restart forgets all, running ones are not
+//! resumed, and the sweep at the start repairs their images. A stop asks the work to end or drops it at an `await`; work
+//! must be safe either way.
 //!
 //! Knows errors, image ids and the time; no account rules, no HTTP and no protocol. A caller passes its rights in as a test.
 
@@ -37,13 +37,13 @@ pub const WAITERS_MAX: usize = 64;
 /// The effect of [`Jobs::stop`] on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// None: it is refused.
+    /// None: the stop is refused.
     Refused,
-    /// The work is told by [`Handle::stopped`], undoes what it has to, and ends.
+    /// The work learns of it from [`Handle::stopped`], undoes its changes, and ends.
     Asks,
-    /// The work is dropped where it waits. The job has ended when the work is gone.
+    /// The work is dropped at an `await`. The job has ended when the work is gone.
     Drops,
-    /// As `Drops`, for work that has nothing to undo: the job has ended at once.
+    /// Like `Drops`, for work that has nothing to undo: the job has ended at once.
     AtOnce,
 }
 
@@ -63,12 +63,12 @@ impl Spec {
         Self { owner: owner.map(ToOwned::to_owned), kind, image: None, stop: Stop::Refused, notes: None }
     }
 
-    /// Names the image that it is about.
+    /// Names its image.
     pub fn image(self, image: ImageId) -> Self {
         Self { image: Some(image), ..self }
     }
 
-    /// Says what stopping does.
+    /// Sets the effect of a stop.
     pub fn stop(self, stop: Stop) -> Self {
         Self { stop, ..self }
     }
@@ -113,9 +113,9 @@ struct Store {
     order: AtomicU64,
     events: EventStream,
     clock: Clock,
-    /// Jobs that hold the server's end up and have not ended.
+    /// Unfinished jobs that the server's end waits for.
     running: watch::Sender<usize>,
-    /// The server ends: nothing is waited for any more.
+    /// True when the server ends: every wait ends.
     over: watch::Sender<bool>,
 }
 
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Jobs {
 }
 
 impl Jobs {
-    /// No jobs yet.
+    /// A server's jobs, still none.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Store {
             entries: Mutex::default(),
@@ -194,7 +194,7 @@ impl Jobs {
         Ok(entry)
     }
 
-    /// Changes a job that has not ended, and tells listeners of it. False if it has ended.
+    /// Changes a job and tells listeners. False if the job has ended.
     fn change(&self, entry: &Entry, change: impl FnOnce(&mut State)) -> bool {
         let mut state = entry.state();
         if state.job.status.is_final() {
@@ -217,7 +217,7 @@ impl Jobs {
         true
     }
 
-    /// Tells listeners of a job as it is. Under its lock, so that they hear everything in its order.
+    /// Tells listeners the present state of a job. Under its lock, so that they receive changes in order.
     fn tell(&self, state: &mut State) {
         state.told = Instant::now();
         self.0.events.job(&state.job);
@@ -229,7 +229,7 @@ impl Jobs {
         self.entries().retain(|_, entry| entry.state().job.forgotten_at().is_none_or(|at| at > now));
     }
 
-    /// All jobs that `meant` picks, newest first.
+    /// Jobs that `meant` picks, newest first.
     pub fn list(&self, meant: impl Fn(&Job) -> bool) -> Vec<Job> {
         self.forget_old();
         let mut found: Vec<(u64, Job)> = {
@@ -258,12 +258,12 @@ impl Jobs {
         self.entries().get(&id).cloned()
     }
 
-    /// A job.
+    /// Finds a job.
     pub fn find(&self, id: JobId) -> Option<Job> {
         self.entry(id).map(|entry| entry.show())
     }
 
-    /// Waits until a job has ended, `patience` at most, and returns it as it is then. The server's end ends the wait too.
+    /// Waits until a job has ended, `patience` at most, and returns its state then. The server's end ends the wait too.
     ///
     /// # Errors
     /// `NotFound`; `Busy` when too many requests wait for it.
@@ -284,7 +284,7 @@ impl Jobs {
         Ok(entry.show())
     }
 
-    /// Stops a job; of a background job, the run that goes on. Its end comes from the work itself (see [`Stop`]).
+    /// Stops a job, or the current run of a background job. The work itself ends the job (see [`Stop`]).
     ///
     /// # Errors
     /// `NotFound`; `Conflict` for a job that does not run, or can't be stopped.
@@ -304,18 +304,18 @@ impl Jobs {
                 abort.abort();
             }
         });
-        // Its work may have ended meanwhile.
+        // The work may have ended meanwhile.
         if stopped { Ok(()) } else { Err(not_running()) }
     }
 
-    /// Waits for the jobs of clients that go on, and then ends every wait for another one.
+    /// Waits for running jobs of clients, and then ends every other wait.
     pub async fn end(&self) {
         let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
         self.0.over.send_replace(true);
     }
 }
 
-/// Forgets the oldest jobs of a new one's class that have ended, where there are too many.
+/// Forgets the oldest ended jobs in the class of a new one, if there are too many.
 ///
 /// # Errors
 /// `Busy` when too many have not ended.
@@ -355,7 +355,7 @@ fn not_running() -> Error {
     Reason::JobEnded.into()
 }
 
-/// The answer for a job that does not exist, or that the caller may not know of.
+/// Error for a job that does not exist, or that the caller may not see.
 pub fn not_found(id: &str) -> Error {
     Reason::JobNotFound.about(id.escape_default())
 }

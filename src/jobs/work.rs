@@ -1,4 +1,4 @@
-//! The running side of a job: its begin, its reports, and its end, which comes however the work ends.
+//! The running side of a job: begin, reports, and end, however the work ends. Knows no kinds of work.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Spec, State};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::ImageId;
 
-/// Listeners are told of progress no more often than that.
+/// Shortest time between two reports of progress to listeners.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
 impl Jobs {
-    /// Does `work` as a job, in a task of the runtime that this is called on.
+    /// Does `work` as a job, in a task of the current runtime.
     ///
     /// # Errors
     /// `Busy` when too many jobs of its class have not ended.
@@ -26,7 +26,7 @@ impl Jobs {
         Ok(self.begin(spec)?.run(work))
     }
 
-    /// Takes the place of a job whose work is yet to be made. Dropped without having run, it has failed.
+    /// Registers a job before its work exists. Dropped without a run, the job has failed.
     ///
     /// # Errors
     /// As [`Jobs::spawn`].
@@ -39,7 +39,7 @@ impl Jobs {
     }
 }
 
-/// A job that has not ended: when this is dropped, it has.
+/// A job that has not ended; dropping this ends it.
 pub struct Begun {
     jobs: Jobs,
     entry: Arc<Entry>,
@@ -63,7 +63,7 @@ impl Begun {
         });
         let shown = self.entry.show();
         tokio::spawn(async move {
-            // The work is gone before anyone is told that it has ended.
+            // The work is dropped before listeners are told of its end.
             let outcome = work.await;
             self.finish(outcome);
         });
@@ -75,12 +75,12 @@ impl Begun {
     }
 }
 
-/// Puts the end of the work into its job.
+/// Records the outcome of the work in its job.
 fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
     let error = match outcome {
         Ok(Ok(())) => return state.job.status = JobStatus::Done,
         Err(Aborted) => return state.job.status = JobStatus::Stopped,
-        // Whatever it says: it was told to end.
+        // Any error counts as stopped: the work was told to end.
         Ok(Err(_)) if *entry.asked.borrow() => return state.job.status = JobStatus::Stopped,
         Ok(Err(error)) => error,
     };
@@ -90,7 +90,7 @@ fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
     state.job.failure = Some(Arc::new(error));
 }
 
-/// Logs the failure of a job: the server's own faults for the operator, everything else for the curious.
+/// Logs the failure of a job: the server's own faults as errors, others at a lower level.
 pub(super) fn report(job: &Job, error: &Error) {
     let level = match error.kind() {
         Kind::Internal | Kind::StoreFull | Kind::Upstream => log::Level::Error,
@@ -115,7 +115,7 @@ impl Drop for Begun {
     }
 }
 
-/// The way in which work reports, and hears that it is to stop. The default is of no job: it is never stopped.
+/// Handle of the work: reports progress, and learns of a stop. The default belongs to no job and is never stopped.
 #[derive(Clone, Default)]
 pub struct Handle(Option<(Jobs, Arc<Entry>)>);
 
@@ -130,7 +130,7 @@ impl Handle {
         Self(Some((jobs.clone(), Arc::clone(entry))))
     }
 
-    /// Changes the job quietly, and tells listeners if that was not done a moment ago.
+    /// Changes the job, and tells listeners unless they were told within `TELL_EVERY`.
     fn report(&self, change: impl FnOnce(&mut State)) {
         let Some((jobs, entry)) = &self.0 else { return };
         let mut state = entry.state();
@@ -144,7 +144,7 @@ impl Handle {
         }
     }
 
-    /// Reports bytes that are done, and how many there are in all.
+    /// Reports the bytes that are done, and the total.
     pub fn bytes(&self, done: u64, total: Option<u64>) {
         self.report(|state| {
             let progress = &mut state.job.progress;
@@ -153,7 +153,7 @@ impl Handle {
         });
     }
 
-    /// Reports steps that are done, and how many there are in all.
+    /// Reports the steps that are done, and the total.
     pub fn steps(&self, done: u64, total: Option<u64>) {
         self.report(|state| (state.job.progress.steps, state.job.progress.steps_total) = (Some(done), total));
     }
@@ -198,12 +198,12 @@ impl Handle {
         self.0.as_ref().is_some_and(|(_, entry)| *entry.asked.borrow())
     }
 
-    /// The error of work that ends because it was told to.
+    /// Error of work that ends because of a stop.
     pub fn stop_error() -> Error {
         Reason::JobStopped.into()
     }
 
-    /// Ends the job as stopped, by itself: for work whose time is over. To be returned by the work.
+    /// Marks the job as stopped and returns the error that the work must return: for work whose time is over.
     pub fn give_up(&self) -> Error {
         if let Some((_, entry)) = &self.0 {
             entry.asked.send_replace(true);
@@ -211,7 +211,8 @@ impl Handle {
         Self::stop_error()
     }
 
-    /// The pieces of a stream, counted as the job's bytes behind `before`. Ends with an error when the job is told to stop.
+    /// Counts the pieces of a stream as the job's bytes, after `before`. The stream ends with an error when the job is told
+    /// to stop.
     pub fn watch<S, B>(
         &self,
         pieces: S,

@@ -1,4 +1,4 @@
-//! What a namespace may be: lengths and numbers. Lengths are those that the schemas of Glance promise.
+//! Limits of a namespace: lengths and numbers. Lengths are those that the schemas of Glance promise.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ pub use self::store::Store;
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
-/// Something, and since when.
+/// A value with its times of creation and last change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dated<T> {
@@ -32,7 +32,7 @@ pub struct Dated<T> {
 }
 
 impl<T> Dated<T> {
-    /// Something new.
+    /// A new value.
     pub fn new(value: T, now: Timestamp) -> Self {
         Self { created_at_us: now.0, updated_at_us: now.0, value }
     }
@@ -53,7 +53,7 @@ impl<T> Dated<T> {
     }
 }
 
-/// All that there is, by name.
+/// All namespaces, by name.
 pub type Namespaces = BTreeMap<String, Arc<Dated<Namespace>>>;
 
 /// Members of a namespace, by name.
@@ -100,7 +100,7 @@ pub struct About {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// Everybody.
+    /// Every caller.
     Public,
     /// Its owner and administrators.
     #[default]
@@ -146,7 +146,7 @@ pub struct Property {
     /// A value that is not shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidential: Option<bool>,
-    /// All values that there are.
+    /// All permitted values.
     #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<Value>>,
     /// Regular expression of a text.
@@ -195,7 +195,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// All of them.
+    /// All types.
     pub const ALL: [Type; 6] = [Type::Array, Type::Boolean, Type::Integer, Type::Number, Type::Object, Type::String];
 }
 
@@ -206,7 +206,7 @@ pub struct Items {
     /// Type of each.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub of: Option<Type>,
-    /// All that there are.
+    /// All permitted values.
     #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<Value>>,
 }
@@ -226,7 +226,7 @@ pub struct Object {
     pub properties: BTreeMap<String, Property>,
 }
 
-/// A word to mark something with. There is nothing to say about it.
+/// A word that marks objects, without further fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tag {}

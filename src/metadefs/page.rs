@@ -10,7 +10,7 @@ pub enum SortKey {
     CreatedAt,
     /// Time of the last change.
     UpdatedAt,
-    /// By name.
+    /// Name.
     Name,
 }
 

@@ -19,14 +19,14 @@ const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<N> {
+struct StoredDocument<N> {
     format: u32,
     namespaces: N,
 }
 
 /// Fields of every layout.
 #[derive(Deserialize)]
-struct Head {
+struct DocumentHead {
     format: u32,
 }
 
@@ -61,7 +61,7 @@ impl Store {
         Ok(Arc::new(Self { dir: dir.to_owned(), current: RwLock::new(Arc::new(namespaces)), desk: Arc::default() }))
     }
 
-    /// All of them, as they are at this moment.
+    /// All namespaces, as they are now.
     pub fn current(&self) -> Arc<Namespaces> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -83,7 +83,7 @@ impl Store {
             let mut namespaces = Namespaces::clone(&store.current());
             let outcome = edit(&mut namespaces)?;
             check(&namespaces)?;
-            let document = Document { format: FORMAT, namespaces: &namespaces };
+            let document = StoredDocument { format: FORMAT, namespaces: &namespaces };
             let bytes = serde_json::to_vec(&document).map_err(Error::internal)?;
             if bytes.len() > BYTES_MAX {
                 return Err(Reason::DefinitionsFull.into());
@@ -117,11 +117,11 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 fn parse(bytes: &[u8]) -> Result<Namespaces, String> {
-    let head: Head = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let head: DocumentHead = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if head.format != FORMAT {
         return Err(format!("it was written by a newer visor, in format {}", head.format));
     }
-    let document: Document<Namespaces> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let document: StoredDocument<Namespaces> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     Ok(document.namespaces)
 }
 

@@ -1,5 +1,5 @@
-//! Background work of the server. Each kind is a job that administrators see, with its last run, and the next one if
-//! that has a time. Knows no protocol.
+//! Background work of the server. Each kind is a job that administrators see, with its last run and, if scheduled, its next
+//! one. Knows no protocol.
 //!
 //! Stopping a job ends its run, and not later runs. Work that a run did not reach is left to a later run or the next
 //! start: no state is kept here.
@@ -19,10 +19,19 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 type Loop = futures_util::future::BoxFuture<'static, ()>;
 
-impl Registry {
+/// The background work of a registry.
+#[derive(Debug, Clone)]
+pub struct BackgroundWork(Arc<Registry>);
+
+impl BackgroundWork {
+    /// Prepares the background work of a registry.
+    pub fn of(registry: &Arc<Registry>) -> Self {
+        Self(Arc::clone(registry))
+    }
+
     /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies;
     /// zero for none.
-    pub async fn work_in_background(self: Arc<Self>, update_every: Duration) {
+    pub async fn run(self, update_every: Duration) {
         match self.loops(update_every) {
             Ok(loops) => {
                 // Tasks of their own: a panic in one must not end the others.
@@ -33,9 +42,9 @@ impl Registry {
         }
     }
 
-    fn loops(self: &Arc<Self>, update_every: Duration) -> Result<Vec<Loop>> {
-        let own = || Arc::clone(self);
-        let job = |kind| self.core.jobs.background(kind, None);
+    fn loops(&self, update_every: Duration) -> Result<Vec<Loop>> {
+        let own = || self.clone();
+        let job = |kind| self.0.core.jobs.background(kind, None);
         let mut loops: Vec<Loop> = vec![
             Box::pin(own().sweep_elsewhere_once(job(JobKind::SweepStores)?)),
             Box::pin(own().sweep_often(job(JobKind::Sweep)?, job(JobKind::Expiry)?)),
@@ -44,10 +53,10 @@ impl Registry {
         if !update_every.is_zero() {
             loops.push(Box::pin(own().update_often(job(JobKind::Update)?, update_every)));
         }
-        if self.core.limits.offer_disks {
+        if self.0.core.limits.offer_disks {
             loops.push(Box::pin(own().offer_always(job(JobKind::Offers)?)));
         }
-        if self.core.limits.sha512 {
+        if self.0.core.limits.sha512 {
             loops.push(Box::pin(own().fill_in_once(job(JobKind::Digests)?)));
         }
         Ok(loops)
@@ -55,15 +64,15 @@ impl Registry {
 
     fn in_a(&self, while_: Duration) -> Option<Timestamp> {
         let micros = i64::try_from(while_.as_micros()).unwrap_or(i64::MAX);
-        Some(Timestamp(self.now().0.saturating_add(micros)))
+        Some(Timestamp(self.0.now().0.saturating_add(micros)))
     }
 
-    async fn sweep_elsewhere_once(self: Arc<Self>, job: Background) {
-        job.run(|| None, |_| self.maintenance.sweep_elsewhere()).await;
+    async fn sweep_elsewhere_once(self, job: Background) {
+        job.run(|| None, |_| self.0.maintenance.sweep_elsewhere()).await;
         job.end();
     }
 
-    async fn sweep_often(self: Arc<Self>, sweep: Background, expiry: Background) {
+    async fn sweep_often(self, sweep: Background, expiry: Background) {
         let mut timer = tokio::time::interval(SWEEP_EVERY);
         timer.tick().await;
         for job in [&sweep, &expiry] {
@@ -72,26 +81,27 @@ impl Registry {
         loop {
             timer.tick().await;
             let next = self.in_a(SWEEP_EVERY);
-            let removals =
-                async |handle: Handle| self.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None));
+            let removals = async |handle: Handle| {
+                self.0.maintenance.clean_up().await.map(|count| handle.steps(count as u64, None))
+            };
             sweep.run(|| next, removals).await;
-            expiry.run(|| next, async |handle: Handle| self.removal.expire(|_| true, &handle).await).await;
+            expiry.run(|| next, async |handle: Handle| self.0.removal.expire(|_| true, &handle).await).await;
         }
     }
 
-    async fn update_often(self: Arc<Self>, job: Background, every: Duration) {
+    async fn update_often(self, job: Background, every: Duration) {
         let mut timer = tokio::time::interval(every);
         timer.tick().await;
         job.plan(self.in_a(every));
         loop {
             timer.tick().await;
             let next = self.in_a(every);
-            job.run(|| next, |handle| self.mirror.auto_update(handle)).await;
+            job.run(|| next, |handle| self.0.mirror.auto_update(handle)).await;
         }
     }
 
-    async fn offer_always(self: Arc<Self>, job: Background) {
-        let offers = self.lxd.offers();
+    async fn offer_always(self, job: Background) {
+        let offers = self.0.lxd.offers();
         job.run(|| None, |_| offers.find_disks()).await;
         loop {
             offers.wait().await;
@@ -99,14 +109,14 @@ impl Registry {
         }
     }
 
-    async fn fill_in_once(self: Arc<Self>, job: Background) {
-        job.run(|| None, |handle| self.maintenance.fill_in_digests(handle)).await;
+    async fn fill_in_once(self, job: Background) {
+        job.run(|| None, |handle| self.0.maintenance.fill_in_digests(handle)).await;
         job.end();
     }
 
     /// Shows compactions of the catalogue's journal, which its writer runs on its own.
-    async fn watch_compactions(self: Arc<Self>, job: Background) {
-        let mut seen = self.core.catalog.compactions();
+    async fn watch_compactions(self, job: Background) {
+        let mut seen = self.0.core.catalog.compactions();
         while seen.changed().await.is_ok() {
             let follow = async |handle: Handle| {
                 // The writer ends only when the catalogue is closed.

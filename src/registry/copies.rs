@@ -1,4 +1,4 @@
-//! The same image in several stores: one more copy, one less, or another place for all of it.
+//! Copies of an image in several stores: adds one, removes one, or moves all bytes into another store. Knows no protocol.
 //!
 //! The record is changed when the new bytes are durable and verified, and bytes are removed when no record names them any
 //! more. A process that dies between the two leaves a file that `visor verify` shows and the next try replaces.
@@ -25,17 +25,17 @@ use crate::ingest::intake::{Ingest, Intake, over};
 use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job, Spec, Stop};
 
-/// An image that changes while it is copied is copied so often.
+/// Attempts to copy an image that changes meanwhile.
 const TRIES: usize = 3;
 
-/// What is to become of the copy in a store.
+/// Change of the copy in a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Aim {
-    /// It is one more.
+    /// Adds it.
     Copy,
-    /// It is the only one.
+    /// Makes it the only one.
     Move,
-    /// It is one less.
+    /// Removes it.
     Remove,
 }
 
@@ -102,8 +102,7 @@ impl Copies {
         self.carry(who, id, store, Aim::Copy, Action::CopyBetweenStores, &Handle::default()).await
     }
 
-    /// Moves an image into a store, with all its bytes. No other store has any afterwards. A copy that is there already is
-    /// verified.
+    /// Moves all bytes of an image into a store; no other store has any afterwards. An existing copy is verified.
     ///
     /// # Errors
     /// As [`Copies::copy_to`].
@@ -111,10 +110,10 @@ impl Copies {
         self.carry(who, id, store, Aim::Move, Action::MoveBetweenStores, &Handle::default()).await
     }
 
-    /// Begins to move an image into a store, and goes on with it as a job. Stopped, it leaves the image as it was.
+    /// Moves an image into a store as a job. Stopped, it leaves the image unchanged.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. Everything else is told by the job.
+    /// `NotFound`, `Forbidden`; `Unsupported` store; `Busy`. The job reports everything else.
     pub async fn start_move(self: &Arc<Self>, who: &Caller, id: ImageId, store: &StoreName) -> Result<Job> {
         let turn = self.turn(who, id, Action::MoveBetweenStores).await?;
         self.core.stores.named(store)?;
@@ -151,7 +150,7 @@ impl Copies {
         handle: &Handle,
     ) -> Result<Image> {
         let turn = self.turn(who, id, action).await?;
-        // A task of its own: a caller that goes away must not leave bytes that no record names.
+        // A task of its own: a caller that disconnects must not leave bytes that no record names.
         let work = Arc::clone(self).carry_on(turn, id, store.clone(), aim, handle.clone());
         tokio::spawn(work).await.map_err(Error::internal)?
     }
@@ -164,7 +163,7 @@ impl Copies {
         aim: Aim,
         handle: Handle,
     ) -> Result<Image> {
-        // What describes a disk to LXD may come to it meanwhile, or another digest.
+        // LXD's description of a disk, or another digest, may be added meanwhile.
         for _ in 0..TRIES {
             let before = self.core.catalog.get(id).await?;
             let (arrived, settled) = match aim {
@@ -182,7 +181,8 @@ impl Copies {
                     self.offers.consider(&after);
                     return Ok(after);
                 }
-                // It may be in the journal all the same: then both stay, and `visor verify` shows the one too many.
+                // The change may be in the journal nevertheless: both copies stay, and `visor verify` shows the superfluous
+                // one.
                 Err(error) if error.kind() == Kind::Internal => return Err(error),
                 Err(error) => {
                     self.remove_parts(&arrived, &before.parts).await;
@@ -195,8 +195,8 @@ impl Copies {
         Err(outrun())
     }
 
-    /// Copies what an image has into a store. What came of it is gone again after an error. When all of the image is to be
-    /// there and nowhere else, it may have a copy there.
+    /// Copies the parts of an image into a store. After an error none of the new copies stays. A move accepts a copy that
+    /// exists there.
     pub(super) async fn bring(
         &self,
         image: &Image,
@@ -249,14 +249,14 @@ impl Copies {
         handle: &Handle,
         (done, total): (u64, u64),
     ) -> Result<Part> {
-        // The same key as before: the format may have been named otherwise since.
+        // Keeps the key: the declared format may have changed since.
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
         let claim = Expected { size: part.size, digests: part.digests };
         self.ingest.admit(store, &claim).await?;
         let slot = self.ingest.slot()?;
         let body = self.downloads.bytes_of(image, part, None).await?;
-        // What an earlier try left: no record names it.
+        // Removes the rest of an earlier attempt: no record names it.
         self.core.stores.delete(&place).await?;
         let writer = self.core.stores.begin(&place, part.size).await?;
         let digesting = self.ingest.hash_pool.begin();
@@ -265,7 +265,7 @@ impl Copies {
         let (mut pieces, mut rate) = (handle.watch(pieces, done, Some(total)), self.ingest.rate_guard());
         let moved = tokio::select! {
             moved = pump(None, &mut pieces, &mut rate, |error| error, &mut intake) => moved,
-            // A store that takes nothing is not waited for.
+            // A stop does not wait for a store that takes nothing.
             () = handle.stopped() => Err(Handle::stop_error()),
         };
         if let Err(error) = moved {
@@ -284,7 +284,7 @@ impl Copies {
         Ok(Part { location: Location::Stored(place), etag: None, ..part.clone() })
     }
 
-    /// Puts copies into the record, unless the image got other bytes meanwhile.
+    /// Adds copies to the record, unless the image got other bytes meanwhile.
     pub(super) async fn settle_copies(
         &self,
         before: &Image,
@@ -305,7 +305,7 @@ impl Copies {
         self.settle_parts(before, put).await
     }
 
-    /// Takes the copy of a store out of the record, unless the image got other bytes meanwhile.
+    /// Removes the copy of a store from the record, unless the image got other bytes meanwhile.
     async fn settle_removal(&self, before: &Image, store: &StoreName) -> Result<Image> {
         if !before.parts.iter().any(|part| is_in(part, store)) {
             return Err(Reason::NotInStore.about(store));
@@ -323,7 +323,7 @@ impl Copies {
         self.settle_parts(before, drop_copy).await
     }
 
-    /// Changes which parts an image has, unless it got other ones meanwhile.
+    /// Changes the parts of an image, unless it got other ones meanwhile.
     async fn settle_parts(
         &self,
         before: &Image,
@@ -345,13 +345,13 @@ impl Copies {
         settled.ok_or_else(|| Error::internal("an image whose copies were changed has no record"))
     }
 
-    /// Removes the bytes of parts that a record does not name any more, or never will, but for those of the parts it has.
+    /// Removes the bytes of parts that a record no longer names or never will, except those in `named`.
     async fn remove_parts(&self, gone: &[Part], named: &[Part]) {
         remove_places(&self.core.stores, gone.iter().filter_map(Part::place).cloned(), named).await;
     }
 }
 
-/// The answer when the bytes of a copy are not those of the record.
+/// Error for a copy whose bytes are not those of the record.
 fn damaged(what: impl fmt::Display) -> Error {
     Error::internal(format!("{what}: run `visor verify`"))
 }
@@ -360,7 +360,7 @@ fn is_in(part: &Part, store: &StoreName) -> bool {
     part.place().is_some_and(|StoredAt { store: other, .. }| other == store)
 }
 
-/// What describes a disk to LXD and Incus was in the store that went: it can be made again.
+/// Withdraws a disk whose description for LXD and Incus was in the removed store: it can be made again.
 fn withdraw_without_description(image: &mut Image) {
     if image.lxd_identity.is_some_and(|offer| offer.made) && image.part(PartKind::Metadata).is_none() {
         image.lxd_identity = None;

@@ -1,4 +1,4 @@
-//! Imports: jobs that bring bytes into an image behind the request that asked for them.
+//! Imports: jobs that bring bytes into an image after the answer to their request. Knows no protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::image::{Image, ImageId, Status, StoreName};
 use crate::jobs::{self, Begun, Job, JobClass, JobKind, Jobs, Spec, Stop};
 
-/// The part of an import that its job does not tell: attached to it.
+/// Notes of an import, attached to its job.
 #[derive(Debug, Clone)]
 pub struct Import {
-    /// The URL, if it is from one; without what stands behind its `?`, which may be a secret.
+    /// URL of the source, if there is one, without its query, which may hold a secret.
     pub url: Option<String>,
-    /// The stores that were asked for; none means the one that takes what asks for none.
+    /// Requested stores; empty for the default one.
     pub stores: Vec<StoreName>,
 }
 
@@ -21,7 +21,7 @@ pub struct Import {
 #[derive(Debug, Clone)]
 pub(super) struct Imports {
     jobs: Jobs,
-    /// True if any has ever asked for stores: until then there is nothing to say of images that have their bytes.
+    /// True once an import has named stores: until then, images with their bytes have no import to report.
     spreads: Arc<AtomicBool>,
 }
 
@@ -30,10 +30,10 @@ impl Imports {
         Self { jobs, spreads: Arc::default() }
     }
 
-    /// Takes the place of an import, before its work begins.
+    /// Registers an import before its work begins.
     ///
     /// # Errors
-    /// `Busy` when too many of the caller's are running.
+    /// `Busy` when too many imports of the caller are running.
     pub(super) fn begin(
         &self,
         who: &Caller,
@@ -47,16 +47,16 @@ impl Imports {
         self.jobs.begin(spec.notes(Arc::new(Import { url, stores })))
     }
 
-    /// The imports that are running or not forgotten yet, newest first: all of them, or those into one image.
+    /// Imports that are running or not forgotten yet, newest first: all, or those into one image.
     pub(super) fn of(&self, image: Option<ImageId>) -> Vec<Job> {
         let meant = |job: &Job| is_import(job) && image.is_none_or(|image| job.image == Some(image));
         self.jobs.list(meant)
     }
 
-    /// The last import into an image, as long as it says something of how the image stands: it runs, or it failed and the
-    /// image still waits for bytes.
+    /// Last import into an image, if it still explains the image's state: it runs, or it failed and the image still waits
+    /// for bytes.
     pub(super) fn last_into(&self, image: &Image) -> Option<Job> {
-        // Of most images there is nothing to say, and lists ask for each of theirs.
+        // A shortcut: most images have none to report, and lists ask for each of theirs.
         let complete = matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting);
         if complete && !self.spreads.load(Ordering::Relaxed) {
             return None;

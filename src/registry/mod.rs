@@ -34,6 +34,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::access::{Caller, ListScope};
+pub use self::background::BackgroundWork;
 pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;

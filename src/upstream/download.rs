@@ -23,17 +23,17 @@ pub struct Download {
     server: Server,
     /// Bytes that may still come, of all files together.
     left: Option<u64>,
-    source: Source,
+    source: DownloadSource,
 }
 
-enum Source {
+enum DownloadSource {
     /// Several answers, the next of which is asked for when it is its turn.
     Listed { fetcher: Fetcher, rest: VecDeque<Listed>, now: Option<Box<Coming>> },
     /// One open answer. The file is taken when it is returned.
     Unified(Option<File>, BoxStream<'static, Result<Bytes, FetchError>>),
     /// One answer with two files in it.
     Split(Form, ImageKind),
-    /// Nothing more after an error.
+    /// No more bytes, after an error.
     Broken,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Download {
 impl Download {
     pub(super) fn listed(fetcher: Fetcher, server: Server, files: Vec<Listed>) -> Self {
         // Of these, each knows its own size.
-        Self { server, left: None, source: Source::Listed { fetcher, rest: files.into(), now: None } }
+        Self { server, left: None, source: DownloadSource::Listed { fetcher, rest: files.into(), now: None } }
     }
 
     pub(super) fn unified(server: &Server, found: &Found, body: Body) -> Result<Self> {
@@ -64,12 +64,12 @@ impl Download {
         let name = body.told.text("content-disposition").and_then(forms::file_name_in);
         let name = name.as_deref().and_then(file_name).unwrap_or(&found.filename).to_owned();
         let file = File { part: Part::Whole, name, size: body.length };
-        Ok(Self { server: server.clone(), left: found.size, source: Source::Unified(Some(file), body.stream) })
+        Ok(Self { server: server.clone(), left: found.size, source: DownloadSource::Unified(Some(file), body.stream) })
     }
 
     pub(super) fn split(server: &Server, found: &Found, content_type: String, body: Body) -> Result<Self> {
         let form = Form::read(content_type, body.stream)?;
-        Ok(Self { server: server.clone(), left: found.size, source: Source::Split(form, found.kind) })
+        Ok(Self { server: server.clone(), left: found.size, source: DownloadSource::Split(form, found.kind) })
     }
 
     /// The next file. What is left of the one before is read and thrown away.
@@ -78,7 +78,7 @@ impl Download {
     /// `Upstream` when the server sends something else than was announced; after an error there is nothing more.
     pub async fn next_file(&mut self) -> Result<Option<File>> {
         while self.next_chunk().await?.is_some() {}
-        self.begin().await.inspect_err(|_| self.source = Source::Broken)
+        self.begin().await.inspect_err(|_| self.source = DownloadSource::Broken)
     }
 
     /// More bytes of the file; `None` at its end.
@@ -87,7 +87,7 @@ impl Download {
     /// As [`Download::next_file`]; `DigestMismatch` when the bytes are not those that were announced.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         let chunk = self.piece().await.and_then(|chunk| self.count(chunk));
-        chunk.inspect_err(|_| self.source = Source::Broken)
+        chunk.inspect_err(|_| self.source = DownloadSource::Broken)
     }
 
     /// The bytes of the file as a stream, for a rate guard.
@@ -101,10 +101,12 @@ impl Download {
 
     async fn begin(&mut self) -> Result<Option<File>> {
         match &mut self.source {
-            Source::Broken => Err(Reason::Upstream.saying("The download has broken off.")),
-            Source::Unified(file, _) => Ok(file.take()),
-            Source::Split(form, kind) => form.next_file(*kind).await.map_err(|trouble| trouble.of(&self.server)),
-            Source::Listed { fetcher, rest, now } => {
+            DownloadSource::Broken => Err(Reason::Upstream.saying("The download has broken off.")),
+            DownloadSource::Unified(file, _) => Ok(file.take()),
+            DownloadSource::Split(form, kind) => {
+                form.next_file(*kind).await.map_err(|trouble| trouble.of(&self.server))
+            }
+            DownloadSource::Listed { fetcher, rest, now } => {
                 let Some(listed) = rest.pop_front() else { return Ok(None) };
                 let coming = now.insert(Box::new(Coming::open(fetcher, &self.server, listed).await?));
                 Ok(Some(coming.listed.file.clone()))
@@ -114,10 +116,12 @@ impl Download {
 
     async fn piece(&mut self) -> Result<Option<Bytes>> {
         match &mut self.source {
-            Source::Broken | Source::Unified(Some(_), _) => Ok(None),
-            Source::Unified(None, stream) => stream.next().await.transpose().map_err(|error| self.server.failed(error)),
-            Source::Split(form, _) => form.next_chunk().await.map_err(|trouble| trouble.of(&self.server)),
-            Source::Listed { now, .. } => {
+            DownloadSource::Broken | DownloadSource::Unified(Some(_), _) => Ok(None),
+            DownloadSource::Unified(None, stream) => {
+                stream.next().await.transpose().map_err(|error| self.server.failed(error))
+            }
+            DownloadSource::Split(form, _) => form.next_chunk().await.map_err(|trouble| trouble.of(&self.server)),
+            DownloadSource::Listed { now, .. } => {
                 let Some(coming) = now else { return Ok(None) };
                 let chunk = coming.next(&self.server).await?;
                 if chunk.is_none() {

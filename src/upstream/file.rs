@@ -3,7 +3,7 @@
 /// The part of an image that a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// The whole image.
     Whole,
     /// The description of the other file; comes first.
     Metadata,

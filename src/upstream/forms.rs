@@ -22,13 +22,13 @@ const PIECES_WAITING: usize = 4;
 
 /// A form in the making.
 pub(super) struct Form {
-    events: mpsc::Receiver<Result<Event, Trouble>>,
+    events: mpsc::Receiver<Result<FormEvent, FormTrouble>>,
     /// An event that ended the bytes before it.
-    ahead: Option<Event>,
+    ahead: Option<FormEvent>,
     files: usize,
 }
 
-enum Event {
+enum FormEvent {
     /// A part begins: its name, and that of its file.
     Part(String, String),
     /// Bytes of it.
@@ -38,14 +38,14 @@ enum Event {
 }
 
 /// Reasons why a form can't be read on.
-pub(super) enum Trouble {
+pub(super) enum FormTrouble {
     /// The bytes do not come.
     Fetch(FetchError),
-    /// They are no such form.
+    /// A body that is no such form.
     Malformed(String),
 }
 
-impl Trouble {
+impl FormTrouble {
     pub(super) fn of(self, server: &Server) -> Error {
         match self {
             Self::Fetch(error) => server.failed(error),
@@ -56,7 +56,7 @@ impl Trouble {
     }
 }
 
-impl From<MultipartError> for Trouble {
+impl From<MultipartError> for FormTrouble {
     fn from(error: MultipartError) -> Self {
         match error {
             // What we put in ourselves, below.
@@ -91,7 +91,7 @@ impl Form {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let outcome = match runtime {
                 Ok(runtime) => runtime.block_on(pass_on(content_type, stream, &sender)),
-                Err(error) => Err(Trouble::Malformed(format!("nothing to read it with: {error}"))),
+                Err(error) => Err(FormTrouble::Malformed(format!("nothing to read it with: {error}"))),
             };
             if let Err(trouble) = outcome {
                 // The reader of the form gets it, or is gone.
@@ -103,33 +103,33 @@ impl Form {
     }
 
     /// The next file, if the form has the two that an image of this kind has. What comes before must have been read.
-    pub(super) async fn next_file(&mut self, kind: ImageKind) -> Result<Option<File>, Trouble> {
+    pub(super) async fn next_file(&mut self, kind: ImageKind) -> Result<Option<File>, FormTrouble> {
         let event = match self.ahead.take() {
             Some(event) => event,
             None => self.next().await?,
         };
         let rootfs = if kind == ImageKind::VirtualMachine { "rootfs.img" } else { "rootfs" };
         let (part, file) = match (event, self.files) {
-            (Event::Part(name, file), 0) if name == "metadata" => (Part::Metadata, file),
-            (Event::Part(name, file), 1) if name == rootfs => (Part::Rootfs, file),
-            (Event::End, 2) => {
-                self.ahead = Some(Event::End);
+            (FormEvent::Part(name, file), 0) if name == "metadata" => (Part::Metadata, file),
+            (FormEvent::Part(name, file), 1) if name == rootfs => (Part::Rootfs, file),
+            (FormEvent::End, 2) => {
+                self.ahead = Some(FormEvent::End);
                 return Ok(None);
             }
-            (Event::Part(..), _) => return Err(Trouble::Malformed("other parts than an image has".into())),
-            _ => return Err(Trouble::Malformed("fewer parts than an image has".into())),
+            (FormEvent::Part(..), _) => return Err(FormTrouble::Malformed("other parts than an image has".into())),
+            _ => return Err(FormTrouble::Malformed("fewer parts than an image has".into())),
         };
         self.files += 1;
         Ok(Some(File { part, name: file_name(&file).unwrap_or_default().to_owned(), size: None }))
     }
 
     /// More bytes of the file.
-    pub(super) async fn next_chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(super) async fn next_chunk(&mut self) -> Result<Option<Bytes>, FormTrouble> {
         if self.ahead.is_some() {
             return Ok(None);
         }
         match self.next().await? {
-            Event::Bytes(bytes) => Ok(Some(bytes)),
+            FormEvent::Bytes(bytes) => Ok(Some(bytes)),
             other => {
                 self.ahead = Some(other);
                 Ok(None)
@@ -137,8 +137,8 @@ impl Form {
         }
     }
 
-    async fn next(&mut self) -> Result<Event, Trouble> {
-        let gone = || Err(Trouble::Malformed("its reader has ended".into()));
+    async fn next(&mut self) -> Result<FormEvent, FormTrouble> {
+        let gone = || Err(FormTrouble::Malformed("its reader has ended".into()));
         self.events.recv().await.unwrap_or_else(gone)
     }
 }
@@ -147,24 +147,24 @@ impl Form {
 async fn pass_on(
     content_type: HeaderValue,
     stream: BoxStream<'static, Result<Bytes, FetchError>>,
-    to: &mpsc::Sender<Result<Event, Trouble>>,
-) -> Result<(), Trouble> {
+    to: &mpsc::Sender<Result<FormEvent, FormTrouble>>,
+) -> Result<(), FormTrouble> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, content_type);
     let stream = stream.map(|piece| piece.map_err(|error| PayloadError::Io(std::io::Error::other(error))));
     let mut form = Multipart::new(&headers, stream);
     while let Some(mut field) = form.next().await.transpose()? {
         let file = field.content_disposition().and_then(|header| header.get_filename()).unwrap_or_default();
-        let part = Event::Part(field.name().unwrap_or_default().to_owned(), file.to_owned());
+        let part = FormEvent::Part(field.name().unwrap_or_default().to_owned(), file.to_owned());
         if to.send(Ok(part)).await.is_err() {
             return Ok(());
         }
         while let Some(bytes) = field.next().await.transpose()? {
-            if to.send(Ok(Event::Bytes(bytes))).await.is_err() {
+            if to.send(Ok(FormEvent::Bytes(bytes))).await.is_err() {
                 return Ok(());
             }
         }
     }
-    let _ = to.send(Ok(Event::End)).await;
+    let _ = to.send(Ok(FormEvent::End)).await;
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(super) struct Envelope<T> {
 }
 
 /// An answer that was understood.
-pub(super) enum Answer<T> {
+pub(super) enum LxdAnswer<T> {
     /// The requested thing, or the result.
     Metadata(T),
     /// An error: its status, and what the server says.
@@ -34,18 +34,18 @@ pub(super) enum Answer<T> {
 }
 
 /// Reads an answer. The older servers send an error in mid-operation with status 200, so the envelope decides.
-pub(super) fn read<T: DeserializeOwned>(server: &Server, document: &Document) -> Result<Answer<T>> {
+pub(super) fn read<T: DeserializeOwned>(server: &Server, document: &Document) -> Result<LxdAnswer<T>> {
     let garbled = |cause: String| server.garbled("an LXD or Incus server", cause);
     // An error has `null` or nothing for metadata, and what it has otherwise is not what was asked for.
     let status = document.status;
     let kind: Envelope<serde::de::IgnoredAny> =
         serde_json::from_slice(&document.bytes).map_err(|error| garbled(format!("status {status}: {error}")))?;
     match kind.kind.as_str() {
-        "error" => Ok(Answer::Refusal(status, kind.error.unwrap_or_default())),
+        "error" => Ok(LxdAnswer::Refusal(status, kind.error.unwrap_or_default())),
         "sync" | "async" if (200..300).contains(&status) => {
             let whole: Envelope<T> =
                 serde_json::from_slice(&document.bytes).map_err(|error| garbled(error.to_string()))?;
-            whole.metadata.map(Answer::Metadata).ok_or_else(|| garbled("no metadata".into()))
+            whole.metadata.map(LxdAnswer::Metadata).ok_or_else(|| garbled("no metadata".into()))
         }
         other => Err(garbled(format!("status {status}, type {}", said(other)))),
     }
@@ -79,8 +79,8 @@ struct ImageRow {
 
 /// Asks a server for an image.
 pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Result<Found> {
-    let client = Client { fetcher, server, ask };
-    // A secret opens an image to those who may see no aliases.
+    let client = LxdClient { fetcher, server, ask };
+    // A secret opens an image to callers that may see no aliases.
     let alias = if ask.secret().is_none() { client.alias().await? } else { None };
     let by_alias = alias.is_some();
     let name = match &alias {
@@ -108,9 +108,9 @@ pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found:
     if body.status != 200 {
         let document = fetcher.rest(body, DOCUMENT_BYTES_MAX).await.map_err(|error| server.failed(error))?;
         return match read::<serde::de::IgnoredAny>(server, &document)? {
-            Answer::Refusal(404, _) => Err(server.has_no(&ask.image)),
-            Answer::Refusal(_, text) => Err(server.refuses(&text)),
-            Answer::Metadata(_) => Err(server.garbled("an LXD or Incus server", document.status)),
+            LxdAnswer::Refusal(404, _) => Err(server.has_no(&ask.image)),
+            LxdAnswer::Refusal(_, text) => Err(server.refuses(&text)),
+            LxdAnswer::Metadata(_) => Err(server.garbled("an LXD or Incus server", document.status)),
         };
     }
     // Incus' word for images that are no tarballs, whose fingerprint is not that of the bytes.
@@ -124,13 +124,13 @@ pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found:
     }
 }
 
-struct Client<'a> {
+struct LxdClient<'a> {
     fetcher: &'a Fetcher,
     server: &'a Server,
     ask: &'a Ask,
 }
 
-impl Client<'_> {
+impl LxdClient<'_> {
     /// The fingerprint of an alias, if its image is of the wanted kind.
     async fn alias(&self) -> Result<Option<[u8; 32]>> {
         // These two would be a step in the path however they are written.
@@ -155,10 +155,10 @@ impl Client<'_> {
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let document = self.server.document(self.fetcher, path, DOCUMENT_BYTES_MAX).await?;
         match read(self.server, &document)? {
-            Answer::Metadata(metadata) => Ok(Some(metadata)),
+            LxdAnswer::Metadata(metadata) => Ok(Some(metadata)),
             // 400 is for a name that can be none.
-            Answer::Refusal(400 | 401 | 403 | 404, _) => Ok(None),
-            Answer::Refusal(_, text) => Err(self.server.refuses(&text)),
+            LxdAnswer::Refusal(400 | 401 | 403 | 404, _) => Ok(None),
+            LxdAnswer::Refusal(_, text) => Err(self.server.refuses(&text)),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Upstream;
-use super::lxd::{Answer, DOCUMENT_BYTES_MAX, read};
+use super::lxd::{DOCUMENT_BYTES_MAX, LxdAnswer, read};
 use super::server::{Server, escaped, said};
 use crate::digest::hex;
 use crate::error::{Error, Reason, Result};
@@ -69,7 +69,7 @@ pub struct Outgoing {
 
 /// An operation of the other server.
 #[derive(Deserialize)]
-struct Operation {
+struct PushOperation {
     id: String,
     #[serde(default)]
     status_code: u16,
@@ -118,7 +118,7 @@ impl Upstream {
     }
 
     /// Waits until the server has done its work.
-    async fn wait(&self, server: &Server, mut operation: Operation, project: Option<&str>) -> Result<()> {
+    async fn wait(&self, server: &Server, mut operation: PushOperation, project: Option<&str>) -> Result<()> {
         let secret = operation.metadata.as_ref().and_then(|metadata| metadata.get("secret")?.as_str());
         let secret = secret.map(|secret| format!("secret={}", escaped(secret)));
         let id: Uuid = operation.id.parse().map_err(|error| server.garbled("an LXD or Incus server", error))?;
@@ -135,9 +135,9 @@ impl Upstream {
                 let document = self.fetcher.document(&request, DOCUMENT_BYTES_MAX).await;
                 let document = document.map_err(|error| server.failed(error))?;
                 operation = match read(server, &document)? {
-                    Answer::Metadata(operation) => operation,
+                    LxdAnswer::Metadata(operation) => operation,
                     // Incus and newer LXDs say so with status 200.
-                    Answer::Refusal(_, text) => return Err(failure(server, &text)),
+                    LxdAnswer::Refusal(_, text) => return Err(failure(server, &text)),
                 };
                 if matches!(operation.status_code, PENDING | RUNNING) {
                     // One that does not wait is not asked without end.
@@ -152,10 +152,10 @@ impl Upstream {
     }
 }
 
-fn operation(server: &Server, document: &Document) -> Result<Operation> {
+fn operation(server: &Server, document: &Document) -> Result<PushOperation> {
     match read(server, document)? {
-        Answer::Metadata(operation) => Ok(operation),
-        Answer::Refusal(_, text) => Err(failure(server, &text)),
+        LxdAnswer::Metadata(operation) => Ok(operation),
+        LxdAnswer::Refusal(_, text) => Err(failure(server, &text)),
     }
 }
 

@@ -42,7 +42,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The server that is meant by a URL, and which path there with what stands behind it.
+    /// Server of a URL, and the path on it with the query.
     ///
     /// # Errors
     /// `Invalid` for a URL that nothing is asked of.

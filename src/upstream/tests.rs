@@ -241,7 +241,7 @@ async fn names_of_files_are_names_or_nothing() {
     let image = image_row(IMAGE, "container").replace("img.tar.xz", "../../x");
     let fake = Fake::serving(None, move |_| sync(&image));
     let found = upstream().find(&ask(&fake, Protocol::Lxd, &hex(&sha(IMAGE)))).await;
-    // The same answer is given for the alias, which it is none.
+    // The alias gets this answer too, although it is none.
     assert_eq!(found.unwrap_err().kind(), Kind::Upstream);
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kept, Print};
 
-/// The log is written anew at twice as many lines as there are tokens, and so many.
+/// Lines beyond twice the number of tokens at which the log is written anew.
 const SLACK_LINES: usize = 1024;
 
 /// A line.
@@ -23,7 +23,7 @@ pub(super) enum Line {
 /// The log's file.
 pub(super) struct Log {
     path: PathBuf,
-    /// None: a write failed, and what stands in the file has to be replaced.
+    /// `None` after a failed write: the whole file must be rewritten.
     file: Option<File>,
     lines: usize,
 }

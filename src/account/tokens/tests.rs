@@ -127,7 +127,7 @@ fn a_token_goes_with_its_account() {
     house.accounts.update("bob", Some("robert".into()), None, NOW).unwrap();
     house.accounts.update("carol", None, Some("carol@example.org".into()), NOW).unwrap();
     assert_eq!(tokens.each_ref().map(|token| house.holds(token, NOW)), [false, false, true]);
-    // Whoever edits the file to change a secret means that what was got with the old one ends.
+    // A changed secret ends the tokens that were issued for the old one.
     let path = house.dir.path().join("accounts.json");
     let text = std::fs::read_to_string(&path).unwrap().replace(carol.secret_key.reveal(), "another secret");
     std::fs::write(&path, text).unwrap();
@@ -200,7 +200,7 @@ fn a_log_that_can_not_be_written_stops_nobody_from_getting_in() {
     house.tokens.log = Mutex::new(Log::at("/dev/full/tokens.jsonl".into()));
     let token = house.token(&alice);
     assert!(house.holds(&token, NOW) && house.holds(&before, NOW));
-    assert!(house.tokens.revoke(&token, NOW).is_err(), "nobody is told that it will stay dead");
+    assert!(house.tokens.revoke(&token, NOW).is_err(), "no success is reported for a revocation that is not kept");
     assert!(!house.holds(&token, NOW));
     // As soon as it can be written again everything is.
     house.tokens.log = Mutex::new(Log::at(house.log()));

@@ -18,7 +18,7 @@ fn certificate(name: &str) -> Certificate {
     Certificate::read(described.self_signed(&key).unwrap().der()).unwrap()
 }
 
-/// Somebody who asks with a certificate, of which he has the key or not.
+/// An applicant with a certificate, with or without its key.
 fn applicant(certificate: &Certificate, has_key: bool) -> Applicant {
     Applicant { certificate: certificate.clone(), name: None, has_key }
 }
@@ -109,7 +109,10 @@ fn a_certificate_is_not_taken_over_without_its_key() {
         assert_eq!(refused.unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(place.stands_for(&shown).as_deref(), Some("alice"));
     }
-    assert!(place.redeem(secret.reveal(), &shown, false, NOW).is_some(), "whoever has the key may change his mind");
+    assert!(
+        place.redeem(secret.reveal(), &shown, false, NOW).is_some(),
+        "the holder of the key may change the account"
+    );
     assert_eq!(place.stands_for(&shown).as_deref(), Some("mallory"));
     assert_eq!(place.trust.list().unwrap().len(), 1);
 }
@@ -165,7 +168,10 @@ fn tokens_end() {
     place.accounts.remove("alice").unwrap();
     place.account("alice");
     assert!(place.redeem(orphan.reveal(), &shown, true, NOW).is_none(), "its account is gone");
-    assert!(place.redeem(issue(None).reveal(), &shown, false, NOW).is_none(), "nobody's, on a server with accounts");
+    assert!(
+        place.redeem(issue(None).reveal(), &shown, false, NOW).is_none(),
+        "without an account, on a server with accounts"
+    );
     assert_eq!(place.redeem(issue(None).reveal(), &shown, true, NOW).unwrap().holder, None);
 }
 
@@ -183,7 +189,7 @@ fn there_are_so_many_and_no_more() {
     for bad in ["", " ", "a\u{1b}b", &"x".repeat(NAME_BYTES_MAX + 1)] {
         assert!(place.trust.issue(Some(bad), None, HOUR, NOW).is_err(), "{bad:?}");
     }
-    let mut table = Table::default();
+    let mut table = TrustTable::default();
     let client = |n: usize, holder: Option<Holder>| Client {
         fingerprint: n.to_string(),
         name: "x".into(),

@@ -41,6 +41,44 @@ pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
     }
 }
 
+/// Reasons that Glance in version 1 words as the core does. Each is named, so that a new reason is a compile error here.
+#[rustfmt::skip]
+macro_rules! neutral_in_v1 {
+    () => {
+        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::TagNotFound
+        | Reason::FileMissing | Reason::BytesMissing | Reason::SourceNotFound | Reason::UrlNotFound
+        | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound
+        | Reason::ProfileNotFound | Reason::DefinitionNotFound | Reason::RemoteImageNotFound
+        | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
+        | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
+        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
+        | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
+        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
+        | Reason::FileChanged | Reason::NotImportable | Reason::StagingIncomplete | Reason::UploadComplete
+        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::ServerStopped
+        | Reason::TooManyWaiters | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver
+        | Reason::LastAdministrator | Reason::AccountOwnsImages | Reason::AmbiguousCertificate
+        | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken
+        | Reason::AliasExists | Reason::FingerprintTaken | Reason::MemberExists | Reason::AccountTaken
+        | Reason::CertificateTrusted | Reason::DefinitionExists | Reason::ChangedMeanwhile
+        | Reason::ConditionFailed | Reason::BadCredentials | Reason::Forbidden | Reason::WrongHost
+        | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope | Reason::AdminOnly | Reason::NotOwner
+        | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
+        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
+        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
+        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
+        | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty | Reason::FileTruncated
+        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
+        | Reason::UnknownArchitecture | Reason::Mismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch
+        | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
+        | Reason::DiskFull | Reason::Unsupported | Reason::ArchitectureUnsupported | Reason::StoreUnsupported
+        | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads
+        | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy
+        | Reason::Upstream | Reason::HeaderMissing | Reason::ServerUnreachable | Reason::StoreUnavailable
+        | Reason::Internal | Reason::ChangesStopped
+    };
+}
+
 fn wording_v1(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -70,129 +108,45 @@ fn wording_v1(reason: Reason) -> Wording {
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
-        R::NotFound
-        | R::AliasNotFound
-        | R::InstanceNotFound
-        | R::TagNotFound
-        | R::FileMissing
-        | R::BytesMissing
-        | R::SourceNotFound
-        | R::UrlNotFound
-        | R::UploadNotFound
-        | R::AccountNotFound
-        | R::CertificateNotFound
-        | R::ProjectNotFound
-        | R::ProfileNotFound
-        | R::DefinitionNotFound
-        | R::RemoteImageNotFound
-        | R::NoUpdateSource
-        | R::NothingMatches
-        | R::InvalidValue
-        | R::Malformed
-        | R::WrongCompanion
-        | R::AmbiguousName
-        | R::NoImageNamed
-        | R::FormatNotSet
-        | R::StoreTakesNoFiles
-        | R::WrongStore
-        | R::ChecksumOfUrl
-        | R::UrlRefused
-        | R::ServerRefused
-        | R::Conflict
-        | R::FormatFixed
-        | R::StoreFixed
-        | R::NoFile
-        | R::StaysUnderUrl
-        | R::InStoreAlready
-        | R::NotInStore
-        | R::FileExists
-        | R::FileChanged
-        | R::NotImportable
-        | R::StagingIncomplete
-        | R::UploadComplete
-        | R::JobEnded
-        | R::JobNotStoppable
-        | R::JobStopped
-        | R::ServerStopped
-        | R::TooManyWaiters
-        | R::UploadOffset
-        | R::UploadLength
-        | R::UploadTakenOver
-        | R::LastAdministrator
-        | R::AccountOwnsImages
-        | R::AmbiguousCertificate
-        | R::AmbiguousRemoteName
-        | R::ImageExists
-        | R::IdRetired
-        | R::AliasTaken
-        | R::AliasExists
-        | R::FingerprintTaken
-        | R::MemberExists
-        | R::AccountTaken
-        | R::CertificateTrusted
-        | R::DefinitionExists
-        | R::ChangedMeanwhile
-        | R::ConditionFailed
-        | R::BadCredentials
-        | R::Forbidden
-        | R::WrongHost
-        | R::ForeignRequest
-        | R::NotTrusted
-        | R::NoScope
-        | R::AdminOnly
-        | R::NotOwner
-        | R::MayNotPublish
-        | R::OwnerFixed
-        | R::ReadOnly
-        | R::ImageProtected
-        | R::NotShared
-        | R::MayNotShare
-        | R::MembersChoice
-        | R::NoImportDirectory
-        | R::OnlyCopy
-        | R::DefinitionsProtected
-        | R::BodyTooLarge
-        | R::FileTooLarge
-        | R::DefinitionsFull
-        | R::TooMany
-        | R::BadRange
-        | R::WrongMediaType
-        | R::BadContent
-        | R::BadArchive
-        | R::FileEmpty
-        | R::FileTruncated
-        | R::UnknownPacking
-        | R::NoMetadata
-        | R::BadMetadata
-        | R::NoCreationDate
-        | R::UnknownArchitecture
-        | R::Mismatch
-        | R::FingerprintMismatch
-        | R::RemoteMismatch
-        | R::BodyIncomplete
-        | R::UploadIncomplete
-        | R::TooSlow
-        | R::StoreFull
-        | R::DiskFull
-        | R::Unsupported
-        | R::ArchitectureUnsupported
-        | R::StoreUnsupported
-        | R::StoreReadOnly
-        | R::Busy
-        | R::Stopping
-        | R::TooManyTries
-        | R::TooManyUploads
-        | R::TooManyOpenUploads
-        | R::TooManyJobs
-        | R::BeingCopied
-        | R::UploadBusy
-        | R::Upstream
-        | R::HeaderMissing
-        | R::ServerUnreachable
-        | R::StoreUnavailable
-        | R::Internal
-        | R::ChangesStopped => Wording::NEUTRAL,
+        neutral_in_v1!() => Wording::NEUTRAL,
     }
+}
+
+/// Reasons that Glance in version 2 words as the core does. Each is named, so that a new reason is a compile error here.
+#[rustfmt::skip]
+macro_rules! neutral_in_v2 {
+    () => {
+        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::TagNotFound
+        | Reason::FileMissing | Reason::BytesMissing | Reason::NotActive | Reason::SourceNotFound
+        | Reason::UrlNotFound | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound
+        | Reason::ProjectNotFound | Reason::ProfileNotFound | Reason::DefinitionNotFound
+        | Reason::RemoteImageNotFound | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue
+        | Reason::Malformed | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
+        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
+        | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
+        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
+        | Reason::FileChanged | Reason::StagingIncomplete | Reason::UploadComplete | Reason::JobEnded
+        | Reason::JobNotStoppable | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters
+        | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
+        | Reason::AccountOwnsImages | Reason::AmbiguousCertificate | Reason::AmbiguousRemoteName
+        | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken | Reason::AliasExists
+        | Reason::FingerprintTaken | Reason::MemberExists | Reason::AccountTaken | Reason::CertificateTrusted
+        | Reason::DefinitionExists | Reason::ChangedMeanwhile | Reason::ConditionFailed | Reason::BadCredentials
+        | Reason::Forbidden | Reason::WrongHost | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope
+        | Reason::AdminOnly | Reason::NotOwner | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly
+        | Reason::ImageProtected | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice
+        | Reason::NoImportDirectory | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge
+        | Reason::FileTooLarge | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange
+        | Reason::WrongMediaType | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty
+        | Reason::FileTruncated | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata
+        | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::Mismatch | Reason::SourceMismatch
+        | Reason::FingerprintMismatch | Reason::RemoteMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete
+        | Reason::TooSlow | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported
+        | Reason::ArchitectureUnsupported | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy
+        | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads | Reason::TooManyOpenUploads
+        | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy | Reason::Upstream | Reason::HeaderMissing
+        | Reason::ServerUnreachable | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+    };
 }
 
 fn wording_v2(reason: Reason) -> Wording {
@@ -222,128 +176,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
-        R::NotFound
-        | R::AliasNotFound
-        | R::InstanceNotFound
-        | R::TagNotFound
-        | R::FileMissing
-        | R::BytesMissing
-        | R::NotActive
-        | R::SourceNotFound
-        | R::UrlNotFound
-        | R::UploadNotFound
-        | R::AccountNotFound
-        | R::CertificateNotFound
-        | R::ProjectNotFound
-        | R::ProfileNotFound
-        | R::DefinitionNotFound
-        | R::RemoteImageNotFound
-        | R::NoUpdateSource
-        | R::NothingMatches
-        | R::InvalidValue
-        | R::Malformed
-        | R::WrongCompanion
-        | R::AmbiguousName
-        | R::NoImageNamed
-        | R::StoreTakesNoFiles
-        | R::WrongStore
-        | R::ChecksumOfUrl
-        | R::UrlRefused
-        | R::ServerRefused
-        | R::Conflict
-        | R::FormatFixed
-        | R::StoreFixed
-        | R::NoFile
-        | R::StaysUnderUrl
-        | R::InStoreAlready
-        | R::NotInStore
-        | R::FileExists
-        | R::FileChanged
-        | R::StagingIncomplete
-        | R::UploadComplete
-        | R::JobEnded
-        | R::JobNotStoppable
-        | R::JobStopped
-        | R::ServerStopped
-        | R::TooManyWaiters
-        | R::UploadOffset
-        | R::UploadLength
-        | R::UploadTakenOver
-        | R::LastAdministrator
-        | R::AccountOwnsImages
-        | R::AmbiguousCertificate
-        | R::AmbiguousRemoteName
-        | R::ImageExists
-        | R::IdRetired
-        | R::AliasTaken
-        | R::AliasExists
-        | R::FingerprintTaken
-        | R::MemberExists
-        | R::AccountTaken
-        | R::CertificateTrusted
-        | R::DefinitionExists
-        | R::ChangedMeanwhile
-        | R::ConditionFailed
-        | R::BadCredentials
-        | R::Forbidden
-        | R::WrongHost
-        | R::ForeignRequest
-        | R::NotTrusted
-        | R::NoScope
-        | R::AdminOnly
-        | R::NotOwner
-        | R::MayNotPublish
-        | R::OwnerFixed
-        | R::ReadOnly
-        | R::ImageProtected
-        | R::NotShared
-        | R::MayNotShare
-        | R::MembersChoice
-        | R::NoImportDirectory
-        | R::OnlyCopy
-        | R::DefinitionsProtected
-        | R::BodyTooLarge
-        | R::FileTooLarge
-        | R::DefinitionsFull
-        | R::TooMany
-        | R::BadRange
-        | R::WrongMediaType
-        | R::BadContent
-        | R::BadArchive
-        | R::FileEmpty
-        | R::FileTruncated
-        | R::UnknownPacking
-        | R::NoMetadata
-        | R::BadMetadata
-        | R::NoCreationDate
-        | R::UnknownArchitecture
-        | R::Mismatch
-        | R::SourceMismatch
-        | R::FingerprintMismatch
-        | R::RemoteMismatch
-        | R::BodyIncomplete
-        | R::UploadIncomplete
-        | R::TooSlow
-        | R::StoreFull
-        | R::DiskFull
-        | R::Unsupported
-        | R::ArchitectureUnsupported
-        | R::StoreUnsupported
-        | R::StoreReadOnly
-        | R::Busy
-        | R::Stopping
-        | R::TooManyTries
-        | R::TooManyUploads
-        | R::TooManyOpenUploads
-        | R::TooManyJobs
-        | R::BeingCopied
-        | R::UploadBusy
-        | R::Upstream
-        | R::HeaderMissing
-        | R::ServerUnreachable
-        | R::StoreUnavailable
-        | R::Internal
-        | R::ChangesStopped => Wording::NEUTRAL,
+        neutral_in_v2!() => Wording::NEUTRAL,
     }
 }
 

@@ -1,7 +1,7 @@
-//! The form of every answer: what was asked for, what was made, an operation that goes on, or an error.
+//! The envelope of every answer: data, a new object's path, a running operation, or an error. Knows no routes.
 //!
-//! Real daemons put an empty `error` into answers that are none. It is left out here: a client that asks for it first would
-//! take an operation that failed for an error without a text.
+//! Real daemons put an empty `error` into successful answers. It is left out here: a client that looks for it first would
+//! take a failed operation for an error without a text.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -13,19 +13,19 @@ use super::operations::Operation;
 use crate::digest::hex;
 use crate::http::route::answer_json;
 
-/// An entity tag for what a client may change, over just that.
+/// Entity tag over the fields that a client may change.
 pub fn etag(value: &impl Serialize) -> String {
-    // Texts, numbers and lists of them: all of it can be written.
+    // Serialization can't fail: only texts, numbers and lists occur.
     let text = serde_json::to_vec(value).unwrap_or_default();
     format!("\"{}\"", hex(&Sha256::digest(text)))
 }
 
-/// What was asked for.
+/// Successful answer with data.
 pub fn sync(metadata: &impl Serialize) -> HttpResponse {
     sync_with(&mut HttpResponse::Ok(), metadata)
 }
 
-/// The same with a status and headers of its own.
+/// Successful answer with data, and its own status and headers.
 pub fn sync_with(response: &mut HttpResponseBuilder, metadata: &impl Serialize) -> HttpResponse {
     #[derive(Serialize)]
     struct Sync<'a, T> {
@@ -37,17 +37,17 @@ pub fn sync_with(response: &mut HttpResponseBuilder, metadata: &impl Serialize) 
     answer_json(response, &Sync { r#type: "sync", status: "Success", status_code: 200, metadata })
 }
 
-/// Done, and nothing to say about it: the answer to changes and removals.
+/// Successful answer without data, to changes and removals.
 pub fn done() -> HttpResponse {
     sync(&json!({}))
 }
 
-/// Something was made, or has another name now, and this is its path.
+/// Answer to the making or renaming of an object, with its path.
 pub fn created(location: &str) -> HttpResponse {
     sync_with(HttpResponse::Created().insert_header((header::LOCATION, location)), &Value::Null)
 }
 
-/// Something goes on, and this is what it can be followed by.
+/// Answer with the operation that does the work.
 pub fn accepted(operation: &Operation) -> HttpResponse {
     let url = operation.url();
     let body = json!({
@@ -60,7 +60,7 @@ pub fn accepted(operation: &Operation) -> HttpResponse {
     answer_json(HttpResponse::Accepted().insert_header((header::LOCATION, url)), &body)
 }
 
-/// An error.
+/// Answer with an error.
 pub(super) fn failed(response: &mut HttpResponseBuilder, status: StatusCode, text: &str) -> HttpResponse {
     let body = json!({ "type": "error", "error": text, "error_code": status.as_u16(), "metadata": null });
     answer_json(response, &body)

@@ -9,7 +9,7 @@ pub struct Requestor {
     pub username: String,
     /// `tls` or `http`.
     pub protocol: &'static str,
-    /// The address that it came from.
+    /// Its address.
     pub address: String,
     /// The caller.
     pub caller: Caller,

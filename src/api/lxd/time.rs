@@ -6,7 +6,7 @@ use crate::image::Timestamp;
 /// LXD's text for "never" and for "no time known".
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// A moment. Out of jiff's range (year 9999) there is nothing that a client could read.
+/// Writes a moment. Beyond jiff's range (year 9999) no client could read it.
 pub(super) fn time(moment: Timestamp) -> String {
     rfc_3339(moment).unwrap_or_else(|| NEVER.to_owned())
 }

@@ -31,6 +31,39 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// Reasons that LXD words as the core does. Each is named, so that a new reason is a compile error here.
+#[rustfmt::skip]
+macro_rules! neutral {
+    () => {
+        Reason::NotFound | Reason::MemberNotFound | Reason::TagNotFound | Reason::FileMissing
+        | Reason::BytesMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UrlNotFound
+        | Reason::UploadNotFound | Reason::AccountNotFound | Reason::DefinitionNotFound
+        | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
+        | Reason::NoSuchStore | Reason::MarkerNotFound | Reason::WrongCompanion | Reason::FormatNotSet
+        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
+        | Reason::ImportUrlRefused | Reason::InStoresAlready | Reason::Conflict | Reason::TakesNoData
+        | Reason::TakesNoLocation | Reason::FormatFixed | Reason::StoreFixed | Reason::StoreNotThere
+        | Reason::NoFile | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
+        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
+        | Reason::FileChanged | Reason::NotImportable | Reason::NothingStaged | Reason::StagingIncomplete
+        | Reason::UploadComplete | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters
+        | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
+        | Reason::AccountOwnsImages | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
+        | Reason::MemberExists | Reason::AccountTaken | Reason::DefinitionExists | Reason::ChangedMeanwhile
+        | Reason::Forbidden | Reason::WrongHost | Reason::ForeignRequest | Reason::NoScope | Reason::AdminOnly
+        | Reason::NotOwner | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
+        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
+        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
+        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
+        | Reason::BadContent | Reason::FormatMismatch | Reason::UnsafeImage | Reason::BadArchive | Reason::Mismatch
+        | Reason::SourceMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow
+        | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported | Reason::StoreUnsupported
+        | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads
+        | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy
+        | Reason::Upstream | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+    };
+}
+
 /// LXD's own words for reasons, and statuses that differ from the status of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
@@ -68,113 +101,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::NoCreationDate => Wording::words("Missing creation date"),
         R::ConditionFailed => Wording::NEUTRAL,
         R::Unauthenticated | R::BadCredentials | R::NotTrusted => Wording::words(NOT_AUTHORIZED),
-        R::NotFound
-        | R::MemberNotFound
-        | R::TagNotFound
-        | R::FileMissing
-        | R::BytesMissing
-        | R::NotActive
-        | R::SourceNotFound
-        | R::UrlNotFound
-        | R::UploadNotFound
-        | R::AccountNotFound
-        | R::DefinitionNotFound
-        | R::RemoteImageNotFound
-        | R::NothingMatches
-        | R::InvalidValue
-        | R::Malformed
-        | R::NoSuchStore
-        | R::MarkerNotFound
-        | R::WrongCompanion
-        | R::FormatNotSet
-        | R::StoreTakesNoFiles
-        | R::WrongStore
-        | R::ChecksumOfUrl
-        | R::UrlRefused
-        | R::ImportUrlRefused
-        | R::InStoresAlready
-        | R::Conflict
-        | R::TakesNoData
-        | R::TakesNoLocation
-        | R::FormatFixed
-        | R::StoreFixed
-        | R::StoreNotThere
-        | R::NoFile
-        | R::Withheld
-        | R::NothingToWithhold
-        | R::NotCopyable
-        | R::StaysUnderUrl
-        | R::InStoreAlready
-        | R::NotInStore
-        | R::FileExists
-        | R::FileChanged
-        | R::NotImportable
-        | R::NothingStaged
-        | R::StagingIncomplete
-        | R::UploadComplete
-        | R::JobStopped
-        | R::ServerStopped
-        | R::TooManyWaiters
-        | R::UploadOffset
-        | R::UploadLength
-        | R::UploadTakenOver
-        | R::LastAdministrator
-        | R::AccountOwnsImages
-        | R::AmbiguousRemoteName
-        | R::ImageExists
-        | R::IdRetired
-        | R::MemberExists
-        | R::AccountTaken
-        | R::DefinitionExists
-        | R::ChangedMeanwhile
-        | R::Forbidden
-        | R::WrongHost
-        | R::ForeignRequest
-        | R::NoScope
-        | R::AdminOnly
-        | R::NotOwner
-        | R::MayNotPublish
-        | R::OwnerFixed
-        | R::ReadOnly
-        | R::ImageProtected
-        | R::NotShared
-        | R::MayNotShare
-        | R::MembersChoice
-        | R::NoImportDirectory
-        | R::OnlyCopy
-        | R::DefinitionsProtected
-        | R::BodyTooLarge
-        | R::FileTooLarge
-        | R::DefinitionsFull
-        | R::TooMany
-        | R::BadRange
-        | R::WrongMediaType
-        | R::BadContent
-        | R::FormatMismatch
-        | R::UnsafeImage
-        | R::BadArchive
-        | R::Mismatch
-        | R::SourceMismatch
-        | R::BodyIncomplete
-        | R::UploadIncomplete
-        | R::TooSlow
-        | R::StoreFull
-        | R::DiskFull
-        | R::Unsupported
-        | R::StoreUnsupported
-        | R::StoreReadOnly
-        | R::Busy
-        | R::Stopping
-        | R::TooManyTries
-        | R::TooManyUploads
-        | R::TooManyOpenUploads
-        | R::TooManyJobs
-        | R::BeingCopied
-        | R::UploadBusy
-        | R::Upstream
-        | R::StoreUnavailable
-        | R::Internal
-        | R::ChangesStopped => Wording::NEUTRAL,
+        neutral!() => Wording::NEUTRAL,
     }
 }
 

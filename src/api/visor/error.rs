@@ -33,6 +33,45 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// Reasons that VISOR words as the core does. Each is named, so that a new reason is a compile error here.
+#[rustfmt::skip]
+macro_rules! neutral {
+    () => {
+        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::MemberNotFound
+        | Reason::TagNotFound | Reason::BytesMissing | Reason::NotActive | Reason::UrlNotFound
+        | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
+        | Reason::DefinitionNotFound | Reason::JobNotFound | Reason::JobEnded | Reason::JobNotStoppable
+        | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters | Reason::RemoteImageNotFound
+        | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
+        | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet | Reason::WrongStore
+        | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::ImportUrlRefused | Reason::ServerRefused
+        | Reason::InStoresAlready | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed
+        | Reason::StoreNotThere | Reason::NoFile | Reason::Withheld | Reason::NothingToWithhold
+        | Reason::NotCopyable | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore
+        | Reason::FileExists | Reason::FileChanged | Reason::NotImportable | Reason::NothingStaged
+        | Reason::StagingIncomplete | Reason::UploadComplete | Reason::UploadOffset | Reason::UploadLength
+        | Reason::UploadTakenOver | Reason::LastAdministrator | Reason::AccountOwnsImages
+        | Reason::AmbiguousCertificate | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
+        | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken | Reason::MemberExists
+        | Reason::CertificateTrusted | Reason::DefinitionExists | Reason::ChangedMeanwhile
+        | Reason::ConditionFailed | Reason::BadCredentials | Reason::Forbidden | Reason::WrongHost
+        | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope | Reason::AdminOnly | Reason::NotOwner
+        | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
+        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
+        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
+        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
+        | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty | Reason::FileTruncated
+        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
+        | Reason::UnknownArchitecture | Reason::Mismatch | Reason::SourceMismatch | Reason::FingerprintMismatch
+        | Reason::RemoteMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow
+        | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported | Reason::ArchitectureUnsupported
+        | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries
+        | Reason::TooManyUploads | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied
+        | Reason::UploadBusy | Reason::Upstream | Reason::HeaderMissing | Reason::ServerUnreachable
+        | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+    };
+}
+
 /// The original's words for a reason, if it has any, and a status if it differs from that of the kind.
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
@@ -53,132 +92,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("Authorization not provided."),
-        R::NotFound
-        | R::AliasNotFound
-        | R::InstanceNotFound
-        | R::MemberNotFound
-        | R::TagNotFound
-        | R::BytesMissing
-        | R::NotActive
-        | R::UrlNotFound
-        | R::CertificateNotFound
-        | R::ProjectNotFound
-        | R::ProfileNotFound
-        | R::DefinitionNotFound
-        | R::JobNotFound
-        | R::JobEnded
-        | R::JobNotStoppable
-        | R::JobStopped
-        | R::ServerStopped
-        | R::TooManyWaiters
-        | R::RemoteImageNotFound
-        | R::NoUpdateSource
-        | R::NothingMatches
-        | R::InvalidValue
-        | R::Malformed
-        | R::AmbiguousName
-        | R::NoImageNamed
-        | R::FormatNotSet
-        | R::WrongStore
-        | R::ChecksumOfUrl
-        | R::UrlRefused
-        | R::ImportUrlRefused
-        | R::ServerRefused
-        | R::InStoresAlready
-        | R::Conflict
-        | R::FormatFixed
-        | R::StoreFixed
-        | R::StoreNotThere
-        | R::NoFile
-        | R::Withheld
-        | R::NothingToWithhold
-        | R::NotCopyable
-        | R::StaysUnderUrl
-        | R::InStoreAlready
-        | R::NotInStore
-        | R::FileExists
-        | R::FileChanged
-        | R::NotImportable
-        | R::NothingStaged
-        | R::StagingIncomplete
-        | R::UploadComplete
-        | R::UploadOffset
-        | R::UploadLength
-        | R::UploadTakenOver
-        | R::LastAdministrator
-        | R::AccountOwnsImages
-        | R::AmbiguousCertificate
-        | R::AmbiguousRemoteName
-        | R::ImageExists
-        | R::IdRetired
-        | R::AliasTaken
-        | R::AliasExists
-        | R::FingerprintTaken
-        | R::MemberExists
-        | R::CertificateTrusted
-        | R::DefinitionExists
-        | R::ChangedMeanwhile
-        | R::ConditionFailed
-        | R::BadCredentials
-        | R::Forbidden
-        | R::WrongHost
-        | R::ForeignRequest
-        | R::NotTrusted
-        | R::NoScope
-        | R::AdminOnly
-        | R::NotOwner
-        | R::MayNotPublish
-        | R::OwnerFixed
-        | R::ReadOnly
-        | R::ImageProtected
-        | R::NotShared
-        | R::MayNotShare
-        | R::MembersChoice
-        | R::NoImportDirectory
-        | R::OnlyCopy
-        | R::DefinitionsProtected
-        | R::BodyTooLarge
-        | R::FileTooLarge
-        | R::DefinitionsFull
-        | R::TooMany
-        | R::BadRange
-        | R::WrongMediaType
-        | R::BadContent
-        | R::BadArchive
-        | R::FileEmpty
-        | R::FileTruncated
-        | R::UnknownPacking
-        | R::NoMetadata
-        | R::BadMetadata
-        | R::NoCreationDate
-        | R::UnknownArchitecture
-        | R::Mismatch
-        | R::SourceMismatch
-        | R::FingerprintMismatch
-        | R::RemoteMismatch
-        | R::BodyIncomplete
-        | R::UploadIncomplete
-        | R::TooSlow
-        | R::StoreFull
-        | R::DiskFull
-        | R::Unsupported
-        | R::ArchitectureUnsupported
-        | R::StoreUnsupported
-        | R::StoreReadOnly
-        | R::Busy
-        | R::Stopping
-        | R::TooManyTries
-        | R::TooManyUploads
-        | R::TooManyOpenUploads
-        | R::TooManyJobs
-        | R::BeingCopied
-        | R::UploadBusy
-        | R::Upstream
-        | R::HeaderMissing
-        | R::ServerUnreachable
-        | R::StoreUnavailable
-        | R::Internal
-        | R::ChangesStopped => Wording::NEUTRAL,
+        neutral!() => Wording::NEUTRAL,
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
     done.await.unwrap_or_else(|error| render(&request, &error))
 }
 
-/// Where an image is made or changed: from headers and a raw body, or from a form.
+/// Makes or changes an image, from headers and a raw body or from a form.
 async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option<ImageId>) -> Result<HttpResponse> {
     let content_type = text(request.headers(), header::CONTENT_TYPE);
     if jobs::wants_job(request.headers())
@@ -116,8 +116,8 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
     Ok(visor.answer(&who, &image, request))
 }
 
-/// Begins a change that may take long and comes without a body: to another store, or with a file of the operator's. `None`
-/// for every other one.
+/// Begins a job for a long change without a body: a move to another store, or a file of the operator's. `None` for other
+/// changes.
 async fn save_later(request: &HttpRequest, visor: &Visor, id: Option<ImageId>) -> Result<Option<Job>> {
     if announce_body(request.headers()) {
         return Ok(None);
@@ -148,7 +148,7 @@ async fn save_raw(
     id: Option<ImageId>,
     content_type: Option<&str>,
 ) -> Result<(Caller, Image)> {
-    // Who has no business here is told so before a body is read, as far as headers can tell that there is one.
+    // A caller without rights is refused before a body is read, as far as headers announce one.
     let announced = announce_body(request.headers());
     let who = visor.caller_with(request, announced)?;
     let fields = Fields::of_headers(request.headers())?;
@@ -157,7 +157,7 @@ async fn save_raw(
     if !file {
         return Ok((who.clone(), save_meta(visor, &who, id, &fields).await?));
     }
-    // `curl -T` sends none; any other type is a client that means something else.
+    // `curl -T` sends no content type; another type means another request.
     if content_type.is_some_and(|t| !is_type(t, "application/octet-stream")) {
         return Err(Error::invalid("Request Content-Type must be application/octet-stream"));
     }
@@ -182,7 +182,7 @@ async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fi
         return registry.create(who, None, &patch, meta.source, &meta.claim).await;
     };
     if fields.is_empty() {
-        // An image that is not there is the better news.
+        // Report "not found" first: it is the more useful error.
         registry.get(who, id).await?;
         return Err(Error::invalid("No headers or body found for update"));
     }
@@ -201,13 +201,13 @@ async fn save_meta(visor: &Visor, who: &Caller, id: Option<ImageId>, fields: &Fi
     registry.update(who, id, &meta.patch, meta.source, &meta.claim).await
 }
 
-/// Whether fields that name a store move the image's bytes into it.
+/// Tells whether fields that name a store move the image's bytes into it.
 ///
 /// # Errors
-/// `Invalid` when they want something else too: it is one change, made whole or not at all.
+/// `Invalid` when they change something else too: a move is a change of its own.
 async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store: &StoreName) -> Result<bool> {
     let image = visor.registry.get(who, id).await?;
-    // Whoever sends all of a record back names the store that it has.
+    // A client that sends a whole record back names the image's present store.
     let alone = fields.len() == 1;
     let moves = image.status.gives_bytes() && (image.home() != *store || alone && image.homes().len() > 1);
     match moves && !alone {
@@ -216,7 +216,7 @@ async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store:
     }
 }
 
-/// Whether a content type is this one: names of types have no case (RFC 9110, section 8.3.1).
+/// Compares content types, whose names have no case (RFC 9110, section 8.3.1).
 pub(super) fn is_type(content_type: &str, name: &str) -> bool {
     content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
 }

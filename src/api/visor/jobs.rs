@@ -1,5 +1,5 @@
-//! `/jobs`: work that goes on behind an answer. An account sees and stops its own; an administrator all, those of the server
-//! included.
+//! `/jobs`: work that continues after an answer. An account sees and stops its own jobs; an administrator all, including the
+//! server's.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::jobs::{Job, JobKind, not_found};
 use crate::registry::Caller;
 use crate::registry::policy::{Action, On};
 
-/// The preference of a client that would rather follow a job than wait (RFC 7240).
+/// Preference of a client that follows a job instead of waiting (RFC 7240).
 const RESPOND_ASYNC: &str = "respond-async";
 
-/// A request waits for a job no longer than that.
+/// Longest wait of a request for a job.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The routes.
@@ -44,7 +44,7 @@ pub(super) fn wants_job(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The answer to a request whose work goes on as a job.
+/// Answer to a request whose work continues as a job.
 pub(super) fn accepted(request: &HttpRequest, job: &Job) -> HttpResponse {
     let mut response = HttpResponse::Accepted();
     response.insert_header((header::LOCATION, format!("/jobs/{}", job.id)));
@@ -84,7 +84,7 @@ fn record(job: &Job, base: &str) -> Record {
     fields.into_iter().flatten().collect()
 }
 
-/// True if a job is shown to a caller. Secrets that wait for their use are no work, and LXD's alone.
+/// True if a job is shown to a caller. LXD's secrets are not shown: they are no work.
 fn is_for(who: &Caller, job: &Job) -> bool {
     job.kind != JobKind::Secret && who.sees_job(job)
 }
@@ -113,7 +113,7 @@ async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     listed().unwrap_or_else(|error| render(&request, &error))
 }
 
-/// `GET /jobs/:id`, and with `?wait=30s` as soon as it has ended, or then.
+/// `GET /jobs/:id`. With `?wait=30s` the answer comes when the job has ended, after 30 s at most.
 async fn show(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let shown = async {
         let who = caller(&request, &visor)?;
@@ -127,7 +127,7 @@ async fn show(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     shown.await.unwrap_or_else(|error| render(&request, &error))
 }
 
-/// `DELETE /jobs/:id`: answered with the job, whose end comes from its work.
+/// `DELETE /jobs/:id`: answered with the job, which its work ends.
 async fn stop(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let stopped = || {
         let who = caller(&request, &visor)?;
@@ -140,7 +140,7 @@ async fn stop(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     stopped().unwrap_or_else(|error| render(&request, &error))
 }
 
-/// The time that a client waits for a job: seconds, with or without an `s`.
+/// Reads the time that a client waits for a job: seconds, with or without an `s`.
 fn patience(request: &HttpRequest) -> Result<Option<Duration>> {
     let Some((_, text)) = pairs(request.query_string())?.into_iter().find(|(name, _)| name == "wait") else {
         return Ok(None);

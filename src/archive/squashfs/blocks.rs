@@ -11,12 +11,12 @@ use crate::archive::meter::{Meter, Taken};
 use crate::archive::streams::Frames;
 use crate::archive::unpack::XZ_MEMORY;
 
-/// Tables are stored in blocks of so many bytes.
+/// Size of a block of tables, in bytes.
 const METADATA: usize = 8 << 10;
 
 /// Compression of blocks. squashfs also knows lz4 and lzo, which no tool for images uses.
 #[derive(Clone, Copy)]
-enum Form {
+enum BlockForm {
     Zlib,
     Lzma,
     Xz,
@@ -33,22 +33,22 @@ pub(super) struct Blocks<'a, R> {
     file: Taken<'a, R>,
     length: u64,
     meter: &'a Meter<'a>,
-    form: Form,
+    form: BlockForm,
     block_size: u32,
 }
 
 impl<'a, R: Read + Seek> Blocks<'a, R> {
     pub(super) fn new(file: Taken<'a, R>, length: u64, meter: &'a Meter<'a>) -> Self {
-        Self { file, length, meter, form: Form::Zlib, block_size: 0 }
+        Self { file, length, meter, form: BlockForm::Zlib, block_size: 0 }
     }
 
     /// Sets the compression and block size of the superblock.
     pub(super) fn set_form(&mut self, compression: u16, block_size: u32) -> Result<(), BundleError> {
         self.form = match compression {
-            1 => Form::Zlib,
-            2 => Form::Lzma,
-            4 => Form::Xz,
-            6 => Form::Zstd,
+            1 => BlockForm::Zlib,
+            2 => BlockForm::Lzma,
+            4 => BlockForm::Xz,
+            6 => BlockForm::Zstd,
             _ => return Err(BundleError::Unsupported),
         };
         self.block_size = block_size;
@@ -105,11 +105,11 @@ impl<'a, R: Read + Seek> Blocks<'a, R> {
         let limit = most as u64 + 1;
         let bytes = Bytes::new(bytes);
         let unpacked = match self.form {
-            Form::Zlib => ZlibDecoder::new(bytes).take(limit).read_to_end(&mut block),
-            Form::Lzma => LzmaReader::new_mem_limit(bytes, XZ_MEMORY, None)
+            BlockForm::Zlib => ZlibDecoder::new(bytes).take(limit).read_to_end(&mut block),
+            BlockForm::Lzma => LzmaReader::new_mem_limit(bytes, XZ_MEMORY, None)
                 .and_then(|decoder| decoder.take(limit).read_to_end(&mut block)),
-            Form::Xz => XzReader::new_mem_limit(bytes, false, XZ_MEMORY).take(limit).read_to_end(&mut block),
-            Form::Zstd => Frames::new(bytes).take(limit).read_to_end(&mut block),
+            BlockForm::Xz => XzReader::new_mem_limit(bytes, false, XZ_MEMORY).take(limit).read_to_end(&mut block),
+            BlockForm::Zstd => Frames::new(bytes).take(limit).read_to_end(&mut block),
         };
         unpacked.map_err(|error| self.meter.blame("squashfs", error))?;
         if block.len() > most { Err(damaged()) } else { Ok(block) }

@@ -17,7 +17,7 @@ use super::tar::MemberKind;
 /// An image's root directory has three or four names in it.
 const MOST_DIRECTORY: u32 = 1 << 20;
 
-/// Only their inodes are read.
+/// Names whose inodes are read.
 const MATTER: [&[u8]; 3] = [b"metadata.yaml", b"rootfs", b"rootfs.img"];
 
 /// No fragment: the last bytes of a file have a block of their own.
@@ -57,7 +57,7 @@ pub(super) fn search<R: Read + Seek>(
 
 /// Place of an inode: of its block in the table, and within the block.
 #[derive(Clone, Copy)]
-struct Place {
+struct BlockRange {
     block: u64,
     offset: u16,
 }
@@ -65,7 +65,7 @@ struct Place {
 /// Facts of an inode.
 enum Inode {
     File(File),
-    Directory { place: Place, size: u32 },
+    Directory { place: BlockRange, size: u32 },
     Link,
     Other,
 }
@@ -83,7 +83,7 @@ struct File {
 
 struct Squashfs<'a, R> {
     blocks: Blocks<'a, R>,
-    root: Place,
+    root: BlockRange,
     inodes: u64,
     directories: u64,
     fragments: u64,
@@ -101,7 +101,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         let block_log = head.u16()?;
         head.skip(4)?;
         let version = (head.u16()?, head.u16()?);
-        let root = Place::of(head.u64()?);
+        let root = BlockRange::of(head.u64()?);
         head.skip(24)?;
         let (inodes, directories, fragments) = (head.u64()?, head.u64()?, head.u64()?);
         if version != (4, 0) || !(12..=20).contains(&block_log) || block_size != 1 << block_log {
@@ -112,7 +112,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
     }
 
     /// The names in the root, and where their inodes are. They are in order, so none is there twice.
-    fn root_directory(&mut self) -> Result<Vec<(Vec<u8>, Place)>, BundleError> {
+    fn root_directory(&mut self) -> Result<Vec<(Vec<u8>, BlockRange)>, BundleError> {
         let Inode::Directory { place, size } = self.inode(self.root)? else { return Err(damaged()) };
         // Three bytes stand for the two entries that are not written.
         let size = size.saturating_sub(3);
@@ -121,7 +121,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         }
         let listing = self.table(self.directories, place, size as usize)?;
         let mut listing = Cursor(&listing);
-        let mut names: Vec<(Vec<u8>, Place)> = Vec::new();
+        let mut names: Vec<(Vec<u8>, BlockRange)> = Vec::new();
         while !listing.0.is_empty() {
             let (count, block) = (listing.u32()?, listing.u32()?);
             listing.skip(4)?;
@@ -134,13 +134,13 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
                 if name.contains(&b'/') || names.last().is_some_and(|(last, _)| last.as_slice() >= name) {
                     return Err(damaged());
                 }
-                names.push((name.to_vec(), Place { block: u64::from(block), offset }));
+                names.push((name.to_vec(), BlockRange { block: u64::from(block), offset }));
             }
         }
         Ok(names)
     }
 
-    fn inode(&mut self, place: Place) -> Result<Inode, BundleError> {
+    fn inode(&mut self, place: BlockRange) -> Result<Inode, BundleError> {
         let kind = self.table(self.inodes, place, 16)?;
         let kind = Cursor(&kind).u16()?;
         let length = match kind {
@@ -158,13 +158,13 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
                 let block = inode.u32()?;
                 inode.skip(4)?;
                 let size = u32::from(inode.u16()?);
-                Inode::Directory { place: Place { block: u64::from(block), offset: inode.u16()? }, size }
+                Inode::Directory { place: BlockRange { block: u64::from(block), offset: inode.u16()? }, size }
             }
             8 => {
                 inode.skip(4)?;
                 let (size, block) = (inode.u32()?, inode.u32()?);
                 inode.skip(6)?;
-                Inode::Directory { place: Place { block: u64::from(block), offset: inode.u16()? }, size }
+                Inode::Directory { place: BlockRange { block: u64::from(block), offset: inode.u16()? }, size }
             }
             2 => {
                 let (start, fragment, offset) = (u64::from(inode.u32()?), inode.u32()?, inode.u32()?);
@@ -181,7 +181,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
     }
 
     /// A file with the sizes of its blocks, which stand behind its inode. Of one that is too large to be read there are none.
-    fn file(&mut self, place: Place, behind: usize, mut file: File) -> Result<Inode, BundleError> {
+    fn file(&mut self, place: BlockRange, behind: usize, mut file: File) -> Result<Inode, BundleError> {
         if file.size <= MOST_BYTES {
             let block = u64::from(self.blocks.block_size());
             let count = if file.fragment == NO_FRAGMENT { file.size.div_ceil(block) } else { file.size / block };
@@ -195,7 +195,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         Ok(Inode::File(file))
     }
 
-    /// All the bytes of a file.
+    /// Reads the whole file.
     fn content(&mut self, file: &File) -> Result<Vec<u8>, BundleError> {
         if file.size > MOST_BYTES {
             return Err(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"));
@@ -228,7 +228,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
         }
         let at = self.fragments.checked_add(u64::from(number / 512) * 8).ok_or_else(damaged)?;
         let table = self.blocks.stored(at, 8)?;
-        let place = Place { block: 0, offset: (number % 512 * 16) as u16 };
+        let place = BlockRange { block: 0, offset: (number % 512 * 16) as u16 };
         let entry = self.table(Cursor(&table).u64()?, place, 16)?;
         let mut entry = Cursor(&entry);
         let (start, stored) = (entry.u64()?, entry.u32()?);
@@ -237,7 +237,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
     }
 
     /// Reads `length` bytes of a table that is stored in blocks of 8 KiB.
-    fn table(&mut self, table: u64, place: Place, length: usize) -> Result<Vec<u8>, BundleError> {
+    fn table(&mut self, table: u64, place: BlockRange, length: usize) -> Result<Vec<u8>, BundleError> {
         let mut at = table.checked_add(place.block).ok_or_else(damaged)?;
         let mut from = usize::from(place.offset);
         let mut bytes = Vec::new();
@@ -251,7 +251,7 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
     }
 }
 
-impl Place {
+impl BlockRange {
     /// Out of the superblock: 48 bits, the lowest 16 of which say where in the block.
     fn of(reference: u64) -> Self {
         Self { block: reference >> 16, offset: (reference & 0xffff) as u16 }

@@ -23,9 +23,9 @@ use crate::image::BlobKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Remove,
-    /// It stays, for an upload that continues.
+    /// Keeps it, for an upload that continues.
     Keep,
-    /// It is not in the staging area any more.
+    /// Published: no longer in the staging area.
     Published,
 }
 

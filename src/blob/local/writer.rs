@@ -23,7 +23,7 @@ pub(super) struct LocalWriter {
 }
 
 impl LocalWriter {
-    /// A writer that goes on behind the first `size` bytes.
+    /// A writer that continues after the first `size` bytes.
     pub(super) fn new(key: BlobKey, staged: Staged, size: u64) -> Self {
         Self { key, staged: Some(staged), flight: None, size, sound: true }
     }
@@ -95,7 +95,7 @@ impl BlobWriter for LocalWriter {
 
     async fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
         self.settle().await?;
-        // One task for all the steps: a caller that goes away can't stop it between two of them.
+        // One task for all the steps: a caller that is dropped can't stop it between two of them.
         let (staged, key, size) = (self.staged()?, self.key.clone(), self.size);
         landed(spawn_blocking(move || staged.publish(&key, size))).await?;
         Ok(self.size)

@@ -59,7 +59,7 @@ pub(super) fn blamed(error: StoreError) -> String {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_or_says_nothing_is_down() {
-    // Nobody else gets a port that is bound, and nobody answers there.
+    // A bound port belongs to no other program and does not answer.
     let mute = TcpSocket::new_v4().unwrap();
     mute.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let Stores { remote, .. } = s3_at(&format!("http://{}", mute.local_addr().unwrap()), |_| {});
@@ -201,7 +201,7 @@ fn in_parts(complete: impl Fn(usize) -> Say + Send + Sync + 'static) -> Fake {
     taking(|_| answer("200 OK", "ETag: \"x\"\r\n", ""), complete)
 }
 
-/// The same, when it is said what comes of each part.
+/// A fake with a given answer to each part.
 fn taking(
     part: impl Fn(&str) -> Say + Send + Sync + 'static,
     complete: impl Fn(usize) -> Say + Send + Sync + 'static,
@@ -257,7 +257,7 @@ async fn parts_on_their_way_are_given_up_with_the_one_that_is_refused() {
     assert!(sent("partNumber=2&") && !sent("partNumber=3&"), "nothing follows the first, which is waited for");
     assert!(count(&server, "DELETE") >= 1, "more often if the machine is too busy to answer in time");
 
-    // And with a writer that nobody wants any more.
+    // Also with an aborted writer.
     let held = taking(|_| Say::Hold(Vec::new()), |_| problem("400 Bad Request", "InvalidPart"));
     let Stores { remote, .. } = store(&held);
     let mut writer = remote.begin(&key(), None).await.unwrap();
@@ -284,7 +284,7 @@ async fn what_is_held_of_a_large_blob_is_a_few_pieces() {
     assert_eq!(writer.finish().await.unwrap(), 96 << 20);
     assert!(server.asked().iter().all(|asked| asked.body.len() <= 8 << 20));
 
-    // And of one that is read, whatever comes at once; nobody reads ahead.
+    // Of a body that is read, only arrived bytes are held; none are read ahead.
     let endless = fake(|_, asked| {
         match method(asked) {
         "HEAD" => there(1 << 40),
@@ -343,7 +343,7 @@ async fn uploads_of_earlier_runs_are_swept_page_by_page() {
 
     let simple = fake(|_, _| problem("501 Not Implemented", "NotImplemented"));
     assert_eq!(store(&simple).remote.sweep(None).await.unwrap(), 0);
-    // Nobody pages for ever.
+    // Circular pages end.
     let circular =
         fake(|_, _| answer("200 OK", "", "<R><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker></R>"));
     assert_eq!(store(&circular).remote.sweep(None).await.unwrap(), 0);

@@ -18,7 +18,7 @@ const APPENDS_MAX: usize = 4;
 
 /// Files of one directory of HDFS's.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct HdfsFiles {
     pub(super) operator: Operator,
     pub(super) transport: Transport,
     /// Up to the path of the directory.
@@ -27,7 +27,7 @@ pub(super) struct Files {
     pub(super) root: String,
 }
 
-impl Files {
+impl HdfsFiles {
     /// Puts the parts of URLs together from the settings.
     pub(super) fn new(settings: &HdfsSettings, operator: Operator, transport: Transport, root: &str) -> Self {
         let endpoint = format!("{}/webhdfs/v1", settings.endpoint.trim_end_matches('/'));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fetch::fake::{Asked, Fake, Say, answer};
 
-/// As whom it has to be asked.
+/// The user that requests must name.
 pub(super) const USER: &str = "vm images";
 
 /// Entries of a page of a list: few, so that there are several.
@@ -26,7 +26,7 @@ pub(super) struct Hdfs {
     pub(super) namenode: Fake,
     pub(super) datanode: Fake,
     pub(super) files: Files,
-    /// Whether it can say where the bytes are without a redirect.
+    /// True if it can name the place of the bytes without a redirect.
     pub(super) knows_noredirect: Arc<AtomicBool>,
 }
 
@@ -58,7 +58,7 @@ impl Hdfs {
     }
 }
 
-/// What is asked for.
+/// A request.
 struct Request {
     method: String,
     path: String,
@@ -148,7 +148,7 @@ impl Request {
         }
     }
 
-    /// Where the bytes are, with who asks for them and from which namenode.
+    /// URL of the bytes, with the user and the namenode.
     fn place(&self, data: &str) -> String {
         let encoded =
             |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();

@@ -33,7 +33,7 @@ async fn nobody_is_sent_to_where_this_server_may_not_go() {
         hdfs.files.lock().unwrap().insert(format!("/visor/all images/{key}"), Some(vec![1]));
         assert!(blamed(get(&remote, &key).await.unwrap_err()).contains("may not reach"));
     }
-    assert!(listener.accept().is_err(), "nobody came");
+    assert!(listener.accept().is_err(), "no connection was made");
 
     // What is signed for one server goes to no other, not even one that it could reach.
     let other = fake(|_, _| there(1));

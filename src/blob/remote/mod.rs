@@ -36,7 +36,7 @@ use opendal::{ErrorKind, HttpTransporter, OperationContext, Operator};
 use reqsign_core::ProvideCredentialChain;
 use uuid::Uuid;
 
-use self::hdfs::Files;
+use self::hdfs::HdfsFiles;
 pub use self::settings::{HdfsSettings, RemoteSettings, S3Settings};
 use self::signing::{Keys, Signing};
 use self::sweep::UnfinishedUploads;
@@ -52,13 +52,13 @@ const STAGING: &str = ".staging/";
 
 /// A store that another server keeps. Clones are the same store.
 #[derive(Clone)]
-pub struct RemoteStore(Arc<Inner>);
+pub struct RemoteStore(Arc<RemoteInner>);
 
-struct Inner {
+struct RemoteInner {
     /// Name of the store.
     name: String,
     operator: Operator,
-    place: Place,
+    place: RemotePlace,
     /// Beginning of every blob's address.
     address: String,
     /// Store in which uploads in pieces are collected.
@@ -70,9 +70,9 @@ struct Inner {
 }
 
 /// Parts that only one kind of server has.
-enum Place {
+enum RemotePlace {
     S3(UnfinishedUploads),
-    Hdfs(Files),
+    Hdfs(HdfsFiles),
 }
 
 impl fmt::Debug for RemoteStore {
@@ -103,7 +103,7 @@ impl RemoteStore {
             RemoteSettings::Hdfs(settings) => hdfs(name, &settings, fetcher)?,
         };
         let (boot, under_way) = (Uuid::new_v4(), Mutex::default());
-        Ok(Self(Arc::new(Inner { name: name.to_owned(), operator, place, address, spool, boot, under_way })))
+        Ok(Self(Arc::new(RemoteInner { name: name.to_owned(), operator, place, address, spool, boot, under_way })))
     }
 
     fn told(&self, error: &opendal::Error) -> StoreError {
@@ -130,7 +130,7 @@ impl RemoteStore {
 
     /// An answer to `HEAD` has no body that would tell a missing object from a missing bucket, in which all are missing.
     async fn nothing_there(&self) -> StoreError {
-        let Place::S3(_) = self.0.place else { return StoreError::NotFound };
+        let RemotePlace::S3(_) = self.0.place else { return StoreError::NotFound };
         let first = async { self.0.operator.lister_with("").limit(1).await?.try_next().await };
         match first.await {
             Err(error) if error.kind() != ErrorKind::NotFound => match Trouble::of(&error).why {
@@ -143,7 +143,7 @@ impl RemoteStore {
     }
 }
 
-type Opened = (Operator, Place, String);
+type Opened = (Operator, RemotePlace, String);
 
 fn s3(name: &str, settings: &S3Settings, fetcher: &Fetcher) -> Result<Opened, StoreError> {
     settings.check(name)?;
@@ -166,7 +166,7 @@ fn s3(name: &str, settings: &S3Settings, fetcher: &Fetcher) -> Result<Opened, St
     let address = below(&format!("{}://{}", settings.scheme, settings.bucket), &root);
     let prefix = if root.is_empty() { root } else { root + "/" };
     let uploads = UnfinishedUploads { url, prefix, signing: Signing::new(settings), transport: transport.clone() };
-    Ok((through(operator, transport), Place::S3(uploads), address))
+    Ok((through(operator, transport), RemotePlace::S3(uploads), address))
 }
 
 fn hdfs(name: &str, settings: &HdfsSettings, fetcher: &Fetcher) -> Result<Opened, StoreError> {
@@ -179,8 +179,8 @@ fn hdfs(name: &str, settings: &HdfsSettings, fetcher: &Fetcher) -> Result<Opened
     let operator = through(Operator::new(builder).map_err(|error| told(name, &error))?, transport.clone());
     let host = settings.endpoint.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
     let address = below(&format!("hdfs://{host}"), &root);
-    let files = Files::new(settings, operator.clone(), transport, &root);
-    Ok((operator, Place::Hdfs(files), address))
+    let files = HdfsFiles::new(settings, operator.clone(), transport, &root);
+    Ok((operator, RemotePlace::Hdfs(files), address))
 }
 
 fn through(operator: Operator, transport: Transport) -> Operator {
@@ -239,8 +239,8 @@ impl BlobStore for RemoteStore {
 
     async fn sweep(&self, _: Option<&[BlobKey]>) -> Result<usize, StoreError> {
         match &self.0.place {
-            Place::S3(uploads) => sweep::uploads(self, uploads).await,
-            Place::Hdfs(files) => sweep::staging(self, files).await,
+            RemotePlace::S3(uploads) => sweep::uploads(self, uploads).await,
+            RemotePlace::Hdfs(files) => sweep::staging(self, files).await,
         }
         .map_err(|error| self.told(&error))
     }

@@ -28,7 +28,7 @@ pub(super) async fn open(
     let mut source = opened.await.map_err(|error| told(store, &error))?.boxed();
     let first = source.next().await.transpose().map_err(|error| told(store, &error))?;
     let waiting = first.unwrap_or_default();
-    let reading = Reading { store: store.to_owned(), source, waiting, left: length };
+    let reading = RemoteReading { store: store.to_owned(), source, waiting, left: length };
     let pieces = stream::unfold(Some(reading), |reading| async move {
         let mut reading = reading?;
         let piece = reading.next().await?;
@@ -40,7 +40,7 @@ pub(super) async fn open(
 }
 
 /// A blob that is being read.
-struct Reading {
+struct RemoteReading {
     store: String,
     source: BoxStream<'static, opendal::Result<Buffer>>,
     /// Received bytes that were not handed on.
@@ -48,7 +48,7 @@ struct Reading {
     left: u64,
 }
 
-impl Reading {
+impl RemoteReading {
     /// In mid-body the library finds nothing odd but another number of bytes than it asked for.
     fn broken_off(&self, error: &opendal::Error) -> StoreError {
         match Trouble::of(error).why {

@@ -1,4 +1,4 @@
-//! Which server, which place on it, and as whom.
+//! Settings of a remote store: the server, the place on it, and the credentials.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What unfinished writers of earlier runs left on the other side.
+//! Sweep of a remote store: removes the rests of unfinished writers of earlier runs.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::hdfs::Files;
+use super::hdfs::HdfsFiles;
 use super::signing::Signing;
 use super::transport::Transport;
 use super::trouble::{Trouble, Why};
@@ -31,8 +31,8 @@ pub(super) struct UnfinishedUploads {
 /// One page of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Page {
-    upload: Vec<Upload>,
+struct UploadPage {
+    upload: Vec<UnfinishedUpload>,
     is_truncated: bool,
     next_key_marker: String,
     next_upload_id_marker: String,
@@ -40,7 +40,7 @@ struct Page {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Upload {
+struct UnfinishedUpload {
     key: String,
     upload_id: String,
 }
@@ -74,7 +74,7 @@ pub(super) async fn uploads(store: &RemoteStore, uploads: &UnfinishedUploads) ->
 }
 
 impl UnfinishedUploads {
-    async fn page(&self, key: &str, id: &str) -> opendal::Result<Page> {
+    async fn page(&self, key: &str, id: &str) -> opendal::Result<UploadPage> {
         // In the order that signatures want.
         let markers = if key.is_empty() {
             String::new()
@@ -90,7 +90,7 @@ impl UnfinishedUploads {
         quick_xml::de::from_reader(bytes.as_ref()).map_err(|_| odd(Why::Odd))
     }
 
-    async fn abort(&self, upload: &Upload) -> opendal::Result<()> {
+    async fn abort(&self, upload: &UnfinishedUpload) -> opendal::Result<()> {
         let url = format!("{}/{}?uploadId={}", self.url, path(&upload.key), encoded(&upload.upload_id));
         match self.ask(Method::DELETE, &url).await {
             // It was aborted meanwhile.
@@ -122,7 +122,7 @@ fn path(text: &str) -> String {
 }
 
 /// Removes staged files of earlier runs.
-pub(super) async fn staging(store: &RemoteStore, files: &Files) -> opendal::Result<usize> {
+pub(super) async fn staging(store: &RemoteStore, files: &HdfsFiles) -> opendal::Result<usize> {
     let boot = store.0.boot.to_string();
     let mut left = HashSet::new();
     let staged = walk(&files.operator, STAGING, |entry| {

@@ -276,7 +276,7 @@ async fn what_was_streamed_is_not_kept_and_what_is_kept_waits_here() {
     assert_eq!(writer.keep().await.unwrap(), 0, "nothing was streamed yet");
     writer.write(Bytes::from_static(b"kept")).await.unwrap();
     assert_eq!(writer.keep().await.unwrap(), 4);
-    assert!(hdfs.namenode.heads().is_empty(), "nobody is asked before the end");
+    assert!(hdfs.namenode.heads().is_empty(), "no request is sent before the end");
     assert_eq!(suite::read(writer.reread().await.unwrap()).await.unwrap(), b"kept");
     drop(writer);
     assert!(spool.resume(&key, 4, None).await.is_ok());

@@ -1,5 +1,5 @@
-//! How OpenDAL's requests get out: through the guarded client, each a few times if need be. Answers that are no success become
-//! one of a closed set of reasons here, so that nothing else of them gets anywhere.
+//! Transport of OpenDAL's requests: the guarded client, with a few attempts if needed. Answers that are no success become
+//! one of a closed set of reasons, so that nothing else of them leaves this file.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 pub(super) enum Dialect {
     /// S3: what signs requests that have to be changed.
     S3(Signing),
-    /// WebHDFS: as whom.
+    /// The user for WebHDFS.
     Hdfs { user: String },
 }
 
@@ -81,7 +81,7 @@ impl HttpTransport for Transport {
                 Err(why) => why,
             };
             if why == Why::NotImplemented && parts.headers.contains_key(IF_NONE_MATCH) {
-                log::info!("the store {} can't create only what is not there: it is not asked for that", self.0.store);
+                log::info!("the store {} does not support conditional writes; they are not used", self.0.store);
                 self.0.unconditional.store(true, Ordering::Relaxed);
                 continue;
             }
@@ -231,13 +231,13 @@ fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<HttpB
 
 fn streamed(answer: Answer) -> Response<HttpBody> {
     let Answer { status, headers, length, stream } = answer;
-    respond(status, headers, HttpBody::new(Pieces(Mutex::new(stream)), length))
+    respond(status, headers, HttpBody::new(BodyPieces(Mutex::new(stream)), length))
 }
 
 /// A body that OpenDAL can pass between threads. Only one task ever reads, so the lock is always free.
-struct Pieces(Mutex<BoxStream<'static, Result<Bytes, FetchError>>>);
+struct BodyPieces(Mutex<BoxStream<'static, Result<Bytes, FetchError>>>);
 
-impl Stream for Pieces {
+impl Stream for BodyPieces {
     type Item = opendal::Result<Buffer>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

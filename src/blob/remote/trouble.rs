@@ -1,5 +1,5 @@
-//! What a remote store can do wrong, told apart by what it answers, and what of it callers get to know: the store's name and
-//! the plain reason. Nothing of an answer but its status and a code of one word gets any further, not even into the log.
+//! Faults of a remote store, told apart by its answers. Callers learn the store's name and the plain reason. Nothing of an
+//! answer but its status and a code of one word leaves this file, not even for the log.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(super) enum Why {
     Down,
     /// No answer in time.
     Slow,
-    /// It answers that it can't just now.
+    /// A temporary error of the server.
     Failing,
     /// Our credentials are not good for this.
     Credentials,
@@ -27,9 +27,9 @@ pub(super) enum Why {
     Clock,
     /// No such bucket.
     NoBucket,
-    /// It wants us to go elsewhere: the endpoint or the region is another.
+    /// A redirect: the endpoint or the region is another.
     Elsewhere,
-    /// It pointed at an address that this server may not reach.
+    /// A redirect to an address that this server may not reach.
     Guarded,
     /// Its certificate is not to be trusted.
     Certificate,
@@ -39,11 +39,11 @@ pub(super) enum Why {
     Taken,
     /// The upload is not known any more.
     Gone,
-    /// It does not know such requests.
+    /// A request that the server does not implement.
     NotImplemented,
     /// Fewer bytes came than were announced, or more.
     Cut,
-    /// Anything else.
+    /// Any other reason.
     Odd,
 }
 

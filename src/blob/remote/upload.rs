@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::hdfs::Files;
+use super::hdfs::HdfsFiles;
 use super::trouble::{Trouble, Why, told_why};
-use super::{Place, RemoteStore, STAGING};
+use super::{RemotePlace, RemoteStore, STAGING};
 use crate::blob::StoreError;
 use crate::image::BlobKey;
 
@@ -44,10 +44,10 @@ pub(super) struct Upload {
     store: RemoteStore,
     key: BlobKey,
     /// There until it is finished or given up.
-    to: Option<To>,
+    to: Option<UploadTo>,
 }
 
-enum To {
+enum UploadTo {
     Object(opendal::Writer),
     File {
         staged: String,
@@ -61,14 +61,14 @@ impl Upload {
     /// Begins an upload. On the other side nothing happens before the first piece.
     pub(super) async fn begin(store: &RemoteStore, key: &BlobKey) -> Result<Self, StoreError> {
         let to = match &store.0.place {
-            Place::S3(_) => {
+            RemotePlace::S3(_) => {
                 let at_once = if store.under_way().len() < EAGER_UPLOADS_MAX { PIECES_AT_ONCE } else { 1 };
                 let writer = store.0.operator.writer_with(key.as_str()).if_not_exists(true).concurrent(at_once);
-                To::Object(writer.await.map_err(|error| store.told(&error))?)
+                UploadTo::Object(writer.await.map_err(|error| store.told(&error))?)
             }
-            Place::Hdfs(_) => {
+            RemotePlace::Hdfs(_) => {
                 let staged = format!("{STAGING}{}.{}", store.0.boot, Uuid::new_v4());
-                To::File { staged, length: 0, begun: false }
+                UploadTo::File { staged, length: 0, begun: false }
             }
         };
         store.under_way().push(key.clone());
@@ -78,8 +78,8 @@ impl Upload {
     /// Sends a piece. After an error the upload is good for nothing but to be given up.
     pub(super) async fn put(&mut self, piece: Bytes) -> Result<(), StoreError> {
         let sent = match (&mut self.to, &self.store.0.place) {
-            (Some(To::Object(writer)), _) => writer.write(piece).await,
-            (Some(To::File { staged, length, begun }), Place::Hdfs(files)) => {
+            (Some(UploadTo::Object(writer)), _) => writer.write(piece).await,
+            (Some(UploadTo::File { staged, length, begun }), RemotePlace::Hdfs(files)) => {
                 put_file(files, staged, length, begun, piece).await
             }
             _ => return Err(StoreError::broken("this upload is over")),
@@ -87,7 +87,7 @@ impl Upload {
         sent.map_err(|error| self.fault(&error))
     }
 
-    /// Only a blob may be missing: that something is which an upload needs is a fault.
+    /// Error of an upload. Only a blob may be missing: any other missing object is a fault.
     fn fault(&self, error: &opendal::Error) -> StoreError {
         match self.store.told(error) {
             StoreError::NotFound => told_why(&self.store.0.name, Why::Odd),
@@ -98,14 +98,14 @@ impl Upload {
     /// Sends the last piece, which may be empty or the only one, and gives the blob its name. `size` is that of all pieces.
     pub(super) async fn finish(mut self, last: Bytes, size: u64) -> Result<(), StoreError> {
         let done = match (&mut self.to, &self.store.0.place) {
-            (Some(To::Object(writer)), _) => {
+            (Some(UploadTo::Object(writer)), _) => {
                 let done = async {
                     writer.write(last).await?;
                     writer.close().await.map(drop)
                 };
                 done.await
             }
-            (Some(To::File { staged, length, begun }), Place::Hdfs(files)) => {
+            (Some(UploadTo::File { staged, length, begun }), RemotePlace::Hdfs(files)) => {
                 let done = async {
                     if !*begun || !last.is_empty() {
                         put_file(files, staged, length, begun, last).await?;
@@ -165,7 +165,7 @@ impl Drop for Upload {
 }
 
 async fn put_file(
-    files: &Files,
+    files: &HdfsFiles,
     staged: &str,
     length: &mut u64,
     begun: &mut bool,
@@ -181,15 +181,15 @@ async fn put_file(
     Ok(())
 }
 
-async fn discard(store: &RemoteStore, to: To) {
+async fn discard(store: &RemoteStore, to: UploadTo) {
     let outcome = match to {
-        To::Object(mut writer) => writer.abort().await,
-        To::File { begun: false, .. } => return,
-        To::File { staged, .. } => store.0.operator.delete(&staged).await,
+        UploadTo::Object(mut writer) => writer.abort().await,
+        UploadTo::File { begun: false, .. } => return,
+        UploadTo::File { staged, .. } => store.0.operator.delete(&staged).await,
     };
     if let Err(error) = outcome {
         let why = Trouble::of(&error).why;
-        log::warn!("what was uploaded to the store {} stays until the next start: {why:?}", store.0.name);
+        log::warn!("an unfinished upload stays in the store {} until the next start: {why:?}", store.0.name);
     }
 }
 

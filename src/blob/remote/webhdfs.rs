@@ -1,4 +1,4 @@
-//! What WebHDFS adds to plain HTTP: the user stands in the URL, and a namenode answers with the place of the bytes.
+//! WebHDFS over plain HTTP: the user stands in the URL, and a namenode answers with the place of the bytes.
 //!
 //! Looks at requests and answers, and sends none.
 

@@ -25,7 +25,7 @@ pub(super) struct RemoteWriter {
 }
 
 enum To {
-    /// Nothing yet.
+    /// No destination yet.
     Nowhere,
     Spool(Box<dyn BlobWriter>),
     Remote(Streaming),
@@ -37,7 +37,7 @@ impl RemoteWriter {
         Self { store, key, size_hint, to: To::Nowhere, sound: true }
     }
 
-    /// A writer that goes on with what was kept.
+    /// A writer that continues after the kept bytes.
     pub(super) fn spooled(store: RemoteStore, key: BlobKey, spooled: Box<dyn BlobWriter>) -> Self {
         Self { store, key, size_hint: None, to: To::Spool(spooled), sound: true }
     }

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::line::{Bond, Entry, Found, delete_line, put_line};
+pub(crate) use self::line::{Bond, FoundLine, JournalEntry, delete_line, put_line};
 use self::line::{begin_line, parse};
 use crate::catalog::stored::RowError;
 use crate::image::Image;
@@ -148,7 +148,7 @@ impl Journal {
     ///
     /// # Errors
     /// The segment can't be read, `each` failed, or a whole line is not understood.
-    pub(crate) fn replay(&mut self, mut each: impl FnMut(Found) -> io::Result<()>) -> io::Result<Damage> {
+    pub(crate) fn replay(&mut self, mut each: impl FnMut(FoundLine) -> io::Result<()>) -> io::Result<Damage> {
         // A second handle on the same file: the first stays free for cutting.
         let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
         reader.seek(SeekFrom::Start(0))?;
@@ -156,7 +156,7 @@ impl Journal {
         // Images that the segment's first line announces.
         let mut base: Option<(u64, u64)> = None;
         // Lines of a change whose last line was not read yet.
-        let mut open: Vec<Found> = Vec::new();
+        let mut open: Vec<FoundLine> = Vec::new();
         self.lines = 0;
         loop {
             line.clear();
@@ -175,8 +175,10 @@ impl Journal {
                     // A line that looked torn was too long.
                     damage.lines += u64::from(std::mem::take(&mut damage.torn));
                     match (&found.entry, &mut base) {
-                        (Entry::Begin { images }, _) => base = Some((found.seq, *images)),
-                        (Entry::Put(_), Some((began, left))) if *began == found.seq => *left = left.saturating_sub(1),
+                        (JournalEntry::Begin { images }, _) => base = Some((found.seq, *images)),
+                        (JournalEntry::Put(_), Some((began, left))) if *began == found.seq => {
+                            *left = left.saturating_sub(1)
+                        }
                         _ => {}
                     }
                     // Lines without the first or the last one of their change are no change.

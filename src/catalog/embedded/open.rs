@@ -13,7 +13,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::database::{Older, Unusable, Usable, demand_rebuild, engine_dir, open_engine, rebuild_on_disk};
-use super::journal::{Damage, Entry, Journal};
+use super::journal::{Damage, Journal, JournalEntry};
 use super::shape::stamp;
 use super::state::{State, each_row};
 use crate::catalog::engine::memory::MemoryEngine;
@@ -134,7 +134,7 @@ struct Tail {
     base: u64,
     /// Sequence number at its end.
     last: u64,
-    ahead: Vec<(u64, Entry)>,
+    ahead: Vec<(u64, JournalEntry)>,
     damage: Damage,
 }
 
@@ -143,7 +143,7 @@ fn read_tail(journal: &mut Journal, seq: u64) -> io::Result<Tail> {
     tail.damage = journal.replay(|found| {
         tail.last = tail.last.max(found.seq);
         match found.entry {
-            Entry::Begin { .. } => tail.base = found.seq,
+            JournalEntry::Begin { .. } => tail.base = found.seq,
             change if found.seq > seq && tail.ahead.len() <= BEHIND_MAX => tail.ahead.push((found.seq, change)),
             _ => {}
         }
@@ -153,15 +153,15 @@ fn read_tail(journal: &mut Journal, seq: u64) -> io::Result<Tail> {
 }
 
 /// Applies changes to an engine.
-fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, Entry)>) -> Result<State, String> {
+fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, JournalEntry)>) -> Result<State, String> {
     let mut state = start;
     for (seq, entry) in changes {
         let before = (state != State::default()).then_some(state);
         let mut batch = Batch::default();
         let (id, new) = match entry {
-            Entry::Put(image) => (image.id, Some(with_row(*image).map_err(|error| error.to_string())?)),
-            Entry::Delete(id) => (id, None),
-            Entry::Begin { .. } => continue,
+            JournalEntry::Put(image) => (image.id, Some(with_row(*image).map_err(|error| error.to_string())?)),
+            JournalEntry::Delete(id) => (id, None),
+            JournalEntry::Begin { .. } => continue,
         };
         let old = stored(engine, id)?;
         apply(&mut state, seq, id, old.as_ref(), new.as_ref(), &mut batch);
@@ -228,9 +228,9 @@ fn survey(segments: &mut [&mut Journal]) -> io::Result<Survey> {
             line += 1;
             survey.last = survey.last.max(found.seq);
             match found.entry {
-                Entry::Put(image) => drop(survey.newest.insert(image.id, (segment, line))),
-                Entry::Delete(id) => drop(survey.newest.remove(&id)),
-                Entry::Begin { .. } => {}
+                JournalEntry::Put(image) => drop(survey.newest.insert(image.id, (segment, line))),
+                JournalEntry::Delete(id) => drop(survey.newest.remove(&id)),
+                JournalEntry::Begin { .. } => {}
             }
             Ok(())
         })?;
@@ -276,7 +276,7 @@ pub(crate) fn into_engine(journal: &mut Journal, engine: &dyn Engine) -> io::Res
         let mut line = 0u64;
         journal.replay(|entry| {
             line += 1;
-            let Entry::Put(image) = entry.entry else { return Ok(()) };
+            let JournalEntry::Put(image) = entry.entry else { return Ok(()) };
             if found.newest.get(&image.id) != Some(&(segment, line)) {
                 return Ok(());
             }

@@ -18,7 +18,7 @@ use crate::image::{Attr, Image, ImageId, Status};
 pub type Amend = Box<dyn Fn(&Image) -> Result<Option<Image>> + Send>;
 
 /// A change of the catalogue.
-pub(crate) enum Change {
+pub(crate) enum CatalogChange {
     /// A new image. `AlreadyExists` if its id is taken.
     Insert(Image),
     /// A new version of an image. `Precondition` unless the stored revision equals the image's.
@@ -49,20 +49,20 @@ pub(crate) struct Pending {
 
 /// Context for preparing a change. The outer error of its methods says why the engine can't be read; the inner one is the
 /// refusal for the requester.
-pub(crate) struct Draft<'a> {
+pub(crate) struct ChangeDraft<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) spent: &'a Spent,
     pub(crate) state: &'a mut State,
     pub(crate) pending: &'a mut Pending,
 }
 
-impl Draft<'_> {
+impl ChangeDraft<'_> {
     /// Adds a change to the batch, if it is allowed.
-    pub(crate) fn add(&mut self, change: &Change) -> Result<Result<Option<Image>>, String> {
+    pub(crate) fn add(&mut self, change: &CatalogChange) -> Result<Result<Option<Image>>, String> {
         match change {
-            Change::Insert(image) | Change::Replace(image) => self.one(image.id, change),
-            Change::Remove(id, _) | Change::Amend(id, _) => self.one(*id, change),
-            Change::Together(amends) => self.together(amends),
+            CatalogChange::Insert(image) | CatalogChange::Replace(image) => self.one(image.id, change),
+            CatalogChange::Remove(id, _) | CatalogChange::Amend(id, _) => self.one(*id, change),
+            CatalogChange::Together(amends) => self.together(amends),
         }
     }
 
@@ -100,26 +100,28 @@ impl Draft<'_> {
         }
     }
 
-    fn one(&mut self, id: ImageId, change: &Change) -> Result<Result<Option<Image>>, String> {
+    fn one(&mut self, id: ImageId, change: &CatalogChange) -> Result<Result<Option<Image>>, String> {
         let bond = Bond::default();
-        if let Change::Amend(id, amend) = change {
+        if let CatalogChange::Amend(id, amend) = change {
             return self.amended(*id, amend, bond);
         }
         let old = self.row(id)?;
         let old_revision = old.as_ref().map(|(image, _)| image.revision);
         let refusal = match change {
-            Change::Insert(_) if old.is_some() => Some(Reason::ImageExists.about(id)),
+            CatalogChange::Insert(_) if old.is_some() => Some(Reason::ImageExists.about(id)),
             // Removed by this very batch, or earlier.
-            Change::Insert(_) if self.pending.images.contains_key(&id) || self.spent.has(id) => {
+            CatalogChange::Insert(_) if self.pending.images.contains_key(&id) || self.spent.has(id) => {
                 Some(Reason::IdRetired.about(id))
             }
-            Change::Replace(image) if old_revision != Some(image.revision) => Some(stale(id)),
-            Change::Remove(_, revision) if old_revision != Some(*revision) => Some(stale(id)),
+            CatalogChange::Replace(image) if old_revision != Some(image.revision) => Some(stale(id)),
+            CatalogChange::Remove(_, revision) if old_revision != Some(*revision) => Some(stale(id)),
             _ => None,
         };
         match (refusal, change) {
             (Some(refusal), _) => Ok(Err(refusal)),
-            (None, Change::Insert(image) | Change::Replace(image)) => self.put(id, old, Some(image.clone()), bond),
+            (None, CatalogChange::Insert(image) | CatalogChange::Replace(image)) => {
+                self.put(id, old, Some(image.clone()), bond)
+            }
             (None, _) => self.put(id, old, None, bond),
         }
     }

@@ -19,10 +19,10 @@ const IDS_MAX: u64 = 1_000_000;
 
 /// The retired ids. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Spent(Arc<Mutex<State>>);
+pub(crate) struct Spent(Arc<Mutex<RetiredSet>>);
 
 #[derive(Debug)]
-struct State {
+struct RetiredSet {
     ids: HashSet<ImageId>,
     file: File,
 }
@@ -41,10 +41,10 @@ impl Spent {
         let mut text = String::new();
         Read::by_ref(&mut file).take(IDS_MAX * LINE_BYTES).read_to_string(&mut text)?;
         let ids = text.lines().filter_map(|line| line.parse().ok()).collect();
-        Ok(Self(Arc::new(Mutex::new(State { ids, file }))))
+        Ok(Self(Arc::new(Mutex::new(RetiredSet { ids, file }))))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RetiredSet> {
         // Nothing that can panic runs between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use super::journal::{AppendError, Journal};
 use super::{database, open};
 
-use super::prepare::{Change, Draft, Pending};
+use super::prepare::{CatalogChange, ChangeDraft, Pending};
 use super::retired_ids::Spent;
 use super::state::State;
 use crate::catalog::embedded::compaction::Compaction;
@@ -40,8 +40,8 @@ pub(crate) fn current(engine: &Current) -> Arc<dyn Engine> {
 }
 
 /// A request to the writer.
-enum Request {
-    Change(Box<Change>, Option<oneshot::Sender<Result<Option<Image>>>>),
+enum WriteRequest {
+    CatalogChange(Box<CatalogChange>, Option<oneshot::Sender<Result<Option<Image>>>>),
     Accesses(HashMap<ImageId, Access>),
     Distrust(String, Arc<dyn Engine>, oneshot::Sender<()>),
     Stop,
@@ -50,7 +50,7 @@ enum Request {
 /// Handle of the writer.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    requests: Sender<Request>,
+    requests: Sender<WriteRequest>,
     pub(crate) compactions: watch::Receiver<Compaction>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -68,39 +68,39 @@ impl Writer {
     /// Makes a change and waits until it is durable. Dropping the future does not undo it.
     ///
     /// Returns the image with its new revision; `None` after a removal.
-    pub(crate) async fn change(&self, change: Change) -> Result<Option<Image>> {
+    pub(crate) async fn change(&self, change: CatalogChange) -> Result<Option<Image>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Change(Box::new(change), Some(reply)));
+        self.send(WriteRequest::CatalogChange(Box::new(change), Some(reply)));
         answer.await.map_err(|_| Error::from(Reason::Stopping))?
     }
 
     /// Makes a change without waiting: for dropped guards.
-    pub(crate) fn change_later(&self, change: Change) {
-        self.send(Request::Change(Box::new(change), None));
+    pub(crate) fn change_later(&self, change: CatalogChange) {
+        self.send(WriteRequest::CatalogChange(Box::new(change), None));
     }
 
     /// Adds to the counters of images.
     pub(crate) fn count(&self, accesses: HashMap<ImageId, Access>) {
-        self.send(Request::Accesses(accesses));
+        self.send(WriteRequest::Accesses(accesses));
     }
 
     /// Reports that `engine` gave a wrong answer, with the reason. When this returns, another engine has replaced it, if
     /// one could be built.
     pub(crate) async fn distrust(&self, why: String, engine: Arc<dyn Engine>) {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Distrust(why, engine, reply));
+        self.send(WriteRequest::Distrust(why, engine, reply));
         // A dropped reply means a shutdown: the caller's next attempt fails with that reason.
         let _ = answer.await;
     }
 
-    fn send(&self, request: Request) {
+    fn send(&self, request: WriteRequest) {
         // The receiver exists until `stop`; a waiting caller then sees its reply dropped.
         let _ = self.requests.send(request);
     }
 
     /// Finishes the requests so far, and ends the thread.
     pub(crate) fn stop(&self) {
-        self.send(Request::Stop);
+        self.send(WriteRequest::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -126,7 +126,7 @@ struct Worker {
     /// Set after a failed sync: nothing is acknowledged from then on.
     sealed: bool,
     /// A request taken from the inbox while gathering, which waits for the end of the batch.
-    spare: Option<Request>,
+    spare: Option<WriteRequest>,
     /// Shortest journal for the next compaction: without it, on a full disk every batch would write most of a segment in
     /// vain.
     compact_after: u64,
@@ -134,23 +134,23 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, inbox: &Receiver<Request>) {
+    fn run(mut self, inbox: &Receiver<WriteRequest>) {
         while let Some(first) = self.next(inbox) {
             match first {
-                Request::Stop => break,
-                Request::Distrust(why, engine, reply) => {
+                WriteRequest::Stop => break,
+                WriteRequest::Distrust(why, engine, reply) => {
                     // Several readers may have reported one damage.
                     if Arc::ptr_eq(&engine, &current(&self.engine)) {
                         self.fall_back(&why);
                     }
                     let _ = reply.send(());
                 }
-                Request::Accesses(accesses) => self.count(&accesses),
-                Request::Change(change, reply) => {
+                WriteRequest::Accesses(accesses) => self.count(&accesses),
+                WriteRequest::CatalogChange(change, reply) => {
                     let mut changes = vec![(change, reply)];
                     while changes.len() < BATCH_MAX {
                         match inbox.try_recv() {
-                            Ok(Request::Change(change, reply)) => changes.push((change, reply)),
+                            Ok(WriteRequest::CatalogChange(change, reply)) => changes.push((change, reply)),
                             Ok(other) => {
                                 self.spare = Some(other);
                                 break;
@@ -164,7 +164,7 @@ impl Worker {
         }
     }
 
-    fn next(&mut self, inbox: &Receiver<Request>) -> Option<Request> {
+    fn next(&mut self, inbox: &Receiver<WriteRequest>) -> Option<WriteRequest> {
         if self.spare.is_some() {
             return self.spare.take();
         }
@@ -178,7 +178,7 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, changes: Vec<(Box<Change>, Reply)>) {
+    fn commit(&mut self, changes: Vec<(Box<CatalogChange>, Reply)>) {
         let (changes, replies): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
         let mut before = self.state;
         let mut pending = match self.prepare_all(&changes) {
@@ -203,7 +203,7 @@ impl Worker {
             match (reply, outcome) {
                 // The requester may be gone; the change is valid all the same.
                 (Some(reply), outcome) => drop(reply.send(outcome)),
-                (None, Err(error)) => log::debug!("a change that nobody waits for was not made: {error}"),
+                (None, Err(error)) => log::debug!("a change without a waiting caller was not made: {error}"),
                 (None, Ok(_)) => {}
             }
         }
@@ -214,14 +214,14 @@ impl Worker {
     ///
     /// # Errors
     /// The engine can't be read. The state may have advanced and must be reset.
-    fn prepare_all(&mut self, changes: &[Box<Change>]) -> std::result::Result<Pending, String> {
+    fn prepare_all(&mut self, changes: &[Box<CatalogChange>]) -> std::result::Result<Pending, String> {
         let mut pending = Pending::default();
         for change in changes {
             let outcome = match self.sealed {
                 true => Err(sealed_error()),
                 false => {
                     let engine = current(&self.engine);
-                    Draft { engine: &*engine, spent: &self.spent, state: &mut self.state, pending: &mut pending }
+                    ChangeDraft { engine: &*engine, spent: &self.spent, state: &mut self.state, pending: &mut pending }
                         .add(change)?
                 }
             };

@@ -1,4 +1,4 @@
-//! What the commands are told, and what that means for the server.
+//! Arguments of the image commands, and their form for the server.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::config::Client;
 
 /// Address of a server.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Place {
+pub(in crate::cli) struct PlaceArgs {
     /// Address of the server, or its URL
     #[arg(short, long)]
     address: Option<String>,
@@ -18,7 +18,7 @@ pub(in crate::cli) struct Place {
     port: Option<u16>,
 }
 
-impl Place {
+impl PlaceArgs {
     /// The URL of the server. The configuration completes the command line.
     pub(in crate::cli) fn url(&self, config: &Client) -> Result<String, Failure> {
         base_url(self.address.as_deref().unwrap_or(&config.address), self.port, config.port)
@@ -27,9 +27,9 @@ impl Place {
 
 /// The server, and how much to print.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Server {
+pub(in crate::cli) struct ServerArgs {
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) place: PlaceArgs,
     /// Print more, and the time that it took
     #[arg(short, long)]
     pub(super) verbose: bool,
@@ -59,21 +59,21 @@ pub(in crate::cli) enum ImageCommand {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// List images with all their attributes
     Detail {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Show one image
     Head {
         /// Id of the image
         id: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Download an image's file, or resume a download
     Get {
@@ -83,7 +83,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(short = 'S', long, default_value = ".")]
         save: PathBuf,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Register an image, and upload its file
     Add {
@@ -94,7 +94,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(short, long)]
         file: Option<PathBuf>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Change an image, and upload its file
     Update {
@@ -106,7 +106,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(short, long)]
         file: Option<PathBuf>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Move an image's file to another store, verified before the old file is removed; Ctrl-C leaves the job running
     Move {
@@ -116,7 +116,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(long)]
         store: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Offer a disk to LXD and Incus as a virtual machine, or withdraw it
     LxdOffer {
@@ -126,7 +126,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(value_parser = ["on", "off"])]
         offer: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Remove images and their files
     Delete {
@@ -136,7 +136,7 @@ pub(in crate::cli) enum ImageCommand {
         #[arg(short, long, conflicts_with = "ids")]
         query: Option<String>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 

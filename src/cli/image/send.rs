@@ -1,4 +1,4 @@
-//! Sending files: small ones in one request, large ones in pieces that the next call can go on with.
+//! Sends files: small ones in one request, large ones in pieces, which a repeated command resumes.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -8,20 +8,20 @@ use super::super::progress::Bar;
 use super::unfinished::Unfinished;
 use crate::client::{Client, ClientError, Pieces, Record, Upload};
 
-/// Larger files are sent in pieces: what a broken connection costs is worth remembering.
+/// Size from which files are sent in pieces, so that a broken connection does not cost all of it.
 const IN_PIECES_FROM: u64 = 64 << 20;
 
 /// A file to send, and its image.
 pub(super) struct Sending<'a> {
     pub(super) client: &'a Client,
-    /// The image that is changed; without one a new one is made.
+    /// Image to change; `None` makes a new one.
     pub(super) into: Option<&'a str>,
     pub(super) meta: &'a [(String, String)],
     pub(super) file: Option<&'a Path>,
 }
 
 impl Sending<'_> {
-    /// Sends it, with a bar if there is a file.
+    /// Sends it, with a progress bar if there is a file.
     pub(super) async fn send(self) -> Result<Record, Failure> {
         let Some(file) = self.file else { return Ok(self.at_once(None).await?) };
         let bar = Bar::new();
@@ -72,12 +72,12 @@ impl Sending<'_> {
         let pieces = Pieces { into: self.into, meta: self.meta, file, length, begun: memory.id() };
         let sent = self.client.send_in_pieces(pieces, |id| memory.remember(id), bar.progress()).await;
         match &sent {
-            // The server keeps what came for a day.
+            // The server keeps the received bytes for a day.
             Err(ClientError::Interrupted(_) | ClientError::Unreachable(_)) => {}
             Ok(_) => memory.forget(),
             Err(_) => {
                 if let Some(id) = memory.id() {
-                    // No client will continue it. It may be gone already.
+                    // No client will resume the upload. It may be gone already.
                     let _ = self.client.cancel_pieces(&id).await;
                     memory.forget();
                 }

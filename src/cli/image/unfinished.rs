@@ -1,5 +1,5 @@
-//! What is remembered of an upload that did not come to its end, so that the same command goes on with it: its id, in a
-//! file of the user's cache that is named by what is sent where.
+//! Memory of an interrupted upload, so that a repeated command resumes it: its id, in a file of the user's cache named after
+//! a hash of the file, the server and the attributes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 
-/// The memory of one upload. Without a cache directory there is none: the upload begins again.
+/// Memory of one upload. Without a cache directory an upload begins again.
 pub(super) struct Unfinished(Option<PathBuf>);
 
 impl Unfinished {
-    /// The memory of sending this file, as it is now, with `what`: the server, the image, the attributes.
+    /// Memory of an upload of this file in its present state, with `what`: server, image, attributes.
     pub(super) fn of(file: &Path, about: &std::fs::Metadata, what: &[&str]) -> Self {
         let mut name = Sha256::new();
         let path = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -25,13 +25,13 @@ impl Unfinished {
         Self(crate::config::cache_dir().map(|dir| dir.join("uploads").join(name)))
     }
 
-    /// The id of the upload, if one was begun.
+    /// Id of the upload, if one was begun.
     pub(super) fn id(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.0.as_ref()?).ok()?;
         Some(text.trim().to_owned()).filter(|id| id.parse::<crate::image::ImageId>().is_ok())
     }
 
-    /// Remembers it. That is a convenience: where it can't be, nothing is said.
+    /// Remembers the id. It is a convenience: a failure is ignored.
     pub(super) fn remember(&self, id: &str) {
         if let Some(path) = &self.0 {
             let _ = path.parent().map(std::fs::create_dir_all);

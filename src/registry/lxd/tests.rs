@@ -163,7 +163,7 @@ async fn what_has_expired_goes_when_nobody_reads_it() {
     let guarded = import(&bench, &ROOT, unified("guarded"), guarded).await.unwrap();
     let reading = bench.registry.open(&ROOT, &past, None).await.unwrap();
     bench.registry.maintenance().sweep().await.unwrap();
-    assert_eq!(bench.images().await.len(), 3, "somebody reads it");
+    assert_eq!(bench.images().await.len(), 3, "the image is being read");
     drop(reading);
     bench.registry.maintenance().sweep().await.unwrap();
     let mut left: Vec<_> = bench.images().await.iter().map(|image| image.id).collect();

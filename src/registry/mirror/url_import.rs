@@ -1,5 +1,4 @@
-//! Bytes that come in behind the request that asks for them: those put aside before, or those of a URL. What became of it is
-//! told as a job.
+//! Imports after the answer to their request, of staged bytes or of a URL's. A job reports the outcome. Knows no protocol.
 
 use std::sync::Arc;
 
@@ -17,14 +16,14 @@ use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::uploads::one_shot::{Target, Upload};
 
-/// Characters of a refused URL that are repeated.
+/// Characters of a refused URL that an error repeats.
 const URL_CHARS_SHOWN: usize = 150;
 
 impl Mirror {
-    /// Makes the bytes that were put aside the image's own. The work goes on when this returns.
+    /// Turns staged bytes into the image's own. The work continues as a job.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`; `Conflict` when nothing was put aside, or not all of it; `Busy`.
+    /// `NotFound`, `Forbidden`; `Conflict` when nothing was staged, or not all of it; `Busy`.
     pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
         let staged = match self.uploads.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
@@ -36,7 +35,7 @@ impl Mirror {
         if staged.is_complete() {
             return Err(takes_no_data(&staged.image));
         }
-        // An upload that goes on is nobody's to end, and what an interrupted one left is not all of it.
+        // A running upload must not be ended, and an interrupted one has not left all bytes.
         if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return Err(Reason::StagingIncomplete.into());
         }
@@ -50,7 +49,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Brings in the bytes of a URL. The work goes on when this returns.
+    /// Imports the bytes of a URL. The work continues as a job.
     ///
     /// # Errors
     /// `Invalid` URL, or one that nothing is fetched from; as [`crate::registry::Uploads::begin`].
@@ -70,8 +69,8 @@ impl Mirror {
         self.download(who, upload, url, stores).await
     }
 
-    /// Makes an image of a copy of what is under a URL, which is asked first whether it is there. The work goes on when this
-    /// returns, with the image in the state *saving*.
+    /// Makes an image of a copy of a URL's bytes, after checking that the URL exists. The work continues as a job, with the
+    /// image in the state *saving*.
     ///
     /// # Errors
     /// `NotFound` when nothing is under the URL, `Invalid` for one that nothing is fetched from, `Upstream`; as
@@ -85,7 +84,7 @@ impl Mirror {
         url: &str,
     ) -> Result<ImageId> {
         who.may(Action::CreateImage, On::Server)?;
-        // Before another server is asked.
+        // Checked before another server is asked.
         if let Target::Existing(id) = into {
             let image = self.records.get(who, id).await?;
             who.may(Action::UploadBytes, &image)?;
@@ -98,7 +97,7 @@ impl Mirror {
         self.download(who, upload, url, Vec::new()).await.map(|()| id)
     }
 
-    /// Brings the bytes of a URL into an upload that has begun.
+    /// Downloads a URL into an upload that has begun.
     async fn download(
         self: &Arc<Self>,
         who: &Caller,
@@ -139,7 +138,7 @@ impl Mirror {
         }
     }
 
-    /// Puts copies of an image into stores, `all_or_none` or as many as it can. The work goes on when this returns.
+    /// Copies an image into stores: all or none with `all_or_none`, else as many as possible. The work continues as a job.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` for an image that is not available; `Invalid` when all of the stores have it;
@@ -174,27 +173,27 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes copies that are not wanted without those that did not come about.
+    /// Removes the copies already made after another one has failed.
     async fn take_back(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName]) {
         for store in stores {
             if let Err(error) = self.copies.remove_copy(who, id, store).await {
-                log::warn!("the copy of {id} in the store {store} stays: {error}");
+                log::warn!("the copy of {id} in the store {store} could not be removed: {error}");
             }
         }
     }
 
-    /// Brings an image that has just arrived into the stores that were asked for, and those alone. None are as good as any.
+    /// Moves and copies a new image into exactly the requested stores; without any it stays in its own.
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
         if !stores.contains(&self.records.get(who, id).await?.home()) {
             self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore, handle).await?;
         }
-        // What is available keeps its bytes.
+        // An available image keeps its bytes, whatever store fails.
         self.copy_to_all(who, id, stores, Action::ChooseStore, false, handle).await.1
     }
 
-    /// Tries one store after the other, as `action` of the policy, up to the first that fails if all are needed. Returns those that have a copy now, and
-    /// what came of the first that failed.
+    /// Copies into one store after the other, as `action` of the policy; `all_or_none` ends at the first failure. Returns
+    /// the stores with a new copy, and the first error.
     async fn copy_to_all(
         self: &Arc<Self>,
         who: &Caller,

@@ -1,5 +1,4 @@
-//! Which of all images is meant: by an alias, for a kind and a processor, the best and newest of them; or by fingerprint.
-//! Pure.
+//! Choice of an image: the best and newest for an alias, a kind and a processor; or the one with a fingerprint. Pure.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,12 +6,12 @@ use std::sync::Arc;
 use super::super::file::{File, Listed, Part};
 use super::super::server::file_name;
 use super::super::{Ask, Files, Found, lxd};
-use super::products::{Build, Document, Item, Product, TEXT_BYTES_MAX, Version, built_at, each};
+use super::products::{Build, Item, StreamDocument, StreamProduct, StreamVersion, TEXT_BYTES_MAX, built_at, each};
 use crate::digest::{from_hex, hex};
 use crate::image::{Architecture, ImageKind};
 
 /// The requested image.
-pub(super) struct Wanted {
+pub(super) struct WantedImage {
     name: String,
     /// The requested name as the beginning of a fingerprint, if it can be one.
     prefix: Option<String>,
@@ -22,7 +21,7 @@ pub(super) struct Wanted {
     native: Option<Architecture>,
 }
 
-impl Wanted {
+impl WantedImage {
     pub(super) fn of(ask: &Ask) -> Self {
         Self { kind: ask.kind, architecture: ask.architecture, ..Self::named(&ask.image, this_machine()) }
     }
@@ -51,7 +50,7 @@ impl Wanted {
     }
 
     /// Tells whether a product has the requested name, alone or followed by its architecture.
-    fn names(&self, product: &Product<'_>) -> bool {
+    fn names(&self, product: &StreamProduct<'_>) -> bool {
         let arch = product.arch.as_deref().unwrap_or_default();
         let with_arch = self.name.strip_suffix(arch).and_then(|rest| rest.strip_suffix('/'));
         product.aliases().any(|alias| alias == self.name || with_arch == Some(alias))
@@ -63,8 +62,8 @@ pub fn this_machine() -> Option<Architecture> {
     Architecture::parse(rustix::system::uname().machine().to_str().ok()?)
 }
 
-/// By what the best images of all products are sorted, as LXD does: what was meant, the names of the system, the newest build,
-/// the best files. The last only makes it certain.
+/// Sort key of the best images of all products, in LXD's order: the match, the names of the system, the newest build, the
+/// best files. The last field only makes the order certain.
 type Among = ((u8, u8), [(bool, String); 3], Reverse<Arc<str>>, Architecture, usize, [u8; 32]);
 
 /// Reasons why there is nothing to choose.
@@ -78,7 +77,7 @@ pub(super) enum Miss {
 
 /// The choice as far as it has been made.
 pub(super) struct Choice {
-    wanted: Wanted,
+    wanted: WantedImage,
     by_alias: Option<(Among, Found)>,
     by_fingerprint: Option<Found>,
     /// Another image fits the beginning of the fingerprint.
@@ -86,19 +85,19 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn new(wanted: Wanted) -> Self {
+    pub(super) fn new(wanted: WantedImage) -> Self {
         Self { wanted, by_alias: None, by_fingerprint: None, ambiguous: false }
     }
 
     /// Looks through a document.
     pub(super) fn look(&mut self, document: &[u8]) -> serde_json::Result<()> {
-        let document: Document<'_> = serde_json::from_slice(document)?;
+        let document: StreamDocument<'_> = serde_json::from_slice(document)?;
         each(document.products, |_, product| self.look_at(&serde_json::from_str(product.get())?))
     }
 
     /// Looks through the builds of a product. Only the best of them is compared with those of other products: between
     /// themselves, the names of the system make no difference.
-    fn look_at(&mut self, product: &Product<'_>) -> serde_json::Result<()> {
+    fn look_at(&mut self, product: &StreamProduct<'_>) -> serde_json::Result<()> {
         let named = self.wanted.names(product);
         let (Some(architecture), Some(versions)) = (product.architecture(), product.versions) else { return Ok(()) };
         if !product.fits() || !named && self.wanted.prefix.is_none() {
@@ -109,7 +108,7 @@ impl Choice {
             if serial.len() > TEXT_BYTES_MAX || built_at(&serial).is_none() {
                 return Ok(());
             }
-            let version: Version = serde_json::from_str(version.get())?;
+            let version: StreamVersion = serde_json::from_str(version.get())?;
             if !version.fits() {
                 return Ok(());
             }
@@ -131,7 +130,7 @@ impl Choice {
         Ok(())
     }
 
-    fn weigh(&mut self, distance: (u8, u8), product: &Product<'_>, offer: &Offer) {
+    fn weigh(&mut self, distance: (u8, u8), product: &StreamProduct<'_>, offer: &Offer) {
         let Build { rank, fingerprint, .. } = offer.build;
         let order: Among =
             (distance, product.order(), Reverse(Arc::clone(&offer.serial)), offer.architecture, rank, fingerprint);
@@ -140,7 +139,7 @@ impl Choice {
         }
     }
 
-    fn match_fingerprint(&mut self, product: &Product<'_>, offer: &Offer) {
+    fn match_fingerprint(&mut self, product: &StreamProduct<'_>, offer: &Offer) {
         let fits = |prefix: &String| hex(&offer.build.fingerprint).starts_with(prefix.as_str());
         if !self.wanted.prefix.as_ref().is_some_and(fits) {
             return;
@@ -170,12 +169,12 @@ struct Offer {
 }
 
 impl Offer {
-    /// By what the images of one product are sorted.
+    /// Sort key of the images of one product.
     fn order(&self) -> (Reverse<&str>, usize, [u8; 32]) {
         (Reverse(&self.serial), self.build.rank, self.build.fingerprint)
     }
 
-    fn found(&self, product: &Product<'_>, by_alias: bool) -> Found {
+    fn found(&self, product: &StreamProduct<'_>, by_alias: bool) -> Found {
         let Build { meta, root, fingerprint, kind, .. } = &self.build;
         let (size, files) = match root {
             None => (meta.size(), vec![listed(Part::Whole, meta)]),
@@ -213,7 +212,7 @@ fn listed(part: Part, item: &Item) -> Listed {
 pub(crate) mod tests {
     use super::*;
 
-    impl Wanted {
+    impl WantedImage {
         pub(crate) fn of_kind(self, kind: ImageKind) -> Self {
             Self { kind: Some(kind), ..self }
         }

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 pub use self::choice::this_machine;
-use self::choice::{Choice, Miss, Wanted};
+use self::choice::{Choice, Miss, WantedImage};
 use super::server::{Server, said};
 use super::{Ask, Found};
 use crate::error::{Error, Reason, Result};
@@ -26,13 +26,13 @@ const PRODUCTS_BYTES_MAX: usize = 64 << 20;
 const DOCUMENTS_MAX: usize = 16;
 
 #[derive(Deserialize)]
-struct Index<'a> {
+struct StreamIndex<'a> {
     #[serde(borrow)]
     index: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct StreamEntry {
     #[serde(default)]
     datatype: String,
     #[serde(default)]
@@ -44,10 +44,10 @@ struct Entry {
 
 /// The paths of the documents that an index names. One without products does not exist.
 fn paths(index: &[u8]) -> serde_json::Result<Vec<String>> {
-    let index: Index<'_> = serde_json::from_slice(index)?;
+    let index: StreamIndex<'_> = serde_json::from_slice(index)?;
     let mut paths = Vec::new();
     products::each(index.index, |_, entry| {
-        let Entry { datatype, path, products } = serde_json::from_str(entry.get())?;
+        let StreamEntry { datatype, path, products } = serde_json::from_str(entry.get())?;
         if datatype == "image-downloads" && !products.is_empty() && paths.len() < DOCUMENTS_MAX {
             paths.push(path);
         }
@@ -64,7 +64,7 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
     let index = document(fetcher, server, "streams/v1/index.json", INDEX_BYTES_MAX).await?;
     let paths = paths(&index).map_err(|error| garbled(server, error))?;
     let mut left = PRODUCTS_BYTES_MAX;
-    let mut choice = Choice::new(Wanted::of(ask));
+    let mut choice = Choice::new(WantedImage::of(ask));
     for path in paths {
         let path = products::path(&path).ok_or_else(|| garbled(server, "an index with a path that is none"))?;
         let bytes = document(fetcher, server, path, left).await?;

@@ -1,4 +1,4 @@
-//! What a document says: products, their versions, the files of these. Pure.
+//! Contents of a document: products, their versions and files. Pure.
 //!
 //! A document is never built in memory: its author would decide how much memory that takes, many times its own size. It is
 //! walked through, and of one version at a time the few files that can be an image are kept.
@@ -23,7 +23,7 @@ const DEMANDS_MAX: usize = 128;
 
 /// A document with products.
 #[derive(Deserialize)]
-pub(super) struct Document<'a> {
+pub(super) struct StreamDocument<'a> {
     /// By name.
     #[serde(borrow)]
     pub(super) products: &'a RawValue,
@@ -32,7 +32,7 @@ pub(super) struct Document<'a> {
 /// An operating system in one release, variant and architecture. What is not given, or `null`, is as if empty; what else is
 /// in there is not for us.
 #[derive(Deserialize)]
-pub(super) struct Product<'a> {
+pub(super) struct StreamProduct<'a> {
     /// Of any length: compared, and not kept.
     pub(super) aliases: Option<String>,
     pub(super) arch: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Product<'a> {
 
 /// One build of a product.
 #[derive(Deserialize)]
-pub(super) struct Version {
+pub(super) struct StreamVersion {
     #[serde(default, deserialize_with = "known_items")]
     items: Vec<Item>,
     pub(super) label: Option<String>,
@@ -161,7 +161,7 @@ fn fit<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> bool {
     texts.into_iter().flatten().all(|text| text.len() <= TEXT_BYTES_MAX)
 }
 
-impl Product<'_> {
+impl StreamProduct<'_> {
     /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         let Self { arch, os, release, release_title, version, variant, support_eol, .. } = self;
@@ -179,7 +179,7 @@ impl Product<'_> {
         aliases.map(str::trim).filter(|alias| !alias.is_empty())
     }
 
-    /// By what products are sorted: the names of their system. What has none comes last.
+    /// Sort key of products: the names of their system. Products without a name come last.
     pub(super) fn order(&self) -> [(bool, String); 3] {
         [&self.os, &self.release, &self.variant].map(|name| {
             let name = name.clone().unwrap_or_default();
@@ -233,7 +233,7 @@ impl Product<'_> {
     }
 }
 
-impl Version {
+impl StreamVersion {
     /// Tells whether all of its texts are short enough to be kept.
     pub(super) fn fits(&self) -> bool {
         fit([&self.label]) && self.items.iter().all(Item::fits)

@@ -1,4 +1,4 @@
-//! Which image of a document is meant, and servers that have such documents.
+//! Choices of images in documents, and servers that have such documents.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -47,11 +47,11 @@ fn product(aliases: &str, arch: &str, more: Value, versions: Value) -> Value {
     product
 }
 
-fn wanted(name: &str) -> Wanted {
-    Wanted::named(name, Some(Architecture::X86_64))
+fn wanted(name: &str) -> WantedImage {
+    WantedImage::named(name, Some(Architecture::X86_64))
 }
 
-fn choose(documents: &[Value], wanted: Wanted) -> Result<Found, Miss> {
+fn choose(documents: &[Value], wanted: WantedImage) -> Result<Found, Miss> {
     let mut choice = Choice::new(wanted);
     for document in documents {
         choice.look(document.to_string().as_bytes()).unwrap();
@@ -60,7 +60,7 @@ fn choose(documents: &[Value], wanted: Wanted) -> Result<Found, Miss> {
 }
 
 /// The first byte of the chosen fingerprint.
-fn chosen(products: Value, wanted: Wanted) -> Option<u8> {
+fn chosen(products: Value, wanted: WantedImage) -> Option<u8> {
     choose(&[json!({"products": products})], wanted).ok().map(|found| found.fingerprint[0])
 }
 
@@ -110,7 +110,7 @@ fn kind_and_processor_are_as_they_are_wished() {
     assert_eq!(pick(wanted("x").on(Architecture::Riscv64)), None);
     assert_eq!(pick(wanted("only-arm")), Some(2), "without a wish, any is better than none");
     assert_eq!(pick(wanted("old")), Some(3), "and one whose programs this machine runs is better than another");
-    let arm = Wanted::named("old", Some(Architecture::Aarch64));
+    let arm = WantedImage::named("old", Some(Architecture::Aarch64));
     assert_eq!(pick(arm), Some(4));
 }
 

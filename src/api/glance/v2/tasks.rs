@@ -1,4 +1,4 @@
-//! Tasks: imports, as Glance shows them. They are kept in memory, for two days or as many as there is room for.
+//! Tasks: imports in Glance's form, as long as the jobs keep them in memory (two days at most). Knows no limits.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -68,7 +68,7 @@ fn word(job: &Job) -> &'static str {
 
 const TYPE: &str = "api_image_import";
 
-/// When an import ended, or else began: its progress is no change here.
+/// Time of an import's end, or else of its begin: its progress is no change here.
 fn changed(job: &Job) -> Timestamp {
     job.ended_at.unwrap_or(job.made_at)
 }

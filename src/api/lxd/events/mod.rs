@@ -1,7 +1,7 @@
-//! What happens, told to whoever listens: operations that go on, and things that are made and removed.
+//! Events: changes of operations, and objects that are made, changed or removed.
 //!
-//! An event is for those who may know of it: administrators, and the account that it is about. A listener that does not
-//! keep up is not waited for, and not told half: it is sent away (`socket.rs`).
+//! Administrators and the account that an event is about receive it. A listener that does not keep up is disconnected
+//! (`socket.rs`).
 
 pub(super) mod socket;
 
@@ -18,22 +18,22 @@ use crate::error::{Reason, Result};
 use crate::jobs::{self, Event, Subject};
 use crate::registry::Caller;
 
-/// Listeners at the same time.
+/// Concurrent listeners, at most.
 const LISTENERS_MAX: usize = 512;
 
-/// What an event is about.
+/// Type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Topic {
-    /// An operation has another status, or something new to say.
+    /// An operation's status or metadata changed.
     Operation,
-    /// Something was made, changed or removed.
+    /// An object was made, changed or removed.
     Lifecycle,
-    /// Lines of a log. Asked for by those who ask for everything, and never sent: ours is for the operator.
+    /// Log lines. Accepted in a subscription and never sent: our log is for the operator.
     Logging,
 }
 
 impl Topic {
-    /// All of them, which is what a listener gets that does not choose.
+    /// All topics, for a listener that names none.
     pub(super) const ALL: [Topic; 3] = [Topic::Operation, Topic::Lifecycle, Topic::Logging];
 
     pub(super) fn name(self) -> &'static str {
@@ -45,15 +45,15 @@ impl Topic {
     }
 }
 
-/// Something that was made, changed or removed, in LXD's form.
+/// A lifecycle event in LXD's form.
 struct Lifecycle(Value);
 
-/// Whether a caller may hear of an event.
+/// True if a caller may receive an event.
 fn is_for(event: &Event, caller: &Caller) -> bool {
     caller.is_admin() || (caller.account().is_some() && caller.account() == event.owner.as_deref())
 }
 
-/// The topic of an event and its text; `None` for those that LXD does not know: jobs that are no operation.
+/// Topic of an event and its JSON; `None` for jobs that are no operation.
 fn written(event: &Event) -> Option<(Topic, Value)> {
     let (topic, metadata) = match &event.subject {
         Subject::Job(job) => (Topic::Operation, Operation::of(job)?.json()),
@@ -76,18 +76,18 @@ struct Hub {
     ended: watch::Sender<bool>,
 }
 
-/// The events of a server. Clones are the same.
+/// The events of a server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Hub>);
 
 impl Events {
-    /// The events of this stream.
+    /// Events of this stream.
     pub fn new(stream: jobs::EventStream) -> Self {
         Self(Arc::new(Hub { stream, listeners: AtomicUsize::new(0), ended: watch::Sender::new(false) }))
     }
 
-    /// Tells that something was made, changed or removed: `action` in LXD's words (`image-created`), `source` its path,
-    /// `context` whatever else is to be known. Told to administrators, to whoever asked for it, and to nobody else.
+    /// Sends a lifecycle event: `action` in LXD's words (`image-created`), `source` the path of the object, `context`
+    /// further fields. Administrators and the account of the request receive it.
     pub fn lifecycle(&self, requestor: &Requestor, action: &str, source: &str, context: &Value) {
         let metadata = || {
             Lifecycle(json!({
@@ -104,15 +104,15 @@ impl Events {
         self.0.stream.notice(requestor.caller.account(), metadata);
     }
 
-    /// Sends every listener away, and lets nobody in any more.
+    /// Disconnects all listeners and refuses new ones.
     pub(super) fn end(&self) {
         self.0.ended.send_replace(true);
     }
 
-    /// A place among the listeners.
+    /// Registers a listener.
     ///
     /// # Errors
-    /// `Busy` when there are too many.
+    /// `Busy` when there are too many listeners.
     fn subscribe(&self) -> Result<Subscription> {
         let taken = self.0.listeners.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |listeners| {
             (listeners < LISTENERS_MAX).then_some(listeners + 1)
@@ -125,7 +125,7 @@ impl Events {
     }
 }
 
-/// What a listener hears.
+/// The events that a listener receives.
 struct Subscription {
     receiver: broadcast::Receiver<Event>,
     ended: watch::Receiver<bool>,

@@ -1,7 +1,7 @@
-//! `GET /events`: the WebSocket on which a client hears what happens.
+//! `GET /events`: the WebSocket over which a client receives events. Knows nothing of their contents.
 //!
-//! Nothing that a client says on it matters; that it says anything shows that it is there. Whoever stays silent, reads too
-//! slowly or is not trusted any more is sent away, and everybody is when the server stops.
+//! Messages of a client only show that it is alive. A client that is silent, reads too slowly or is not trusted any more is
+//! disconnected; all are when the server stops.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use crate::error::{Error, Result};
 use crate::http::query::pairs;
 use crate::registry::Caller;
 
-/// How often a client is asked for a sign of life, as LXD does.
+/// Time between two pings, as LXD's.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// A client may be silent for so long.
+/// Longest silence of a client.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// A client may take so long to make room for the next event.
+/// Longest time in which a client takes one event.
 const SEND_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Largest frame of a client's: it has nothing to say.
+/// Largest frame from a client: its messages carry nothing.
 const FRAME_BYTES_MAX: usize = 4096;
 
 /// `GET /events`
@@ -34,7 +34,7 @@ pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, pa
     let begin = || {
         let caller = lxd.trusted(&request)?;
         let topics = topics(&request)?;
-        // Before the answer is out: what happens from then on is heard.
+        // Before the answer is sent, so that no event after it is missed.
         let subscription = lxd.events.subscribe()?;
         let (response, session, stream) = actix_ws::handle(&request, payload)
             .map_err(|error| Error::invalid("This is heard on a WebSocket.").because(error.to_string()))?;
@@ -53,7 +53,7 @@ pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, pa
     begin().unwrap_or_else(|failure| error::render(&request, &failure))
 }
 
-/// What a client wants to hear of.
+/// Topics that a client subscribes to.
 fn topics(request: &HttpRequest) -> Result<Vec<Topic>> {
     let mut chosen = Vec::new();
     for (_, types) in pairs(request.query_string())?.iter().filter(|(name, _)| name == "type") {
@@ -79,23 +79,23 @@ struct Listener {
 }
 
 impl Listener {
-    /// Tells what happens until there is a reason not to.
+    /// Sends events until the connection ends.
     async fn run(mut self, mut heard: Subscription) {
         let reason = self.tell(&mut heard).await;
-        // Whoever does not take this is gone, or is about to find out.
+        // A client that does not take the close frame is gone, or will notice.
         let _ = timeout(SEND_PATIENCE, self.session.close(reason)).await;
     }
 
-    /// Why it is over: `None` when the client left.
+    /// Sends events and returns the reason of the end; `None` when the client left.
     async fn tell(&mut self, heard: &mut Subscription) -> Option<CloseReason> {
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut silent_until = Instant::now() + SILENCE_MAX;
         loop {
-            // In this order: at the end, everything that has happened is still told.
+            // In this order: events before the server's end are still sent.
             tokio::select! {
                 biased;
                 _ = ping.tick() => {
-                    // An account that is gone, or a certificate, must not go on hearing.
+                    // A removed account or certificate must receive nothing more.
                     if self.lxd.caller_with(self.fingerprint.as_deref()).ok().as_ref() != Some(&self.caller) {
                         return Some(because(CloseCode::Policy, "not authorized"));
                     }

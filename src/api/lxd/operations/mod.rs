@@ -1,7 +1,7 @@
-//! Operations: jobs as LXD shows them. A job that this protocol began carries the notes of its operation; other jobs are
-//! none, and are not shown. What the server forgets, and when, is the jobs' business.
+//! Operations: jobs as LXD shows them. A job that this protocol began carries the notes of its operation; other jobs are not
+//! shown. Knows nothing of limits and of forgetting: that is the jobs' business.
 //!
-//! An operation is seen by its owner and by administrators; others can't tell it from one that never was.
+//! Its owner and administrators see an operation; to other callers it does not exist.
 
 mod record;
 pub(super) mod routes;
@@ -28,18 +28,18 @@ use crate::registry::Caller;
 pub struct Operations(Jobs);
 
 impl Operations {
-    /// The operations among these jobs.
+    /// Operations among these jobs.
     pub fn new(jobs: Jobs) -> Self {
         Self(jobs)
     }
 
-    /// Does `work` as an operation of `owner`. What it returns is laid over the operation's metadata; its error is what the
-    /// operation failed for, and what was said before stays.
+    /// Does `work` as an operation of `owner`. The value it returns is merged into the operation's metadata; its error
+    /// becomes the operation's, and metadata reported before stay.
     ///
-    /// The work is dropped where it waits when a client stops it, if it is `cancellable`, and when the server ends.
+    /// The work is dropped at an `await` when a client stops it, if it is `cancellable`, and when the server ends.
     ///
     /// # Errors
-    /// `Busy` when too much goes on.
+    /// `Busy` when too many operations run.
     pub fn run<W, F>(&self, owner: &Caller, about: About, work: W) -> Result<Operation>
     where
         W: FnOnce(Progress) -> F,
@@ -61,7 +61,7 @@ impl Operations {
         Ok(shown(&job))
     }
 
-    /// The operations that a caller may see, in the order in which they began.
+    /// Operations that a caller may see, oldest first.
     pub fn list(&self, caller: &Caller) -> Vec<Operation> {
         let seen = self.0.list(|job| job.notes::<OperationNotes>().is_some() && is_for(job, caller));
         seen.iter().rev().filter_map(Operation::of).collect()
@@ -76,7 +76,7 @@ impl Operations {
         found.as_ref().and_then(Operation::of).ok_or_else(|| not_found(id))
     }
 
-    /// An operation, whosever it is.
+    /// An operation of any owner.
     fn any(&self, id: &str) -> Option<Operation> {
         self.job(id).as_ref().and_then(Operation::of)
     }
@@ -85,10 +85,10 @@ impl Operations {
         self.0.find(id.parse().ok()?)
     }
 
-    /// Waits until an operation has ended, and no longer than `patience`. Also ended by the server's end.
+    /// Waits until an operation has ended, `patience` at most. The server's end ends the wait too.
     ///
     /// # Errors
-    /// `Busy` when too many wait for it.
+    /// `Busy` when too many requests wait for it.
     async fn wait(&self, id: JobId, patience: Option<Duration>) -> Result<Operation> {
         let job = self.0.wait(id, patience).await.map_err(|error| match error.kind() {
             Kind::NotFound => not_found(&id.to_string()),
@@ -97,7 +97,7 @@ impl Operations {
         Ok(shown(&job?))
     }
 
-    /// Stops an operation that its starter lets others stop.
+    /// Stops an operation that is `cancellable`.
     ///
     /// # Errors
     /// As [`Jobs::stop`].
@@ -106,12 +106,12 @@ impl Operations {
     }
 }
 
-/// The operation of a job that this room has begun.
+/// Operation of a job that this room began.
 fn shown(job: &Job) -> Operation {
     Operation::of(job).unwrap_or_else(|| Operation::unknown(job))
 }
 
-/// A refusal for too much of something, in LXD's words.
+/// Refusal of one operation too many, in LXD's words.
 fn busy(text: &'static str, error: Error) -> Error {
     if error.kind() == Kind::Busy { error.reason().saying(text) } else { error }
 }
@@ -120,14 +120,14 @@ fn not_found(id: &str) -> Error {
     Reason::JobNotFound.about(id.escape_default())
 }
 
-/// Lays what is new over what is there.
+/// Merges new fields into metadata; a new value replaces an old one.
 fn merge(metadata: &mut Map<String, Value>, new: Value) {
     if let Value::Object(new) = new {
         metadata.extend(new);
     }
 }
 
-/// By which work says how far it is.
+/// Handle through which work reports its progress.
 #[derive(Debug, Clone)]
 pub struct Progress {
     handle: Handle,
@@ -139,26 +139,27 @@ impl Progress {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says something in the operation's metadata. Others are told at once, or with what is said next if this comes often.
+    /// Sets a field of the operation's metadata. Listeners are told at once, or with the next report if reports are
+    /// frequent.
     pub fn say(&self, name: &str, value: impl Into<Value>) {
         let mut notes = self.notes();
         notes.metadata.insert(name.to_owned(), value.into());
         self.handle.notes(Arc::new(notes.clone()));
     }
 
-    /// Says how many bytes have come, and of how many; shown as `download_progress`.
+    /// Reports the bytes received, and the total; shown as `download_progress`.
     pub fn bytes(&self, bytes: u64, of: Option<u64>) {
         self.handle.bytes(bytes, of);
     }
 
-    /// Says which image the operation is about, as soon as that is known.
+    /// Reports the image that the operation is about, as soon as it is known.
     pub fn image(&self, id: impl Into<Option<ImageId>>, fingerprint: &str) {
         let mut notes = self.notes();
         notes.images = vec![fingerprint.to_owned()];
         self.handle.image_now(id.into(), Arc::new(notes.clone()));
     }
 
-    /// Lays what the work returned over the metadata; told with the end.
+    /// Merges the value returned by the work into the metadata; listeners are told with the end.
     fn finish(&self, said: Value) {
         let mut notes = self.notes();
         merge(&mut notes.metadata, said);

@@ -1,4 +1,4 @@
-//! What is known of an operation, and how it is written.
+//! The record of an operation, and its JSON. Knows jobs, and no requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::image::{ImageId, Timestamp};
 use crate::jobs::{self, Job, JobId, JobKind};
 use crate::registry::Caller;
 
-/// What kind of operation it is.
+/// Class of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Something that is being done.
+    /// Work.
     Task,
-    /// A secret that is good for something until it is used.
+    /// A secret that permits one action, until it is used.
     Token,
 }
 
-/// How far an operation is.
+/// State of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// About to begin.
+    /// Not begun.
     Pending,
-    /// Going on.
+    /// Being done.
     Running,
     /// Told to stop.
     Cancelling,
     /// Done.
     Success,
-    /// Failed; `err` says why.
+    /// Failed; `err` has the reason.
     Failure,
     /// Stopped.
     Cancelled,
 }
 
 impl Status {
-    /// LXD's state for a job's.
+    /// State in LXD's terms of a job's state.
     pub(super) fn of(status: jobs::JobStatus) -> Self {
         match status {
             jobs::JobStatus::Waiting => Status::Pending,
@@ -52,7 +52,7 @@ impl Status {
         }
     }
 
-    /// LXD's word for it.
+    /// LXD's name of this state.
     pub fn name(self) -> &'static str {
         match self {
             Status::Pending => "Pending",
@@ -64,7 +64,7 @@ impl Status {
         }
     }
 
-    /// LXD's number for it.
+    /// LXD's status code of this state.
     pub fn code(self) -> u16 {
         match self {
             Status::Pending => 105,
@@ -77,7 +77,7 @@ impl Status {
     }
 }
 
-/// What an operation is about: what its starter has to say.
+/// Description of an operation to begin.
 #[derive(Debug, Clone)]
 pub struct About {
     pub(super) kind: JobKind,
@@ -95,24 +95,24 @@ impl About {
         Self { kind, id: None, description, images, metadata, may_cancel: false }
     }
 
-    /// The id of the image that it is about.
+    /// Adds the id of its image.
     pub fn id(self, id: ImageId) -> Self {
         Self { id: Some(id), ..self }
     }
 
-    /// The fingerprint of an image that it is about.
+    /// Adds the fingerprint of an image.
     pub fn image(mut self, fingerprint: &str) -> Self {
         self.images.push(fingerprint.to_owned());
         self
     }
 
-    /// Something to be told from the beginning.
+    /// Adds a field of the metadata that is there from the beginning.
     pub fn metadata(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Clients may stop it: its work can be dropped at any moment.
+    /// Lets clients stop it: its work can be dropped at any `await`.
     pub fn cancellable(mut self) -> Self {
         self.may_cancel = true;
         self
@@ -137,7 +137,7 @@ impl OperationNotes {
 }
 
 impl fmt::Debug for OperationNotes {
-    /// Leaves the metadata out, which may hold a secret.
+    /// Leaves out the metadata, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OperationNotes({:?} {:?})", self.class, self.description)
     }
@@ -148,7 +148,7 @@ pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
     caller.sees_job(job)
 }
 
-/// How far a download is, in LXD's words.
+/// Progress of a download, in LXD's words.
 fn download_progress(progress: &jobs::JobProgress) -> Option<String> {
     let bytes = progress.bytes?;
     let rate = bytes as f64 / progress.elapsed.as_secs_f64().max(0.001) / 1_000_000.0;
@@ -163,28 +163,28 @@ fn download_progress(progress: &jobs::JobProgress) -> Option<String> {
 pub struct Operation {
     /// Its id.
     pub id: JobId,
-    /// What kind it is.
+    /// Its class.
     pub class: Class,
-    /// What it does, in a few words.
+    /// Its work, in a few words.
     pub description: &'static str,
-    /// When it began.
+    /// Time of its begin.
     pub created_at: Timestamp,
-    /// When something last changed about it.
+    /// Time of its last change.
     pub updated_at: Timestamp,
-    /// How far it is.
+    /// Its state.
     pub status: Status,
-    /// The fingerprints of the images that it is about.
+    /// Fingerprints of its images.
     pub images: Vec<String>,
-    /// What it has to say; may hold the secret that it is there for.
+    /// Its metadata; may hold its secret.
     pub metadata: Map<String, Value>,
-    /// Whether clients may stop it.
+    /// True if clients may stop it.
     pub may_cancel: bool,
-    /// Why it failed; empty if it did not.
+    /// Reason of its failure; empty without one.
     pub err: String,
 }
 
 impl Operation {
-    /// The operation of a job, if this protocol has begun it.
+    /// Operation of a job, if this protocol began it.
     pub fn of(job: &Job) -> Option<Self> {
         let notes = job.notes::<OperationNotes>()?;
         let mut metadata = notes.metadata.clone();
@@ -195,7 +195,7 @@ impl Operation {
         Some(Self { class, description, images, metadata, ..Self::unknown(job) })
     }
 
-    /// The little that can be said of a job without its notes.
+    /// Operation of a job without notes.
     pub(super) fn unknown(job: &Job) -> Self {
         Self {
             id: job.id,
@@ -219,12 +219,12 @@ impl Operation {
         format!("/1.0/operations/{}", self.id)
     }
 
-    /// The secret that it is there for, or by which others may wait for it.
+    /// Its secret: it permits the action of a token, or waiting for a task.
     pub(super) fn secret(&self) -> Option<&str> {
         self.metadata.get("secret").and_then(Value::as_str)
     }
 
-    /// As LXD writes it.
+    /// JSON in LXD's form.
     pub fn json(&self) -> Value {
         let images: Vec<String> = self.images.iter().map(|image| format!("/1.0/images/{image}")).collect();
         json!({
@@ -254,7 +254,7 @@ impl Serialize for Operation {
 }
 
 impl fmt::Debug for Operation {
-    /// Without its metadata, which may hold a secret.
+    /// Leaves out the metadata, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Operation({} {:?} {:?} {:?})", self.id, self.class, self.description, self.status)
     }

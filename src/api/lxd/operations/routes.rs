@@ -1,4 +1,4 @@
-//! `/operations`: those that go on and those that have ended, waiting for one, and stopping one.
+//! `/operations`: lists, shows, stops operations and waits for them. Parses, calls, renders.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(in crate::api::lxd) fn routes() -> [Route; 5] {
     ]
 }
 
-/// `GET /operations`: by status.
+/// `GET /operations`: grouped by status.
 async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
@@ -66,7 +66,7 @@ async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `GET /operations/ID/wait`: answered when the operation has ended, and with it as it is when `timeout` (in seconds) is over.
+/// `GET /operations/ID/wait`: answered when the operation has ended, or when `timeout` (in seconds) is over.
 async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let operation = allowed(&request, &lxd)?;
@@ -74,7 +74,7 @@ async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
             None => None,
             Some(text) => {
                 let wrong = |_| Error::invalid("timeout is a number of seconds");
-                // Below zero it is for ever.
+                // A negative timeout means no limit.
                 u64::try_from(text.parse::<i64>().map_err(wrong)?).ok().map(Duration::from_secs)
             }
         };
@@ -83,7 +83,7 @@ async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `GET /operations/ID/websocket`: of no operation here.
+/// `GET /operations/ID/websocket`: no operation here has one.
 async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         allowed(&request, &lxd)?;
@@ -95,8 +95,8 @@ async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// The operation of a path, for whoever may see it, and for whoever has its secret: one server that sends another an image
-/// waits for what that does with it.
+/// Operation of a path, for callers that may see it or have its secret: a server that sends an image to another waits for
+/// the other's operation.
 fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Operation> {
     let (caller, id) = (lxd.caller(request)?, part(request, "id")?);
     if let Some(given) = parameter(request, "secret")? {
@@ -107,7 +107,7 @@ fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Operation> {
         }
     }
     match caller {
-        // Which of the two was wrong is nobody's business.
+        // The answer does not tell a wrong id from a wrong secret.
         Caller::Anonymous => Err(not_authorized()),
         caller => lxd.operations.find(&caller, &id),
     }

@@ -1,4 +1,4 @@
-//! Secrets: each is good for one thing, for a while.
+//! Secrets that permit one action each, for a limited time. Knows no routes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,40 +13,40 @@ use crate::error::Result;
 use crate::jobs::Handle;
 use crate::registry::Caller;
 
-/// Who leaves something to be done later.
+/// The account on whose behalf a later request acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// As whom it came.
+    /// The caller.
     pub caller: Caller,
-    /// The id of its account: one that is made anew under the same access key is another.
+    /// Id of its account: a new account with an old access key is a different one.
     pub account: Option<Uuid>,
 }
 
-/// What a secret is good for.
+/// The action that a secret permits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Purpose {
-    /// Reading one image that is not public: its fingerprint.
+    /// Reading one private image: its fingerprint.
     Image(String),
-    /// Sending one image; what its owner asked for, to be done with it then.
+    /// Uploading one image: the options that its owner asked for.
     Upload(Value),
-    /// Letting one certificate in, under this name.
+    /// Trusting one certificate, under this name.
     Certificate(String),
 }
 
-/// A secret that waits for its use.
+/// A secret, until it is used or expires.
 #[derive(Debug)]
 pub(super) struct Token {
     secret: Print,
     owner: Owner,
     purpose: Purpose,
     life: Mutex<Life>,
-    /// Rung when its life got shorter.
+    /// Notified when its life got shorter.
     bell: Notify,
 }
 
 #[derive(Debug)]
 struct Life {
-    /// When it is worth nothing any more.
+    /// Its expiry.
     until: Instant,
     used: bool,
 }
@@ -56,16 +56,16 @@ impl Token {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A secret that waits for as long as `lifetime`.
+    /// A secret that expires after `lifetime`.
     pub(super) fn new(secret: Print, owner: Owner, purpose: Purpose, lifetime: Duration) -> Self {
         let life = Life { until: Instant::now() + lifetime, used: false };
         Self { secret, owner, purpose, life: Mutex::new(life), bell: Notify::new() }
     }
 
-    /// Uses it, if it is this secret and good for this: it is worth something for `rest` from now on at the most.
+    /// Uses it, if the secret and the kind of action match. Afterwards it is valid for `rest` at most.
     pub(super) fn use_up(&self, secret: &Print, kind: impl Fn(&Purpose) -> bool, rest: Duration) -> Option<Ticket> {
         let now = Instant::now();
-        // Under its lock: of two who bring the same secret at once, one is late.
+        // Under its lock: of two concurrent requests with one secret, one is refused.
         let mut life = self.life();
         if self.secret != *secret || !kind(&self.purpose) || now >= life.until {
             return None;
@@ -76,7 +76,7 @@ impl Token {
         Some(Ticket { owner: self.owner.clone(), purpose: self.purpose.clone() })
     }
 
-    /// Ends with its life: well, if it was used.
+    /// Waits for its expiry; succeeds if it was used.
     pub(super) async fn live(self: Arc<Self>, handle: Handle) -> Result<()> {
         loop {
             let until = self.life().until;
@@ -89,11 +89,11 @@ impl Token {
     }
 }
 
-/// What somebody who brought a secret may do, once.
+/// A permission to act once, got for a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ticket {
-    /// Who left it, and in whose name it is done.
+    /// The account on whose behalf the action is done.
     pub owner: Owner,
-    /// What it is good for.
+    /// The action.
     pub purpose: Purpose,
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::image::Timestamp;
 use crate::jobs::{self, Subject, WAITERS_MAX};
 
-/// What a caller may have at most, as it was before jobs had limits of their own.
+/// Limits of one caller.
 const TASKS_MAX: usize = 256;
 const TOKENS_MAX: usize = 64;
 const ENDED_MAX: usize = 1024;
@@ -49,7 +49,7 @@ fn owner(name: &str) -> Owner {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A task that ends when it is told how.
+/// A task whose end the test decides.
 fn held(operations: &Operations, owner: &Caller, about: About) -> (Operation, Arc<Notify>) {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
@@ -144,7 +144,7 @@ async fn a_task_that_panics_or_is_dropped_has_failed() {
     assert_eq!(failed.status, Status::Failure);
     assert!(failed.err.contains("log"), "{}", failed.err);
 
-    // On a runtime that ends before it.
+    // On a runtime that ends before the operation.
     let elsewhere = operations.clone();
     let id = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async { held(&elsewhere, &user("me"), about("x")).0.id })
@@ -155,7 +155,7 @@ async fn a_task_that_panics_or_is_dropped_has_failed() {
     assert!(failed.err.contains("stopped"), "{}", failed.err);
 }
 
-/// What shows that it was dropped, and how the operation stood then.
+/// A value that records its drop, and the operation's state then.
 struct Dropped(Arc<Mutex<Option<Status>>>, Operations, JobId);
 
 impl Drop for Dropped {
@@ -296,7 +296,7 @@ async fn a_secret_opens_one_image_for_a_moment() {
     tokio::task::yield_now().await;
     let shown = || operations.any(&begun.id.to_string()).unwrap().status;
     assert_eq!((shown(), OPEN_FOR), (Status::Running, Duration::from_secs(5)));
-    // Its last moment, come sooner.
+    // Expires early.
     assert!(operations.use_up(&secret, |_| true, Duration::from_millis(30)).is_some());
     assert_eq!(ended(&operations, begun.id).await.status, Status::Success);
     assert_eq!(operations.opens(&secret, "aa"), None);
@@ -346,7 +346,7 @@ async fn there_are_so_many_operations_and_no_more() {
     operations.cancel(all[0].id).unwrap();
     token(&owner("me")).unwrap();
 
-    // What has ended is forgotten before its time, the oldest first, and one's own before anybody else's.
+    // Ended operations make room early: the oldest first, the caller's own before others'.
     for round in 0..ENDED_MAX + 10 {
         let made = token(&owner("you")).unwrap();
         operations.cancel(made.id).unwrap();

@@ -1,4 +1,4 @@
-//! Operations that are secrets: how they are made, and how they are used.
+//! Operations that carry a secret: making them, and using the secret.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,14 @@ use crate::account::{Print, Secret};
 use crate::error::Result;
 use crate::jobs::{self, Stop};
 
-/// A secret for an image opens it for so long from its first use: clients read the image's record, and then its bytes.
+/// Validity of an image's secret after its first use: clients read the image's record, and then its bytes.
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(5);
 
 impl Operations {
-    /// Makes a secret that is good for a purpose and for so long: an operation that has it in its metadata as `secret`, and
-    /// whose end is the secret's.
+    /// Makes a secret for a purpose: an operation that has it in its metadata as `secret`, and ends when it expires.
     ///
     /// # Errors
-    /// `Busy` when there are too many, `Internal` when the system has no random numbers.
+    /// `Busy` when there are too many secrets, `Internal` when the system has no random numbers.
     pub fn token(&self, owner: &Owner, about: About, purpose: Purpose, lifetime: Duration) -> Result<Operation> {
         let secret = Secret::random()?;
         let token = Arc::new(Token::new(Print::of(secret.reveal()), owner.clone(), purpose, lifetime));
@@ -29,8 +28,8 @@ impl Operations {
         Ok(shown(&job.map_err(|error| busy("too many secrets wait for their use; take some back", error))?))
     }
 
-    /// The image that a secret opens, if its fingerprint begins with `prefix`: in whose name, and the whole fingerprint. Its
-    /// first use leaves the secret a few seconds.
+    /// Image that a secret opens, if its fingerprint begins with `prefix`: the owner of the secret, and the whole
+    /// fingerprint. After its first use the secret is valid for `OPEN_FOR`.
     pub fn opens(&self, secret: &str, prefix: &str) -> Option<(Owner, String)> {
         let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Image(image) if image.starts_with(prefix));
         let Ticket { owner, purpose } = self.use_up(secret, is_it, OPEN_FOR)?;
@@ -38,12 +37,12 @@ impl Operations {
         Some((owner, fingerprint))
     }
 
-    /// What a secret lets one do that is good for something of this kind, once: it is gone then.
+    /// Permission of a secret for this kind of action. The secret is invalid afterwards.
     pub fn take(&self, secret: &str, kind: impl Fn(&Purpose) -> bool) -> Option<Ticket> {
         self.use_up(secret, kind, Duration::ZERO)
     }
 
-    /// Uses a secret, which is worth something for `rest` from now on at the most.
+    /// Uses a secret, which is valid for `rest` at most afterwards.
     pub(super) fn use_up(&self, secret: &str, kind: impl Fn(&Purpose) -> bool, rest: Duration) -> Option<Ticket> {
         let secret = Print::of(secret);
         let waits = |job: &jobs::Job| job.kind == jobs::JobKind::Secret && !job.status.is_final();

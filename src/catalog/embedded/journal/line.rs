@@ -15,7 +15,7 @@ pub(super) const CRC_HEAD_BYTES: usize = 18;
 
 /// A change, as the journal has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum JournalEntry {
     /// Begin of a segment: the `images` lines that follow replace everything before.
     Begin { images: u64 },
     /// Creation or change of an image.
@@ -26,7 +26,7 @@ pub(crate) enum Entry {
 
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-enum Outgoing<'a> {
+enum WrittenEntry<'a> {
     Begin {
         seq: u64,
         images: u64,
@@ -65,7 +65,7 @@ fn is_false(flag: &bool) -> bool {
 /// A line as read, with a record of today's shape.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-enum Incoming {
+enum ReadEntry {
     Begin { seq: u64, images: u64 },
     Put { seq: u64, image: Box<StoredImage> },
     Delete { seq: u64, id: Uuid },
@@ -73,7 +73,7 @@ enum Incoming {
 
 /// Shape of a line's record, if it has one, and the line's bond.
 #[derive(Deserialize)]
-struct Head {
+struct LineHead {
     v: Option<u8>,
     // Not flattened: serde would read the record twice.
     #[serde(default)]
@@ -83,7 +83,7 @@ struct Head {
 }
 
 /// A whole line, with its line break.
-fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
+fn line(body: &WrittenEntry<'_>) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(body)?;
     let rest = &json[1..];
     let mut line = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest)).into_bytes();
@@ -94,21 +94,21 @@ fn line(body: &Outgoing<'_>) -> io::Result<Vec<u8>> {
 
 /// First line of a segment.
 pub(super) fn begin_line(seq: u64, images: u64) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Begin { seq, images })
+    line(&WrittenEntry::Begin { seq, images })
 }
 
 /// Line that records an image.
 pub(crate) fn put_line(seq: u64, image: &Image, bond: Bond) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Put { seq, v: SHAPE, bond, image: &image.into() })
+    line(&WrittenEntry::Put { seq, v: SHAPE, bond, image: &image.into() })
 }
 
 /// Line that records a removal.
 pub(crate) fn delete_line(seq: u64, id: ImageId, bond: Bond) -> io::Result<Vec<u8>> {
-    line(&Outgoing::Delete { seq, bond, id: Uuid::from_bytes(*id.as_bytes()) })
+    line(&WrittenEntry::Delete { seq, bond, id: Uuid::from_bytes(*id.as_bytes()) })
 }
 
 /// Parses a line (without its line break) into its change and its bond.
-pub(super) fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
+pub(super) fn parse(line: &[u8]) -> Result<(FoundLine, Bond), RowError> {
     let (head, rest) = line.split_at_checked(CRC_HEAD_BYTES).ok_or(RowError::Damaged)?;
     let expected = format!("{{\"crc\":\"{:08x}\",", crc32fast::hash(rest));
     if head != expected.as_bytes() {
@@ -116,9 +116,9 @@ pub(super) fn parse(line: &[u8]) -> Result<(Found, Bond), RowError> {
     }
     let json = [b"{", rest].concat();
     // Before the record itself, whose shape this names.
-    let Head { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
+    let LineHead { v, rest, more } = serde_json::from_slice(&json).map_err(malformed)?;
     let (seq, entry) = change(v, &json)?;
-    Ok((Found { seq, entry }, Bond { rest, more }))
+    Ok((FoundLine { seq, entry }, Bond { rest, more }))
 }
 
 fn malformed(error: serde_json::Error) -> RowError {
@@ -126,26 +126,26 @@ fn malformed(error: serde_json::Error) -> RowError {
 }
 
 /// Reads the sequence number and the change in the JSON of a line whose record has shape `v`.
-fn change(v: Option<u8>, json: &[u8]) -> Result<(u64, Entry), RowError> {
+fn change(v: Option<u8>, json: &[u8]) -> Result<(u64, JournalEntry), RowError> {
     let incoming = match v {
         Some(0) => return Err(RowError::Damaged),
         Some(newer) if newer > SHAPE => return Err(RowError::Newer(newer)),
         Some(older) if migrations::has_steps_from(older) => {
             let mut line = serde_json::from_slice(json).map_err(malformed)?;
             migrations::run(older, &mut line);
-            Incoming::deserialize(serde_json::Value::Object(line)).map_err(malformed)?
+            ReadEntry::deserialize(serde_json::Value::Object(line)).map_err(malformed)?
         }
         _ => serde_json::from_slice(json).map_err(malformed)?,
     };
     Ok(match incoming {
-        Incoming::Begin { seq, images } => (seq, Entry::Begin { images }),
-        Incoming::Delete { seq, id } => (seq, Entry::Delete(ImageId::from_bytes(id.into_bytes()))),
-        Incoming::Put { seq, image } => (seq, Entry::Put(Box::new((*image).try_into()?))),
+        ReadEntry::Begin { seq, images } => (seq, JournalEntry::Begin { images }),
+        ReadEntry::Delete { seq, id } => (seq, JournalEntry::Delete(ImageId::from_bytes(id.into_bytes()))),
+        ReadEntry::Put { seq, image } => (seq, JournalEntry::Put(Box::new((*image).try_into()?))),
     })
 }
 
 /// A line found in the journal, and its position.
-pub(crate) struct Found {
+pub(crate) struct FoundLine {
     pub(crate) seq: u64,
-    pub(crate) entry: Entry,
+    pub(crate) entry: JournalEntry,
 }

@@ -7,7 +7,7 @@ use crate::catalog::stored::SHAPE;
 use crate::image::ImageId;
 use crate::image::change::tests::sample;
 
-fn replayed(journal: &mut Journal) -> (Vec<(u64, Entry)>, u64) {
+fn replayed(journal: &mut Journal) -> (Vec<(u64, JournalEntry)>, u64) {
     let mut entries = Vec::new();
     let damaged = journal
         .replay(|found| {
@@ -35,10 +35,10 @@ fn lines_come_back_in_order() {
     drop(journal);
     let mut journal = Journal::open(dir.path()).unwrap().unwrap();
     let expected = vec![
-        (0, Entry::Begin { images: 0 }),
-        (1, Entry::Put(Box::new(a.clone()))),
-        (2, Entry::Put(Box::new(b))),
-        (3, Entry::Delete(a.id)),
+        (0, JournalEntry::Begin { images: 0 }),
+        (1, JournalEntry::Put(Box::new(a.clone()))),
+        (2, JournalEntry::Put(Box::new(b))),
+        (3, JournalEntry::Delete(a.id)),
     ];
     assert_eq!(replayed(&mut journal), (expected, 0));
 }
@@ -132,7 +132,7 @@ fn lines_of_earlier_versions_are_read() {
     for (v, crc, resumable) in [(1, "98cf4375", ""), (2, "0c42ec0c", resumable)] {
         let rest = format!("\"op\":\"put\",\"seq\":3,\"v\":{v},{image}{resumable}}}").replace("\n            ", "");
         let (found, bond) = parse(format!("{{\"crc\":\"{crc}\",{rest}").as_bytes()).unwrap();
-        let expected = Entry::Put(Box::new(old_image(v == 2)));
+        let expected = JournalEntry::Put(Box::new(old_image(v == 2)));
         assert_eq!((found.seq, found.entry, bond), (3, expected, Bond::default()));
     }
     let third = r#"
@@ -147,7 +147,7 @@ fn lines_of_earlier_versions_are_read() {
             t_us":1795288298167712,"ticket":null}}"#
         .replace("\n            ", "");
     let (found, _) = parse(third.trim().as_bytes()).unwrap();
-    let Entry::Put(image) = found.entry else { panic!("it records an image") };
+    let JournalEntry::Put(image) = found.entry else { panic!("it records an image") };
     assert_eq!((found.seq, image.name.as_deref(), image.size(), image.offer_to_lxd), (3, Some("old"), Some(5), true));
     assert!(image.tags.contains("blue") && image.properties["os"] == "linux");
 }
@@ -158,7 +158,7 @@ fn a_new_segment_replaces_the_old_and_keeps_one() {
     let (_, _, b) = three_lines(dir.path());
     for seq in 3..6 {
         let mut journal = Journal::begin(dir.path(), seq, 1, std::iter::once(Ok(b.clone()))).unwrap();
-        let expected = vec![(seq, Entry::Begin { images: 1 }), (seq, Entry::Put(Box::new(b.clone())))];
+        let expected = vec![(seq, JournalEntry::Begin { images: 1 }), (seq, JournalEntry::Put(Box::new(b.clone())))];
         assert_eq!(replayed(&mut journal), (expected, 0));
     }
     assert_eq!(segments(dir.path()).unwrap(), [3, 4]);
