@@ -243,7 +243,7 @@ async fn delete(
         return client.delete_by_query(&query_pairs(query)?).await?.iter().try_for_each(said);
     }
     if ids.is_empty() {
-        return Err(Failure::new(Exit::Usage, "no image given: give ids, or --query"));
+        return Err(Failure::new(Exit::Usage, "no image given: say which images by their ids, or with --query"));
     }
     for id in ids {
         said(&client.delete(id).await?)?;

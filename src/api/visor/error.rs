@@ -40,7 +40,7 @@ macro_rules! neutral {
         Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::MemberNotFound
         | Reason::TagNotFound | Reason::BytesMissing | Reason::NotActive | Reason::UrlNotFound
         | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
-        | Reason::DefinitionNotFound | Reason::JobNotFound | Reason::JobEnded | Reason::JobNotStoppable
+        | Reason::DefinitionNotFound | Reason::JobEnded | Reason::JobNotStoppable
         | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters | Reason::RemoteImageNotFound
         | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
         | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet | Reason::WrongStore
@@ -84,7 +84,8 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AccountTaken => Wording::words("The access_key '{}' was already taken."),
         R::PathNotFound => Wording::words("Invalid operation or path."),
         R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
-        R::MarkerNotFound => Wording::words("No image found with id '{}' to begin after."),
+        R::JobNotFound => Wording::words("No job found with id '{}'."),
+        R::MarkerNotFound => Wording::words("There is no image '{}' to begin after."),
         R::NoSuchStore => Wording::words("Invalid store '{}', available options: {}"),
         R::WrongCompanion => Wording::words("The image with id {} is not a {} image."),
         R::StoreTakesNoFiles => Wording::words("Cannot post an image file to a HTTP backend"),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::token::OPEN_FOR;
 use super::*;
+use crate::api::lxd::wording::told;
 use crate::image::Timestamp;
 use crate::jobs::{self, Subject, WAITERS_MAX};
 
@@ -168,10 +169,11 @@ impl Drop for Dropped {
 async fn a_task_is_stopped_if_it_may_be_and_its_work_is_gone_before_that_is_told() {
     let operations = operations();
     let (fixed, go) = held(&operations, &user("me"), about("x"));
-    assert_eq!(operations.cancel(fixed.id).unwrap_err().message(), "This operation can't be cancelled");
+    let refused = |operations: &Operations| told(&operations.cancel(fixed.id).unwrap_err()).1;
+    assert_eq!(refused(&operations), "This operation can't be cancelled");
     go.notify_one();
     ended(&operations, fixed.id).await;
-    assert_eq!(operations.cancel(fixed.id).unwrap_err().message(), "Only running operations can be cancelled");
+    assert_eq!(refused(&operations), "Only running operations can be cancelled");
 
     let (dropped, store) = (Arc::new(Mutex::new(None)), operations.clone());
     let seen = Arc::clone(&dropped);
