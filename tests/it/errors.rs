@@ -219,8 +219,8 @@ fn lists_that_can_not_be() {
         ("dir=up", "'asc' or 'desc'"),
         ("limit=0", "at least 1"),
         ("limit=many", "number"),
-        ("marker=x", "No image found with id 'x'"),
-        ("marker=11111111-2222-4333-8444-555555555555", "No image found"),
+        ("marker=x", "no image 'x'"),
+        ("marker=11111111-2222-4333-8444-555555555555", "no image"),
         ("name=%ff", "UTF-8"),
     ] {
         refused(&server, "GET", &format!("/images?{query}"), &[], b"", 400, message);
