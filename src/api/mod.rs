@@ -21,8 +21,11 @@ use crate::http::protocol::{Protocol, Protocols, Service};
 use crate::http::route::ListedRoute;
 use crate::registry::{Metadefs, RateLimits, Registry};
 
+/// Constructor of a protocol's service.
+type Open = fn(&Setup) -> Box<dyn Service>;
+
 /// The protocols and their constructors: a folder and a line here.
-const ALL: [(&Protocol, fn(&Setup) -> Box<dyn Service>); 5] = [
+const ALL: [(&Protocol, Open); 5] = [
     (&lxd::PROTOCOL, lxd::open),
     (&simplestreams::PROTOCOL, simplestreams::open),
     (&visor::PROTOCOL, visor::open),

@@ -125,6 +125,9 @@ enum Mounted {
     Scope(Scope),
 }
 
+/// Registration of what a table has mounted.
+type Register = Box<dyn Fn(&mut ServiceConfig, Mounted)>;
+
 /// Routes below one prefix, with their protocol's middleware and answers.
 pub struct RouteTable {
     order: Order,
@@ -133,7 +136,7 @@ pub struct RouteTable {
     answers: Answers,
     guard: Option<Rc<dyn Guard>>,
     slashes: bool,
-    register: Box<dyn Fn(&mut ServiceConfig, Mounted)>,
+    register: Register,
 }
 
 /// A route as an entry of a list.

@@ -127,6 +127,19 @@ impl Bench {
                 let begun = self.owner().client.send("POST", "/1.0/images", &awaited);
                 vec![("job", begun.json()["operation"].as_str().unwrap().to_owned())]
             }
+            Fixture::Import => {
+                let id = self.make(Fixture::Queued).remove(0).1;
+                self.glance(3, "PUT", &format!("/v2/images/{id}/stage"), "application/octet-stream", "bytes");
+                let staged = json!({ "method": { "name": "glance-direct" } }).to_string();
+                self.glance(3, "POST", &format!("/v2/images/{id}/import"), "application/json", &staged);
+                let tasks = self.glance(3, "GET", &format!("/v2/images/{id}/tasks"), "a/b", "").json();
+                let job = tasks["tasks"][0]["id"].as_str().unwrap().to_owned();
+                let wait = format!("/jobs/{job}?wait=60s");
+                let owner = self.owner().account.as_ref().unwrap();
+                let ended = owner.send(&self.lab.server, "GET", &wait, &[], b"").json();
+                assert_eq!(ended["job"]["status"], "done", "{ended}");
+                vec![("import", job)]
+            }
             Fixture::Certificate => {
                 let keys = self.lab.alice.clone();
                 let (client, identity) = self.lab.newcomer("phone");

@@ -27,8 +27,10 @@ pub(crate) enum Fixture {
     Withheld,
     /// An image of LXD's, with an alias and a secret: `<id>`, `<fingerprint>`, `<alias>`, `<secret>`.
     Bundle,
-    /// A job: its path `<job>`.
+    /// A job of LXD's: its path `<job>`.
     Job,
+    /// An import that has ended: its job `<import>`.
+    Import,
     /// A certificate: its fingerprint `<certificate>`.
     Certificate,
     /// A name for a namespace: `<namespace>`.
@@ -194,6 +196,10 @@ cases! {
     SeeJob Lxd Job "GET" "<job>" [] "" => [403, 404, 404, 200, 200];
     SeeJob Lxd Job "GET" "<job>/wait?timeout=0" [] "" => [403, 404, 404, 200, 200];
     StopJob Lxd Job "DELETE" "<job>" [] "" => [403, 404, 404, 200, 200];
+    SeeJob Visor Import "GET" "/jobs" [] "" => [403, 200, 200, 200, 200];
+    SeeJob Visor Import "GET" "/jobs/<import>" [] "" => [403, 404, 404, 200, 200];
+    SeeJob Visor Import "GET" "/jobs/<import>?wait=1s" [] "" => [403, 404, 404, 200, 200];
+    StopJob Visor Import "DELETE" "/jobs/<import>" [] "" as unlike => [403, 404, 404, 409, 409];
     SeeJobsOfImage GlanceV2 Filled "GET" "/v2/images/<id>/tasks" [] "" => [404, 404, 403, 200, 200];
     SeeAllJobs GlanceV2 Nothing "GET" "/v2/tasks" [] "" => [401, 403, 403, 403, 200];
     HearEvents Lxd Nothing "GET" "/1.0/events" [] "" => [403, 400, 400, 400, 400];

@@ -28,7 +28,7 @@ fn broken(error: MultipartError) -> Error {
 /// Content of a form.
 pub(super) enum Sent {
     /// An image that received the file of the form.
-    File(Image),
+    File(Box<Image>),
     /// Fields without a file.
     Fields(Fields),
 }
@@ -59,7 +59,7 @@ pub(super) async fn receive(
         }
     };
     upload.claim(meta.claim);
-    upload.finish(&meta.patch).await.map(Sent::File)
+    upload.finish(&meta.patch).await.map(|image| Sent::File(Box::new(image)))
 }
 
 /// Reads the form to its end. An upload that began is in `upload`, also after an error.

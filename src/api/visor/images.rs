@@ -106,7 +106,7 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
         let who = visor.caller_with(request, true)?;
         let image = match forms::receive(request, visor, &who, payload, id).await? {
-            Sent::File(image) => image,
+            Sent::File(image) => *image,
             Sent::Fields(fields) => save_meta(visor, &who, id, &fields).await?,
         };
         (who, image)
