@@ -43,7 +43,7 @@ pub(super) enum TrustCommand {
         fingerprint: String,
     },
     /// Print a token for one new client: lxc remote add NAME TOKEN
-    TokenAnswer {
+    Token {
         /// Name of the client's certificate [default: the name in it]
         #[arg(long)]
         name: Option<String>,
@@ -89,7 +89,7 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
                 false => print::line(format!("Removed {} ({}).", client.fingerprint, client.name)),
             }
         }
-        TrustCommand::TokenAnswer { name, account, expires, address } => {
+        TrustCommand::Token { name, account, expires, address } => {
             let account = holder(&accounts, account.as_deref())?;
             let token = TokenAnswer { name, account, expires, address };
             issue(globals, &config, &trust, token)
