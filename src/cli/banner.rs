@@ -21,7 +21,7 @@ pub(super) async fn banner(
     let free = registry.free_bytes().await;
     let free = free.map_or_else(|| "unknown".to_owned(), super::print::size);
     let access = match (auth.accounts.is_empty()?, auth.public_read) {
-        (true, _) => "everybody on this machine reads and writes; no web page does".to_owned(),
+        (true, _) => "every user of this machine may read and write; no web page may".to_owned(),
         (false, true) => "public images are open to read; everything else needs a signature or a token".to_owned(),
         (false, false) => "every request needs a signature or a token of an account".to_owned(),
     };

@@ -3,7 +3,7 @@
 
 usage: formats.py URL
 
-The server must let everybody on this machine in. Needs qemu-img, sfdisk and xorriso. VISOR_TALLY names a file to write
+The server must have no accounts. Needs qemu-img, sfdisk and xorriso. VISOR_TALLY names a file to write
 "passed failed" to.
 """
 

@@ -5,7 +5,7 @@ usage: real_images.py VISOR URL IMAGES
 
 VISOR is the program, URL where the server answers, IMAGES a directory that images.sh has filled. With
 VISOR_ACCESS_KEY and VISOR_SECRET_KEY in the environment every request is signed and refusals are tested
-too; without them the server must let everybody on this machine in. VISOR_TALLY names a file to write
+too; without them the server must have no accounts. VISOR_TALLY names a file to write
 "passed failed" to.
 """
 

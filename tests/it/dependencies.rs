@@ -1,5 +1,5 @@
 //! The dependencies against `deny.toml`: licences, sources, versions. It reads what Cargo says of them, so it needs no network, and not
-//! cargo-deny, whose compilation takes longer than Visor's. Advisories are cargo-deny's: their database is somewhere else.
+//! cargo-deny, which would have to be compiled on every new machine. Advisories are cargo-deny's: their database is somewhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -51,7 +51,7 @@ fn listeners_and_the_ready_file() {
     let log = server.log();
     assert_eq!(log.matches("serving http://").count(), 3, "{log}");
     assert!(log.contains("serving http://[::1]:"));
-    for word in ["visor 0.1.0", "free)", "everybody on this machine", "try     curl"] {
+    for word in ["visor 0.1.0", "free)", "every user of this machine", "try     curl"] {
         assert!(log.contains(word), "{word}: {log}");
     }
 }
