@@ -38,7 +38,7 @@ pub fn stream(body: BlobBody, buffers: &Buffers) -> BoxStream<'static, Result<By
 /// The first bytes of `body`, `count` or all that there are, and the body with all of its bytes.
 ///
 /// # Errors
-/// As [`stream`].
+/// As [`stream()`].
 pub async fn peek(body: BlobBody, count: usize, buffers: &Buffers) -> Result<(Vec<u8>, BlobBody), StoreError> {
     let (mut first, mut pieces) = (Vec::new(), Vec::new());
     match body {

@@ -69,7 +69,7 @@ pub enum Attr {
     Alias,
     /// [`Image::expires_at`]
     ExpiresAt,
-    /// [`Image::offered`]
+    /// [`Image::offer_to_lxd`]
     Offered,
 }
 

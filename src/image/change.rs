@@ -70,7 +70,7 @@ pub struct ImagePatch {
     pub aliases: Option<BTreeMap<String, String>>,
     /// [`Image::filename`]
     pub filename: Option<Option<String>>,
-    /// [`Image::offered`]
+    /// [`Image::offer_to_lxd`]
     pub offer_to_lxd: Option<bool>,
     /// [`Image::update_source`]
     pub update_source: Option<Option<UpdateSource>>,
