@@ -299,7 +299,7 @@ fn forms_that_can_not_be_leave_nothing() {
         (form(&[part, name, arch, ("size", None, b"6")]), "5 bytes, not 6"),
         (form(&[name, arch, ("location", None, b"http://127.0.0.1/"), part]), "location"),
         (form(&[name, arch, ("a b", None, b"x"), part]), "name of an attribute"),
-        (form(&[name, arch, ("image", Some("a.iso"), b"bytes")]), "is called 'file'"),
+        (form(&[name, arch, ("image", Some("a.iso"), b"bytes")]), "in the part 'file'"),
         (form(&[name, arch, ("file", Some("a.iso"), b"")]), "is empty"),
         (form(&[name, arch, ("note", None, &[0xff]), part]), "UTF-8"),
         (form(&[name, arch, ("note", None, &[b'x'; 5000]), part]), "longer"),
