@@ -1,6 +1,6 @@
 //! Metadata: rows and secondary indexes over an engine, with a journal as the truth.
 //!
-//! Knows images; knows nothing of bytes, access rules or protocols. Changes go through one writer (`commit`); reads
+//! Knows images; knows nothing of bytes, access rules or protocols. Changes go through one writer (`embedded/writer.rs`); reads
 //! go straight to the engine and never wait for a write.
 
 mod embedded;

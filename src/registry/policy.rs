@@ -13,7 +13,8 @@ use crate::jobs::Job;
 pub enum Who {
     /// Every request, with or without an account.
     Everybody,
-    /// Every account; and, with `auth.public_read`, requests without one, which then know of public images only.
+    /// Every account; and, with `auth.public_read`, requests without one, which then know of public and community images
+    /// only.
     Readers,
     /// Every account.
     Accounts,
