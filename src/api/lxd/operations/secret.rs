@@ -64,9 +64,9 @@ impl Token {
 
     /// Uses it, if the secret and the kind of action match. Afterwards it is valid for `rest` at most.
     pub(super) fn use_up(&self, secret: &Print, kind: impl Fn(&Purpose) -> bool, rest: Duration) -> Option<Ticket> {
-        let now = Instant::now();
-        // Under its lock: of two concurrent requests with one secret, one is refused.
+        // Under its lock, where the time is read too: of two concurrent requests with one secret, one is refused.
         let mut life = self.life();
+        let now = Instant::now();
         if self.secret != *secret || !kind(&self.purpose) || now >= life.until {
             return None;
         }
