@@ -39,8 +39,9 @@ impl PreparedChange {
         if self.patch.owner.as_ref().is_some_and(|owner| *owner != image.owner) {
             self.who.may(Action::SetOwner, On::Server)?;
         }
-        // Bytes stay in the store that has them.
-        if self.patch.store.as_ref().is_some_and(|store| *store != image.store) && !image.parts.is_empty() {
+        // Bytes stay in the store that has them, or that they are on their way to.
+        let is_settled = !image.parts.is_empty() || image.status == Status::Saving;
+        if is_settled && self.patch.store.as_ref().is_some_and(|store| *store != image.store) {
             return Err(Reason::StoreFixed.into());
         }
         let before = image.clone();

@@ -570,6 +570,10 @@ async fn an_upload_in_pieces_survives_restarts_and_those_who_leave() {
     let append = bench.registry.uploads().append(&ROOT, id, all, None).await.unwrap();
     let kernel = ImagePatch { kernel: Some(Some(ImageId::random())), ..ImagePatch::default() };
     assert_eq!(append.finish(&kernel).await.unwrap_err().kind(), Kind::NotFound);
+    // Another store: the bytes are in the default one by then.
+    let append = bench.registry.uploads().append(&ROOT, id, all, None).await.unwrap();
+    let store = ImagePatch { store: Some("s3".parse().ok()), ..ImagePatch::default() };
+    assert_eq!(append.finish(&store).await.unwrap_err().reason(), crate::error::Reason::StoreFixed);
     let append = bench.registry.uploads().append(&ROOT, id, all, None).await.unwrap();
     let image = append.finish(&named("whole")).await.unwrap().image;
     assert_eq!((image.status, image.name.as_deref()), (Status::Available, Some("whole")));
