@@ -181,7 +181,7 @@ reasons! {
 
     Busy                Busy "busy"                     "The server is busy; try again in a moment."
     Stopping            Busy "stopping"                 "The server is shutting down."
-    ServerStopped       Busy "server-stopped"           "The server stopped before this was done."
+    Interrupted         Busy "interrupted"              "It was interrupted before it was done."
     TooManyTries        Busy "too-many-tries"           "Too many wrong tries; wait a minute."
     TooManyUploads      Busy "too-many-uploads"         "Too many uploads at the same time; try again in a moment."
     TooManyOpenUploads  Busy "too-many-open-uploads"    "Too many uploads are not finished; finish or delete some."

@@ -8,7 +8,7 @@ use futures_util::future::{Aborted, abortable};
 
 use super::work::report;
 use super::{Entry, Handle, JobId, JobKind, JobProgress, JobStatus, Jobs, Schedule, Spec, Stop};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 impl Jobs {
@@ -17,7 +17,9 @@ impl Jobs {
     /// # Errors
     /// `Busy` when there are too many jobs.
     pub fn background(&self, kind: JobKind, next: Option<Timestamp>) -> Result<Background> {
-        let spec = Spec::new(kind, None).stop(Stop::Drops);
+        // The catalogue's writer runs compactions; here they are only watched.
+        let stop = if kind == JobKind::Compaction { Stop::Refused } else { Stop::Drops };
+        let spec = Spec::new(kind, None).stop(stop);
         let entry = self.insert(spec, Some(Schedule { next, ..Schedule::default() }))?;
         Ok(Background { jobs: self.clone(), entry })
     }
@@ -92,7 +94,10 @@ impl Drop for Run<'_> {
     fn drop(&mut self) {
         let Background { jobs, entry } = self.background;
         let now = jobs.now();
-        let broken = || (Ok(Err(Error::internal("a background job panicked or was dropped"))), None);
+        let broken = || match std::thread::panicking() {
+            true => (Ok(Err(Error::internal("a background job panicked"))), None),
+            false => (Ok(Err(Reason::Interrupted.into())), None),
+        };
         let (outcome, next) = self.outcome.take().unwrap_or_else(broken);
         jobs.change(entry, |state| {
             let error = match outcome {

@@ -113,7 +113,7 @@ async fn work_that_panics_or_is_dropped_has_failed_and_holds_nothing() {
         runtime.block_on(async { held(&elsewhere, spec(JobKind::Move, "me")).0 })
     });
     let failed = ended(&jobs, id.join().unwrap()).await;
-    assert!(failed.status == JobStatus::Failed && failed.error.unwrap().contains("stopped"));
+    assert!(failed.status == JobStatus::Failed && failed.error.unwrap().contains("interrupted"));
     jobs.end().await;
 }
 

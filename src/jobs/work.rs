@@ -80,8 +80,13 @@ fn end(state: &mut State, entry: &Entry, outcome: Result<Result<()>, Aborted>) {
     let error = match outcome {
         Ok(Ok(())) => return state.job.status = JobStatus::Done,
         Err(Aborted) => return state.job.status = JobStatus::Stopped,
-        // Any error counts as stopped: the work was told to end.
-        Ok(Err(_)) if *entry.asked.borrow() => return state.job.status = JobStatus::Stopped,
+        // Any error counts as stopped: the work was told to end. A fault of the server is logged all the same.
+        Ok(Err(error)) if *entry.asked.borrow() => {
+            if matches!(error.kind(), Kind::Internal | Kind::StoreFull) {
+                report(&state.job, &error);
+            }
+            return state.job.status = JobStatus::Stopped;
+        }
         Ok(Err(error)) => error,
     };
     report(&state.job, &error);
@@ -105,7 +110,7 @@ impl Drop for Begun {
         if !*self.entry.ended.borrow() {
             let error = match std::thread::panicking() {
                 true => Error::internal("a job panicked"),
-                false => Reason::ServerStopped.into(),
+                false => Reason::Interrupted.into(),
             };
             self.finish(Ok(Err(error)));
         }

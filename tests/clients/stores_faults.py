@@ -275,7 +275,7 @@ class Damage(Stores):
         done = self.server.operator("verify")
         self.assertNotEqual(done.code, 0)
         problems = json.loads(done.out)["problems"]
-        for image, words in ((gone, "No image file found"), (other, "not those that were stored"),
+        for image, words in ((gone, "is missing"), (other, "not those that were stored"),
                              (both, "not those that were stored"), (longer, f"it has {len(self.bytes) + 1} bytes")):
             self.assertEqual(len([problem for problem in problems if image in problem and words in problem]), 1, (words, problems))
         self.assertFalse([problem for problem in problems if sound in problem])

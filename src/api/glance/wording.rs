@@ -55,7 +55,7 @@ macro_rules! neutral_in_v1 {
         | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
         | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
         | Reason::FileChanged | Reason::NotImportable | Reason::StagingIncomplete | Reason::UploadComplete
-        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::ServerStopped
+        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::Interrupted
         | Reason::TooManyWaiters | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver
         | Reason::LastAdministrator | Reason::AccountOwnsImages | Reason::AmbiguousCertificate
         | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken
@@ -126,7 +126,7 @@ macro_rules! neutral_in_v2 {
         | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
         | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
         | Reason::FileChanged | Reason::StagingIncomplete | Reason::UploadComplete | Reason::JobEnded
-        | Reason::JobNotStoppable | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters
+        | Reason::JobNotStoppable | Reason::JobStopped | Reason::Interrupted | Reason::TooManyWaiters
         | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
         | Reason::AccountOwnsImages | Reason::AmbiguousCertificate | Reason::AmbiguousRemoteName
         | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken | Reason::AliasExists

@@ -40,7 +40,7 @@ macro_rules! neutral {
         | Reason::FileMissing | Reason::BytesMissing | Reason::NotActive | Reason::SourceNotFound
         | Reason::UrlNotFound | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound
         | Reason::ProjectNotFound | Reason::ProfileNotFound | Reason::DefinitionNotFound | Reason::JobNotFound
-        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::ServerStopped
+        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::Interrupted
         | Reason::TooManyWaiters | Reason::RemoteImageNotFound | Reason::NoUpdateSource | Reason::NothingMatches
         | Reason::InvalidValue | Reason::Malformed | Reason::NoSuchStore | Reason::MarkerNotFound
         | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet

@@ -46,7 +46,7 @@ macro_rules! neutral {
         | Reason::NoFile | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
         | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
         | Reason::FileChanged | Reason::NotImportable | Reason::NothingStaged | Reason::StagingIncomplete
-        | Reason::UploadComplete | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters
+        | Reason::UploadComplete | Reason::JobStopped | Reason::TooManyWaiters
         | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
         | Reason::AccountOwnsImages | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
         | Reason::MemberExists | Reason::AccountTaken | Reason::DefinitionExists | Reason::ChangedMeanwhile
@@ -72,6 +72,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AliasNotFound => Wording::words("Image alias not found"),
         R::InstanceNotFound => Wording::words("Instance not found"),
         R::JobNotFound => Wording::words("Operation not found"),
+        R::Interrupted => Wording::words("The server stopped before this was done."),
         R::JobNotStoppable => Wording::words("This operation can't be cancelled").with(StatusCode::BAD_REQUEST),
         R::JobEnded => Wording::words("Only running operations can be cancelled").with(StatusCode::BAD_REQUEST),
         R::CertificateNotFound => Wording::words("Certificate not found"),

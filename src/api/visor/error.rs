@@ -41,7 +41,7 @@ macro_rules! neutral {
         | Reason::TagNotFound | Reason::BytesMissing | Reason::NotActive | Reason::UrlNotFound
         | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
         | Reason::DefinitionNotFound | Reason::JobEnded | Reason::JobNotStoppable
-        | Reason::JobStopped | Reason::ServerStopped | Reason::TooManyWaiters | Reason::RemoteImageNotFound
+        | Reason::JobStopped | Reason::Interrupted | Reason::TooManyWaiters | Reason::RemoteImageNotFound
         | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
         | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet | Reason::WrongStore
         | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::ImportUrlRefused | Reason::ServerRefused

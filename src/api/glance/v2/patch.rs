@@ -71,7 +71,7 @@ fn operation(one: &Value, draft: bool) -> Result<PatchOperation> {
     };
     let value = members.get("value").filter(|_| verb != Verb::Remove).cloned();
     if value.is_none() && verb != Verb::Remove {
-        return Err(Error::invalid("PatchOperation must contain a member 'value'."));
+        return Err(Error::invalid("Operation must contain a member 'value'."));
     }
     Ok(PatchOperation { verb, name: member(path)?, value, strict: draft })
 }
