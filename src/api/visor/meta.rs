@@ -139,16 +139,18 @@ impl Fields {
     }
 
     fn check_read_only(&self, with: With, has_source: bool) -> Result<()> {
-        let fixed = |name: &str| match attr_of(name) {
+        let fixed = |name: &str, value: &str| match attr_of(name) {
             // Digests and size of bytes that follow are an expectation, which the upload verifies.
             Some(Attr::Size | Attr::Checksum) => !(with.file || has_source),
             Some(Attr::Owner) => !with.admin,
-            Some(Attr::Status) => with.new,
+            // The original's clients know it as read-only; only the two words that withhold a file and release it are new.
+            Some(Attr::Status) => with.new || (!with.admin && active(value).is_err()),
             Some(Attr::Id | Attr::CreatedAt | Attr::UpdatedAt | Attr::UploadedAt | Attr::Fingerprint) => true,
             Some(_) => false,
             None => READ_ONLY.contains(&name),
         };
-        let refused: Vec<_> = self.0.keys().map(String::as_str).filter(|name| fixed(name)).collect();
+        let refused = self.0.iter().filter(|(name, value)| fixed(name, value)).map(|(name, _)| name.as_str());
+        let refused: Vec<_> = refused.collect();
         if refused.is_empty() {
             return Ok(());
         }
@@ -359,6 +361,7 @@ mod tests {
         assert_eq!(message(OLD, &[owner, status]), "These fields are read-only: owner");
         assert_eq!(message(NEW, &[NAME, ARCH, status]), "These fields are read-only: status");
         assert_eq!(read(OLD, &[status]).unwrap().active, Some(false));
+        assert_eq!(message(OLD, &[("x-image-meta-status", "1")]), "These fields are read-only: status");
         assert_eq!(read(ADMIN, &[owner]).unwrap().patch.owner, Some(Some("me".into())));
         assert_eq!(read(ADMIN, &[status]).unwrap().active, Some(false));
         assert!(message(ADMIN, &[owner, status]).contains("changed alone"));
