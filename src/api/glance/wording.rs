@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 
 use crate::error::{Error, Kind, Reason};
-use crate::http::refusal::{Wording, Words};
+use crate::http::refusal::{Wording, Words, neutral_everywhere};
 
 /// Glance's status of a kind.
 fn status(kind: Kind) -> StatusCode {
@@ -45,37 +45,18 @@ pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
 #[rustfmt::skip]
 macro_rules! neutral_in_v1 {
     () => {
-        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::TagNotFound
-        | Reason::FileMissing | Reason::BytesMissing | Reason::SourceNotFound | Reason::UrlNotFound
-        | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound
-        | Reason::ProfileNotFound | Reason::DefinitionNotFound | Reason::RemoteImageNotFound
-        | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
+        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
+        | Reason::FileMissing | Reason::SourceNotFound | Reason::UploadNotFound | Reason::AccountNotFound
+        | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound | Reason::NoUpdateSource
         | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
-        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
-        | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
-        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
-        | Reason::FileChanged | Reason::NotImportable | Reason::StagingIncomplete | Reason::UploadComplete
-        | Reason::JobEnded | Reason::JobNotStoppable | Reason::JobStopped | Reason::Interrupted
-        | Reason::TooManyWaiters | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver
-        | Reason::LastAdministrator | Reason::AccountOwnsImages | Reason::AmbiguousCertificate
-        | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken
-        | Reason::AliasExists | Reason::FingerprintTaken | Reason::MemberExists | Reason::AccountTaken
-        | Reason::CertificateTrusted | Reason::DefinitionExists | Reason::ChangedMeanwhile
-        | Reason::ConditionFailed | Reason::BadCredentials | Reason::Forbidden | Reason::WrongHost
-        | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope | Reason::AdminOnly | Reason::NotOwner
-        | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
-        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
-        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
-        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
-        | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty | Reason::FileTruncated
-        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
-        | Reason::UnknownArchitecture | Reason::Mismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch
-        | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
-        | Reason::DiskFull | Reason::Unsupported | Reason::ArchitectureUnsupported | Reason::StoreUnsupported
-        | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads
-        | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy
-        | Reason::Upstream | Reason::HeaderMissing | Reason::ServerUnreachable | Reason::StoreUnavailable
-        | Reason::Internal | Reason::ChangesStopped
+        | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::NotImportable | Reason::JobEnded
+        | Reason::JobNotStoppable | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken
+        | Reason::AliasExists | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted
+        | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty
+        | Reason::FileTruncated | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata
+        | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::FingerprintMismatch
+        | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
+        | Reason::ServerUnreachable
     };
 }
 
@@ -116,36 +97,18 @@ fn wording_v1(reason: Reason) -> Wording {
 #[rustfmt::skip]
 macro_rules! neutral_in_v2 {
     () => {
-        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::TagNotFound
-        | Reason::FileMissing | Reason::BytesMissing | Reason::NotActive | Reason::SourceNotFound
-        | Reason::UrlNotFound | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound
-        | Reason::ProjectNotFound | Reason::ProfileNotFound | Reason::DefinitionNotFound
-        | Reason::RemoteImageNotFound | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue
-        | Reason::Malformed | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
-        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
-        | Reason::ServerRefused | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile
-        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
-        | Reason::FileChanged | Reason::StagingIncomplete | Reason::UploadComplete | Reason::JobEnded
-        | Reason::JobNotStoppable | Reason::JobStopped | Reason::Interrupted | Reason::TooManyWaiters
-        | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
-        | Reason::AccountOwnsImages | Reason::AmbiguousCertificate | Reason::AmbiguousRemoteName
-        | Reason::ImageExists | Reason::IdRetired | Reason::AliasTaken | Reason::AliasExists
-        | Reason::FingerprintTaken | Reason::MemberExists | Reason::AccountTaken | Reason::CertificateTrusted
-        | Reason::DefinitionExists | Reason::ChangedMeanwhile | Reason::ConditionFailed | Reason::BadCredentials
-        | Reason::Forbidden | Reason::WrongHost | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope
-        | Reason::AdminOnly | Reason::NotOwner | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly
-        | Reason::ImageProtected | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice
-        | Reason::NoImportDirectory | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge
-        | Reason::FileTooLarge | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange
-        | Reason::WrongMediaType | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty
-        | Reason::FileTruncated | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata
-        | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::Mismatch | Reason::SourceMismatch
-        | Reason::FingerprintMismatch | Reason::RemoteMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete
-        | Reason::TooSlow | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported
-        | Reason::ArchitectureUnsupported | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy
-        | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads | Reason::TooManyOpenUploads
-        | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy | Reason::Upstream | Reason::HeaderMissing
-        | Reason::ServerUnreachable | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
+        | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UploadNotFound
+        | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
+        | Reason::NoUpdateSource | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
+        | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::JobEnded | Reason::JobNotStoppable
+        | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
+        | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted | Reason::ConditionFailed
+        | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated
+        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
+        | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch
+        | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
+        | Reason::ServerUnreachable
     };
 }
 

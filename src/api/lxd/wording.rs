@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 
 use crate::error::{Error, Kind, Reason};
-use crate::http::refusal::Wording;
+use crate::http::refusal::{Wording, neutral_everywhere};
 
 /// The answer to each request of a client that is not trusted.
 const NOT_AUTHORIZED: &str = "not authorized";
@@ -35,32 +35,13 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        Reason::NotFound | Reason::MemberNotFound | Reason::TagNotFound | Reason::FileMissing
-        | Reason::BytesMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UrlNotFound
-        | Reason::UploadNotFound | Reason::AccountNotFound | Reason::DefinitionNotFound
-        | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
-        | Reason::NoSuchStore | Reason::MarkerNotFound | Reason::WrongCompanion | Reason::FormatNotSet
-        | Reason::StoreTakesNoFiles | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused
-        | Reason::ImportUrlRefused | Reason::InStoresAlready | Reason::Conflict | Reason::TakesNoData
-        | Reason::TakesNoLocation | Reason::FormatFixed | Reason::StoreFixed | Reason::StoreNotThere
-        | Reason::NoFile | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
-        | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore | Reason::FileExists
-        | Reason::FileChanged | Reason::NotImportable | Reason::NothingStaged | Reason::StagingIncomplete
-        | Reason::UploadComplete | Reason::JobStopped | Reason::TooManyWaiters
-        | Reason::UploadOffset | Reason::UploadLength | Reason::UploadTakenOver | Reason::LastAdministrator
-        | Reason::AccountOwnsImages | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
-        | Reason::MemberExists | Reason::AccountTaken | Reason::DefinitionExists | Reason::ChangedMeanwhile
-        | Reason::Forbidden | Reason::WrongHost | Reason::ForeignRequest | Reason::NoScope | Reason::AdminOnly
-        | Reason::NotOwner | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
-        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
-        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
-        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
-        | Reason::BadContent | Reason::FormatMismatch | Reason::UnsafeImage | Reason::BadArchive | Reason::Mismatch
-        | Reason::SourceMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow
-        | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported | Reason::StoreUnsupported
-        | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads
-        | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy
-        | Reason::Upstream | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+        neutral_everywhere!() | Reason::NotFound | Reason::MemberNotFound | Reason::FileMissing | Reason::NotActive
+        | Reason::SourceNotFound | Reason::UploadNotFound | Reason::AccountNotFound | Reason::NoSuchStore
+        | Reason::MarkerNotFound | Reason::WrongCompanion | Reason::FormatNotSet | Reason::StoreTakesNoFiles
+        | Reason::ImportUrlRefused | Reason::InStoresAlready | Reason::TakesNoData | Reason::TakesNoLocation
+        | Reason::StoreNotThere | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
+        | Reason::NotImportable | Reason::NothingStaged | Reason::AccountTaken | Reason::FormatMismatch
+        | Reason::UnsafeImage | Reason::SourceMismatch
     };
 }
 

@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use super::wire::{Field, respond};
 use crate::error::{Error, Kind, Reason};
 use crate::http::observe::{RequestId, report};
-use crate::http::refusal::{Wording, begin};
+use crate::http::refusal::{Wording, begin, neutral_everywhere};
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes all others for
 /// success. The others are used only where none of its requests leads, and (413, 507) where other clients need the
@@ -37,38 +37,18 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::MemberNotFound
-        | Reason::TagNotFound | Reason::BytesMissing | Reason::NotActive | Reason::UrlNotFound
-        | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
-        | Reason::DefinitionNotFound | Reason::JobEnded | Reason::JobNotStoppable
-        | Reason::JobStopped | Reason::Interrupted | Reason::TooManyWaiters | Reason::RemoteImageNotFound
-        | Reason::NoUpdateSource | Reason::NothingMatches | Reason::InvalidValue | Reason::Malformed
-        | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet | Reason::WrongStore
-        | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::ImportUrlRefused | Reason::ServerRefused
-        | Reason::InStoresAlready | Reason::Conflict | Reason::FormatFixed | Reason::StoreFixed
-        | Reason::StoreNotThere | Reason::NoFile | Reason::Withheld | Reason::NothingToWithhold
-        | Reason::NotCopyable | Reason::StaysUnderUrl | Reason::InStoreAlready | Reason::NotInStore
-        | Reason::FileExists | Reason::FileChanged | Reason::NotImportable | Reason::NothingStaged
-        | Reason::StagingIncomplete | Reason::UploadComplete | Reason::UploadOffset | Reason::UploadLength
-        | Reason::UploadTakenOver | Reason::LastAdministrator | Reason::AccountOwnsImages
-        | Reason::AmbiguousCertificate | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
-        | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken | Reason::MemberExists
-        | Reason::CertificateTrusted | Reason::DefinitionExists | Reason::ChangedMeanwhile
-        | Reason::ConditionFailed | Reason::BadCredentials | Reason::Forbidden | Reason::WrongHost
-        | Reason::ForeignRequest | Reason::NotTrusted | Reason::NoScope | Reason::AdminOnly | Reason::NotOwner
-        | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected
-        | Reason::NotShared | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory
-        | Reason::OnlyCopy | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge
-        | Reason::DefinitionsFull | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType
-        | Reason::BadContent | Reason::BadArchive | Reason::FileEmpty | Reason::FileTruncated
-        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
-        | Reason::UnknownArchitecture | Reason::Mismatch | Reason::SourceMismatch | Reason::FingerprintMismatch
-        | Reason::RemoteMismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow
-        | Reason::StoreFull | Reason::DiskFull | Reason::Unsupported | Reason::ArchitectureUnsupported
-        | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy | Reason::Stopping | Reason::TooManyTries
-        | Reason::TooManyUploads | Reason::TooManyOpenUploads | Reason::TooManyJobs | Reason::BeingCopied
-        | Reason::UploadBusy | Reason::Upstream | Reason::HeaderMissing | Reason::ServerUnreachable
-        | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped
+        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
+        | Reason::MemberNotFound | Reason::NotActive | Reason::CertificateNotFound | Reason::ProjectNotFound
+        | Reason::ProfileNotFound | Reason::JobEnded | Reason::JobNotStoppable | Reason::Interrupted
+        | Reason::NoUpdateSource | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
+        | Reason::ImportUrlRefused | Reason::ServerRefused | Reason::InStoresAlready | Reason::StoreNotThere
+        | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable
+        | Reason::NothingStaged | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
+        | Reason::FingerprintTaken | Reason::CertificateTrusted | Reason::ConditionFailed | Reason::BadCredentials
+        | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated | Reason::UnknownPacking
+        | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture
+        | Reason::SourceMismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch
+        | Reason::ArchitectureUnsupported | Reason::HeaderMissing | Reason::ServerUnreachable
     };
 }
 
