@@ -41,25 +41,7 @@ pub(in crate::api) fn wording(version: ApiVersion, reason: Reason) -> Wording {
     }
 }
 
-/// Reasons that Glance in version 1 words as the core does. Each is named, so that a new reason is a compile error here.
-#[rustfmt::skip]
-macro_rules! neutral_in_v1 {
-    () => {
-        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
-        | Reason::FileMissing | Reason::SourceNotFound | Reason::UploadNotFound | Reason::AccountNotFound
-        | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound | Reason::NoUpdateSource
-        | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
-        | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::NotImportable | Reason::JobEnded
-        | Reason::JobNotStoppable | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken
-        | Reason::AliasExists | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted
-        | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty
-        | Reason::FileTruncated | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata
-        | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::FingerprintMismatch
-        | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
-        | Reason::ServerUnreachable
-    };
-}
-
+/// Wording of version 1 where it differs from that of version 2, which has a match over all reasons.
 fn wording_v1(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
@@ -71,31 +53,14 @@ fn wording_v1(reason: Reason) -> Wording {
         R::TakesNoLocation => Wording::words("Attempted to update Location field for an image not in queued status.")
             .with(StatusCode::BAD_REQUEST),
         R::SourceMismatch => Wording::NEUTRAL.with(StatusCode::CONFLICT),
-        R::PathNotFound => Wording::words("The resource could not be found."),
-        R::MethodNotAllowed => {
-            Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
-        }
-        R::JobNotFound => Wording::words("No task found with ID {}"),
-        R::MarkerNotFound => Wording::words("Marker image {} not found."),
-        R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
-        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
-        R::InStoresAlready => Wording::words("Image is already present at these stores."),
-        R::NotCopyable => Wording::words("Only images with status active can be copied."),
-        R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")
-            .with(StatusCode::FORBIDDEN),
-        R::NothingToWithhold => Wording::NEUTRAL.with(StatusCode::FORBIDDEN),
-        R::NothingStaged => Wording::words("Nothing is staged for this image; put its data to /stage first."),
-        R::FormatMismatch => Wording::words("Image disk_format {} does not match stream data {}"),
-        R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
-        R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
-
-        neutral_in_v1!() => Wording::NEUTRAL,
+        R::FormatNotSet | R::NotImportable => Wording::NEUTRAL,
+        other => wording_v2(other),
     }
 }
 
-/// Reasons that Glance in version 2 words as the core does. Each is named, so that a new reason is a compile error here.
+/// Reasons that Glance words as the core does. Each is named, so that a new reason is a compile error here.
 #[rustfmt::skip]
-macro_rules! neutral_in_v2 {
+macro_rules! neutral {
     () => {
         neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
         | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UploadNotFound
@@ -139,7 +104,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::UnsafeImage => Wording::words("Image failed safety checks: {}"),
         R::Unauthenticated => Wording::words("This request needs a valid token in X-Auth-Token."),
 
-        neutral_in_v2!() => Wording::NEUTRAL,
+        neutral!() => Wording::NEUTRAL,
     }
 }
 
