@@ -208,6 +208,12 @@ async fn a_failed_write_fails_everything_after_it() {
     // A file that can't be written to stands for a disk that fails.
     let mut writer = place.writer_to(&key, File::open("/dev/null").unwrap());
     writer.write(Bytes::from_static(b"lost")).await.unwrap();
+    // A few writes are on their way at once, and none more is begun before the first has ended.
+    let mut later = 0;
+    while writer.write(Bytes::from_static(b"more")).await.is_ok() {
+        later += 1;
+        assert!(later < 4, "the failure of the first write is not found");
+    }
     assert!(broken(writer.write(Bytes::from_static(b"more")).await));
     assert!(broken(writer.write(Bytes::new()).await));
     assert!(broken(writer.finish().await));

@@ -1,5 +1,6 @@
 //! The writer of the local store.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,12 +12,17 @@ use super::staged::Staged;
 use crate::blob::{BlobBody, BlobFile, BlobWriter, StoreError};
 use crate::image::BlobKey;
 
-/// Writes one blob, with at most one write in flight: the network fills the next chunk meanwhile.
+/// Writes of a blob that are on their way at once. A write around the page cache takes as long as the disk needs to answer,
+/// so with one at a time an upload is as slow as that answer is late. Each holds a buffer of 1 MiB.
+const IN_FLIGHT_MAX: usize = 4;
+
+/// Writes one blob, with a few writes in flight: the network fills the next chunk meanwhile.
 pub(super) struct LocalWriter {
     key: BlobKey,
     /// There until the writer is finished or given up.
     staged: Option<Staged>,
-    flight: Option<JoinHandle<Result<(), StoreError>>>,
+    /// In the order of the bytes.
+    flights: VecDeque<JoinHandle<Result<(), StoreError>>>,
     size: u64,
     /// False after an error, and while a call has not come to its end: bytes may be missing.
     sound: bool,
@@ -25,18 +31,26 @@ pub(super) struct LocalWriter {
 impl LocalWriter {
     /// A writer that continues after the first `size` bytes.
     pub(super) fn new(key: BlobKey, staged: Staged, size: u64) -> Self {
-        Self { key, staged: Some(staged), flight: None, size, sound: true }
+        Self { key, staged: Some(staged), flights: VecDeque::new(), size, sound: true }
     }
 
-    /// Waits for the write in flight. The writer is unsound until the caller says that it has come to its end.
+    /// Waits for all writes in flight. The writer is unsound until the caller says that it has come to its end.
     async fn settle(&mut self) -> Result<(), StoreError> {
+        self.land(0).await
+    }
+
+    /// Waits until at most `left` writes are in flight, and takes those that have ended. The writer is unsound until the caller
+    /// says that it has come to its end.
+    async fn land(&mut self, left: usize) -> Result<(), StoreError> {
         if !std::mem::replace(&mut self.sound, false) {
             return Err(StoreError::broken("an earlier write of this blob did not succeed"));
         }
-        if let Some(flight) = &mut self.flight {
+        while self.flights.front().is_some_and(|flight| self.flights.len() > left || flight.is_finished())
+            && let Some(flight) = self.flights.front_mut()
+        {
             // Not taken before it has landed: a future that is dropped here must not lose it.
             let outcome = landed(flight).await;
-            self.flight = None;
+            self.flights.pop_front();
             outcome?;
         }
         Ok(())
@@ -50,13 +64,13 @@ impl LocalWriter {
 #[async_trait]
 impl BlobWriter for LocalWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        self.settle().await?;
+        self.land(IN_FLIGHT_MAX - 1).await?;
         if let Some(staged) = &self.staged
             && !chunk.is_empty()
         {
             let (sink, offset) = (Arc::clone(&staged.sink), self.size);
             self.size += chunk.len() as u64;
-            self.flight = Some(spawn_blocking(move || Ok(sink.write_at(&chunk, offset)?)));
+            self.flights.push_back(spawn_blocking(move || Ok(sink.write_at(&chunk, offset)?)));
         }
         self.sound = true;
         Ok(())
@@ -109,9 +123,8 @@ impl BlobWriter for LocalWriter {
     }
 
     async fn leave(mut self: Box<Self>) {
-        let flight = self.flight.take();
-        if let Some(flight) = flight {
-            // Whatever came of it, it must not write to the disk any more when this returns.
+        for flight in std::mem::take(&mut self.flights) {
+            // Even one that failed must not write to the disk any more when this returns.
             let _ = flight.await;
         }
         if let Some(staged) = self.staged.take() {
