@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 
 use crate::error::{Reason, Result};
 
@@ -65,6 +65,7 @@ pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
     }
     if let Some(site) = text(request, &header::HeaderName::from_static("sec-fetch-site"))
         && matches!(site, Some("cross-site" | "same-site") | None)
+        && !is_followed_link(request)
     {
         return Err(Reason::ForeignRequest.into());
     }
@@ -75,6 +76,13 @@ pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells whether a person followed a link to here, from a message or another page: the page that had the link does not see
+/// the answer, and a `GET` changes nothing.
+fn is_followed_link(request: &HttpRequest) -> bool {
+    let says = |name, value| text(request, &header::HeaderName::from_static(name)) == Some(Some(value));
+    request.method() == Method::GET && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
 }
 
 #[cfg(test)]
@@ -125,6 +133,17 @@ mod tests {
     fn from_elsewhere_any_address_is_ours_and_names_are_not() {
         assert!(passes("10.0.0.7:9", &[("host", "10.0.0.1:4568")]));
         assert!(!passes("10.0.0.7:9", &[("host", "evil.example")]));
+    }
+
+    #[test]
+    fn followed_links_pass_and_frames_do_not() {
+        let from = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        let with = |dest| [&from[..], &[("sec-fetch-dest", dest)]].concat();
+        assert!(passes("127.0.0.1:9", &with("document")));
+        for dest in ["iframe", "embed", "object", "image", ""] {
+            assert!(!passes("127.0.0.1:9", &with(dest)), "{dest}");
+        }
+        assert!(!passes("127.0.0.1:9", &from), "a page that does not say where the answer goes");
     }
 
     #[test]
