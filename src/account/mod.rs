@@ -5,6 +5,7 @@
 
 pub mod attempts;
 mod file;
+pub mod links;
 pub mod signature;
 pub mod tokens;
 pub mod trust;

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{AUTHORIZATION, HeaderName};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::account::attempts::Attempts;
+use crate::account::links::Links;
 use crate::account::tokens::{Scope, Tokens};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
 use crate::error::{Error, Reason, Result};
@@ -26,6 +29,8 @@ pub struct AuthRules {
     pub accounts: Arc<Accounts>,
     /// The tokens that were given to their holders.
     pub tokens: Arc<Tokens>,
+    /// Share links, each of which opens one image.
+    pub links: Arc<Links>,
     /// Makes every caller an administrator while there are no accounts: true on loopback, never elsewhere.
     pub open_without_accounts: bool,
     /// Lets requests without a signature or a token read public images.
@@ -78,6 +83,39 @@ pub fn caller_of(account: Account) -> Caller {
     }
 }
 
+/// The caller of a read by a plain tool, which proves its right by `Authorization`: the keys of an account (`Basic`, RFC 7617) or
+/// a token (`Bearer`, RFC 6750). Each protocol takes this beside its own proof, for reading only: browsers send such headers
+/// without being asked, and so must not change anything by them. `None` for other methods and other schemes.
+///
+/// # Errors
+/// `Unauthenticated` for keys and tokens that are wrong; `Busy` after too many of them; `Forbidden` for a token without a scope.
+pub fn plain_reader(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
+    let Some(given) = header(request, &AUTHORIZATION)? else { return Ok(None) };
+    let Some((scheme, proof)) = given.split_once(' ') else { return Ok(None) };
+    let wrong = || Error::from(Reason::BadCredentials);
+    let caller = match scheme.to_ascii_lowercase().as_str() {
+        _ if !matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(None),
+        "basic" => {
+            let pair = STANDARD.decode(proof.trim()).ok().and_then(|pair| String::from_utf8(pair).ok());
+            let pair = pair.ok_or_else(wrong)?;
+            let (name, secret) = pair.split_once(':').ok_or_else(wrong)?;
+            let peer = request.peer_addr().map(|peer| peer.ip());
+            rules.with_keys(name, secret, peer, now)?.map(caller_of)
+        }
+        "bearer" => by_token(proof.trim(), rules, now)?,
+        _ => return Ok(None),
+    };
+    caller.map(Some).ok_or_else(wrong)
+}
+
+/// The caller with a token; `None` for one that does not hold.
+fn by_token(token: &str, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
+    match rules.tokens.find(token, &rules.accounts, now)? {
+        Some((_, grant)) if grant.scope == Scope::Unscoped => Err(Reason::NoScope.into()),
+        found => Ok(found.map(|(account, _)| caller_of(account))),
+    }
+}
+
 /// Authenticates a request by its `X-Auth-Token`, in a protocol with tokens and no signatures. All other headers about
 /// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
@@ -92,17 +130,16 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
         return Ok(Caller::Admin(None));
     }
     let Some(token) = header(request, &AUTH_TOKEN)? else {
+        if let Some(caller) = plain_reader(request, rules, now)? {
+            return Ok(caller);
+        }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
     };
-    let (account, grant) = rules.tokens.find(token, &rules.accounts, now)?.ok_or_else(no_token)?;
-    if grant.scope == Scope::Unscoped {
-        return Err(Reason::NoScope.into());
-    }
-    Ok(caller_of(account))
+    by_token(token, rules, now)?.ok_or_else(no_token)
 }
 
-/// Reads the only value of a header with a token; `None` if there is none.
+/// Reads the only value of a header with a proof; `None` if there is none.
 ///
 /// # Errors
 /// `Unauthenticated` for two values, or one that is not text: it must be clear which one counts.
@@ -134,6 +171,7 @@ mod tests {
         AuthRules {
             accounts: Arc::new(Accounts::open(dir).unwrap()),
             tokens: Arc::new(Tokens::open(dir, Duration::from_secs(60), NOW).unwrap()),
+            links: Arc::new(Links::open(dir).unwrap()),
             open_without_accounts: true,
             public_read,
             date_window: Duration::ZERO,

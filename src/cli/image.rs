@@ -1,6 +1,7 @@
 //! Commands that talk to a server: `brief detail head get add update delete`, as the original's.
 
 mod args;
+mod link;
 mod send;
 mod unfinished;
 
@@ -114,6 +115,15 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
             say(json, &format!("Successfully moved image {id} to the store {store}."));
             if json || server.verbose {
                 show(json, &record)?;
+            }
+            server.verbose
+        }
+        ImageCommand::Link { id, life, list, revoke, server } => {
+            let client = connect(globals, &server)?;
+            match (revoke, list) {
+                (Some(link), _) => link::revoke(json, &client, &id, &link).await?,
+                (None, true) => link::list(json, &client, &id).await?,
+                (None, false) => link::make(json, &client, &id, life).await?,
             }
             server.verbose
         }

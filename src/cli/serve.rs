@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
 use super::{Globals, ServeArgs, ready, stores};
 use crate::account::Accounts;
+use crate::account::links::Links;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
 use crate::api::{self, AuthRules, Setup};
@@ -46,6 +47,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let keys = DataDir::keys(data_dir.path());
     let accounts = Arc::new(Accounts::open(&keys)?);
     let tokens = Tokens::open(&keys, config.auth.token_lifetime.duration(), system_clock())?;
+    let links = Arc::new(Links::open(&keys)?);
     let local = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
     let made = first_account(&accounts, local, data_dir.path())?;
     let registry = registry(&config, data_dir.path())?;
@@ -56,6 +58,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
         let auth = AuthRules {
             accounts: Arc::clone(&accounts),
             tokens: Arc::new(tokens),
+            links: Arc::clone(&links),
             open_without_accounts: local,
             public_read: config.auth.public_read,
             date_window: config.auth.date_window.duration(),

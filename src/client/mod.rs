@@ -5,6 +5,7 @@
 mod download;
 mod error;
 mod jobs;
+mod links;
 mod upload;
 
 use std::sync::Arc;

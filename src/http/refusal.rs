@@ -51,7 +51,8 @@ macro_rules! neutral_everywhere {
         | crate::error::Reason::TooManyOpenUploads | crate::error::Reason::TooManyJobs
         | crate::error::Reason::BeingCopied | crate::error::Reason::UploadBusy | crate::error::Reason::Upstream
         | crate::error::Reason::StoreUnavailable | crate::error::Reason::Internal
-        | crate::error::Reason::ChangesStopped
+        | crate::error::Reason::ChangesStopped | crate::error::Reason::LinkNotFound
+        | crate::error::Reason::LinkRefused
     };
 }
 pub(crate) use neutral_everywhere;

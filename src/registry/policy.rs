@@ -163,6 +163,9 @@ actions! {
     DeleteImage: Owner, "delete this image", "A protected image has to be unprotected before.";
     DeleteOwnImages: Accounts, "delete all of the caller's images", "For an administrator, all images. Protected ones stay.";
     UploadBytes: Owner, "upload the bytes of this image", "In one request, in pieces, or staged for an import; and see how far it is, and cancel it.";
+    LinkImage: Owner, "make, list and revoke share links to this image",
+        "A link opens the bytes of this image, and nothing else, to every request that has it, with the rights of the account that \
+         made it.";
     WithholdImage: Owner, "withhold the bytes of this image, or give them out again", "";
 
     // Bytes from elsewhere, and to elsewhere.

@@ -89,7 +89,7 @@ fn wrong_signatures_in_the_originals_words() {
     let alice = account(&server, "alice", &[]);
     let with =
         |value: &str| message(&server.send("GET", "/images", &[("Authorization", value), ("Date", &date(0))], b""));
-    for malformed in ["VISOR", "Basic YTpi", "VISOR alice", "VISOR :x", "visor alice:x", "VISOR a-b:x"] {
+    for malformed in ["VISOR", "VISOR alice", "VISOR :x", "visor alice:x", "VISOR a-b:x"] {
         assert_eq!(with(malformed), "No access key found in Authorization.", "{malformed}");
     }
     assert_eq!(with("VISOR nobody:x"), "No user found with access key 'nobody'.");

@@ -147,6 +147,9 @@ cases! {
     UploadBytes GlanceV1 Queued "PUT" "/v1/images/<id>" [OCTETS] "bytes" => [401, 404, 403, 200, 200];
     UploadBytes GlanceV2 Queued "PUT" "/v2/images/<id>/file" [OCTETS] "bytes" => [401, 404, 403, 204, 204];
     UploadBytes GlanceV2 Queued "PUT" "/v2/images/<id>/stage" [OCTETS] "bytes" => [401, 404, 403, 204, 204];
+    LinkImage Visor Filled "GET" "/images/<id>/links" [] "" => [404, 404, 403, 200, 200];
+    LinkImage Visor Filled "POST" "/images/<id>/links?for=1h" [] "" => [403, 404, 403, 201, 201];
+    LinkImage Visor Filled "DELETE" "/images/<id>/links/none" [] "" as unlike => [403, 404, 403, 404, 404];
     WithholdImage Visor Filled "PUT" "/images/<id>" [("X-Image-Meta-Status", "locked")] "" => [403, 404, 403, 200, 200];
     WithholdImage GlanceV2 Filled "POST" "/v2/images/<id>/actions/deactivate" [] "" => [401, 404, 403, 204, 204];
 

@@ -1,5 +1,5 @@
-//! Callers of LXD's API: the certificate whose key a connection proved stands for an account. No header and no body
-//! counts.
+//! Callers of LXD's API: the certificate whose key a connection proved stands for an account. Of the headers only
+//! `Authorization` counts, and only for reading.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::error::not_authorized;
 use super::operations::Owner;
 use super::requestor::Requestor;
 use crate::account::Account;
-use crate::api::auth::caller_of;
+use crate::api::auth::{caller_of, plain_reader};
 use crate::error::Result;
 use crate::http::peer::{Arrival, Peer, ShownCertificate};
 use crate::registry::Caller;
@@ -27,7 +27,13 @@ impl Lxd {
     /// # Errors
     /// `Internal` when accounts or certificates can't be read, like every method here.
     pub fn caller(&self, request: &HttpRequest) -> Result<Caller> {
-        self.caller_with(shown(request).map(|shown| shown.fingerprint.as_str()))
+        let caller = self.caller_with(shown(request).map(|shown| shown.fingerprint.as_str()))?;
+        match caller {
+            Caller::Anonymous => {
+                Ok(plain_reader(request, &self.auth, self.registry.now())?.unwrap_or(Caller::Anonymous))
+            }
+            caller => Ok(caller),
+        }
     }
 
     /// The caller with the certificate of this fingerprint.

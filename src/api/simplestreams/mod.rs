@@ -12,8 +12,6 @@ use std::sync::Arc;
 use actix_web::http::header;
 use actix_web::web::{Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
@@ -21,7 +19,7 @@ use tokio::sync::Mutex;
 
 use self::document::{INDEX_PATH, PRODUCTS_PATH};
 use self::error::{no_path, render};
-use super::auth::AuthRules;
+use super::auth::{AuthRules, plain_reader};
 use super::{Setup, elsewhere};
 use crate::digest::hex;
 use crate::error::{Error, Reason, Result};
@@ -139,22 +137,17 @@ impl Simplestreams {
         Self { registry, auth, buffers, documents: Arc::default() }
     }
 
-    /// Checks that a request may read: any request where `public_read` is set, else one with the keys of an account.
+    /// Checks that a request may read: any request where `public_read` is set, else one with the keys of an account or a token.
     fn admit(&self, request: &HttpRequest) -> Result<()> {
-        let unknown = || Error::from(Reason::BadCredentials);
-        let Some(given) = text(request.headers(), header::AUTHORIZATION) else {
-            let open = self.auth.is_open()? || self.auth.public_read;
-            return if open { Ok(()) } else { Err(unknown()) };
-        };
-        let pair = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
-        let pair = pair.and_then(|(_, pair)| STANDARD.decode(pair.trim()).ok());
-        let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(unknown)?;
-        let (name, secret) = pair.split_once(':').ok_or_else(unknown)?;
         if self.auth.is_open()? {
             return Ok(());
         }
-        let peer = request.peer_addr().map(|peer| peer.ip());
-        self.auth.with_keys(name, secret, peer, self.registry.now())?.map(drop).ok_or_else(unknown)
+        match plain_reader(request, &self.auth, self.registry.now())? {
+            None if request.headers().contains_key(header::AUTHORIZATION) || !self.auth.public_read => {
+                Err(Reason::BadCredentials.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The documents of the current catalogue, or of a later version. They are rendered at most once for each version,
@@ -230,6 +223,7 @@ mod tests {
 
     use super::*;
     use crate::account::Accounts;
+    use crate::account::links::Links;
     use crate::account::tokens::Tokens;
     use crate::blob::{Linked, MemoryStore, Stores};
     use crate::catalog::Catalog;
@@ -257,6 +251,7 @@ mod tests {
         let auth = AuthRules {
             accounts: Arc::new(Accounts::open(dir).unwrap()),
             tokens: Arc::new(Tokens::open(dir, Duration::ZERO, Timestamp(0)).unwrap()),
+            links: Arc::new(Links::open(dir).unwrap()),
             open_without_accounts: true,
             public_read: true,
             date_window: Duration::ZERO,

@@ -9,13 +9,13 @@ use super::forms::{self, Sent};
 use super::lists::{Shape, list};
 use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
-use super::{Visor, jobs};
-use crate::error::{Error, Result};
+use super::{Visor, jobs, links};
+use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
 use crate::http::headers::{announce_body, text};
-use crate::image::{Image, ImageId, StoreName};
+use crate::image::{Image, ImageId, Status, StoreName};
 use crate::jobs::Job;
 use crate::registry::{Caller, Source};
 
@@ -43,6 +43,12 @@ pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
     text.parse().map_err(|()| unknown_id(text))
 }
 
+/// The id in the middle of a path.
+pub(super) fn id_in(request: &HttpRequest) -> Result<ImageId> {
+    let text = request.match_info().get("id").unwrap_or_default();
+    text.parse().map_err(|()| unknown_id(text))
+}
+
 /// `GET /images`
 pub(super) async fn brief(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     list_as(&request, &visor, Shape::Brief).await.unwrap_or_else(|error| render(&request, &error))
@@ -61,16 +67,25 @@ async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<H
 /// `GET` and `HEAD /images/:id`: the metadata in headers, the file in the body.
 pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let found = async {
-        let who = visor.caller(&request)?;
-        let image = visor.registry.get(&who, id_of(&request)?).await?;
-        Ok((who, image))
+        let id = id_of(&request)?;
+        let (who, linked) = match links::holder(&request, &visor, id)? {
+            Some(maker) => (maker, true),
+            None => (visor.caller(&request)?, false),
+        };
+        let image = visor.registry.get(&who, id).await?;
+        if linked && image.status == Status::Deactivated {
+            // Also where the maker of the link, an administrator, could read it.
+            return Err(Reason::Withheld.about(id));
+        }
+        Ok((who, linked, image))
     };
-    let (who, image) = match found.await {
+    let (who, linked, image) = match found.await {
         Ok(found) => found,
         Err(error) => return render(&request, &error),
     };
     visor.registry.touch(image.id);
-    let record = visor.record(&who, &image, &request);
+    // A link gives out the bytes with the rights of its maker, and of the record what every reader sees.
+    let record = visor.record(if linked { &Caller::Anonymous } else { &who }, &image, &request);
     if !image.status.gives_bytes() {
         // As the original: an image without a file is its metadata and an empty body.
         let mut response = HttpResponse::Ok();

@@ -6,6 +6,7 @@ pub(in crate::api) mod error;
 mod forms;
 mod images;
 mod jobs;
+mod links;
 mod lists;
 mod meta;
 mod uploads;
@@ -93,6 +94,7 @@ fn tables() -> Vec<RouteTable> {
     ];
     routes.extend(uploads::routes());
     routes.extend(jobs::routes());
+    routes.extend(links::routes());
     routes.extend([
         delete("/all", Action::DeleteOwnImages, images::delete_all),
         get("/users", Action::ManageAccounts, users::list),

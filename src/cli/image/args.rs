@@ -1,6 +1,7 @@
 //! Arguments of the image commands, and their form for the server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -115,6 +116,22 @@ pub(in crate::cli) enum ImageCommand {
         /// The store: file, or a store in the server's configuration
         #[arg(long)]
         store: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Print an address that opens an image's file to everyone who has it, until it expires or is revoked
+    Link {
+        /// Id of the image
+        id: String,
+        /// Time for which the address opens the file, such as 2d or 90min; at most 366d
+        #[arg(long = "for", value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+        life: Duration,
+        /// List the links of the image, without their signatures
+        #[arg(long, conflicts_with = "life")]
+        list: bool,
+        /// Revoke the link with this id
+        #[arg(long, value_name = "LINK", conflicts_with_all = ["life", "list"])]
+        revoke: Option<String>,
         #[command(flatten)]
         server: ServerArgs,
     },

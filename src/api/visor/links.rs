@@ -1,0 +1,120 @@
+//! Share links: addresses that open one image to tools and people without an account. An owner makes, lists and revokes
+//! them; `GET` and `HEAD` of the image take one instead of a signature.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::error::render;
+use super::lists::pairs;
+use super::wire::{Field, Record, respond, respond_list};
+use super::{Visor, images};
+use crate::account::links::{Link, LinkProof};
+use crate::api::auth::caller_of;
+use crate::api::elsewhere;
+use crate::error::{Error, Reason, Result};
+use crate::http::base::base_url;
+use crate::http::route::{Route, delete, get, post};
+use crate::http::time::ruby;
+use crate::image::{Image, ImageId, Timestamp};
+use crate::registry::Caller;
+use crate::registry::policy::Action;
+
+/// Life of a link whose maker names none.
+const LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("/images/{id}/links", Action::LinkImage, list),
+        post("/images/{id}/links", Action::LinkImage, make),
+        delete("/images/{id}/links/{link}", Action::LinkImage, revoke),
+    ]
+}
+
+/// The caller that a share link in the address stands for: the account that made it. `None` without a link.
+///
+/// # Errors
+/// `Forbidden` for a link that does not open this image now, and for one whose account was removed.
+pub(super) fn holder(request: &HttpRequest, visor: &Visor, image: ImageId) -> Result<Option<Caller>> {
+    if !request.query_string().contains("link=") {
+        return Ok(None);
+    }
+    let given = pairs(request.query_string())?;
+    let value = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let Some(id) = value("link") else { return Ok(None) };
+    let refused = || Error::from(Reason::LinkRefused);
+    let expires_s = value("expires").and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+    let proof = LinkProof { id, expires_s, signature: value("signature").ok_or_else(refused)? };
+    let link = visor.auth.links.find(image, proof, visor.registry.now())?;
+    let maker = match link.account {
+        Some(account) => visor.auth.accounts.with_id(account)?.map(caller_of),
+        None => visor.auth.is_open()?.then_some(Caller::Admin(None)),
+    };
+    maker.map(Some).ok_or_else(refused)
+}
+
+/// The image in the path, for a caller that may make links to it.
+async fn find(request: &HttpRequest, visor: &Visor) -> Result<(Caller, Image)> {
+    let who = visor.caller(request)?;
+    let image = visor.registry.get(&who, images::id_in(request)?).await?;
+    who.may(Action::LinkImage, &image)?;
+    Ok((who, image))
+}
+
+fn record(link: &Link, uri: Option<String>) -> Record {
+    let text = |name: &'static str, value: String| (name.into(), Field::Text(value));
+    let expires_at = Timestamp(link.expires_s.saturating_mul(1_000_000));
+    let mut record = vec![text("_id", link.id.clone())];
+    record.extend(uri.map(|uri| text("uri", uri)));
+    record.extend([text("created_at", ruby(link.created_at)), text("expires_at", ruby(expires_at))]);
+    record
+}
+
+/// `POST /images/:id/links?for=2d`. Its answer is the only one with the whole address.
+async fn make(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let made = async {
+        let (who, image) = find(&request, &visor).await?;
+        let life = life(&request)?;
+        let account = who.account().map(|name| visor.auth.accounts.get(name)).transpose()?.flatten();
+        let (links, now) = (visor.auth.links.clone(), visor.registry.now());
+        let (link, signature) =
+            elsewhere(move || links.make(image.id, account.map(|account| account.id), life, now)).await?;
+        let query = format!("link={}&expires={}&signature={signature}", link.id, link.expires_s);
+        let uri = format!("{}/images/{}?{query}", base_url(&request), image.id);
+        Ok(respond(&request, &mut HttpResponse::Created(), Some("link"), &record(&link, Some(uri))))
+    };
+    made.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `GET /images/:id/links`: those that hold, without their signatures.
+async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let listed = async {
+        let (_, image) = find(&request, &visor).await?;
+        let links = visor.auth.links.of(image.id, visor.registry.now())?;
+        let records = links.iter().map(|link| record(link, None));
+        Ok(respond_list(&request, &mut HttpResponse::Ok(), "links", records))
+    };
+    listed.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// `DELETE /images/:id/links/:link`: it opens nothing any more.
+async fn revoke(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let revoked = async {
+        let (_, image) = find(&request, &visor).await?;
+        let id = request.match_info().get("link").unwrap_or_default().to_owned();
+        let (links, now) = (visor.auth.links.clone(), visor.registry.now());
+        let link = elsewhere(move || links.revoke(image.id, &id, now)).await?;
+        Ok(respond(&request, &mut HttpResponse::Ok(), Some("link"), &record(&link, None)))
+    };
+    revoked.await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// Reads the life that a maker asks for, such as `2d` or `90min`.
+fn life(request: &HttpRequest) -> Result<Duration> {
+    let given = pairs(request.query_string())?.into_iter().find(|(name, _)| name == "for");
+    let Some((_, text)) = given else { return Ok(LIFE_DEFAULT) };
+    humantime::parse_duration(&text).map_err(|_| {
+        Error::invalid(format!("The life of a link is a time, like 2d or 90min, not '{}'.", text.escape_default()))
+    })
+}
