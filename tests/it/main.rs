@@ -30,6 +30,7 @@ mod lxd_copies;
 mod lxd_events;
 mod lxd_images;
 mod lxd_liars;
+mod lxd_names;
 mod lxd_operations;
 mod lxd_push;
 mod lxd_refresh;
