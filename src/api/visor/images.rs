@@ -15,6 +15,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
 use crate::http::headers::{announce_body, text};
+use crate::http::route::part;
 use crate::image::{Image, ImageId, StoreName};
 use crate::jobs::Job;
 use crate::registry::{Caller, Source};
@@ -43,6 +44,16 @@ pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
     text.parse().map_err(|()| unknown_id(text))
 }
 
+/// The image that the path names: by its id, or by a name of its own or an alias.
+async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<Image> {
+    let unknown = match id_of(request) {
+        Ok(id) => return visor.registry.get(who, id).await,
+        Err(error) => error,
+    };
+    let name = part(request, "id")?;
+    visor.registry.named(who, &name.as_str().into()).await?.ok_or(unknown)
+}
+
 /// `GET /images`
 pub(super) async fn brief(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     list_as(&request, &visor, Shape::Brief).await.unwrap_or_else(|error| render(&request, &error))
@@ -58,11 +69,11 @@ async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<H
     list(visor.registry.clone(), who, request, shape, base_url(request)).await
 }
 
-/// `GET` and `HEAD /images/:id`: the metadata in headers, the file in the body.
+/// `GET` and `HEAD /images/:id`, or by a name: the metadata in headers, the file in the body.
 pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let found = async {
         let who = visor.caller(&request)?;
-        let image = visor.registry.get(&who, id_of(&request)?).await?;
+        let image = read_by(&request, &visor, &who).await?;
         Ok((who, image))
     };
     let (who, image) = match found.await {
