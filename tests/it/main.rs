@@ -29,6 +29,7 @@ mod jobs;
 mod lxd_copies;
 mod lxd_events;
 mod lxd_images;
+mod lxd_instances;
 mod lxd_liars;
 mod lxd_names;
 mod lxd_operations;
