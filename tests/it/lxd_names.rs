@@ -115,6 +115,14 @@ fn one_alias_stands_for_several_architectures_and_kinds() {
     assert_eq!(moved.status, 200);
     assert_eq!((read(""), read("?type=virtual-machine"), read("/arm64")), (json!(native), json!(vm_2), json!(arm)));
     assert_eq!(image(&server, &vm)["aliases"], json!([]));
+    // A client that saw one of them changes that one.
+    for query in ["", "/arm64", "?type=virtual-machine"] {
+        let path = format!("{ALIASES}/debian{query}");
+        let tag = server.get(&path).header("etag").unwrap().to_owned();
+        let body = json!({ "description": query }).to_string();
+        let change = |tag: &str| server.send("PATCH", &path, &[("If-Match", tag)], body.as_bytes()).status;
+        assert_eq!((change(&tag), change(&tag)), (200, 412), "{query}");
+    }
     // What a request names alone is renamed and removed.
     let renamed = server.send_json("POST", &format!("{ALIASES}/debian?type=virtual-machine"), &json!({ "name": "vm" }));
     assert_eq!(renamed.status, 201);

@@ -127,6 +127,8 @@ impl LxdImages {
         // The description moves along unless a new one is given.
         let carried = Arc::new(Mutex::new(String::new()));
         let (found, name) = (Arc::clone(&carried), spelled(&holder, asked).to_owned());
+        // As a client was shown it.
+        let shown = asked.name.clone();
         let is_moved = target != holder.id;
         let put = {
             let name = name.clone();
@@ -138,6 +140,7 @@ impl LxdImages {
         let arrive = put.clone();
         let leave = amended(who, move |image| {
             let alias = Alias::named(image, &name).ok_or_else(unknown)?;
+            let alias = Alias { name: shown.clone(), ..alias };
             expect(&alias)?;
             *found.lock().unwrap_or_else(PoisonError::into_inner) = alias.description;
             match is_moved {
