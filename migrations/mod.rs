@@ -22,6 +22,7 @@ static STEPS: &[Step] = &[
     m0003_upload_in_its_ticket::STEP,
     Step { to: 4, run: None },
     Step { to: 5, run: None },
+    Step { to: 6, run: None },
     // The next step goes here.
 ];
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::engine::{Batch, KeyRange, Table};
 use super::keys::{ID_BYTES, TAIL_BYTES, put_tail, put_text, put_value, put_value_turned};
 use crate::image::attr::{ATTRS, Index, Row};
-use crate::image::query::{Cursor, Sort};
+use crate::image::query::{AliasScope, Cursor, Sort};
 use crate::image::{Attr, Image, MemberStatus, Value};
 
 /// Tag of the index over free attributes; far above those of attributes.
@@ -111,11 +111,26 @@ pub(crate) fn member_prefix(account: &str, status: Option<MemberStatus>) -> Vec<
     key
 }
 
-/// Prefix of the entries of all images with this alias.
-pub(crate) fn alias_prefix(alias: &str) -> Vec<u8> {
+/// Prefix of the entries of all images with this alias in a scope. An alias has an entry in each of its image's two scopes:
+/// the names of other accounts' private images are never read for a caller that may not see them.
+pub(crate) fn alias_prefix(alias: &str, scope: &AliasScope) -> Vec<u8> {
     let mut key = vec![ALIAS_TAG];
     put_text(&mut key, alias);
+    match scope {
+        AliasScope::Owner(owner) => {
+            key.push(0);
+            put_value(&mut key, owner.as_deref().map(|owner| Value::Text(owner.into())).as_ref());
+        }
+        AliasScope::Visibility(visibility) => {
+            key.push(1);
+            put_text(&mut key, visibility.name());
+        }
+    }
     key
+}
+
+fn alias_scopes(image: &Image) -> [AliasScope; 2] {
+    [AliasScope::Owner(image.owner.clone()), AliasScope::Visibility(image.visibility)]
 }
 
 /// Every index entry of an image.
@@ -129,7 +144,8 @@ pub(crate) fn entries_of(image: &Image) -> BTreeSet<Vec<u8>> {
     let properties = image.properties.iter().map(|(name, value)| property_prefix(name, value));
     let words = image.tags.iter().map(|word| word_prefix(word));
     let members = image.members.iter().map(|(account, member)| member_prefix(account, Some(member.status)));
-    let aliases = image.aliases.keys().map(|alias| alias_prefix(alias));
+    let aliases = alias_scopes(image);
+    let aliases = image.aliases.keys().flat_map(|alias| aliases.iter().map(|scope| alias_prefix(alias, scope)));
     let with_tail = |mut key: Vec<u8>| {
         put_tail(&mut key, image);
         key

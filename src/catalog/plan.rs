@@ -91,6 +91,7 @@ fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
         Filter::Within(attr, Bound::Unbounded, Bound::Unbounded) if by == *attr => any_value_prefix(*attr),
         Filter::Property(name, value) if by == Attr::CreatedAt => Some(property_prefix(name, value)),
         Filter::Tag(word) if by == Attr::CreatedAt => Some(word_prefix(word)),
+        Filter::Alias(alias, scope) if by == Attr::CreatedAt => Some(alias_prefix(alias, scope)),
         Filter::Member { account, status: Some(status) } if by == Attr::CreatedAt => {
             Some(member_prefix(account, Some(*status)))
         }
@@ -118,7 +119,7 @@ fn ranges_of(condition: &Filter) -> Option<Vec<KeyRange>> {
         Filter::Equals(attr, value) => value_prefix(*attr, value).map(prefix),
         Filter::Property(name, value) => Some(prefix(property_prefix(name, value))),
         Filter::Tag(word) => Some(prefix(word_prefix(word))),
-        Filter::Alias(alias) => Some(prefix(alias_prefix(alias))),
+        Filter::Alias(alias, scope) => Some(prefix(alias_prefix(alias, scope))),
         Filter::Member { account, status } => Some(prefix(member_prefix(account, *status))),
         Filter::OneOf(attr, values) => {
             let prefixes = values.iter().map(|value| value_prefix(*attr, value).map(prefix));

@@ -159,7 +159,7 @@ pub(crate) mod tests {
             proptest::collection::btree_map("[a-b]", "[a-c]{0,3}", 0..3),
             proptest::option::of("[a-c]{0,3}"),
             proptest::option::of((any::<[u8; 32]>(), any::<Option<[u8; 32]>>(), any::<bool>())),
-            any::<(bool, bool, Option<i64>, Option<i64>)>(),
+            any::<(bool, bool, bool, Option<i64>, Option<i64>)>(),
             proptest::option::of(update_source()),
         );
         let rest = (0u64..1000, -5i64..5, any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<[u8; 16]>>());
@@ -193,10 +193,11 @@ pub(crate) mod tests {
                 made,
             }),
             offer_to_lxd: bundle.3.0,
+            name_is_alias: bundle.3.2,
             auto_update: bundle.3.1,
-            built_at: bundle.3.2.map(Timestamp),
-            supported_until: bundle.3.2.map(Timestamp),
-            expires_at: bundle.3.3.map(Timestamp),
+            built_at: bundle.3.3.map(Timestamp),
+            supported_until: bundle.3.3.map(Timestamp),
+            expires_at: bundle.3.4.map(Timestamp),
             update_source: bundle.4,
             created_at: Timestamp(rest.1),
             updated_at: rest.2.map(Timestamp),

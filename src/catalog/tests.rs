@@ -9,10 +9,10 @@ use proptest::prelude::*;
 
 use super::engine::{Batch, Engine};
 use super::*;
-use crate::error::Kind;
+use crate::error::{Kind, Reason};
 use crate::image::change::tests::sample;
-use crate::image::query::{Direction, Filter};
-use crate::image::{Attr, Member, MemberStatus, Value, Vocabulary};
+use crate::image::query::{AliasScope, Direction, Filter};
+use crate::image::{Architecture, Attr, ImageKind, Member, MemberStatus, Value, Visibility, Vocabulary};
 
 const CACHE: u64 = 16 << 20;
 
@@ -72,6 +72,62 @@ fn guards_are_kept() {
         catalog.remove(&second).await.unwrap();
         assert_eq!(catalog.get(second.id).await.unwrap_err().kind(), Kind::NotFound);
         assert_eq!(catalog.replace(second).await.unwrap_err().kind(), Kind::Precondition);
+    });
+}
+
+/// The key of an alias: owner, name, architecture and kind. Every part of it tells two apart, and nothing else does.
+#[test]
+fn an_alias_is_kept_to_one_image_of_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let catalog = open(dir.path());
+        let image = |owner: Option<&str>, architecture, kind, visibility| {
+            let mut image = sample("a");
+            (image.owner, image.architecture, image.kind) = (owner.map(Into::into), architecture, Some(kind));
+            image.visibility = visibility;
+            image.aliases.insert("debian".into(), String::new());
+            image
+        };
+        let amd64 = Some(Architecture::X86_64);
+        let (container, machine) = (ImageKind::Container, ImageKind::VirtualMachine);
+        for (owner, architecture, kind) in [
+            (Some("alice"), amd64, container),
+            (Some("bob"), amd64, container),
+            (None, amd64, container),
+            (Some("alice"), Some(Architecture::Aarch64), container),
+            (Some("alice"), None, container),
+            (Some("alice"), amd64, machine),
+        ] {
+            let first = image(owner, architecture, kind, Visibility::Private);
+            catalog.insert(first.clone()).await.unwrap();
+            let second = image(owner, architecture, kind, Visibility::Public);
+            let error = catalog.insert(second.clone()).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::AliasTaken, "{owner:?} {architecture:?} {kind:?}");
+            // It stays free for another name, and the removal of the first one sets it free.
+            let other = Image { aliases: [("other".to_owned(), String::new())].into(), ..second.clone() };
+            let other = catalog.insert(other).await.unwrap();
+            let moved = Image { aliases: second.aliases.clone(), ..other.clone() };
+            assert_eq!(catalog.replace(moved).await.unwrap_err().reason(), Reason::AliasTaken);
+            catalog.remove(&other).await.unwrap();
+        }
+        // A change of the other parts of the key is checked too; a disk may be a machine in two words.
+        let machines = image(Some("carol"), amd64, machine, Visibility::Private);
+        let machines = catalog.insert(machines).await.unwrap();
+        for rival in [
+            image(Some("carol"), amd64, container, Visibility::Private),
+            image(Some("carol"), Some(Architecture::I386), ImageKind::Machine, Visibility::Private),
+            image(Some("dave"), amd64, machine, Visibility::Private),
+        ] {
+            let rival = catalog.insert(rival).await.unwrap();
+            let owner = machines.owner.clone();
+            let same = Image { owner, architecture: amd64, kind: Some(ImageKind::Machine), ..rival.clone() };
+            assert_eq!(catalog.replace(same).await.unwrap_err().reason(), Reason::AliasTaken, "{rival:?}");
+            catalog.remove(&rival).await.unwrap();
+        }
+        // What does not touch the key is not refused.
+        let described = Image { aliases: [("debian".to_owned(), "d".to_owned())].into(), hidden: true, ..machines };
+        catalog.replace(described).await.unwrap();
+        assert_eq!(catalog.verify().0, Vec::<String>::new());
     });
 }
 
@@ -504,6 +560,9 @@ fn any_filter() -> impl Strategy<Value = Filter> {
         Just(Filter::spelled(Attr::Status, "available").negated()),
         ("[a-b]", "[a-c]{0,2}").prop_map(|(n, v)| Filter::Property(n, v)),
         "[a-c]{0,2}".prop_map(Filter::Tag),
+        ("[a-b]", proptest::option::of("[a-b]")).prop_map(|(a, owner)| Filter::Alias(a, AliasScope::Owner(owner))),
+        ("[a-b]", proptest::sample::select(Visibility::ALL))
+            .prop_map(|(a, shown)| Filter::Alias(a, AliasScope::Visibility(shown))),
         ("[a-b]", proptest::option::of(proptest::sample::select(MemberStatus::ALL)))
             .prop_map(|(account, status)| Filter::Member { account, status }),
         proptest::collection::vec("[a-c]{0,2}", 0..3)

@@ -90,7 +90,10 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
             server.verbose
         }
         ImageCommand::Get { id, save, server } => {
-            get(json, &connect(globals, &server)?, &id, &save).await?;
+            let client = connect(globals, &server)?;
+            // A download is resumed under one id, even when the name stands for a newer image meanwhile.
+            let id = client.id_of(&id).await?;
+            get(json, &client, &id, &save).await?;
             server.verbose
         }
         ImageCommand::Add { attributes, file, server } => {

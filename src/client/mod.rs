@@ -21,6 +21,7 @@ pub use self::jobs::{Started, failure_of};
 pub use self::upload::{Pieces, Upload};
 use crate::account::signature::{ContentType, META_PREFIX, authorization, sign, string_to_sign};
 use crate::error::{Kind, Reason};
+use crate::image::ImageId;
 
 /// Lists are read in pages of this many.
 const PAGE: usize = 1000;
@@ -135,13 +136,26 @@ impl Client {
         }
     }
 
-    /// The record of an image.
+    /// The record of an image, by its id or by a name. Of images that share a name the server chooses one.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn head(&self, id: &str) -> Result<Record> {
-        let answer = checked(self.send(Request::new(Method::HEAD, self.image(id)?)).await?).await?;
+    pub async fn head(&self, name: &str) -> Result<Record> {
+        let answer = checked(self.send(Request::new(Method::HEAD, self.image_named(name)?)).await?).await?;
         Ok(record_of(&answer))
+    }
+
+    /// The id of the image that a name stands for now; an id stands for itself.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn id_of(&self, name: &str) -> Result<String> {
+        if self.image(name).is_ok() && name.parse::<ImageId>().is_ok() {
+            return Ok(name.to_owned());
+        }
+        let record = self.head(name).await?;
+        let id = record.get("_id").and_then(Value::as_str).filter(|id| id.parse::<ImageId>().is_ok());
+        id.map(ToOwned::to_owned).ok_or_else(garbled)
     }
 
     /// The server's address, and who calls it.
@@ -203,6 +217,19 @@ impl Client {
 
     fn image(&self, id: &str) -> Result<Url> {
         self.named("images", id)
+    }
+
+    /// The address of an image by its id or a name, as one segment of the path.
+    fn image_named(&self, name: &str) -> Result<Url> {
+        // These would be steps in the path, however they are written.
+        if matches!(name, "" | "." | ".." | "detail") || name.chars().any(char::is_control) {
+            return Err(ClientError::Invalid(format!("'{}' can't be the name of an image", name.escape_default())));
+        }
+        let mut url = self.url("/images")?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(name);
+        }
+        Ok(url)
     }
 
     fn named(&self, what: &str, id: &str) -> Result<Url> {

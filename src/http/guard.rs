@@ -70,7 +70,9 @@ pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
         return Err(Reason::ForeignRequest.into());
     }
     if let Some(origin) = text(request, &header::ORIGIN) {
-        let authority = origin.and_then(|o| o.strip_prefix("http://").or_else(|| o.strip_prefix("https://")));
+        // The clients of LXD and Incus name the address of the WebSocket that they open.
+        let schemes = ["http://", "https://", "ws://", "wss://"];
+        let authority = origin.and_then(|origin| schemes.iter().find_map(|scheme| origin.strip_prefix(scheme)));
         if !authority.is_some_and(|authority| names.covers(authority, loopback)) {
             return Err(Reason::ForeignRequest.into());
         }
@@ -153,14 +155,22 @@ mod tests {
             ("origin", "null"),
             ("origin", "http://localhost.evil.example"),
             ("origin", "file://"),
+            ("origin", "wss://evil.example"),
+            ("origin", "ws://localhost.evil.example:8443"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
         ] {
             assert!(!passes("127.0.0.1:9", &[("host", "localhost"), (name, value)]), "{name}: {value}");
         }
-        for (name, value) in
-            [("origin", "http://localhost:4568"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")]
-        {
+        for (name, value) in [
+            ("origin", "http://localhost:4568"),
+            ("origin", "https://localhost:8443"),
+            ("origin", "ws://localhost:4568"),
+            ("origin", "wss://localhost:8443"),
+            ("origin", "wss://[::1]:8443"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+        ] {
             assert!(passes("127.0.0.1:9", &[("host", "localhost"), (name, value)]), "{name}: {value}");
         }
     }

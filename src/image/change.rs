@@ -289,6 +289,7 @@ impl Image {
             filename: None,
             lxd_identity: None,
             offer_to_lxd: true,
+            name_is_alias: true,
             update_source: None,
             auto_update: false,
             built_at: None,

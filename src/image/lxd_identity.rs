@@ -1,7 +1,7 @@
 //! The identity of an image in LXD and Incus, and the source of a pulled image.
 
 use super::vocab::{Vocabulary, vocabulary};
-use super::{Image, ImageKind, Timestamp};
+use super::{Architecture, Image, ImageKind, Timestamp};
 
 /// The identity of an image in LXD and Incus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,15 @@ pub struct LxdIdentity {
     pub root_sha256: Option<[u8; 32]>,
     /// True if the service made the metadata, from its record of a disk.
     pub made: bool,
+}
+
+/// The part of an alias' key that its image decides: an account may give an alias to one image of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AliasSlot {
+    /// Processor of the image.
+    pub architecture: Option<Architecture>,
+    /// The image is of a container; otherwise it is of a virtual machine.
+    pub is_container: bool,
 }
 
 vocabulary! {
@@ -49,5 +58,15 @@ impl Image {
     /// Fingerprint, if LXD and Incus know the image.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.lxd_identity.map(|offer| offer.fingerprint)
+    }
+
+    /// Tells if the image is of a container. Every other image is of a machine.
+    pub fn is_container(&self) -> bool {
+        self.kind == Some(ImageKind::Container)
+    }
+
+    /// Slot that the image takes in the key of each of its aliases.
+    pub fn alias_slot(&self) -> AliasSlot {
+        AliasSlot { architecture: self.architecture, is_container: self.is_container() }
     }
 }

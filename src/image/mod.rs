@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
 pub use self::id::ImageId;
-pub use self::lxd_identity::{LxdIdentity, Protocol, UpdateSource};
+pub use self::lxd_identity::{AliasSlot, LxdIdentity, Protocol, UpdateSource};
 pub use self::part::{BlobKey, Location, Part, PartKind, StoredAt};
 pub use self::status::Status;
 pub use self::store_name::StoreName;
@@ -130,7 +130,7 @@ pub struct Image {
     pub min_disk: u32,
     /// Least memory that it runs in, in MiB.
     pub min_ram: u32,
-    /// Aliases, each with a description. An alias stands for one image at a time.
+    /// Aliases, each with a description. An alias of an owner stands for one image of each [`AliasSlot`].
     pub aliases: BTreeMap<String, String>,
     /// Original name of the file, for clients that save it.
     pub filename: Option<String>,
@@ -138,6 +138,8 @@ pub struct Image {
     pub lxd_identity: Option<LxdIdentity>,
     /// Offered to LXD and Incus as a virtual machine, if it is a usable disk.
     pub offer_to_lxd: bool,
+    /// Its name works like an alias in LXD and Incus, while it is a disk that is offered there.
+    pub name_is_alias: bool,
     /// Server that it was copied from.
     pub update_source: Option<UpdateSource>,
     /// Replaced by the image that `update_source` has under its alias, whenever that is a new one.

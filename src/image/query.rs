@@ -2,7 +2,26 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use super::{Attr, Image, MemberStatus, StoreName, Value, ValueType};
+use super::{Attr, Image, MemberStatus, StoreName, Value, ValueType, Visibility};
+
+/// Images among which an alias is looked up. Each choice is a stretch of the index over aliases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AliasScope {
+    /// Images of this owner, or those without one.
+    Owner(Option<String>),
+    /// Images with this visibility.
+    Visibility(Visibility),
+}
+
+impl AliasScope {
+    /// Tells whether an image is among them.
+    pub fn has(&self, image: &Image) -> bool {
+        match self {
+            Self::Owner(owner) => image.owner == *owner,
+            Self::Visibility(visibility) => image.visibility == *visibility,
+        }
+    }
+}
 
 /// A condition on images. A tree, so that access rules are just one more branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +43,8 @@ pub enum Filter {
     Property(String, String),
     /// The image has this tag.
     Tag(String),
-    /// The image has this alias.
-    Alias(String),
+    /// The image has this alias, and is among these.
+    Alias(String, AliasScope),
     /// The account is a member, with this status or with any. Ignores the visibility.
     Member {
         /// Account of the member.
@@ -94,7 +113,7 @@ impl Filter {
             Self::Not(filter) => !filter.passes(image),
             Self::Property(name, value) => image.properties.get(name) == Some(value),
             Self::Tag(tag) => image.tags.contains(tag),
-            Self::Alias(alias) => image.aliases.contains_key(alias),
+            Self::Alias(alias, scope) => image.aliases.contains_key(alias) && scope.has(image),
             Self::Member { account, status } => {
                 image.members.get(account).is_some_and(|member| status.is_none_or(|status| member.status == status))
             }

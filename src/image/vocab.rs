@@ -87,6 +87,28 @@ vocabulary! {
     }
 }
 
+impl Architecture {
+    /// The other processor whose programs this one runs.
+    pub fn also_runs(self) -> Option<Self> {
+        match self {
+            Self::X86_64 => Some(Self::I386),
+            Self::Aarch64 => Some(Self::Armv7l),
+            _ => None,
+        }
+    }
+
+    /// Distance of an image for `image` from a machine of this processor: 0 for the machine's own, 1 for one whose programs
+    /// it runs, 2 for an image that does not say, 3 for any other.
+    pub fn distance(machine: Option<Self>, image: Option<Self>) -> u8 {
+        match (machine, image) {
+            (_, None) => 2,
+            (Some(machine), Some(image)) if machine == image => 0,
+            (Some(machine), Some(image)) if machine.also_runs() == Some(image) => 1,
+            _ => 3,
+        }
+    }
+}
+
 vocabulary! {
     /// Disk format, and the suffix of the file on disk.
     Format {

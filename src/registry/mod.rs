@@ -18,6 +18,7 @@ mod maintenance;
 mod members;
 mod metadefs;
 mod mirror;
+mod naming;
 mod pages;
 mod parts;
 pub mod policy;
@@ -53,6 +54,7 @@ pub use self::metadefs::{Metadefs, NamespaceDraft, NamespaceQuery, VisibleDefini
 pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
 pub use self::mirror::source::Source;
+pub use self::naming::{NameRequest, Precedence, aliases_of};
 pub use self::pages::Pages;
 use self::policy::{Action, On};
 use self::records::Records;

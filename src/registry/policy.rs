@@ -193,9 +193,9 @@ actions! {
     AnswerMembership: Member, "accept or reject an image", "";
 
     // Aliases.
-    ListAliases: Accounts, "list aliases", "A list has those of images that lists show.";
+    ListAliases: Accounts, "list aliases", "A list has those of the account's own images.";
     SeeAlias: Viewers, "see which image an alias stands for", "";
-    ChangeAlias: Owner, "add, change and remove aliases of this image", "An alias stands for one image on the whole server.";
+    ChangeAlias: Owner, "add, change and remove aliases of this image", "An alias of an owner stands for one image of each architecture and kind.";
 
     // Jobs.
     SeeJob: Holder, "see a job, and wait for it", "A request with the secret of a job may wait for it too.";

@@ -92,10 +92,14 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
     if !hex(&found.fingerprint).starts_with(&name) {
         return Err(server.garbled("an LXD or Incus server", "another image than was asked for"));
     }
-    match ask.kind {
-        Some(kind) if kind != found.kind => {
-            let text = format!("'{}' on {} is no {}.", said(&ask.image), server.host(), kind.name());
-            Err(Reason::RemoteImageNotFound.saying(text))
+    let other = |what: &str| {
+        let text = format!("'{}' on {} is no {what}.", said(&ask.image), server.host());
+        Err(Reason::RemoteImageNotFound.saying(text))
+    };
+    match (ask.kind, ask.architecture) {
+        (Some(kind), _) if kind != found.kind => other(kind.name()),
+        (_, Some(architecture)) if architecture != found.architecture => {
+            other(&format!("image for {}", architecture.name()))
         }
         _ => Ok(found),
     }
@@ -103,7 +107,7 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
 
 /// Asks for the bytes of an image: one file, or two in a form.
 pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found: &Found) -> Result<Download> {
-    let path = format!("/1.0/images/{}/export{}", hex(&found.fingerprint), query(ask));
+    let path = format!("/1.0/images/{}/export{}", hex(&found.fingerprint), query(ask, []));
     let body = fetcher.open(&server.request(&path)).await.map_err(|error| server.failed(error))?;
     if body.status != 200 {
         let document = fetcher.rest(body, DOCUMENT_BYTES_MAX).await.map_err(|error| server.failed(error))?;
@@ -137,7 +141,11 @@ impl LxdClient<'_> {
         if matches!(self.ask.image.as_str(), "." | "..") {
             return Ok(None);
         }
-        let path = format!("/1.0/images/aliases/{}{}", escaped(&self.ask.image), query(self.ask));
+        // A server that has several images of one alias chooses by these; LXD and Incus have one, and pass over them.
+        let kind = self.ask.kind.map(|kind| ("type", kind.name()));
+        let architecture = self.ask.architecture.map(|architecture| ("architecture", architecture.name()));
+        let more = [kind, architecture].into_iter().flatten();
+        let path = format!("/1.0/images/aliases/{}{}", escaped(&self.ask.image), query(self.ask, more));
         let Some(row) = self.get::<AliasRow>(&path).await? else { return Ok(None) };
         if self.ask.kind.is_some_and(|kind| Some(kind) != kind_of(row.kind.as_deref())) {
             return Ok(None);
@@ -148,7 +156,7 @@ impl LxdClient<'_> {
 
     /// The image whose fingerprint begins so.
     async fn image(&self, fingerprint: &str) -> Result<Option<ImageRow>> {
-        self.get(&format!("/1.0/images/{fingerprint}{}", query(self.ask))).await
+        self.get(&format!("/1.0/images/{fingerprint}{}", query(self.ask, []))).await
     }
 
     /// Gets a document. `None` if it does not exist, or is not for us.
@@ -181,10 +189,11 @@ impl LxdClient<'_> {
     }
 }
 
-/// The query of every request about images.
-fn query(ask: &Ask) -> String {
+/// The query of every request about images, with some more pairs.
+fn query<'a>(ask: &'a Ask, more: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let pairs = [("project", ask.project()), ("secret", ask.secret())];
-    let pairs = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
+    let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(more);
+    let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value)));
     let pairs: Vec<String> = pairs.collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }

@@ -172,7 +172,8 @@ class Attributes(ImageCommands):
         self.assertEqual([alias["name"] for alias in shown["aliases"]], ["said/one", "said/two"])
         properties = shown["properties"]
         self.assertEqual((properties["os"], properties["a.b"], properties["release"]), ("Other thing", "c d+e&f=g%20ü", "trixie"))
-        self.assertEqual((shown["public"], shown["expires_at"]), (True, "1970-01-01T00:00:00Z"))
+        # What every client reads as never, Incus' too.
+        self.assertEqual((shown["public"], shown["expires_at"]), (True, "0001-01-01T00:00:00Z"))
         info = self.do("image", "info", "visor:said/two")
         for line in ("Public: yes", "Expires: never", "Last used: never", "    - said/one", "Auto update: disabled"):
             self.assertIn(line + "\n", info)
@@ -244,6 +245,24 @@ class Attributes(ImageCommands):
         self.refused("Image alias not found", "image", "alias", "delete", "visor:a/new")
         self.do("image", "delete", "visor:a/one")
         self.assertEqual(self.do("image", "alias", "list", "visor:", "a/", "-f", "csv"), f"a/two,{two[:12]},CONTAINER,\n")
+
+    def test_an_alias_of_several_images(self):
+        container = self.import_(self.images.unified(), alias="several")
+        machine = self.import_(self.images.metadata(), self.images.disk(), alias="machine")
+        yaml = "architecture: aarch64\ncreation_date: 1700000000\n"
+        arm = self.import_(self.images.unified(yaml=yaml), alias="arm")
+        for fingerprint in (machine, arm):
+            self.do("image", "alias", "create", "visor:several", fingerprint)
+        self.refused("already exists", "image", "alias", "create", "visor:several", machine)
+        rows = self.do("image", "alias", "list", "visor:", "several", "-f", "csv").splitlines()
+        expected = [f"several,{one[:12]},{kind}," for one, kind in ((arm, "CONTAINER"), (container, "CONTAINER"), (machine, "VIRTUAL-MACHINE"))]
+        self.assertEqual(sorted(rows), sorted(expected))
+        self.assertEqual(self.who.fingerprint("visor:several"), container)
+        self.assertEqual(self.who.fingerprint("visor:several/arm64"), arm)
+        self.do("image", "delete", "visor:several")
+        self.assertEqual(self.who.fingerprint("visor:several"), machine)
+        for fingerprint in (machine, arm):
+            self.do("image", "delete", f"visor:{fingerprint}")
 
     def test_delete(self):
         path = self.images.unified()
@@ -324,6 +343,12 @@ class Publish(ImageCommands):
         self.assertIn("rootfs/etc/ünïcode name", inside)
         self.assertIn("metadata.yaml", inside)
         self.assertIn("web", self.do("list", "visor:", "-c", "n", "-f", "csv"))
+        # The columns that a plain list has are asked for one by one.
+        self.assertEqual(self.do("list", "visor:", "-f", "csv"), "web,STOPPED,,,CONTAINER,1\n")
+        (shown,) = self.who.json("list", "visor:")
+        self.assertEqual((shown["status"], [one["name"] for one in shown["snapshots"]]), ("Stopped", ["before"]))
+        self.assertEqual(self.do("list", "visor:", "we", "-c", "n", "-f", "csv"), "web\n")
+        self.assertEqual(self.do("list", "visor:", "other", "-c", "n", "-f", "csv"), "")
         self.do("publish", "visor:web", "visor:", "--alias", "pub/plain", "--compression", "none")
         self.assertIn("rootfs/bin/busybox", self.contents("pub/plain", "r:"))
 

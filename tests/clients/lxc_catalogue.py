@@ -160,6 +160,35 @@ class Catalogue(Commands):
                 for path in (disk, metadata, root):
                     os.unlink(path)
 
+    def test_disks_that_share_a_name(self):
+        def listed():
+            return {image["fingerprint"] for image in self.who.json("image", "list", "visor:", "shared name")}
+
+        def add(architecture):
+            before = listed()
+            made = self.visor("POST", "/images", self.images.disk(), name="shared name", architecture=architecture, format="qcow2")
+            self.assertEqual(made.status, 200, made.body)
+            (fingerprint,) = until(lambda: listed() - before, "it is offered")
+            return fingerprint, made.json["image"]["_id"]
+
+        first, _ = add("x86_64")
+        self.assertEqual(self.who.fingerprint("visor:shared name"), first)
+        second, id_ = add("x86_64")
+        arm, _ = add("aarch64")
+        self.assertEqual(self.who.fingerprint("visor:shared name"), second)
+        self.assertEqual(self.who.fingerprint("visor:shared name/arm64"), arm)
+        rows = self.do("image", "list", "visor:", "shared", "-f", "csv", "-c", "lF").splitlines()
+        self.assertEqual(sorted(rows), sorted(f"shared name,{one}" for one in (first, second, arm)))
+        rows = self.do("image", "alias", "list", "visor:", "shared", "-f", "csv").splitlines()
+        self.assertEqual(sorted(rows), sorted(f"shared name,{one[:12]},VIRTUAL-MACHINE," for one in (second, arm)))
+        # As any alias it gives way to an image that `lxc` brings under the name.
+        container = self.bring_in(self.images.unified(), alias="shared name")
+        self.assertEqual(self.who.fingerprint("visor:shared name"), container)
+        self.do("image", "delete", f"visor:{container}")
+        # The program reads by the name too, and keeps to one image.
+        self.server.visor("get", "shared name", "-S", self.images.directory, "-a", "127.0.0.1", "-p", self.server.url.rsplit(":", 1)[1])
+        self.assertTrue(os.path.exists(os.path.join(self.images.directory, f"{id_}.qcow2")))
+
     def test_what_the_operator_keeps_back(self):
         made = self.visor("POST", "/images", self.images.disk(), name="kept back", architecture="x86_64", format="qcow2")
         id_, fingerprint = made.json["image"]["_id"], self.offered("kept back")["fingerprint"]

@@ -168,9 +168,13 @@ class Tenants(WithAccounts):
                 self.refused("Image not found", "image", first, "visor:" + name, *more, who=self.alice)
         self.refused("Image not found", "image", "alias", "create", "visor:mine", fingerprint, who=self.alice)
         self.refused("Image alias not found", "image", "alias", "delete", "visor:secret/plan", who=self.alice)
-        for command in ("image", "list", "visor:", "-f", "csv"), ("image", "alias", "list", "visor:", "-f", "csv"):
+        images, aliases = ("image", "list", "visor:", "-f", "csv"), ("image", "alias", "list", "visor:", "-f", "csv")
+        for command in images, aliases:
             self.assertNotIn(fingerprint[:12], self.do(*command, who=self.alice))
-            self.assertIn(fingerprint[:12], self.do(*command, who=self.root))
+            self.assertIn(fingerprint[:12], self.do(*command, who=self.bob))
+        self.assertIn(fingerprint[:12], self.do(*images, who=self.root))
+        # Aliases are an account's own, an administrator's too: a client removes those that it finds in its way.
+        self.assertNotIn(fingerprint[:12], self.do(*aliases, who=self.root))
         # What he removes by mistake of hers is still there.
         self.do("image", "info", "visor:secret/plan", who=self.bob)
 
@@ -193,6 +197,18 @@ class Tenants(WithAccounts):
             self.assertNotEqual(done.code, 0, command)
         self.assertEqual(self.bob.fingerprint("visor:bobs"), fingerprint)
         self.do("image", "delete", "visor:bobs", who=self.root)
+
+    def test_a_name_of_another_account_is_no_obstacle(self):
+        alice = self.client("alice")
+        for name, options in (("own/private", ()), ("own/public", ("--public",))):
+            hers = self.add_image(alice, name, *options)
+            his = self.add_image(self.bob, name)
+            self.assertEqual([who.fingerprint(f"visor:{name}") for who in (alice, self.bob)], [hers, his], name)
+            # The client removes its own alias of this name, and no other one.
+            again = self.add_image(self.bob, name)
+            self.assertEqual([who.fingerprint(f"visor:{name}") for who in (alice, self.bob)], [hers, again], name)
+            for who, fingerprint in ((alice, hers), (self.bob, his), (self.bob, again)):
+                self.do("image", "delete", f"visor:{fingerprint}", who=who)
 
     def test_without_trust_nothing_is_read(self):
         self.add_image(self.bob, "public", "--public")

@@ -53,6 +53,13 @@ fn every_command_does_what_it_says() {
     assert_eq!((text(saved, "verified"), &saved["size"]), ("sha256", &3_000_000.into()));
     assert!(std::fs::read(text(saved, "path")).unwrap() == body);
 
+    // By name too; the file is called by the id.
+    assert_eq!(text(&done(&["head", "Fünf Sterne ★", "-p", p])[0], "_id"), id);
+    let (_, _, refused) = run(&["get", "disk", "-p", p, "-S", save]);
+    assert!(refused.contains(&format!("{other}.raw already exists")), "{refused}");
+    std::fs::remove_file(text(saved, "path")).unwrap();
+    assert_eq!(text(&done(&["get", "disk/i386", "-p", p, "-S", save])[0], "path"), text(saved, "path"));
+
     let updated = &done(&["update", id, "format=ami", "--file", file, "-p", p])[0];
     assert_eq!((text(updated, "status"), text(updated, "format")), ("available", "ami"));
     assert_eq!(text(&done(&["delete", id, "-p", p])[0], "_id"), id);
@@ -114,7 +121,11 @@ fn exit_codes_tell_what_is_wrong() {
         (vec!["get", nobody], 3, "No image found"),
         (vec!["delete", nobody], 3, "No image found"),
         (vec!["brief", "-q", "name=nothing"], 3, "No public images found"),
-        (vec!["head", "a/../b"], 1, "not an image id"),
+        // A name may have any character.
+        (vec!["head", "a/../b"], 3, "No image found"),
+        (vec!["get", "a/../b"], 3, "No image found"),
+        (vec!["head", ".."], 1, "can't be the name of an image"),
+        (vec!["update", "a/../b", "name=c"], 1, "not an image id"),
         (vec!["add", "architecture=i386"], 1, "name"),
         (vec!["add", "name=a", "architecture=vax"], 1, "architecture"),
         (vec!["add", "name"], 2, "name=value"),

@@ -215,7 +215,9 @@ fn what_is_somebody_elses_is_only_read() {
     assert_eq!(own(&alice), sorted(&[&hers.public, &hers.private]));
     assert_eq!(own(&bob), sorted(&[&hers.public, &his]));
     assert_eq!(own(&root), sorted(&[&hers.public, &hers.private, &his]));
-    assert_eq!(bob.read("/1.0/images/aliases"), json!(["/1.0/images/aliases/mine", "/1.0/images/aliases/os/public"]));
+    // Aliases are an account's own; those of others find what is seen.
+    assert_eq!(bob.read("/1.0/images/aliases"), json!(["/1.0/images/aliases/mine"]));
+    assert_eq!(bob.read("/1.0/images/aliases/os/public")["target"], hers.public);
     let by_kind = bob.read("/1.0/images?filter=type%20eq%20container");
     assert_eq!(by_kind, json!([path(&hers.public)]));
     assert_eq!(bob.get(&format!("{}/export", path(&hers.public))).body, container("public"));

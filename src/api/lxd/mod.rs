@@ -112,7 +112,15 @@ impl Lxd {
 /// # Errors
 /// `Invalid` for a query that is not text.
 pub fn recursive(request: &HttpRequest) -> Result<bool> {
-    Ok(parameter(request, "recursion")?.and_then(|level| level.parse::<u32>().ok()).is_some_and(|level| level > 0))
+    recursion(request).map(|level| level > 0)
+}
+
+/// Levels of objects that a list is to contain: 0 for paths.
+///
+/// # Errors
+/// As [`recursive`].
+pub fn recursion(request: &HttpRequest) -> Result<u32> {
+    Ok(parameter(request, "recursion")?.and_then(|level| level.parse().ok()).unwrap_or(0))
 }
 
 fn covers(path: &str) -> bool {

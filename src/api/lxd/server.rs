@@ -17,7 +17,7 @@ use crate::registry::Caller;
 use crate::registry::policy::Action;
 
 /// Extensions of the API. Clients use every extension that this list names, so it names only those that work.
-const API_EXTENSIONS: [&str; 22] = [
+const API_EXTENSIONS: [&str; 23] = [
     "etag",
     "patch",
     "https_allowed_credentials",
@@ -35,6 +35,7 @@ const API_EXTENSIONS: [&str; 22] = [
     "images_all_projects",
     "api_filtering",
     "projects",
+    "container_full",
     "certificate_token",
     "explicit_trust_token",
     "event_lifecycle",

@@ -10,8 +10,8 @@ use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::http::time::formatted;
 use crate::image::query::{Direction, Filter, Query, Sort};
-use crate::image::{Architecture, Attr, Format, Image, ImageKind, Visibility};
-use crate::registry::{Caller, FileRole, ListScope, LxdFile, LxdImages, Registry, files_of};
+use crate::image::{AliasSlot, Architecture, Attr, Format, Image, ImageKind, Visibility};
+use crate::registry::{Caller, FileRole, ListScope, LxdFile, LxdImages, Precedence, Registry, aliases_of, files_of};
 
 /// Paths of the documents, below the server's root.
 pub(super) const INDEX_PATH: &str = "streams/v1/index.json";
@@ -20,8 +20,9 @@ pub(super) const PRODUCTS_PATH: &str = "streams/v1/images.json";
 /// Number of records that are read together.
 const PAGE: usize = 256;
 
-/// The products: one for each image. Here an alias names one image; in this format it names the newest version of a
-/// product. So images that their makers see as versions of each other are separate products.
+/// The products: one for each image. In this format an alias names the newest version of a product, and clients take any of
+/// several products with it. So each alias is listed once for an architecture and a kind, at the image that it stands for; and
+/// images that their makers see as versions of each other are separate products.
 #[derive(Serialize)]
 pub(super) struct Products {
     content_id: &'static str,
@@ -82,28 +83,29 @@ pub(super) async fn products(registry: &Registry) -> Result<Products> {
     let sort = Sort::by(Attr::Fingerprint, Direction::Ascending);
     let query = Query { filter: LxdImages::listed().and(public), sort, limit: PAGE, after: None };
     let mut pages = registry.pages(&Caller::Anonymous, ListScope::default(), query, usize::MAX);
-    let (mut products, mut disks) =
-        (BTreeMap::<String, PublishedProduct>::new(), BTreeMap::<String, Vec<String>>::new());
+    let mut products = BTreeMap::<String, PublishedProduct>::new();
+    let mut meant = BTreeMap::<String, BTreeMap<AliasSlot, (Precedence, String)>>::new();
     while let Some(images) = pages.next().await? {
         for image in &images {
             let Some((name, product)) = product(image) else { continue };
-            if let Some(disk) = disk_name(image) {
-                disks.entry(disk.clone()).or_default().push(name.clone());
+            // Commas separate aliases.
+            for alias in aliases_of(image).into_keys().filter(|alias| !alias.contains(',')) {
+                let candidate = (Precedence::of(image, alias), name.clone());
+                let slots = meant.entry(alias.to_owned()).or_default();
+                let best = slots.entry(image.alias_slot()).or_insert_with(|| candidate.clone());
+                if candidate < *best {
+                    *best = candidate;
+                }
             }
-            // Two owners may have identical images; the product has the aliases of both.
-            match products.get_mut(&name) {
-                Some(same) => same.aliases.extend(product.aliases),
-                None => drop(products.insert(name, product)),
-            }
+            // Two owners may have identical images.
+            products.entry(name).or_insert(product);
         }
     }
-    // A name stands for one image. The name of a disk never takes it from an image that has it as an alias.
-    let taken: BTreeSet<String> = products.values().flat_map(|product| product.aliases.iter().cloned()).collect();
-    for (disk, names) in disks.into_iter().filter(|(disk, _)| !taken.contains(disk)) {
-        if let [only] = &names[..]
-            && let Some(product) = products.get_mut(only)
-        {
-            product.aliases.insert(disk);
+    for (alias, slots) in meant {
+        for (_, product) in slots.into_values() {
+            if let Some(product) = products.get_mut(&product) {
+                product.aliases.insert(alias.clone());
+            }
         }
     }
     Ok(Products { content_id: "images", datatype: "image-downloads", format: "products:1.0", products })
@@ -129,7 +131,7 @@ fn product(image: &Image) -> Option<(String, PublishedProduct)> {
     let name = format!("{}:{}:{kind}:{arch}:{fingerprint}", part(&os), part(&release));
     let built_at = image.built_at.or(image.uploaded_at).unwrap_or(image.created_at);
     let product = PublishedProduct {
-        aliases: aliases(image),
+        aliases: BTreeSet::new(),
         arch,
         release_title: property("release_title").unwrap_or_else(|| release.clone()),
         os,
@@ -142,17 +144,6 @@ fn product(image: &Image) -> Option<(String, PublishedProduct)> {
         versions: [(formatted("%Y%m%d_%H:%M", built_at)?, PublishedVersion { items })].into(),
     };
     Some((name, product))
-}
-
-/// Aliases of an image. Commas separate them, so an alias with a comma is left out.
-fn aliases(image: &Image) -> BTreeSet<String> {
-    image.aliases.keys().filter(|alias| !alias.contains(',')).cloned().collect()
-}
-
-/// The name of a disk without an alias, from another protocol.
-fn disk_name(image: &Image) -> Option<&String> {
-    let is_disk = image.aliases.is_empty() && image.lxd_identity.is_some_and(|offer| offer.made);
-    image.name.as_ref().filter(|name| is_disk && !name.contains(','))
 }
 
 fn joined<S: Serializer>(aliases: &BTreeSet<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {

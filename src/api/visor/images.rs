@@ -15,6 +15,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
 use crate::http::headers::{announce_body, text};
+use crate::http::route::part;
 use crate::image::{Image, ImageId, Status, StoreName};
 use crate::jobs::Job;
 use crate::registry::{Caller, Source};
@@ -49,6 +50,33 @@ pub(super) fn id_in(request: &HttpRequest) -> Result<ImageId> {
     text.parse().map_err(|()| unknown_id(text))
 }
 
+/// The image that the path names: by its id, or by a name of its own or an alias.
+async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<Image> {
+    let unknown = match id_of(request) {
+        Ok(id) => return visor.registry.get(who, id).await,
+        Err(error) => error,
+    };
+    let name = part(request, "id")?;
+    visor.registry.named(who, &name.as_str().into()).await?.ok_or(unknown)
+}
+
+/// The image of a request that reads one, and its reader: by a share link (`true`) the account that made it, else the caller.
+async fn readable(request: &HttpRequest, visor: &Visor) -> Result<(Caller, bool, Image)> {
+    if let Ok(id) = id_of(request)
+        && let Some(maker) = links::holder(request, visor, id)?
+    {
+        let image = visor.registry.get(&maker, id).await?;
+        // Also where the maker of the link, an administrator, could read it.
+        return match image.status {
+            Status::Deactivated => Err(Reason::Withheld.about(id)),
+            _ => Ok((maker, true, image)),
+        };
+    }
+    let who = visor.caller(request)?;
+    let image = read_by(request, visor, &who).await?;
+    Ok((who, false, image))
+}
+
 /// `GET /images`
 pub(super) async fn brief(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     list_as(&request, &visor, Shape::Brief).await.unwrap_or_else(|error| render(&request, &error))
@@ -64,22 +92,9 @@ async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<H
     list(visor.registry.clone(), who, request, shape, base_url(request)).await
 }
 
-/// `GET` and `HEAD /images/:id`: the metadata in headers, the file in the body.
+/// `GET` and `HEAD /images/:id`, or by a name: the metadata in headers, the file in the body.
 pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let found = async {
-        let id = id_of(&request)?;
-        let (who, linked) = match links::holder(&request, &visor, id)? {
-            Some(maker) => (maker, true),
-            None => (visor.caller(&request)?, false),
-        };
-        let image = visor.registry.get(&who, id).await?;
-        if linked && image.status == Status::Deactivated {
-            // Also where the maker of the link, an administrator, could read it.
-            return Err(Reason::Withheld.about(id));
-        }
-        Ok((who, linked, image))
-    };
-    let (who, linked, image) = match found.await {
+    let (who, linked, image) = match readable(&request, &visor).await {
         Ok(found) => found,
         Err(error) => return render(&request, &error),
     };

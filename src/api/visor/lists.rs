@@ -51,7 +51,13 @@ impl VisorListQuery {
     pub(super) fn parse(query: &str) -> Result<Self> {
         let mut list = Self { filter: Filter::everything(), sort: Sort::default(), limit: usize::MAX, marker: None };
         let (mut size_min, mut size_max) = (0, u64::MAX);
-        for (name, value) in pairs(query)? {
+        let pairs = pairs(query)?;
+        let has = |name: &str| pairs.iter().any(|(given, _)| given == name);
+        if has("name") && !has("sort") && !has("dir") {
+            // Of images that share a name, the newest one is meant.
+            list.sort = Sort::by(Attr::CreatedAt, Direction::Descending);
+        }
+        for (name, value) in pairs {
             match name.as_str() {
                 "sort" => list.sort.by = sortable(&value)?,
                 "dir" => list.sort.direction = direction(&value)?,

@@ -12,6 +12,7 @@ use crate::catalog::engine::{Batch, Engine, KeyRange, Table};
 use crate::catalog::index::{alias_prefix, value_prefix};
 use crate::catalog::keys::id_of;
 use crate::error::{Error, Reason, Result};
+use crate::image::query::AliasScope;
 use crate::image::{Attr, Image, ImageId, Status};
 
 /// Outcome of an amendment: a new version of the image, its removal, or a refusal.
@@ -168,10 +169,14 @@ impl ChangeDraft<'_> {
         Ok(Ok(new.map(|(image, _)| image)))
     }
 
-    /// Checks names: an alias is unique on the server, a fingerprint unique within its owner.
+    /// Checks names, which are unique within their owner: a fingerprint, and an alias for each architecture and kind.
     fn check_names(&self, old: Option<&Image>, new: &Image) -> Result<Result<()>, String> {
-        for alias in new.aliases.keys().filter(|alias| old.is_none_or(|old| !old.aliases.contains_key(*alias))) {
-            if self.another(new.id, &alias_prefix(alias), |other| other.aliases.contains_key(alias))? {
+        let place = |image: &Image| (image.owner.clone(), image.alias_slot());
+        let stays = |alias: &String, old: &Image| old.aliases.contains_key(alias) && place(old) == place(new);
+        let scope = AliasScope::Owner(new.owner.clone());
+        for alias in new.aliases.keys().filter(|alias| !old.is_some_and(|old| stays(alias, old))) {
+            let has_it = |other: &Image| other.aliases.contains_key(alias) && place(other) == place(new);
+            if self.another(new.id, &alias_prefix(alias, &scope), has_it)? {
                 return Ok(Err(Reason::AliasTaken.about(alias)));
             }
         }

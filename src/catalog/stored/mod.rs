@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// Number of the shape. Raised by every change of [`StoredImage`], of the encoding of rows and of the set of index entries:
 /// a database with another number is rebuilt, and an older program refuses a journal that it would truncate.
-pub(crate) const SHAPE: u8 = 5;
+pub(crate) const SHAPE: u8 = 6;
 
 /// Reason why stored bytes are not an image.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +67,10 @@ pub(crate) struct StoredImage {
     aliases: BTreeMap<String, String>,
     filename: Option<String>,
     offer: Option<StoredIdentity>,
-    #[serde(default = "offered")]
+    #[serde(default = "yes")]
     offered: bool,
+    #[serde(default = "yes")]
+    name_is_alias: bool,
     update_source: Option<StoredSource>,
     #[serde(default)]
     auto_update: bool,
@@ -144,7 +146,7 @@ struct StoredResumable {
     expires_at_us: i64,
 }
 
-/// The default of images older than the choice: offered.
-fn offered() -> bool {
+/// The default of images older than a choice: offered, and under their names.
+fn yes() -> bool {
     true
 }

@@ -71,14 +71,14 @@ pub(in crate::cli) enum ImageCommand {
     },
     /// Show one image
     Head {
-        /// Id of the image
+        /// Id of the image, its name, or an alias
         id: String,
         #[command(flatten)]
         server: ServerArgs,
     },
     /// Download an image's file, or resume a download
     Get {
-        /// Id of the image
+        /// Id of the image, its name, or an alias
         id: String,
         /// Directory for the file; - is standard output
         #[arg(short = 'S', long, default_value = ".")]

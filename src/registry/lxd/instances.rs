@@ -24,6 +24,8 @@ const ROOTFS: &str = "rootfs";
 const METADATA: &str = "metadata.yaml";
 /// Largest description that is copied as it is.
 const YAML_BYTES_MAX: u64 = 1 << 20;
+/// Most snapshots of an instance that are listed.
+const SNAPSHOTS_MAX: usize = 1000;
 
 /// Instances by name.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +54,22 @@ impl Instances {
     /// Names of the instances.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// Names of the snapshots of an instance that can be published, in their order. Blocks.
+    ///
+    /// # Errors
+    /// `NotFound` instance.
+    pub fn snapshots(&self, name: &str) -> Result<Vec<String>> {
+        self.find(name, "")?;
+        let dir = self.0.get(name).ok_or_else(unknown)?.join(SNAPSHOTS);
+        // An instance without snapshots need not have the directory.
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().take(SNAPSHOTS_MAX);
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> =
+            names.filter(|snapshot| self.find(&format!("{name}/{snapshot}"), "").is_ok()).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Finds an instance by name, or a snapshot of one by `NAME/SNAPSHOT`, to pack with this compression.

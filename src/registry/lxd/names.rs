@@ -9,10 +9,8 @@ use crate::image::{Attr, Image, Status, Value};
 use crate::registry::core::Core;
 use crate::registry::lxd::aliases::unknown;
 use crate::registry::lxd::service::LxdImages;
+use crate::registry::naming::{NameRequest, NameSet, find};
 use crate::registry::{Caller, ListScope};
-
-/// Images of one name that are looked at, at most: more tell nothing new.
-const NAMESAKES_MAX: usize = 16;
 
 /// Parses a full fingerprint, in the lower case that is written everywhere.
 pub fn fingerprint_of(text: &str) -> Option<[u8; 32]> {
@@ -38,11 +36,6 @@ impl LxdImages {
     /// Filter of the images that LXD's lists show.
     pub fn listed() -> Filter {
         Self::all().and(Filter::Equals(Attr::Hidden, Value::Flag(false)))
-    }
-
-    /// Filter of the images that have an alias.
-    pub fn aliased() -> Filter {
-        Filter::Within(Attr::Alias, Bound::Unbounded, Bound::Unbounded).and(Self::all())
     }
 
     /// Finds the image whose fingerprint begins with `prefix`. Among several of one fingerprint the caller's own wins,
@@ -83,19 +76,12 @@ impl LxdImages {
         Ok(own.unwrap_or(oldest))
     }
 
-    /// Finds the image that an alias stands for, or else the only disk of this name that arrived through another
-    /// protocol.
+    /// Finds the image that an alias stands for.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn by_alias(&self, who: &Caller, alias: &str) -> Result<Image> {
-        let filter = Filter::Alias(alias.to_owned()).and(Self::all());
-        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
-        match self.core.catalog.list(&query).await?.images.pop() {
-            Some(image) if who.sees(&image) => Ok(image),
-            // A hidden image of another account with this name must not show.
-            _ => self.by_disk_name(who, alias).await,
-        }
+    pub async fn by_alias(&self, who: &Caller, asked: &NameRequest) -> Result<Image> {
+        find(&self.core, who, NameSet::Offered, asked).await?.ok_or_else(unknown)
     }
 
     /// Finds an image by alias or fingerprint: clients put an alias where a fingerprint belongs.
@@ -103,17 +89,10 @@ impl LxdImages {
     /// # Errors
     /// `NotFound`; `Invalid` when several images match.
     pub async fn by_name(&self, who: &Caller, name: &str) -> Result<Image> {
-        match self.by_alias(who, name).await {
+        match self.by_alias(who, &name.into()).await {
             Err(error) if error.kind() == Kind::NotFound => self.by_fingerprint(who, name).await,
             found => found,
         }
-    }
-
-    /// Finds the image that has an alias, even when it is not offered at the moment.
-    pub(in crate::registry) async fn holder_of(&self, who: &Caller, alias: &str) -> Result<Option<Image>> {
-        let filter = Filter::Alias(alias.to_owned());
-        let query = Query { filter, sort: Sort::default(), limit: 1, after: None };
-        Ok(self.core.catalog.list(&query).await?.images.pop().filter(|image| who.sees(image)))
     }
 
     /// Finds the published image with this fingerprint, including one removed recently.
@@ -122,18 +101,6 @@ impl LxdImages {
     /// `NotFound`.
     pub async fn published(&self, fingerprint: &[u8; 32]) -> Result<Image> {
         self.removal.published(fingerprint).await?.ok_or_else(|| no_image(&hex(fingerprint)))
-    }
-
-    async fn by_disk_name(&self, who: &Caller, name: &str) -> Result<Image> {
-        let named = Filter::Equals(Attr::Name, Value::Text(name.to_owned().into())).and(Self::all());
-        let filter = named.and(who.listed(ListScope::default()));
-        let query = Query { filter, sort: Sort::default(), limit: NAMESAKES_MAX, after: None };
-        let found = self.core.catalog.list(&query).await?.images;
-        let mut disks = found.into_iter().filter(|image| image.lxd_identity.is_some_and(|offer| offer.made));
-        match (disks.next(), disks.next()) {
-            (Some(only), None) => Ok(only),
-            _ => Err(unknown()),
-        }
     }
 }
 

@@ -115,7 +115,7 @@ async fn an_alias_stands_for_one_image_at_any_moment() {
     let patch = with_aliases(&["a", "b"]);
     let error = bench.registry.update(&ROOT, two.id, &patch, None, &Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::AlreadyExists);
-    let moved = bench.registry.lxd().change_alias(&ROOT, "a", Some(two.id), None, |_| Ok(())).await.unwrap();
+    let moved = bench.registry.lxd().change_alias(&ROOT, &"a".into(), Some(two.id), None, |_| Ok(())).await.unwrap();
     assert_eq!(moved.id, two.id);
     assert!(bench.registry.get(&ROOT, one.id).await.unwrap().aliases.is_empty());
     // Several changes at once fail together when one is refused.
@@ -125,7 +125,7 @@ async fn an_alias_stands_for_one_image_at_any_moment() {
     ]);
     assert_eq!(refused.await.unwrap_err().kind(), Kind::Invalid);
     let (bench, _) = bench.restart().await;
-    assert_eq!(bench.registry.lxd().by_alias(&ROOT, "a").await.unwrap().id, two.id);
+    assert_eq!(bench.registry.lxd().by_alias(&ROOT, &"a".into()).await.unwrap().id, two.id);
 }
 
 #[tokio::test]

@@ -31,22 +31,15 @@ impl WantedImage {
         Self { name: name.to_owned(), prefix: lxd::prefix(name), kind: None, architecture: None, native }
     }
 
-    /// Distance of an image of this kind and processor from the request; `None` if it does not fit.
+    /// Distance of an image of this kind and processor from the request; `None` if it does not fit. The processor counts
+    /// before the kind, as for names on this server.
     fn distance(&self, kind: ImageKind, architecture: Architecture) -> Option<(u8, u8)> {
-        let kind_at = match self.kind {
-            Some(wanted) if wanted != kind => return None,
-            None if kind != ImageKind::Container => 1,
-            _ => 0,
-        };
-        let architecture_at = match (self.architecture, self.native) {
-            (Some(wanted), _) if wanted != architecture => return None,
-            (Some(_), _) => 0,
-            (None, Some(native)) if native == architecture => 0,
-            (None, Some(Architecture::X86_64)) if architecture == Architecture::I386 => 1,
-            (None, Some(Architecture::Aarch64)) if architecture == Architecture::Armv7l => 1,
-            (None, _) => 2,
-        };
-        Some((kind_at, architecture_at))
+        if self.kind.is_some_and(|wanted| wanted != kind)
+            || self.architecture.is_some_and(|wanted| wanted != architecture)
+        {
+            return None;
+        }
+        Some((Architecture::distance(self.native, Some(architecture)), u8::from(kind != ImageKind::Container)))
     }
 
     /// Tells whether a product has the requested name, alone or followed by its architecture.

@@ -6,19 +6,15 @@ use serde_json::{Value, json};
 
 use super::matches;
 use super::wire::{self, alias_etag};
-use super::wishes::{AliasFields, small_json};
+use super::wishes::{AliasFields, architecture_of, kind_of, small_json};
 use crate::api::lxd::envelope::{created, done, sync, sync_with};
 use crate::api::lxd::{Lxd, recursive};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::headers::text;
-use crate::http::route::{Route, delete, get, part, patch, post, put};
-use crate::image::Attr;
-use crate::image::query::{Direction, Query, Sort};
+use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
+use crate::image::ImageKind;
 use crate::registry::policy::Action;
-use crate::registry::{Alias, ListScope, LxdImages};
-
-/// Records that are read at once.
-const PAGE: usize = 256;
+use crate::registry::{Alias, NameRequest};
 
 /// The routes. They precede the routes of images, because no fingerprint reads `aliases`.
 pub(super) fn routes() -> [Route; 7] {
@@ -34,6 +30,20 @@ pub(super) fn routes() -> [Route; 7] {
     ]
 }
 
+/// The alias that a path names. Of several images with it, `type` and `architecture` in the query choose one; LXD has neither.
+fn named(request: &HttpRequest) -> Result<NameRequest> {
+    let wanted = |name: &str| Ok::<_, Error>(parameter(request, name)?.filter(|word| !word.is_empty()));
+    let is_container = match wanted("type")? {
+        None => None,
+        Some(word) => Some(kind_of(&word)? == ImageKind::Container),
+    };
+    let architecture = match wanted("architecture")? {
+        None => None,
+        Some(word) => Some(architecture_of(&word)?),
+    };
+    Ok(NameRequest { name: part(request, "name")?, architecture, is_container })
+}
+
 fn path_of(name: &str) -> String {
     format!("/1.0/images/aliases/{name}")
 }
@@ -42,22 +52,14 @@ fn path_of(name: &str) -> String {
 async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let whole = recursive(&request)?;
-        let mut all = Vec::new();
-        let sort = Sort::by(Attr::Alias, Direction::Ascending);
-        let query = Query { filter: LxdImages::aliased(), sort, limit: PAGE, after: None };
-        let mut pages = lxd.registry.pages(&caller, ListScope::default(), query, usize::MAX);
-        while let Some(images) = pages.next().await? {
-            for image in images {
-                for (name, description) in image.aliases.clone() {
-                    let alias = Alias { name, description, image: image.clone() };
-                    let shown = if whole { wire::alias(&alias) } else { path_of(&alias.name).into() };
-                    all.push((alias.name, shown));
-                }
-            }
+        let all = lxd.registry.lxd().own_aliases(&caller).await?;
+        if recursive(&request)? {
+            return Ok(sync(&all.iter().map(wire::alias).collect::<Vec<_>>()));
         }
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(sync(&all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>()))
+        // A path names all images with the alias.
+        let mut paths: Vec<String> = all.iter().map(|alias| path_of(&alias.name)).collect();
+        paths.dedup();
+        Ok(sync(&paths))
     })
     .await
 }
@@ -82,7 +84,7 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 /// `GET /images/aliases/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let alias = lxd.registry.lxd().alias(&lxd.reader(&request)?, &part(&request, "name")?).await?;
+        let alias = lxd.registry.lxd().alias(&lxd.reader(&request)?, &named(&request)?).await?;
         Ok(sync_with(HttpResponse::Ok().insert_header(("etag", alias_etag(&alias))), &wire::alias(&alias)))
     })
     .await
@@ -102,12 +104,12 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
-        let name = part(&request, "name")?;
+        let asked = named(&request)?;
         if whole {
             AliasFields::required(fields.target.as_ref(), "target")?;
         }
         // Before the target: a missing alias is the more useful error.
-        lxd.registry.lxd().alias(&caller, &name).await?;
+        lxd.registry.lxd().alias(&caller, &asked).await?;
         let target = match fields.target.as_deref().filter(|target| !target.is_empty()) {
             Some(target) => Some(lxd.registry.lxd().by_fingerprint(&caller, target).await?.id),
             None => None,
@@ -115,9 +117,10 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
         let description = fields.description.as_deref().or(whole.then_some(""));
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
         let expect = move |alias: &Alias| -> Result<()> { matches(wanted.as_deref(), &alias_etag(alias)) };
-        let image = lxd.registry.lxd().change_alias(&caller, &name, target, description, expect).await?;
+        let image = lxd.registry.lxd().change_alias(&caller, &asked, target, description, expect).await?;
         let context = json!({ "target": wire::fingerprint(&image) });
-        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-updated", &path_of(&name), &context);
+        let path = path_of(&asked.name);
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-updated", &path, &context);
         Ok(done())
     })
     .await
@@ -128,9 +131,9 @@ async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
-        let (name, new) = (part(&request, "name")?, AliasFields::required(fields.name.as_ref(), "name")?);
-        lxd.registry.lxd().rename_alias(&caller, &name, new).await?;
-        let context = json!({ "old_name": name });
+        let (asked, new) = (named(&request)?, AliasFields::required(fields.name.as_ref(), "name")?);
+        lxd.registry.lxd().rename_alias(&caller, &asked, new).await?;
+        let context = json!({ "old_name": asked.name });
         lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-renamed", &path_of(new), &context);
         Ok(created(&path_of(new)))
     })
@@ -141,9 +144,10 @@ async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
-        let name = part(&request, "name")?;
-        lxd.registry.lxd().remove_alias(&caller, &name).await?;
-        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-deleted", &path_of(&name), &Value::Null);
+        let asked = named(&request)?;
+        lxd.registry.lxd().remove_alias(&caller, &asked).await?;
+        let path = path_of(&asked.name);
+        lxd.events.lifecycle(&lxd.requestor(&request, &caller), "image-alias-deleted", &path, &Value::Null);
         Ok(done())
     })
     .await

@@ -15,7 +15,7 @@ const CLAUSES_MAX: usize = 32;
 
 /// A filter.
 #[derive(Debug)]
-pub(super) struct ListFilter(Vec<Clause>);
+pub(in crate::api::lxd) struct ListFilter(Vec<Clause>);
 
 /// One comparison.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl ListFilter {
     ///
     /// # Errors
     /// `Invalid` when it is malformed.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(in crate::api::lxd) fn parse(text: &str) -> Result<Self> {
         if text.len() > BYTES_MAX {
             return Err(invalid("it is too long"));
         }
@@ -77,7 +77,7 @@ impl ListFilter {
     }
 
     /// Tells whether an object passes.
-    pub(super) fn passes(&self, object: &Value) -> bool {
+    pub(in crate::api::lxd) fn passes(&self, object: &Value) -> bool {
         self.0.iter().fold(true, |so_far, clause| {
             let holds = clause.holds(object);
             // The first clause has none before it.

@@ -4,7 +4,7 @@
 mod aliases;
 mod create;
 mod export;
-mod filter;
+pub(super) mod filter;
 mod push;
 mod source;
 mod upload;

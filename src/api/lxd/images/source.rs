@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::named;
 use super::wire::{fingerprint, path_of, type_of};
-use super::wishes::NewImage;
+use super::wishes::{NewImage, architecture_of, kind_of};
 use crate::api::lxd::Lxd;
 use crate::api::lxd::envelope::accepted;
 use crate::api::lxd::operations::{About, Progress, Purpose};
 use crate::error::{Error, Result};
-use crate::image::{Image, ImageId, ImageKind, Protocol};
+use crate::image::{Image, ImageId, Protocol};
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
 use crate::registry::{Ask, Caller, Copied, ImportOptions, files_of};
@@ -49,6 +49,7 @@ struct ImageSource {
     certificate: Option<String>,
     secret: Option<String>,
     image_type: Option<String>,
+    architecture: Option<String>,
     project: Option<String>,
     url: Option<String>,
     name: Option<String>,
@@ -109,13 +110,8 @@ fn pull(
         None => Protocol::Lxd,
         Some(word) => Protocol::parse(&word).ok_or_else(|| Error::invalid(format!("Unknown protocol {word:?}")))?,
     };
-    let kind = match text(&source.image_type) {
-        None => None,
-        Some(word) => match ImageKind::parse(&word) {
-            Some(kind @ (ImageKind::Container | ImageKind::VirtualMachine)) => Some(kind),
-            _ => return Err(Error::invalid(format!("Unknown image type {word:?}"))),
-        },
-    };
+    let kind = text(&source.image_type).map(|word| kind_of(&word)).transpose()?;
+    let architecture = text(&source.architecture).map(|word| architecture_of(&word)).transpose()?;
     let ask = Ask {
         server: text(&source.server).ok_or_else(|| Error::invalid("Missing server"))?,
         protocol,
@@ -123,7 +119,7 @@ fn pull(
         certificate: text(&source.certificate),
         secret: text(&source.secret),
         kind,
-        architecture: None,
+        architecture,
         project: text(&source.project),
     };
     let (state, who) = (lxd.clone(), caller.clone());

@@ -8,10 +8,7 @@ use crate::archive::kernel_name;
 use crate::digest::hex;
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, ImageKind, LxdIdentity, Timestamp, Visibility};
-use crate::registry::{Alias, files_of};
-
-/// The end of an image without one, as LXD itself writes it.
-const NO_END: &str = "1970-01-01T00:00:00Z";
+use crate::registry::{Alias, aliases_of, files_of};
 
 /// The path of an image.
 pub(super) fn path_of(image: &Image) -> String {
@@ -25,12 +22,11 @@ pub(super) fn fingerprint(image: &Image) -> String {
 
 /// LXD's word for the kind of an image.
 pub(super) fn type_of(image: &Image) -> &'static str {
-    match image.kind {
-        Some(ImageKind::Container) => "container",
-        None | Some(ImageKind::VirtualMachine | ImageKind::Machine | ImageKind::Kernel | ImageKind::Ramdisk) => {
-            "virtual-machine"
-        }
-    }
+    kind_word(image.is_container())
+}
+
+fn kind_word(is_container: bool) -> &'static str {
+    if is_container { ImageKind::Container.name() } else { ImageKind::VirtualMachine.name() }
 }
 
 /// LXD's name of an attribute; `None` for an attribute that LXD does not know.
@@ -65,8 +61,10 @@ fn value_of(attr: Attr, image: &Image) -> Value {
         Attr::CreatedAt => time(image.built_at.unwrap_or(stored)).into(),
         Attr::UploadedAt => time(stored).into(),
         Attr::Fingerprint => fingerprint(image).into(),
-        Attr::Alias => image.aliases.iter().map(|(name, text)| json!({ "name": name, "description": text })).collect(),
-        Attr::ExpiresAt => moment(end_of(image), NO_END).into(),
+        Attr::Alias => {
+            aliases_of(image).into_iter().map(|(name, text)| json!({ "name": name, "description": text })).collect()
+        }
+        Attr::ExpiresAt => moment(end_of(image), NEVER).into(),
         Attr::Name | Attr::Id | Attr::Format | Attr::Container | Attr::Store | Attr::Location => Value::Null,
         Attr::Kernel | Attr::Ramdisk | Attr::Owner | Attr::Status | Attr::UpdatedAt | Attr::Checksum => Value::Null,
         Attr::MinDisk | Attr::MinRam | Attr::Protected | Attr::Hidden | Attr::VirtualSize => Value::Null,
@@ -144,15 +142,19 @@ pub(super) fn image_etag(image: &Image) -> String {
 pub(super) fn alias(alias: &Alias) -> Value {
     json!({
         "name": alias.name,
-        "target": fingerprint(&alias.image),
+        "target": target(alias),
         "description": alias.description,
-        "type": type_of(&alias.image),
+        "type": kind_word(alias.slot.is_container),
     })
+}
+
+fn target(alias: &Alias) -> String {
+    alias.fingerprint.map(|bytes| hex(&bytes)).unwrap_or_default()
 }
 
 /// The entity tag of an alias.
 pub(super) fn alias_etag(alias: &Alias) -> String {
-    etag(&(&alias.name, fingerprint(&alias.image), &alias.description))
+    etag(&(&alias.name, target(alias), &alias.description))
 }
 
 #[cfg(test)]

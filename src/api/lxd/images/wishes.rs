@@ -14,7 +14,7 @@ use crate::http::body::Body;
 use crate::http::query::pairs;
 use crate::http::time::read_rfc_3339;
 use crate::image::change::on_one_line;
-use crate::image::{Image, ImagePatch, Timestamp, Visibility};
+use crate::image::{Architecture, Image, ImageKind, ImagePatch, Timestamp, Visibility};
 use crate::registry::{ImportOptions, RateLimits, fingerprint_of};
 
 /// Largest body in JSON, in bytes: ten times the largest image record.
@@ -118,6 +118,25 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
         ..ImagePatch::default()
     };
     Ok(ImportOptions { patch, fingerprint: fingerprint.transpose()? })
+}
+
+/// Reads LXD's word for a kind of image.
+///
+/// # Errors
+/// `Invalid` for any other word.
+pub(super) fn kind_of(word: &str) -> Result<ImageKind> {
+    match ImageKind::parse(word) {
+        Some(kind @ (ImageKind::Container | ImageKind::VirtualMachine)) => Ok(kind),
+        _ => Err(Error::invalid(format!("Unknown image type {word:?}"))),
+    }
+}
+
+/// Reads the name of an architecture.
+///
+/// # Errors
+/// `Invalid` for a name that is not known.
+pub(super) fn architecture_of(word: &str) -> Result<Architecture> {
+    Architecture::parse(word).ok_or_else(|| Error::invalid(format!("Unknown architecture {word:?}")))
 }
 
 /// Reads a flag as LXD reads flags in headers.
