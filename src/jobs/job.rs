@@ -213,9 +213,10 @@ impl JobClass {
         }
     }
 
-    /// True if the server's orderly end waits for jobs of this class: clients wait for them.
+    /// True if waits outlast the beginning of the server's orderly end while jobs of this class run: clients hold a connection
+    /// for them. An import is asked for, and looked at from time to time.
     pub fn holds_the_end(self) -> bool {
-        matches!(self, JobClass::Import | JobClass::Task | JobClass::Operation)
+        matches!(self, JobClass::Task | JobClass::Operation)
     }
 }
 

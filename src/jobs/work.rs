@@ -165,7 +165,10 @@ impl Handle {
 
     /// Reports the image that the job is about, as soon as it is known.
     pub fn image(&self, image: ImageId) {
-        self.report(|state| state.job.image = Some(image));
+        if let Some((jobs, entry)) = &self.0 {
+            jobs.table().set_image(entry, image);
+        }
+        self.report(|_| ());
     }
 
     /// Replaces the notes. Listeners are told soon, or with the next change.
@@ -176,10 +179,10 @@ impl Handle {
     /// Reports the image that the job is about, with the notes about it; listeners are told now.
     pub fn image_now(&self, image: Option<ImageId>, notes: Notes) {
         if let Some((jobs, entry)) = &self.0 {
-            jobs.change(entry, |state| {
-                state.job.image = image.or(state.job.image);
-                state.job.notes = Some(notes);
-            });
+            if let Some(image) = image {
+                jobs.table().set_image(entry, image);
+            }
+            jobs.change(entry, |state| state.job.notes = Some(notes));
         }
     }
 

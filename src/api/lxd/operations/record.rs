@@ -143,6 +143,11 @@ impl fmt::Debug for OperationNotes {
     }
 }
 
+/// True if this protocol shows a job.
+pub fn is_operation(job: &Job) -> bool {
+    job.notes::<OperationNotes>().is_some()
+}
+
 /// True if a caller may see the operation of a job.
 pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
     caller.sees_job(job)
