@@ -53,6 +53,14 @@ impl Downloads {
         self.bytes_of(image, part, range).await
     }
 
+    /// Checks that the caller may have the bytes of an image, without opening them.
+    ///
+    /// # Errors
+    /// As [`Downloads::open`], but for bytes that are missing or were changed.
+    pub(in crate::registry) fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
+        self.part_for(who, image, PartKind::Main).map(drop)
+    }
+
     /// Finds a part of an image, if the caller may have its bytes.
     pub(in crate::registry) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
         let lingers = self.core.lingers(image);

@@ -242,6 +242,14 @@ impl Registry {
         self.downloads.open(who, image, range).await
     }
 
+    /// Checks that the caller may have the bytes of an image, without opening them: before an answer that tells of them.
+    ///
+    /// # Errors
+    /// As [`Registry::open`], but for bytes that are missing or were changed.
+    pub fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
+        self.downloads.permit(who, image)
+    }
+
     /// Opens one part of an image, or a range of it, as [`Registry::open`] does.
     ///
     /// # Errors
