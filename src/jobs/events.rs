@@ -51,13 +51,13 @@ impl fmt::Debug for Event {
 type Hears = Box<dyn Fn(&Event) -> bool + Send>;
 
 /// The sending end of a listener.
-struct Listener {
+struct ListenerEnd {
     hears: Hears,
     queue: mpsc::Sender<Event>,
     missed: Arc<AtomicBool>,
 }
 
-impl Listener {
+impl ListenerEnd {
     /// Queues an event. False for a listener that is gone, or that misses this event.
     fn tell(&self, event: &Event) -> bool {
         if self.queue.is_closed() {
@@ -125,7 +125,7 @@ impl EventQueue {
 /// The stream's sending end. Clones share it.
 #[derive(Clone)]
 pub struct EventStream {
-    listeners: Arc<Mutex<Vec<Listener>>>,
+    listeners: Arc<Mutex<Vec<ListenerEnd>>>,
     clock: Clock,
 }
 
@@ -140,7 +140,7 @@ impl EventStream {
         Self { listeners: Arc::default(), clock }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+    fn listeners(&self) -> MutexGuard<'_, Vec<ListenerEnd>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +151,7 @@ impl EventStream {
         let missed = Arc::new(AtomicBool::new(false));
         let mut listeners = self.listeners();
         listeners.retain(|listener| !listener.queue.is_closed());
-        listeners.push(Listener { hears: Box::new(hears), queue: sender, missed: Arc::clone(&missed) });
+        listeners.push(ListenerEnd { hears: Box::new(hears), queue: sender, missed: Arc::clone(&missed) });
         EventQueue { queue, missed }
     }
 

@@ -271,6 +271,15 @@ pub struct JobProgress {
     pub elapsed: Duration,
 }
 
+/// Troubles of a job that goes on all the same: something failed and is done again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retried {
+    /// Number of times so far.
+    pub times: u64,
+    /// The last trouble, in words for the job's owner.
+    pub trouble: String,
+}
+
 /// The runs of a background job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schedule {
@@ -302,6 +311,8 @@ pub struct Job {
     pub status: JobStatus,
     /// Work done so far.
     pub progress: JobProgress,
+    /// Troubles so far that did not end it; none at first.
+    pub retried: Option<Retried>,
     /// Its begin.
     pub made_at: Timestamp,
     /// The last change of this record.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub use self::background::Background;
 pub use self::events::{Event, EventQueue, EventStream, NoEvent, Subject};
-pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Schedule};
+pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Retried, Schedule};
 use self::table::JobTable;
 pub use self::work::{Begun, Handle};
 use crate::error::{Error, Reason, Result};
@@ -168,6 +168,7 @@ impl Jobs {
             image,
             status: JobStatus::Waiting,
             progress: JobProgress::default(),
+            retried: None,
             made_at: now,
             updated_at: now,
             ended_at: None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Aborted, abortable};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Spec, State};
+use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Retried, Spec, State};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::ImageId;
 
@@ -161,6 +161,14 @@ impl Handle {
     /// Reports the steps that are done, and the total.
     pub fn steps(&self, done: u64, total: Option<u64>) {
         self.report(|state| (state.job.progress.steps, state.job.progress.steps_total) = (Some(done), total));
+    }
+
+    /// Reports that something failed and is done again.
+    pub fn retry(&self, trouble: impl Into<String>) {
+        self.report(|state| {
+            let times = state.job.retried.as_ref().map_or(0, |retried| retried.times) + 1;
+            state.job.retried = Some(Retried { times, trouble: trouble.into() });
+        });
     }
 
     /// Reports the image that the job is about, as soon as it is known.

@@ -154,9 +154,9 @@ impl Progress {
         self.handle.notes(Arc::new(notes.clone()));
     }
 
-    /// Reports the bytes received, and the total; shown as `download_progress`.
-    pub fn bytes(&self, bytes: u64, of: Option<u64>) {
-        self.handle.bytes(bytes, of);
+    /// The handle of the job: for work that reports the bytes received (shown as `download_progress`) and its troubles.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Reports the image that the operation is about, as soon as it is known.

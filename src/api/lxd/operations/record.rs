@@ -196,6 +196,10 @@ impl Operation {
         if let Some(text) = download_progress(&job.progress) {
             metadata.insert("download_progress".into(), text.into());
         }
+        if let Some(retried) = &job.retried {
+            metadata.insert("retries".into(), retried.times.to_string().into());
+            metadata.insert("trouble".into(), retried.trouble.as_str().into());
+        }
         let (class, description, images) = (notes.class, notes.description, notes.images.clone());
         Some(Self { class, description, images, metadata, ..Self::unknown(job) })
     }
