@@ -67,7 +67,7 @@ impl Downloads {
         if !who.sees(image) && !lingers {
             return Err(not_found(image.id));
         }
-        if image.status == Status::Deactivated && !lingers && !who.is_admin() {
+        if image.status == Status::Deactivated && !lingers && !who.can(Action::DownloadWithheld, image) {
             return Err(Reason::Withheld.about(image.id));
         }
         let nothing = || Reason::NoFile.about(image.id);
@@ -153,8 +153,7 @@ impl Downloads {
 
 /// Tells if the caller may read the image's bytes: administrators also read withheld ones.
 fn given_to(who: &Caller, image: &Image) -> bool {
-    image.status.gives_bytes()
-        || (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_ok())
+    image.status.gives_bytes() || (image.status == Status::Deactivated && who.can(Action::DownloadWithheld, image))
 }
 
 fn gone(image: &Image) -> Error {
