@@ -514,6 +514,20 @@ fn naive(model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort) -> Vec<
 
 /// Reads page after page, from the beginning and after some image, and compares with the naive answer.
 fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort, limit: usize) {
+    // A walk that is long, and one that is never compared with the other way.
+    for long in [1, usize::MAX] {
+        check_pages_within(engine, model, filter, sort, limit, long);
+    }
+}
+
+fn check_pages_within(
+    engine: &dyn Engine,
+    model: &BTreeMap<ImageId, Image>,
+    filter: &Filter,
+    sort: &Sort,
+    limit: usize,
+    long: usize,
+) {
     let order = naive(model, &Filter::everything(), sort);
     let expected = naive(model, filter, sort);
     // The marker passes the filter or fails it.
@@ -522,7 +536,7 @@ fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &F
         let mut query = Query { filter: filter.clone(), sort: sort.clone(), limit, after: cursor };
         let mut found = Vec::new();
         loop {
-            let page = block_on(list::list(engine, &query)).unwrap();
+            let page = block_on(list::list_within(engine, &query, long)).unwrap();
             assert!(page.images.len() <= limit);
             found.extend(page.images.iter().map(|image| image.id));
             query.after = page.next;
@@ -624,6 +638,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// An image that passes has every index entry that a walk looks up: without one of them it would not be read.
+    #[test]
+    fn an_image_that_passes_has_the_entries_that_are_looked_up(
+        images in proptest::collection::vec(row::tests::any_image(), 1..8),
+        filters in proptest::collection::vec(any_filter(), 1..16),
+    ) {
+        for image in &images {
+            let entries = index::entries_of(image);
+            for filter in filters.iter().filter(|filter| filter.passes(image)) {
+                for mut key in plan::required(filter) {
+                    keys::put_tail(&mut key, image);
+                    prop_assert!(entries.contains(&key), "{filter:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Images beyond the limits of gathering and of a piece, with few values: every way to walk is taken.
 #[test]
 fn long_lists_are_walked_right() {
@@ -649,6 +682,8 @@ fn long_lists_are_walked_right() {
         Filter::Tag("new".into()),
         Filter::Member { account: "you".into(), status: None },
         Filter::Member { account: "you".into(), status: Some(MemberStatus::Pending) },
+        Filter::Tag("new".into()).and(Filter::spelled(Attr::Name, "x")),
+        Filter::Tag("old".into()).and(Filter::spelled(Attr::Hidden, "true").negated()),
     ];
     use Direction::{Ascending, Descending};
     let sorts = [
