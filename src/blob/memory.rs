@@ -29,6 +29,8 @@ struct Content {
     room: Option<u64>,
     /// Refuse to finish a blob where one exists.
     guarded: bool,
+    /// Readers that will break off, and the bytes that each gets before.
+    breaking: (usize, usize),
     /// Number of finished blobs. It replaces a clock: each is a second younger than the one before.
     finished: u64,
 }
@@ -48,6 +50,11 @@ impl MemoryStore {
     /// From now on nothing is put where a blob is: that is [`StoreError::Exists`], as with stores that can't replace one.
     pub fn refuse_what_is_there(&self) {
         self.content().guarded = true;
+    }
+
+    /// The next `readers` that have more to read break off after `bytes`, as those of a store on another machine do.
+    pub fn break_readers(&self, readers: usize, bytes: usize) {
+        self.content().breaking = (readers, bytes);
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -103,9 +110,18 @@ impl BlobStore for MemoryStore {
         let bytes = self.content().blobs.get(key).ok_or(StoreError::NotFound)?.0.clone();
         let (offset, length) = span(range, bytes.len() as u64)?;
         let mut rest = bytes.slice(offset as usize..(offset + length) as usize);
+        let mut broken = None;
+        {
+            let (readers, bytes) = &mut self.content().breaking;
+            if *readers > 0 && rest.len() > *bytes {
+                *readers -= 1;
+                rest.truncate(*bytes);
+                broken = Some(Err(StoreError::Unavailable("The store breaks off.".into())));
+            }
+        }
         let pieces = std::iter::from_fn(move || {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-            (!piece.is_empty()).then_some(Ok(piece))
+            if piece.is_empty() { broken.take() } else { Some(Ok(piece)) }
         });
         Ok(BlobBody::Stream { stream: stream::iter(pieces).boxed(), length: Some(length) })
     }

@@ -12,6 +12,7 @@ mod list;
 mod migrations;
 mod plan;
 mod row;
+mod sieve;
 mod stored;
 mod verify;
 
@@ -222,5 +223,7 @@ pub fn not_found(id: ImageId) -> Error {
     Reason::ImageNotFound.about(id)
 }
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -56,26 +56,63 @@ pub(crate) fn plan(filter: &Filter, sort: &Sort, probe: Probe<'_>) -> Result<Pla
             condition => in_order = in_order.or_else(|| stretch_in_order(condition, sort.by)),
         }
     }
-    // Counting reads keys: no more than could change the plan. "Public, or mine" usually holds for most
-    // images, and is not worth a long count either.
     let gather_max = if in_order.is_some() { FEW } else { GATHER_MAX };
-    let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
-    for condition in conditions {
-        let Some(ranges) = ranges_of(condition) else { continue };
-        let most = if matches!(condition, Filter::Any(_)) { FEW } else { gather_max };
-        let best = smallest.as_ref().map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
-        if let Some(count) = count(&ranges, best, probe)? {
-            smallest = Some((count, ranges));
-        }
-    }
-    Ok(match (smallest, in_order) {
-        (Some((_, ranges)), _) => Plan::Gather(ranges),
+    Ok(match (fewest(&conditions, gather_max, probe)?, in_order) {
+        (Some(ranges), _) => Plan::Gather(ranges),
         (None, Some(prefix)) => Plan::WalkValue { prefix },
         (None, None) if matches!(sort.by.row().indexed, Index::Sparse(_)) => {
             return Err(EngineError::Broken("an order of some images only".into()));
         }
         (None, None) => Plan::WalkOrder(whole_order(sort.by)),
     })
+}
+
+/// Entries of the condition that the fewest images pass, if they are `most` at most.
+///
+/// Counting reads keys: no more than could change the plan. "Public, or mine" usually holds for most images, and is not
+/// worth a long count either.
+fn fewest(conditions: &[&Filter], most: usize, probe: Probe<'_>) -> Result<Option<Vec<KeyRange>>, EngineError> {
+    let mut smallest: Option<(usize, Vec<KeyRange>)> = None;
+    for condition in conditions {
+        let Some(ranges) = ranges_of(condition) else { continue };
+        let most = if matches!(condition, Filter::Any(_)) { FEW.min(most) } else { most };
+        let best = smallest.as_ref().map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
+        if let Some(count) = count(&ranges, best, probe)? {
+            smallest = Some((count, ranges));
+        }
+    }
+    Ok(smallest.map(|(_, ranges)| ranges))
+}
+
+/// Entries to gather instead of a walk that has become long: those of a condition that `most` images pass at most.
+pub(crate) fn instead_of_walk(
+    filter: &Filter,
+    most: usize,
+    probe: Probe<'_>,
+) -> Result<Option<Vec<KeyRange>>, EngineError> {
+    let mut conditions = Vec::new();
+    flatten(filter, &mut conditions);
+    fewest(&conditions, most, probe)
+}
+
+/// Prefixes of index entries that every image has that passes: of conditions with one prefix, behind which only the time of
+/// creation and the id follow.
+pub(crate) fn required(filter: &Filter) -> Vec<Vec<u8>> {
+    let mut conditions = Vec::new();
+    flatten(filter, &mut conditions);
+    let prefixes = conditions.into_iter().filter_map(|condition| match condition {
+        Filter::Equals(attr, value) => value_prefix(*attr, value),
+        Filter::OneOf(attr, values) => match &values[..] {
+            [value] => value_prefix(*attr, value),
+            _ => None,
+        },
+        Filter::Property(name, value) => Some(property_prefix(name, value)),
+        Filter::Tag(word) => Some(word_prefix(word)),
+        Filter::Alias(alias, scope) => Some(alias_prefix(alias, scope)),
+        Filter::Member { account, status: Some(status) } => Some(member_prefix(account, Some(*status))),
+        _ => None,
+    });
+    prefixes.collect()
 }
 
 /// Prefix of the entries of a condition, if they are sorted in the order of the query: within a value they are sorted by

@@ -360,17 +360,70 @@ fn the_journal_is_folded_and_nothing_is_lost() {
     whole(&open(dir.path()), &[image]);
 }
 
-#[test]
-fn the_database_of_a_newer_program_is_refused_untouched() {
-    let dir = tempfile::tempdir().unwrap();
-    let (catalog, _) = block_on(three_changes(dir.path()));
+/// A directory whose database has another shape's stamp, and a counter of reads for its first image.
+fn left_in_shape(dir: &Path, shape: u32) -> Vec<Image> {
+    let (catalog, images) = block_on(three_changes(dir));
+    catalog.touch(images[0].id, Timestamp(5));
+    catalog.keep_accesses();
     let mut batch = Batch::default();
-    batch.put(Table::Meta, "layout", 99u32.to_be_bytes());
+    batch.put(Table::Meta, "layout", shape.to_be_bytes());
     current(&catalog.engine).commit(&batch).unwrap();
     catalog.close();
-    drop(catalog);
-    let error = Catalog::open(dir.path(), CACHE).unwrap_err().to_string();
-    assert!(error.contains("99"), "{error}");
+    images
+}
+
+#[test]
+fn the_database_of_a_newer_program_is_refused_untouched() {
+    for rebuild in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        left_in_shape(dir.path(), 99);
+        if rebuild {
+            Catalog::demand_rebuild(dir.path()).unwrap();
+        }
+        for _ in 0..2 {
+            let error = Catalog::open(dir.path(), CACHE).unwrap_err().to_string();
+            assert!(error.contains("99"), "{error}");
+        }
+    }
+}
+
+/// An upgrade keeps the counters of reads, which the journal lacks, whatever happened to the start before it.
+#[test]
+fn an_upgrade_keeps_counters() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
+        ("nothing", |_| {}),
+        ("a rebuild asked for", |dir| Catalog::demand_rebuild(dir).unwrap()),
+        ("the directory of a new database can't be made", |dir| std::fs::write(dir.join("sled.new"), "").unwrap()),
+        ("a start died between two renames", |dir| std::fs::rename(dir.join("sled"), dir.join("sled.old")).unwrap()),
+    ];
+    for (name, harm) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let images = left_in_shape(dir.path(), 4);
+        harm(dir.path());
+        for _ in 0..2 {
+            let catalog = open(dir.path());
+            assert_eq!(catalog.access(images[0].id), Access { count: 1, last: Some(Timestamp(5)) }, "{name}");
+            whole(&catalog, &images);
+            catalog.close();
+            drop(catalog);
+            let _ = std::fs::remove_file(dir.path().join("sled.new"));
+        }
+        assert!(!dir.path().join("sled.old").exists() && !dir.path().join("rebuild").exists(), "{name}");
+    }
+}
+
+/// Changes that a damaged journal lost, and that only an earlier program can read, are not given up for a rebuild.
+#[test]
+fn an_earlier_database_beside_a_damaged_journal_is_kept_also_when_a_rebuild_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    left_in_shape(dir.path(), 4);
+    rot(dir.path(), |_| 200);
+    Catalog::demand_rebuild(dir.path()).unwrap();
+    for _ in 0..2 {
+        let error = Catalog::open(dir.path(), CACHE).unwrap_err().to_string();
+        assert!(error.contains("an earlier visor"), "{error}");
+    }
 }
 
 /// The images in the journal of a shape.
@@ -517,6 +570,20 @@ fn naive(model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort) -> Vec<
 
 /// Reads page after page, from the beginning and after some image, and compares with the naive answer.
 fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &Filter, sort: &Sort, limit: usize) {
+    // A walk that is long, and one that is never compared with the other way.
+    for long in [1, usize::MAX] {
+        check_pages_within(engine, model, filter, sort, limit, long);
+    }
+}
+
+fn check_pages_within(
+    engine: &dyn Engine,
+    model: &BTreeMap<ImageId, Image>,
+    filter: &Filter,
+    sort: &Sort,
+    limit: usize,
+    long: usize,
+) {
     let order = naive(model, &Filter::everything(), sort);
     let expected = naive(model, filter, sort);
     // The marker passes the filter or fails it.
@@ -525,7 +592,7 @@ fn check_pages(engine: &dyn Engine, model: &BTreeMap<ImageId, Image>, filter: &F
         let mut query = Query { filter: filter.clone(), sort: sort.clone(), limit, after: cursor };
         let mut found = Vec::new();
         loop {
-            let page = block_on(list::list(engine, &query)).unwrap();
+            let page = block_on(list::list_within(engine, &query, long)).unwrap();
             assert!(page.images.len() <= limit);
             found.extend(page.images.iter().map(|image| image.id));
             query.after = page.next;
@@ -630,6 +697,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// An image that passes has every index entry that a walk looks up: without one of them it would not be read.
+    #[test]
+    fn an_image_that_passes_has_the_entries_that_are_looked_up(
+        images in proptest::collection::vec(row::tests::any_image(), 1..8),
+        filters in proptest::collection::vec(any_filter(), 1..16),
+    ) {
+        for image in &images {
+            let entries = index::entries_of(image);
+            for filter in filters.iter().filter(|filter| filter.passes(image)) {
+                for mut key in plan::required(filter) {
+                    keys::put_tail(&mut key, image);
+                    prop_assert!(entries.contains(&key), "{filter:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Images beyond the limits of gathering and of a piece, with few values: every way to walk is taken.
 #[test]
 fn long_lists_are_walked_right() {
@@ -655,6 +741,8 @@ fn long_lists_are_walked_right() {
         Filter::Tag("new".into()),
         Filter::Member { account: "you".into(), status: None },
         Filter::Member { account: "you".into(), status: Some(MemberStatus::Pending) },
+        Filter::Tag("new".into()).and(Filter::spelled(Attr::Name, "x")),
+        Filter::Tag("old".into()).and(Filter::spelled(Attr::Hidden, "true").negated()),
     ];
     use Direction::{Ascending, Descending};
     let sorts = [

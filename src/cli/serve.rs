@@ -20,7 +20,7 @@ use crate::blob::Linked;
 use crate::catalog::Catalog;
 use crate::config::DataDir;
 use crate::config::{Config, HashAlgorithm, Publishers};
-use crate::fetch::{FetchRules, Fetcher};
+use crate::fetch::{FetchRules, Fetcher, Retries};
 use crate::http::guard::Names;
 use crate::http::origin::Buffers;
 use crate::http::protocol::Protocols;
@@ -107,7 +107,8 @@ fn patience(config: &Config) -> RateLimits {
 pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
         .map_err(|error| Failure::general(format!("cannot open the catalogue: {error}")))?;
-    let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), ..FetchRules::default() });
+    let retries = Retries { tries: config.fetch.tries, pause: config.fetch.pause.duration(), ..Retries::default() };
+    let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), retries, ..FetchRules::default() });
     let stores = stores::open(config, data_dir, &fetcher)?;
     let limits = Limits {
         image_bytes_max: config.upload.image_max.bytes(),

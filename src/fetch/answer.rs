@@ -1,8 +1,12 @@
 //! Reading what another server says about its bytes. Pure: headers in, facts out.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
+
+use super::error::{FetchError, redacted};
 
 /// Longest entity tag that is kept: it goes into records and answers.
 const ETAG_BYTES_MAX: usize = 256;
@@ -17,6 +21,11 @@ pub struct Told(HeaderMap);
 impl Told {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self(headers.clone())
+    }
+
+    /// All headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.0
     }
 
     /// A header's value, if there is one that is text and not absurdly long. Case does not matter.
@@ -45,19 +54,53 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
 
 /// Tells whether a partial answer is exactly the requested part.
 pub(super) fn is_part(headers: &HeaderMap, range: &Range<u64>) -> bool {
-    let part = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).and_then(parse_part);
-    let fits = length(headers).is_none_or(|length| length == range.end - range.start);
-    fits && part.as_ref() == Some(range)
+    part(headers).is_some_and(|(part, _)| part == *range)
+}
+
+/// The part that a partial answer has, and the length of the whole, if it says so.
+pub(super) fn part(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+    let (part, total) = parse_part(headers.get(CONTENT_RANGE)?.to_str().ok()?)?;
+    let fits = length(headers).is_none_or(|length| length == part.end - part.start);
+    fits.then_some((part, total))
 }
 
 /// `bytes 0-499/1234` or `bytes 0-499/*`.
-fn parse_part(text: &str) -> Option<Range<u64>> {
+fn parse_part(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (part, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = part.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     let end = last.checked_add(1)?;
-    let inside = total == "*" || total.parse::<u64>().ok()? >= end;
-    (inside && first < end).then_some(first..end)
+    let total = if total == "*" { None } else { Some(total.parse::<u64>().ok()?) };
+    let inside = total.is_none_or(|total| total >= end);
+    (inside && first < end).then_some((first..end, total))
+}
+
+/// The pause that a server asks for. A date is measured against the server's own clock.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp());
+    let (then, now) = (date(text)?, date(headers.get(DATE)?.to_str().ok()?)?);
+    Duration::try_from(then.duration_since(now)).ok()
+}
+
+/// The failure of an answer that another request may not get; `None` for one that is final.
+pub(super) fn passing(at: &Url, status: u16, headers: &HeaderMap) -> Option<FetchError> {
+    let may_pass = matches!(status, 408 | 429 | 500 | 502 | 503 | 504);
+    may_pass.then(|| FetchError::Failing(format!("{}: status {status}", redacted(at)), retry_after(headers)))
+}
+
+/// The error for an answer without the bytes that were asked for.
+pub(super) fn refused(at: &Url, status: StatusCode, headers: &HeaderMap) -> FetchError {
+    match status {
+        StatusCode::RANGE_NOT_SATISFIABLE => FetchError::BadRange,
+        StatusCode::NOT_FOUND | StatusCode::GONE => FetchError::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FetchError::NotFound,
+        _ => passing(at, status.as_u16(), headers)
+            .unwrap_or_else(|| FetchError::Upstream(format!("{}: {status}", redacted(at)))),
+    }
 }
 
 #[cfg(test)]
@@ -109,8 +152,35 @@ mod tests {
             assert!(!is(bad, 2..5), "{bad}");
         }
         assert!(!is("bytes 0-18446744073709551615/*", 0..u64::MAX));
+        assert_eq!(part(&headers(&[(CONTENT_RANGE, "bytes 2-4/10")])), Some((2..5, Some(10))));
         assert!(!is_part(&headers(&[(CONTENT_RANGE, "bytes 2-4/10"), (CONTENT_LENGTH, "4")]), &(2..5)));
         assert!(!is_part(&HeaderMap::new(), &(2..5)));
+    }
+
+    #[test]
+    fn pauses_are_seconds_or_a_date_of_the_servers() {
+        let date = (DATE, "Sun, 06 Nov 1994 08:49:37 GMT");
+        let after = |value| retry_after(&headers(&[date.clone(), (RETRY_AFTER, value)]));
+        for (value, seconds) in [("0", 0), (" 120 ", 120), ("Sun, 06 Nov 1994 08:50:07 GMT", 30)] {
+            assert_eq!(after(value), Some(Duration::from_secs(seconds)), "{value}");
+        }
+        for bad in ["", "-1", "1.5", "soon", "Sun, 06 Nov 1994 08:49:07 GMT", "99999999999999999999"] {
+            assert_eq!(after(bad), None, "{bad}");
+        }
+        assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "Sun, 06 Nov 1994 08:50:07 GMT")])), None);
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        let url = Url::parse("https://h.example/x").unwrap();
+        let error = |status| refused(&url, StatusCode::from_u16(status).unwrap(), &headers(&[(RETRY_AFTER, "7")]));
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(error(status).may_pass() && error(status).asks_for() == Some(Duration::from_secs(7)), "{status}");
+        }
+        for status in [204, 206, 300, 400, 401, 403, 404, 409, 410, 416, 418, 501, 505] {
+            assert!(!error(status).may_pass(), "{status}");
+        }
+        assert!(matches!((error(403), error(416)), (FetchError::NotFound, FetchError::BadRange)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Errors of a fetch.
 
+use std::time::Duration;
+
 use reqwest::Url;
 
 use crate::error::{Error, Reason};
@@ -38,6 +40,15 @@ pub enum FetchError {
     /// The body had fewer bytes, or more, than were announced.
     #[error("the body has not the length that was announced: {0}")]
     WrongLength(String),
+    /// The other server can't answer now, or ended the connection before it did; and the pause that it asks for.
+    #[error("the other server can't answer now: {0}")]
+    Failing(String, Option<Duration>),
+    /// Another version of the thing lies there than the one whose bytes began to come.
+    #[error("what is under the URL changed while it was fetched: {0}")]
+    Changed(String),
+    /// The last of several requests failed like those before it.
+    #[error("{0}, the last time as before")]
+    Spent(#[source] Box<FetchError>),
     /// The other server did something else that we can't use. The text is for the log.
     #[error("the other server does not answer as it should: {0}")]
     Upstream(String),
@@ -55,6 +66,7 @@ impl FetchError {
             error if is_about_certificate(error) => Self::Certificate(text),
             error if error.is_connect() => Self::Unreached(text),
             error if error.is_timeout() => Self::TimedOut(text),
+            error if is_broken_off(error) => Self::Failing(text, None),
             _ => Self::Upstream(text),
         }
     }
@@ -62,8 +74,39 @@ impl FetchError {
     /// Converts an error in the middle of a body: there, every end of the connection cuts the body short.
     pub(super) fn from_body(error: reqwest::Error, url: &Url) -> Self {
         match Self::from_client(error, url) {
-            Self::Upstream(text) => Self::WrongLength(text),
+            Self::Upstream(text) | Self::Failing(text, _) => Self::WrongLength(text),
             other => other,
+        }
+    }
+
+    /// The fetch error behind an error of the core, if there is one.
+    pub fn of(error: &Error) -> Option<&Self> {
+        causes(error).find_map(|cause| cause.downcast_ref())
+    }
+
+    /// Tells whether another request may have a better end.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreached(_) | Self::TimedOut(_) | Self::WrongLength(_) | Self::Failing(..))
+    }
+
+    /// The pause that the other server asks for.
+    pub(super) fn asks_for(&self) -> Option<Duration> {
+        if let Self::Failing(_, pause) = self { *pause } else { None }
+    }
+
+    /// The failure in words for the caller, behind the name of a server.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Unreached(_) => "can't be reached",
+            Self::TimedOut(_) => "takes too long to answer",
+            Self::WrongLength(_) => "sent more or less than it announced",
+            Self::Certificate(_) => "has not the certificate that it must have to be trusted",
+            Self::Failing(..) => "can't answer now",
+            Self::Changed(_) => "has other bytes now than when the transfer began",
+            Self::Spent(error) => error.words(),
+            Self::Refused | Self::NotFound | Self::BadRange | Self::Payload(_) | Self::Upstream(_) => {
+                "does not answer as it should"
+            }
         }
     }
 
@@ -73,6 +116,9 @@ impl FetchError {
         match self {
             Self::Refused => Reason::ServerRefused.about(host).and(UNKNOWN_OR_BARRED).because(self),
             Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
+            Self::Spent(ref error) if matches!(**error, Self::Unreached(_)) => {
+                Reason::ServerUnreachable.about(host).because(self)
+            }
             other => other.blame(&format!("The server {host}")),
         }
     }
@@ -89,19 +135,12 @@ impl FetchError {
     }
 
     fn blame(self, server: &str) -> Error {
-        let does = match &self {
-            Self::Refused => return Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
-            Self::NotFound => return Error::from(Reason::UrlNotFound).because(self),
-            Self::BadRange => return Error::from(Reason::BadRange).because(self),
-            Self::Unreached(_) => "can't be reached",
-            Self::TimedOut(_) => "takes too long to answer",
-            Self::WrongLength(_) => "sent more or less than it announced",
-            Self::Certificate(_) => "has not the certificate that it must have to be trusted",
-            Self::Payload(_) | Self::Upstream(_) => "does not answer as it should",
-        };
         match self {
+            Self::Refused => Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
+            Self::NotFound => Error::from(Reason::UrlNotFound).because(self),
+            Self::BadRange => Error::from(Reason::BadRange).because(self),
             Self::Payload(error) => error,
-            other => Reason::Upstream.saying(format!("{server} {does}.")).because(other),
+            other => Reason::Upstream.saying(format!("{server} {}.", other.words())).because(other),
         }
     }
 }
@@ -132,6 +171,17 @@ fn causes(error: &Cause) -> impl Iterator<Item = &Cause> {
 
 fn caused_by<T: std::error::Error + 'static>(error: &Cause) -> bool {
     causes(error).any(|cause| cause.is::<T>())
+}
+
+/// Tells whether the connection ended before there was an answer.
+fn is_broken_off(error: &Cause) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    causes(error).any(|cause| {
+        let http = cause.downcast_ref::<hyper::Error>();
+        let system = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        http.is_some_and(|error| error.is_incomplete_message() || error.is_closed())
+            || matches!(system, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+    })
 }
 
 /// Tells whether a TLS connection failed because of the other server's certificate.

@@ -12,7 +12,11 @@
 //! times the stream like that of any upload.
 
 mod address;
+mod again;
+#[cfg(test)]
+mod again_tests;
 mod answer;
+mod backoff;
 mod call;
 mod client;
 mod document;
@@ -25,6 +29,7 @@ mod request;
 mod send;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod watch;
 
 use std::fmt;
@@ -36,17 +41,19 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use ipnet::IpNet;
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, IF_RANGE, LOCATION, RANGE};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 pub use self::address::is_public;
 pub use self::answer::Told;
+pub use self::backoff::{Backoff, OnRetry, Retries, RetryEvent};
 pub use self::call::{Answer, Call};
 pub use self::document::Document;
 pub use self::error::FetchError;
 use self::error::redacted;
 use self::guard::{AddressGuard, Reach};
 pub use self::pin::Pin;
+use self::request::Wanted;
 pub use self::request::{Header, Request};
 pub use self::send::Payload;
 use self::watch::Watch;
@@ -70,6 +77,8 @@ pub struct FetchRules {
     pub idle_timeout: Duration,
     /// Time for an answer that is read whole, unless its request allows more.
     pub document_timeout: Duration,
+    /// Bounds on repeated requests, where a request may be repeated.
+    pub retries: Retries,
 }
 
 impl Default for FetchRules {
@@ -82,6 +91,7 @@ impl Default for FetchRules {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
             document_timeout: Duration::from_secs(120),
+            retries: Retries::default(),
         }
     }
 }
@@ -118,9 +128,9 @@ impl fmt::Debug for Body {
 /// Longest URL, as written down: what servers and proxies take. It becomes a part of a record.
 const URL_BYTES_MAX: usize = 4096;
 
-/// The guarded client. Clones share everything.
+/// The guarded client, and a listener to its pauses. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Fetcher(Arc<FetcherInner>);
+pub struct Fetcher(Arc<FetcherInner>, Option<OnRetry>);
 
 #[derive(Debug)]
 struct FetcherInner {
@@ -144,7 +154,7 @@ impl Fetcher {
 
     fn under(guard: AddressGuard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
         let (public, listed, own) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self(Arc::new(FetcherInner { guard, rules, roots, public, listed, own }))
+        Self(Arc::new(FetcherInner { guard, rules, roots, public, listed, own }), None)
     }
 
     /// A fetcher under the same rules for servers that only these certificates vouch for, not those of the system. A server's own
@@ -173,9 +183,9 @@ impl Fetcher {
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.
     pub async fn head(&self, url: &str) -> Result<Found, FetchError> {
         let request = Request::to(url);
-        let (mut response, _) = self.follow(Method::HEAD, &request, None).await?;
+        let (mut response, _) = self.follow(Method::HEAD, &request, Wanted::All).await?;
         if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
-            (response, _) = self.follow(Method::GET, &request, None).await?;
+            (response, _) = self.follow(Method::GET, &request, Wanted::All).await?;
         }
         if response.status() != StatusCode::OK {
             return Err(FetchError::NotFound);
@@ -187,7 +197,7 @@ impl Fetcher {
 
     /// The status and the headers of the answer to a `HEAD`.
     pub async fn headers(&self, request: &Request) -> Result<(u16, Told), FetchError> {
-        let (response, _) = self.follow(Method::HEAD, request, None).await?;
+        let (response, _) = self.follow(Method::HEAD, request, Wanted::All).await?;
         Ok((response.status().as_u16(), Told::of(response.headers())))
     }
 
@@ -198,26 +208,25 @@ impl Fetcher {
             return Err(FetchError::BadRange);
         }
         let request = Request::to(url);
-        let (response, at) = self.follow(Method::GET, &request, range.as_ref()).await?;
+        let wanted = range.as_ref().map_or(Wanted::All, Wanted::Range);
+        let (response, at) = self.follow(Method::GET, &request, wanted).await?;
         let status = response.status();
         match (status, &range) {
             (StatusCode::OK, None) => self.0.body(response, at, &request),
             (StatusCode::PARTIAL_CONTENT, Some(range)) if answer::is_part(response.headers(), range) => {
                 self.0.body_of(response, at, &request, Some(range.end - range.start))
             }
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Err(FetchError::BadRange),
-            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(FetchError::NotFound),
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(FetchError::NotFound),
             (StatusCode::OK | StatusCode::PARTIAL_CONTENT, _) => {
                 Err(upstream(&at, format_args!("{status}, which is not the range {range:?} that was asked for")))
             }
-            _ => Err(upstream(&at, status)),
+            (StatusCode::RANGE_NOT_SATISFIABLE, None) => Err(upstream(&at, status)),
+            _ => Err(answer::refused(&at, status, response.headers())),
         }
     }
 
     /// Sends a request and returns the answer, whatever its status: some servers explain an error in the body.
     pub async fn open(&self, request: &Request) -> Result<Body, FetchError> {
-        let (response, at) = self.follow(Method::GET, request, None).await?;
+        let (response, at) = self.follow(Method::GET, request, Wanted::All).await?;
         self.0.body(response, at, request)
     }
 
@@ -226,13 +235,20 @@ impl Fetcher {
         &self,
         method: Method,
         request: &Request,
-        range: Option<&Range<u64>>,
+        wanted: Wanted<'_>,
     ) -> Result<(Response, Url), FetchError> {
         let (mut url, mut reach) = self.0.guard.parse(&request.url)?;
         for _ in 0..=REDIRECTS_MAX {
             let mut outgoing = self.0.request(method.clone(), request, &url, reach)?;
-            if let Some(range) = range {
-                outgoing = outgoing.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+            match wanted {
+                Wanted::All => {}
+                Wanted::Range(range) => {
+                    outgoing = outgoing.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+                }
+                Wanted::From(start, etag) => {
+                    outgoing =
+                        outgoing.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, format!("\"{etag}\""));
+                }
             }
             let response = self.0.answer(outgoing, &url, request.patience).await?;
             if !is_redirect(response.status()) {

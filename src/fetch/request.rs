@@ -1,5 +1,6 @@
 //! A request: a URL, and a few settings.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -63,12 +64,24 @@ pub struct Request {
     pub(super) pin: Option<Pin>,
     pub(super) said: Vec<(Header, HeaderValue)>,
     pub(super) patience: Option<Duration>,
+    pub(super) once: bool,
+}
+
+/// The bytes that a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// All of them.
+    All,
+    /// A range.
+    Range(&'a Range<u64>),
+    /// All from a place on, if the thing still has this strong entity tag.
+    From(u64, &'a str),
 }
 
 impl Request {
     /// A request for what is under a URL.
     pub fn to(url: impl Into<String>) -> Self {
-        Self { url: url.into(), pin: None, said: Vec::new(), patience: None }
+        Self { url: url.into(), pin: None, said: Vec::new(), patience: None, once: false }
     }
 
     /// With a certificate, the server has to have this one, and leads nowhere else. Without, one that the system trusts.
@@ -79,6 +92,11 @@ impl Request {
     /// Sets the time to wait for the head of the answer, and then for each piece of it.
     pub fn within(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
+    }
+
+    /// With true, the request is never repeated: what it says is good for one.
+    pub fn once(self, once: bool) -> Self {
+        Self { once, ..self }
     }
 
     /// Adds a header.

@@ -1,5 +1,6 @@
 //! One path for the bytes of an image, for every protocol and store: conditions, ranges, then the stream.
 
+use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use futures_util::stream::BoxStream;
 
 use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
-use super::origin::{Buffers, OpenBody, Origin};
+use super::origin::{Buffers, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
 use super::time::http_date;
@@ -111,13 +112,16 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    let origin = Origin {
-        registry: Arc::clone(registry),
-        who: who.clone(),
-        image: image.clone(),
-        file: None,
-        opened: OpenBody::default(),
-    };
+    // Before any condition is judged: an answer to one tells of bytes that the caller may not have.
+    registry.permit(who, image)?;
+    let source = Arc::new((Arc::clone(registry), who.clone(), image.clone()));
+    let origin = Origin::new(move |range| {
+        let source = Arc::clone(&source);
+        async move {
+            let (registry, who, image) = &*source;
+            registry.open(who, image, range).await
+        }
+    });
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);
         introduce(response, image);
@@ -125,23 +129,44 @@ pub async fn deliver_as(
     deliver_from(&origin, facts, buffers, request, all).await
 }
 
-/// Answers as [`deliver`] does, from any origin.
+/// The decision about a GET or HEAD.
+fn verdict(request: &HttpRequest, facts: &Facts) -> Verdict {
+    match judge(request.headers(), facts) {
+        // Ranges apply to GET only (RFC 9110, section 14.2).
+        Verdict::Part(_) | Verdict::Parts(_) | Verdict::OutOfRange if request.method() == Method::HEAD => {
+            Verdict::Whole
+        }
+        verdict => verdict,
+    }
+}
+
+/// The range that an answer reads first: all bytes (`Some(None)`), a part, or nothing.
+pub fn first_read(request: &HttpRequest, facts: &Facts) -> Option<Option<Range<u64>>> {
+    match verdict(request, facts) {
+        Verdict::Whole => Some(None),
+        Verdict::Part(range) => Some(Some(range)),
+        Verdict::Parts(ranges) => ranges.into_iter().next().map(Some),
+        Verdict::NotModified | Verdict::Failed | Verdict::OutOfRange => None,
+    }
+}
+
+/// Answers as [`deliver`] does, from any origin. That the caller may have its bytes was checked.
 ///
 /// # Errors
 /// As [`deliver`].
-pub async fn deliver_from(
-    origin: &Origin,
+pub async fn deliver_from<F, Opening>(
+    origin: &Origin<F>,
     facts: Facts,
     buffers: &Buffers,
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
-) -> Result<HttpResponse> {
+) -> Result<HttpResponse>
+where
+    F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + Sync + 'static,
+    Opening: Future<Output = Result<BlobBody>> + Send + 'static,
+{
     let head = request.method() == Method::HEAD;
-    let verdict = match judge(request.headers(), &facts) {
-        // Ranges apply to GET only (RFC 9110, section 14.2).
-        Verdict::Part(_) | Verdict::Parts(_) | Verdict::OutOfRange if head => Verdict::Whole,
-        verdict => verdict,
-    };
+    let verdict = verdict(request, &facts);
     let status = match &verdict {
         Verdict::Failed => {
             return Err(Reason::ConditionFailed.saying("The image does not meet the condition of the request."));

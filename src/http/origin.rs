@@ -1,5 +1,6 @@
-//! The source of the bytes of an answer, and the buffers that they pass through.
+//! The source of the bytes of an answer, and the buffers that they pass through. Knows no image and no protocol.
 
+use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,52 +11,42 @@ use futures_util::stream::BoxStream;
 use crate::blob::stream;
 pub use crate::blob::{BlobBody, Buffers};
 use crate::error::{Error, Result};
-use crate::image::Image;
-use crate::registry::{Caller, LxdFile, Registry};
 
-/// The source of the bytes of an answer.
+/// The source of the bytes of an answer. Clones share a body that was opened earlier.
 #[derive(Clone)]
-pub struct Origin {
-    /// The service that holds the bytes.
-    pub registry: Arc<Registry>,
-    /// The caller that receives them.
-    pub who: Caller,
-    /// The image of the bytes.
-    pub image: Image,
-    /// One of the image's files for LXD and Incus; without it, the main file.
-    pub file: Option<LxdFile>,
-    /// A body with all bytes, if it was opened earlier.
-    pub opened: OpenBody,
+pub struct Origin<F> {
+    open: F,
+    opened: OpenBody,
 }
 
-/// An open body, for the first reader that asks for all of it.
-#[derive(Clone, Default)]
-pub struct OpenBody(Arc<Mutex<Option<BlobBody>>>);
+/// A body that was opened earlier, and its range.
+type OpenBody = Arc<Mutex<Option<(Option<Range<u64>>, BlobBody)>>>;
 
-impl OpenBody {
-    /// Keeps a body with all bytes.
-    pub fn new(body: BlobBody) -> Self {
-        Self(Arc::new(Mutex::new(Some(body))))
+impl<F, Opening> Origin<F>
+where
+    F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + 'static,
+    Opening: Future<Output = Result<BlobBody>> + Send,
+{
+    /// A source that `open` opens: all of it, or a range.
+    pub fn new(open: F) -> Self {
+        Self { open, opened: OpenBody::default() }
     }
 
-    fn take(&self) -> Option<BlobBody> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Keeps a body that was opened earlier, for the first reader that asks for its range.
+    pub fn keeping(self, range: Option<Range<u64>>, body: BlobBody) -> Self {
+        Self { opened: Arc::new(Mutex::new(Some((range, body)))), ..self }
     }
-}
 
-impl Origin {
     /// Opens the bytes, or a part of them.
     ///
     /// # Errors
-    /// As [`Registry::open`].
-    pub async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
-        // A body that a part cannot use is released at once.
-        if let Some(body) = self.opened.take().filter(|_| range.is_none()) {
-            return Ok(body);
-        }
-        match &self.file {
-            None => self.registry.open(&self.who, &self.image, range).await,
-            Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
+    /// As the source's own opening.
+    pub(super) async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
+        // A body that this reader cannot use is released at once.
+        let kept = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept.filter(|(of, _)| *of == range) {
+            Some((_, body)) => Ok(body),
+            None => (self.open)(range).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `multipart/byteranges` (RFC 9110, section 14.6): several parts of one image in one answer, and its length before the
 //! first byte is read.
 
+use std::future::Future;
 use std::ops::Range;
 
 use actix_web::web::Bytes;
@@ -8,7 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream as streams};
 
 use super::origin::{Buffers, Origin};
-use crate::blob::{StoreError, stream};
+use crate::blob::{BlobBody, StoreError, stream};
 use crate::error::{Error, Result};
 
 /// An answer of several parts.
@@ -50,7 +51,15 @@ impl Parts {
     }
 
     /// The answer's bytes. Each part is opened in its turn; a part that was deleted meanwhile ends the answer early.
-    pub(super) fn stream(self, origin: &Origin, buffers: &Buffers) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    pub(super) fn stream<F, Opening>(
+        self,
+        origin: &Origin<F>,
+        buffers: &Buffers,
+    ) -> BoxStream<'static, Result<Bytes, StoreError>>
+    where
+        F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + Sync + 'static,
+        Opening: Future<Output = Result<BlobBody>> + Send + 'static,
+    {
         let end = self.end();
         let (origin, buffers) = (origin.clone(), buffers.clone());
         let opened = streams::iter(self.parts).then(move |(head, range)| {

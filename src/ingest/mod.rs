@@ -12,4 +12,4 @@ pub(crate) mod room;
 
 pub use self::expected::Expected;
 pub use self::pump::{ByteSink, pump};
-pub use self::rate::{RateGuard, RateLimits, too_slow};
+pub use self::rate::{Pauses, RateGuard, RateLimits, too_slow};

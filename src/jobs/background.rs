@@ -43,7 +43,7 @@ impl Background {
         let now = self.jobs.now();
         self.jobs.change(&self.entry, |state| {
             (state.job.status, state.began, state.abort) = (JobStatus::Running, Instant::now(), Some(abort));
-            state.job.progress = JobProgress::default();
+            (state.job.progress, state.job.retried) = (JobProgress::default(), None);
             state.job.schedule = Some(Schedule { last_began: Some(now), ..Schedule::default() });
         });
         let run = Run { background: self, outcome: None };

@@ -1,12 +1,16 @@
-//! The event stream: changes of jobs, and notices of other rooms, in order. Knows no rights.
+//! The event stream: changes of jobs, and notices of other rooms, in order. Knows no rights: a listener says which events it
+//! hears.
 //!
-//! A listener that does not keep up misses events, and learns of it.
+//! Each listener has a queue of its own, for the events that it hears. One that does not keep up misses events, and learns of
+//! it.
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{Clock, Job};
 use crate::image::Timestamp;
@@ -44,21 +48,111 @@ impl fmt::Debug for Event {
     }
 }
 
+type Hears = Box<dyn Fn(&Event) -> bool + Send>;
+
+/// The sending end of a listener.
+struct ListenerEnd {
+    hears: Hears,
+    queue: mpsc::Sender<Event>,
+    missed: Arc<AtomicBool>,
+}
+
+impl ListenerEnd {
+    /// Queues an event. False for a listener that is gone, or that misses this event.
+    fn tell(&self, event: &Event) -> bool {
+        if self.queue.is_closed() {
+            return false;
+        }
+        if !(self.hears)(event) {
+            return true;
+        }
+        let told = self.queue.try_send(event.clone()).is_ok();
+        if !told {
+            self.missed.store(true, Ordering::Release);
+        }
+        told
+    }
+}
+
+/// End of a listener's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoEvent {
+    /// None waits now.
+    Yet,
+    /// The listener was too far behind, and hears no more.
+    Missed,
+    /// The stream has ended.
+    Over,
+}
+
+/// The receiving end of a listener. Dropping it ends the listening.
+pub struct EventQueue {
+    queue: mpsc::Receiver<Event>,
+    missed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for EventQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventQueue({})", self.queue.len())
+    }
+}
+
+impl EventQueue {
+    fn end(&self) -> NoEvent {
+        if self.missed.load(Ordering::Acquire) { NoEvent::Missed } else { NoEvent::Over }
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// `Missed` and `Over`, after the events before.
+    pub async fn next(&mut self) -> Result<Event, NoEvent> {
+        self.queue.recv().await.ok_or_else(|| self.end())
+    }
+
+    /// The next event, if one waits.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub fn try_next(&mut self) -> Result<Event, NoEvent> {
+        self.queue.try_recv().map_err(|error| match error {
+            TryRecvError::Empty => NoEvent::Yet,
+            TryRecvError::Disconnected => self.end(),
+        })
+    }
+}
+
 /// The stream's sending end. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EventStream {
-    sender: broadcast::Sender<Event>,
+    listeners: Arc<Mutex<Vec<ListenerEnd>>>,
     clock: Clock,
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventStream({})", self.listeners().len())
+    }
 }
 
 impl EventStream {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { sender: broadcast::Sender::new(BEHIND_MAX), clock }
+        Self { listeners: Arc::default(), clock }
     }
 
-    /// All events from now on. `Lagged` says that some were missed.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.sender.subscribe()
+    fn listeners(&self) -> MutexGuard<'_, Vec<ListenerEnd>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The events from now on that `hears` picks: others neither fill the queue nor wake the listener. `hears` runs where an
+    /// event is made, and has to be quick.
+    pub fn subscribe(&self, hears: impl Fn(&Event) -> bool + Send + 'static) -> EventQueue {
+        let (sender, queue) = mpsc::channel(BEHIND_MAX);
+        let missed = Arc::new(AtomicBool::new(false));
+        let mut listeners = self.listeners();
+        listeners.retain(|listener| !listener.queue.is_closed());
+        listeners.push(ListenerEnd { hears: Box::new(hears), queue: sender, missed: Arc::clone(&missed) });
+        EventQueue { queue, missed }
     }
 
     /// Sends a notice about an account, if there is a listener.
@@ -71,11 +165,11 @@ impl EventStream {
     }
 
     fn send(&self, owner: Option<&str>, subject: impl FnOnce() -> Subject) {
-        if self.sender.receiver_count() == 0 {
+        let mut listeners = self.listeners();
+        if listeners.is_empty() {
             return;
         }
-        // The last listener may have left meanwhile.
         let event = Event { at: (self.clock)(), owner: owner.map(Into::into), subject: subject() };
-        let _ = self.sender.send(event);
+        listeners.retain(|listener| listener.tell(&event));
     }
 }

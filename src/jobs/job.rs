@@ -213,9 +213,10 @@ impl JobClass {
         }
     }
 
-    /// True if the server's orderly end waits for jobs of this class: clients wait for them.
+    /// True if waits outlast the beginning of the server's orderly end while jobs of this class run: clients hold a connection
+    /// for them. An import is asked for, and looked at from time to time.
     pub fn holds_the_end(self) -> bool {
-        matches!(self, JobClass::Import | JobClass::Task | JobClass::Operation)
+        matches!(self, JobClass::Task | JobClass::Operation)
     }
 }
 
@@ -270,6 +271,15 @@ pub struct JobProgress {
     pub elapsed: Duration,
 }
 
+/// Troubles of a job that goes on all the same: something failed and is done again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retried {
+    /// Number of times so far.
+    pub times: u64,
+    /// The last trouble, in words for the job's owner.
+    pub trouble: String,
+}
+
 /// The runs of a background job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schedule {
@@ -301,6 +311,8 @@ pub struct Job {
     pub status: JobStatus,
     /// Work done so far.
     pub progress: JobProgress,
+    /// Troubles so far that did not end it; none at first.
+    pub retried: Option<Retried>,
     /// Its begin.
     pub made_at: Timestamp,
     /// The last change of this record.

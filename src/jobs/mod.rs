@@ -9,9 +9,9 @@
 mod background;
 mod events;
 mod job;
+mod table;
 mod work;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use self::background::Background;
-pub use self::events::{Event, EventStream, Subject};
-pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Schedule};
+pub use self::events::{Event, EventQueue, EventStream, NoEvent, Subject};
+pub use self::job::{Job, JobClass, JobId, JobKind, JobLimits, JobProgress, JobStatus, Notes, Retried, Schedule};
+use self::table::JobTable;
 pub use self::work::{Begun, Handle};
 use crate::error::{Error, Reason, Result};
 use crate::image::{ImageId, Timestamp};
@@ -109,7 +110,7 @@ impl Entry {
 }
 
 struct Store {
-    entries: Mutex<BTreeMap<JobId, Arc<Entry>>>,
+    table: Mutex<JobTable>,
     order: AtomicU64,
     events: EventStream,
     clock: Clock,
@@ -125,7 +126,7 @@ pub struct Jobs(Arc<Store>);
 
 impl std::fmt::Debug for Jobs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Jobs({})", self.entries().len())
+        write!(f, "Jobs({})", self.table().len())
     }
 }
 
@@ -133,7 +134,7 @@ impl Jobs {
     /// A server's jobs, still none.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Store {
-            entries: Mutex::default(),
+            table: Mutex::default(),
             order: AtomicU64::new(0),
             events: EventStream::new(clock),
             clock,
@@ -147,8 +148,8 @@ impl Jobs {
         &self.0.events
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Entry>>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, JobTable> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {
@@ -167,6 +168,7 @@ impl Jobs {
             image,
             status: JobStatus::Waiting,
             progress: JobProgress::default(),
+            retried: None,
             made_at: now,
             updated_at: now,
             ended_at: None,
@@ -185,11 +187,7 @@ impl Jobs {
             ended: watch::Sender::new(false),
             asked: watch::Sender::new(false),
         });
-        {
-            let mut entries = self.entries();
-            make_room(&mut entries, &entry.show())?;
-            entries.insert(id, Arc::clone(&entry));
-        }
+        self.table().insert(Arc::clone(&entry))?;
         self.tell(&mut entry.state());
         Ok(entry)
     }
@@ -226,16 +224,16 @@ impl Jobs {
     /// Forgets jobs that ended long ago.
     fn forget_old(&self) {
         let now = self.now();
-        self.entries().retain(|_, entry| entry.state().job.forgotten_at().is_none_or(|at| at > now));
+        self.table().forget_old(now);
     }
 
     /// Jobs that `meant` picks, newest first.
     pub fn list(&self, meant: impl Fn(&Job) -> bool) -> Vec<Job> {
         self.forget_old();
         let mut found: Vec<(u64, Job)> = {
-            let entries = self.entries();
-            entries
-                .values()
+            let table = self.table();
+            table
+                .all()
                 .filter_map(|entry| {
                     let state = entry.state();
                     meant(&state.job).then(|| (entry.order, state.job.clone()))
@@ -246,16 +244,21 @@ impl Jobs {
         found.into_iter().map(|(_, job)| job).collect()
     }
 
-    /// The newest job that `meant` picks.
-    pub fn newest(&self, meant: impl Fn(&Job) -> bool) -> Option<Job> {
-        let entries = self.entries();
-        let found = entries.values().filter(|entry| meant(&entry.state().job));
-        found.max_by_key(|entry| entry.order).map(|entry| entry.show())
+    /// Jobs of an image that `meant` picks, newest first. Looks at no other image's.
+    pub fn list_of(&self, image: ImageId, meant: impl Fn(&Job) -> bool) -> Vec<Job> {
+        self.forget_old();
+        self.table().of_image(image).map(|entry| entry.show()).filter(meant).collect()
+    }
+
+    /// The newest job of an image that `meant` picks. Looks at no other image's.
+    pub fn newest_of(&self, image: ImageId, meant: impl Fn(&Job) -> bool) -> Option<Job> {
+        let table = self.table();
+        table.of_image(image).find(|entry| meant(&entry.state().job)).map(|entry| entry.show())
     }
 
     fn entry(&self, id: JobId) -> Option<Arc<Entry>> {
         self.forget_old();
-        self.entries().get(&id).cloned()
+        self.table().get(id).cloned()
     }
 
     /// Finds a job.
@@ -313,42 +316,6 @@ impl Jobs {
         let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
         self.0.over.send_replace(true);
     }
-}
-
-/// Forgets the oldest ended jobs in the class of a new one, if there are too many.
-///
-/// # Errors
-/// `Busy` when too many have not ended.
-fn make_room(entries: &mut BTreeMap<JobId, Arc<Entry>>, new: &Job) -> Result<()> {
-    let class = new.kind.class();
-    let limits = class.limits();
-    let (mut open, mut own_open, mut ended) = (0, 0, Vec::new());
-    for entry in entries.values() {
-        let state = entry.state();
-        if state.job.kind.class() != class {
-            continue;
-        }
-        let own = state.job.owner == new.owner;
-        if state.job.ended_at.is_some() {
-            ended.push((entry.order, entry.id, own));
-        } else {
-            (open, own_open) = (open + 1, own_open + usize::from(own));
-        }
-    }
-    if own_open >= limits.open_of_one || open >= limits.open {
-        return Err(Reason::TooManyJobs.saying(limits.refusal));
-    }
-    ended.sort_unstable();
-    let spare = |count: usize, max: usize| (count + 1).saturating_sub(max);
-    let own: Vec<JobId> = ended.iter().filter(|(_, _, own)| *own).map(|(_, id, _)| *id).collect();
-    for id in own.iter().take(spare(own.len(), limits.kept_of_one)) {
-        entries.remove(id);
-    }
-    let rest = ended.iter().filter(|(_, id, _)| entries.contains_key(id)).map(|(_, id, _)| *id).collect::<Vec<_>>();
-    for id in rest.iter().take(spare(rest.len(), limits.kept)) {
-        entries.remove(id);
-    }
-    Ok(())
 }
 
 fn not_running() -> Error {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Aborted, abortable};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Spec, State};
+use super::{Entry, Job, JobId, JobStatus, Jobs, Notes, Retried, Spec, State};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::ImageId;
 
@@ -163,9 +163,20 @@ impl Handle {
         self.report(|state| (state.job.progress.steps, state.job.progress.steps_total) = (Some(done), total));
     }
 
+    /// Reports that something failed and is done again.
+    pub fn retry(&self, trouble: impl Into<String>) {
+        self.report(|state| {
+            let times = state.job.retried.as_ref().map_or(0, |retried| retried.times) + 1;
+            state.job.retried = Some(Retried { times, trouble: trouble.into() });
+        });
+    }
+
     /// Reports the image that the job is about, as soon as it is known.
     pub fn image(&self, image: ImageId) {
-        self.report(|state| state.job.image = Some(image));
+        if let Some((jobs, entry)) = &self.0 {
+            jobs.table().set_image(entry, image);
+        }
+        self.report(|_| ());
     }
 
     /// Replaces the notes. Listeners are told soon, or with the next change.
@@ -176,10 +187,10 @@ impl Handle {
     /// Reports the image that the job is about, with the notes about it; listeners are told now.
     pub fn image_now(&self, image: Option<ImageId>, notes: Notes) {
         if let Some((jobs, entry)) = &self.0 {
-            jobs.change(entry, |state| {
-                state.job.image = image.or(state.job.image);
-                state.job.notes = Some(notes);
-            });
+            if let Some(image) = image {
+                jobs.table().set_image(entry, image);
+            }
+            jobs.change(entry, |state| state.job.notes = Some(notes));
         }
     }
 

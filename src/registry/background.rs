@@ -30,15 +30,18 @@ impl BackgroundWork {
     }
 
     /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies;
-    /// zero for none.
-    pub async fn run(self, update_every: Duration) {
-        match self.loops(update_every) {
-            Ok(loops) => {
-                // Tasks of their own: a panic in one must not end the others.
-                let tasks = loops.into_iter().map(tokio::spawn).collect::<Vec<_>>();
-                join_all(tasks).await;
+    /// zero for none. Its jobs are listed when this returns.
+    pub fn run(self, update_every: Duration) -> impl Future<Output = ()> {
+        let loops = self.loops(update_every);
+        async move {
+            match loops {
+                Ok(loops) => {
+                    // Tasks of their own: a panic in one must not end the others.
+                    let tasks = loops.into_iter().map(tokio::spawn).collect::<Vec<_>>();
+                    join_all(tasks).await;
+                }
+                Err(error) => log::error!("background work did not start: {error}: {}", error.causes()),
             }
-            Err(error) => log::error!("background work did not start: {error}: {}", error.causes()),
         }
     }
 

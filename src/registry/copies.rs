@@ -7,8 +7,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::TryStreamExt;
-
 use super::Caller;
 use super::core::Core;
 use super::download::Downloads;
@@ -16,8 +14,9 @@ use super::lxd::offers::Offers;
 use super::parts::remove_places;
 use super::policy::Action;
 use super::records::{Records, outrun};
+use super::reread::PartReading;
+use super::retries::FetchReport;
 use super::verify::verify_part;
-use crate::blob::stream;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
@@ -255,14 +254,16 @@ impl Copies {
         let claim = Expected { size: part.size, digests: part.digests };
         self.ingest.admit(store, &claim).await?;
         let slot = self.ingest.slot()?;
-        let body = self.downloads.bytes_of(image, part, None).await?;
+        let (retries, report) = (self.core.fetcher.retries(None), FetchReport::to(handle));
+        let buffers = &self.ingest.buffers;
+        let pieces = PartReading::begin(&self.downloads, buffers, image, part, retries, report.clone()).await?;
         // Removes the rest of an earlier attempt: no record names it.
         self.core.stores.delete(&place).await?;
         let writer = self.core.stores.begin(&place, part.size).await?;
         let digesting = self.ingest.hash_pool.begin();
         let mut intake = Some(Intake::start(&self.ingest, store.clone(), writer, 0, digesting, claim, slot)?);
-        let pieces = stream(body, &self.ingest.buffers).map_err(Error::from);
-        let (mut pieces, mut rate) = (handle.watch(pieces, done, Some(total)), self.ingest.rate_guard());
+        let mut pieces = handle.watch(pieces, done, Some(total));
+        let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
         let moved = tokio::select! {
             moved = pump(None, &mut pieces, &mut rate, |error| error, &mut intake) => moved,
             // A stop does not wait for a store that takes nothing.

@@ -96,6 +96,25 @@ async fn an_image_moves_whole_and_back() {
     assert_eq!(two.registry.maintenance().verify(&[], |_| {}).await.unwrap().0, Vec::<String>::new());
 }
 
+/// A store that stops in the middle is read on, and its job tells so; one that goes on stopping is given up.
+#[tokio::test]
+async fn a_copy_is_read_on_where_its_store_stopped() {
+    let two = Two::new(true);
+    let id = two.add(None).await.unwrap().id;
+    two.far.break_readers(2, 1 << 20);
+    let jobs = two.registry.jobs();
+    let job = two.registry.copies().start_move(&ROOT, id, &StoreName::FILE).await.unwrap();
+    let job = jobs.wait(job.id, None).await.unwrap();
+    assert_eq!((job.error, job.retried.map(|retried| retried.times)), (None, Some(2)));
+    assert_eq!((two.counts().await, two.read(id).await.unwrap()), ((1, 0), vec![7; 3 << 20]));
+
+    let two = Two::new(true);
+    let id = two.add(None).await.unwrap().id;
+    two.far.break_readers(usize::MAX, 1000);
+    let error = two.registry.copies().move_to(&ROOT, id, &StoreName::FILE).await.unwrap_err();
+    assert_eq!((error.reason(), two.counts().await), (crate::error::Reason::StoreUnavailable, (0, 1)));
+}
+
 #[tokio::test]
 async fn an_image_moves_to_its_copy_if_that_is_sound() {
     let two = Two::new(false);

@@ -53,13 +53,21 @@ impl Downloads {
         self.bytes_of(image, part, range).await
     }
 
+    /// Checks that the caller may have the bytes of an image, without opening them.
+    ///
+    /// # Errors
+    /// As [`Downloads::open`], but for bytes that are missing or were changed.
+    pub(in crate::registry) fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
+        self.part_for(who, image, PartKind::Main).map(drop)
+    }
+
     /// Finds a part of an image, if the caller may have its bytes.
     pub(in crate::registry) fn part_for<'a>(&self, who: &Caller, image: &'a Image, kind: PartKind) -> Result<&'a Part> {
         let lingers = self.core.lingers(image);
         if !who.sees(image) && !lingers {
             return Err(not_found(image.id));
         }
-        if image.status == Status::Deactivated && !lingers && !who.is_admin() {
+        if image.status == Status::Deactivated && !lingers && !who.can(Action::DownloadWithheld, image) {
             return Err(Reason::Withheld.about(image.id));
         }
         let nothing = || Reason::NoFile.about(image.id);
@@ -145,8 +153,7 @@ impl Downloads {
 
 /// Tells if the caller may read the image's bytes: administrators also read withheld ones.
 fn given_to(who: &Caller, image: &Image) -> bool {
-    image.status.gives_bytes()
-        || (image.status == Status::Deactivated && who.may(Action::DownloadWithheld, image).is_ok())
+    image.status.gives_bytes() || (image.status == Status::Deactivated && who.can(Action::DownloadWithheld, image))
 }
 
 fn gone(image: &Image) -> Error {

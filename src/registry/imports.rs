@@ -49,8 +49,10 @@ impl Imports {
 
     /// Imports that are running or not forgotten yet, newest first: all, or those into one image.
     pub(super) fn of(&self, image: Option<ImageId>) -> Vec<Job> {
-        let meant = |job: &Job| is_import(job) && image.is_none_or(|image| job.image == Some(image));
-        self.jobs.list(meant)
+        match image {
+            Some(image) => self.jobs.list_of(image, is_import),
+            None => self.jobs.list(is_import),
+        }
     }
 
     /// Last import into an image, if it still explains the image's state: it runs, or it failed and the image still waits
@@ -62,8 +64,8 @@ impl Imports {
             return None;
         }
         let stores = |job: &Job| job.notes::<Import>().map(|import| import.stores.clone()).unwrap_or_default();
-        let meant = |job: &Job| job.image == Some(image.id) && is_import(job) && (!complete || !stores(job).is_empty());
-        let last = self.jobs.newest(meant)?;
+        let meant = |job: &Job| is_import(job) && (!complete || !stores(job).is_empty());
+        let last = self.jobs.newest_of(image.id, meant)?;
         let homes = image.homes();
         let waits = match complete {
             true => stores(&last).iter().any(|store| !homes.contains(store)),

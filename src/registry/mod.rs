@@ -26,6 +26,8 @@ mod readers;
 mod recheck;
 mod records;
 mod removal;
+mod reread;
+mod retries;
 mod sweep;
 mod uploads;
 mod verify;
@@ -73,7 +75,7 @@ use crate::fetch::Fetcher;
 use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
-pub use crate::ingest::{ByteSink, Expected, RateGuard, RateLimits, pump, too_slow};
+pub use crate::ingest::{ByteSink, Expected, Pauses, RateGuard, RateLimits, pump, too_slow};
 use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
 pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
@@ -242,6 +244,14 @@ impl Registry {
     /// none, or they are withheld, or were changed outside the server; `Upstream`.
     pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
         self.downloads.open(who, image, range).await
+    }
+
+    /// Checks that the caller may have the bytes of an image, without opening them: before an answer that tells of them.
+    ///
+    /// # Errors
+    /// As [`Registry::open`], but for bytes that are missing or were changed.
+    pub fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
+        self.downloads.permit(who, image)
     }
 
     /// Opens one part of an image, or a range of it, as [`Registry::open`] does.

@@ -238,7 +238,14 @@ impl<'a> From<&'a Image> for On<'a> {
 impl Caller {
     /// True if the caller may know of a job.
     pub fn sees_job(&self, job: &Job) -> bool {
-        self.may(Action::SeeJob, On::HeldBy(job.owner.as_deref())).is_ok()
+        self.can(Action::SeeJob, On::HeldBy(job.owner.as_deref()))
+    }
+
+    /// Tells if an action is open to the caller: [`Caller::may`] without its refusal.
+    pub fn can<'a>(&self, action: Action, on: impl Into<On<'a>>) -> bool {
+        let on = on.into();
+        let is_known = !matches!(on, On::Image(image) if !self.sees(image));
+        is_known && self.is_among(action.row().who, on)
     }
 
     /// Checks an action against the table.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::blob::{BlobStore as _, Buffers, MemoryStore, stream};
 use crate::error::{Kind, Result};
-use crate::fetch::FetchRules;
+use crate::fetch::{FetchRules, Retries};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
     Digests, Fallback, Image, ImageId, ImageKind, ImagePatch, Location, Part, PartKind, Status, UploadTicket,
@@ -53,7 +53,9 @@ pub(super) fn service_with(dir: &std::path::Path, stores: Stores, limits: Limits
 
 fn service_lending(dir: &std::path::Path, stores: Stores, limits: Limits, instances: Instances) -> Arc<Registry> {
     let catalog = Catalog::open(dir, 1 << 20).unwrap();
-    let (linked, fetcher) = (Linked::new(Vec::new()), Fetcher::new(FetchRules::default()));
+    let retries = Retries { pause: Duration::from_millis(1), ..Retries::default() };
+    let fetcher = Fetcher::new(FetchRules { retries, ..FetchRules::default() });
+    let linked = Linked::new(Vec::new());
     Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits)
 }
 

@@ -14,13 +14,15 @@ use super::forms::{self, Form};
 use super::server::{Server, file_name, is_text, said};
 use super::{Files, Found};
 use crate::digest::hex;
-use crate::error::{Reason, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fetch::{Body, FetchError, Fetcher};
 use crate::image::ImageKind;
 
 /// The files of one image: either [`Part::Whole`], or [`Part::Metadata`] and then [`Part::Rootfs`].
 pub struct Download {
     server: Server,
+    /// The files come in one form, which can't be continued.
+    is_form: bool,
     /// Bytes that may still come, of all files together.
     left: Option<u64>,
     source: DownloadSource,
@@ -54,7 +56,12 @@ impl fmt::Debug for Download {
 impl Download {
     pub(super) fn listed(fetcher: Fetcher, server: Server, files: Vec<Listed>) -> Self {
         // Of these, each knows its own size.
-        Self { server, left: None, source: DownloadSource::Listed { fetcher, rest: files.into(), now: None } }
+        Self {
+            server,
+            is_form: false,
+            left: None,
+            source: DownloadSource::Listed { fetcher, rest: files.into(), now: None },
+        }
     }
 
     pub(super) fn unified(server: &Server, found: &Found, body: Body) -> Result<Self> {
@@ -64,12 +71,24 @@ impl Download {
         let name = body.told.text("content-disposition").and_then(forms::file_name_in);
         let name = name.as_deref().and_then(file_name).unwrap_or(&found.filename).to_owned();
         let file = File { part: Part::Whole, name, size: body.length };
-        Ok(Self { server: server.clone(), left: found.size, source: DownloadSource::Unified(Some(file), body.stream) })
+        let source = DownloadSource::Unified(Some(file), body.stream);
+        Ok(Self { server: server.clone(), is_form: false, left: found.size, source })
     }
 
     pub(super) fn split(server: &Server, found: &Found, content_type: String, body: Body) -> Result<Self> {
         let form = Form::read(content_type, body.stream)?;
-        Ok(Self { server: server.clone(), left: found.size, source: DownloadSource::Split(form, found.kind) })
+        let source = DownloadSource::Split(form, found.kind);
+        Ok(Self { server: server.clone(), is_form: true, left: found.size, source })
+    }
+
+    /// Tells whether another download may have a better end than this one, which failed so: it could not go on where it stopped.
+    pub fn is_worth_another(&self, error: &Error) -> bool {
+        let repeats = !self.server.is_asked_once();
+        repeats
+            && FetchError::of(error).is_some_and(|error| match error {
+                FetchError::Changed(_) => true,
+                error => self.is_form && error.may_pass(),
+            })
     }
 
     /// The next file. What is left of the one before is read and thrown away.
@@ -143,7 +162,7 @@ impl Download {
 
 impl Coming {
     async fn open(fetcher: &Fetcher, server: &Server, listed: Listed) -> Result<Self> {
-        let body = fetcher.open(&server.request(&listed.path)).await.map_err(|error| server.failed(error))?;
+        let body = fetcher.open_again(&server.request(&listed.path)).await.map_err(|error| server.failed(error))?;
         let shown = server.shown(&listed.path);
         match body.status {
             200 => {}

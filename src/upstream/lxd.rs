@@ -108,7 +108,7 @@ pub(super) async fn find(fetcher: &Fetcher, server: &Server, ask: &Ask) -> Resul
 /// Asks for the bytes of an image: one file, or two in a form.
 pub(super) async fn export(fetcher: &Fetcher, server: &Server, ask: &Ask, found: &Found) -> Result<Download> {
     let path = format!("/1.0/images/{}/export{}", hex(&found.fingerprint), query(ask, []));
-    let body = fetcher.open(&server.request(&path)).await.map_err(|error| server.failed(error))?;
+    let body = fetcher.open_again(&server.request(&path)).await.map_err(|error| server.failed(error))?;
     if body.status != 200 {
         let document = fetcher.rest(body, DOCUMENT_BYTES_MAX).await.map_err(|error| server.failed(error))?;
         return match read::<serde::de::IgnoredAny>(server, &document)? {

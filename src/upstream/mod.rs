@@ -26,7 +26,7 @@ use self::server::Server;
 pub use self::simplestreams::this_machine;
 pub use self::url::UrlAnswer;
 use crate::error::{Error, Reason, Result};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, RetryEvent};
 use crate::image::{Architecture, ImageKind, Protocol, Timestamp};
 
 /// Longest name of an image that is asked for, in bytes.
@@ -124,6 +124,11 @@ impl Upstream {
         Self { fetcher }
     }
 
+    /// This client, which tells of its pauses before it asks a server again.
+    pub fn telling(&self, listener: impl Fn(RetryEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self { fetcher: self.fetcher.telling(listener) }
+    }
+
     /// Asks for an image, as an alias first and then by fingerprint: clients put an alias where a fingerprint belongs.
     ///
     /// # Errors
@@ -137,11 +142,17 @@ impl Upstream {
         if ask.image.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!("The name of an image has at most {NAME_BYTES_MAX} bytes.")));
         }
-        let server = Server::new(&self.fetcher, &ask.server, ask.certificate.as_deref())?;
+        let server = self.server_of(ask)?;
         match ask.protocol {
             Protocol::Lxd | Protocol::Incus => lxd::find(&self.fetcher, &server, ask).await,
             Protocol::Simplestreams => simplestreams::find(&self.fetcher, &server, ask).await,
         }
+    }
+
+    fn server_of(&self, ask: &Ask) -> Result<Server> {
+        let server = Server::new(&self.fetcher, &ask.server, ask.certificate.as_deref())?;
+        // Where a secret is good for one request, a second one would only hide the failure of the first.
+        Ok(if ask.secret().is_some() { server.asked_once() } else { server })
     }
 
     /// Begins to bring in the files of an image that was found by the same question. With a secret, within five seconds of
@@ -150,7 +161,7 @@ impl Upstream {
     /// # Errors
     /// As [`Upstream::find`]; what goes wrong later, the download says.
     pub async fn download(&self, ask: &Ask, found: &Found) -> Result<Download> {
-        let server = Server::new(&self.fetcher, &ask.server, ask.certificate.as_deref())?;
+        let server = self.server_of(ask)?;
         match &found.files {
             Files::Export => lxd::export(&self.fetcher, &server, ask, found).await,
             Files::Listed(files) => Ok(Download::listed(self.fetcher.clone(), server, files.clone())),

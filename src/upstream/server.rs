@@ -19,6 +19,8 @@ pub(super) struct Server {
     /// Host and port, as messages name it.
     host: String,
     pin: Option<Pin>,
+    /// No request is repeated.
+    once: bool,
 }
 
 impl Server {
@@ -51,8 +53,18 @@ impl Server {
         let url = url.split('#').next().unwrap_or_default();
         let host_at = url.find("://").map_or(0, |at| at + 3);
         let path_at = url[host_at..].find('/').map_or(url.len(), |at| host_at + at);
-        let server = Self { base: url[..path_at].to_owned(), host: url[host_at..path_at].to_owned(), pin: None };
+        let server =
+            Self { base: url[..path_at].to_owned(), host: url[host_at..path_at].to_owned(), pin: None, once: false };
         Ok((server, url[path_at..].to_owned()))
+    }
+
+    /// The server, of which nothing is asked again.
+    pub(super) fn asked_once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    pub(super) fn is_asked_once(&self) -> bool {
+        self.once
     }
 
     /// Host and port.
@@ -62,7 +74,7 @@ impl Server {
 
     /// A request for a path on the server.
     pub(super) fn request(&self, path: &str) -> Request {
-        Request::to(format!("{}{path}", self.base)).pinned(self.pin.clone())
+        Request::to(format!("{}{path}", self.base)).pinned(self.pin.clone()).once(self.once)
     }
 
     /// A URL on the server, to be named in a message: without what stands behind its path, which may be a secret.
@@ -93,7 +105,7 @@ impl Server {
 
     /// A document from the server.
     pub(super) async fn document(&self, fetcher: &Fetcher, path: &str, bytes_max: usize) -> Result<Document> {
-        fetcher.document(&self.request(path), bytes_max).await.map_err(|error| self.failed(error))
+        fetcher.document_again(&self.request(path), bytes_max).await.map_err(|error| self.failed(error))
     }
 }
 

@@ -10,13 +10,14 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::digest::hex;
 use crate::error::Kind;
-use crate::fetch::FetchRules;
 use crate::fetch::fake::{Asked, Fake, Say, answer, certificate};
+use crate::fetch::{FetchRules, Retries};
 
 pub(super) fn upstream() -> Upstream {
     let allow = vec!["127.0.0.0/8".parse().unwrap()];
     let short = Duration::from_secs(3);
-    let rules = FetchRules { allow, connect_timeout: short, idle_timeout: short, ..FetchRules::default() };
+    let retries = Retries { pause: Duration::from_millis(1), ..Retries::default() };
+    let rules = FetchRules { allow, connect_timeout: short, idle_timeout: short, retries, ..FetchRules::default() };
     Upstream::new(Fetcher::new(rules))
 }
 

@@ -45,7 +45,7 @@ impl Upstream {
             .saying(Header::LxdVersion, LXD_VERSION)?
             .saying(Header::IncusArchitectures, &architectures)?
             .saying(Header::IncusVersion, INCUS_VERSION)?;
-        let (_, told) = self.fetcher.headers(&request).await.map_err(|error| server.failed(error))?;
+        let (_, told) = self.fetcher.headers_again(&request).await.map_err(|error| server.failed(error))?;
         let hash = either(&told, "image-hash", "LXD-Image-Hash")?;
         let url = either(&told, "image-url", "LXD-Image-URL")?.to_owned();
         let sha256 = from_hex(hash).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use s3s::auth::SimpleAuth;
@@ -24,6 +24,7 @@ pub(crate) struct Bucket {
     down: Arc<AtomicBool>,
     /// Whether what is sent to it waits.
     held: Arc<AtomicBool>,
+    gets: Arc<AtomicUsize>,
 }
 
 impl Bucket {
@@ -37,7 +38,8 @@ impl Bucket {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let (refuses, holds) = (Arc::clone(&down), Arc::clone(&held));
+        let gets = Arc::<AtomicUsize>::default();
+        let (refuses, holds, count) = (Arc::clone(&down), Arc::clone(&held), Arc::clone(&gets));
         std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -45,10 +47,11 @@ impl Bucket {
                     if refuses.load(Ordering::Relaxed) {
                         continue;
                     }
-                    let (service, holds) = (service.clone(), Arc::clone(&holds));
+                    let (service, holds, count) = (service.clone(), Arc::clone(&holds), Arc::clone(&count));
                     tokio::spawn(async move {
                         let mut method = [0; 3];
                         let sends = socket.peek(&mut method).await.is_ok_and(|_| &method == b"PUT");
+                        count.fetch_add(usize::from(&method == b"GET"), Ordering::Relaxed);
                         while sends && holds.load(Ordering::Relaxed) {
                             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                         }
@@ -61,7 +64,7 @@ impl Bucket {
                 }
             });
         });
-        Self { dir, address, down, held }
+        Self { dir, address, down, held, gets }
     }
 
     /// The store `cold` of a configuration, in this bucket. `more` is put behind it.
@@ -81,6 +84,11 @@ impl Bucket {
     /// Whether bytes that are sent to it wait until they are let in.
     pub(crate) fn set_held(&self, held: bool) {
         self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Number of requests for bytes or lists so far.
+    pub(crate) fn gets(&self) -> usize {
+        self.gets.load(Ordering::Relaxed)
     }
 
     fn objects_dir(&self) -> PathBuf {

@@ -420,6 +420,19 @@ fn images_are_shared_among_accounts() {
     assert_eq!(bob.send("POST", &format!("{image}/actions/deactivate"), "application/json", b"").status, 403);
     assert_eq!(alice.send("POST", &format!("{image}/actions/deactivate"), "application/json", b"").status, 204);
     assert_eq!((alice.status(&id).as_str(), alice.get(&format!("{image}/file")).status), ("deactivated", 403));
+    let etag = admin.get(&format!("{image}/file")).header("etag").unwrap().to_owned();
+    for condition in
+        [("If-None-Match", etag.as_str()), ("If-Match", "\"x\""), ("Range", "bytes=99-"), ("Range", "bytes=0-1")]
+    {
+        for path in [format!("{image}/file"), format!("/v1/images/{id}")] {
+            let headers = [("X-Auth-Token", bob.token.as_str()), condition];
+            assert_eq!(
+                server.send("GET", &path, &headers, b"").status,
+                403,
+                "{path} tells nothing of it: {condition:?}"
+            );
+        }
+    }
     assert_eq!(admin.get(&format!("{image}/file")).text(), "bytes");
     assert_eq!(alice.send("POST", &format!("{image}/actions/reactivate"), "application/json", b"").status, 204);
     assert_eq!(bob.get(&format!("{image}/file")).text(), "bytes");

@@ -20,7 +20,7 @@ const BARRED: &str = "Unable to connect to: 127.0.0.";
 /// One that gives up soon, and has place for only two uploads: a seat that is not given back would be missed.
 fn impatient() -> Server {
     Server::configured(
-        "[fetch]\nallow = [\"127.0.0.1/32\"]\n[upload]\nidle = \"3s\"\nimage_max = \"16 MiB\"\nuploads_max = 2\n",
+        "[fetch]\nallow = [\"127.0.0.1/32\"]\npause = \"1ms\"\n[upload]\nidle = \"3s\"\nimage_max = \"16 MiB\"\nuploads_max = 2\n",
     )
 }
 

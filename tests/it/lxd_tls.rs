@@ -60,14 +60,14 @@ fn there_is_one_version_of_http() {
 #[test]
 fn plain_http_is_refused_at_once() {
     let server = Server::secure(&[]);
-    let began = Instant::now();
     let mut stream = TcpStream::connect(server.secure.as_ref().unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     stream.write_all(b"GET /streams/v1/index.json HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP/1.1 2"), "{answer:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // An alert, which answers the first bytes: a connection that the server has waited for is closed without a word.
+    const ALERT: u8 = 21;
+    assert_eq!(answer.first(), Some(&ALERT), "{answer:?}");
 }
 
 #[test]

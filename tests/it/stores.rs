@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bucket::{Bucket, SECRET};
+use crate::bundles::container;
 use crate::harness::{Server, eventually, noise, request, run, sha256};
 
 const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
@@ -182,6 +183,35 @@ fn glance_shows_uses_and_empties_stores() {
     let (store, name) = (("x-image-meta-store", "file"), ("x-image-meta-name", "b"));
     assert_eq!((put(&[store, name]), shown()["stores"].clone()), (200, "file,cold".into()));
     assert_eq!((put(&[store]), shown()["stores"].clone(), lab.bucket.objects().len()), (200, "file".into(), 0));
+}
+
+/// A request to another server costs time: an export of LXD's takes one, with a range and without.
+#[test]
+fn an_export_asks_the_store_once() {
+    let lab = Lab::new();
+    let server = lab.serve("[stores]\ndefault = \"cold\"\n");
+    let bytes = container("x");
+    let fingerprint = server.import(&bytes, &[]);
+    let path = format!("/1.0/images/{fingerprint}/export");
+    let last = bytes.len() - 1;
+    for (range, status, body) in [
+        ("", 200, &bytes[..]),
+        ("bytes=0-9", 206, &bytes[..10]),
+        ("bytes=10-", 206, &bytes[10..]),
+        (&format!("bytes={last}-"), 206, &bytes[last..]),
+    ] {
+        let before = lab.bucket.gets();
+        let headers = if range.is_empty() { vec![] } else { vec![("Range", range)] };
+        let answer = server.send("GET", &path, &headers, b"");
+        assert_eq!((answer.status, &answer.body[..], lab.bucket.gets() - before), (status, body, 1), "{range}");
+        let name = answer.header("content-disposition").unwrap();
+        assert!(name.contains(&fingerprint), "{name}");
+    }
+    // Nothing is read for an answer without bytes.
+    let (before, etag) = (lab.bucket.gets(), format!("\"{fingerprint}\""));
+    assert_eq!(server.send("GET", &path, &[("If-None-Match", &etag)], b"").status, 304);
+    assert_eq!(server.send("GET", &path, &[("Range", "bytes=99999999-")], b"").status, 416);
+    assert_eq!(lab.bucket.gets(), before);
 }
 
 #[test]

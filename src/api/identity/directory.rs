@@ -9,6 +9,7 @@ use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
 use crate::error::{Error, Reason, Result};
+use crate::registry::policy::Action;
 
 /// Filters of a list. Unknown filters are ignored, as everywhere in this API.
 struct Filters(Vec<(String, String)>);
@@ -76,7 +77,7 @@ pub(super) async fn project(request: HttpRequest, identity: Data<Identity>) -> H
 
 /// A user, if the sender may see it.
 fn known(identity: &Identity, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
-    if !holder.admin && !holder.is(name) {
+    if !holder.can(Action::SeeAccount, name) {
         return Err(Reason::AdminOnly.saying("Only an administrator may look up other users."));
     }
     identity.person(holder, name)

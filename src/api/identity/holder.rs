@@ -1,6 +1,8 @@
 //! Holders of tokens and of accounts, as values that are looked up and shown elsewhere.
 
 use crate::account::tokens::Grant;
+use crate::registry::Caller;
+use crate::registry::policy::{Action, On};
 
 /// The holder of a token.
 #[derive(Debug)]
@@ -12,9 +14,15 @@ pub(super) struct TokenHolder {
 }
 
 impl TokenHolder {
-    /// Tells whether the token belongs to this account.
-    pub(super) fn is(&self, access_key: &str) -> bool {
-        self.grant.access_key == access_key
+    /// Tells whether the policy opens an action on this account's things to the holder.
+    pub(super) fn can(&self, action: Action, access_key: &str) -> bool {
+        self.caller().can(action, On::HeldBy(Some(access_key)))
+    }
+
+    /// The holder as a caller.
+    pub(super) fn caller(&self) -> Caller {
+        let key = self.grant.access_key.clone();
+        if self.admin { Caller::Admin(Some(key)) } else { Caller::User(key) }
     }
 }
 

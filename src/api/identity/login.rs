@@ -9,6 +9,7 @@ use super::token_request::{Proof, RequestedScope, TokenRequest};
 use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope};
 use crate::error::{Error, Reason, Result};
+use crate::registry::policy::{Action, On};
 
 /// Name of a caller that gives none, on a server without accounts.
 const DEFAULT_NAME: &str = "admin";
@@ -112,7 +113,7 @@ impl Identity {
     /// # Errors
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &TokenHolder) -> Result<Vec<Person>> {
-        if !holder.admin {
+        if !holder.caller().can(Action::ManageAccounts, On::Server) {
             return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
         match self.person(holder, DEFAULT_NAME)? {

@@ -14,6 +14,7 @@ use crate::api::auth::header;
 use crate::api::elsewhere;
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
+use crate::registry::policy::Action;
 
 /// Largest body of a request for a token, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -49,7 +50,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
 fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, TokenHolder)> {
     let sender = identity.sender(request)?;
     let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("The header X-Subject-Token is missing."))?;
-    let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));
+    let holder = identity.holder(token)?.filter(|holder| sender.can(Action::UseToken, &holder.grant.access_key));
     Ok((token, holder.ok_or_else(|| Reason::NotFound.saying("No such token."))?))
 }
 

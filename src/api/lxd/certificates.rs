@@ -25,7 +25,7 @@ use crate::http::route::{Route, delete, get, part, post};
 use crate::image::Timestamp;
 use crate::jobs::JobKind;
 use crate::registry::Caller;
-use crate::registry::policy::Action;
+use crate::registry::policy::{Action, On};
 
 /// Largest body, in bytes: a certificate and its fields.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -201,8 +201,12 @@ impl Lxd {
 
     /// A test for the certificates that a caller may see and remove: those of its own account, or all of them.
     fn visible(&self, caller: &Caller) -> Result<impl Fn(&Client) -> bool + Send + 'static> {
-        let (all, own) = (caller.is_admin(), self.account_of(caller)?.map(|account| account.id));
-        Ok(move |client: &Client| all || (own.is_some() && own == client.holder.as_ref().map(|holder| holder.id)))
+        let (caller, own) = (caller.clone(), self.account_of(caller)?.map(|account| account.id));
+        Ok(move |client: &Client| {
+            // The id tells whose it is: another account may have the name of a removed one.
+            let is_own = own.is_some() && own == client.holder.as_ref().map(|holder| holder.id);
+            caller.can(Action::SeeCertificate, On::HeldBy(caller.account().filter(|_| is_own)))
+        })
     }
 }
 

@@ -65,12 +65,12 @@ impl Service for Lxd {
         app.app_data(Data::new(self.clone()));
     }
 
-    /// Waits for running jobs, then ends waiting requests and listeners.
+    /// Ends listeners, and requests that wait for jobs. What holds either is the work that its client waits for.
     fn stop(&self) -> BoxFuture<'static, ()> {
         let lxd = self.clone();
         Box::pin(async move {
-            lxd.registry.jobs().end().await;
             lxd.events.end();
+            lxd.registry.jobs().end().await;
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::error::{Error, Reason, Result};
 use crate::http::conditional::{Facts, Verdict, judge};
 use crate::http::deliver::deliver_from;
 use crate::http::headers::text;
-use crate::http::origin::{Buffers, OpenBody, Origin};
+use crate::http::origin::{Buffers, Origin};
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, RouteTable, read};
 use crate::registry::policy::Action;
@@ -207,9 +207,16 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
             modified_s: Some(modified.seconds()),
             size: Some(file.size),
         };
+        state.registry.permit(&Caller::Anonymous, &image)?;
         let whole = image.id;
-        let registry = Arc::clone(&state.registry);
-        let origin = Origin { registry, who: Caller::Anonymous, image, file: Some(file), opened: OpenBody::default() };
+        let source = Arc::new((Arc::clone(&state.registry), image, file));
+        let origin = Origin::new(move |range| {
+            let source = Arc::clone(&source);
+            async move {
+                let (registry, image, file) = &*source;
+                registry.lxd().open_file(&Caller::Anonymous, image, file, range).await
+            }
+        });
         let answer = deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await?;
         state.registry.touch(whole);
         Ok(answer)

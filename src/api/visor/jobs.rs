@@ -70,6 +70,8 @@ fn record(job: &Job, base: &str) -> Record {
         number("bytes_total", progress.bytes_total),
         number("steps", progress.steps),
         number("steps_total", progress.steps_total),
+        number("retries", job.retried.as_ref().map(|retried| retried.times)),
+        text("trouble", job.retried.as_ref().map(|retried| retried.trouble.clone())),
         time("created_at", Some(job.made_at)),
         time("updated_at", Some(job.updated_at)),
         time("ended_at", job.ended_at),

@@ -60,8 +60,9 @@ impl Why {
             FetchError::TimedOut(_) => Self::Slow,
             FetchError::Certificate(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,
-            FetchError::Unreached(_) | FetchError::Upstream(_) => Self::Down,
-            FetchError::NotFound | FetchError::BadRange | FetchError::Payload(_) => Self::Odd,
+            FetchError::Unreached(_) | FetchError::Failing(..) | FetchError::Upstream(_) => Self::Down,
+            FetchError::NotFound | FetchError::BadRange | FetchError::Payload(_) | FetchError::Changed(_) => Self::Odd,
+            FetchError::Spent(error) => Self::of_fetch(error),
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::shape::{Stamp, stamp};
 use super::state::State;
 use crate::catalog::engine::sled::SledEngine;
-use crate::catalog::engine::{Batch, Engine, KeyRange, Table};
+use crate::catalog::engine::{Batch, Engine, EngineError, KeyRange, Table};
 use crate::catalog::row;
 use crate::catalog::stored::SHAPE;
 
@@ -38,28 +38,44 @@ impl Older {
         format!("it is of shape {}, this program's are of shape {SHAPE}", self.shape)
     }
 
-    /// Copies the counters of reads, which the journal lacks, into another engine, for images that exist there.
-    pub(super) fn put_counters_into(&self, engine: &dyn Engine) -> Result<(), String> {
+    /// Copies the counters of reads, which the journal lacks, into another engine, for images that exist there. Counters that
+    /// can't be read are lost: they are a convenience.
+    ///
+    /// # Errors
+    /// The other engine refuses them.
+    pub(super) fn put_counters_into(&self, engine: &dyn Engine) -> Result<(), EngineError> {
         let mut range = KeyRange::all(Table::Access);
         loop {
-            let some = self.engine.scan(&range, false, COUNTERS_PAGE).map_err(|error| error.to_string())?;
+            let some = match self.engine.scan(&range, false, COUNTERS_PAGE) {
+                Ok(some) => some,
+                Err(error) => {
+                    log::warn!("counters of reads are lost: the database of the earlier visor can't be read ({error})");
+                    return Ok(());
+                }
+            };
             let Some((last, _)) = some.last() else { return Ok(()) };
             range.start = Bound::Excluded(last.clone());
             let mut batch = Batch::default();
             for (id, counters) in &some {
-                let there = engine.get(Table::Image, id).map_err(|error| error.to_string())?.is_some();
+                let there = engine.get(Table::Image, id)?.is_some();
                 if let (true, Ok(access)) = (there, row::decode_access(counters)) {
-                    let counters = row::encode_access(access).map_err(|error| error.to_string())?;
+                    let counters =
+                        row::encode_access(access).map_err(|error| EngineError::Broken(error.to_string()))?;
                     batch.put(Table::Access, id.as_slice(), counters);
                 }
             }
-            engine.commit(&batch).map_err(|error| error.to_string())?;
+            engine.commit(&batch)?;
         }
     }
 }
 
 pub(super) fn engine_dir(dir: &Path) -> PathBuf {
     dir.join("sled")
+}
+
+/// The place of the replaced database until the new one has its name.
+fn replaced_dir(dir: &Path) -> PathBuf {
+    dir.join("sled.old")
 }
 
 /// A file whose presence asks the next start for a rebuild.
@@ -78,17 +94,20 @@ pub(crate) fn demand_rebuild(dir: &Path) -> io::Result<()> {
 /// A later program wrote the database.
 pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<Usable, Unusable>> {
     let broken = |why: String| Ok(Err(Unusable::Broken(why)));
-    if rebuild_note(dir).exists() {
-        return broken("a rebuild was asked for".into());
-    }
     if !engine_dir(dir).exists() {
-        return broken("it is missing".into());
+        // A start that died while it put a new database into the old one's place.
+        match std::fs::rename(replaced_dir(dir), engine_dir(dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return broken("it is missing".into()),
+            renamed => renamed?,
+        }
     }
     let engine = match SledEngine::open(&engine_dir(dir), cache_bytes) {
         Ok(engine) => engine,
         Err(error) => return broken(error.to_string()),
     };
+    // The stamp before the note: a rebuild from the journal is no reason to lose what another program's database alone has.
     match stamp(&engine) {
+        Ok(Stamp::Today) if rebuild_note(dir).exists() => broken("a rebuild was asked for".into()),
         Ok(Stamp::Today) => match State::verify(&engine) {
             Ok(state) => Ok(Ok((engine, state.unwrap_or_default()))),
             Err(why) => broken(why),
@@ -105,13 +124,16 @@ pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> io::Result<Result<Usa
     }
 }
 
-/// Builds a database in another directory and renames it: a crash leaves no partial database under the right name.
+/// Builds a database in another directory and renames it: a crash leaves no partial database under the right name, and the
+/// replaced one stays until the new one has it.
 ///
-/// `fill` fills the empty engine. It returns the state reached, and whether changes may be missing.
+/// `fill` fills the empty engine. It returns the state reached, and whether changes may be missing. `close_replaced` closes
+/// the replaced database, once the new one is whole.
 pub(super) fn rebuild_on_disk(
     dir: &Path,
     cache_bytes: u64,
     fill: impl FnOnce(&SledEngine) -> io::Result<(State, bool)>,
+    close_replaced: impl FnOnce(),
 ) -> io::Result<(SledEngine, State, bool)> {
     let (place, aside) = (engine_dir(dir), dir.join("sled.new"));
     remove_dir(&aside)?;
@@ -120,8 +142,16 @@ pub(super) fn rebuild_on_disk(
     let (state, lost) = fill(&engine)?;
     engine.close().map_err(io::Error::other)?;
     drop(engine);
-    remove_dir(&place)?;
+    close_replaced();
+    let replaced = replaced_dir(dir);
+    remove_dir(&replaced)?;
+    if place.exists() {
+        std::fs::rename(&place, &replaced)?;
+    }
     std::fs::rename(&aside, &place)?;
+    if let Err(error) = remove_dir(&replaced) {
+        log::warn!("the replaced metadata database can't be removed from {}: {error}", replaced.display());
+    }
     let engine = SledEngine::open(&place, cache_bytes).map_err(io::Error::other)?;
     match std::fs::remove_file(rebuild_note(dir)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -7,6 +7,7 @@
 //! A database of an earlier shape is rebuilt from a whole journal. Beside a damaged journal it is left alone, and the start
 //! is refused: only the program that wrote it can read the changes that the journal lost.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -173,20 +174,19 @@ fn replay(engine: &dyn Engine, start: State, changes: Vec<(u64, JournalEntry)>) 
 
 /// Rebuilds the database from the journal, with the counters of reads of an older one. If that fails too (a full disk), the
 /// catalogue runs in memory until the next start.
-fn rebuild(
-    dir: &Path,
-    mut journal: Journal,
-    cache_bytes: u64,
-    why: &str,
-    mut older: Option<Older>,
-) -> io::Result<Opened> {
-    let mut fill = |journal: &mut Journal, engine: &dyn Engine| {
+fn rebuild(dir: &Path, mut journal: Journal, cache_bytes: u64, why: &str, older: Option<Older>) -> io::Result<Opened> {
+    let fill = |journal: &mut Journal, engine: &dyn Engine, older: Option<&Older>| {
         let filled = into_engine(journal, engine)?;
-        // The old database is closed here: its directory makes room for the new one.
-        older.take().map_or(Ok(()), |older| older.put_counters_into(engine)).map_err(io::Error::other)?;
+        older.map_or(Ok(()), |older| older.put_counters_into(engine)).map_err(io::Error::other)?;
         Ok::<_, io::Error>(filled)
     };
-    let on_disk = rebuild_on_disk(dir, cache_bytes, |engine| fill(&mut journal, engine));
+    let former = RefCell::new(older);
+    let on_disk = rebuild_on_disk(
+        dir,
+        cache_bytes,
+        |engine| fill(&mut journal, engine, former.borrow().as_ref()),
+        || drop(former.take()),
+    );
     let (engine, state, lost): (Box<dyn Engine>, _, _) = match on_disk {
         Ok((engine, state, lost)) => {
             log::warn!("metadata database rebuilt from the journal ({why}): {} images", state.images);
@@ -194,7 +194,7 @@ fn rebuild(
         }
         Err(error) => {
             let memory = MemoryEngine::default();
-            let (state, lost) = fill(&mut journal, &memory)?;
+            let (state, lost) = fill(&mut journal, &memory, former.borrow().as_ref())?;
             log::error!(
                 "the metadata database can't be rebuilt on disk ({error}); serving {} images from memory",
                 state.images

@@ -47,7 +47,8 @@ impl LxdImages {
         Ok(BlobBody::Stream { stream, length: Some(end - start) })
     }
 
-    /// Opens a file of an image once, and tells its compression by the first bytes.
+    /// Opens a file of an image, or a range of it, once, and tells its compression by the first bytes. A range behind them
+    /// does not have them: another request to the store, for a name, is not worth its time.
     ///
     /// # Errors
     /// As [`crate::registry::Registry::open`].
@@ -56,8 +57,13 @@ impl LxdImages {
         who: &Caller,
         image: &Image,
         file: &LxdFile,
+        range: Option<Range<u64>>,
     ) -> Result<(BlobBody, Option<Packing>)> {
-        let body = self.open_file(who, image, file, None).await?;
+        let begins = range.as_ref().is_none_or(|range| range.start == 0);
+        let body = self.open_file(who, image, file, range).await?;
+        if !begins {
+            return Ok((body, None));
+        }
         let (first, body) = peek(body, Packing::HEAD, &self.ingest.buffers).await?;
         Ok((body, Packing::of(&first)))
     }

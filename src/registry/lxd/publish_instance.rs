@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::ingest::Expected;
+use crate::ingest::{Expected, Pauses};
 use crate::registry::Caller;
 use crate::registry::lxd::instances::{Instance, pack};
 use crate::registry::lxd::receive::{ImportOptions, IncomingImage};
@@ -32,7 +32,8 @@ impl LxdImages {
         wishes: &ImportOptions,
     ) -> Result<Image> {
         who.may(Action::PackInstance, On::Server)?;
-        let arriving = IncomingImage { slot: self.slot()?, metadata: None, claim: Expected::default() };
+        let arriving =
+            IncomingImage { slot: self.slot()?, metadata: None, claim: Expected::default(), pauses: Pauses::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
         let now = self.core.now();
         let packed = tokio::task::spawn_blocking(move || {

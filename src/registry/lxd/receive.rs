@@ -15,7 +15,7 @@ use crate::error::{Error, Reason, Result};
 use crate::image::change::{NAME_CHARS_MAX, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
 use crate::ingest::intake::Received;
-use crate::ingest::{ByteSink, Expected, pump};
+use crate::ingest::{ByteSink, Expected, Pauses, pump};
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::service::LxdImages;
@@ -50,6 +50,8 @@ pub struct IncomingImage {
     pub metadata: Option<(Bytes, ImageKind)>,
     /// Announced size and digests.
     pub claim: Expected,
+    /// Pauses that the sender makes on purpose.
+    pub pauses: Pauses,
 }
 
 /// All bytes of an image, hashed and not yet durable. Dropping this removes them.
@@ -81,7 +83,7 @@ impl LxdImages {
         broken: impl Fn(E) -> Error,
         seen: impl Fn(u64) + Send + Sync,
     ) -> Result<Upload> {
-        let mut rate = self.ingest.rate_guard();
+        let mut rate = self.ingest.rate_guard().excusing(&arriving.pauses);
         // A short stream has ended before the next read of it.
         let mut bytes = bytes.fuse();
         let mut first = BytesMut::new();
@@ -102,7 +104,7 @@ impl LxdImages {
     async fn upload_bundle(
         self: &Arc<Self>,
         who: &Caller,
-        IncomingImage { slot: Slot(slot), metadata, claim }: IncomingImage,
+        IncomingImage { slot: Slot(slot), metadata, claim, .. }: IncomingImage,
         packing: Option<Packing>,
     ) -> Result<Upload> {
         let format = match packing.ok_or(BundleError::Unsupported)? {

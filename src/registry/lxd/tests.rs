@@ -42,7 +42,12 @@ fn squashfs() -> Bytes {
 async fn sealed(bench: &Bench, who: &Caller, described: bool, bytes: Bytes) -> Result<ReceivedImage> {
     let metadata = described.then(|| (metadata(), ImageKind::Container));
     let mut pieces = stream::iter([Ok::<_, Error>(bytes)]);
-    let arriving = IncomingImage { slot: bench.registry.lxd().slot()?, metadata, claim: Expected::default() };
+    let arriving = IncomingImage {
+        slot: bench.registry.lxd().slot()?,
+        metadata,
+        claim: Expected::default(),
+        pauses: Pauses::default(),
+    };
     let taken = bench.registry.lxd().take_in(who, arriving, &mut pieces, |error| error, |_| {});
     taken.await?.seal().await
 }

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::on_one_line;
 use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
-use crate::ingest::Expected;
+use crate::ingest::{Expected, Pauses};
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::receive::{ImportOptions, IncomingImage, METADATA_BYTES_MAX};
 use crate::registry::mirror::service::Mirror;
 use crate::registry::policy::{Action, On};
+use crate::registry::retries::{FetchReport, anew};
 use crate::registry::uploads::one_shot::Upload;
-use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push};
+use crate::upstream::{Ask, Download, File, Found, Parcel, Part, Push, Upstream};
 
 /// Result of a pull.
 #[derive(Debug, Clone)]
@@ -28,8 +29,7 @@ pub struct Copied {
 
 impl Mirror {
     /// Copies an image from another server. A local one with this fingerprint is not copied again: it gets the wanted
-    /// aliases and visibility, and is kept up to date if asked. `seen` is told the bytes received so far, and the
-    /// total.
+    /// aliases and visibility, and is kept up to date if asked. The job of `handle` shows the bytes received so far.
     ///
     /// # Errors
     /// As [`crate::upstream::Upstream::find`], [`crate::registry::LxdImages::take_in`] and [`crate::registry::ReceivedImage::publish`].
@@ -38,10 +38,11 @@ impl Mirror {
         who: &Caller,
         ask: &Ask,
         wanted: &ImportOptions,
-        seen: impl Fn(u64, Option<u64>) + Send + Sync,
+        handle: &Handle,
     ) -> Result<Copied> {
         who.may(Action::CopyFromServer, On::Server)?;
-        let found = self.upstream.find(ask).await?;
+        let (upstream, report) = self.reporting(handle);
+        let found = upstream.find(ask).await?;
         let mut patch = facts(ask, &found).then(wanted.patch.clone());
         // A fingerprint stands for one image for ever, which has no update.
         patch.auto_update = patch.auto_update.map(|wished| wished && found.by_alias);
@@ -50,8 +51,9 @@ impl Mirror {
             return Ok(Copied { image, is_new: false });
         }
         self.check_fits(&patch)?;
-        let mut download = self.upstream.download(ask, &found).await?;
-        let (upload, _) = self.fetch_files(who, &mut download, found.kind, |count| seen(count, found.size)).await?;
+        let begin = || upstream.download(ask, &found);
+        let seen = |count| handle.bytes(count, found.size);
+        let (upload, _) = self.bring(who, begin, found.kind, &report, seen).await?;
         self.publish_copy(who, upload, ImportOptions { patch, fingerprint: Some(found.fingerprint) }).await
     }
 
@@ -97,20 +99,54 @@ impl Mirror {
         self.records.edit(who, image.id, make).await
     }
 
+    /// The client of other servers that reports to a job.
+    pub(in crate::registry) fn reporting(&self, handle: &Handle) -> (Upstream, FetchReport) {
+        let report = FetchReport::to(handle);
+        let listener = report.clone();
+        (self.upstream.telling(move |event| listener.take(event)), report)
+    }
+
+    /// Fetches the files of an image, with another download where one can't go on.
+    async fn bring<F>(
+        self: &Arc<Self>,
+        who: &Caller,
+        begin: impl Fn() -> F,
+        kind: ImageKind,
+        report: &FetchReport,
+        seen: impl Fn(u64) + Send + Sync,
+    ) -> Result<(Upload, String)>
+    where
+        F: Future<Output = Result<Download>> + Send,
+    {
+        let mut backoff = anew(self.core.fetcher.retries(None));
+        loop {
+            let mut download = begin().await?;
+            let error = match self.fetch_files(who, &mut download, kind, report, &seen).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => error,
+            };
+            if !download.is_worth_another(&error) || !report.begins_anew(&error, &mut backoff).await {
+                return Err(error);
+            }
+        }
+    }
+
     async fn fetch_files(
         self: &Arc<Self>,
         who: &Caller,
         download: &mut Download,
         kind: ImageKind,
-        seen: impl Fn(u64) + Send + Sync,
+        report: &FetchReport,
+        seen: &(impl Fn(u64) + Send + Sync),
     ) -> Result<(Upload, String)> {
+        let pauses = &report.pauses;
         let lies = || Reason::Upstream.saying("The server sent no image.");
         let slot = self.lxd.slot()?;
-        let mut file = self.next_file(download).await?.ok_or_else(lies)?;
+        let mut file = self.next_file(download, pauses).await?.ok_or_else(lies)?;
         let mut metadata = None;
         if file.part == Part::Metadata {
-            metadata = Some(self.small(download).await?);
-            file = self.next_file(download).await?.ok_or_else(lies)?;
+            metadata = Some(self.small(download, pauses).await?);
+            file = self.next_file(download, pauses).await?.ok_or_else(lies)?;
         }
         let metadata = match (metadata, file.part) {
             (None, Part::Whole) => None,
@@ -118,14 +154,14 @@ impl Mirror {
             _ => return Err(lies()),
         };
         let claim = Expected { size: file.size, ..Expected::default() };
-        let arriving = IncomingImage { slot, metadata, claim };
+        let arriving = IncomingImage { slot, metadata, claim, pauses: pauses.clone() };
         let taken = self.lxd.take_in(who, arriving, &mut download.chunks(), |error| error, seen).await;
         let upload = taken.map_err(|error| match error.kind() {
             // The client that asked for the copy has sent no body.
             Kind::TooSlow => sends_too_slowly().because(error),
             _ => error,
         })?;
-        match self.next_file(download).await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
+        match self.next_file(download, pauses).await.and_then(|more| more.map_or(Ok(()), |_| Err(lies()))) {
             Ok(()) => Ok((upload, file.name)),
             Err(error) => {
                 upload.abandon().await;
@@ -135,13 +171,14 @@ impl Mirror {
     }
 
     /// Reads the next file, if it begins in time: a form may spell out its headers byte by byte for days.
-    async fn next_file(&self, download: &mut Download) -> Result<Option<File>> {
-        timeout(self.ingest.limits.rate.idle, download.next_file()).await.map_err(|_| sends_too_slowly())?
+    async fn next_file(&self, download: &mut Download, pauses: &Pauses) -> Result<Option<File>> {
+        let next = pauses.wait_for(self.ingest.limits.rate.idle, download.next_file());
+        next.await.map_err(|_| sends_too_slowly())?
     }
 
     /// Reads all of a file that has to be small.
-    async fn small(&self, download: &mut Download) -> Result<Bytes> {
-        let mut rate = self.ingest.rate_guard();
+    async fn small(&self, download: &mut Download, pauses: &Pauses) -> Result<Bytes> {
+        let mut rate = self.ingest.rate_guard().excusing(pauses);
         let (mut bytes, mut chunks) = (Vec::new(), download.chunks());
         while let Some(chunk) = rate.next(&mut chunks, |error| error).await? {
             bytes.extend(chunk);
@@ -169,22 +206,22 @@ impl Mirror {
         who: &Caller,
         url: &str,
         wanted: &ImportOptions,
-        seen: impl Fn(u64, Option<u64>) + Send + Sync,
+        handle: &Handle,
     ) -> Result<Copied> {
         who.may(Action::CopyFromServer, On::Server)?;
+        let (upstream, report) = self.reporting(handle);
         let host = crate::upstream::this_machine();
         // Such a machine runs 32-bit images as well.
         let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
-        let answer = self.upstream.ask_url(url, &architectures).await?;
+        let answer = upstream.ask_url(url, &architectures).await?;
         if let Some(image) = own_with(&self.core, who, &answer.sha256).await? {
             let image = self.welcome(who, image, &wanted.patch).await?;
             return Ok(Copied { image, is_new: false });
         }
         self.check_fits(&wanted.patch)?;
-        let mut download = self.upstream.download_url(&answer).await?;
-        let unified = ImageKind::Container;
-        let (upload, name) = self.fetch_files(who, &mut download, unified, |count| seen(count, None)).await?;
+        let (begin, unified) = (|| upstream.download_url(&answer), ImageKind::Container);
+        let (upload, name) = self.bring(who, begin, unified, &report, |count| handle.bytes(count, None)).await?;
         let mut patch = wanted.patch.clone();
         patch.filename = patch.filename.or_else(|| Some(Some(name).filter(|name| !name.is_empty())));
         self.publish_copy(who, upload, ImportOptions { patch, fingerprint: Some(answer.sha256) }).await

@@ -37,12 +37,7 @@ impl Mirror {
     ///
     /// # Errors
     /// `NotFound` for an image that is no copy by an alias; `Forbidden`; as [`Mirror::pull`].
-    pub async fn refresh(
-        self: &Arc<Self>,
-        who: &Caller,
-        image: &Image,
-        seen: impl Fn(u64, Option<u64>) + Send + Sync,
-    ) -> Result<Copied> {
+    pub async fn refresh(self: &Arc<Self>, who: &Caller, image: &Image, handle: &Handle) -> Result<Copied> {
         // The record may have changed since the caller read it.
         let image = &self.records.get(who, image.id).await?;
         who.may(Action::RefreshImage, image)?;
@@ -50,7 +45,7 @@ impl Mirror {
         let who = &image.owner.clone().map_or(Caller::Admin(None), Caller::User);
         let source = image.update_source.clone();
         let source = source.ok_or(Reason::NoUpdateSource)?;
-        let outcome = self.newest(who, image, &source, seen).await;
+        let outcome = self.newest(who, image, &source, handle).await;
         let error = outcome.as_ref().err().map(|error| error.message().chars().take(REASON_CHARS_MAX).collect());
         let (now, id) = (self.core.now(), outcome.as_ref().map_or(image.id, |copied| copied.image.id));
         let note = move |row: &Image| {
@@ -71,7 +66,7 @@ impl Mirror {
         who: &Caller,
         image: &Image,
         source: &UpdateSource,
-        seen: impl Fn(u64, Option<u64>) + Send + Sync,
+        handle: &Handle,
     ) -> Result<Copied> {
         let ask = Ask {
             server: source.server.clone(),
@@ -83,13 +78,13 @@ impl Mirror {
             architecture: image.architecture,
             project: None,
         };
-        let found = self.upstream.find(&ask).await?;
+        let found = self.reporting(handle).0.find(&ask).await?;
         if Some(found.fingerprint) == image.fingerprint() {
             return Ok(Copied { image: image.clone(), is_new: false });
         }
         // Private until it replaces the old image.
         let patch = ImagePatch { visibility: Some(Visibility::Private), ..ImagePatch::default() };
-        let copied = self.pull(who, &ask, &ImportOptions { patch, fingerprint: None }, seen).await?;
+        let copied = self.pull(who, &ask, &ImportOptions { patch, fingerprint: None }, handle).await?;
         self.take_the_place(who, image, copied).await
     }
 
@@ -170,7 +165,7 @@ impl Mirror {
                 if !self.core.catalog.get(image.id).await.is_ok_and(|now| now.auto_update) {
                     continue;
                 }
-                let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, |_, _| {})).await;
+                let refreshed = timeout(REFRESH_MAX, self.refresh(&Caller::Admin(None), image, &handle)).await;
                 let late = |_| Err(Reason::Upstream.saying("The refresh took too long."));
                 match refreshed.unwrap_or_else(late) {
                     Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),

@@ -14,6 +14,7 @@ use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
+use crate::registry::retries::FetchReport;
 use crate::registry::uploads::one_shot::{Target, Upload};
 
 /// Characters of a refused URL that an error repeats.
@@ -123,10 +124,17 @@ impl Mirror {
     }
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
+        let report = FetchReport::to(handle);
+        let listener = report.clone();
+        let fetcher = self.core.fetcher.telling(move |event| listener.take(event));
         let received = async {
-            let body = self.core.fetcher.get(&url, None).await?;
+            let body = tokio::select! {
+                body = fetcher.get_again(&url) => body?,
+                // A stop does not wait for a server that can't answer.
+                () = handle.stopped() => return Err(Handle::stop_error()),
+            };
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
-            let mut rate = self.ingest.rate_guard();
+            let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
             pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
         };
         match received.await {

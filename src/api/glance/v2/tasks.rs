@@ -97,9 +97,10 @@ fn method(kind: JobKind) -> &'static str {
     }
 }
 
-/// Glance's words for the end of an import without its bytes.
+/// Glance's words for the end of an import without its bytes; before, for what is tried again.
 fn message(job: &Job) -> String {
     match (job.status, &job.failure) {
+        (JobStatus::Running, _) => job.retried.as_ref().map(|retried| retried.trouble.clone()).unwrap_or_default(),
         (JobStatus::Stopped, _) => "It was stopped.".to_owned(),
         (_, Some(error)) => told(ApiVersion::V2, error).1,
         (_, None) => job.error.clone().unwrap_or_default(),

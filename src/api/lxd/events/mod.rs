@@ -1,7 +1,7 @@
 //! Events: changes of operations, and objects that are made, changed or removed.
 //!
-//! Administrators and the account that an event is about receive it. A listener that does not keep up is disconnected
-//! (`socket.rs`).
+//! Administrators and the account that an event is about receive it. A listener that does not keep up with the events that it
+//! receives is disconnected (`socket.rs`); other events do not count.
 
 pub(super) mod socket;
 
@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use super::operations::Operation;
+use super::operations::{Operation, is_operation};
 use super::requestor::Requestor;
 use super::time::time;
 use crate::error::{Reason, Result};
-use crate::jobs::{self, Event, Subject};
+use crate::jobs::{self, Event, EventQueue, Subject};
 use crate::registry::Caller;
+use crate::registry::policy::{Action, On};
 
 /// Concurrent listeners, at most.
 const LISTENERS_MAX: usize = 512;
@@ -50,23 +51,30 @@ struct Lifecycle(Value);
 
 /// True if a caller may receive an event.
 fn is_for(event: &Event, caller: &Caller) -> bool {
-    caller.is_admin() || (caller.account().is_some() && caller.account() == event.owner.as_deref())
+    caller.can(Action::SeeJob, On::HeldBy(event.owner.as_deref()))
 }
 
-/// Topic of an event and its JSON; `None` for jobs that are no operation.
-fn written(event: &Event) -> Option<(Topic, Value)> {
-    let (topic, metadata) = match &event.subject {
-        Subject::Job(job) => (Topic::Operation, Operation::of(job)?.json()),
-        Subject::Notice(notice) => (Topic::Lifecycle, notice.downcast_ref::<Lifecycle>()?.0.clone()),
+/// Topic of an event; `None` for jobs that are no operation.
+fn topic(event: &Event) -> Option<Topic> {
+    match &event.subject {
+        Subject::Job(job) => is_operation(job).then_some(Topic::Operation),
+        Subject::Notice(notice) => notice.is::<Lifecycle>().then_some(Topic::Lifecycle),
+    }
+}
+
+/// JSON of an event; `None` for jobs that are no operation.
+fn written(event: &Event) -> Option<Value> {
+    let metadata = match &event.subject {
+        Subject::Job(job) => Operation::of(job)?.json(),
+        Subject::Notice(notice) => notice.downcast_ref::<Lifecycle>()?.0.clone(),
     };
-    let text = json!({
-        "type": topic.name(),
+    Some(json!({
+        "type": topic(event)?.name(),
         "timestamp": time(event.at),
         "metadata": metadata,
         "location": "none",
         "project": "default",
-    });
-    Some((topic, text))
+    }))
 }
 
 #[derive(Debug)]
@@ -104,30 +112,33 @@ impl Events {
         self.0.stream.notice(requestor.caller.account(), metadata);
     }
 
-    /// Disconnects all listeners and refuses new ones.
+    /// Disconnects all listeners, each when no operation that it hears of runs any more.
     pub(super) fn end(&self) {
         self.0.ended.send_replace(true);
     }
 
-    /// Registers a listener.
+    /// Registers a listener, which hears the events of these topics that its caller may receive.
     ///
     /// # Errors
     /// `Busy` when there are too many listeners.
-    fn subscribe(&self) -> Result<Subscription> {
+    fn subscribe(&self, caller: &Caller, topics: &[Topic]) -> Result<Subscription> {
         let taken = self.0.listeners.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |listeners| {
             (listeners < LISTENERS_MAX).then_some(listeners + 1)
         });
         if taken.is_err() {
             return Err(Reason::Busy.saying("too many listeners"));
         }
-        let (receiver, ended) = (self.0.stream.subscribe(), self.0.ended.subscribe());
-        Ok(Subscription { receiver, ended, hub: Arc::clone(&self.0) })
+        let (caller, topics) = (caller.clone(), topics.to_vec());
+        let hears =
+            move |event: &Event| topic(event).is_some_and(|topic| topics.contains(&topic)) && is_for(event, &caller);
+        let (queue, ended) = (self.0.stream.subscribe(hears), self.0.ended.subscribe());
+        Ok(Subscription { queue, ended, hub: Arc::clone(&self.0) })
     }
 }
 
 /// The events that a listener receives.
 struct Subscription {
-    receiver: broadcast::Receiver<Event>,
+    queue: EventQueue,
     ended: watch::Receiver<bool>,
     hub: Arc<Hub>,
 }
@@ -170,12 +181,12 @@ mod tests {
     #[test]
     fn lifecycle_events_have_lxds_form() {
         let events = events();
-        let mut heard = events.subscribe().unwrap();
         let me = requestor(Caller::User("me".into()));
+        let mut heard = events.subscribe(&me.caller, &Topic::ALL).unwrap();
         events.lifecycle(&me, "image-created", "/1.0/images/ab", &json!({ "type": "container" }));
-        let event = heard.receiver.try_recv().unwrap();
-        let (topic, text) = written(&event).unwrap();
-        assert_eq!((topic, event.owner.as_deref()), (Topic::Lifecycle, Some("me")));
+        let event = heard.queue.try_next().unwrap();
+        let text = written(&event).unwrap();
+        assert_eq!((topic(&event), event.owner.as_deref()), (Some(Topic::Lifecycle), Some("me")));
         assert_eq!(
             (&text["type"], &text["location"], &text["project"]),
             (&"lifecycle".into(), &"none".into(), &"default".into())
@@ -192,9 +203,38 @@ mod tests {
     #[test]
     fn there_are_so_many_listeners_and_no_more() {
         let events = events();
-        let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| events.subscribe().unwrap()).collect();
-        assert_eq!(events.subscribe().map(|_| ()).unwrap_err().kind(), Kind::Busy);
+        let subscribe = || events.subscribe(&Caller::Admin(None), &Topic::ALL);
+        let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| subscribe().unwrap()).collect();
+        assert_eq!(subscribe().map(|_| ()).unwrap_err().kind(), Kind::Busy);
         all.pop();
-        assert!(events.subscribe().is_ok(), "one that left makes room");
+        assert!(subscribe().is_ok(), "one that left makes room");
+    }
+
+    /// A busy server does not cut off a listener that is told little.
+    #[tokio::test]
+    async fn events_that_a_listener_does_not_hear_do_not_count() {
+        let jobs = Jobs::new(system_clock);
+        let events = Events::new(jobs.events().clone());
+        let (me, other) = (Caller::User("me".into()), requestor(Caller::User("you".into())));
+        let mut mine = events.subscribe(&me, &Topic::ALL).unwrap();
+        let mut lifecycle = events.subscribe(&Caller::Admin(None), &[Topic::Lifecycle]).unwrap();
+        let mut too_slow = events.subscribe(&other.caller, &Topic::ALL).unwrap();
+        for _ in 0..2000 {
+            events.lifecycle(&other, "image-created", "/1.0/images/ab", &Value::Null);
+            while lifecycle.queue.try_next().is_ok() {}
+        }
+        // Jobs of other protocols are no operations.
+        for owner in ["me", "you"].repeat(1000) {
+            drop(jobs.begin(jobs::Spec::new(jobs::JobKind::ImportUrl, Some(owner))).ok());
+        }
+        events.lifecycle(&requestor(me), "image-deleted", "/1.0/images/cd", &Value::Null);
+        for heard in [&mut mine, &mut lifecycle] {
+            let event = heard.queue.try_next().unwrap();
+            assert_eq!(written(&event).unwrap()["metadata"]["action"], "image-deleted");
+            assert_eq!(heard.queue.try_next().unwrap_err(), jobs::NoEvent::Yet);
+        }
+        let heard = std::iter::from_fn(|| too_slow.queue.try_next().ok()).count();
+        assert!((500..2000).contains(&heard), "{heard}");
+        assert_eq!(too_slow.queue.try_next().unwrap_err(), jobs::NoEvent::Missed);
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
-use super::{Subscription, Topic, is_for, written};
+use super::{Subscription, Topic, written};
 use crate::api::lxd::{Lxd, auth, error};
 use crate::error::{Error, Result};
 use crate::http::query::pairs;
+use crate::jobs::{Event, NoEvent};
 use crate::registry::Caller;
 
 /// Time between two pings, as LXD's.
@@ -35,7 +35,7 @@ pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, pa
         let caller = lxd.trusted(&request)?;
         let topics = topics(&request)?;
         // Before the answer is sent, so that no event after it is missed.
-        let subscription = lxd.events.subscribe()?;
+        let subscription = lxd.events.subscribe(&caller, &topics)?;
         let (response, session, stream) = actix_ws::handle(&request, payload)
             .map_err(|error| Error::invalid("This is heard on a WebSocket.").because(error.to_string()))?;
         let fingerprint = auth::shown(&request).map(|shown| shown.fingerprint.clone());
@@ -88,9 +88,16 @@ impl Listener {
 
     /// Sends events and returns the reason of the end; `None` when the client left.
     async fn tell(&mut self, heard: &mut Subscription) -> Option<CloseReason> {
+        let mut stopping = false;
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut silent_until = Instant::now() + SILENCE_MAX;
         loop {
+            if stopping && !self.awaits_an_end() {
+                while let Ok(event) = heard.queue.try_next() {
+                    self.send(&event).await?;
+                }
+                return Some(because(CloseCode::Away, "the server stops"));
+            }
             // In this order: events before the server's end are still sent.
             tokio::select! {
                 biased;
@@ -101,17 +108,10 @@ impl Listener {
                     }
                     timeout(SEND_PATIENCE, self.session.ping(b"")).await.ok()?.ok()?;
                 }
-                event = heard.receiver.recv() => match event {
-                    Ok(event) => {
-                        if is_for(&event, &self.caller)
-                            && let Some((topic, text)) = written(&event)
-                            && self.topics.contains(&topic)
-                        {
-                            timeout(SEND_PATIENCE, self.session.text(text.to_string())).await.ok()?.ok()?;
-                        }
-                    }
-                    Err(RecvError::Lagged(_)) => return Some(because(CloseCode::Policy, "too slow")),
-                    Err(RecvError::Closed) => return Some(because(CloseCode::Away, "the server stops")),
+                event = heard.queue.next() => match event {
+                    Ok(event) => self.send(&event).await?,
+                    Err(NoEvent::Missed) => return Some(because(CloseCode::Policy, "too slow")),
+                    Err(_) => return Some(because(CloseCode::Away, "the server stops")),
                 },
                 message = self.stream.recv() => match message {
                     Some(Ok(Message::Ping(bytes))) => {
@@ -122,9 +122,20 @@ impl Listener {
                     Some(Ok(_)) => silent_until = Instant::now() + SILENCE_MAX,
                 },
                 () = sleep_until(silent_until) => return Some(because(CloseCode::Policy, "no sign of life")),
-                _ = heard.ended.wait_for(|ended| *ended) => return Some(because(CloseCode::Away, "the server stops")),
+                _ = heard.ended.wait_for(|ended| *ended), if !stopping => stopping = true,
             }
         }
+    }
+
+    /// Sends an event; `None` when the client does not take it.
+    async fn send(&mut self, event: &Event) -> Option<()> {
+        let Some(text) = written(event) else { return Some(()) };
+        timeout(SEND_PATIENCE, self.session.text(text.to_string())).await.ok()?.ok()
+    }
+
+    /// True if an operation runs whose end the client may be listening for.
+    fn awaits_an_end(&self) -> bool {
+        self.topics.contains(&Topic::Operation) && self.lxd.operations.go_on(&self.caller)
     }
 }
 

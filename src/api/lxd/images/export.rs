@@ -19,8 +19,8 @@ use crate::archive::Packing;
 use crate::digest::hex;
 use crate::error::Result;
 use crate::http::conditional::Facts;
-use crate::http::deliver::deliver_from;
-use crate::http::origin::{BlobBody, OpenBody, Origin, bytes_of};
+use crate::http::deliver::{deliver_from, first_read};
+use crate::http::origin::{BlobBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
@@ -47,36 +47,47 @@ pub(super) async fn download(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespon
     .await
 }
 
-/// Opens a file, and returns the name that clients save it under: they insist on one. Its ending tells the packing.
+/// The name that clients save a file under: they insist on one. Its ending tells the packing, if it is known.
+fn name_of(image: &Image, file: &LxdFile, packing: Option<Packing>) -> String {
+    let prefix = if file.role == FileRole::Metadata { "meta-" } else { "" };
+    format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))
+}
+
+/// Opens a file, and returns its name.
 pub(super) async fn open_named(
     lxd: &Lxd,
     caller: &Caller,
     image: &Image,
     file: &LxdFile,
 ) -> Result<(BlobBody, String)> {
-    let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file).await?;
-    let prefix = if file.role == FileRole::Metadata { "meta-" } else { "" };
-    Ok((body, format!("{prefix}{}{}", fingerprint(image), packing.map_or("", Packing::extension))))
+    let (body, packing) = lxd.registry.lxd().open_packed(caller, image, file, None).await?;
+    Ok((body, name_of(image, file, packing)))
 }
 
 async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<HttpResponse> {
-    let (body, name) = open_named(lxd, caller, image, file).await?;
+    lxd.registry.permit(caller, image)?;
     let facts = Facts {
         etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
         modified_s: Some(image.uploaded_at.unwrap_or(image.created_at).seconds()),
         size: Some(file.size),
     };
-    let disposition = format!("inline;filename={name}");
+    let source = Arc::new((Arc::clone(&lxd.registry), caller.clone(), image.clone(), file.clone()));
+    let mut origin = Origin::new(move |range| {
+        let source = Arc::clone(&source);
+        async move {
+            let (registry, caller, image, file) = &*source;
+            registry.lxd().open_file(caller, image, file, range).await
+        }
+    });
+    let mut packing = None;
+    // Opened before the headers, which have the name; and once, for that may be a request to another server.
+    if let Some(range) = first_read(request, &facts) {
+        let (body, found) = lxd.registry.lxd().open_packed(caller, image, file, range.clone()).await?;
+        (origin, packing) = (origin.keeping(range, body), found);
+    }
+    let disposition = format!("inline;filename={}", name_of(image, file, packing));
     let headers = |response: &mut HttpResponseBuilder| {
         response.insert_header((header::CONTENT_DISPOSITION, disposition.as_str()));
-    };
-    let registry = Arc::clone(&lxd.registry);
-    let origin = Origin {
-        registry,
-        who: caller.clone(),
-        image: image.clone(),
-        file: Some(file.clone()),
-        opened: OpenBody::new(body),
     };
     deliver_from(&origin, facts, &lxd.buffers, request, headers).await
 }

@@ -78,7 +78,7 @@ pub(super) async fn create(
             let state = lxd.clone();
             let who = caller.clone();
             copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
-                state.registry.mirror().pull_url(&who, &url, &wishes, told(progress)).await
+                state.registry.mirror().pull_url(&who, &url, &wishes, progress.handle()).await
             })
         }
         kind @ ("container" | "instance" | "virtual-machine" | "snapshot") => {
@@ -124,13 +124,8 @@ fn pull(
     };
     let (state, who) = (lxd.clone(), caller.clone());
     copy(request, lxd, caller, JobKind::Pull, move |progress| async move {
-        state.registry.mirror().pull(&who, &ask, &wishes, told(progress)).await
+        state.registry.mirror().pull(&who, &ask, &wishes, progress.handle()).await
     })
-}
-
-/// Reports the progress of a download.
-fn told(progress: Progress) -> impl Fn(u64, Option<u64>) + Send {
-    move |bytes, of| progress.bytes(bytes, of)
 }
 
 /// Runs an operation that ends with an image.
@@ -191,7 +186,7 @@ pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpRespons
         let about =
             About::new(JobKind::Refresh, "Refreshing image").id(image.id).image(&fingerprint(&image)).cancellable();
         let operation = lxd.operations.run(&caller, about, |progress| async move {
-            let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, told(progress)).await?;
+            let Copied { image, is_new } = state.registry.mirror().refresh(&who, &image, progress.handle()).await?;
             if is_new {
                 state.events.lifecycle(&requestor, "image-refreshed", &path_of(&image), &Value::Null);
             }

@@ -25,7 +25,8 @@ use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
 use crate::jobs::JobKind;
 use crate::registry::{
-    Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, RateGuard, Upload, fingerprint_of, too_slow,
+    Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, Pauses, RateGuard, Upload, fingerprint_of,
+    too_slow,
 };
 
 /// The caller that an upload counts for, and the options of the new image.
@@ -74,7 +75,7 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
     let sender = sender(request, lxd)?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Expected { size, ..Expected::default() };
-    let arriving = IncomingImage { slot: lxd.registry.lxd().slot()?, metadata: None, claim };
+    let arriving = IncomingImage { slot: lxd.registry.lxd().slot()?, metadata: None, claim, pauses: Pauses::default() };
     let mut bytes = body.chunks();
     let taken = lxd.registry.lxd().take_in(&sender.who, arriving, &mut bytes, |error| error, |_| {}).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {
@@ -139,7 +140,7 @@ async fn read_form(lxd: &Lxd, sender: &mut Sender, form: &mut Multipart) -> Resu
     // image's own name.
     sender.wishes.patch.filename = if sender.secret.is_none() { filename.or(said) } else { said.or(filename) };
     let metadata = Some((Bytes::from(metadata), kind));
-    let arriving = IncomingImage { slot, metadata, claim: Expected::default() };
+    let arriving = IncomingImage { slot, metadata, claim: Expected::default(), pauses: Pauses::default() };
     let upload = lxd.registry.lxd().take_in(&sender.who, arriving, &mut root, broken, |_| {}).await?;
     drop(root);
     match next_part(lxd, form).await {

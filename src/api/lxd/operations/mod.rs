@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use self::record::is_operation;
 pub use self::record::{About, Class, Operation, Status};
 use self::record::{OperationNotes, is_for};
 pub use self::secret::{Owner, Purpose, Ticket};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::ImageId;
-use crate::jobs::{Handle, Job, JobId, Jobs, Spec, Stop};
+use crate::jobs::{Handle, Job, JobClass, JobId, Jobs, Spec, Stop};
 use crate::registry::Caller;
 
 /// The operations of a server. Clones share them.
@@ -63,8 +64,14 @@ impl Operations {
 
     /// Operations that a caller may see, oldest first.
     pub fn list(&self, caller: &Caller) -> Vec<Operation> {
-        let seen = self.0.list(|job| job.notes::<OperationNotes>().is_some() && is_for(job, caller));
+        let seen = self.0.list(|job| is_operation(job) && is_for(job, caller));
         seen.iter().rev().filter_map(Operation::of).collect()
+    }
+
+    /// Tells if an operation that a caller may see has not ended. Secrets, which wait for their use, do not count.
+    pub(super) fn go_on(&self, caller: &Caller) -> bool {
+        let goes_on = |job: &Job| !job.status.is_final() && job.kind.class() != JobClass::Secret;
+        !self.0.list(|job| goes_on(job) && is_operation(job) && is_for(job, caller)).is_empty()
     }
 
     /// An operation that a caller may see.
@@ -147,9 +154,9 @@ impl Progress {
         self.handle.notes(Arc::new(notes.clone()));
     }
 
-    /// Reports the bytes received, and the total; shown as `download_progress`.
-    pub fn bytes(&self, bytes: u64, of: Option<u64>) {
-        self.handle.bytes(bytes, of);
+    /// The handle of the job: for work that reports the bytes received (shown as `download_progress`) and its troubles.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Reports the image that the operation is about, as soon as it is known.

@@ -143,6 +143,11 @@ impl fmt::Debug for OperationNotes {
     }
 }
 
+/// True if this protocol shows a job.
+pub fn is_operation(job: &Job) -> bool {
+    job.notes::<OperationNotes>().is_some()
+}
+
 /// True if a caller may see the operation of a job.
 pub(super) fn is_for(job: &Job, caller: &Caller) -> bool {
     caller.sees_job(job)
@@ -190,6 +195,10 @@ impl Operation {
         let mut metadata = notes.metadata.clone();
         if let Some(text) = download_progress(&job.progress) {
             metadata.insert("download_progress".into(), text.into());
+        }
+        if let Some(retried) = &job.retried {
+            metadata.insert("retries".into(), retried.times.to_string().into());
+            metadata.insert("trouble".into(), retried.trouble.as_str().into());
         }
         let (class, description, images) = (notes.class, notes.description, notes.images.clone());
         Some(Self { class, description, images, metadata, ..Self::unknown(job) })

@@ -95,7 +95,7 @@ async fn a_task_says_how_far_it_is_and_how_it_ended() {
 #[actix_web::test]
 async fn everything_that_matters_is_told_and_the_end_always() {
     let operations = operations();
-    let mut heard = operations.0.events().subscribe();
+    let mut heard = operations.0.events().subscribe(|_| true);
     let begun = operations.run(&user("me"), about("x"), |progress| async move {
         for percent in 0..1000 {
             progress.say("download_progress", format!("{percent}%"));
@@ -105,7 +105,7 @@ async fn everything_that_matters_is_told_and_the_end_always() {
         Err(Reason::Upstream.saying("gone"))
     });
     let ended = ended(&operations, begun.unwrap().id).await;
-    let told = std::iter::from_fn(|| heard.try_recv().ok()).map(|event| match event.subject {
+    let told = std::iter::from_fn(|| heard.try_next().ok()).map(|event| match event.subject {
         Subject::Job(job) => Operation::of(&job).unwrap().json(),
         Subject::Notice(_) => unreachable!(),
     });
