@@ -9,12 +9,12 @@ use crate::error::{Error, Reason, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: Glance's limit.
 pub const NAME_CHARS_MAX: usize = 255;
-/// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
-pub const PROPERTIES_MAX: usize = 64;
-/// Longest value of a free attribute, in bytes.
-pub const PROPERTY_BYTES_MAX: usize = 4096;
-/// Largest sum of all free attributes of one image, in bytes.
-pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+/// Most free attributes of one image. Glance has 128; LXD, whose images bring theirs in a file, has no limit.
+pub const PROPERTIES_MAX: usize = 512;
+/// Longest value of a free attribute, in bytes. Glance's has 65,535: the volumes of a snapshot are one value there.
+pub const PROPERTY_BYTES_MAX: usize = 64 * 1024;
+/// Largest sum of all free attributes of one image, in bytes. Lists hold a page of records in memory.
+pub const PROPERTIES_BYTES_MAX: usize = 256 * 1024;
 
 /// Most tags of one image: Glance's limit. Each is an index entry.
 pub const TAGS_MAX: usize = 128;
