@@ -42,8 +42,7 @@ impl WantedImage {
             (Some(wanted), _) if wanted != architecture => return None,
             (Some(_), _) => 0,
             (None, Some(native)) if native == architecture => 0,
-            (None, Some(Architecture::X86_64)) if architecture == Architecture::I386 => 1,
-            (None, Some(Architecture::Aarch64)) if architecture == Architecture::Armv7l => 1,
+            (None, Some(native)) if native.personalities().contains(&architecture) => 1,
             (None, _) => 2,
         };
         Some((kind_at, architecture_at))
