@@ -1,6 +1,6 @@
 //! Reading of single headers of a request.
 
-use actix_web::http::header::{self, AsHeaderName, HeaderMap};
+use actix_web::http::header::{self, AsHeaderName, HeaderMap, HeaderValue};
 
 /// A header's value, if the header exists and is text.
 pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
@@ -31,6 +31,11 @@ impl AttributeRoom {
     }
 }
 
+/// The value of an attribute as a header can have it: on one line.
+pub fn attribute_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(text.replace(char::is_control, " ").into_bytes()).ok()
+}
+
 /// Tells whether headers announce a body.
 pub fn announce_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
@@ -48,5 +53,6 @@ mod tests {
         assert!(room.take("a", &"x".repeat(40_000)));
         assert!(!room.take("a", &"x".repeat(40_000)));
         assert_eq!((0..100).filter(|_| room.take("b", "")).count(), 63);
+        assert_eq!(attribute_value("ä\r\nb\t").unwrap().as_bytes(), "ä  b ".as_bytes());
     }
 }

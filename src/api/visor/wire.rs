@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::account::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
-use crate::http::headers::AttributeRoom;
+use crate::http::headers::{AttributeRoom, attribute_value};
 use crate::http::time::ruby;
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, Status, Value, Visibility};
@@ -167,7 +167,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     let mut room = AttributeRoom::default();
     for (name, field) in record {
         let text = field.text();
-        if let (Some(name), Ok(value)) = (header_of(name, &text, &mut room), HeaderValue::from_bytes(text.as_bytes())) {
+        if let (Some(name), Some(value)) = (header_of(name, &text, &mut room), attribute_value(&text)) {
             response.append_header((name, value));
         }
     }
@@ -215,6 +215,8 @@ fn escape(text: &str, into: &mut String) {
             '\'' => into.push_str("&#x27;"),
             '"' => into.push_str("&quot;"),
             '/' => into.push_str("&#x2F;"),
+            // Readers make a line feed of it otherwise.
+            '\r' => into.push_str("&#xD;"),
             // These are not characters of XML 1.0.
             '\u{fffe}' | '\u{ffff}' => into.push('\u{fffd}'),
             c => into.push(c),

@@ -1,13 +1,13 @@
 //! Renders an image as JSON and as headers. Knows no request.
 
 use actix_web::HttpResponseBuilder;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::super::spell::{changed_at, properties};
 use super::names::name_of;
-use crate::http::headers::AttributeRoom;
+use crate::http::headers::{AttributeRoom, attribute_value};
 use crate::http::time::python;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Status, Visibility};
@@ -102,7 +102,7 @@ fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
 /// Puts an image into headers. Attributes without a value are left out, and properties that a client could not read.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
     let mut put = |name: String, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Some(value)) = (HeaderName::try_from(name), attribute_value(value)) {
             response.append_header((name, value));
         }
     };
