@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::matches;
@@ -16,6 +17,10 @@ use crate::image::Attr;
 use crate::image::query::{Direction, Query, Sort};
 use crate::registry::policy::Action;
 use crate::registry::{Alias, ListScope, LxdImages};
+
+/// Characters of a name that are escaped in a path. Slashes are not: clients take the rest of the path for the name.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
 /// Records that are read at once.
 const PAGE: usize = 256;
@@ -35,7 +40,7 @@ pub(super) fn routes() -> [Route; 7] {
 }
 
 fn path_of(name: &str) -> String {
-    format!("/1.0/images/aliases/{name}")
+    format!("/1.0/images/aliases/{}", utf8_percent_encode(name, ESCAPED))
 }
 
 /// `GET /images/aliases`
@@ -147,4 +152,18 @@ async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         Ok(done())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_escaped_in_a_path() {
+        for (name, path) in
+            [("debian/13", "debian/13"), ("a b?#%", "a%20b%3F%23%25"), ("ü", "%C3%BC"), ("a-b_c.d~e:f", "a-b_c.d~e:f")]
+        {
+            assert_eq!(path_of(name), format!("/1.0/images/aliases/{path}"));
+        }
+    }
 }
