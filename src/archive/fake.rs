@@ -7,8 +7,8 @@ use super::{Bundle, BundleError, Packing};
 pub(super) const YAML: &str = "architecture: x86_64\ncreation_date: 1424284563\nproperties:\n  os: Debian\n";
 
 /// The packings that have a tar in them.
-pub(super) const PACKINGS: [Packing; 6] =
-    [Packing::Tar, Packing::Gzip, Packing::Bzip2, Packing::Xz, Packing::Lzma, Packing::Zstd];
+pub(super) const PACKINGS: [Packing; 7] =
+    [Packing::Tar, Packing::Gzip, Packing::Bzip2, Packing::Xz, Packing::Lzma, Packing::Zstd, Packing::Lz4];
 
 /// Reads it.
 pub(super) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
@@ -100,6 +100,11 @@ pub(super) fn pack(packing: Packing, bytes: &[u8]) -> Vec<u8> {
         Packing::Lzma => {
             let options = lzma_rust2::LzmaOptions::with_preset(1);
             let mut writer = lzma_rust2::LzmaWriter::new_use_header(&mut out, &options, None).unwrap();
+            writer.write_all(bytes).unwrap();
+            writer.finish().unwrap();
+        }
+        Packing::Lz4 => {
+            let mut writer = lz4_flex::frame::FrameEncoder::new(&mut out);
             writer.write_all(bytes).unwrap();
             writer.finish().unwrap();
         }

@@ -1,25 +1,23 @@
 //! `metadata.yaml`: what an image says of itself.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
-use serde::Deserialize;
-use serde_saphyr::{Options, alias_limits, budget, options};
 
 use super::BundleError;
+use super::architecture::read_lxd_name;
+use super::written::WrittenManifest;
 use crate::image::{Architecture, Timestamp};
 
 /// Largest manifest. No image has a larger one.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
+
+/// The first second that LXD writes dates for, that of the year 1.
+const FIRST_SECOND: i64 = -62_135_596_800;
 
 /// The last second of the year 9999, the last one that dates are written for.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Characters of the sender's text that an error repeats.
 const MOST_WORDS: usize = 200;
-
-/// Longest name of a property that is written as a plain key, for which YAML allows 1024 characters.
-const SIMPLE_KEY: usize = 512;
 
 /// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,117 +32,34 @@ pub struct Manifest {
     pub properties: BTreeMap<String, String>,
 }
 
-/// The manifest as it is written. Numbers and other scalars among the properties keep their spelling.
-#[derive(Deserialize)]
-struct WrittenManifest {
-    architecture: Option<String>,
-    creation_date: Option<i64>,
-    expiry_date: Option<i64>,
-    properties: Option<BTreeMap<String, Option<String>>>,
-}
-
 impl Manifest {
-    /// Reads it. Unknown fields are left out; duplicate ones are refused, since readers differ on which one counts.
+    /// Reads it as LXD does: the first document, unknown names left out.
     ///
     /// # Errors
     /// It is no such YAML, or too much of it; it does not say when the image was made or for which processor.
     pub(super) fn parse(yaml: &[u8]) -> Result<Self, BundleError> {
-        let text = std::str::from_utf8(yaml).map_err(|_| BundleError::Yaml("it is not UTF-8".to_owned()))?;
-        let written: Option<WrittenManifest> = serde_saphyr::from_str_with_options(text, budgets())
-            .map_err(|error| BundleError::Yaml(short(&error.without_snippet().to_string())))?;
-        let written = written.ok_or_else(|| BundleError::Yaml("it is empty".to_owned()))?;
-        let architecture = written.architecture.unwrap_or_default();
-        let properties = written.properties.unwrap_or_default();
+        let written = WrittenManifest::parse(yaml).map_err(|why| BundleError::Yaml(short(&why)))?;
         Ok(Self {
-            architecture: Architecture::parse(&architecture)
-                .ok_or_else(|| BundleError::Architecture(short(&architecture)))?,
+            architecture: read_lxd_name(&written.architecture)
+                .ok_or_else(|| BundleError::Architecture(short(&written.architecture)))?,
             created_at: moment(written.creation_date)?.ok_or(BundleError::NoCreationDate)?,
             expires_at: moment(written.expiry_date)?,
-            properties: properties.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect(),
+            properties: written.properties,
         })
     }
 }
 
-/// The name of a processor that kernels and LXD have for it.
-pub const fn kernel_name(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::I386 => "i686",
-        other => other.name(),
-    }
-}
-
-/// A `metadata.yaml` with this in it, always in the same words. Whole seconds; what is before 1970 becomes its first one,
-/// because 0 would mean nothing to LXD.
-pub fn metadata_yaml(
-    architecture: Architecture,
-    created_at: Timestamp,
-    properties: &BTreeMap<String, String>,
-) -> String {
-    let architecture = kernel_name(architecture);
-    let mut text = format!("architecture: {architecture}\ncreation_date: {}\n", created_at.seconds().max(1));
-    text.push_str(if properties.is_empty() { "properties: {}\n" } else { "properties:\n" });
-    for (name, value) in properties {
-        let (name, value) = (quoted(name), quoted(value));
-        let long = name.len() > SIMPLE_KEY;
-        text.push_str(&if long { format!("  ? {name}\n  : {value}\n") } else { format!("  {name}: {value}\n") });
-    }
-    text
-}
-
-/// Text in double quotes that says the same in every version of YAML: they differ on which characters end a line and on
-/// which may stand for themselves, so only letters, digits and what ASCII can print do.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            // Writing to a string can't fail.
-            c => drop(write!(quoted, "\\U{:08x}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn moment(seconds: Option<i64>) -> Result<Option<Timestamp>, BundleError> {
+fn moment(seconds: i64) -> Result<Option<Timestamp>, BundleError> {
     match seconds {
-        None | Some(0) => Ok(None),
-        Some(seconds @ 1..=LAST_SECOND) => Ok(Some(Timestamp(seconds * 1_000_000))),
-        Some(_) => Err(BundleError::Yaml("a date in it is out of range".to_owned())),
+        0 => Ok(None),
+        FIRST_SECOND..=LAST_SECOND => Ok(Some(Timestamp(seconds * 1_000_000))),
+        _ => Err(BundleError::Yaml("a date in it is out of range".to_owned())),
     }
 }
 
 /// Cuts foreign text to one short line.
-fn short(words: &str) -> String {
+pub(super) fn short(words: &str) -> String {
     words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Far more than any image needs, and nothing that takes long.
-fn budgets() -> Options {
-    options! {
-        budget: budget! {
-            max_documents: 1,
-            max_depth: 32,
-            flow_nesting_limit: 32,
-            max_nodes: 50_000,
-            max_events: 150_000,
-            max_anchors: 100,
-            max_aliases: 100,
-            max_recorded_anchor_events: 10_000,
-            max_recorded_anchor_bytes: 1 << 20,
-            max_total_scalar_bytes: 2 << 20,
-            max_merge_keys: 100,
-        },
-        alias_limits: alias_limits! {
-            max_total_replayed_events: 10_000,
-            max_replay_stack_depth: 32,
-            max_alias_expansions_per_anchor: 100,
-        },
-        with_snippet: false,
-    }
 }
 
 #[cfg(test)]
@@ -231,12 +146,16 @@ unknown: [1, {2: 3}]
         };
         let moment = |seconds| Timestamp(seconds * 1_000_000);
         assert_eq!(dates("1424284563", "0").unwrap(), (moment(1_424_284_563), None));
-        assert_eq!(dates("'1424284563'", "2").unwrap(), (moment(1_424_284_563), Some(moment(2))));
+        // As Go's library has it: without what is behind the point, and in every base.
+        assert_eq!(dates("1424284563.9", "-1.5").unwrap(), (moment(1_424_284_563), Some(moment(-1))));
+        assert_eq!(dates("0x10", "1_000").unwrap(), (moment(16), Some(moment(1000))));
         assert_eq!(dates("253402300799", "~").unwrap(), (moment(LAST_SECOND), None));
-        for missing in ["0", "", "~"] {
+        assert_eq!(dates("-62135596800", "").unwrap(), (moment(FIRST_SECOND), None));
+        for missing in ["0", "", "~", "0.5"] {
             assert!(matches!(dates(missing, "1"), Err(BundleError::NoCreationDate)), "{missing}");
         }
-        for wrong in ["-1", "253402300800", "9223372036854775807", "9223372036854775808", "1.5", "today", "[1]"] {
+        let far = ["-62135596801", "253402300800", "9223372036854775807", "9223372036854775808", ".inf"];
+        for wrong in far.into_iter().chain(["'1424284563'", "today", "2024-01-01", "true", "[1]"]) {
             for (creation, expiry) in [(wrong, "1"), ("1", wrong)] {
                 let words = dates(creation, expiry).unwrap_err().to_string();
                 assert!(words.starts_with("metadata.yaml can't be parsed: "), "{words}");
@@ -246,17 +165,94 @@ unknown: [1, {2: 3}]
 
     #[test]
     fn what_is_no_manifest() {
-        for yaml in
-            ["- 1", "text", "a: b\n---\nc: d", "{", "properties: text", "properties: [1]", "properties: {a: {b: c}}"]
-        {
+        for yaml in [
+            "- 1",
+            "text",
+            "{",
+            "properties: text",
+            "properties: [1]",
+            "properties: {a: {b: c}}",
+            "properties: {a: *x}",
+            "? [a]\n: b",
+            "%YAML 1.2\n--- {}",
+            "%OTHER x\n--- {}",
+            "<<: text",
+            "<<: [text]",
+            "a: \u{7}",
+            "a: !!int b\narchitecture: !!int b",
+            "templates: text",
+            "templates: {a: text}",
+            "templates: {a: {when: text}}",
+            "templates: {a: {create_only: 'yes'}}",
+            "templates: {a: {template: [b]}}",
+            "templates: {a: {properties: {b: [c]}}}",
+        ] {
             let words = refusal(yaml);
             assert!(words.starts_with("metadata.yaml can't be parsed: ") && words.lines().count() == 1, "{words}");
         }
+        for (yaml, words) in [
+            ("creation_date: today", "'today' is not a number of seconds"),
+            ("architecture: [a]", "a list is not a text"),
+            ("properties: &x {a: *x}", "an alias for what it is in is not a text"),
+        ] {
+            assert_eq!(refusal(yaml), format!("metadata.yaml can't be parsed: {words}"));
+        }
         assert_eq!(refusal(""), "metadata.yaml can't be parsed: it is empty");
         assert!(Manifest::parse(b"architecture: \xff").unwrap_err().to_string().ends_with("it is not UTF-8"));
-        for twice in ["architecture: x86_64", "creation_date: 2", "properties: {a: 1, a: 2}"] {
-            assert!(parse(twice).unwrap_err().to_string().contains("duplicate"), "{twice}");
+    }
+
+    #[test]
+    fn what_stands_twice_counts_as_in_go() {
+        let manifest =
+            parse("architecture: aarch64\ncreation_date: 5\nproperties: {a: 1, b: 1, a: 2}\nproperties: {c: 3}")
+                .unwrap();
+        assert_eq!((manifest.architecture, manifest.created_at), (Architecture::Aarch64, Timestamp(5_000_000)));
+        let pairs = |text: &str| {
+            parse(text).unwrap().properties.into_iter().map(|(name, value)| name + "=" + &value).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("properties: {a: 1, b: 1, a: 2}\nproperties: {c: 3}"), ["a=2", "b=1", "c=3"]);
+        assert_eq!(pairs("properties: {a: 1}\nproperties: ~"), [""; 0]);
+        // Of what is merged, as well: later names win, and the first of several maps.
+        let maps = "x: &x {a: 1, b: 2}\ny: &y {b: 4, c: 5}\nproperties: ";
+        assert_eq!(pairs(&format!("{maps}{{<<: *x, b: 3}}")), ["a=1", "b=3"]);
+        assert_eq!(pairs(&format!("{maps}{{b: 3, <<: *x}}")), ["a=1", "b=2"]);
+        assert_eq!(pairs(&format!("{maps}{{<<: [*x, *y]}}")), ["a=1", "b=2", "c=5"]);
+        assert_eq!(pairs("properties: {'<<': a}"), ["<<=a"]);
+        assert_eq!(parse("<<: {architecture: aarch64}").unwrap().architecture, Architecture::Aarch64);
+    }
+
+    #[test]
+    fn only_the_first_document_counts() {
+        for rest in ["---\narchitecture: aarch64\n", "...\n{{{\n", "---\n{{{\n", "..."] {
+            assert_eq!(parse(rest).unwrap().architecture, Architecture::X86_64, "{rest}");
         }
+        assert_eq!(refusal("---\n---\narchitecture: x86_64\ncreation_date: 1"), "The architecture '' is not known.");
+        for before in ["---\n", "%YAML 1.1\n---\n", "# hello\n%TAG !e! tag:example.com,2000:\n---\n", "\u{feff}"] {
+            assert!(
+                Manifest::parse(format!("{before}architecture: x86_64\ncreation_date: 1").as_bytes()).is_ok(),
+                "{before:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_may_be_in_any_encoding_and_on_any_lines() {
+        let text = "architecture: x86_64\ncreation_date: 1\nproperties: {a: Größe 😀}";
+        for units in [
+            text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(),
+            text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        ] {
+            let mark = if units[0] == 0 { [0xfe, 0xff] } else { [0xff, 0xfe] };
+            let utf16 = [&mark[..], &units].concat();
+            assert_eq!(Manifest::parse(&utf16).unwrap().properties["a"], "Größe 😀");
+            assert!(Manifest::parse(&utf16[..utf16.len() - 1]).is_err());
+        }
+        for end in ["\r", "\r\n", "\u{85}"] {
+            assert!(Manifest::parse(text.replace('\n', end).as_bytes()).is_ok(), "{end:?}");
+        }
+        let yaml = "properties:\n  a: |\n    one\n    two\n  b: \"one\\ntwo\\t\"\n";
+        let properties = parse(yaml).unwrap().properties;
+        assert_eq!((properties["a"].as_str(), properties["b"].as_str()), ("one\ntwo\n", "one\ntwo\t"));
     }
 
     /// Each of these is within the size that is allowed.
@@ -264,19 +260,21 @@ unknown: [1, {2: 3}]
     fn yaml_that_grows() {
         let laughs: String =
             (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+        let merges: String =
+            (1..30).map(|n| format!("a{n}: &a{n} {{<<: [{}]}}\n", format!("*a{},", n - 1).repeat(9))).collect();
         let anchor = format!("x: &x \"{}\"\nproperties:\n", "x".repeat(500_000));
         let aliases: String = (0..1000).map(|n| format!("  p{n}: *x\n")).collect();
         for yaml in [
             format!("a0: &a0 [x]\n{laughs}properties: *a29"),
             format!("{anchor}{aliases}"),
             format!("properties: &p\n  <<: [{}]", "*p,".repeat(10_000)),
+            format!("a0: &a0 {{x: y}}\n{merges}properties: *a29"),
             format!("x: {}", "[".repeat(500_000)),
             format!("x: {}", "{a: ".repeat(200_000)),
             format!("x:\n  {}a", "- ".repeat(400_000)),
             format!("x:\n  {}a", "? ".repeat(400_000)),
             format!("x: [{}]", "1,".repeat(400_000)),
             format!("x: [{}]", "&a ,".repeat(200_000)),
-            "---\n".repeat(200_000),
             format!("x: {}", "!".repeat(900_000)),
             format!("x: \"{}", "\\".repeat(900_000)),
         ] {

@@ -25,6 +25,8 @@ pub(super) struct Meter<'a> {
     taken: Cell<u64>,
     given: Cell<u64>,
     ended: Cell<bool>,
+    /// A decoder needs more memory than it may have.
+    short: Cell<bool>,
     trouble: RefCell<Option<BundleError>>,
 }
 
@@ -38,6 +40,7 @@ pub(super) struct Taken<'a, R> {
 pub(super) struct Given<'a, R> {
     decoder: R,
     meter: &'a Meter<'a>,
+    most: u64,
 }
 
 impl<'a> Meter<'a> {
@@ -49,6 +52,7 @@ impl<'a> Meter<'a> {
             taken: Cell::new(0),
             given: Cell::new(0),
             ended: Cell::new(false),
+            short: Cell::new(false),
             trouble: RefCell::new(None),
         }
     }
@@ -57,10 +61,31 @@ impl<'a> Meter<'a> {
         Taken { file, meter: self }
     }
 
-    /// `kept_back`: how much the decoder may keep to itself before it gives anything.
-    pub(super) fn given<R>(&'a self, decoder: R, kept_back: u64) -> Given<'a, R> {
+    /// `kept_back`: how much the decoder may keep to itself before it gives anything. `most`: how much it may give, which is
+    /// out of memory beyond.
+    pub(super) fn given<R>(&'a self, decoder: R, kept_back: u64, most: u64) -> Given<'a, R> {
         self.for_nothing.set(Some(FREE_INPUT.saturating_add(kept_back)));
-        Given { decoder, meter: self }
+        Given { decoder, meter: self, most }
+    }
+
+    /// Tells whether a decoder needed more memory than it may have.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.get()
+    }
+
+    /// Refuses what a decoder keeps to itself, if that is far more than what went in.
+    ///
+    /// # Errors
+    /// What it holds is out of proportion.
+    pub(super) fn check_kept(&self, kept: u64) -> io::Result<()> {
+        self.check_proportion(self.given.get().saturating_add(kept))
+    }
+
+    fn check_proportion(&self, unpacked: u64) -> io::Result<()> {
+        if unpacked > FREE_OUTPUT && unpacked / MOST_OUTPUT > self.taken.get() {
+            return self.stop(BundleError::TooMuch("unpacks to far more than it is"));
+        }
+        Ok(())
     }
 
     /// Replaces an error by its real cause.
@@ -71,7 +96,10 @@ impl<'a> Meter<'a> {
     /// Tells the cause of a decoder's error: the file ended, the caller stopped, or the data is bad.
     pub(super) fn blame(&self, what: &'static str, error: io::Error) -> BundleError {
         let reason = match error.kind() {
-            io::ErrorKind::OutOfMemory => BundleError::TooMuch("takes more memory to unpack than it may"),
+            io::ErrorKind::OutOfMemory => {
+                self.short.set(true);
+                BundleError::TooMuch("takes more memory to unpack than it may")
+            }
             _ if self.ended.get() => BundleError::Truncated,
             _ => BundleError::Damaged(what, Some(error.into())),
         };
@@ -124,8 +152,9 @@ impl<R: Read> Read for Given<'_, R> {
         let meter = self.meter;
         let given = meter.given.get().saturating_add(count as u64);
         meter.given.set(given);
-        if given > FREE_OUTPUT && given / MOST_OUTPUT > meter.taken.get() {
-            return meter.stop(BundleError::TooMuch("unpacks to far more than it is"));
+        meter.check_proportion(given)?;
+        if given > self.most {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(count)
     }

@@ -6,6 +6,7 @@
 //!
 //! Synchronous: the caller has a thread for it, and a way to end it.
 
+mod architecture;
 mod contents;
 mod error;
 mod make;
@@ -18,17 +19,22 @@ mod squashfs;
 mod streams;
 mod tar;
 mod unpack;
+mod written;
+mod yaml;
+mod zstd;
 
 use std::io::{Read, Seek, SeekFrom};
 
+pub use self::architecture::kernel_name;
 use self::contents::Contents;
 pub use self::error::BundleError;
 pub use self::make::make_metadata;
-pub use self::manifest::{Manifest, kernel_name, metadata_yaml};
+pub use self::manifest::Manifest;
 use self::meter::Meter;
 pub use self::packing::Packing;
 use self::tar::{MOST_HEADERS, TarEntries};
-use self::unpack::Stream;
+use self::unpack::{Reach, Stream};
+pub use self::written::{metadata_yaml, rewritten};
 
 /// Kinds of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,29 +58,44 @@ pub struct Bundle {
 /// after that place is not seen; LXD stops there as well, so no program takes it for the image's description.
 ///
 /// `go_on` is asked at least once for each 64 KiB of the file; `false` ends the work with [`BundleError::Stopped`].
-/// Memory stays below 64 MiB and a bit, which only packings with such a window reach.
+/// Memory stays below 128 MiB and a bit, twice that for zstd, which only packings with such a window reach, and only where
+/// the manifest is so far behind.
 ///
 /// # Errors
 /// The file is not an image, or not a safe one. The words are LXD's where it has some.
-pub fn read(file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
-    let meter = Meter::new(go_on);
-    search(file, length, &meter).map_err(|error| meter.explain(error))
-}
-
-fn search<R: Read + Seek>(mut file: R, length: u64, meter: &Meter<'_>) -> Result<Bundle, BundleError> {
+pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
     let mut head = Vec::with_capacity(Packing::HEAD);
-    let start = file.by_ref().take(Packing::HEAD as u64).read_to_end(&mut head);
-    start.and_then(|_| file.seek(SeekFrom::Start(0)).map(drop)).map_err(BundleError::Io)?;
+    file.by_ref().take(Packing::HEAD as u64).read_to_end(&mut head).map_err(BundleError::Io)?;
     if head.is_empty() {
         return Err(BundleError::Empty);
     }
+    let packing = Packing::of(&head).ok_or(BundleError::Unsupported)?;
+    let mut ways = Reach::of(packing).iter().peekable();
+    loop {
+        let reach = ways.next().copied().unwrap_or(Reach::Whole);
+        file.seek(SeekFrom::Start(0)).map_err(BundleError::Io)?;
+        let meter = Meter::new(go_on);
+        let found = search(packing, reach, &mut file, length, &meter).map_err(|error| meter.explain(error));
+        if !(meter.is_short() && ways.peek().is_some()) {
+            return found;
+        }
+    }
+}
+
+fn search<R: Read + Seek>(
+    packing: Packing,
+    reach: Reach,
+    file: R,
+    length: u64,
+    meter: &Meter<'_>,
+) -> Result<Bundle, BundleError> {
     let mut contents = Contents::default();
-    match Packing::of(&head).ok_or(BundleError::Unsupported)? {
+    match packing {
         Packing::Squashfs => squashfs::search(meter.taken(file), length, meter, &mut contents)?,
         // A disk describes nothing.
         Packing::Qcow2 => {}
         packing => {
-            let mut members = TarEntries::new(Stream::open(packing, file, length, meter)?, MOST_HEADERS);
+            let mut members = TarEntries::new(Stream::open(packing, reach, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
                 if contents.member(&member.name, member.kind)? {
                     let yaml = members.content(manifest::MOST_BYTES)?;

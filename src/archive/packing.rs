@@ -1,6 +1,6 @@
 //! Packing of a file, detected by its first bytes. Names are ignored: the sender chose them.
 
-/// A packing that LXD knows.
+/// A packing that LXD or Incus knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Packing {
     /// An archive without compression.
@@ -15,6 +15,8 @@ pub enum Packing {
     Lzma,
     /// An archive, compressed by zstd.
     Zstd,
+    /// An archive, compressed by lz4. Incus knows it, and LXD does not.
+    Lz4,
     /// A compressed read-only file system.
     Squashfs,
     /// A disk without compression, one of the two parts of a split image.
@@ -30,11 +32,12 @@ impl Packing {
     /// LXD does not recognise a tar without `ustar`, and a zstd file only if it begins with a frame of data. Images that
     /// are accepted here have to be readable there.
     pub fn of(head: &[u8]) -> Option<Self> {
-        const AT_START: [(&[u8], Packing); 7] = [
+        const AT_START: [(&[u8], Packing); 8] = [
             (b"\x1f\x8b", Packing::Gzip),
             (b"BZh", Packing::Bzip2),
             (b"\xfd7zXZ\0", Packing::Xz),
             (b"\x28\xb5\x2f\xfd", Packing::Zstd),
+            (b"\x04\x22\x4d\x18", Packing::Lz4),
             (b"hsqs", Packing::Squashfs),
             (b"QFI\xfb", Packing::Qcow2),
             // Not a magic number but what every encoder's properties look like, with a dictionary of whole 64 KiB.
@@ -53,6 +56,7 @@ impl Packing {
             Self::Xz => ".tar.xz",
             Self::Lzma => ".tar.lzma",
             Self::Zstd => ".tar.zst",
+            Self::Lz4 => ".tar.lz4",
             Self::Squashfs => ".squashfs",
             Self::Qcow2 => ".qcow2",
         }

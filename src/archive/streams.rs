@@ -1,28 +1,24 @@
-//! Files that consist of several compressed streams, as programs write them that use all cores. These are the two packings whose
-//! libraries read either one stream, or any number without a bound.
+//! Files that consist of several compressed streams, as programs write them that use all cores. These are the packings whose
+//! libraries read either one stream, or any number without a bound. [`super::zstd`] has another one.
 
 use std::io::{self, BufRead, Read};
 
 use bzip2::bufread::BzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-
-/// The largest window of zstd that is decoded.
-pub(super) const ZSTD_WINDOW: u64 = 32 << 20;
+use lz4_flex::frame::{Error as Lz4Error, FrameDecoder};
 
 /// Counts streams, which are not all allowed to be small: each costs its decoder some work, and one of bzip2 4 MB of memory
 /// that have to be cleared.
 #[derive(Default)]
-struct Count {
+pub(super) struct Count {
     streams: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Count {
     const FREE: u64 = 1000;
     const LEAST_BYTES: u64 = 4 << 10;
 
-    fn stream(&mut self) -> io::Result<()> {
+    pub(super) fn stream(&mut self) -> io::Result<()> {
         self.streams += 1;
         if self.streams <= Self::FREE + self.bytes / Self::LEAST_BYTES {
             return Ok(());
@@ -62,78 +58,44 @@ impl<R: BufRead> Read for Streams<R> {
     }
 }
 
-/// Reads all frames of a zstd file as one.
-pub(super) struct Frames<R> {
-    file: R,
-    decoder: FrameDecoder,
-    /// The decoder is inside a frame.
-    within: bool,
+/// Reads all frames of an lz4 file as one.
+pub(super) struct Lz4Frames<R: Read> {
+    decoder: FrameDecoder<R>,
     count: Count,
 }
 
-impl<R: BufRead> Frames<R> {
+impl<R: BufRead> Lz4Frames<R> {
     pub(super) fn new(file: R) -> Self {
-        let mut decoder = FrameDecoder::new();
-        decoder.set_max_window_size(ZSTD_WINDOW);
-        Self { file, decoder, within: false, count: Count::default() }
-    }
-
-    /// Goes to the next frame that has data; false at the end of the file.
-    fn next(&mut self) -> io::Result<bool> {
-        while !self.file.fill_buf()?.is_empty() {
-            self.count.stream()?;
-            match self.decoder.reset(&mut self.file) {
-                Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    let length = u64::from(length);
-                    let skipped = io::copy(&mut self.file.by_ref().take(length), &mut io::sink())?;
-                    if skipped < length {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(error @ FrameDecoderError::WindowSizeTooBig { .. }) => {
-                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, error));
-                }
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Checks the checksum at the end of a frame.
-    fn verify(&self) -> io::Result<()> {
-        match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
-            (Some(said), Some(found)) if said != found => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "a frame's checksum does not match"))
-            }
-            _ => Ok(()),
-        }
+        Self { decoder: FrameDecoder::new(file), count: Count::default() }
     }
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<R: BufRead> Read for Lz4Frames<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
         }
         loop {
-            if !self.within {
-                if !self.next()? {
-                    return Ok(0);
+            let skipped = match self.decoder.read(into) {
+                Ok(0) => 0,
+                Ok(got) => {
+                    self.count.bytes += got as u64;
+                    return Ok(got);
                 }
-                self.within = true;
+                Err(error) => match error.get_ref().and_then(|error| error.downcast_ref()) {
+                    Some(Lz4Error::SkippableFrame(length)) => u64::from(*length),
+                    _ => return Err(error),
+                },
+            };
+            // A frame has ended, or is to be skipped.
+            let file = self.decoder.get_mut();
+            if io::copy(&mut file.by_ref().take(skipped), &mut io::sink())? < skipped {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if self.decoder.can_collect() > 0 {
-                return self.decoder.read(into).inspect(|got| self.count.bytes += *got as u64);
+            if file.fill_buf()?.is_empty() {
+                return Ok(0);
             }
-            if self.decoder.is_finished() {
-                self.verify()?;
-                self.within = false;
-            } else {
-                let block = BlockDecodingStrategy::UptoBlocks(1);
-                let decoded = self.decoder.decode_blocks(&mut self.file, block);
-                decoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            }
+            self.count.stream()?;
         }
     }
 }

@@ -18,7 +18,7 @@ macro_rules! made {
 }
 pub(super) use made;
 
-pub(super) const MADE: [(&str, &[u8]); 24] = [
+pub(super) const MADE: [(&str, &[u8]); 29] = [
     made!("posix.tar.gz"),
     made!("posix.tar.bz2"),
     made!("posix.tar.xz"),
@@ -38,6 +38,11 @@ pub(super) const MADE: [(&str, &[u8]); 24] = [
     made!("xz-x86.squashfs"),
     made!("lzma.squashfs"),
     made!("zstd.squashfs"),
+    made!("posix.tar.lz4"),
+    made!("blocks.tar.lz4"),
+    made!("lz4.squashfs"),
+    made!("lzo.squashfs"),
+    made!("lzo-blocks.squashfs"),
     made!("stored.squashfs"),
     made!("disk.squashfs"),
     made!("split.squashfs"),
@@ -95,13 +100,16 @@ fn every_packing_is_told_by_its_bytes() {
 #[test]
 fn an_archive_may_be_packed_in_pieces() {
     let whole = archive(&[member("a", b'0', &[7; 5000]), rootfs(), manifest()]);
-    for packing in [Packing::Gzip, Packing::Bzip2, Packing::Xz, Packing::Zstd] {
+    for packing in [Packing::Gzip, Packing::Bzip2, Packing::Xz, Packing::Zstd, Packing::Lz4] {
         let pieces: Vec<Vec<u8>> = whole.chunks(700).map(|piece| pack(packing, piece)).collect();
         assert_eq!(read(&pieces.concat()).unwrap().root, Some(Root::Container), "{packing:?}");
     }
     let note = [b"\x50\x2a\x4d\x18\x05\0\0\0hello".as_slice(), &pack(Packing::Zstd, &whole[700..])].concat();
     let zstd = [pack(Packing::Zstd, &whole[..700]), note].concat();
     assert_eq!(read(&zstd).unwrap().root, Some(Root::Container));
+    let note = [b"\x50\x2a\x4d\x18\x05\0\0\0hello".as_slice(), &pack(Packing::Lz4, &whole[700..])].concat();
+    let lz4 = [pack(Packing::Lz4, &whole[..700]), note].concat();
+    assert_eq!(read(&lz4).unwrap().root, Some(Root::Container));
 }
 
 #[test]
@@ -121,6 +129,7 @@ fn what_is_no_image_is_refused_in_the_words_of_lxd() {
         (pack(Packing::Xz, &container())[..100].to_vec(), "The image file ends early."),
         (pack(Packing::Lzma, &container())[..100].to_vec(), "The image file ends early."),
         (pack(Packing::Zstd, &container())[..100].to_vec(), "The image file ends early."),
+        (pack(Packing::Lz4, &container())[..100].to_vec(), "The image file ends early."),
         ([b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice(), &[255; 100]].concat(), "The archive is damaged"),
     ] {
         assert_eq!(refusal(&bytes), words);

@@ -1,7 +1,7 @@
 //! The bytes of an archive, out of whatever it is packed in.
 //!
-//! Decoders run in this process and hold no more than a window: for xz and its predecessor 64 MiB, as much as `xz -9` asks
-//! for, which fills up only as bytes come out; for zstd 32 MiB, which is all of `zstd -19` and more, and fills up before any do.
+//! Decoders run in this process and keep no more than [`KEPT_MAX`] in memory, whatever window a file asks for: most descriptions
+//! come early, so a window that is larger never fills up. [`Reach`] has the ways to read an archive, the cheapest first.
 
 use std::io::{self, BufRead, BufReader, Read, Seek};
 
@@ -9,14 +9,40 @@ use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
 use super::meter::{Given, Meter, Taken};
-use super::streams::{Frames, Streams, ZSTD_WINDOW};
+use super::streams::{Lz4Frames, Streams};
+use super::zstd::Frames;
 use super::{BundleError, Packing};
 
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
 
+/// Most bytes that a decoder keeps: the largest window that `zstd -d` accepts, and twice that of `xz -9`.
+pub(super) const KEPT_MAX: u64 = 128 << 20;
+
 /// For the window of xz in KiB, and a bit for the decoder's tables.
-pub(super) const XZ_MEMORY: u32 = (64 << 10) + 512;
+pub(super) const XZ_MEMORY: u32 = (KEPT_MAX >> 10) as u32 + 512;
+
+/// Ways to read an archive. Each is for archives that the one before it does not reach into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The first MiB only, of a packing that gives nothing before its window is full.
+    Head,
+    /// All of it, if its window is no larger than what may be kept.
+    Whole,
+    /// As much as may be kept, whatever its window is.
+    Kept,
+}
+
+impl Reach {
+    /// The ways to read archives of a packing, in their order.
+    pub(super) const fn of(packing: Packing) -> &'static [Self] {
+        match packing {
+            Packing::Zstd => &[Self::Head, Self::Whole],
+            Packing::Xz | Packing::Lzma => &[Self::Whole, Self::Kept],
+            _ => &[Self::Whole],
+        }
+    }
+}
 
 /// An archive to be read from its beginning to its end.
 pub(super) enum Stream<'a, R> {
@@ -31,24 +57,32 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
     ///
     /// # Errors
     /// There is no archive in files of this packing, or what the decoder says of the first bytes.
-    pub(super) fn open(packing: Packing, file: R, length: u64, meter: &'a Meter<'a>) -> Result<Self, BundleError> {
+    pub(super) fn open(
+        packing: Packing,
+        reach: Reach,
+        file: R,
+        length: u64,
+        meter: &'a Meter<'a>,
+    ) -> Result<Self, BundleError> {
         let file = BufReader::with_capacity(PIECE, meter.taken(file));
         let mut kept_back = 0;
+        let (memory, most) = if reach == Reach::Kept { (u32::MAX, KEPT_MAX) } else { (XZ_MEMORY, u64::MAX) };
         let decoder: Box<dyn Read + 'a> = match packing {
             Packing::Tar => return Ok(Self::Plain { file, left: length, meter }),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
             Packing::Bzip2 => Box::new(Streams::new(file)),
-            Packing::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY)),
-            Packing::Lzma => Box::new(
-                LzmaReader::new_mem_limit(file, XZ_MEMORY, None).map_err(|error| meter.blame("archive", error))?,
-            ),
-            Packing::Zstd => {
-                kept_back = ZSTD_WINDOW;
-                Box::new(Frames::new(file))
+            Packing::Xz => Box::new(XzReader::new_mem_limit(file, true, memory)),
+            Packing::Lzma => {
+                Box::new(LzmaReader::new_mem_limit(file, memory, None).map_err(|error| meter.blame("archive", error))?)
             }
+            Packing::Zstd => {
+                kept_back = KEPT_MAX;
+                Box::new(Frames::new(file, Some(meter), reach == Reach::Head))
+            }
+            Packing::Lz4 => Box::new(Lz4Frames::new(file)),
             Packing::Squashfs | Packing::Qcow2 => return Err(BundleError::Unsupported),
         };
-        let bytes = BufReader::with_capacity(PIECE, meter.given(decoder, kept_back));
+        let bytes = BufReader::with_capacity(PIECE, meter.given(decoder, kept_back, most));
         Ok(Self::Unpacked { bytes, meter })
     }
 

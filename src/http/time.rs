@@ -72,7 +72,15 @@ pub fn read_http_date(text: &str) -> Option<i64> {
 
 /// Reads RFC 3339, which has a zone.
 pub fn read_rfc_3339(text: &str) -> Option<Timestamp> {
-    text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_microsecond()))
+    let at = text.parse::<jiff::Timestamp>().ok().or_else(|| end_of_time(text))?;
+    Some(Timestamp(at.as_microsecond()))
+}
+
+/// The last time that there is, for one in the days behind it, `9999-12-31T23:59:59Z` above all, which means "never".
+fn end_of_time(text: &str) -> Option<jiff::Timestamp> {
+    let is_last = text.starts_with("9999-12-3");
+    let local = text.strip_suffix('Z').filter(|_| is_last)?.parse::<jiff::civil::DateTime>().ok()?;
+    local.to_zoned(TimeZone::UTC).map_or(Some(jiff::Timestamp::MAX), |at| Some(at.timestamp()))
 }
 
 /// Reads the forms of ISO 8601. Without a zone, the text is UTC.
@@ -97,6 +105,16 @@ mod tests {
 
     const AT: Timestamp = Timestamp(1_795_238_731_000_042);
     const SECOND: Timestamp = Timestamp(1_795_238_731_000_000);
+
+    #[test]
+    fn the_last_day_is_the_last_time() {
+        let last = Timestamp(jiff::Timestamp::MAX.as_microsecond());
+        assert_eq!(read_rfc_3339("9999-12-31T23:59:59Z"), Some(last));
+        assert_eq!(read_rfc_3339("9999-12-31T23:59:59.999999999Z"), Some(last));
+        for wrong in ["9999-12-32T00:00:00Z", "9999-12-31", "9999-12-31T23:59:59", "10000-01-01T00:00:00Z"] {
+            assert_eq!(read_rfc_3339(wrong), None, "{wrong}");
+        }
+    }
     const NEVER: Timestamp = Timestamp(i64::MAX);
 
     #[test]

@@ -9,12 +9,12 @@ use crate::error::{Error, Reason, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: Glance's limit.
 pub const NAME_CHARS_MAX: usize = 255;
-/// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
-pub const PROPERTIES_MAX: usize = 64;
-/// Longest value of a free attribute, in bytes.
-pub const PROPERTY_BYTES_MAX: usize = 4096;
-/// Largest sum of all free attributes of one image, in bytes.
-pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+/// Most free attributes of one image. Glance has 128; LXD, whose images bring theirs in a file, has no limit.
+pub const PROPERTIES_MAX: usize = 512;
+/// Longest value of a free attribute, in bytes. Glance's has 65,535: the volumes of a snapshot are one value there.
+pub const PROPERTY_BYTES_MAX: usize = 64 * 1024;
+/// Largest sum of all free attributes of one image, in bytes. Lists hold a page of records in memory.
+pub const PROPERTIES_BYTES_MAX: usize = 256 * 1024;
 
 /// Most tags of one image: Glance's limit. Each is an index entry.
 pub const TAGS_MAX: usize = 128;
@@ -184,7 +184,10 @@ pub fn check(image: &Image) -> Result<()> {
     let mut bytes = 0;
     for (name, value) in &image.properties {
         check_name("attribute name", name)?;
-        check_text(name, value, PROPERTY_BYTES_MAX)?;
+        check_length(name, value, PROPERTY_BYTES_MAX)?;
+        if value.chars().any(|c| c.is_control() && !is_white(c)) {
+            return Err(has_control_character(name));
+        }
         bytes += name.len() + value.len();
     }
     if bytes > PROPERTIES_BYTES_MAX {
@@ -211,18 +214,33 @@ pub fn check(image: &Image) -> Result<()> {
         .try_for_each(|text| check_text("origin of an image", text, ORIGIN_BYTES_MAX))
 }
 
-/// Properties from a source without such rules, with blanks for control characters: some have line breaks, which no
-/// header can carry.
-pub fn on_one_line(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
-    let plain = |text: &str| text.replace(char::is_control, " ");
-    properties.iter().map(|(name, value)| (plain(name), Some(plain(value)))).collect()
+/// Properties from a source without such rules, with blanks for the control characters that they may not have.
+pub fn cleaned(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let value = |text: &str| text.replace(|c: char| c.is_control() && !is_white(c), " ");
+    properties.iter().map(|(name, text)| (on_one_line(name), Some(value(text)))).collect()
+}
+
+/// A text with blanks for its control characters, line breaks among them.
+pub fn on_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Tells whether a control character may stand in the value of a free attribute: texts have lines. Headers have none, so
+/// each protocol decides what it shows there.
+fn is_white(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\t')
 }
 
 fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+    check_length(what, text, bytes_max)?;
+    check_characters(what, text)
+}
+
+fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));
     }
-    check_characters(what, text)
+    Ok(())
 }
 
 /// Checks a file name. Clients save files under it, maybe carelessly: it must be neither a path nor hidden.
@@ -255,9 +273,13 @@ fn check_name(what: &str, text: &str) -> Result<()> {
 /// Control characters are refused here, so that no protocol can emit them.
 fn check_characters(what: &str, text: &str) -> Result<()> {
     if text.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("The {what} has a control character in it.")));
+        return Err(has_control_character(what));
     }
     Ok(())
+}
+
+fn has_control_character(what: &str) -> Error {
+    Error::invalid(format!("The {what} has a control character in it."))
 }
 
 impl Image {
@@ -359,9 +381,13 @@ pub(crate) mod tests {
             ..ImagePatch::default()
         };
         let long = "x".repeat(PROPERTY_BYTES_MAX + 1);
-        for bad in [with("a", &long), with(&long, "a"), with("a", "b\r\nc"), with("a\0", "b")] {
+        for bad in [with("a", &long), with(&long, "a"), with("a", "b\u{7}c"), with("a\n", "b"), with("a\0", "b")] {
             assert!(bad.apply(&mut sample("a")).is_err());
         }
+        let lines = with("a", "b\r\n\tc\n");
+        lines.apply(&mut sample("a")).unwrap();
+        let from_elsewhere = BTreeMap::from([("a\nb".to_owned(), "one\ntwo\u{7}\u{85}".to_owned())]);
+        assert_eq!(cleaned(&from_elsewhere), [("a b".to_owned(), Some("one\ntwo  ".to_owned()))].into());
         // Names count in characters, and may be empty; free attributes may have no value.
         let named = |name: String| ImagePatch { name: Some(Some(name)), ..with("os:a.b", "") };
         assert!(named("ä".repeat(NAME_CHARS_MAX + 1)).apply(&mut sample("a")).is_err());

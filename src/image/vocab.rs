@@ -65,13 +65,13 @@ vocabulary! {
     /// Processor of an image. The original knew the first two; the others are in common use.
     Architecture {
         /// 32-bit x86.
-        I386 = "i386" | "i686" | "x86",
+        I386 = "i386" | "i686" | "x86" | "i586" | "386" | "generic_32",
         /// 64-bit x86.
-        X86_64 = "x86_64" | "amd64" | "x86-64",
+        X86_64 = "x86_64" | "amd64" | "x86-64" | "generic_64",
         /// 64-bit Arm.
-        Aarch64 = "aarch64" | "arm64",
+        Aarch64 = "aarch64" | "arm64" | "arm64_generic",
         /// 32-bit Arm with hardware floating point.
-        Armv7l = "armv7l" | "armhf" | "armv7",
+        Armv7l = "armv7l" | "armhf" | "armv7" | "armhfp" | "armv7a_hardfp" | "armv7a_vfpv3_hardfp",
         /// 64-bit POWER, little endian.
         Ppc64le = "ppc64le" | "ppc64el",
         /// 64-bit RISC-V.
@@ -79,31 +79,47 @@ vocabulary! {
         /// IBM Z.
         S390x = "s390x",
         /// 32-bit Arm of the sixth generation.
-        Armv6l = "armv6l" | "armel",
+        Armv6l = "armv6l" | "armel" | "arm",
         /// 64-bit POWER, big endian.
         Ppc64 = "ppc64" | "powerpc64",
         /// 64-bit LoongArch.
         Loongarch64 = "loongarch64" | "loong64",
+        /// 32-bit programs on 64-bit Arm.
+        Armv8l = "armv8l",
+        /// 32-bit POWER, big endian.
+        Ppc = "ppc" | "powerpc",
+        /// 32-bit MIPS, of either order of bytes, as LXD has it.
+        Mips = "mips" | "mipsel" | "mipsle",
+        /// 64-bit MIPS, of either order of bytes, as LXD has it.
+        Mips64 = "mips64" | "mips64el" | "mips64le",
+        /// 32-bit RISC-V.
+        Riscv32 = "riscv32",
     }
 }
 
 impl Architecture {
-    /// The other processor whose programs this one runs.
-    pub fn also_runs(self) -> Option<Self> {
+    /// Processors whose programs this one runs too.
+    pub const fn personalities(self) -> &'static [Self] {
         match self {
-            Self::X86_64 => Some(Self::I386),
-            Self::Aarch64 => Some(Self::Armv7l),
-            _ => None,
+            Self::X86_64 => &[Self::I386],
+            Self::Aarch64 => &[Self::Armv6l, Self::Armv7l, Self::Armv8l],
+            Self::Armv8l => &[Self::Armv6l, Self::Armv7l],
+            Self::Armv7l => &[Self::Armv6l],
+            Self::Ppc64 => &[Self::Ppc],
+            Self::Mips64 => &[Self::Mips],
+            _ => &[],
         }
     }
+}
 
+impl Architecture {
     /// Distance of an image for `image` from a machine of this processor: 0 for the machine's own, 1 for one whose programs
     /// it runs, 2 for an image that does not say, 3 for any other.
     pub fn distance(machine: Option<Self>, image: Option<Self>) -> u8 {
         match (machine, image) {
             (_, None) => 2,
             (Some(machine), Some(image)) if machine == image => 0,
-            (Some(machine), Some(image)) if machine.also_runs() == Some(image) => 1,
+            (Some(machine), Some(image)) if machine.personalities().contains(&image) => 1,
             _ => 3,
         }
     }

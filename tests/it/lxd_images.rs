@@ -430,6 +430,9 @@ fn requests_for_nothing_in_particular_are_refused() {
         (json!({ "source": { "type": "image", "mode": "push" } }), "A push needs the fingerprint of its image"),
         (json!({ "source": { "type": "image", "alias": "x" } }), "Missing server"),
         (json!({ "source": { "type": "snapshot", "name": "c1" } }), "Not a snapshot"),
+        (json!({ "source": { "type": "container", "name": "c1/one" } }), "This is a snapshot"),
+        (json!({ "source": { "type": "instance", "name": "c1/one" } }), "This is a snapshot"),
+        (json!({ "source": { "type": "virtual-machine", "name": "c1/one" } }), "This is a snapshot"),
     ] {
         let answer = server.send_json("POST", "/1.0/images", &body);
         assert_eq!(server.refused(&answer), (400, text.to_owned()), "{body}");

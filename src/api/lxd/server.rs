@@ -8,11 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::Lxd;
 use super::envelope::{etag, sync, sync_with};
+use crate::archive::kernel_name;
 use crate::error::Reason;
 use crate::http::addresses::HttpsEndpoint;
 use crate::http::guard::machine_name;
 use crate::http::headers::text;
 use crate::http::route::{Route, get, patch, put};
+use crate::image::Architecture;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 
@@ -127,11 +129,8 @@ fn server_name() -> String {
 
 /// Architectures that this machine runs, in the kernel's words, its own first.
 fn architectures(machine: &str) -> Vec<&str> {
-    match machine {
-        "x86_64" => vec!["x86_64", "i686"],
-        "aarch64" => vec!["aarch64", "armv7l"],
-        other => vec![other],
-    }
+    let also = Architecture::parse(machine).map_or(&[] as &[_], Architecture::personalities);
+    std::iter::once(machine).chain(also.iter().map(|one| kernel_name(*one))).collect()
 }
 
 /// `PUT` and `PATCH /1.0`: refused, because clients change no setting.
@@ -162,6 +161,7 @@ mod tests {
     #[test]
     fn the_machines_own_architecture_comes_first() {
         assert_eq!(architectures("x86_64"), ["x86_64", "i686"]);
+        assert_eq!(architectures("aarch64"), ["aarch64", "armv6l", "armv7l", "armv8l"]);
         assert_eq!(architectures("riscv64"), ["riscv64"]);
     }
 }

@@ -213,6 +213,10 @@ fn debian_name(architecture: Architecture) -> &'static str {
         Architecture::Armv6l => "armel",
         Architecture::Ppc64 => "ppc64",
         Architecture::Loongarch64 => "loong64",
+        Architecture::Ppc => "powerpc",
+        Architecture::Mips => "mipsel",
+        Architecture::Mips64 => "mips64el",
+        Architecture::Armv8l | Architecture::Riscv32 => architecture.name(),
     }
 }
 

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::Visor;
 use super::meta::Fields;
 use crate::error::{Error, Reason, Result};
-use crate::image::change::PROPERTY_BYTES_MAX;
+use crate::image::change::{PROPERTIES_MAX, PROPERTY_BYTES_MAX};
 use crate::image::{Attr, Format, Image, ImageId};
 use crate::registry::{Caller, RateGuard, Upload, too_slow};
 
 /// Maximum number of fields: more than an image can have of known and free attributes together.
-const FIELDS_MAX: usize = 160;
+const FIELDS_MAX: usize = PROPERTIES_MAX + 96;
 
 fn broken(error: MultipartError) -> Error {
     Reason::BodyIncomplete.saying("The form is malformed or ended before it was complete.").because(error.to_string())

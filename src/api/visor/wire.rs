@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::account::signature::META_PREFIX;
 use crate::http::accept::{Format, choose};
+use crate::http::headers::{AttributeRoom, attribute_value};
 use crate::http::time::ruby;
 use crate::image::attr::ATTRS;
 use crate::image::{Access, Attr, Image, Status, Value, Visibility};
@@ -161,23 +162,25 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
     record
 }
 
-/// Writes a record into metadata headers. Skips values that a header cannot hold; there are none, since control
-/// characters are refused earlier.
+/// Writes a record into metadata headers: the image's own attributes, and as many free ones as a client can read.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
+    let mut room = AttributeRoom::default();
     for (name, field) in record {
-        if let (Some(name), Ok(value)) = (header_of(name), HeaderValue::from_bytes(field.text().as_bytes())) {
+        let text = field.text();
+        if let (Some(name), Some(value)) = (header_of(name, &text, &mut room), attribute_value(&text)) {
             response.append_header((name, value));
         }
     }
 }
 
 /// The header of an attribute. Those of every image are made once: checking a name costs more than writing it.
-fn header_of(name: &str) -> Option<HeaderName> {
+fn header_of(name: &str, value: &str, room: &mut AttributeRoom) -> Option<HeaderName> {
     static TABLE: LazyLock<HashMap<&'static str, HeaderName>> = LazyLock::new(|| {
         let names = ATTRS.iter().filter_map(|row| name_of(row.attr)).chain([URI]);
         names.filter_map(|name| Some((name, HeaderName::try_from(format!("{META_PREFIX}{name}")).ok()?))).collect()
     });
-    TABLE.get(name).cloned().or_else(|| HeaderName::try_from(format!("{META_PREFIX}{name}")).ok())
+    let mut free = || Some(format!("{META_PREFIX}{name}")).filter(|name| room.take(name, value));
+    TABLE.get(name).cloned().or_else(|| HeaderName::try_from(free()?).ok())
 }
 
 /// A record as a JSON object.
@@ -212,6 +215,8 @@ fn escape(text: &str, into: &mut String) {
             '\'' => into.push_str("&#x27;"),
             '"' => into.push_str("&quot;"),
             '/' => into.push_str("&#x2F;"),
+            // Readers make a line feed of it otherwise.
+            '\r' => into.push_str("&#xD;"),
             // These are not characters of XML 1.0.
             '\u{fffe}' | '\u{ffff}' => into.push('\u{fffd}'),
             c => into.push(c),

@@ -5,21 +5,23 @@ use std::io::{Cursor as Bytes, Read, Seek, SeekFrom};
 use flate2::bufread::ZlibDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
-use super::damaged;
+use super::{damaged, lzo};
 use crate::archive::BundleError;
 use crate::archive::meter::{Meter, Taken};
-use crate::archive::streams::Frames;
 use crate::archive::unpack::XZ_MEMORY;
+use crate::archive::zstd::Frames;
 
 /// Size of a block of tables, in bytes.
 const METADATA: usize = 8 << 10;
 
-/// Compression of blocks. squashfs also knows lz4 and lzo, which no tool for images uses.
+/// Compression of blocks.
 #[derive(Clone, Copy)]
 enum BlockForm {
     Zlib,
     Lzma,
+    Lzo,
     Xz,
+    Lz4,
     Zstd,
 }
 
@@ -47,7 +49,9 @@ impl<'a, R: Read + Seek> Blocks<'a, R> {
         self.form = match compression {
             1 => BlockForm::Zlib,
             2 => BlockForm::Lzma,
+            3 => BlockForm::Lzo,
             4 => BlockForm::Xz,
+            5 => BlockForm::Lz4,
             6 => BlockForm::Zstd,
             _ => return Err(BundleError::Unsupported),
         };
@@ -103,13 +107,22 @@ impl<'a, R: Read + Seek> Blocks<'a, R> {
         let mut block = Vec::new();
         // One more, to see that there is no more.
         let limit = most as u64 + 1;
-        let bytes = Bytes::new(bytes);
+        let packed = bytes;
+        let bytes = Bytes::new(packed);
         let unpacked = match self.form {
+            // These two are not streams.
+            BlockForm::Lzo => return lzo::unpack(packed, most).ok_or_else(damaged),
+            BlockForm::Lz4 => {
+                block.resize(most, 0);
+                let length = lz4_flex::block::decompress_into(packed, &mut block).map_err(|_| damaged())?;
+                block.truncate(length);
+                return Ok(block);
+            }
             BlockForm::Zlib => ZlibDecoder::new(bytes).take(limit).read_to_end(&mut block),
             BlockForm::Lzma => LzmaReader::new_mem_limit(bytes, XZ_MEMORY, None)
                 .and_then(|decoder| decoder.take(limit).read_to_end(&mut block)),
             BlockForm::Xz => XzReader::new_mem_limit(bytes, false, XZ_MEMORY).take(limit).read_to_end(&mut block),
-            BlockForm::Zstd => Frames::new(bytes).take(limit).read_to_end(&mut block),
+            BlockForm::Zstd => Frames::new(bytes, None, false).take(limit).read_to_end(&mut block),
         };
         unpacked.map_err(|error| self.meter.blame("squashfs", error))?;
         if block.len() > most { Err(damaged()) } else { Ok(block) }

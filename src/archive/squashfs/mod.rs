@@ -4,6 +4,7 @@
 //! leads to one file: the superblock, the root's inode, its directory, that file's inode and its blocks.
 
 mod blocks;
+mod lzo;
 
 use std::io::{Read, Seek};
 

@@ -20,8 +20,8 @@ use self::line::{begin_line, parse};
 use crate::catalog::stored::RowError;
 use crate::image::Image;
 
-/// Longest line that is written or read: twice the longest record, escaped.
-pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
+/// Longest line that is written or read: more than the longest record, escaped.
+pub(crate) const LINE_BYTES_MAX: u64 = 2 << 20;
 
 /// An open journal, positioned at its end.
 #[derive(Debug)]

@@ -12,16 +12,17 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::archive::metadata_yaml;
 use crate::archive::pack_dir;
+use crate::archive::{metadata_yaml, rewritten};
 use crate::error::{Error, Reason, Result};
-use crate::image::Timestamp;
+use crate::image::{ImagePatch, Timestamp};
 
 /// Directory of snapshots.
 const SNAPSHOTS: &str = "snapshots";
 /// Names of the root file system and of its description.
 const ROOTFS: &str = "rootfs";
 const METADATA: &str = "metadata.yaml";
+const TEMPLATES: &str = "templates";
 /// Largest description that is copied as it is.
 const YAML_BYTES_MAX: u64 = 1 << 20;
 /// Most snapshots of an instance that are listed.
@@ -106,20 +107,28 @@ fn unknown() -> Error {
 }
 
 /// Packs an instance as an image. Blocks.
-pub(in crate::registry) fn pack(instance: &Instance, now: Timestamp, into: &mut impl Write) -> io::Result<()> {
+/// The description says what `wanted` does of properties and of the end, as in LXD.
+pub(in crate::registry) fn pack(
+    instance: &Instance,
+    wanted: &ImagePatch,
+    now: Timestamp,
+    into: &mut impl Write,
+) -> io::Result<()> {
     // Buffers pieces that are worth a hop to another thread.
     let into = io::BufWriter::with_capacity(256 << 10, into);
     match instance.packing {
-        Packed::Plain => archive(&instance.dir, now, into)?.flush(),
-        Packed::Gzip => archive(&instance.dir, now, GzEncoder::new(into, Compression::default()))?.finish()?.flush(),
+        Packed::Plain => archive(&instance.dir, wanted, now, into)?.flush(),
+        Packed::Gzip => {
+            archive(&instance.dir, wanted, now, GzEncoder::new(into, Compression::default()))?.finish()?.flush()
+        }
     }
 }
 
-/// Writes the description, then the files.
-fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
+/// Writes the description, then the files, then the templates that the description names.
+fn archive<W: Write>(dir: &Path, wanted: &ImagePatch, now: Timestamp, into: W) -> io::Result<W> {
     let dir: OwnedFd = File::open(dir)?.into();
     let mut archive = tar::Builder::new(into);
-    let yaml = description(&dir, now)?;
+    let yaml = description(&dir, wanted, now)?;
     let mut header = tar::Header::new_gnu();
     header.set_size(yaml.len() as u64);
     header.set_mode(0o644);
@@ -127,11 +136,28 @@ fn archive<W: Write>(dir: &Path, now: Timestamp, into: W) -> io::Result<W> {
     archive.append_data(&mut header, METADATA, yaml.as_slice())?;
     let root = pack_dir::open_dir(&dir, ROOTFS)?;
     pack_dir::append_dir(&mut archive, root, Path::new(ROOTFS), 0)?;
+    match pack_dir::open_dir(&dir, TEMPLATES) {
+        Ok(templates) => pack_dir::append_dir(&mut archive, templates, Path::new(TEMPLATES), 0)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     archive.into_inner()
 }
 
-/// Reads the description beside the files, or makes a minimal one.
-fn description(dir: &OwnedFd, now: Timestamp) -> io::Result<Vec<u8>> {
+/// Reads the description beside the files, or makes a minimal one, with what is wanted in it.
+fn description(dir: &OwnedFd, wanted: &ImagePatch, now: Timestamp) -> io::Result<Vec<u8>> {
+    let own = own_description(dir, now)?;
+    let given = wanted.properties.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let given: BTreeMap<_, _> = given.collect();
+    let end = wanted.expires_at.flatten();
+    if given.is_empty() && end.is_none() {
+        return Ok(own);
+    }
+    let rewritten = rewritten(&own, Some(&given).filter(|given| !given.is_empty()), end);
+    rewritten.map(String::into_bytes).map_err(io::Error::other)
+}
+
+fn own_description(dir: &OwnedFd, now: Timestamp) -> io::Result<Vec<u8>> {
     match pack_dir::open_file(dir, METADATA) {
         Ok((file, _)) => {
             let mut yaml = Vec::new();

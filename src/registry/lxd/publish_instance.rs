@@ -35,10 +35,10 @@ impl LxdImages {
         let arriving =
             IncomingImage { slot: self.slot()?, metadata: None, claim: Expected::default(), pauses: Pauses::default() };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let now = self.core.now();
+        let (now, wanted) = (self.core.now(), wishes.patch.clone());
         let packed = tokio::task::spawn_blocking(move || {
             let mut pipe = Pipe(sender);
-            let outcome = pack(&instance, now, &mut pipe);
+            let outcome = pack(&instance, &wanted, now, &mut pipe);
             // The reader must not mistake a broken stream for a complete one.
             if let Err(error) = outcome {
                 let _ = pipe.0.blocking_send(Err(error));

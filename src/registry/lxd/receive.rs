@@ -12,7 +12,7 @@ use crate::archive::{self, Bundle, BundleError, Packing, Root};
 use crate::blob::reader::Reading;
 use crate::digest::hex;
 use crate::error::{Error, Reason, Result};
-use crate::image::change::{NAME_CHARS_MAX, on_one_line};
+use crate::image::change::{NAME_CHARS_MAX, cleaned, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
 use crate::ingest::intake::Received;
 use crate::ingest::{ByteSink, Expected, Pauses, pump};
@@ -285,7 +285,7 @@ fn said_by(bundle: &Bundle, kind: Option<ImageKind>) -> Result<ImagePatch> {
         architecture: Some(Some(manifest.architecture)),
         built_at: Some(Some(manifest.created_at)),
         supported_until: Some(manifest.expires_at),
-        properties: on_one_line(&manifest.properties),
+        properties: cleaned(&manifest.properties),
         ..ImagePatch::default()
     })
 }
@@ -296,5 +296,5 @@ fn name_of(patch: &ImagePatch) -> Option<String> {
     let alias = || patch.aliases.as_ref()?.keys().next().cloned();
     let filename = || patch.filename.clone().flatten();
     let name = description.or_else(alias).or_else(filename).filter(|name| !name.is_empty())?;
-    Some(name.chars().take(NAME_CHARS_MAX).collect())
+    Some(on_one_line(name.trim_end()).chars().take(NAME_CHARS_MAX).collect())
 }

@@ -252,6 +252,8 @@ async fn root_file_systems_are_lent_by_name_and_nothing_else_is() {
         assert_eq!(image.properties, [("os".into(), "x".into())].into());
         if name == "web" {
             let bytes = bench.bytes(&image).await;
+            let description = crate::archive::read(std::io::Cursor::new(&bytes), bytes.len() as u64, &|| true).unwrap();
+            assert_eq!(description.manifest.properties, image.properties);
             let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
             let entries: Vec<_> = archive
                 .entries()

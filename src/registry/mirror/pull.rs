@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::image::change::on_one_line;
-use crate::image::{Architecture, Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
+use crate::image::change::cleaned;
+use crate::image::{Image, ImageId, ImageKind, ImagePatch, UpdateSource, Visibility};
 use crate::ingest::{Expected, Pauses};
 use crate::jobs::Handle;
 use crate::registry::Caller;
@@ -211,8 +211,7 @@ impl Mirror {
         who.may(Action::CopyFromServer, On::Server)?;
         let (upstream, report) = self.reporting(handle);
         let host = crate::upstream::this_machine();
-        // Such a machine runs 32-bit images as well.
-        let also = (host == Some(Architecture::X86_64)).then_some(Architecture::I386);
+        let also = host.iter().flat_map(|host| host.personalities().iter().copied());
         let architectures: Vec<_> = host.into_iter().chain(also).collect();
         let answer = upstream.ask_url(url, &architectures).await?;
         if let Some(image) = own_with(&self.core, who, &answer.sha256).await? {
@@ -248,7 +247,7 @@ fn facts(ask: &Ask, found: &Found) -> ImagePatch {
         built_at: found.created_at.map(Some),
         supported_until: Some(found.expires_at),
         filename: Some(Some(found.filename.clone()).filter(|name| !name.is_empty())),
-        properties: on_one_line(&found.properties),
+        properties: cleaned(&found.properties),
         purge: true,
         update_source: Some(source),
         ..ImagePatch::default()

@@ -286,6 +286,18 @@ async fn an_image_comes_from_a_web_server() {
     assert_eq!(none.kind(), Kind::NotFound);
 }
 
+/// Servers of static files have all sorts of types for these.
+#[tokio::test]
+async fn a_type_says_nothing_about_a_file_whose_digest_is_listed() {
+    for kind in ["text/html", "text/plain; charset=utf-8", "application/json", "application/x-xz", "nonsense", ""] {
+        let header = format!("Content-Type: {kind}\r\n");
+        let fake =
+            server(move |asked| asked.target().ends_with("squashfs").then(|| answer("200 OK", &header, SQUASHFS)));
+        let ask = ask(&fake, Protocol::Simplestreams, "debian/13");
+        assert_eq!(fetch(&ask).await.unwrap()[1].2, SQUASHFS, "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn files_are_those_that_are_listed() {
     type Change = fn() -> Say;
@@ -296,7 +308,11 @@ async fn files_are_those_that_are_listed() {
         ("fewer bytes in the end", || Say::Bytes(b"HTTP/1.1 200 OK\r\n\r\nsquashed".to_vec()), Kind::Upstream),
         ("endless bytes", || Say::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![0; 65536]), Kind::Upstream),
         ("silence", || Say::Hold(b"HTTP/1.1 200 OK\r\n\r\nsquash".to_vec()), Kind::Upstream),
-        ("a web page", || answer("200 OK", "Content-Type: text/html\r\n", b"<html>"), Kind::Upstream),
+        (
+            "a web page",
+            || answer("200 OK", "Content-Type: text/html\r\n", b"squashed file systeM"),
+            Kind::DigestMismatch,
+        ),
         ("nothing", || answer("404 N", "", b"<html>"), Kind::NotFound),
         ("the inside", || answer("302 F", "Location: http://169.254.169.254/\r\n", b""), Kind::Invalid),
     ];

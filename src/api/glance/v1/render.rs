@@ -1,12 +1,13 @@
 //! Renders an image as JSON and as headers. Knows no request.
 
 use actix_web::HttpResponseBuilder;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::super::spell::{changed_at, properties};
 use super::names::name_of;
+use crate::http::headers::{AttributeRoom, attribute_value};
 use crate::http::time::python;
 use crate::image::attr::ATTRS;
 use crate::image::{Attr, Image, Status, Visibility};
@@ -98,10 +99,10 @@ fn shown(attr: Attr, image: &Image) -> Option<(String, Value)> {
     Some((name_of(attr)?.to_owned(), value))
 }
 
-/// Puts an image into headers. Attributes without a value are left out.
+/// Puts an image into headers. Attributes without a value are left out, and properties that a client could not read.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
     let mut put = |name: String, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Some(value)) = (HeaderName::try_from(name), attribute_value(value)) {
             response.append_header((name, value));
         }
     };
@@ -116,8 +117,12 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
         };
         put(format!("{PREFIX}{name}"), &text);
     }
+    let mut room = AttributeRoom::default();
     for (name, value) in properties(image) {
-        put(format!("{PREFIX}{PROPERTY}{}", utf8_percent_encode(name, NO_TOKEN)), &value);
+        let name = format!("{PREFIX}{PROPERTY}{}", utf8_percent_encode(name, NO_TOKEN));
+        if room.take(&name, &value) {
+            put(name, &value);
+        }
     }
 }
 

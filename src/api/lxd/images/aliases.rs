@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::matches;
@@ -15,6 +16,10 @@ use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::ImageKind;
 use crate::registry::policy::Action;
 use crate::registry::{Alias, NameRequest};
+
+/// Characters of a name that are escaped in a path. Slashes are not: clients take the rest of the path for the name.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
 /// The routes. They precede the routes of images, because no fingerprint reads `aliases`.
 pub(super) fn routes() -> [Route; 7] {
@@ -45,7 +50,7 @@ fn named(request: &HttpRequest) -> Result<NameRequest> {
 }
 
 fn path_of(name: &str) -> String {
-    format!("/1.0/images/aliases/{name}")
+    format!("/1.0/images/aliases/{}", utf8_percent_encode(name, ESCAPED))
 }
 
 /// `GET /images/aliases`
@@ -151,4 +156,18 @@ async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
         Ok(done())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_escaped_in_a_path() {
+        for (name, path) in
+            [("debian/13", "debian/13"), ("a b?#%", "a%20b%3F%23%25"), ("ü", "%C3%BC"), ("a-b_c.d~e:f", "a-b_c.d~e:f")]
+        {
+            assert_eq!(path_of(name), format!("/1.0/images/aliases/{path}"));
+        }
+    }
 }

@@ -86,6 +86,9 @@ pub(super) async fn create(
             if kind == "snapshot" && !name.contains('/') {
                 return Err(Error::invalid("Not a snapshot"));
             }
+            if kind != "snapshot" && name.contains('/') {
+                return Err(Error::invalid("This is a snapshot"));
+            }
             let packing = asked.compression_algorithm.as_deref().unwrap_or_default();
             let instance = lxd.registry.lxd().instances().find(name, packing)?;
             let (state, who) = (lxd.clone(), caller.clone());

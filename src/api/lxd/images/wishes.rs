@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::query::pairs;
 use crate::http::time::read_rfc_3339;
-use crate::image::change::on_one_line;
+use crate::image::change::cleaned;
 use crate::image::{Architecture, Image, ImageKind, ImagePatch, Timestamp, Visibility};
 use crate::registry::{ImportOptions, RateLimits, fingerprint_of};
 
-/// Largest body in JSON, in bytes: ten times the largest image record.
+/// Largest body in JSON, in bytes: several times the largest image record.
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// The JSON of a small body.
@@ -50,7 +50,7 @@ pub(super) struct NewAlias {
 pub(super) struct NewImage {
     public: bool,
     auto_update: bool,
-    properties: Option<BTreeMap<String, String>>,
+    properties: Option<BTreeMap<String, Option<String>>>,
     filename: Option<String>,
     aliases: Option<Vec<NewAlias>>,
     expires_at: Option<String>,
@@ -70,7 +70,7 @@ impl NewImage {
         let patch = ImagePatch {
             visibility: Some(if self.public { Visibility::Public } else { Visibility::Private }),
             auto_update: Some(self.auto_update),
-            properties: self.properties.as_ref().map(on_one_line).unwrap_or_default(),
+            properties: self.properties.as_ref().map(|given| cleaned(&texts(given))).unwrap_or_default(),
             filename: self.filename.clone().filter(|name| !name.is_empty()).map(Some),
             aliases: (!aliases.is_empty()).then_some(aliases),
             expires_at: self.expires_at.as_deref().map(moment).transpose()?.flatten(),
@@ -101,7 +101,9 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<ImportOptions> {
     };
     let mut properties = BTreeMap::new();
     for text in values("properties")? {
-        properties.extend(pairs(&text)?.into_iter().map(|(name, value)| (name, Some(value))));
+        // Of two values in one header the first counts, and of two headers the second, as in LXD.
+        let given = pairs(&text)?.into_iter().rev().map(|(name, value)| (name, Some(value)));
+        properties.extend(given);
     }
     let public = one("public")?.is_some_and(|text| is_true(&text));
     let aliases: BTreeMap<_, _> = listed("aliases", "alias")?.into_iter().map(|name| (name, String::new())).collect();
@@ -166,9 +168,14 @@ fn moment(text: &str) -> Result<Option<Option<Timestamp>>> {
     })
 }
 
+/// Properties as Go reads them: null is an empty text.
+fn texts(given: &BTreeMap<String, Option<String>>) -> BTreeMap<String, String> {
+    given.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect()
+}
+
 /// A change of a property. Clients unset a property by an empty value.
-fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
-    (name.clone(), Some(value.clone()).filter(|value| !value.is_empty()))
+fn changed((name, value): (&String, &Option<String>)) -> (String, Option<String>) {
+    (name.clone(), value.clone().filter(|value| !value.is_empty()))
 }
 
 /// A change of an image.
@@ -177,7 +184,7 @@ fn changed((name, value): (&String, &String)) -> (String, Option<String>) {
 pub(super) struct ImageChange {
     public: Option<bool>,
     auto_update: Option<bool>,
-    properties: Option<BTreeMap<String, String>>,
+    properties: Option<BTreeMap<String, Option<String>>>,
     expires_at: Option<String>,
     profiles: Option<Vec<String>>,
 }

@@ -1,0 +1,144 @@
+//! Frames of zstd, read as one stream, block by block.
+//!
+//! The library gives nothing of a frame before its window is full, or the frame has ended. So that a large window is not
+//! filled for a description in the first MiB, the head of a frame can be read as if it ended there.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::meter::Meter;
+use super::streams::Count;
+use super::unpack::KEPT_MAX;
+
+/// Largest block.
+const BLOCK_MAX: u64 = 128 << 10;
+
+/// Blocks that are read of a head.
+const HEAD_BLOCKS: u32 = 16;
+
+/// Windows up to this size are filled without a look at how much goes in.
+const WINDOW_FREE: u64 = 32 << 20;
+
+/// Reads all frames of a zstd file as one.
+pub(super) struct Frames<'a, R> {
+    file: R,
+    decoder: FrameDecoder,
+    /// The decoder is inside a frame.
+    within: bool,
+    count: Count,
+    /// Blocks that are still read; `None` for all of them.
+    blocks: Option<u32>,
+    meter: Option<&'a Meter<'a>>,
+    /// The most that the blocks of this frame have unpacked to, and the part of it that was given.
+    unpacked: u64,
+    given: u64,
+}
+
+impl<'a, R: BufRead> Frames<'a, R> {
+    /// Frames of a file, or only its head. The meter is asked whether what is kept is in proportion.
+    pub(super) fn new(file: R, meter: Option<&'a Meter<'a>>, head: bool) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(KEPT_MAX);
+        let blocks = head.then_some(HEAD_BLOCKS);
+        Self { file, decoder, within: false, count: Count::default(), blocks, meter, unpacked: 0, given: 0 }
+    }
+
+    /// Goes to the next frame that has data; false at the end of the file.
+    fn next(&mut self) -> io::Result<bool> {
+        while !self.file.fill_buf()?.is_empty() {
+            self.count.stream()?;
+            match self.decoder.reset(&mut self.file) {
+                Ok(()) => {
+                    (self.unpacked, self.given) = (0, 0);
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let length = u64::from(length);
+                    let skipped = io::copy(&mut self.file.by_ref().take(length), &mut io::sink())?;
+                    if skipped < length {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error @ FrameDecoderError::WindowSizeTooBig { .. }) => {
+                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, error));
+                }
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Decodes the next block. The last one of a head is made the last of its frame, whose checksum then means nothing.
+    fn block(&mut self) -> io::Result<()> {
+        let mut head = [0; 3];
+        self.file.read_exact(&mut head)?;
+        let [low, middle, high] = head.map(u32::from);
+        let size = (low | middle << 8 | high << 16) >> 3;
+        let is_run = low >> 1 & 3 == 1;
+        if let Some(blocks) = &mut self.blocks {
+            *blocks = blocks.saturating_sub(1);
+        }
+        let is_cut = self.blocks == Some(0);
+        if is_cut {
+            head[0] |= 1;
+        }
+        let unpacks = if low >> 1 & 3 < 2 { u64::from(size) } else { BLOCK_MAX };
+        self.unpacked = self.unpacked.saturating_add(unpacks.min(BLOCK_MAX));
+        let kept = self.unpacked.saturating_sub(self.given);
+        if let Some(meter) = self.meter.filter(|_| kept > WINDOW_FREE) {
+            meter.check_kept(kept)?;
+        }
+        let (head, one) = (Cursor::new(head), BlockDecodingStrategy::UptoBlocks(1));
+        let decoded = if is_cut {
+            let length = if is_run { 1 } else { u64::from(size) };
+            // The decoder may want a checksum behind it.
+            self.decoder.decode_blocks(head.chain(self.file.by_ref().take(length)).chain(io::repeat(0)), one)
+        } else {
+            self.decoder.decode_blocks(head.chain(&mut self.file), one)
+        };
+        decoded.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Checks the checksum at the end of a frame.
+    fn verify(&self) -> io::Result<()> {
+        match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
+            (Some(said), Some(found)) if said != found => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "a frame's checksum does not match"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Frames<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.within {
+                if !self.next()? {
+                    return Ok(0);
+                }
+                self.within = true;
+            }
+            if self.decoder.can_collect() > 0 {
+                let got = self.decoder.read(into)?;
+                self.count.bytes += got as u64;
+                self.given += got as u64;
+                return Ok(got);
+            }
+            if self.decoder.is_finished() {
+                if self.blocks == Some(0) {
+                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, "it is only the head of a file"));
+                }
+                self.verify()?;
+                self.within = false;
+            } else {
+                self.block()?;
+            }
+        }
+    }
+}
