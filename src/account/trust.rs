@@ -1,28 +1,22 @@
 //! Certificates that stand for accounts, and the tokens by which another comes to do so, once each.
 //!
 //! A certificate stands for one account, whose rights its holder then has, by that account's id: one that is made anew
-//! under the same access key is another. An entry without an account means nothing by itself. Entries are kept in one
-//! file beside the accounts, and read again whenever it has changed. Knows no protocol.
+//! under the same access key is another. An entry without an account means nothing by itself, nor does one whose
+//! certificate is not valid at the moment. Entries are kept in one file beside the accounts, and read again whenever it has
+//! changed. Knows no protocol.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
-use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
-use x509_cert::der::pem::{LineEnding, encode_string};
 
 use super::file::Shared;
 use super::{Account, Accounts, Print, Secret};
-use crate::digest::hex;
+use crate::certificate::{Certificate, Validity};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
-
-/// Largest certificate.
-const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 
 /// Longest name of an entry.
 const NAME_BYTES_MAX: usize = 255;
@@ -32,41 +26,6 @@ const ACCOUNT_CLIENTS_MAX: usize = 256;
 
 /// Unused tokens of one account, and of those without an account.
 const ACCOUNT_TOKENS_MAX: usize = 64;
-
-/// A certificate, read and found to be one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// SHA-256 of it in hexadecimal.
-    pub fingerprint: String,
-    /// The certificate as PEM.
-    pub pem: String,
-    /// The name in it, if it has one that can be shown.
-    common_name: Option<String>,
-}
-
-impl Certificate {
-    /// Reads one.
-    ///
-    /// # Errors
-    /// `Invalid` for what is none, or too large.
-    pub fn read(der: &[u8]) -> Result<Self> {
-        if der.len() > CERTIFICATE_BYTES_MAX {
-            return Err(Error::invalid(format!("A certificate has at most {CERTIFICATE_BYTES_MAX} bytes.")));
-        }
-        let wrong = |error| Error::invalid("This is no X.509 certificate.").because(error);
-        let read = CertificateInner::<Raw>::from_der(der).map_err(wrong)?;
-        let name = read.tbs_certificate().subject().common_name().ok().flatten();
-        let name = name.map(|name| name.value().into_owned()).filter(|name| check_name(name).is_ok());
-        let pem = encode_string("CERTIFICATE", LineEnding::LF, der);
-        let pem = pem.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { fingerprint: hex(&Sha256::digest(der)), pem, common_name: name })
-    }
-
-    /// Default name of its holder: the name in it, or the beginning of its fingerprint.
-    fn name(&self) -> String {
-        self.common_name.clone().unwrap_or_else(|| self.fingerprint.chars().take(12).collect())
-    }
-}
 
 /// A client that asks to be trusted.
 #[derive(Debug, Clone)]
@@ -110,11 +69,34 @@ pub struct Client {
     /// The account that it stands for. None: it was accepted while there were no accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// The certificate as PEM.
-    pub certificate: String,
+    /// The certificate.
+    pub certificate: KeptCertificate,
     /// Time at which it was accepted.
     #[serde(with = "super::micros", rename = "added_at_us")]
     pub added_at: Timestamp,
+}
+
+/// A certificate as an entry keeps it: its PEM, with the dates that are read from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct KeptCertificate {
+    /// The certificate as PEM.
+    pub pem: String,
+    /// The time in which it is valid: none at all for one that can't be read.
+    pub validity: Validity,
+}
+
+impl From<String> for KeptCertificate {
+    fn from(pem: String) -> Self {
+        let validity = Certificate::read_pem(&pem).map_or(Validity::NEVER, |read| read.validity);
+        Self { pem, validity }
+    }
+}
+
+impl From<KeptCertificate> for String {
+    fn from(kept: KeptCertificate) -> Self {
+        kept.pem
+    }
 }
 
 /// A token that lets one certificate in.
@@ -181,11 +163,12 @@ impl Trust {
         Ok(self.table()?.clients.clone())
     }
 
-    /// The account that a certificate stands for: none for a certificate that was never accepted, was accepted without an
-    /// account, or stood for a removed account.
-    pub fn account(&self, fingerprint: &str, accounts: &Accounts) -> Result<Option<Account>> {
+    /// The account that a certificate stands for at a moment: none for a certificate that was never accepted, was accepted
+    /// without an account, stood for a removed account, or is not valid then.
+    pub fn account(&self, fingerprint: &str, accounts: &Accounts, now: Timestamp) -> Result<Option<Account>> {
         let table = self.table()?;
         let client = table.clients.iter().find(|client| client.fingerprint == fingerprint);
+        let client = client.filter(|client| client.certificate.validity.holds_at(now));
         match client.and_then(|client| client.holder.as_ref()) {
             Some(holder) => accounts.with_id(holder.id),
             None => Ok(None),
@@ -195,7 +178,7 @@ impl Trust {
     /// Lets a certificate in, for an account. Waits for the disk, like every change.
     ///
     /// # Errors
-    /// `Invalid` name, `AlreadyExists`, `TooMany`.
+    /// `Invalid` name or dates, `AlreadyExists`, `TooMany`.
     pub fn add(
         &self,
         certificate: &Certificate,
@@ -216,7 +199,7 @@ impl Trust {
     /// account.
     ///
     /// # Errors
-    /// `Invalid` name, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
+    /// `Invalid` name or dates, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
     pub fn admit(&self, applicant: &Applicant, account: Option<&Account>, now: Timestamp) -> Result<Client> {
         let client = applicant.entry(account.map(Holder::of), now)?;
         self.shared.change(|table| table.put(client, applicant.has_key))
@@ -314,15 +297,23 @@ fn known() -> Error {
     Reason::CertificateTrusted.into()
 }
 
+/// Makes the entry of a certificate, which has to be valid at the moment.
 fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
     name.map_or(Ok(()), check_name)?;
+    certificate.validity.check(now)?;
     Ok(Client {
         fingerprint: certificate.fingerprint.clone(),
-        name: name.map_or_else(|| certificate.name(), ToOwned::to_owned),
+        name: name.map_or_else(|| default_name(certificate), ToOwned::to_owned),
         holder,
-        certificate: certificate.pem.clone(),
+        certificate: KeptCertificate { pem: certificate.pem.clone(), validity: certificate.validity },
         added_at: now,
     })
+}
+
+/// Default name of a certificate's holder: the name in it if that can be shown, or the beginning of its fingerprint.
+fn default_name(certificate: &Certificate) -> String {
+    let name = certificate.common_name.clone().filter(|name| check_name(name).is_ok());
+    name.unwrap_or_else(|| certificate.fingerprint.chars().take(12).collect())
 }
 
 fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<&'a Client> {

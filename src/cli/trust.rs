@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use super::{Globals, print};
-use crate::account::trust::{Certificate, Client, Trust};
+use crate::account::trust::{Client, Trust};
 use crate::account::{Account, Accounts};
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::config::DataDir;
 use crate::http::addresses::Reachable;
@@ -120,9 +121,12 @@ fn standing(client: &Client, accounts: &Accounts) -> Result<(Option<String>, &'s
             false => (None, "untrusted: it was accepted without an account"),
         });
     };
+    let (validity, now) = (client.certificate.validity, system_clock());
     Ok(match accounts.with_id(holder.id)? {
-        Some(account) => (Some(account.access_key), "trusted"),
         None => (Some(holder.access_key.clone()), "untrusted: its account was removed"),
+        Some(account) if validity.holds_at(now) => (Some(account.access_key), "trusted"),
+        Some(account) if now < validity.from => (Some(account.access_key), "untrusted: it is not valid yet"),
+        Some(account) => (Some(account.access_key), "untrusted: it has expired"),
     })
 }
 
@@ -134,6 +138,8 @@ fn shown(client: &Client, accounts: &Accounts) -> Result<Value, Failure> {
         "account": account,
         "trusted": state.starts_with("trusted"),
         "added_at": rfc_3339(client.added_at),
+        "not_before": rfc_3339(client.certificate.validity.from),
+        "not_after": rfc_3339(client.certificate.validity.until),
     }))
 }
 

@@ -80,6 +80,8 @@ reasons! {
     UrlRefused          Invalid "url-refused"           "This URL is not fetched: {}"
     ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {}"
     ServerRefused       Invalid "server-refused"        "Unable to connect to: {}: {}"
+    CertificateExpired  Invalid "certificate-expired"   "The certificate has expired."
+    CertificateNotYetValid Invalid "certificate-not-yet-valid" "The certificate is not valid yet."
     InStoresAlready     Invalid "in-stores-already"     "The image is in these stores already."
 
     Conflict            Conflict "conflict"             "The state of the thing does not allow this."

@@ -9,13 +9,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use crate::error::{Error, Result};
+use crate::certificate::Certificate;
+use crate::error::{Error, Reason, Result};
+use crate::image::Timestamp;
 
 /// Longest PEM that is read: a certificate with its chain has a tenth of this.
 const PEM_BYTES_MAX: usize = 64 * 1024;
 
-/// The one certificate that a server may have. Neither who signed it nor for which names or until when matters: it is
-/// this one, or the connection is not made.
+/// The one certificate that a server may have. Neither its issuer nor the names in it matter: the server has this one, and it
+/// is valid at the moment, or the connection is not made.
 #[derive(Clone)]
 pub struct Pin(Arc<CertificateDer<'static>>);
 
@@ -52,6 +54,16 @@ impl std::fmt::Debug for Pin {
     }
 }
 
+/// Checks that a certificate is valid at the moment: one that was given once is not trusted for ever.
+fn check_dates(der: &[u8], now: UnixTime) -> std::result::Result<(), CertificateError> {
+    let read = Certificate::read(der).map_err(|_| CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    read.validity.check(Timestamp(now)).map_err(|error| match error.reason() {
+        Reason::CertificateNotYetValid => CertificateError::NotValidYet,
+        _ => CertificateError::Expired,
+    })
+}
+
 #[derive(Debug)]
 struct Verifier {
     pin: Pin,
@@ -65,13 +77,12 @@ impl ServerCertVerifier for Verifier {
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        if end_entity.as_ref() == self.pin.0.as_ref().as_ref() {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        if end_entity.as_ref() != self.pin.0.as_ref().as_ref() {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
+        check_dates(end_entity, now).map(|()| ServerCertVerified::assertion()).map_err(Into::into)
     }
 
     // A certificate alone proves nothing; these two check that the server also has its key.

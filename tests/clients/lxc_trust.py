@@ -8,6 +8,12 @@ Starts servers of its own and ends them. VISOR_TALLY names a file to write "pass
 
 import itertools
 import json
+import time
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import main
 from lxd_harness import Commands, Lxc, sha256
@@ -41,6 +47,19 @@ class WithAccounts(Commands):
         client = cls.client()
         assert client.add("visor").code != 0
         return client
+
+    @staticmethod
+    def make_certificate(client, begin, end):
+        """Gives a client a certificate with these dates, as seen from now."""
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dated")])
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now + begin, now + end)
+        made = made.sign(key, hashes.SHA256())
+        encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        with open(client.path("client.crt"), "wb") as file:
+            file.write(made.public_bytes(encoding))
+        with open(client.path("client.key"), "wb") as file:
+            file.write(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
 
     def account_of(self, client):
         """As whom the server knows a client."""
@@ -88,6 +107,24 @@ class Admission(WithAccounts):
             for path in ("images", "images/aliases", "certificates", "operations", "instances", "profiles", "events"):
                 answer = self.server.call("GET", f"/1.0/{path}", client=who)
                 self.assertEqual((answer.status, answer.json["error"]), (403, NOT_AUTHORIZED), path)
+
+    def test_not_by_a_certificate_outside_its_dates(self):
+        for begin, end, words in ((-20, -10, "The provided certificate is expired"), (10, 20, "The provided certificate isn't valid yet")):
+            client = self.client()
+            self.make_certificate(client, timedelta(days=begin), timedelta(days=end))
+            done = client.add("visor", "--password", self.keys["alice"])
+            self.assertNotEqual(done.code, 0, done.out)
+            self.assertIn(words, done.err)
+            friend = self.client("alice")
+            self.refused(words, "config", "trust", "add", "visor:", client.path("client.crt"), who=friend)
+
+    def test_trust_ends_with_the_certificate(self):
+        client = self.client()
+        self.make_certificate(client, timedelta(days=-1), timedelta(seconds=5))
+        self.assertEqual(client.add("visor", "--password", self.keys["alice"]).code, 0)
+        self.do("image", "list", "visor:", who=client)
+        time.sleep(6)
+        self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
 
     def test_by_a_token_of_the_operator(self):
         made = json.loads(self.visor("trust", "token", "--account", "bob", "--name", "laptop", "--address", self.server.https[8:]))

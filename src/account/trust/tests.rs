@@ -9,7 +9,13 @@ fn later(seconds: i64) -> Timestamp {
 }
 
 fn certificate(name: &str) -> Certificate {
+    certificate_until(name, 4000)
+}
+
+fn certificate_until(name: &str, year: i32) -> Certificate {
     let mut described = rcgen::CertificateParams::default();
+    described.not_before = rcgen::date_time_ymd(1970, 1, 1);
+    described.not_after = rcgen::date_time_ymd(year, 1, 1);
     described.distinguished_name = rcgen::DistinguishedName::new();
     if !name.is_empty() {
         described.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -41,7 +47,11 @@ impl Place {
     }
 
     fn stands_for(&self, certificate: &Certificate) -> Option<String> {
-        let account = self.trust.account(&certificate.fingerprint, &self.accounts).unwrap();
+        self.stands_at(certificate, NOW)
+    }
+
+    fn stands_at(&self, certificate: &Certificate, now: Timestamp) -> Option<String> {
+        let account = self.trust.account(&certificate.fingerprint, &self.accounts, now).unwrap();
         account.map(|account| account.access_key)
     }
 
@@ -51,17 +61,50 @@ impl Place {
 }
 
 #[test]
-fn certificates_are_read_or_refused() {
-    let read = certificate("root@laptop");
-    assert_eq!((read.fingerprint.len(), read.name().as_str()), (64, "root@laptop"));
-    assert!(read.pem.starts_with("-----BEGIN CERTIFICATE-----\n") && read.pem.ends_with("-----END CERTIFICATE-----\n"));
+fn an_entry_has_the_name_in_its_certificate_if_that_can_be_shown() {
+    assert_eq!(default_name(&certificate("root@laptop")), "root@laptop");
     for nameless in ["", "two\nlines", "  "] {
         let read = certificate(nameless);
-        assert_eq!(read.name(), read.fingerprint[..12], "{nameless:?}");
+        assert_eq!(default_name(&read), read.fingerprint[..12], "{nameless:?}");
     }
-    for wrong in [&b""[..], b"x", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &vec![0x30; CERTIFICATE_BYTES_MAX + 1]] {
-        assert_eq!(Certificate::read(wrong).unwrap_err().kind(), Kind::Invalid);
+}
+
+/// A certificate is trusted from its first to its last moment, and neither before nor after.
+#[test]
+fn trust_ends_with_the_certificate() {
+    let place = place();
+    let (alice, shown) = (place.account("alice"), certificate_until("laptop", 1980));
+    let validity = shown.validity;
+    let (before, after) = (Timestamp(validity.from.0 - 1), Timestamp(validity.until.0 + 1));
+    let token = || place.trust.issue(None, Some(&alice), HOUR * 24 * 365 * 20, NOW).unwrap().0;
+    for (moment, reason) in [(before, Reason::CertificateNotYetValid), (after, Reason::CertificateExpired)] {
+        for refused in [
+            place.trust.add(&shown, None, Some(&alice), moment).map(Some),
+            place.trust.admit(&applicant(&shown, true), Some(&alice), moment).map(Some),
+            place.trust.redeem(token().reveal(), &applicant(&shown, true), &place.accounts, false, moment),
+        ] {
+            assert_eq!(refused.unwrap_err().reason(), reason);
+        }
     }
+    assert!(place.trust.list().unwrap().is_empty());
+    place.trust.add(&shown, None, Some(&alice), validity.until).unwrap();
+    // As another process reads it.
+    let trust = Trust::open(place._dir.path()).unwrap();
+    let place = Place { trust, ..place };
+    for (moment, trusted) in [(before, false), (validity.from, true), (validity.until, true), (after, false)] {
+        assert_eq!(place.stands_at(&shown, moment).is_some(), trusted, "{moment:?}");
+    }
+}
+
+#[test]
+fn an_entry_whose_certificate_can_not_be_read_is_trusted_at_no_time() {
+    let place = place();
+    let (alice, shown) = (place.account("alice"), certificate("laptop"));
+    place.trust.add(&shown, None, Some(&alice), NOW).unwrap();
+    let file = place._dir.path().join("trust.json");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, kept.replace("BEGIN CERTIFICATE", "BEGIN")).unwrap();
+    assert_eq!((place.stands_for(&shown), place.trust.list().unwrap().len()), (None, 1));
 }
 
 #[test]
@@ -194,7 +237,7 @@ fn there_are_so_many_and_no_more() {
         fingerprint: n.to_string(),
         name: "x".into(),
         holder,
-        certificate: String::new(),
+        certificate: String::new().into(),
         added_at: NOW,
     };
     for n in 0..ACCOUNT_CLIENTS_MAX {

@@ -36,7 +36,7 @@ impl Lxd {
             return Ok(Caller::Admin(None));
         }
         let account = match fingerprint {
-            Some(fingerprint) => self.trust.account(fingerprint, &self.auth.accounts)?,
+            Some(fingerprint) => self.trust.account(fingerprint, &self.auth.accounts, self.registry.now())?,
             None => None,
         };
         Ok(account.map_or(Caller::Anonymous, caller_of))

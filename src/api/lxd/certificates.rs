@@ -17,8 +17,9 @@ use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::time::time;
 use super::{Lxd, recursive};
-use crate::account::trust::{Applicant, Certificate, Client, check_name};
+use crate::account::trust::{Applicant, Client, check_name};
 use crate::api::elsewhere;
+use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
 use crate::http::route::{Route, delete, get, part, post};
@@ -217,7 +218,7 @@ fn json_of(client: &Client) -> Value {
         "restricted": false,
         "projects": [],
         "description": client.holder.as_ref().map_or("", |holder| holder.access_key.as_str()),
-        "certificate": client.certificate,
+        "certificate": client.certificate.pem,
         "fingerprint": client.fingerprint,
     })
 }

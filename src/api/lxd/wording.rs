@@ -74,6 +74,8 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AliasExists => Wording::words("Alias \"{}\" already exists"),
         R::FingerprintTaken => Wording::words("Image with same fingerprint already exists"),
         R::CertificateTrusted => Wording::words("Certificate already in trust store"),
+        R::CertificateExpired => Wording::words("The provided certificate is expired"),
+        R::CertificateNotYetValid => Wording::words("The provided certificate isn't valid yet"),
         R::FileEmpty => Wording::words("EOF"),
         R::FileTruncated => Wording::words("unexpected EOF"),
         R::UnknownPacking => Wording::words("Unsupported compression"),
