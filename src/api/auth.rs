@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
 use crate::account::attempts::Attempts;
-use crate::account::tokens::{Scope, Tokens};
+use crate::account::tokens::{Scope, Tokens, read_open};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
@@ -81,7 +81,7 @@ pub fn caller_of(account: Account) -> Caller {
 /// Authenticates a request by its `X-Auth-Token`, in a protocol with tokens and no signatures. All other headers about
 /// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
-/// A server without accounts accepts any token and none. With accounts, a request without a token is anonymous if it
+/// A server without accounts accepts any token and none; a token of its own says in which project's name. With accounts, a request without a token is anonymous if it
 /// reads and `public_read` is set; a wrong token is always refused.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn caller_of(account: Account) -> Caller {
 /// else.
 pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
     if rules.is_open()? {
-        return Ok(Caller::Admin(None));
+        return Ok(open_caller(header(request, &AUTH_TOKEN).unwrap_or_default()));
     }
     let Some(token) = header(request, &AUTH_TOKEN)? else {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -100,6 +100,15 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
         return Err(Reason::NoScope.into());
     }
     Ok(caller_of(account))
+}
+
+/// The caller on a server without accounts, with any token or none: in the name of the project that its token is for, if the
+/// identity API gave it for one. Images made with a token are then its project's.
+fn open_caller(token: Option<&str>) -> Caller {
+    match token.and_then(read_open).map(|grant| grant.scope) {
+        Some(Scope::Project(project)) => Caller::Open(project),
+        _ => Caller::Admin(None),
+    }
 }
 
 /// Reads the only value of a header with a token; `None` if there is none.
@@ -125,7 +134,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-    use crate::account::tokens::Method as Way;
+    use crate::account::tokens::{Method as Way, open_token};
     use crate::error::Kind;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -160,6 +169,15 @@ mod tests {
         let mut rules = rules(dir.path(), false);
         for headers in [&[][..], &[("x-auth-token", "anything")]] {
             assert_eq!(asked(&rules, Method::POST, headers), Ok(Caller::Admin(None)));
+        }
+        for (scope, caller) in [
+            (Scope::Project("lab".into()), Caller::Open("lab".into())),
+            (Scope::Unscoped, Caller::Admin(None)),
+            (Scope::System, Caller::Admin(None)),
+        ] {
+            let grant = rules.tokens.grant("anna", [Way::Password].into(), scope, None, NOW).unwrap();
+            let token = open_token(&grant).unwrap();
+            assert_eq!(asked(&rules, Method::POST, &[("x-auth-token", token.reveal())]), Ok(caller));
         }
         rules.open_without_accounts = false;
         assert_eq!(asked(&rules, Method::GET, &[("x-auth-token", "anything")]), Err(Kind::Unauthenticated));

@@ -12,8 +12,10 @@ pub enum Caller {
     Anonymous,
     /// An ordinary account.
     User(String),
-    /// An administrator's account; without any accounts, every request from this machine.
+    /// An administrator's account; without any accounts, every request from this machine that names no project.
     Admin(Option<String>),
+    /// A request to a server without accounts, in the name of a project: an administrator's, whose images are the project's.
+    Open(String),
 }
 
 impl Caller {
@@ -21,13 +23,13 @@ impl Caller {
     pub fn account(&self) -> Option<&str> {
         match self {
             Caller::Anonymous | Caller::Admin(None) => None,
-            Caller::User(name) | Caller::Admin(Some(name)) => Some(name),
+            Caller::User(name) | Caller::Admin(Some(name)) | Caller::Open(name) => Some(name),
         }
     }
 
     /// Tells if the caller is an administrator.
     pub fn is_admin(&self) -> bool {
-        matches!(self, Caller::Admin(_))
+        matches!(self, Caller::Admin(_) | Caller::Open(_))
     }
 
     /// Tells if the caller may know of an image. Lists show less, see [`Caller::listed`].
@@ -59,8 +61,8 @@ impl Caller {
     /// `shown` says otherwise. Administrators are shown all but other accounts' community images.
     pub fn listed(&self, shown: ListScope) -> Filter {
         match self {
-            // Without an account no image is another account's.
-            Caller::Admin(None) => there(),
+            // Without accounts no image is another account's.
+            Caller::Admin(None) | Caller::Open(_) => there(),
             Caller::Admin(Some(_)) if shown.community => there(),
             Caller::Admin(Some(name)) => {
                 there().and(Filter::Any(vec![visible_as(Visibility::Community).negated(), owned_by(name)]))
@@ -77,7 +79,7 @@ impl Caller {
     /// Filter of all images that the caller may change.
     pub fn own(&self) -> Filter {
         match self {
-            Caller::Admin(_) => there(),
+            Caller::Admin(_) | Caller::Open(_) => there(),
             Caller::Anonymous => Filter::nothing(),
             Caller::User(name) => there().and(owned_by(name)),
         }
@@ -90,7 +92,7 @@ impl Caller {
     pub fn known(&self) -> Result<()> {
         match self {
             Caller::Anonymous => Err(Reason::Unauthenticated.into()),
-            Caller::User(_) | Caller::Admin(_) => Ok(()),
+            Caller::User(_) | Caller::Admin(_) | Caller::Open(_) => Ok(()),
         }
     }
 }
@@ -146,6 +148,20 @@ mod tests {
     fn callers() -> [Caller; 5] {
         let user = |name: &str| Caller::User(name.into());
         [Caller::Anonymous, user("me"), user("you"), Caller::Admin(Some("root".into())), Caller::Admin(None)]
+    }
+
+    /// Without accounts a project is the name of new images' owner, and hides nothing.
+    #[test]
+    fn a_project_on_a_server_without_accounts_sees_and_lists_all_images() {
+        let (lab, open) = (Caller::Open("lab".into()), Caller::Admin(None));
+        assert_eq!((lab.account(), lab.is_admin()), (Some("lab"), true));
+        for visibility in [Visibility::Public, Visibility::Private, Visibility::Shared, Visibility::Community] {
+            for image in [image(Some("lab"), visibility), image(Some("me"), visibility), image(None, visibility)] {
+                assert!(lab.sees(&image) && lab.may_change(&image).is_ok(), "{image:?}");
+                assert!(lab.listed(ListScope::default()).passes(&image), "{image:?}");
+                assert_eq!(lab.own().passes(&image), open.own().passes(&image), "{image:?}");
+            }
+        }
     }
 
     fn image(owner: Option<&str>, visibility: Visibility) -> Image {

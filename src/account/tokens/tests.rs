@@ -208,3 +208,18 @@ fn a_log_that_can_not_be_written_stops_nobody_from_getting_in() {
     house.restart(NOW);
     assert_eq!([&before, &token, &after].map(|token| house.holds(token, NOW)), [true, false, true]);
 }
+
+#[test]
+fn an_open_token_says_what_it_stands_for_and_is_good_for_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (accounts, tokens) = (Accounts::open(dir.path()).unwrap(), Tokens::open(dir.path(), HOUR, NOW).unwrap());
+    let grant = tokens.grant("anna", [Method::Password].into(), Scope::Project("läb".into()), None, NOW).unwrap();
+    let token = open_token(&grant).unwrap();
+    assert!(token.reveal().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "it fits in a header");
+    assert_eq!(read_open(token.reveal()), Some(grant));
+    for other in ["", "open-", "open-e30", "anything", &token.reveal()[1..]] {
+        assert_eq!(read_open(other), None, "{other}");
+    }
+    accounts.add("anna", None, true, NOW).unwrap();
+    assert!(tokens.find(token.reveal(), &accounts, NOW).unwrap().is_none(), "it stands for no account");
+}

@@ -1,6 +1,6 @@
 //! Holders of tokens and of accounts, as values that are looked up and shown elsewhere.
 
-use crate::account::tokens::Grant;
+use crate::account::tokens::{Grant, Scope};
 
 /// The holder of a token.
 #[derive(Debug)]
@@ -15,6 +15,16 @@ impl TokenHolder {
     /// Tells whether the token belongs to this account.
     pub(super) fn is(&self, access_key: &str) -> bool {
         self.grant.access_key == access_key
+    }
+
+    /// The projects that the holder can have a token for, as far as they are known: its own, and without accounts also the
+    /// one of this token, which comes first.
+    pub(super) fn projects(&self) -> Vec<&str> {
+        let own = self.grant.access_key.as_str();
+        match &self.grant.scope {
+            Scope::Project(project) if project != own => vec![project, own],
+            _ => vec![own],
+        }
     }
 }
 

@@ -7,11 +7,14 @@ use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::token_request::{Proof, RequestedScope, TokenRequest};
 use crate::account::Account;
-use crate::account::tokens::{Grant, Method, Scope};
+use crate::account::tokens::{Grant, Method, Scope, read_open};
 use crate::error::{Error, Reason, Result};
 
 /// Name of a caller that gives none, on a server without accounts.
 const DEFAULT_NAME: &str = "admin";
+
+/// Longest name of a user or a project on a server without accounts, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The refusal of a login. It does not tell which of the proofs was wrong.
 fn refused() -> Error {
@@ -22,15 +25,20 @@ impl Identity {
     /// The holder of a token; `None` if the token is not valid.
     pub(super) fn holder(&self, token: &str) -> Result<Option<TokenHolder>> {
         if self.auth.is_open()? {
-            return self.open_holder().map(Some);
+            return self.open_holder(Some(token)).map(Some);
         }
         let found = self.auth.tokens.find(token, &self.auth.accounts, self.registry.now())?;
         Ok(found.map(|(account, grant)| TokenHolder { grant, admin: account.admin, open: false }))
     }
 
-    /// The holder of every token on a server without accounts.
-    pub(super) fn open_holder(&self) -> Result<TokenHolder> {
-        self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
+    /// The holder of a token on a server without accounts: of the one that it describes, or of the default one.
+    pub(super) fn open_holder(&self, token: Option<&str>) -> Result<TokenHolder> {
+        match token.and_then(read_open) {
+            Some(grant) => Ok(TokenHolder { grant, admin: true, open: true }),
+            None => {
+                self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
+            }
+        }
     }
 
     fn administrator(&self, name: &str, methods: BTreeSet<Method>, scope: Scope) -> Result<TokenHolder> {
@@ -78,13 +86,21 @@ impl Identity {
         Ok((Some(account), holder))
     }
 
-    /// The holder on a server without accounts: an administrator of the name that the request gives.
+    /// The holder on a server without accounts: an administrator of the name that the request gives, or that the token in
+    /// it has.
+    ///
+    /// # Errors
+    /// `Invalid` name of a user or a project.
     fn let_in(&self, request: &TokenRequest, methods: BTreeSet<Method>) -> Result<TokenHolder> {
-        let name = request.proofs.iter().find_map(|proof| match proof {
-            Proof::Keys { access_key, .. } => Some(access_key.as_str()),
-            Proof::Token(_) => None,
+        let named = request.proofs.iter().find_map(|proof| match proof {
+            Proof::Keys { access_key, .. } => Some(access_key.clone()),
+            Proof::Token(token) => read_open(token.reveal()).map(|grant| grant.access_key),
         });
-        let name = name.unwrap_or(DEFAULT_NAME);
+        let name = named.as_deref().unwrap_or(DEFAULT_NAME);
+        check_open_name("user", name)?;
+        if let RequestedScope::Project(project) = &request.scope {
+            check_open_name("project", project)?;
+        }
         let scope = match &request.scope {
             RequestedScope::Default => Scope::Project(name.to_owned()),
             RequestedScope::Project(project) => Scope::Project(project.clone()),
@@ -107,7 +123,7 @@ impl Identity {
         Ok(self.auth.accounts.get(name)?.map(person_of))
     }
 
-    /// All accounts, for administrators.
+    /// All accounts, for administrators. On a server without accounts: the token's own project and user.
     ///
     /// # Errors
     /// `Forbidden`.
@@ -115,10 +131,11 @@ impl Identity {
         if !holder.admin {
             return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
-        match self.person(holder, DEFAULT_NAME)? {
-            Some(person) if holder.open => Ok(vec![person]),
-            _ => Ok(self.auth.accounts.list()?.into_iter().map(person_of).collect()),
+        if holder.open {
+            let known = holder.projects().into_iter().map(|name| self.person(holder, name));
+            return known.filter_map(Result::transpose).collect();
         }
+        Ok(self.auth.accounts.list()?.into_iter().map(person_of).collect())
     }
 }
 
@@ -129,6 +146,16 @@ impl Proof {
             Proof::Token(_) => Method::Token,
         }
     }
+}
+
+/// Checks a name that is no account's: it comes back in the token, and becomes the owner of images.
+fn check_open_name(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "The name of a {what} has 1 to {NAME_BYTES_MAX} characters that can be seen."
+        )));
+    }
+    Ok(())
 }
 
 fn person_of(account: Account) -> Person {
