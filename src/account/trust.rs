@@ -5,21 +5,21 @@
 //! certificate is not valid at the moment. Entries are kept in one file beside the accounts, and read again whenever it has
 //! changed. Knows no protocol.
 
+mod entry;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use self::entry::entry;
+pub use self::entry::{Client, EntryChange, Holder, KeptCertificate, Restriction, check_name};
 use super::file::Shared;
 use super::{Account, Accounts, Print, Secret};
-use crate::certificate::{Certificate, Validity};
+use crate::certificate::Certificate;
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
-
-/// Longest name of an entry.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Certificates of one account, and of those without an account.
 const ACCOUNT_CLIENTS_MAX: usize = 256;
@@ -34,69 +34,25 @@ pub struct Applicant {
     pub certificate: Certificate,
     /// Its requested name.
     pub name: Option<String>,
+    /// Bounds of its rights that it asks for.
+    pub restriction: Restriction,
     /// Proof that the client has the certificate's key. Certificates are not secret.
     pub has_key: bool,
 }
 
 impl Applicant {
     fn entry(&self, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
-        entry(&self.certificate, self.name.as_deref(), holder, now)
+        entry(&self.certificate, self.name.as_deref(), holder, self.restriction.clone(), now)
     }
 }
 
-/// An account as an entry remembers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its id.
-    pub id: Uuid,
-    /// The access key at that time.
-    pub access_key: String,
-}
-
-impl Holder {
-    fn of(account: &Account) -> Self {
-        Self { id: account.id, access_key: account.access_key.clone() }
-    }
-}
-
-/// A certificate that was let in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Client {
-    /// SHA-256 of the certificate in hexadecimal.
-    pub fingerprint: String,
-    /// Name for people.
-    pub name: String,
-    /// The account that it stands for. None: it was accepted while there were no accounts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<Holder>,
-    /// The certificate.
-    pub certificate: KeptCertificate,
-    /// Time at which it was accepted.
-    #[serde(with = "super::micros", rename = "added_at_us")]
-    pub added_at: Timestamp,
-}
-
-/// A certificate as an entry keeps it: its PEM, with the dates that are read from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct KeptCertificate {
-    /// The certificate as PEM.
-    pub pem: String,
-    /// The time in which it is valid: none at all for one that can't be read.
-    pub validity: Validity,
-}
-
-impl From<String> for KeptCertificate {
-    fn from(pem: String) -> Self {
-        let validity = Certificate::read_pem(&pem).map_or(Validity::NEVER, |read| read.validity);
-        Self { pem, validity }
-    }
-}
-
-impl From<KeptCertificate> for String {
-    fn from(kept: KeptCertificate) -> Self {
-        kept.pem
-    }
+/// Rights of a certificate.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The account that it stands for, without administrator rights if the certificate is restricted.
+    pub account: Account,
+    /// The bounds of its rights.
+    pub restriction: Restriction,
 }
 
 /// A token that lets one certificate in.
@@ -107,6 +63,8 @@ struct TrustToken {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<Holder>,
+    #[serde(flatten)]
+    restriction: Restriction,
     #[serde(with = "super::micros", rename = "expires_at_us")]
     expires_at: Timestamp,
 }
@@ -163,30 +121,25 @@ impl Trust {
         Ok(self.table()?.clients.clone())
     }
 
-    /// The account that a certificate stands for at a moment: none for a certificate that was never accepted, was accepted
-    /// without an account, stood for a removed account, or is not valid then.
-    pub fn account(&self, fingerprint: &str, accounts: &Accounts, now: Timestamp) -> Result<Option<Account>> {
+    /// Rights of a certificate at a moment: none for a certificate that was never accepted, was accepted without an account,
+    /// stood for a removed account, or is not valid then.
+    pub fn standing(&self, fingerprint: &str, accounts: &Accounts, now: Timestamp) -> Result<Option<Standing>> {
         let table = self.table()?;
         let client = table.clients.iter().find(|client| client.fingerprint == fingerprint);
-        let client = client.filter(|client| client.certificate.validity.holds_at(now));
-        match client.and_then(|client| client.holder.as_ref()) {
-            Some(holder) => accounts.with_id(holder.id),
-            None => Ok(None),
-        }
+        let Some(client) = client.filter(|client| client.certificate.validity.holds_at(now)) else { return Ok(None) };
+        let Some(holder) = &client.holder else { return Ok(None) };
+        Ok(accounts.with_id(holder.id)?.map(|account| {
+            let restriction = client.restriction.clone();
+            Standing { account: if restriction.restricted { account.without_admin() } else { account }, restriction }
+        }))
     }
 
     /// Lets a certificate in, for an account. Waits for the disk, like every change.
     ///
     /// # Errors
     /// `Invalid` name or dates, `AlreadyExists`, `TooMany`.
-    pub fn add(
-        &self,
-        certificate: &Certificate,
-        name: Option<&str>,
-        account: Option<&Account>,
-        now: Timestamp,
-    ) -> Result<Client> {
-        let client = entry(certificate, name, account.map(Holder::of), now)?;
+    pub fn add(&self, applicant: &Applicant, account: Option<&Account>, now: Timestamp) -> Result<Client> {
+        let client = applicant.entry(account.map(Holder::of), now)?;
         self.shared.change(|table| {
             if table.clients.iter().any(|other| other.fingerprint == client.fingerprint) {
                 return Err(known());
@@ -217,6 +170,40 @@ impl Trust {
         })
     }
 
+    /// Changes the entry whose fingerprint begins so, among those that `visible` lets one see, to what `decide` makes of it.
+    /// Returns it as it was.
+    ///
+    /// # Errors
+    /// As [`Trust::remove`]; errors of `decide`; `Invalid` name or dates; `AlreadyExists` for the certificate of another entry.
+    pub fn change(
+        &self,
+        prefix: &str,
+        visible: impl Fn(&Client) -> bool,
+        now: Timestamp,
+        decide: impl FnOnce(&Client) -> Result<EntryChange>,
+    ) -> Result<Client> {
+        self.shared.change(|table| {
+            let before = only(&table.clients, prefix, visible)?.clone();
+            let EntryChange { name, restriction, certificate } = decide(&before)?;
+            check_name(&name)?;
+            let mut after = Client { name, restriction, ..before.clone() };
+            if let Some(certificate) = certificate {
+                certificate.validity.check(now)?;
+                after.certificate = (&certificate).into();
+                after.fingerprint = certificate.fingerprint;
+            }
+            let is_new = after.fingerprint != before.fingerprint;
+            if is_new && table.clients.iter().any(|other| other.fingerprint == after.fingerprint) {
+                return Err(known());
+            }
+            let mut entries = table.clients.iter_mut();
+            if let Some(entry) = entries.find(|client| client.fingerprint == before.fingerprint) {
+                *entry = after;
+            }
+            Ok(before)
+        })
+    }
+
     /// The entry whose fingerprint begins so, among those that `visible` lets one see.
     ///
     /// # Errors
@@ -233,6 +220,7 @@ impl Trust {
         &self,
         name: Option<&str>,
         account: Option<&Account>,
+        restriction: Restriction,
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<(Secret, Timestamp)> {
@@ -243,6 +231,7 @@ impl Trust {
             secret: Print::of(secret.reveal()),
             name: name.map(ToOwned::to_owned),
             holder: account.map(Holder::of),
+            restriction,
             expires_at: Timestamp(now.0.saturating_add(lifetime_us)),
         };
         let expires_at = token.expires_at;
@@ -286,34 +275,17 @@ impl Trust {
             if !good || token.expires_at <= now {
                 return Ok(None);
             }
-            // What the token was made for is what its maker will look for.
+            // Name and bounds are those that the token was made with: its maker will look for them.
             let name = token.name.as_deref().or(applicant.name.as_deref());
-            table.put(entry(&applicant.certificate, name, token.holder, now)?, applicant.has_key).map(Some)
+            table
+                .put(entry(&applicant.certificate, name, token.holder, token.restriction, now)?, applicant.has_key)
+                .map(Some)
         })
     }
 }
 
 fn known() -> Error {
     Reason::CertificateTrusted.into()
-}
-
-/// Makes the entry of a certificate, which has to be valid at the moment.
-fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
-    name.map_or(Ok(()), check_name)?;
-    certificate.validity.check(now)?;
-    Ok(Client {
-        fingerprint: certificate.fingerprint.clone(),
-        name: name.map_or_else(|| default_name(certificate), ToOwned::to_owned),
-        holder,
-        certificate: KeptCertificate { pem: certificate.pem.clone(), validity: certificate.validity },
-        added_at: now,
-    })
-}
-
-/// Default name of a certificate's holder: the name in it if that can be shown, or the beginning of its fingerprint.
-fn default_name(certificate: &Certificate) -> String {
-    let name = certificate.common_name.clone().filter(|name| check_name(name).is_ok());
-    name.unwrap_or_else(|| certificate.fingerprint.chars().take(12).collect())
 }
 
 fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<&'a Client> {
@@ -325,17 +297,6 @@ fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bo
         (None, _) => Err(Reason::CertificateNotFound.into()),
         (Some(_), Some(_)) => Err(Reason::AmbiguousCertificate.into()),
     }
-}
-
-/// Checks the name of an entry.
-///
-/// # Errors
-/// `Invalid`.
-pub fn check_name(name: &str) -> Result<()> {
-    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("A name has 1 to {NAME_BYTES_MAX} characters that can be seen.")));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

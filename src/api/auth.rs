@@ -11,7 +11,7 @@ use actix_web::http::header::HeaderName;
 
 use crate::account::attempts::Attempts;
 use crate::account::tokens::{Scope, Tokens, read_open};
-use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
+use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts, Role};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::Caller;
@@ -72,9 +72,10 @@ impl AuthRules {
 
 /// The caller that an account stands for.
 pub fn caller_of(account: Account) -> Caller {
-    match account.admin {
-        true => Caller::Admin(Some(account.access_key)),
-        false => Caller::User(account.access_key),
+    match account.role() {
+        Role::Administrator => Caller::Admin(Some(account.access_key)),
+        Role::Member => Caller::User(account.access_key),
+        Role::Reader => Caller::Reader(account.access_key),
     }
 }
 
@@ -189,8 +190,8 @@ mod tests {
         for public_read in [false, true] {
             let rules = rules(dir.path(), public_read);
             let (alice, root) = (format!("alice_{public_read}"), format!("root_{public_read}"));
-            let alice = rules.accounts.add(&alice, None, false, NOW).unwrap();
-            let root = rules.accounts.add(&root, None, true, NOW).unwrap();
+            let alice = rules.accounts.add(&alice, None, Role::Member, NOW).unwrap();
+            let root = rules.accounts.add(&root, None, Role::Administrator, NOW).unwrap();
             let (user, admin) = (Caller::User(alice.access_key.clone()), Caller::Admin(Some(root.access_key.clone())));
             let of = |account: &Account| token(&rules, account, Scope::Project(account.access_key.clone()));
             assert_eq!(asked(&rules, Method::PUT, &[("x-auth-token", &of(&alice))]), Ok(user));

@@ -12,9 +12,9 @@ use super::banner::banner;
 use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
 use super::{Globals, ServeArgs, ready, stores};
-use crate::account::Accounts;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
+use crate::account::{Accounts, Role};
 use crate::api::{self, AuthRules, Setup};
 use crate::blob::Linked;
 use crate::catalog::Catalog;
@@ -137,7 +137,7 @@ fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Op
     if local || !accounts.is_empty()? {
         return Ok(None);
     }
-    accounts.add("admin", None, true, system_clock())?;
+    accounts.add("admin", None, Role::Administrator, system_clock())?;
     Ok(Some(format!(
         "created the account admin; its secret is in {}",
         DataDir::keys(data_dir).join("accounts.json").display()

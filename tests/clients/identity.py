@@ -27,6 +27,7 @@ class WithAccounts(unittest.TestCase):
     def setUpClass(cls):
         cls.server = Server()
         cls.secrets = [cls.server.user("alice"), cls.server.user("bob"), cls.server.user("root", "--admin")]
+        cls.readers = [cls.server.user("rita", "--read-only")]
 
     @classmethod
     def tearDownClass(cls):
@@ -52,12 +53,22 @@ class WithAccounts(unittest.TestCase):
 
     def test_members_see_their_project_and_administrators_all(self):
         names = lambda user: sorted(project["Name"] for project in self.server.json(user, "project", "list"))
-        self.assertEqual((names("alice"), names("root")), (["alice"], ["alice", "bob", "root"]))
+        self.assertEqual((names("alice"), names("root")), (["alice"], ["alice", "bob", "rita", "root"]))
         self.assertEqual(self.server.json("alice", "project", "show", "bob")["id"], "bob")
         self.assertIn("No project", self.server.openstack("alice", "project", "show", "nobody").err)
         self.assertEqual(self.server.json("root", "user", "show", "bob")["default_project_id"], "bob")
         roles = self.server.json("root", "role", "assignment", "list", "--user", "bob", "--names")
         self.assertEqual(sorted(role["Role"] for role in roles), ["member", "reader"])
+
+    def test_an_account_that_may_only_read_is_a_reader(self):
+        roles = self.server.json("root", "role", "assignment", "list", "--user", "rita", "--names")
+        self.assertEqual([role["Role"] for role in roles], ["reader"])
+        self.server.json("alice", "image", "create", "open", "--public", "--disk-format", "raw", "--container-format", "bare")
+        self.assertIn("open", [image["Name"] for image in self.server.json("rita", "image", "list")])
+        for arguments in (("create", "x"), ("set", "open", "--property", "a=b"), ("delete", "open")):
+            done = self.server.openstack("rita", "image", *arguments)
+            self.assertEqual(done.code, 1, done.out)
+            self.assertIn("This account may only read", done.err)
 
     def test_the_lines_for_a_shell(self):
         script = f'eval "$("{VISOR}" --config "$HOME/alice.toml" use openstack -a "{self.server.url}" --shell)" && "{OPENSTACK}" token issue -f json'

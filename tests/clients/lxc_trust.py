@@ -8,6 +8,7 @@ Starts servers of its own and ends them. VISOR_TALLY names a file to write "pass
 
 import itertools
 import json
+import re
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -186,6 +187,64 @@ class Admission(WithAccounts):
         # Another of the same name is somebody else.
         self.server.account("carol")
         self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
+
+
+class Changes(WithAccounts):
+    """Certificates that are edited, restricted and renewed, and accounts that only read."""
+
+    def fingerprint(self, client):
+        with open(client.path("client.crt"), "rb") as file:
+            return x509.load_pem_x509_certificate(file.read()).fingerprint(hashes.SHA256()).hex()
+
+    def test_edit(self):
+        client = self.client("alice")
+        name = "visor:" + self.fingerprint(client)[:12]
+        shown = self.do("config", "trust", "show", name, who=client)
+        self.assertIn("restricted: false", shown)
+        edited = re.sub(r"^name: .*$", "name: phone", shown, flags=re.M)
+        self.do("config", "trust", "edit", name, who=client, stdin=edited.encode())
+        self.assertIn("phone", self.do("config", "trust", "list", "visor:", "-f", "csv", who=client))
+        wrong = re.sub(r"^projects: .*$", "projects: [nowhere]", edited, flags=re.M)
+        self.refused("Project not found", "config", "trust", "edit", name, who=client, stdin=wrong.encode())
+
+    def test_restricted(self):
+        root, client = self.client("root"), self.stranger()
+        self.do("config", "trust", "add", "visor:", client.path("client.crt"), "--restricted", "--projects", "default", "--name", "ci", who=root)
+        self.assertEqual(client.add("in").code, 0)
+        self.assertEqual(self.account_of(client), "root")
+        name = self.fingerprint(client)
+        self.assertIn("restricted: true", self.do("config", "trust", "show", f"in:{name}", who=client))
+        # It is no administrator's, and has no right over certificates.
+        hers = self.add_image(self.client("alice"), "hers")
+        self.assertNotIn(hers[:12], self.do("image", "list", "in:", "-f", "csv", who=client))
+        self.refused(NOT_AUTHORIZED, "config", "trust", "add", "in:", self.stranger().path("client.crt"), who=client)
+        shown = self.do("config", "trust", "show", f"in:{name}", who=client)
+        free = shown.replace("restricted: true", "restricted: false")
+        self.refused("Only the certificate can be changed", "config", "trust", "edit", f"in:{name}", who=client, stdin=free.encode())
+        self.do("image", "import", self.images.unified(), "in:", "--alias", "ci", who=client)
+
+    def test_renewal(self):
+        client, later = self.client("bob"), self.client()
+        self.make_certificate(later, timedelta(days=-1), timedelta(days=30))
+        name = self.fingerprint(client)
+        shown = self.server.call("GET", f"/1.0/certificates/{name}", client=client).json["metadata"]
+        with open(later.path("client.crt")) as file:
+            shown["certificate"] = file.read()
+        self.assertEqual(self.server.call("PUT", f"/1.0/certificates/{name}", shown, client=client).status, 200)
+        self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
+        self.assertEqual(later.add("visor").code, 0)
+        self.assertEqual(self.account_of(later), "bob")
+
+    def test_an_account_that_may_only_read(self):
+        self.keys["rita"] = self.server.account("rita", "--read-only")
+        client, alice = self.client("rita"), self.client("alice")
+        fingerprint = self.add_image(alice, "open/rita", "--public")
+        self.assertEqual(client.fingerprint("visor:open/rita"), fingerprint)
+        self.do("image", "export", "visor:open/rita", self.server.path("rita"), who=client)
+        for command in (("import", self.images.unified(), "visor:"), ("delete", "visor:open/rita"), ("alias", "create", "visor:x", fingerprint),
+                        ("set-property", "visor:open/rita", "a", "b")):
+            self.refused("This account may only read", "image", *command, who=client)
+        self.assertEqual(alice.fingerprint("visor:open/rita"), fingerprint)
 
 
 class Tenants(WithAccounts):

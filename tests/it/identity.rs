@@ -151,6 +151,29 @@ fn without_accounts_images_are_the_projects_of_their_token() {
 }
 
 #[test]
+fn an_account_that_may_only_read_is_a_reader() {
+    let server = Server::start();
+    let secret = account(&server, "rita", &["--read-only"]);
+    let (token, it) = given(&server, &password("rita", &secret, project("rita")));
+    assert_eq!(names(&it["roles"]), ["reader"]);
+    let sent = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+    let refused = server.send("POST", "/v2/images", &sent, b"{}");
+    assert_eq!((refused.status, refused.header("x-visor-error")), (403, Some("read-only-account")));
+    assert!(refused.text().contains("This account may only read; it may not create images."), "{refused:?}");
+    assert_eq!(server.send("GET", "/v2/images", &sent, b"").status, 200);
+    refusal(&get(&server, &token, "/v3/users"), 403);
+    let root = account(&server, "root", &["--admin"]);
+    let (root, _) = given(&server, &password("root", &root, project("root")));
+    let roles = get(&server, &root, "/v3/role_assignments?user.id=rita&include_names").json();
+    let roles: Vec<_> = roles["role_assignments"].as_array().unwrap().iter().map(|one| &one["role"]["name"]).collect();
+    assert_eq!(roles, ["reader"]);
+    // A token lives on, with the rights that its account has at the time.
+    let data = server.dir.to_str().unwrap();
+    assert_eq!(run(&["account", "change", "rita", "--read-write", "--data-dir", data]).0, 0);
+    assert_eq!(server.send("POST", "/v2/images", &sent, b"{}").status, 201);
+}
+
+#[test]
 fn keys_are_good_for_a_token() {
     let server = Server::start();
     let secret = account(&server, "alice", &[]);

@@ -69,7 +69,7 @@ macro_rules! neutral {
         | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::JobEnded | Reason::JobNotStoppable
         | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
         | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::ConditionFailed
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed
         | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

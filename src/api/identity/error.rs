@@ -47,7 +47,7 @@ macro_rules! neutral {
         | Reason::NotCopyable | Reason::NotImportable | Reason::NothingStaged | Reason::AmbiguousCertificate
         | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken | Reason::AccountTaken
         | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted
         | Reason::FormatMismatch | Reason::UnsafeImage | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

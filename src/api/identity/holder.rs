@@ -1,17 +1,23 @@
 //! Holders of tokens and of accounts, as values that are looked up and shown elsewhere.
 
+use crate::account::Role;
 use crate::account::tokens::{Grant, Scope};
 
 /// The holder of a token.
 #[derive(Debug)]
 pub(super) struct TokenHolder {
     pub(super) grant: Grant,
-    pub(super) admin: bool,
+    pub(super) role: Role,
     /// Set on a server without accounts, where every name is an account.
     pub(super) open: bool,
 }
 
 impl TokenHolder {
+    /// Tells whether the token is an administrator's.
+    pub(super) fn is_admin(&self) -> bool {
+        self.role == Role::Administrator
+    }
+
     /// Tells whether the token belongs to this account.
     pub(super) fn is(&self, access_key: &str) -> bool {
         self.grant.access_key == access_key
@@ -32,6 +38,6 @@ impl TokenHolder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) key: String,
-    pub(super) admin: bool,
+    pub(super) role: Role,
     pub(super) email: Option<String>,
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::token_request::{Proof, RequestedScope, TokenRequest};
-use crate::account::Account;
 use crate::account::tokens::{Grant, Method, Scope, read_open};
+use crate::account::{Account, Role};
 use crate::error::{Error, Reason, Result};
 
 /// Name of a caller that gives none, on a server without accounts.
@@ -28,13 +28,13 @@ impl Identity {
             return self.open_holder(Some(token)).map(Some);
         }
         let found = self.auth.tokens.find(token, &self.auth.accounts, self.registry.now())?;
-        Ok(found.map(|(account, grant)| TokenHolder { grant, admin: account.admin, open: false }))
+        Ok(found.map(|(account, grant)| TokenHolder { grant, role: account.role(), open: false }))
     }
 
     /// The holder of a token on a server without accounts: of the one that it describes, or of the default one.
     pub(super) fn open_holder(&self, token: Option<&str>) -> Result<TokenHolder> {
         match token.and_then(read_open) {
-            Some(grant) => Ok(TokenHolder { grant, admin: true, open: true }),
+            Some(grant) => Ok(TokenHolder { grant, role: Role::Administrator, open: true }),
             None => {
                 self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
             }
@@ -43,7 +43,7 @@ impl Identity {
 
     fn administrator(&self, name: &str, methods: BTreeSet<Method>, scope: Scope) -> Result<TokenHolder> {
         let grant = self.auth.tokens.grant(name, methods, scope, None, self.registry.now())?;
-        Ok(TokenHolder { grant, admin: true, open: true })
+        Ok(TokenHolder { grant, role: Role::Administrator, open: true })
     }
 
     /// Checks a request for a token. Returns its account, which is `None` on a server without accounts, and the holder.
@@ -82,7 +82,7 @@ impl Identity {
         let scope = scope_for(&account, &request.scope)?;
         let now = self.registry.now();
         let grant = self.auth.tokens.grant(&account.access_key, methods, scope, from.as_ref(), now)?;
-        let holder = TokenHolder { grant, admin: account.admin, open: false };
+        let holder = TokenHolder { grant, role: account.role(), open: false };
         Ok((Some(account), holder))
     }
 
@@ -118,7 +118,7 @@ impl Identity {
     /// The account of a name. On a server without accounts every name has one.
     pub(super) fn person(&self, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
         if holder.open {
-            return Ok(Some(Person { key: name.to_owned(), admin: true, email: None }));
+            return Ok(Some(Person { key: name.to_owned(), role: Role::Administrator, email: None }));
         }
         Ok(self.auth.accounts.get(name)?.map(person_of))
     }
@@ -128,7 +128,7 @@ impl Identity {
     /// # Errors
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &TokenHolder) -> Result<Vec<Person>> {
-        if !holder.admin {
+        if !holder.is_admin() {
             return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
         if holder.open {
@@ -159,7 +159,7 @@ fn check_open_name(what: &str, name: &str) -> Result<()> {
 }
 
 fn person_of(account: Account) -> Person {
-    Person { key: account.access_key, admin: account.admin, email: account.email }
+    Person { role: account.role(), key: account.access_key, email: account.email }
 }
 
 /// The scope of an account's token: its own project by default. Domain and system are for administrators only.
@@ -169,8 +169,8 @@ fn scope_for(account: &Account, wanted: &RequestedScope) -> Result<Scope> {
         RequestedScope::Default => Ok(Scope::Project(key.clone())),
         RequestedScope::Project(project) if project == key => Ok(Scope::Project(key.clone())),
         RequestedScope::Unscoped => Ok(Scope::Unscoped),
-        RequestedScope::Domain if account.admin => Ok(Scope::Domain),
-        RequestedScope::System if account.admin => Ok(Scope::System),
+        RequestedScope::Domain if account.role() == Role::Administrator => Ok(Scope::Domain),
+        RequestedScope::System if account.role() == Role::Administrator => Ok(Scope::System),
         RequestedScope::Project(_) | RequestedScope::Domain | RequestedScope::System => Err(refused()),
     }
 }

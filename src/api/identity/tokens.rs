@@ -49,7 +49,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
 fn subject<'a>(identity: &Identity, request: &'a HttpRequest) -> Result<(&'a str, TokenHolder)> {
     let sender = identity.sender(request)?;
     let token = header(request, &SUBJECT)?.ok_or_else(|| Error::invalid("The header X-Subject-Token is missing."))?;
-    let holder = identity.holder(token)?.filter(|holder| sender.admin || sender.is(&holder.grant.access_key));
+    let holder = identity.holder(token)?.filter(|holder| sender.is_admin() || sender.is(&holder.grant.access_key));
     Ok((token, holder.ok_or_else(|| Reason::NotFound.saying("No such token."))?))
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn projects(request: HttpRequest, identity: Data<Identity>) -> 
 /// `GET /auth/domains`: domains that the sender can have a token for.
 pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
-        let domains = if holder.admin { vec![wire::domain(&request)] } else { Vec::new() };
+        let domains = if holder.is_admin() { vec![wire::domain(&request)] } else { Vec::new() };
         Ok(wire::list(&request, "domains", domains))
     })
 }
@@ -106,7 +106,7 @@ pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> H
 /// `GET /auth/system`: the system, if the sender can have a token for it.
 pub(super) async fn system(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
-        let all = if holder.admin { vec![serde_json::json!({ "all": true })] } else { Vec::new() };
+        let all = if holder.is_admin() { vec![serde_json::json!({ "all": true })] } else { Vec::new() };
         Ok(wire::list(&request, "system", all))
     })
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::Lxd;
+use super::auth::shown;
 use super::envelope::{etag, sync, sync_with};
 use crate::error::Reason;
 use crate::http::addresses::HttpsEndpoint;
@@ -17,7 +18,7 @@ use crate::registry::policy::Action;
 use crate::registry::{Caller, INCUS_LEVEL, LXD_LEVEL};
 
 /// Extensions of the API. Clients use every extension that this list names, so it names only those that work.
-const API_EXTENSIONS: [&str; 22] = [
+const API_EXTENSIONS: [&str; 25] = [
     "etag",
     "patch",
     "https_allowed_credentials",
@@ -35,7 +36,10 @@ const API_EXTENSIONS: [&str; 22] = [
     "images_all_projects",
     "api_filtering",
     "projects",
+    "certificate_project",
+    "certificate_self_renewal",
     "certificate_token",
+    "certificate_update",
     "explicit_trust_token",
     "event_lifecycle",
     "event_lifecycle_requestor_address",
@@ -83,7 +87,9 @@ pub(super) fn routes() -> Vec<Route> {
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.caller(&request)?;
-        let trusted = caller != Caller::Anonymous;
+        let standing = lxd.standing(shown(&request).map(|shown| shown.fingerprint.as_str()))?;
+        // A restricted certificate may be trusted without being for the one project.
+        let trusted = caller != Caller::Anonymous || standing.is_some();
         let mut server = json!({
             "api_extensions": API_EXTENSIONS,
             "api_status": "stable",

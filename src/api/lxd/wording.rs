@@ -76,6 +76,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::CertificateTrusted => Wording::words("Certificate already in trust store"),
         R::CertificateExpired => Wording::words("The provided certificate is expired"),
         R::CertificateNotYetValid => Wording::words("The provided certificate isn't valid yet"),
+        R::CertificateFixed => Wording::words("Only the certificate can be changed"),
         R::FileEmpty => Wording::words("EOF"),
         R::FileTruncated => Wording::words("unexpected EOF"),
         R::UnknownPacking => Wording::words("Unsupported compression"),

@@ -46,7 +46,7 @@ macro_rules! neutral {
         | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable | Reason::NothingStaged
         | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken
         | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::ConditionFailed | Reason::NotTrusted
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::NotTrusted
         | Reason::FormatMismatch | Reason::UnsafeImage | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

@@ -45,7 +45,7 @@ macro_rules! neutral {
         | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable
         | Reason::NothingStaged | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
         | Reason::FingerprintTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::ConditionFailed | Reason::BadCredentials
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::BadCredentials
         | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated | Reason::UnknownPacking
         | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture
         | Reason::SourceMismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch

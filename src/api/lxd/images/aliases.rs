@@ -4,10 +4,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::matches;
 use super::wire::{self, alias_etag};
 use super::wishes::{AliasFields, small_json};
-use crate::api::lxd::envelope::{created, done, sync, sync_with};
+use crate::api::lxd::envelope::{created, done, matches, sync, sync_with};
 use crate::api::lxd::{Lxd, recursive};
 use crate::error::Result;
 use crate::http::headers::text;
