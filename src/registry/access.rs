@@ -10,6 +10,8 @@ use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility};
 pub enum Caller {
     /// A request without an account.
     Anonymous,
+    /// An account that may read what an ordinary account of its name reads, and change nothing.
+    Reader(String),
     /// An ordinary account.
     User(String),
     /// An administrator's account; without any accounts, every request from this machine.
@@ -21,8 +23,13 @@ impl Caller {
     pub fn account(&self) -> Option<&str> {
         match self {
             Caller::Anonymous | Caller::Admin(None) => None,
-            Caller::User(name) | Caller::Admin(Some(name)) => Some(name),
+            Caller::Reader(name) | Caller::User(name) | Caller::Admin(Some(name)) => Some(name),
         }
+    }
+
+    /// Tells if the caller may change nothing at all, whatever it owns.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Caller::Reader(_))
     }
 
     /// Tells if the caller is an administrator.
@@ -37,12 +44,17 @@ impl Caller {
             Visibility::Shared => self.account().is_some_and(|account| image.members.contains_key(account)),
             Visibility::Private => false,
         };
-        image.status != Status::Deleting && (self.changes(image) || is_shown)
+        image.status != Status::Deleting && (self.governs(image) || is_shown)
+    }
+
+    /// Tells if the caller may know of an image what its owner knows: all of it.
+    pub fn governs(&self, image: &Image) -> bool {
+        self.is_admin() || self.owns(image)
     }
 
     /// Tells if the caller may change an image that it sees.
     pub fn changes(&self, image: &Image) -> bool {
-        self.is_admin() || self.owns(image)
+        self.governs(image) && !self.is_read_only()
     }
 
     fn owns(&self, image: &Image) -> bool {
@@ -52,7 +64,7 @@ impl Caller {
     /// Tells if the caller may add members to an image that it sees.
     pub fn shares(&self, image: &Image) -> bool {
         let member = self.account().and_then(|account| image.members.get(account));
-        self.changes(image) || member.is_some_and(|member| member.can_share)
+        !self.is_read_only() && (self.governs(image) || member.is_some_and(|member| member.can_share))
     }
 
     /// Filter of the images in the caller's lists: its own, public ones, and those that it accepted as a member, unless
@@ -66,7 +78,7 @@ impl Caller {
                 there().and(Filter::Any(vec![visible_as(Visibility::Community).negated(), owned_by(name)]))
             }
             Caller::Anonymous => there().and(shown.for_everyone()),
-            Caller::User(name) => {
+            Caller::Reader(name) | Caller::User(name) => {
                 let member = Filter::Member { account: name.clone(), status: shown.member_status };
                 let shared = Filter::All(vec![member, visible_as(Visibility::Shared)]);
                 there().and(Filter::Any(vec![shown.for_everyone(), owned_by(name), shared]))
@@ -74,12 +86,12 @@ impl Caller {
         }
     }
 
-    /// Filter of all images that the caller may change.
+    /// Filter of all images that are the caller's: an administrator's are all of them.
     pub fn own(&self) -> Filter {
         match self {
             Caller::Admin(_) => there(),
             Caller::Anonymous => Filter::nothing(),
-            Caller::User(name) => there().and(owned_by(name)),
+            Caller::Reader(name) | Caller::User(name) => there().and(owned_by(name)),
         }
     }
 
@@ -90,7 +102,7 @@ impl Caller {
     pub fn known(&self) -> Result<()> {
         match self {
             Caller::Anonymous => Err(Reason::Unauthenticated.into()),
-            Caller::User(_) | Caller::Admin(_) => Ok(()),
+            Caller::Reader(_) | Caller::User(_) | Caller::Admin(_) => Ok(()),
         }
     }
 }
@@ -200,6 +212,27 @@ mod tests {
                 assert_eq!(caller.own().passes(&image), both, "{caller:?} owns {image:?}");
                 let everything = ListScope { community: true, member_status: None };
                 assert_eq!(caller.listed(everything).passes(&image), sees[column], "{caller:?} may list {image:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_what_its_account_sees_and_changes_nothing() {
+        let everything = ListScope { community: true, member_status: None };
+        for visibility in [Visibility::Public, Visibility::Private, Visibility::Shared, Visibility::Community] {
+            for image in
+                [image(Some("me"), visibility), image(None, visibility), shared(visibility, MemberStatus::Accepted)]
+            {
+                for name in ["me", "you", "them"] {
+                    let (reader, user) = (Caller::Reader(name.into()), Caller::User(name.into()));
+                    assert_eq!(reader.sees(&image), user.sees(&image), "{name} sees {image:?}");
+                    assert_eq!(reader.governs(&image), user.changes(&image), "{name} knows all of {image:?}");
+                    for shown in [ListScope::default(), everything] {
+                        assert_eq!(reader.listed(shown).passes(&image), user.listed(shown).passes(&image));
+                    }
+                    assert_eq!(reader.own().passes(&image), user.own().passes(&image));
+                    assert!(!reader.changes(&image) && !reader.shares(&image) && reader.may_change(&image).is_err());
+                }
             }
         }
     }

@@ -215,6 +215,67 @@ actions! {
     SeeCertificate: Holder, "see and remove trusted certificates", "";
 }
 
+impl Action {
+    /// Tells if the action changes nothing that outlasts it, but for the caller's own proofs: its tokens and certificates.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Self::Discover
+            | Self::SeeSchemas
+            | Self::SeeServer
+            | Self::SeeStores
+            | Self::SeeStoreDetails
+            | Self::ListImages
+            | Self::SeeImage
+            | Self::SeeLocation
+            | Self::Download
+            | Self::DownloadWithheld
+            | Self::UseSecret
+            | Self::ListMembers
+            | Self::ListShared
+            | Self::ListAliases
+            | Self::SeeAlias
+            | Self::SeeJob
+            | Self::SeeJobsOfImage
+            | Self::SeeAllJobs
+            | Self::HearEvents
+            | Self::SeeDefinitions
+            | Self::SeeAccount
+            | Self::LogIn
+            | Self::UseToken
+            | Self::JoinByProof
+            | Self::SeeCertificate => true,
+            Self::ChangeSettings
+            | Self::CreateImage
+            | Self::SetOwner
+            | Self::ChangeImage
+            | Self::PublishImage
+            | Self::DeleteImage
+            | Self::DeleteOwnImages
+            | Self::UploadBytes
+            | Self::WithholdImage
+            | Self::ImportFromUrl
+            | Self::ImportFile
+            | Self::CopyFromServer
+            | Self::PackInstance
+            | Self::RefreshImage
+            | Self::PushImage
+            | Self::MakeImageSecret
+            | Self::AwaitImage
+            | Self::ChooseStore
+            | Self::MoveBetweenStores
+            | Self::CopyBetweenStores
+            | Self::AddMember
+            | Self::RemoveMember
+            | Self::AnswerMembership
+            | Self::ChangeAlias
+            | Self::StopJob
+            | Self::ChangeDefinitions
+            | Self::ManageAccounts
+            | Self::AddCertificate => false,
+        }
+    }
+}
+
 /// Object of an action.
 #[derive(Debug, Clone, Copy)]
 pub enum On<'a> {
@@ -238,7 +299,7 @@ impl Caller {
         self.may(Action::SeeJob, On::HeldBy(job.owner.as_deref())).is_ok()
     }
 
-    /// Checks an action against the table.
+    /// Checks an action against the table. An account that may only read is refused every action that changes anything.
     ///
     /// # Errors
     /// `NotFound` for an image that the caller may not know of; `Unauthenticated` without an account; `Forbidden`.
@@ -248,6 +309,9 @@ impl Caller {
             && !self.sees(image)
         {
             return Err(crate::catalog::not_found(image.id));
+        }
+        if self.is_read_only() && !action.only_reads() {
+            return Err(Reason::ReadOnlyAccount.about(action.row().words));
         }
         if self.is_among(action.row().who, on) {
             return Ok(());
@@ -272,7 +336,8 @@ impl Caller {
             (Who::Accounts, _) => self.account().is_some(),
             (Who::Viewers, On::Image(image)) => self.sees(image),
             (Who::Sharers, On::Image(image)) => self.shares(image),
-            (Who::Owner, On::Image(image)) => self.changes(image),
+            // An account that may only read is stopped before it, where an action changes something.
+            (Who::Owner, On::Image(image)) => self.governs(image),
             (Who::Holder | Who::Member, On::HeldBy(account)) => account.is_some() && self.account() == account,
             _ => false,
         };
@@ -316,7 +381,7 @@ pub enum Publish {
 impl Publish {
     /// Tells if a caller may make images of its own public.
     pub fn allows(self, who: &Caller) -> bool {
-        who.is_admin() || (self == Self::Owner && who.account().is_some())
+        who.is_admin() || (self == Self::Owner && who.account().is_some() && !who.is_read_only())
     }
 
     /// Checks a change against [`Action::PublishImage`], given the image before it and after it. The right to change

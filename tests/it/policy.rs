@@ -334,10 +334,11 @@ fn the_page_is_the_table() {
         let (name, meaning) = who.words();
         page.push_str(&format!("| {name} | {meaning} |\n"));
     }
-    page.push_str("\n## Actions\n\n| action | to… | who | conditions |\n|---|---|---|---|\n");
+    page.push_str("\n## Actions\n\n| action | to… | who | read-only | conditions |\n|---|---|---|---|---|\n");
     for row in ROWS {
         let (who, _) = row.who.words();
-        page.push_str(&format!("| {} | {} | {who} | {} |\n", row.action.name(), row.words, row.condition));
+        let reads = if row.action.only_reads() { "too" } else { "never" };
+        page.push_str(&format!("| {} | {} | {who} | {reads} | {} |\n", row.action.name(), row.words, row.condition));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policy.md");
     if std::env::var_os("VISOR_BLESS").is_some() {
