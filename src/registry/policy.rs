@@ -281,6 +281,67 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Tells if the action changes nothing that outlasts it, but for the caller's own proofs: its tokens and certificates.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Self::Discover
+            | Self::SeeSchemas
+            | Self::SeeServer
+            | Self::SeeStores
+            | Self::SeeStoreDetails
+            | Self::ListImages
+            | Self::SeeImage
+            | Self::SeeLocation
+            | Self::Download
+            | Self::DownloadWithheld
+            | Self::UseSecret
+            | Self::ListMembers
+            | Self::ListShared
+            | Self::ListAliases
+            | Self::SeeAlias
+            | Self::SeeJob
+            | Self::SeeJobsOfImage
+            | Self::SeeAllJobs
+            | Self::HearEvents
+            | Self::SeeDefinitions
+            | Self::SeeAccount
+            | Self::LogIn
+            | Self::UseToken
+            | Self::JoinByProof
+            | Self::SeeCertificate => true,
+            Self::ChangeSettings
+            | Self::CreateImage
+            | Self::SetOwner
+            | Self::ChangeImage
+            | Self::PublishImage
+            | Self::DeleteImage
+            | Self::DeleteOwnImages
+            | Self::UploadBytes
+            | Self::WithholdImage
+            | Self::ImportFromUrl
+            | Self::ImportFile
+            | Self::CopyFromServer
+            | Self::PackInstance
+            | Self::RefreshImage
+            | Self::PushImage
+            | Self::MakeImageSecret
+            | Self::AwaitImage
+            | Self::ChooseStore
+            | Self::MoveBetweenStores
+            | Self::CopyBetweenStores
+            | Self::AddMember
+            | Self::RemoveMember
+            | Self::AnswerMembership
+            | Self::ChangeAlias
+            | Self::StopJob
+            | Self::ChangeDefinitions
+            | Self::ManageAccounts
+            | Self::AddCertificate => false,
+        }
+    }
+}
+
 /// Object of an action.
 #[derive(Debug, Clone, Copy)]
 pub enum On<'a> {
