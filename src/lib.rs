@@ -5,6 +5,7 @@
 //! - [`error`]: the one error of the core
 //! - [`digest`]: hashers: MD5 and SHA-256 in one pass, several streams at once
 //! - [`image`]: the record: attributes, states, changes and queries; values only
+//! - [`certificate`]: X.509 certificates, read: fingerprint, name and dates
 //! - [`inspect`]: disk headers: the format of bytes, and their dangers
 //! - [`archive`]: tar, squashfs and the metadata in them; the head of a qcow2; packing a directory
 //! - [`catalog`]: metadata: rows and indexes over an engine, a journal as the truth (`migrations/` is its history)
@@ -26,6 +27,7 @@ pub mod api;
 pub mod archive;
 pub mod blob;
 pub mod catalog;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -112,6 +112,9 @@ pub struct Account {
     /// Administrator rights: everything, to every image and account.
     #[serde(default)]
     pub admin: bool,
+    /// An account that may read and change nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// Time of its creation.
     created_at_us: i64,
     /// Time of its last change.
@@ -119,7 +122,33 @@ pub struct Account {
     updated_at_us: Option<i64>,
 }
 
+/// Rights of an account, from the most to the fewest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything, to every image and account.
+    Administrator,
+    /// Everything to its own images, and to images of others what those allow.
+    Member,
+    /// To see what a member sees, and to change nothing.
+    Reader,
+}
+
 impl Account {
+    /// Its rights.
+    pub fn role(&self) -> Role {
+        match (self.admin, self.read_only) {
+            // A file that says both is read with the fewer rights.
+            (_, true) => Role::Reader,
+            (true, false) => Role::Administrator,
+            (false, false) => Role::Member,
+        }
+    }
+
+    /// The account as one without administrator rights.
+    pub fn without_admin(self) -> Self {
+        Self { admin: false, ..self }
+    }
+
     /// Time of its creation.
     pub fn created_at(&self) -> Timestamp {
         Timestamp(self.created_at_us)
@@ -129,6 +158,17 @@ impl Account {
     pub fn updated_at(&self) -> Option<Timestamp> {
         self.updated_at_us.map(Timestamp)
     }
+}
+
+/// A change of an account; a field that is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct AccountChange {
+    /// Its name.
+    pub access_key: Option<String>,
+    /// Address of its holder.
+    pub email: Option<String>,
+    /// The account may change nothing.
+    pub read_only: Option<bool>,
 }
 
 /// All accounts, by access key; a list in the file.
@@ -206,7 +246,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `Invalid` access key or address, `AlreadyExists`.
-    pub fn add(&self, access_key: &str, email: Option<String>, admin: bool, now: Timestamp) -> Result<Account> {
+    pub fn add(&self, access_key: &str, email: Option<String>, role: Role, now: Timestamp) -> Result<Account> {
         check_access_key(access_key)?;
         email.as_deref().map_or(Ok(()), check_email)?;
         let account = Account {
@@ -214,7 +254,8 @@ impl Accounts {
             access_key: access_key.to_owned(),
             secret_key: new_secret()?,
             email,
-            admin,
+            admin: role == Role::Administrator,
+            read_only: role == Role::Reader,
             created_at_us: now.0,
             updated_at_us: None,
         };
@@ -227,17 +268,13 @@ impl Accounts {
         })
     }
 
-    /// Changes name or address of an account.
+    /// Changes an account.
     ///
     /// # Errors
-    /// `Invalid` values, `NotFound`, `AlreadyExists` when the new access key is taken.
-    pub fn update(
-        &self,
-        access_key: &str,
-        new_key: Option<String>,
-        email: Option<String>,
-        now: Timestamp,
-    ) -> Result<Account> {
+    /// `Invalid` values, also for an administrator that is to be read-only; `NotFound`, `AlreadyExists` when the new access
+    /// key is taken.
+    pub fn update(&self, access_key: &str, change: AccountChange, now: Timestamp) -> Result<Account> {
+        let AccountChange { access_key: new_key, email, read_only } = change;
         new_key.as_deref().map_or(Ok(()), check_access_key)?;
         email.as_deref().map_or(Ok(()), check_email)?;
         self.change(|table| {
@@ -247,6 +284,10 @@ impl Accounts {
             let mut account = table.remove(access_key).ok_or_else(|| unknown(access_key))?;
             account.access_key = new_key.clone().unwrap_or(account.access_key);
             account.email = email.clone().or(account.email);
+            account.read_only = read_only.unwrap_or(account.read_only);
+            if account.admin && account.read_only {
+                return Err(Error::invalid("An administrator can't be read-only: make another account for reading."));
+            }
             account.updated_at_us = Some(now.0);
             table.insert(account.access_key.clone(), account.clone());
             Ok(account)
@@ -326,15 +367,48 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
+    fn named(access_key: &str) -> AccountChange {
+        AccountChange { access_key: Some(access_key.into()), ..AccountChange::default() }
+    }
+
+    #[test]
+    fn an_account_may_be_for_reading_and_an_administrator_may_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let accounts = Accounts::open(dir.path()).unwrap();
+        let add = |name: &str, role| accounts.add(name, None, role, Timestamp(1)).unwrap().role();
+        let roles = [Role::Administrator, Role::Member, Role::Reader];
+        assert_eq!([add("root", roles[0]), add("anna", roles[1]), add("rita", roles[2])], roles);
+        let set = |name: &str, read_only| {
+            let change = AccountChange { read_only: Some(read_only), ..AccountChange::default() };
+            accounts.update(name, change, Timestamp(2)).map(|account| account.role())
+        };
+        assert_eq!((set("anna", true).unwrap(), set("rita", false).unwrap()), (Role::Reader, Role::Member));
+        assert_eq!(set("root", true).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(accounts.get("root").unwrap().unwrap().role(), Role::Administrator);
+        let other = Accounts::open(dir.path()).unwrap();
+        assert_eq!(other.get("anna").unwrap().unwrap().role(), Role::Reader, "it is kept");
+        assert_eq!(accounts.update("anna", named("nora"), Timestamp(3)).unwrap().role(), Role::Reader);
+    }
+
+    /// A file of an earlier version, which knew no such accounts.
+    #[test]
+    fn an_earlier_file_is_read_as_it_was_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        Accounts::open(dir.path()).unwrap().add("anna", None, Role::Member, Timestamp(1)).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("accounts.json")).unwrap();
+        assert!(!text.contains("read_only"), "such a file is also written, for accounts that need no more");
+        assert_eq!(Accounts::open(dir.path()).unwrap().get("anna").unwrap().unwrap().role(), Role::Member);
+    }
+
     #[test]
     fn accounts_are_made_changed_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = Accounts::open(dir.path()).unwrap();
         assert!(accounts.is_empty().unwrap());
-        let foo = accounts.add("foo", Some("foo@example.org".into()), true, Timestamp(7)).unwrap();
+        let foo = accounts.add("foo", Some("foo@example.org".into()), Role::Administrator, Timestamp(7)).unwrap();
         assert_eq!(foo.secret_key.reveal().len(), 40);
-        assert_eq!(accounts.add("foo", None, false, Timestamp(8)).unwrap_err().kind(), Kind::AlreadyExists);
-        let bar = accounts.update("foo", Some("bar".into()), None, Timestamp(9)).unwrap();
+        assert_eq!(accounts.add("foo", None, Role::Member, Timestamp(8)).unwrap_err().kind(), Kind::AlreadyExists);
+        let bar = accounts.update("foo", named("bar"), Timestamp(9)).unwrap();
         assert_eq!((bar.id, bar.updated_at()), (foo.id, Some(Timestamp(9))));
         assert_eq!(accounts.with_id(foo.id).unwrap().unwrap().access_key, "bar");
         assert!(accounts.get("foo").unwrap().is_none());
@@ -349,7 +423,7 @@ mod tests {
         assert!(server.is_empty().unwrap());
         let other = Accounts::open(dir.path()).unwrap();
         for n in 0..20 {
-            let added = other.add(&format!("user_{n}"), None, false, Timestamp(1)).unwrap();
+            let added = other.add(&format!("user_{n}"), None, Role::Member, Timestamp(1)).unwrap();
             assert_eq!(server.get(&added.access_key).unwrap().unwrap().secret_key, added.secret_key);
         }
     }
@@ -359,10 +433,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let accounts = Accounts::open(dir.path()).unwrap();
         for bad in ["", "a b", "a:b", "ä", &"x".repeat(65)] {
-            assert_eq!(accounts.add(bad, None, false, Timestamp(1)).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(accounts.add(bad, None, Role::Member, Timestamp(1)).unwrap_err().kind(), Kind::Invalid, "{bad}");
         }
         for bad in ["", "x", "@x", "x@", "a@b@c", "a b@c"] {
-            let error = accounts.add("ok", Some(bad.into()), false, Timestamp(1)).unwrap_err();
+            let error = accounts.add("ok", Some(bad.into()), Role::Member, Timestamp(1)).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{bad}");
         }
     }
@@ -371,7 +445,7 @@ mod tests {
     fn keys_are_right_together_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = Accounts::open(dir.path()).unwrap();
-        let foo = accounts.add("foo", None, false, Timestamp(1)).unwrap();
+        let foo = accounts.add("foo", None, Role::Member, Timestamp(1)).unwrap();
         let secret = foo.secret_key.reveal();
         assert_eq!(accounts.with_keys("foo", secret).unwrap().unwrap().id, foo.id);
         for (key, guess) in [("foo", ""), ("foo", &secret[1..]), ("bar", secret), ("nobody", ""), ("", "")] {
@@ -382,7 +456,7 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let dir = tempfile::tempdir().unwrap();
-        let account = Accounts::open(dir.path()).unwrap().add("foo", None, false, Timestamp(1)).unwrap();
+        let account = Accounts::open(dir.path()).unwrap().add("foo", None, Role::Member, Timestamp(1)).unwrap();
         assert!(!format!("{account:?}").contains(account.secret_key.reveal()));
     }
 }

@@ -12,6 +12,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -217,7 +219,7 @@ impl Tokens {
     /// # Errors
     /// `Internal` when the system has no random numbers.
     pub fn issue(&self, account: &Account, grant: &Grant) -> Result<Secret> {
-        let token = unkept()?;
+        let token = Secret::random()?;
         let kept = Kept {
             token: Print::of(token.reveal()),
             account: account.id,
@@ -278,12 +280,23 @@ impl Tokens {
     }
 }
 
-/// A token that no one keeps, for a server where any will do.
+/// First characters of a token that describes itself.
+const OPEN: &str = "open-";
+
+/// A token for a server without accounts, which accepts every token. It proves nothing, and describes itself: user and
+/// project stay the same wherever it is shown.
 ///
 /// # Errors
-/// `Internal` when the system has no random numbers.
-pub fn unkept() -> Result<Secret> {
-    Secret::random()
+/// `Internal` when the content can't be written.
+pub fn open_token(grant: &Grant) -> Result<Secret> {
+    let content = serde_json::to_vec(grant).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Secret::new(format!("{OPEN}{}", URL_SAFE_NO_PAD.encode(content))))
+}
+
+/// The content of a token for a server without accounts; none for any other text.
+pub fn read_open(token: &str) -> Option<Grant> {
+    let content = URL_SAFE_NO_PAD.decode(token.strip_prefix(OPEN)?).ok()?;
+    serde_json::from_slice(&content).ok()
 }
 
 #[cfg(test)]

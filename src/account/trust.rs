@@ -1,72 +1,31 @@
 //! Certificates that stand for accounts, and the tokens by which another comes to do so, once each.
 //!
 //! A certificate stands for one account, whose rights its holder then has, by that account's id: one that is made anew
-//! under the same access key is another. An entry without an account means nothing by itself. Entries are kept in one
-//! file beside the accounts, and read again whenever it has changed. Knows no protocol.
+//! under the same access key is another. An entry without an account means nothing by itself, nor does one whose
+//! certificate is not valid at the moment. Entries are kept in one file beside the accounts, and read again whenever it has
+//! changed. Knows no protocol.
+
+mod entry;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
-use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
-use x509_cert::der::pem::{LineEnding, encode_string};
 
+use self::entry::entry;
+pub use self::entry::{Client, EntryChange, Holder, KeptCertificate, Restriction, check_name};
 use super::file::Shared;
 use super::{Account, Accounts, Print, Secret};
-use crate::digest::hex;
+use crate::certificate::Certificate;
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
-
-/// Largest certificate.
-const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
-
-/// Longest name of an entry.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Certificates of one account, and of those without an account.
 const ACCOUNT_CLIENTS_MAX: usize = 256;
 
 /// Unused tokens of one account, and of those without an account.
 const ACCOUNT_TOKENS_MAX: usize = 64;
-
-/// A certificate, read and found to be one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// SHA-256 of it in hexadecimal.
-    pub fingerprint: String,
-    /// The certificate as PEM.
-    pub pem: String,
-    /// The name in it, if it has one that can be shown.
-    common_name: Option<String>,
-}
-
-impl Certificate {
-    /// Reads one.
-    ///
-    /// # Errors
-    /// `Invalid` for what is none, or too large.
-    pub fn read(der: &[u8]) -> Result<Self> {
-        if der.len() > CERTIFICATE_BYTES_MAX {
-            return Err(Error::invalid(format!("A certificate has at most {CERTIFICATE_BYTES_MAX} bytes.")));
-        }
-        let wrong = |error| Error::invalid("This is no X.509 certificate.").because(error);
-        let read = CertificateInner::<Raw>::from_der(der).map_err(wrong)?;
-        let name = read.tbs_certificate().subject().common_name().ok().flatten();
-        let name = name.map(|name| name.value().into_owned()).filter(|name| check_name(name).is_ok());
-        let pem = encode_string("CERTIFICATE", LineEnding::LF, der);
-        let pem = pem.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { fingerprint: hex(&Sha256::digest(der)), pem, common_name: name })
-    }
-
-    /// Default name of its holder: the name in it, or the beginning of its fingerprint.
-    fn name(&self) -> String {
-        self.common_name.clone().unwrap_or_else(|| self.fingerprint.chars().take(12).collect())
-    }
-}
 
 /// A client that asks to be trusted.
 #[derive(Debug, Clone)]
@@ -75,46 +34,25 @@ pub struct Applicant {
     pub certificate: Certificate,
     /// Its requested name.
     pub name: Option<String>,
+    /// Bounds of its rights that it asks for.
+    pub restriction: Restriction,
     /// Proof that the client has the certificate's key. Certificates are not secret.
     pub has_key: bool,
 }
 
 impl Applicant {
     fn entry(&self, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
-        entry(&self.certificate, self.name.as_deref(), holder, now)
+        entry(&self.certificate, self.name.as_deref(), holder, self.restriction.clone(), now)
     }
 }
 
-/// An account as an entry remembers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its id.
-    pub id: Uuid,
-    /// The access key at that time.
-    pub access_key: String,
-}
-
-impl Holder {
-    fn of(account: &Account) -> Self {
-        Self { id: account.id, access_key: account.access_key.clone() }
-    }
-}
-
-/// A certificate that was let in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Client {
-    /// SHA-256 of the certificate in hexadecimal.
-    pub fingerprint: String,
-    /// Name for people.
-    pub name: String,
-    /// The account that it stands for. None: it was accepted while there were no accounts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<Holder>,
-    /// The certificate as PEM.
-    pub certificate: String,
-    /// Time at which it was accepted.
-    #[serde(with = "super::micros", rename = "added_at_us")]
-    pub added_at: Timestamp,
+/// Rights of a certificate.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The account that it stands for, without administrator rights if the certificate is restricted.
+    pub account: Account,
+    /// The bounds of its rights.
+    pub restriction: Restriction,
 }
 
 /// A token that lets one certificate in.
@@ -125,6 +63,8 @@ struct TrustToken {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<Holder>,
+    #[serde(flatten)]
+    restriction: Restriction,
     #[serde(with = "super::micros", rename = "expires_at_us")]
     expires_at: Timestamp,
 }
@@ -181,29 +121,25 @@ impl Trust {
         Ok(self.table()?.clients.clone())
     }
 
-    /// The account that a certificate stands for: none for a certificate that was never accepted, was accepted without an
-    /// account, or stood for a removed account.
-    pub fn account(&self, fingerprint: &str, accounts: &Accounts) -> Result<Option<Account>> {
+    /// Rights of a certificate at a moment: none for a certificate that was never accepted, was accepted without an account,
+    /// stood for a removed account, or is not valid then.
+    pub fn standing(&self, fingerprint: &str, accounts: &Accounts, now: Timestamp) -> Result<Option<Standing>> {
         let table = self.table()?;
         let client = table.clients.iter().find(|client| client.fingerprint == fingerprint);
-        match client.and_then(|client| client.holder.as_ref()) {
-            Some(holder) => accounts.with_id(holder.id),
-            None => Ok(None),
-        }
+        let Some(client) = client.filter(|client| client.certificate.validity.holds_at(now)) else { return Ok(None) };
+        let Some(holder) = &client.holder else { return Ok(None) };
+        Ok(accounts.with_id(holder.id)?.map(|account| {
+            let restriction = client.restriction.clone();
+            Standing { account: if restriction.restricted { account.without_admin() } else { account }, restriction }
+        }))
     }
 
     /// Lets a certificate in, for an account. Waits for the disk, like every change.
     ///
     /// # Errors
-    /// `Invalid` name, `AlreadyExists`, `TooMany`.
-    pub fn add(
-        &self,
-        certificate: &Certificate,
-        name: Option<&str>,
-        account: Option<&Account>,
-        now: Timestamp,
-    ) -> Result<Client> {
-        let client = entry(certificate, name, account.map(Holder::of), now)?;
+    /// `Invalid` name or dates, `AlreadyExists`, `TooMany`.
+    pub fn add(&self, applicant: &Applicant, account: Option<&Account>, now: Timestamp) -> Result<Client> {
+        let client = applicant.entry(account.map(Holder::of), now)?;
         self.shared.change(|table| {
             if table.clients.iter().any(|other| other.fingerprint == client.fingerprint) {
                 return Err(known());
@@ -216,7 +152,7 @@ impl Trust {
     /// account.
     ///
     /// # Errors
-    /// `Invalid` name, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
+    /// `Invalid` name or dates, `TooMany`; `AlreadyExists` when it stands for another account and the key was not shown.
     pub fn admit(&self, applicant: &Applicant, account: Option<&Account>, now: Timestamp) -> Result<Client> {
         let client = applicant.entry(account.map(Holder::of), now)?;
         self.shared.change(|table| table.put(client, applicant.has_key))
@@ -231,6 +167,40 @@ impl Trust {
             let found = only(&table.clients, prefix, visible)?.clone();
             table.clients.retain(|client| client.fingerprint != found.fingerprint);
             Ok(found)
+        })
+    }
+
+    /// Changes the entry whose fingerprint begins so, among those that `visible` lets one see, to what `decide` makes of it.
+    /// Returns it as it was.
+    ///
+    /// # Errors
+    /// As [`Trust::remove`]; errors of `decide`; `Invalid` name or dates; `AlreadyExists` for the certificate of another entry.
+    pub fn change(
+        &self,
+        prefix: &str,
+        visible: impl Fn(&Client) -> bool,
+        now: Timestamp,
+        decide: impl FnOnce(&Client) -> Result<EntryChange>,
+    ) -> Result<Client> {
+        self.shared.change(|table| {
+            let before = only(&table.clients, prefix, visible)?.clone();
+            let EntryChange { name, restriction, certificate } = decide(&before)?;
+            check_name(&name)?;
+            let mut after = Client { name, restriction, ..before.clone() };
+            if let Some(certificate) = certificate {
+                certificate.validity.check(now)?;
+                after.certificate = (&certificate).into();
+                after.fingerprint = certificate.fingerprint;
+            }
+            let is_new = after.fingerprint != before.fingerprint;
+            if is_new && table.clients.iter().any(|other| other.fingerprint == after.fingerprint) {
+                return Err(known());
+            }
+            let mut entries = table.clients.iter_mut();
+            if let Some(entry) = entries.find(|client| client.fingerprint == before.fingerprint) {
+                *entry = after;
+            }
+            Ok(before)
         })
     }
 
@@ -250,6 +220,7 @@ impl Trust {
         &self,
         name: Option<&str>,
         account: Option<&Account>,
+        restriction: Restriction,
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<(Secret, Timestamp)> {
@@ -260,6 +231,7 @@ impl Trust {
             secret: Print::of(secret.reveal()),
             name: name.map(ToOwned::to_owned),
             holder: account.map(Holder::of),
+            restriction,
             expires_at: Timestamp(now.0.saturating_add(lifetime_us)),
         };
         let expires_at = token.expires_at;
@@ -303,26 +275,17 @@ impl Trust {
             if !good || token.expires_at <= now {
                 return Ok(None);
             }
-            // What the token was made for is what its maker will look for.
+            // Name and bounds are those that the token was made with: its maker will look for them.
             let name = token.name.as_deref().or(applicant.name.as_deref());
-            table.put(entry(&applicant.certificate, name, token.holder, now)?, applicant.has_key).map(Some)
+            table
+                .put(entry(&applicant.certificate, name, token.holder, token.restriction, now)?, applicant.has_key)
+                .map(Some)
         })
     }
 }
 
 fn known() -> Error {
     Reason::CertificateTrusted.into()
-}
-
-fn entry(certificate: &Certificate, name: Option<&str>, holder: Option<Holder>, now: Timestamp) -> Result<Client> {
-    name.map_or(Ok(()), check_name)?;
-    Ok(Client {
-        fingerprint: certificate.fingerprint.clone(),
-        name: name.map_or_else(|| certificate.name(), ToOwned::to_owned),
-        holder,
-        certificate: certificate.pem.clone(),
-        added_at: now,
-    })
 }
 
 fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bool) -> Result<&'a Client> {
@@ -334,17 +297,6 @@ fn only<'a>(clients: &'a [Client], prefix: &str, visible: impl Fn(&Client) -> bo
         (None, _) => Err(Reason::CertificateNotFound.into()),
         (Some(_), Some(_)) => Err(Reason::AmbiguousCertificate.into()),
     }
-}
-
-/// Checks the name of an entry.
-///
-/// # Errors
-/// `Invalid`.
-pub fn check_name(name: &str) -> Result<()> {
-    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("A name has 1 to {NAME_BYTES_MAX} characters that can be seen.")));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::account::attempts::Attempts;
 use crate::account::links::Links;
-use crate::account::tokens::{Scope, Tokens};
-use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
+use crate::account::tokens::{Scope, Tokens, read_open};
+use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts, Role};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 use crate::registry::Caller;
@@ -77,9 +77,15 @@ impl AuthRules {
 
 /// The caller that an account stands for.
 pub fn caller_of(account: Account) -> Caller {
-    match account.admin {
-        true => Caller::Admin(Some(account.access_key)),
-        false => Caller::User(account.access_key),
+    caller_with(account.role(), account.access_key)
+}
+
+/// The caller with this role and access key.
+pub fn caller_with(role: Role, access_key: String) -> Caller {
+    match role {
+        Role::Administrator => Caller::Admin(Some(access_key)),
+        Role::Member => Caller::User(access_key),
+        Role::Reader => Caller::Reader(access_key),
     }
 }
 
@@ -119,7 +125,7 @@ fn by_token(token: &str, rules: &AuthRules, now: Timestamp) -> Result<Option<Cal
 /// Authenticates a request by its `X-Auth-Token`, in a protocol with tokens and no signatures. All other headers about
 /// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
-/// A server without accounts accepts any token and none. With accounts, a request without a token is anonymous if it
+/// A server without accounts accepts any token and none; a token of its own says in which project's name. With accounts, a request without a token is anonymous if it
 /// reads and `public_read` is set; a wrong token is always refused.
 ///
 /// # Errors
@@ -127,7 +133,7 @@ fn by_token(token: &str, rules: &AuthRules, now: Timestamp) -> Result<Option<Cal
 /// else.
 pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
     if rules.is_open()? {
-        return Ok(Caller::Admin(None));
+        return Ok(open_caller(header(request, &AUTH_TOKEN).unwrap_or_default()));
     }
     let Some(token) = header(request, &AUTH_TOKEN)? else {
         if let Some(caller) = plain_reader(request, rules, now)? {
@@ -137,6 +143,15 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
         return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
     };
     by_token(token, rules, now)?.ok_or_else(no_token)
+}
+
+/// The caller on a server without accounts, with any token or none: in the name of the project that its token is for, if the
+/// identity API gave it for one. Images made with a token are then its project's.
+fn open_caller(token: Option<&str>) -> Caller {
+    match token.and_then(read_open).map(|grant| grant.scope) {
+        Some(Scope::Project(project)) => Caller::Open(project),
+        _ => Caller::Admin(None),
+    }
 }
 
 /// Reads the only value of a header with a proof; `None` if there is none.
@@ -162,7 +177,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-    use crate::account::tokens::Method as Way;
+    use crate::account::tokens::{Method as Way, open_token};
     use crate::error::Kind;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -199,6 +214,15 @@ mod tests {
         for headers in [&[][..], &[("x-auth-token", "anything")]] {
             assert_eq!(asked(&rules, Method::POST, headers), Ok(Caller::Admin(None)));
         }
+        for (scope, caller) in [
+            (Scope::Project("lab".into()), Caller::Open("lab".into())),
+            (Scope::Unscoped, Caller::Admin(None)),
+            (Scope::System, Caller::Admin(None)),
+        ] {
+            let grant = rules.tokens.grant("anna", [Way::Password].into(), scope, None, NOW).unwrap();
+            let token = open_token(&grant).unwrap();
+            assert_eq!(asked(&rules, Method::POST, &[("x-auth-token", token.reveal())]), Ok(caller));
+        }
         rules.open_without_accounts = false;
         assert_eq!(asked(&rules, Method::GET, &[("x-auth-token", "anything")]), Err(Kind::Unauthenticated));
     }
@@ -209,8 +233,8 @@ mod tests {
         for public_read in [false, true] {
             let rules = rules(dir.path(), public_read);
             let (alice, root) = (format!("alice_{public_read}"), format!("root_{public_read}"));
-            let alice = rules.accounts.add(&alice, None, false, NOW).unwrap();
-            let root = rules.accounts.add(&root, None, true, NOW).unwrap();
+            let alice = rules.accounts.add(&alice, None, Role::Member, NOW).unwrap();
+            let root = rules.accounts.add(&root, None, Role::Administrator, NOW).unwrap();
             let (user, admin) = (Caller::User(alice.access_key.clone()), Caller::Admin(Some(root.access_key.clone())));
             let of = |account: &Account| token(&rules, account, Scope::Project(account.access_key.clone()));
             assert_eq!(asked(&rules, Method::PUT, &[("x-auth-token", &of(&alice))]), Ok(user));

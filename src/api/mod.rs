@@ -13,6 +13,7 @@ pub mod visor;
 use std::sync::Arc;
 
 pub use self::auth::AuthRules;
+pub use self::lxd::projects::DEFAULT as LXD_PROJECT;
 use crate::account::trust::Trust;
 use crate::error::{Error, Result};
 use crate::http::addresses::HttpsEndpoint;

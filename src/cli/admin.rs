@@ -2,21 +2,31 @@
 
 use super::failure::{Exit, Failure};
 use super::{AccountCommand, ConfigCommand, Globals, print, runtime, serve};
-use crate::account::{Account, Accounts};
+use crate::account::{Account, AccountChange, Accounts, Role};
 use crate::catalog::Catalog;
 use crate::config::DataDir;
 use crate::registry::system_clock;
 
 fn as_json(account: &Account) -> serde_json::Value {
-    serde_json::json!({ "access_key": account.access_key, "admin": account.admin, "email": account.email })
+    serde_json::json!({
+        "access_key": account.access_key,
+        "admin": account.admin,
+        "read_only": account.read_only,
+        "email": account.email,
+    })
 }
 
 /// `visor account`
 pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), Failure> {
     let accounts = Accounts::open(&DataDir::keys(&globals.load()?.data_dir()?))?;
     match command {
-        AccountCommand::Add { name, admin, email } => {
-            let account = accounts.add(&name, email, admin, system_clock())?;
+        AccountCommand::Add { name, admin, read_only, email } => {
+            let role = match (admin, read_only) {
+                (true, _) => Role::Administrator,
+                (false, true) => Role::Reader,
+                (false, false) => Role::Member,
+            };
+            let account = accounts.add(&name, email, role, system_clock())?;
             let (key, secret) = (&account.access_key, account.secret_key.reveal());
             if globals.json {
                 return print::line(serde_json::json!({ "access_key": key, "secret_key": secret }));
@@ -24,9 +34,22 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
             print::line(format!("access_key = \"{key}\"\nsecret_key = \"{secret}\""))?;
             eprintln!("The secret is not shown again. Put both lines under [client] in a visor.toml of mode 0600.");
         }
+        AccountCommand::Change { name, read_only, read_write: _ } => {
+            let change = AccountChange { read_only: Some(read_only), ..AccountChange::default() };
+            let account = accounts.update(&name, change, system_clock())?;
+            let may = if account.read_only { "may read, and change nothing" } else { "may read and change" };
+            match globals.json {
+                true => print::line(as_json(&account))?,
+                false => print::line(format!("Account {name} {may}."))?,
+            }
+        }
         AccountCommand::List => {
             for account in accounts.list()? {
-                let role = if account.admin { "admin" } else { "user" };
+                let role = match account.role() {
+                    Role::Administrator => "admin",
+                    Role::Member => "user",
+                    Role::Reader => "reader",
+                };
                 match globals.json {
                     true => print::line(as_json(&account))?,
                     false => print::line(format!(

@@ -147,11 +147,25 @@ enum AccountCommand {
         /// Access key: letters, digits and underscores
         name: String,
         /// Give the account administrator rights
-        #[arg(long)]
+        #[arg(long, conflicts_with = "read_only")]
         admin: bool,
+        /// Let the account read, and change nothing
+        #[arg(long)]
+        read_only: bool,
         /// Address of its holder
         #[arg(long)]
         email: Option<String>,
+    },
+    /// Let an account only read from now on, or change things again
+    Change {
+        /// Access key
+        name: String,
+        /// Let the account read, and change nothing
+        #[arg(long, required_unless_present = "read_write")]
+        read_only: bool,
+        /// Let the account change things again
+        #[arg(long, conflicts_with = "read_only")]
+        read_write: bool,
     },
     /// List accounts
     List,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::LevelFilter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,10 +12,10 @@ use super::banner::banner;
 use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
 use super::{Globals, ServeArgs, ready, stores};
-use crate::account::Accounts;
 use crate::account::links::Links;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
+use crate::account::{Accounts, Role};
 use crate::api::{self, AuthRules, Setup};
 use crate::blob::Linked;
 use crate::catalog::Catalog;
@@ -25,9 +26,13 @@ use crate::http::guard::Names;
 use crate::http::origin::Buffers;
 use crate::http::protocol::Protocols;
 use crate::http::server::{self, Settings};
+use crate::http::tls::CertificateDates;
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
 use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
+
+/// Time between two looks at the dates of the server's certificate.
+const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(86_400);
 
 /// Parts of a server that are open before it listens.
 struct OpenParts {
@@ -136,7 +141,7 @@ fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Op
     if local || !accounts.is_empty()? {
         return Ok(None);
     }
-    accounts.add("admin", None, true, system_clock())?;
+    accounts.add("admin", None, Role::Administrator, system_clock())?;
     Ok(Some(format!(
         "created the account admin; its secret is in {}",
         DataDir::keys(data_dir).join("accounts.json").display()
@@ -156,6 +161,7 @@ async fn serve(
     let OpenParts { registry, metadefs, auth } = opened;
     let fingerprint = listeners.certificate.as_ref().map(|certificate| certificate.fingerprint.as_str());
     banner(data_dir, &registry, &auth, &urls, fingerprint, made).await?;
+    let dates = listeners.certificate.as_ref().map(|certificate| certificate.dates.clone());
     let protocols = api::protocols(&Setup {
         registry: Arc::clone(&registry),
         metadefs,
@@ -184,12 +190,26 @@ async fn serve(
         return Err(Failure::general("cannot handle signals"));
     };
     actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols));
+    if let Some(dates) = dates {
+        actix_web::rt::spawn(watch_certificate(dates));
+    }
     let update_every = config.lxd.auto_update_interval.duration();
     actix_web::rt::spawn(BackgroundWork::of(&registry).run(update_every));
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
     running.await.map_err(Failure::general)
+}
+
+/// Warns of the end of the server's certificate, at the start and once a day.
+async fn watch_certificate(dates: CertificateDates) {
+    let mut timer = tokio::time::interval(CERTIFICATE_CHECK_EVERY);
+    loop {
+        timer.tick().await;
+        if let Some(warning) = dates.warning(system_clock()) {
+            log::warn!("{warning}");
+        }
+    }
 }
 
 /// Stops the server on a signal. After the first, running transfers may end; the second cuts them off.

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use super::{Globals, print};
-use crate::account::trust::{Certificate, Client, Trust};
+use crate::account::trust::{Applicant, Client, Restriction, Trust};
 use crate::account::{Account, Accounts};
+use crate::api;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::config::DataDir;
 use crate::http::addresses::Reachable;
@@ -34,6 +36,9 @@ pub(super) enum TrustCommand {
         /// Account whose rights it gets
         #[arg(long)]
         account: Option<String>,
+        /// Give it an ordinary account's rights only, and none over other certificates
+        #[arg(long)]
+        restricted: bool,
     },
     /// List certificates and their trust
     List,
@@ -50,6 +55,9 @@ pub(super) enum TrustCommand {
         /// Account whose rights the client gets
         #[arg(long)]
         account: Option<String>,
+        /// Give the client an ordinary account's rights only, and none over other certificates
+        #[arg(long)]
+        restricted: bool,
         /// Lifetime of the token
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
         expires: Duration,
@@ -65,11 +73,12 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
     let keys = DataDir::keys(&config.data_dir()?);
     let (trust, accounts) = (Trust::open(&keys)?, Accounts::open(&keys)?);
     match command {
-        TrustCommand::Add { certificate, name, account } => {
+        TrustCommand::Add { certificate, name, account, restricted } => {
             let account = holder(&accounts, account.as_deref())?;
             let der = tls::first_certificate(&certificate).map_err(Failure::general)?;
-            let certificate = Certificate::read(&der)?;
-            let client = trust.add(&certificate, name.as_deref(), account.as_ref(), system_clock())?;
+            let (certificate, restriction) = (Certificate::read(&der)?, bounds(restricted));
+            let applicant = Applicant { certificate, name, restriction, has_key: false };
+            let client = trust.add(&applicant, account.as_ref(), system_clock())?;
             match globals.json {
                 true => print::line(shown(&client, &accounts)?),
                 false => print::line(format!("Added {} ({}).", client.fingerprint, client.name)),
@@ -89,12 +98,18 @@ pub(super) fn run(globals: &Globals, command: TrustCommand) -> Result<(), Failur
                 false => print::line(format!("Removed {} ({}).", client.fingerprint, client.name)),
             }
         }
-        TrustCommand::Token { name, account, expires, address } => {
+        TrustCommand::Token { name, account, restricted, expires, address } => {
             let account = holder(&accounts, account.as_deref())?;
-            let token = TokenAnswer { name, account, expires, address };
+            let token = TokenAnswer { name, account, restriction: bounds(restricted), expires, address };
             issue(globals, &config, &trust, token)
         }
     }
+}
+
+/// The bounds that a command asks for. There is one project, which LXD's clients call `default`.
+fn bounds(restricted: bool) -> Restriction {
+    let projects = if restricted { vec![api::LXD_PROJECT.to_owned()] } else { Vec::new() };
+    Restriction { restricted, projects }
 }
 
 /// Looks up the account that a command names. With accounts, the name is required: the rights of a certificate are never guessed.
@@ -120,9 +135,14 @@ fn standing(client: &Client, accounts: &Accounts) -> Result<(Option<String>, &'s
             false => (None, "untrusted: it was accepted without an account"),
         });
     };
+    let (validity, now) = (client.certificate.validity, system_clock());
     Ok(match accounts.with_id(holder.id)? {
-        Some(account) => (Some(account.access_key), "trusted"),
         None => (Some(holder.access_key.clone()), "untrusted: its account was removed"),
+        Some(account) if validity.holds_at(now) => {
+            (Some(account.access_key), if client.restriction.restricted { "trusted, restricted" } else { "trusted" })
+        }
+        Some(account) if now < validity.from => (Some(account.access_key), "untrusted: it is not valid yet"),
+        Some(account) => (Some(account.access_key), "untrusted: it has expired"),
     })
 }
 
@@ -133,7 +153,11 @@ fn shown(client: &Client, accounts: &Accounts) -> Result<Value, Failure> {
         "name": client.name,
         "account": account,
         "trusted": state.starts_with("trusted"),
+        "restricted": client.restriction.restricted,
+        "projects": client.restriction.projects,
         "added_at": rfc_3339(client.added_at),
+        "not_before": rfc_3339(client.certificate.validity.from),
+        "not_after": rfc_3339(client.certificate.validity.until),
     }))
 }
 
@@ -146,6 +170,7 @@ fn row(client: &Client, accounts: &Accounts) -> Result<String, Failure> {
 struct TokenAnswer {
     name: Option<String>,
     account: Option<Account>,
+    restriction: Restriction,
     expires: Duration,
     address: Vec<String>,
 }
@@ -171,7 +196,8 @@ fn issue(globals: &Globals, config: &Config, trust: &Trust, token: TokenAnswer) 
     let keys = DataDir::keys(&config.data_dir()?);
     let own = tls::open(&keys, &server.names, &server.listen_tls, now)
         .map_err(|error| Failure::general(format!("cannot use the certificate: {error}")))?;
-    let (secret, expires_at) = trust.issue(token.name.as_deref(), token.account.as_ref(), token.expires, now)?;
+    let (secret, expires_at) =
+        trust.issue(token.name.as_deref(), token.account.as_ref(), token.restriction, token.expires, now)?;
     let expires_at = rfc_3339(expires_at).unwrap_or_default();
     // LXD's clients take a token without a name for an address.
     let name = token.name.or_else(|| token.account.map(|account| account.access_key));

@@ -34,6 +34,9 @@ pub enum FetchError {
     /// The other server can't show a certificate that is trusted, or not the one that was given for it.
     #[error("the other server's certificate is not to be trusted: {0}")]
     Certificate(String),
+    /// The other server's certificate is one that is trusted, but not at this moment.
+    #[error("the other server's certificate has expired or is not valid yet: {0}")]
+    CertificateDates(String),
     /// The payload could not be read. The other server is not at fault.
     #[error("what was to be given could not be read")]
     Payload(#[source] Error),
@@ -63,7 +66,8 @@ impl FetchError {
         }
         let text = format!("{}: {}", redacted(url), chain(&error));
         match &error {
-            error if is_about_certificate(error) => Self::Certificate(text),
+            error if certificate_error(error).is_some_and(is_about_dates) => Self::CertificateDates(text),
+            error if certificate_error(error).is_some() => Self::Certificate(text),
             error if error.is_connect() => Self::Unreached(text),
             error if error.is_timeout() => Self::TimedOut(text),
             error if is_broken_off(error) => Self::Failing(text, None),
@@ -101,6 +105,7 @@ impl FetchError {
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",
             Self::Certificate(_) => "has not the certificate that it must have to be trusted",
+            Self::CertificateDates(_) => "has a certificate that has expired or is not valid yet",
             Self::Failing(..) => "can't answer now",
             Self::Changed(_) => "has other bytes now than when the transfer began",
             Self::Spent(error) => error.words(),
@@ -184,17 +189,24 @@ fn is_broken_off(error: &Cause) -> bool {
     })
 }
 
-/// Tells whether a TLS connection failed because of the other server's certificate.
-fn is_about_certificate(error: &Cause) -> bool {
+/// The error of a TLS connection that failed because of the other server's certificate.
+fn certificate_error(error: &Cause) -> Option<&rustls::Error> {
     // What an I/O error wraps is not among its sources; it may wrap another one.
     fn wrapped(cause: &Cause) -> Option<&Cause> {
         cause.downcast_ref::<std::io::Error>()?.get_ref().map(|inner| inner as &Cause)
     }
-    let mut tls = causes(error).flat_map(|cause| std::iter::successors(Some(cause), |&cause| wrapped(cause)));
-    tls.any(|cause| {
-        let known = cause.downcast_ref::<rustls::Error>();
-        matches!(known, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
-    })
+    let tls = causes(error).flat_map(|cause| std::iter::successors(Some(cause), |&cause| wrapped(cause)));
+    let mut known = tls.filter_map(|cause| cause.downcast_ref::<rustls::Error>());
+    known.find(|known| matches!(known, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+
+fn is_about_dates(error: &rustls::Error) -> bool {
+    use rustls::CertificateError as Wrong;
+    let rustls::Error::InvalidCertificate(wrong) = error else { return false };
+    matches!(
+        wrong,
+        Wrong::Expired | Wrong::ExpiredContext { .. } | Wrong::NotValidYet | Wrong::NotValidYetContext { .. }
+    )
 }
 
 fn chain(error: &Cause) -> String {

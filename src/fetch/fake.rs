@@ -57,16 +57,22 @@ pub(crate) fn certificate() -> (String, Arc<rustls::ServerConfig>) {
 
 /// Certificate for a fake of this name.
 pub(crate) fn certificate_for(name: &str) -> (String, Arc<rustls::ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    certificate_with(&rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap())
+}
+
+/// Certificate for a fake that is described in full.
+pub(crate) fn certificate_with(described: &rcgen::CertificateParams) -> (String, Arc<rustls::ServerConfig>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = described.self_signed(&key).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![made.der().clone()], key)
         .unwrap();
-    (made.cert.pem(), Arc::new(config))
+    (made.pem(), Arc::new(config))
 }
 
 trait Socket: Read + Write {}

@@ -11,13 +11,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::error::{Error, Result};
+use crate::certificate::Certificate;
+use crate::error::{Error, Reason, Result};
+use crate::image::Timestamp;
 
 /// Longest PEM that is read: a certificate with its chain has a tenth of this.
 const PEM_BYTES_MAX: usize = 64 * 1024;
 
-/// The certificate that a server has to have, or that of the authority that signed the server's. The names in the server's own do
-/// not matter; one that is signed has to be for the server's name, and valid at the moment.
+/// The certificate that a server has to have, or that of the authority that signed the server's. Either has to be valid at the
+/// moment. The names in the server's own do not matter; one that is signed has to be for the server's name.
 #[derive(Clone)]
 pub struct Pin(Arc<CertificateDer<'static>>);
 
@@ -54,6 +56,16 @@ impl std::fmt::Debug for Pin {
     }
 }
 
+/// Checks that a certificate is valid at the moment: one that was given once is not trusted for ever.
+fn check_dates(der: &[u8], now: UnixTime) -> std::result::Result<(), CertificateError> {
+    let read = Certificate::read(der).map_err(|_| CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    read.validity.check(Timestamp(now)).map_err(|error| match error.reason() {
+        Reason::CertificateNotYetValid => CertificateError::NotValidYet,
+        _ => CertificateError::Expired,
+    })
+}
+
 #[derive(Debug)]
 struct Verifier {
     pin: Pin,
@@ -82,11 +94,12 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         if end_entity.as_ref() == self.pin.0.as_ref().as_ref() {
+            check_dates(end_entity, now)?;
             return Ok(ServerCertVerified::assertion());
         }
         match &self.signed {
             Some(signed) => signed.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            None => Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+            None => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 

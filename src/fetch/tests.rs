@@ -4,6 +4,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::fake::{self, Fake, HOLD, Say};
 use super::*;
+use crate::error::Kind;
 
 fn rules(allow: &[&str]) -> FetchRules {
     FetchRules { allow: allow.iter().map(|net| net.parse().unwrap()).collect(), ..FetchRules::default() }
@@ -309,6 +310,25 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     assert_eq!(fake.asked().len(), 2);
     for bad in ["", "x", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", &"x".repeat(1 << 20)] {
         assert!(Pin::of_pem(bad).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_trusted_between_its_dates() {
+    for (begin, end, good) in [(2020, 4000, true), (2001, 2002, false), (3000, 4000, false)] {
+        let mut described = rcgen::CertificateParams::new(vec!["fake".to_owned()]).unwrap();
+        described.not_before = rcgen::date_time_ymd(begin, 1, 1);
+        described.not_after = rcgen::date_time_ymd(end, 1, 1);
+        let (pem, tls) = fake::certificate_with(&described);
+        let fake = Fake::serving(Some(tls), |_| fake::answer("200 OK", "", "hello"));
+        let outcome = open().open(&Request::to(fake.url("x")).pinned(Some(Pin::of_pem(&pem).unwrap()))).await;
+        assert_eq!((outcome.is_ok(), fake.asked().len()), (good, usize::from(good)), "{begin} to {end}");
+        if let Err(error) = outcome {
+            assert!(matches!(error, FetchError::CertificateDates(_)), "{error:?}");
+            let told = error.of_server("lab:8443");
+            let words = "The server lab:8443 has a certificate that has expired or is not valid yet.";
+            assert_eq!((told.kind(), told.message()), (Kind::Upstream, words));
+        }
     }
 }
 

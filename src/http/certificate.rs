@@ -1,4 +1,5 @@
-//! The certificate that the server makes at its first start. Later starts keep it: clients remember it.
+//! The certificate that the server makes at its first start. Later starts keep it, because clients remember it, until it has
+//! expired: then no client accepts it, and a new one is made. A certificate of the operator's is never replaced.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,10 +12,18 @@ use rcgen::{
 };
 
 use super::guard::machine_name;
+use super::time::rfc_3339;
+use crate::certificate::{Certificate, Validity};
 use crate::image::Timestamp;
 
 /// Years until the certificate expires.
 const YEARS: i16 = 10;
+
+/// Organisation in the certificates that the server makes.
+const ORGANISATION: &str = "Visor";
+
+/// Time before the end of a certificate in which the log warns of it.
+const WARN_BEFORE_US: i64 = 60 * 86_400 * 1_000_000;
 
 /// Longest common name that a certificate may have (RFC 5280, appendix A.1).
 const COMMON_NAME_CHARS_MAX: usize = 64;
@@ -24,6 +33,52 @@ const COMMON_NAME_CHARS_MAX: usize = 64;
 pub(super) struct KeyPairFiles {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
+}
+
+/// The end of the server's certificate, and the way to a new one.
+#[derive(Debug, Clone)]
+pub struct CertificateDates {
+    file: PathBuf,
+    self_made: bool,
+    validity: Validity,
+}
+
+impl CertificateDates {
+    pub(super) fn of(certificate: &Certificate, files: &KeyPairFiles) -> Self {
+        let file = files.certificate.clone();
+        Self { file, self_made: is_self_made(certificate), validity: certificate.validity }
+    }
+
+    /// A warning in words, if clients refuse the certificate now or soon.
+    pub fn warning(&self, now: Timestamp) -> Option<String> {
+        let soon = Timestamp(now.0.saturating_add(WARN_BEFORE_US));
+        if self.validity.holds_at(now) && self.validity.holds_at(soon) {
+            return None;
+        }
+        let (verb, date) = match (self.validity.until < now, now < self.validity.from) {
+            (true, _) => ("expired on", self.validity.until),
+            (false, true) => ("is not valid before", self.validity.from),
+            (false, false) => ("expires on", self.validity.until),
+        };
+        let file = self.file.display();
+        let remedy = match self.self_made {
+            true => "remove this file and start the server again to get a new one, which clients then have to accept",
+            false => "put a new certificate and its key in place of this file and tls.key, and start the server again",
+        };
+        let date = rfc_3339(date).unwrap_or_default();
+        Some(format!("the server's certificate {file} {verb} {date}: {remedy}"))
+    }
+}
+
+fn is_self_made(certificate: &Certificate) -> bool {
+    let name = certificate.common_name.as_deref().unwrap_or_default();
+    certificate.organisation.as_deref() == Some(ORGANISATION) && name.starts_with("visor@")
+}
+
+/// Tells if there is a certificate that the server made, and that is past its end.
+fn has_expired(certificate: &Path, now: Timestamp) -> bool {
+    let text = std::fs::read_to_string(certificate).unwrap_or_default();
+    Certificate::read_pem(&text).is_ok_and(|read| is_self_made(&read) && read.validity.until < now)
 }
 
 /// Finds the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`.
@@ -37,13 +92,16 @@ pub(super) fn find_or_make(
     now: Timestamp,
 ) -> io::Result<KeyPairFiles> {
     let files = KeyPairFiles { certificate: keys.join("tls.crt"), key: keys.join("tls.key") };
-    let there = || files.certificate.exists() && files.key.exists();
+    let there = || files.certificate.exists() && files.key.exists() && !has_expired(&files.certificate, now);
     if !there() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
         // A starting server and a command that needs the certificate must not each make half of it.
         let lock = File::options().write(true).create(true).truncate(true).mode(0o600).open(keys.join("tls.lock"))?;
         lock.lock()?;
         if !there() {
+            if has_expired(&files.certificate, now) {
+                log::warn!("the server's certificate has expired: a new one is made, which clients have to accept");
+            }
             make(&files, names, addresses, now)?;
         }
     }
@@ -76,7 +134,7 @@ fn describe(names: &[String], addresses: &[SocketAddr], now: Timestamp) -> io::R
     let mut certificate = CertificateParams::new(subjects).map_err(io::Error::other)?;
     let name: String = format!("visor@{}", machine_name()).chars().take(COMMON_NAME_CHARS_MAX).collect();
     certificate.distinguished_name = DistinguishedName::new();
-    certificate.distinguished_name.push(DnType::OrganizationName, "Visor");
+    certificate.distinguished_name.push(DnType::OrganizationName, ORGANISATION);
     certificate.distinguished_name.push(DnType::CommonName, name);
     certificate.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -134,6 +192,36 @@ mod tests {
         find_or_make(&keys, &[], &[], NOW).unwrap();
         assert_eq!(first, read());
         assert_eq!(std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn one_that_has_expired_is_made_again_and_an_operators_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = find_or_make(dir.path(), &[], &[], NOW).unwrap();
+        let read = || Certificate::read_pem(&std::fs::read_to_string(&files.certificate).unwrap()).unwrap();
+        let (first, day) = (read(), 86_400 * 1_000_000);
+        let end = first.validity.until;
+        let warned = |at: i64| CertificateDates::of(&read(), &files).warning(Timestamp(at));
+        assert_eq!(warned(NOW.0), None);
+        assert_eq!(warned(end.0 - WARN_BEFORE_US - day), None);
+        let soon = warned(end.0 - 30 * day).unwrap();
+        assert!(soon.contains("tls.crt expires on 2036-02-01") && soon.contains("remove this file"), "{soon}");
+        assert!(warned(end.0 + day).unwrap().contains("expired on 2036-02-01"));
+        assert!(warned(0).unwrap().contains("is not valid before 2026-02-27"));
+
+        find_or_make(dir.path(), &[], &[], end).unwrap();
+        assert_eq!(read(), first, "clients still accept it");
+        find_or_make(dir.path(), &[], &[], Timestamp(end.0 + 1)).unwrap();
+        assert!(read().fingerprint != first.fingerprint && read().validity.until > end);
+
+        let mut given = CertificateParams::new(["lab".to_owned()]).unwrap();
+        given.not_after = date_time_ymd(2001, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(&files.certificate, given.self_signed(&key).unwrap().pem()).unwrap();
+        let given = read();
+        find_or_make(dir.path(), &[], &[], NOW).unwrap();
+        assert_eq!(read(), given);
+        assert!(warned(NOW.0).unwrap().contains("put a new certificate and its key in place of this file"));
     }
 
     #[test]

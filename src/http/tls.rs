@@ -13,13 +13,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
-use sha2::{Digest, Sha256};
-use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::pem::{LineEnding, encode_string};
-use x509_cert::der::{Decode, Encode};
 
+pub use super::certificate::CertificateDates;
 use super::certificate::find_or_make;
-use crate::digest::hex;
+use crate::certificate::{Certificate, public_key};
 use crate::image::Timestamp;
 
 /// Maximum size of a client's certificate or chain: it stays in memory as long as the connection.
@@ -34,10 +31,12 @@ pub struct Tls {
     pub fingerprint: String,
     /// The certificate as PEM, without the rest of its file.
     pub pem: String,
+    /// The end of the certificate, to warn of.
+    pub dates: CertificateDates,
 }
 
 /// Reads the certificate in `keys`, or makes one for `localhost`, this machine's name, `names` and `addresses`. Later
-/// starts keep it, because clients remember it.
+/// starts keep it as long as it is valid, because clients remember it.
 ///
 /// # Errors
 /// The directory is unusable, or its file has no certificate.
@@ -48,8 +47,7 @@ pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timest
         CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect).map_err(|error| named(&error))?;
     let private = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| named(&error))?;
     let first = chain.first().ok_or_else(|| named(&"there is no certificate in it"))?;
-    let fingerprint = hex(&Sha256::digest(first));
-    let pem = encode_string("CERTIFICATE", LineEnding::LF, first).map_err(|error| named(&error))?;
+    let own = Certificate::read(first).map_err(|error| named(&error))?;
     let provider = Arc::new(ring::default_provider());
     let anyone = AnyClient(provider.signature_verification_algorithms);
     let config = ServerConfig::builder_with_provider(provider)
@@ -58,7 +56,8 @@ pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timest
         .with_client_cert_verifier(Arc::new(anyone))
         .with_single_cert(chain, private)
         .map_err(|error| named(&error))?;
-    Ok(Tls { config, fingerprint, pem })
+    let dates = CertificateDates::of(&own, &files);
+    Ok(Tls { config, fingerprint: own.fingerprint, pem: own.pem, dates })
 }
 
 /// Reads the first certificate in a PEM file, as DER.
@@ -118,9 +117,7 @@ impl ClientCertVerifier for AnyClient {
         shown: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let malformed = |_| Error::from(CertificateError::BadEncoding);
-        let shown = CertificateInner::<Raw>::from_der(shown).map_err(malformed)?;
-        let key = shown.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?;
+        let key = public_key(shown).map_err(|_| Error::from(CertificateError::BadEncoding))?;
         verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.0)
     }
 
@@ -131,7 +128,10 @@ impl ClientCertVerifier for AnyClient {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::digest::hex;
 
     const NOW: Timestamp = Timestamp(1_772_280_000_000_000);
 

@@ -12,10 +12,14 @@ use crate::image::{Attr, Image, MemberStatus, Status, Value, Visibility, Vocabul
 pub enum Caller {
     /// A request without an account.
     Anonymous,
+    /// An account that may read what an ordinary account of its name reads, and change nothing.
+    Reader(String),
     /// An ordinary account.
     User(String),
-    /// An administrator's account; without any accounts, every request from this machine.
+    /// An administrator's account; without any accounts, every request from this machine that names no project.
     Admin(Option<String>),
+    /// A request to a server without accounts, in the name of a project: an administrator's, whose images are the project's.
+    Open(String),
 }
 
 impl Caller {
@@ -23,13 +27,18 @@ impl Caller {
     pub fn account(&self) -> Option<&str> {
         match self {
             Caller::Anonymous | Caller::Admin(None) => None,
-            Caller::User(name) | Caller::Admin(Some(name)) => Some(name),
+            Caller::Reader(name) | Caller::User(name) | Caller::Admin(Some(name)) | Caller::Open(name) => Some(name),
         }
+    }
+
+    /// Tells if the caller may change nothing at all, whatever it owns.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Caller::Reader(_))
     }
 
     /// Tells if the caller is an administrator.
     pub fn is_admin(&self) -> bool {
-        matches!(self, Caller::Admin(_))
+        matches!(self, Caller::Admin(_) | Caller::Open(_))
     }
 
     /// Tells if the caller may know of an image. Lists show less, see [`Caller::listed`].
@@ -39,12 +48,17 @@ impl Caller {
             Visibility::Shared => self.account().is_some_and(|account| image.members.contains_key(account)),
             Visibility::Private => false,
         };
-        image.status != Status::Deleting && (self.changes(image) || is_shown)
+        image.status != Status::Deleting && (self.governs(image) || is_shown)
+    }
+
+    /// Tells if the caller may know of an image what its owner knows: all of it.
+    pub fn governs(&self, image: &Image) -> bool {
+        self.is_admin() || self.owns(image)
     }
 
     /// Tells if the caller may change an image that it sees.
     pub fn changes(&self, image: &Image) -> bool {
-        self.is_admin() || self.owns(image)
+        self.governs(image) && !self.is_read_only()
     }
 
     fn owns(&self, image: &Image) -> bool {
@@ -54,21 +68,21 @@ impl Caller {
     /// Tells if the caller may add members to an image that it sees.
     pub fn shares(&self, image: &Image) -> bool {
         let member = self.account().and_then(|account| image.members.get(account));
-        self.changes(image) || member.is_some_and(|member| member.can_share)
+        !self.is_read_only() && (self.governs(image) || member.is_some_and(|member| member.can_share))
     }
 
     /// Filter of the images in the caller's lists: its own, public ones, and those that it accepted as a member, unless
     /// `shown` says otherwise. Administrators are shown all but other accounts' community images.
     pub fn listed(&self, shown: ListScope) -> Filter {
         match self {
-            // Without an account no image is another account's.
-            Caller::Admin(None) => there(),
+            // Without accounts no image is another account's.
+            Caller::Admin(None) | Caller::Open(_) => there(),
             Caller::Admin(Some(_)) if shown.community => there(),
             Caller::Admin(Some(name)) => {
                 there().and(Filter::Any(vec![visible_as(Visibility::Community).negated(), owned_by(name)]))
             }
             Caller::Anonymous => there().and(shown.for_everyone()),
-            Caller::User(name) => {
+            Caller::Reader(name) | Caller::User(name) => {
                 let member = Filter::Member { account: name.clone(), status: shown.member_status };
                 let shared = Filter::All(vec![member, visible_as(Visibility::Shared)]);
                 there().and(Filter::Any(vec![shown.for_everyone(), owned_by(name), shared]))
@@ -76,12 +90,12 @@ impl Caller {
         }
     }
 
-    /// Filter of all images that the caller may change.
+    /// Filter of all images that are the caller's: an administrator's are all of them.
     pub fn own(&self) -> Filter {
         match self {
-            Caller::Admin(_) => there(),
+            Caller::Admin(_) | Caller::Open(_) => there(),
             Caller::Anonymous => Filter::nothing(),
-            Caller::User(name) => there().and(owned_by(name)),
+            Caller::Reader(name) | Caller::User(name) => there().and(owned_by(name)),
         }
     }
 
@@ -92,7 +106,7 @@ impl Caller {
     pub fn known(&self) -> Result<()> {
         match self {
             Caller::Anonymous => Err(Reason::Unauthenticated.into()),
-            Caller::User(_) | Caller::Admin(_) => Ok(()),
+            Caller::Reader(_) | Caller::User(_) | Caller::Admin(_) | Caller::Open(_) => Ok(()),
         }
     }
 }
@@ -140,15 +154,16 @@ impl Caller {
     /// Tells if an image is in the caller's own name space. Without accounts, every image is; with accounts, those that have no
     /// owner are in that of each administrator.
     fn has(&self, image: &Image) -> bool {
-        matches!(self, Caller::Admin(None)) || self.owns(image) || (self.is_admin() && image.owner.is_none())
+        let has_all = matches!(self, Caller::Admin(None) | Caller::Open(_));
+        has_all || self.owns(image) || (self.is_admin() && image.owner.is_none())
     }
 
     /// Filter of the images in the caller's own name space.
     pub(in crate::registry) fn name_space(&self) -> Filter {
         match self {
             Caller::Anonymous => Filter::nothing(),
-            Caller::Admin(None) => there(),
-            Caller::User(name) => there().and(owned_by(name)),
+            Caller::Admin(None) | Caller::Open(_) => there(),
+            Caller::Reader(name) | Caller::User(name) => there().and(owned_by(name)),
             Caller::Admin(Some(name)) => {
                 there().and(Filter::Any(vec![owned_by(name), within(AliasScope::Owner(None))]))
             }
@@ -164,9 +179,13 @@ impl Caller {
         };
         match (circle, self) {
             (Circle::Own, Caller::Anonymous) => Vec::new(),
-            (Circle::Own, Caller::Admin(None)) => Visibility::ALL.iter().copied().map(all_of).collect(),
-            (_, Caller::Admin(None)) => Vec::new(),
-            (Circle::Own, Caller::User(name)) => vec![(AliasScope::Owner(Some(name.clone())), there())],
+            (Circle::Own, Caller::Admin(None) | Caller::Open(_)) => {
+                Visibility::ALL.iter().copied().map(all_of).collect()
+            }
+            (_, Caller::Admin(None) | Caller::Open(_)) => Vec::new(),
+            (Circle::Own, Caller::Reader(name) | Caller::User(name)) => {
+                vec![(AliasScope::Owner(Some(name.clone())), there())]
+            }
             (Circle::Own, Caller::Admin(Some(name))) => {
                 [Some(name.clone()), None].map(|owner| (AliasScope::Owner(owner), there())).into()
             }
@@ -241,6 +260,20 @@ mod tests {
     fn callers() -> [Caller; 5] {
         let user = |name: &str| Caller::User(name.into());
         [Caller::Anonymous, user("me"), user("you"), Caller::Admin(Some("root".into())), Caller::Admin(None)]
+    }
+
+    /// Without accounts a project is the name of new images' owner, and hides nothing.
+    #[test]
+    fn a_project_on_a_server_without_accounts_sees_and_lists_all_images() {
+        let (lab, open) = (Caller::Open("lab".into()), Caller::Admin(None));
+        assert_eq!((lab.account(), lab.is_admin()), (Some("lab"), true));
+        for visibility in [Visibility::Public, Visibility::Private, Visibility::Shared, Visibility::Community] {
+            for image in [image(Some("lab"), visibility), image(Some("me"), visibility), image(None, visibility)] {
+                assert!(lab.sees(&image) && lab.may_change(&image).is_ok(), "{image:?}");
+                assert!(lab.listed(ListScope::default()).passes(&image), "{image:?}");
+                assert_eq!(lab.own().passes(&image), open.own().passes(&image), "{image:?}");
+            }
+        }
     }
 
     fn image(owner: Option<&str>, visibility: Visibility) -> Image {
@@ -329,6 +362,39 @@ mod tests {
                 assert_eq!(Circle::ALL.into_iter().find(has), expected, "{caller:?}: {image:?}");
                 let in_space = caller.name_space().passes(&image);
                 assert_eq!(in_space, expected == own, "{caller:?}: {image:?}");
+            }
+            // To change nothing, or to name a project where there are no accounts, is no other distance.
+            for (caller, twin) in [
+                (Caller::Reader("me".into()), Caller::User("me".into())),
+                (Caller::Open("lab".into()), Caller::Admin(None)),
+            ] {
+                assert_eq!(caller.circle_of(&image), twin.circle_of(&image), "{caller:?}: {image:?}");
+                assert_eq!(caller.name_space(), twin.name_space(), "{caller:?}");
+                assert_eq!(
+                    Circle::ALL.map(|circle| caller.stretches(circle)),
+                    Circle::ALL.map(|circle| twin.stretches(circle))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_what_its_account_sees_and_changes_nothing() {
+        let everything = ListScope { community: true, member_status: None };
+        for visibility in [Visibility::Public, Visibility::Private, Visibility::Shared, Visibility::Community] {
+            for image in
+                [image(Some("me"), visibility), image(None, visibility), shared(visibility, MemberStatus::Accepted)]
+            {
+                for name in ["me", "you", "them"] {
+                    let (reader, user) = (Caller::Reader(name.into()), Caller::User(name.into()));
+                    assert_eq!(reader.sees(&image), user.sees(&image), "{name} sees {image:?}");
+                    assert_eq!(reader.governs(&image), user.changes(&image), "{name} knows all of {image:?}");
+                    for shown in [ListScope::default(), everything] {
+                        assert_eq!(reader.listed(shown).passes(&image), user.listed(shown).passes(&image));
+                    }
+                    assert_eq!(reader.own().passes(&image), user.own().passes(&image));
+                    assert!(!reader.changes(&image) && !reader.shares(&image) && reader.may_change(&image).is_err());
+                }
             }
         }
     }

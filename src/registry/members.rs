@@ -35,7 +35,7 @@ impl Members {
     pub async fn of(&self, who: &Caller, id: ImageId) -> Result<BTreeMap<String, Member>> {
         let image = self.records.get(who, id).await?;
         check_shared(&image)?;
-        let all = who.changes(&image);
+        let all = who.governs(&image);
         Ok(image.members.into_iter().filter(|(account, _)| all || who.account() == Some(account)).collect())
     }
 

@@ -78,7 +78,7 @@ use crate::ingest::room::Room;
 pub use crate::ingest::{ByteSink, Expected, Pauses, RateGuard, RateLimits, pump, too_slow};
 use crate::jobs::{Job, Jobs};
 use crate::upstream::Upstream;
-pub use crate::upstream::{Ask, Outgoing, Parcel, Push, this_machine};
+pub use crate::upstream::{Ask, INCUS_LEVEL, LXD_LEVEL, Outgoing, Parcel, Push, this_machine};
 
 /// The service: records, and one service each for the other operations on images.
 pub struct Registry {

@@ -215,7 +215,74 @@ actions! {
     UseToken: Holder, "see what a token is good for, and revoke it", "";
     AddCertificate: Accounts, "have another certificate trusted for the caller's own account, or make a token for one", "";
     JoinByProof: Proof, "have a certificate trusted", "For the keys of an account, or a token made for it.";
-    SeeCertificate: Holder, "see and remove trusted certificates", "";
+    SeeCertificate: Holder, "see and remove trusted certificates", "A restricted certificate sees and removes itself alone.";
+    ChangeCertificate: Holder, "change the names and bounds of trusted certificates, and replace one",
+        "Not with a restricted certificate.";
+    RenewCertificate: Holder, "replace its own certificate by a new one", "Over a connection that shows the old one.";
+}
+
+impl Action {
+    /// Tells if the action changes nothing that outlasts it, but for the caller's own proofs: its tokens and certificates.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Self::Discover
+            | Self::SeeSchemas
+            | Self::SeeServer
+            | Self::SeeStores
+            | Self::SeeStoreDetails
+            | Self::ListImages
+            | Self::SeeImage
+            | Self::SeeLocation
+            | Self::Download
+            | Self::DownloadWithheld
+            | Self::UseSecret
+            | Self::ListMembers
+            | Self::ListShared
+            | Self::ListAliases
+            | Self::SeeAlias
+            | Self::SeeJob
+            | Self::SeeJobsOfImage
+            | Self::SeeAllJobs
+            | Self::HearEvents
+            | Self::SeeDefinitions
+            | Self::SeeAccount
+            | Self::LogIn
+            | Self::UseToken
+            | Self::JoinByProof
+            | Self::SeeCertificate
+            | Self::RenewCertificate => true,
+            Self::ChangeSettings
+            | Self::CreateImage
+            | Self::SetOwner
+            | Self::ChangeImage
+            | Self::PublishImage
+            | Self::DeleteImage
+            | Self::DeleteOwnImages
+            | Self::UploadBytes
+            | Self::LinkImage
+            | Self::WithholdImage
+            | Self::ImportFromUrl
+            | Self::ImportFile
+            | Self::CopyFromServer
+            | Self::PackInstance
+            | Self::RefreshImage
+            | Self::PushImage
+            | Self::MakeImageSecret
+            | Self::AwaitImage
+            | Self::ChooseStore
+            | Self::MoveBetweenStores
+            | Self::CopyBetweenStores
+            | Self::AddMember
+            | Self::RemoveMember
+            | Self::AnswerMembership
+            | Self::ChangeAlias
+            | Self::StopJob
+            | Self::ChangeDefinitions
+            | Self::ManageAccounts
+            | Self::AddCertificate
+            | Self::ChangeCertificate => false,
+        }
+    }
 }
 
 /// Object of an action.
@@ -245,10 +312,10 @@ impl Caller {
     pub fn can<'a>(&self, action: Action, on: impl Into<On<'a>>) -> bool {
         let on = on.into();
         let is_known = !matches!(on, On::Image(image) if !self.sees(image));
-        is_known && self.is_among(action.row().who, on)
+        is_known && !self.is_barred(action) && self.is_among(action.row().who, on)
     }
 
-    /// Checks an action against the table.
+    /// Checks an action against the table. An account that may only read is refused every action that changes anything.
     ///
     /// # Errors
     /// `NotFound` for an image that the caller may not know of; `Unauthenticated` without an account; `Forbidden`.
@@ -259,11 +326,19 @@ impl Caller {
         {
             return Err(crate::catalog::not_found(image.id));
         }
+        if self.is_barred(action) {
+            return Err(Reason::ReadOnlyAccount.about(action.row().words));
+        }
         if self.is_among(action.row().who, on) {
             return Ok(());
         }
         self.known()?;
         Err(refused(action))
+    }
+
+    /// Tells if the caller may only read, and the action changes something.
+    fn is_barred(&self, action: Action) -> bool {
+        self.is_read_only() && !action.only_reads()
     }
 
     /// Checks that the caller may change an image.
@@ -282,7 +357,8 @@ impl Caller {
             (Who::Accounts, _) => self.account().is_some(),
             (Who::Viewers, On::Image(image)) => self.sees(image),
             (Who::Sharers, On::Image(image)) => self.shares(image),
-            (Who::Owner, On::Image(image)) => self.changes(image),
+            // An account that may only read is stopped before it, where an action changes something.
+            (Who::Owner, On::Image(image)) => self.governs(image),
             (Who::Holder | Who::Member, On::HeldBy(account)) => account.is_some() && self.account() == account,
             _ => false,
         };
@@ -326,7 +402,7 @@ pub enum Publish {
 impl Publish {
     /// Tells if a caller may make images of its own public.
     pub fn allows(self, who: &Caller) -> bool {
-        who.is_admin() || (self == Self::Owner && who.account().is_some())
+        who.is_admin() || (self == Self::Owner && who.account().is_some() && !who.is_read_only())
     }
 
     /// Checks a change against [`Action::PublishImage`], given the image before it and after it. The right to change

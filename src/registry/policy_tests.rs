@@ -4,7 +4,7 @@ use super::copies_tests::{Two, cold};
 use super::policy::*;
 use super::tests::{Bench, ROOT, content, limits, named, public};
 use super::*;
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Reason, Result};
 use crate::image::{Image, ImagePatch, StoreName, Visibility};
 
 /// Effect of the setting `auth.publish` in every protocol: a new image is private unless it asks to be public, and an
@@ -111,6 +111,68 @@ fn every_row_is_answered() {
         assert_eq!(user("me").may(*action, On::HeldBy(Some("me"))).is_ok(), held, "{action:?}");
         assert!(!matches!(who, Who::Holder | Who::Member) || user("me").may(*action, On::HeldBy(None)).is_err());
     }
+    for publish in [Publish::Owner, Publish::Admin] {
+        assert!(!publish.allows(&Caller::Reader("me".into())));
+    }
     assert!(Publish::Owner.allows(&user("me")) && !Publish::Admin.allows(&user("me")));
     assert!(!Publish::Owner.allows(&Caller::Anonymous) && Publish::Admin.allows(&Caller::Admin(None)));
+}
+
+/// An account that may only read: what it owns is as open to it as to any account of its name, and nothing can be changed.
+#[test]
+fn a_reader_may_what_its_account_may_except_change() {
+    let mut image = crate::image::change::tests::sample("a");
+    image.owner = Some("me".into());
+    let (reader, user) = (Caller::Reader("me".into()), Caller::User("me".into()));
+    for action in Action::ALL {
+        for on in [On::Server, On::Image(&image), On::HeldBy(Some("me")), On::HeldBy(Some("you"))] {
+            match reader.may(*action, on) {
+                Ok(()) => assert!(action.only_reads() && user.may(*action, on).is_ok(), "{action:?}"),
+                Err(error) if action.only_reads() => {
+                    assert_eq!(
+                        Err(error.reason()),
+                        user.may(*action, on).map_err(|error| error.reason()),
+                        "{action:?}"
+                    );
+                }
+                Err(error) => {
+                    assert_eq!(error.reason(), Reason::ReadOnlyAccount, "{action:?}");
+                    assert!(error.message().contains(action.row().words), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// The calls behind every way to change an image, asked by a reader of the account that owns it.
+#[tokio::test]
+async fn a_reader_changes_nothing_through_the_service() {
+    let bench = Bench::with(limits());
+    let (registry, me, reader) = (&bench.registry, Caller::User("me".into()), Caller::Reader("me".into()));
+    let none = Expected::default();
+    let mine = registry.create(&me, None, &named("mine"), None, &none).await.unwrap();
+    let shared = ImagePatch { visibility: Some(Visibility::Shared), ..ImagePatch::default() };
+    registry.update(&me, mine.id, &shared, None, &none).await.unwrap();
+    let before = registry.get(&reader, mine.id).await.unwrap();
+    let id = mine.id;
+    let refused = |what: &str, error: Option<crate::error::Error>| {
+        assert_eq!(error.map(|error| error.reason()), Some(Reason::ReadOnlyAccount), "{what}");
+    };
+    refused("create", registry.create(&reader, None, &named("x"), None, &none).await.err());
+    refused("update", registry.update(&reader, id, &named("x"), None, &none).await.err());
+    refused("edit", registry.edit(&reader, id, |_| Ok(named("x"))).await.err());
+    refused("tag", registry.add_tag(&reader, id, "x").await.err());
+    refused("untag", registry.remove_tag(&reader, id, "x").await.err());
+    refused("withhold", registry.set_active(&reader, id, false).await.err());
+    refused("delete", registry.delete(&reader, id).await.err());
+    refused("delete all", registry.delete_all(&reader).await.err());
+    refused("share", registry.members().add(&reader, id, "you", false).await.err());
+    refused("share on", registry.members().share_with(&reader, id, "you", None).await.err());
+    refused("unshare", registry.members().remove(&reader, id, "you").await.err());
+    let nothing = ImagePatch::default();
+    for into in [Some(id), None] {
+        refused("upload", registry.uploads().begin(&reader, into, &nothing, none.clone()).await.err());
+    }
+    refused("copies", registry.mirror().import_copies(&reader, id, vec![cold()], true).await.err());
+    assert_eq!(registry.get(&reader, id).await.unwrap(), before);
 }

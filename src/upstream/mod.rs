@@ -24,7 +24,7 @@ pub use self::file::{File, Part};
 pub use self::push::{Outgoing, Parcel, Push};
 use self::server::Server;
 pub use self::simplestreams::this_machine;
-pub use self::url::UrlAnswer;
+pub use self::url::{INCUS_LEVEL, LXD_LEVEL, UrlAnswer};
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Fetcher, RetryEvent};
 use crate::image::{Architecture, ImageKind, Protocol, Timestamp};

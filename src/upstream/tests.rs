@@ -437,9 +437,9 @@ async fn a_url_says_where_its_image_is() {
     }
     let asked = &fake.asked()[0];
     assert!(asked.head.starts_with("HEAD /lxd "));
-    for family in ["lxd", "incus"] {
+    for (family, level) in [("lxd", LXD_LEVEL), ("incus", INCUS_LEVEL)] {
         assert_eq!(asked.header(&format!("{family}-server-architectures")), Some("x86_64, i686"));
-        assert!(asked.header(&format!("{family}-server-version")).is_some());
+        assert_eq!(asked.header(&format!("{family}-server-version")), Some(level));
     }
     assert_eq!(get("nothing").await.unwrap_err().message(), "The answer of the server has no header LXD-Image-Hash.");
     assert_eq!(get("no-url").await.unwrap_err().message(), "The answer of the server has no header LXD-Image-URL.");

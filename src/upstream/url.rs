@@ -11,9 +11,11 @@ use crate::error::{Error, Reason, Result};
 use crate::fetch::{Header, Request, Told};
 use crate::image::Architecture;
 
-/// Versions in our requests: the releases of LXD and Incus whose images we read.
-const LXD_VERSION: &str = "5.0.2";
-const INCUS_VERSION: &str = "6.0.4";
+/// Release of LXD whose API and images are the measure, in requests to other servers and for clients that check it.
+pub const LXD_LEVEL: &str = "5.0.2";
+
+/// Release of Incus whose API and images are the measure.
+pub const INCUS_LEVEL: &str = "6.0.4";
 
 /// The place of an image.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,9 +44,9 @@ impl Upstream {
         let architectures = architectures.join(", ");
         let request = Request::to(url)
             .saying(Header::LxdArchitectures, &architectures)?
-            .saying(Header::LxdVersion, LXD_VERSION)?
+            .saying(Header::LxdVersion, LXD_LEVEL)?
             .saying(Header::IncusArchitectures, &architectures)?
-            .saying(Header::IncusVersion, INCUS_VERSION)?;
+            .saying(Header::IncusVersion, INCUS_LEVEL)?;
         let (_, told) = self.fetcher.headers_again(&request).await.map_err(|error| server.failed(error))?;
         let hash = either(&told, "image-hash", "LXD-Image-Hash")?;
         let url = either(&told, "image-url", "LXD-Image-URL")?.to_owned();

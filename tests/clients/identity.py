@@ -15,6 +15,7 @@ import unittest
 
 from keystoneauth1 import exceptions, session
 from keystoneauth1.identity import v3
+from openstack import connect
 
 from harness import VISOR, Server, main
 
@@ -26,6 +27,7 @@ class WithAccounts(unittest.TestCase):
     def setUpClass(cls):
         cls.server = Server()
         cls.secrets = [cls.server.user("alice"), cls.server.user("bob"), cls.server.user("root", "--admin")]
+        cls.readers = [cls.server.user("rita", "--read-only")]
 
     @classmethod
     def tearDownClass(cls):
@@ -51,12 +53,22 @@ class WithAccounts(unittest.TestCase):
 
     def test_members_see_their_project_and_administrators_all(self):
         names = lambda user: sorted(project["Name"] for project in self.server.json(user, "project", "list"))
-        self.assertEqual((names("alice"), names("root")), (["alice"], ["alice", "bob", "root"]))
+        self.assertEqual((names("alice"), names("root")), (["alice"], ["alice", "bob", "rita", "root"]))
         self.assertEqual(self.server.json("alice", "project", "show", "bob")["id"], "bob")
         self.assertIn("No project", self.server.openstack("alice", "project", "show", "nobody").err)
         self.assertEqual(self.server.json("root", "user", "show", "bob")["default_project_id"], "bob")
         roles = self.server.json("root", "role", "assignment", "list", "--user", "bob", "--names")
         self.assertEqual(sorted(role["Role"] for role in roles), ["member", "reader"])
+
+    def test_an_account_that_may_only_read_is_a_reader(self):
+        roles = self.server.json("root", "role", "assignment", "list", "--user", "rita", "--names")
+        self.assertEqual([role["Role"] for role in roles], ["reader"])
+        self.server.json("alice", "image", "create", "open", "--public", "--disk-format", "raw", "--container-format", "bare")
+        self.assertIn("open", [image["Name"] for image in self.server.json("rita", "image", "list")])
+        for arguments in (("create", "x"), ("set", "open", "--property", "a=b"), ("delete", "open")):
+            done = self.server.openstack("rita", "image", *arguments)
+            self.assertEqual(done.code, 1, done.out)
+            self.assertIn("This account may only read", done.err)
 
     def test_the_lines_for_a_shell(self):
         script = f'eval "$("{VISOR}" --config "$HOME/alice.toml" use openstack -a "{self.server.url}" --shell)" && "{OPENSTACK}" token issue -f json'
@@ -118,6 +130,70 @@ class WithoutAccounts(unittest.TestCase):
                            project_name="demo", project_domain_name="Default")
         access = auth.get_access(session.Session())
         self.assertEqual((access.project_id, access.role_names), ("demo", ["admin", "manager", "member", "reader"]))
+
+
+class ProjectsWithoutAccounts(unittest.TestCase):
+    """A token for a project is the project's wherever it is shown, and images made with it are the project's."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.lab, cls.other = cls.project("lab"), cls.project("other")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    @classmethod
+    def project(cls, name):
+        return connect(auth_url=cls.server.url + "/v3", username="anna", password="any", project_name=name,
+                       user_domain_name="Default", project_domain_name="Default")
+
+    def openstack(self, *arguments, project="lab"):
+        """A command of OpenStack's command line."""
+        where = ("--os-auth-url", self.server.url + "/v3", "--os-username", "anna", "--os-password", "any", "--os-project-name", project,
+                 "--os-user-domain-name", "Default", "--os-project-domain-name", "Default")
+        done = subprocess.run([OPENSTACK, *where, *arguments, "-f", "json"], env=self.server.environment(), capture_output=True, text=True,
+                              timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_own_images_are_found_by_their_owner(self):
+        project = self.lab.current_project_id
+        made = self.lab.image.create_image("own", data=b"bytes", disk_format="raw", container_format="bare", wait=True)
+        self.assertEqual(self.lab.image.get_image(made.id).owner_id, project)
+        # As Nova, Ansible and Packer ask.
+        self.assertIn(made.id, [image.id for image in self.lab.image.images(owner=project)])
+        self.assertIn(made.id, [image.id for image in self.lab.image.images(owner=project, visibility="shared")])
+        self.assertNotIn(made.id, [image.id for image in self.other.image.images(owner=self.other.current_project_id)])
+        # Without accounts nothing is hidden.
+        self.assertIn(made.id, [image.id for image in self.other.image.images()])
+
+    def test_the_command_line_finds_a_projects_images(self):
+        made = self.openstack("image", "create", "mine", "--disk-format", "raw", "--container-format", "bare")
+        self.assertEqual(made["owner"], self.openstack("token", "issue")["project_id"])
+        for project, found in (("lab", True), ("other", False)):
+            for asker in ("lab", "other"):
+                listed = self.openstack("image", "list", "--project", project, project=asker)
+                self.assertEqual(made["id"] in [image["ID"] for image in listed], found, (project, asker))
+        given = self.openstack("image", "create", "given", "--project", "other")
+        self.assertEqual(given["owner"], "other")
+
+    def test_a_service_is_told_the_project_of_a_users_token(self):
+        token = self.lab.auth_token
+        shown = self.other.session.get(self.server.url + "/v3/auth/tokens", headers={"X-Subject-Token": token}).json()["token"]
+        self.assertEqual((shown["project"]["id"], shown["user"]["name"]), ("lab", "anna"))
+        again = session.Session(v3.Token(self.server.url + "/v3", token=token, project_name="other", project_domain_id="default"))
+        self.assertEqual((again.get_project_id(), again.get_user_id()), ("other", "anna"))
+        self.assertEqual([project.id for project in self.lab.identity.projects()], ["lab", "anna"])
+
+    def test_version_1_shows_the_same_owner(self):
+        made = self.lab.image.create_image("first", data=b"bytes", disk_format="raw", container_format="bare", wait=True)
+        headers = self.lab.session.head(f"{self.server.url}/v1/images/{made.id}").headers
+        self.assertEqual(headers["x-image-meta-owner"], "lab")
+        put = self.lab.session.post(self.server.url + "/v1/images", headers={"x-image-meta-name": "old"}).json()["image"]
+        self.assertEqual(put["owner"], "lab")
+        self.assertIn(put["id"], [image.id for image in self.lab.image.images(owner="lab")])
 
 
 if __name__ == "__main__":

@@ -184,6 +184,12 @@ class Attributes(ImageCommands):
         self.assertEqual(self.aliases(other), ["said/one"])
         self.refused("must be different", "image", "copy", "visor:said/one", "visor:")
 
+    def test_the_server_tells_its_versions(self):
+        shown = self.do("info", "visor:")
+        self.assertIn("server_version: 5.0.2", shown)
+        environment = json.loads(self.do("query", "visor:/1.0"))["environment"]
+        self.assertEqual(environment["visor_version"], self.server.visor("--version").split()[-1])
+
     def test_lists(self):
         for name, options in (("one", ("group=x y",)), ("two", ("group=x z",)), ("three", ("--public",))):
             self.import_(self.images.unified(), alias=f"lists/{name}", more=options)

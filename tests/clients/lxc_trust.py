@@ -8,6 +8,13 @@ Starts servers of its own and ends them. VISOR_TALLY names a file to write "pass
 
 import itertools
 import json
+import re
+import time
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import main
 from lxd_harness import Commands, Lxc, sha256
@@ -41,6 +48,19 @@ class WithAccounts(Commands):
         client = cls.client()
         assert client.add("visor").code != 0
         return client
+
+    @staticmethod
+    def make_certificate(client, begin, end):
+        """Gives a client a certificate with these dates, as seen from now."""
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dated")])
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now + begin, now + end)
+        made = made.sign(key, hashes.SHA256())
+        encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        with open(client.path("client.crt"), "wb") as file:
+            file.write(made.public_bytes(encoding))
+        with open(client.path("client.key"), "wb") as file:
+            file.write(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
 
     def account_of(self, client):
         """As whom the server knows a client."""
@@ -88,6 +108,24 @@ class Admission(WithAccounts):
             for path in ("images", "images/aliases", "certificates", "operations", "instances", "profiles", "events"):
                 answer = self.server.call("GET", f"/1.0/{path}", client=who)
                 self.assertEqual((answer.status, answer.json["error"]), (403, NOT_AUTHORIZED), path)
+
+    def test_not_by_a_certificate_outside_its_dates(self):
+        for begin, end, words in ((-20, -10, "The provided certificate is expired"), (10, 20, "The provided certificate isn't valid yet")):
+            client = self.client()
+            self.make_certificate(client, timedelta(days=begin), timedelta(days=end))
+            done = client.add("visor", "--password", self.keys["alice"])
+            self.assertNotEqual(done.code, 0, done.out)
+            self.assertIn(words, done.err)
+            friend = self.client("alice")
+            self.refused(words, "config", "trust", "add", "visor:", client.path("client.crt"), who=friend)
+
+    def test_trust_ends_with_the_certificate(self):
+        client = self.client()
+        self.make_certificate(client, timedelta(days=-1), timedelta(seconds=5))
+        self.assertEqual(client.add("visor", "--password", self.keys["alice"]).code, 0)
+        self.do("image", "list", "visor:", who=client)
+        time.sleep(6)
+        self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
 
     def test_by_a_token_of_the_operator(self):
         made = json.loads(self.visor("trust", "token", "--account", "bob", "--name", "laptop", "--address", self.server.https[8:]))
@@ -149,6 +187,64 @@ class Admission(WithAccounts):
         # Another of the same name is somebody else.
         self.server.account("carol")
         self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
+
+
+class Changes(WithAccounts):
+    """Certificates that are edited, restricted and renewed, and accounts that only read."""
+
+    def fingerprint(self, client):
+        with open(client.path("client.crt"), "rb") as file:
+            return x509.load_pem_x509_certificate(file.read()).fingerprint(hashes.SHA256()).hex()
+
+    def test_edit(self):
+        client = self.client("alice")
+        name = "visor:" + self.fingerprint(client)[:12]
+        shown = self.do("config", "trust", "show", name, who=client)
+        self.assertIn("restricted: false", shown)
+        edited = re.sub(r"^name: .*$", "name: phone", shown, flags=re.M)
+        self.do("config", "trust", "edit", name, who=client, stdin=edited.encode())
+        self.assertIn("phone", self.do("config", "trust", "list", "visor:", "-f", "csv", who=client))
+        wrong = re.sub(r"^projects: .*$", "projects: [nowhere]", edited, flags=re.M)
+        self.refused("Project not found", "config", "trust", "edit", name, who=client, stdin=wrong.encode())
+
+    def test_restricted(self):
+        root, client = self.client("root"), self.stranger()
+        self.do("config", "trust", "add", "visor:", client.path("client.crt"), "--restricted", "--projects", "default", "--name", "ci", who=root)
+        self.assertEqual(client.add("in").code, 0)
+        self.assertEqual(self.account_of(client), "root")
+        name = self.fingerprint(client)
+        self.assertIn("restricted: true", self.do("config", "trust", "show", f"in:{name}", who=client))
+        # It is no administrator's, and has no right over certificates.
+        hers = self.add_image(self.client("alice"), "hers")
+        self.assertNotIn(hers[:12], self.do("image", "list", "in:", "-f", "csv", who=client))
+        self.refused(NOT_AUTHORIZED, "config", "trust", "add", "in:", self.stranger().path("client.crt"), who=client)
+        shown = self.do("config", "trust", "show", f"in:{name}", who=client)
+        free = shown.replace("restricted: true", "restricted: false")
+        self.refused("Only the certificate can be changed", "config", "trust", "edit", f"in:{name}", who=client, stdin=free.encode())
+        self.do("image", "import", self.images.unified(), "in:", "--alias", "ci", who=client)
+
+    def test_renewal(self):
+        client, later = self.client("bob"), self.client()
+        self.make_certificate(later, timedelta(days=-1), timedelta(days=30))
+        name = self.fingerprint(client)
+        shown = self.server.call("GET", f"/1.0/certificates/{name}", client=client).json["metadata"]
+        with open(later.path("client.crt")) as file:
+            shown["certificate"] = file.read()
+        self.assertEqual(self.server.call("PUT", f"/1.0/certificates/{name}", shown, client=client).status, 200)
+        self.refused(NOT_AUTHORIZED, "image", "list", "visor:", who=client)
+        self.assertEqual(later.add("visor").code, 0)
+        self.assertEqual(self.account_of(later), "bob")
+
+    def test_an_account_that_may_only_read(self):
+        self.keys["rita"] = self.server.account("rita", "--read-only")
+        client, alice = self.client("rita"), self.client("alice")
+        fingerprint = self.add_image(alice, "open/rita", "--public")
+        self.assertEqual(client.fingerprint("visor:open/rita"), fingerprint)
+        self.do("image", "export", "visor:open/rita", self.server.path("rita"), who=client)
+        for command in (("import", self.images.unified(), "visor:"), ("delete", "visor:open/rita"), ("alias", "create", "visor:x", fingerprint),
+                        ("set-property", "visor:open/rita", "a", "b")):
+            self.refused("This account may only read", "image", *command, who=client)
+        self.assertEqual(alice.fingerprint("visor:open/rita"), fingerprint)
 
 
 class Tenants(WithAccounts):

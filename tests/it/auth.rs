@@ -246,6 +246,18 @@ fn accounts_over_http_are_the_administrators() {
     assert_eq!(send("POST", "/users", r#"{"user":{"access_key":"d","email":"d@e","admin":"x","zz":1}}"#).status, 400);
     assert_eq!(send("PUT", "/users/carol", r#"{"user":{"admin":true}}"#).status, 400, "not quietly overlooked");
     assert_eq!(carol.send(&server, "POST", "/images", &[NAME, ARCH], b"").status, 200);
+    let reader = send("PUT", "/users/carol", r#"{"user":{"read_only":true}}"#);
+    assert_eq!(reader.json()["user"]["read_only"], "true", "{reader:?}");
+    let refused = carol.send(&server, "POST", "/images", &[NAME, ARCH], b"");
+    assert_eq!((refused.status, refused.header("x-visor-error")), (403, Some("read-only-account")));
+    assert_eq!(refused.json()["message"], "This account may only read; it may not create images.");
+    assert_eq!(carol.send(&server, "GET", "/images", &[], b"").status, 200);
+    assert_eq!(send("GET", "/users?read_only=true", "").json()["users"].as_array().unwrap().len(), 1);
+    assert_eq!(send("PUT", "/users/root", r#"{"user":{"read_only":true}}"#).status, 400);
+    assert_eq!(send("PUT", "/users/carol", r#"{"user":{"read_only":false}}"#).status, 200);
+    for both in [r#"{"user":{"access_key":"e","email":"e@e","admin":true,"read_only":true}}"#] {
+        assert_eq!(send("POST", "/users", both).status, 400);
+    }
     let renamed = send("PUT", "/users/carol", r#"{"user":{"access_key":"dave"}}"#);
     assert_eq!(renamed.status, 409, "her images would be nobody's: {renamed:?}");
     assert_eq!(send("DELETE", "/users/root", "").status, 409, "a request never opens the server to everybody");

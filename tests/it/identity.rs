@@ -105,6 +105,74 @@ fn without_accounts_anybody_gets_an_administrators_token() {
     refusal(&get(&server, &token, "/v3/auth/projects"), 401);
 }
 
+/// Without accounts a token is its user's and its project's wherever it is shown, and images made with it are the project's.
+#[test]
+fn without_accounts_images_are_the_projects_of_their_token() {
+    let server = Server::start();
+    let (lab, _) = given(&server, &password("anna", "any", project("lab")));
+    let (other, _) = given(&server, &password("anna", "any", project("other")));
+    let json = ("Content-Type", "application/json");
+    let new = |headers: &[(&str, &str)], path: &str| {
+        let named = [headers, &[json, ("x-image-meta-name", "a")]].concat();
+        let answer = server.send("POST", path, &named, if path == "/v2/images" { b"{}" } else { b"" });
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    };
+    let made = new(&[("X-Auth-Token", &lab)], "/v2/images");
+    assert_eq!(made["owner"], "lab");
+    assert_eq!(new(&[("X-Auth-Token", &lab)], "/v1/images")["image"]["owner"], "lab");
+    assert_eq!(new(&[("X-Auth-Token", "anything")], "/v2/images")["owner"], json!(null), "no project was named");
+    assert_eq!(new(&[], "/v2/images")["owner"], json!(null));
+    let own = |sent: &str, owner: &str| {
+        get(&server, sent, &format!("/v2/images?owner={owner}")).json()["images"].as_array().unwrap().len()
+    };
+    assert_eq!((own(&lab, "lab"), own(&other, "lab"), own(&lab, "other")), (2, 2, 0));
+    let all = get(&server, &other, "/v2/images").json()["images"].as_array().unwrap().len();
+    assert_eq!(all, 4, "nothing is hidden");
+    assert_eq!(get(&server, &other, "/v1/images").json()["images"].as_array().unwrap().len(), 4);
+    let id = made["id"].as_str().unwrap();
+    let visor = server.get(&format!("/images/{id}"));
+    assert_eq!((visor.status, visor.header("x-image-meta-owner")), (200, Some("lab")));
+
+    let shown = about(&server, "GET", &other, &lab).json();
+    assert_eq!((&shown["token"]["project"]["id"], &shown["token"]["user"]["id"]), (&json!("lab"), &json!("anna")));
+    assert_eq!(names(&get(&server, &lab, "/v3/auth/projects").json()["projects"]), ["lab", "anna"]);
+    assert_eq!(names(&get(&server, &lab, "/v3/projects").json()["projects"]), ["lab", "anna"]);
+    for wrong in ["", "x\n", &"x".repeat(256)] {
+        refusal(&post(&server, &password("anna", "any", project(wrong))), 400);
+        refusal(&post(&server, &password(wrong, "any", project("lab"))), 400);
+    }
+
+    // An account of the project's name has the project's images.
+    let secret = account(&server, "lab", &[]);
+    refusal(&get(&server, &lab, "/v2/images"), 401);
+    let (real, _) = given(&server, &password("lab", &secret, project("lab")));
+    assert_eq!(own(&real, "lab"), 2);
+}
+
+#[test]
+fn an_account_that_may_only_read_is_a_reader() {
+    let server = Server::start();
+    let secret = account(&server, "rita", &["--read-only"]);
+    let (token, it) = given(&server, &password("rita", &secret, project("rita")));
+    assert_eq!(names(&it["roles"]), ["reader"]);
+    let sent = [("X-Auth-Token", token.as_str()), ("Content-Type", "application/json")];
+    let refused = server.send("POST", "/v2/images", &sent, b"{}");
+    assert_eq!((refused.status, refused.header("x-visor-error")), (403, Some("read-only-account")));
+    assert!(refused.text().contains("This account may only read; it may not create images."), "{refused:?}");
+    assert_eq!(server.send("GET", "/v2/images", &sent, b"").status, 200);
+    refusal(&get(&server, &token, "/v3/users"), 403);
+    let root = account(&server, "root", &["--admin"]);
+    let (root, _) = given(&server, &password("root", &root, project("root")));
+    let roles = get(&server, &root, "/v3/role_assignments?user.id=rita&include_names").json();
+    let roles: Vec<_> = roles["role_assignments"].as_array().unwrap().iter().map(|one| &one["role"]["name"]).collect();
+    assert_eq!(roles, ["reader"]);
+    // A token lives on, with the rights that its account has at the time.
+    let data = server.dir.to_str().unwrap();
+    assert_eq!(run(&["account", "change", "rita", "--read-write", "--data-dir", data]).0, 0);
+    assert_eq!(server.send("POST", "/v2/images", &sent, b"{}").status, 201);
+}
+
 #[test]
 fn keys_are_good_for_a_token() {
     let server = Server::start();

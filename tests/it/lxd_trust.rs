@@ -40,8 +40,15 @@ fn without_accounts_everybody_is_trusted() {
     assert_eq!(environment["addresses"], json!([server.secure]));
     assert_eq!(environment["certificate"], std::fs::read_to_string(server.dir.join("keys/tls.crt")).unwrap());
     assert!(server.log().contains(environment["certificate_fingerprint"].as_str().unwrap()));
-    for (name, value) in [("server", "visor"), ("project", "default"), ("server_version", env!("CARGO_PKG_VERSION"))] {
+    let versions = [("server_version", "5.0.2"), ("visor_version", env!("CARGO_PKG_VERSION"))];
+    for (name, value) in [("server", "visor"), ("project", "default"), versions[0], versions[1]] {
         assert_eq!(environment[name], value);
+    }
+    // Clients compare it with the oldest release that they support, in their own family's numbers.
+    for (agent, level) in [("Incus 6.0.4 (Linux; x86_64)", "6.0.4"), ("terraform-provider-lxd", "5.0.2"), ("", "5.0.2")]
+    {
+        let shown = metadata(&server.send("GET", "/1.0", &[("User-Agent", agent)], b""));
+        assert_eq!(shown["environment"]["server_version"], level, "{agent}");
     }
     assert!(environment["server_name"].as_str().is_some_and(|name| !name.is_empty()));
     assert_eq!((&environment["server_clustered"], &plain["config"]), (&json!(false), &json!({})));

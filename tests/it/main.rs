@@ -9,6 +9,7 @@ mod auth;
 mod bombs;
 mod bucket;
 mod bundles;
+mod certificates;
 mod client;
 mod crash;
 mod data_dir;

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use visor::account::{AccountChange, Accounts};
+use visor::image::Timestamp;
 use visor::registry::policy::{Action, ROWS, Who};
 
 use crate::auth::Account;
@@ -23,6 +25,8 @@ struct Person {
     account: Option<Account>,
     token: Option<String>,
     client: Client,
+    /// Fingerprint of its certificate.
+    fingerprint: String,
 }
 
 /// A server, the callers, and what the cases are about.
@@ -38,11 +42,25 @@ struct Bench {
 
 fn person(lab: &Lab, name: &'static str, keys: Option<&str>) -> Person {
     let Some((access_key, secret)) = keys.and_then(|keys| keys.split_once(':')) else {
-        return Person { name, account: None, token: None, client: lab.stranger() };
+        return Person { name, account: None, token: None, client: lab.stranger(), fingerprint: "none".to_owned() };
     };
     let account = Account { key: access_key.to_owned(), secret: secret.to_owned() };
     let token = crate::identity::token(&lab.server, access_key, secret);
-    Person { name, account: Some(account), token: Some(token), client: lab.trusted(keys.unwrap()) }
+    let mut person =
+        Person { name, account: Some(account), token: Some(token), client: lab.stranger(), fingerprint: String::new() };
+    person.log_in(lab);
+    person
+}
+
+impl Person {
+    /// Has a new certificate trusted, if it has an account.
+    fn log_in(&mut self, lab: &Lab) {
+        if let Some(account) = &self.account {
+            let (client, identity) = lab.newcomer("laptop");
+            client.log_in(&format!("{}:{}", account.key, account.secret));
+            (self.client, self.fingerprint) = (client, identity.fingerprint);
+        }
+    }
 }
 
 impl Bench {
@@ -157,6 +175,9 @@ impl Bench {
         for (name, value) in names {
             text = text.replace(&format!("<{name}>"), value);
         }
+        if text.contains("<pem>") {
+            text = text.replace("<pem>", &Identity::new("another").pem.replace('\n', "\\n"));
+        }
         if text.contains("<der>") {
             text = text.replace("<der>", &STANDARD.encode(Identity::new("another").der));
         }
@@ -171,7 +192,8 @@ impl Bench {
     }
 
     fn send(&self, who: &Person, case: &Case, names: &[(&'static str, String)], page: bool) -> Answer {
-        let (path, body) = (self.fill(case.path, names), self.fill(case.body, names));
+        let own = [names, &[("own", who.fingerprint.clone())]].concat();
+        let (path, body) = (self.fill(case.path, &own), self.fill(case.body, &own));
         let headers: Vec<(&str, String)> =
             case.headers.iter().map(|(name, value)| (*name, self.fill(value, names))).collect();
         let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -199,6 +221,43 @@ impl Bench {
         }
     }
 
+    /// Lets alice only read, or change things again.
+    fn let_owner_only_read(&self, read_only: bool) {
+        let accounts = Accounts::open(&self.lab.server.dir.join("keys")).unwrap();
+        let change = AccountChange { read_only: Some(read_only), ..AccountChange::default() };
+        accounts.update("alice", change, Timestamp(1)).unwrap();
+    }
+
+    /// Asks one case as the owner whose account may only read. Reading is as before; every change is refused with a reason
+    /// that says so, whatever else there is against it.
+    fn check_reader(&mut self, case: &Case, wrong: &mut Vec<String>) {
+        let names = self.make(case.fixture);
+        self.let_owner_only_read(true);
+        let answer = self.send(&self.people[3], case, &names, false);
+        self.let_owner_only_read(false);
+        let (status, code) = (answer.status, answer.header("x-visor-error").unwrap_or_default());
+        // An action that is closed to every request is so for readers.
+        let right = match case.action.only_reads() || case.action.row().who == Who::Closed {
+            true => status == case.expected[3],
+            false => (status, code) == (403, "read-only-account"),
+        };
+        if !right {
+            let what = format!("{} by {:?}: {} {}", case.action.name(), case.protocol, case.method, case.path);
+            wrong.push(format!("{what} as a reader: {status} {code}: {}", String::from_utf8_lossy(&answer.body)));
+        }
+        self.settle(case, 3, status);
+    }
+
+    /// Makes anew what a request that was done has used up.
+    fn settle(&mut self, case: &Case, who: usize, status: u16) {
+        if status < 300 && case.method != "GET" {
+            self.made = None;
+        }
+        if status < 300 && case.action == Action::RenewCertificate {
+            self.people[who].log_in(&self.lab);
+        }
+    }
+
     /// Asks one case as every caller, and says what was otherwise than expected.
     fn check(&mut self, case: &Case, wrong: &mut Vec<String>) {
         let what = format!("{} by {:?}: {} {}", case.action.name(), case.protocol, case.method, case.path);
@@ -214,9 +273,7 @@ impl Bench {
                     String::from_utf8_lossy(&answer.body)
                 ));
             }
-            if answer.status < 300 && case.method != "GET" {
-                self.made = None;
-            }
+            self.settle(case, at, answer.status);
         }
         let names = self.make(case.fixture);
         let answer = self.send(&self.people[3], case, &names, true);
@@ -231,6 +288,7 @@ fn every_row_holds_in_every_protocol_for_every_caller() {
     let mut bench = Bench::new();
     let mut wrong = Vec::new();
     for case in CASES {
+        bench.check_reader(case, &mut wrong);
         bench.check(case, &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -334,10 +392,11 @@ fn the_page_is_the_table() {
         let (name, meaning) = who.words();
         page.push_str(&format!("| {name} | {meaning} |\n"));
     }
-    page.push_str("\n## Actions\n\n| action | to… | who | conditions |\n|---|---|---|---|\n");
+    page.push_str("\n## Actions\n\n| action | to… | who | read-only | conditions |\n|---|---|---|---|---|\n");
     for row in ROWS {
         let (who, _) = row.who.words();
-        page.push_str(&format!("| {} | {} | {who} | {} |\n", row.action.name(), row.words, row.condition));
+        let reads = if row.action.only_reads() { "too" } else { "never" };
+        page.push_str(&format!("| {} | {} | {who} | {reads} | {} |\n", row.action.name(), row.words, row.condition));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policy.md");
     if std::env::var_os("VISOR_BLESS").is_some() {

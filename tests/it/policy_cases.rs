@@ -228,6 +228,14 @@ cases! {
     JoinByProof Lxd Nothing "POST" "/1.0/certificates" [JSON]
         r#"{"type":"client","name":"x","certificate":"<der>","password":"<alice's keys>"}"# => [201; 5];
     SeeCertificate Lxd Certificate "GET" "/1.0/certificates/<certificate>" [] "" => [403, 404, 404, 200, 200];
+    ChangeCertificate Lxd Certificate "PATCH" "/1.0/certificates/<certificate>" [JSON] r#"{"name":"tablet"}"#
+        => [403, 404, 404, 200, 200];
+    ChangeCertificate Lxd Certificate "PUT" "/1.0/certificates/<certificate>" [JSON]
+        r#"{"name":"phone","type":"client","restricted":true,"projects":["default"]}"# => [403, 404, 404, 200, 200];
+    ChangeCertificate Lxd Certificate "PATCH" "/1.0/certificates/<certificate>" [JSON] r#"{"certificate":"<pem>"}"#
+        => [403, 404, 404, 200, 200];
+    RenewCertificate Lxd Nothing "PATCH" "/1.0/certificates/<own>" [JSON] r#"{"certificate":"<pem>"}"# as own
+        => [403, 200, 200, 200, 200];
     SeeCertificate Lxd Certificate "DELETE" "/1.0/certificates/<certificate>" [] "" => [403, 404, 404, 200, 200];
 
     DeleteOwnImages Visor Nothing "DELETE" "/all" [("X-Visor-Confirm", "all")] "" => [403, 200, 200, 200, 200];

@@ -39,6 +39,24 @@ fn accounts_are_kept_without_a_server() {
     assert!(
         listed.contains("foo") && listed.contains("admin") && !listed.contains(made["secret_key"].as_str().unwrap())
     );
+    assert_eq!(account(&["add", "rita", "--read-only"]).0, 0);
+    assert!(account(&["list"]).1.lines().any(|line| line.contains("rita") && line.contains("reader")));
+    let (code, said, _) = account(&["change", "rita", "--read-write"]);
+    assert_eq!((code, said.trim()), (0, "Account rita may read and change."));
+    let (code, said, _) = account(&["--json", "change", "rita", "--read-only"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["read_only"], &said["admin"]), (0, &true.into(), &false.into()));
+    let (code, _, error) = account(&["change", "foo", "--read-only"]);
+    assert!(code != 0 && error.contains("An administrator can't be read-only"), "{error}");
+    assert_eq!(account(&["change", "nora", "--read-only"]).0, 3);
+    for wrong in [
+        &["add", "x", "--admin", "--read-only"][..],
+        &["change", "rita"],
+        &["change", "rita", "--read-only", "--read-write"],
+    ] {
+        assert_eq!(account(wrong).0, 2, "{wrong:?}");
+    }
+    assert_eq!(account(&["remove", "rita"]).0, 0);
     assert_eq!(account(&["remove", "foo"]).0, 0);
     let (code, _, error) = account(&["--json", "remove", "foo"]);
     let error: Value = serde_json::from_str(&error).unwrap();

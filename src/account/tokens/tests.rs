@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::account::{AccountChange, Role};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
@@ -23,7 +24,7 @@ impl House {
     }
 
     fn account(&self, name: &str) -> Account {
-        self.accounts.add(name, None, false, NOW).unwrap()
+        self.accounts.add(name, None, Role::Member, NOW).unwrap()
     }
 
     fn grant(&self, account: &Account, from: Option<&Grant>, now: Timestamp) -> Grant {
@@ -124,8 +125,14 @@ fn a_token_goes_with_its_account() {
     let tokens = [&alice, &bob, &carol].map(|account| house.token(account));
     house.accounts.remove("alice").unwrap();
     house.account("alice");
-    house.accounts.update("bob", Some("robert".into()), None, NOW).unwrap();
-    house.accounts.update("carol", None, Some("carol@example.org".into()), NOW).unwrap();
+    house
+        .accounts
+        .update("bob", AccountChange { access_key: Some("robert".into()), ..AccountChange::default() }, NOW)
+        .unwrap();
+    house
+        .accounts
+        .update("carol", AccountChange { email: Some("carol@example.org".into()), ..AccountChange::default() }, NOW)
+        .unwrap();
     assert_eq!(tokens.each_ref().map(|token| house.holds(token, NOW)), [false, false, true]);
     // A changed secret ends the tokens that were issued for the old one.
     let path = house.dir.path().join("accounts.json");
@@ -207,4 +214,19 @@ fn a_log_that_can_not_be_written_stops_nobody_from_getting_in() {
     let after = house.token(&alice);
     house.restart(NOW);
     assert_eq!([&before, &token, &after].map(|token| house.holds(token, NOW)), [true, false, true]);
+}
+
+#[test]
+fn an_open_token_says_what_it_stands_for_and_is_good_for_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (accounts, tokens) = (Accounts::open(dir.path()).unwrap(), Tokens::open(dir.path(), HOUR, NOW).unwrap());
+    let grant = tokens.grant("anna", [Method::Password].into(), Scope::Project("läb".into()), None, NOW).unwrap();
+    let token = open_token(&grant).unwrap();
+    assert!(token.reveal().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "it fits in a header");
+    assert_eq!(read_open(token.reveal()), Some(grant));
+    for other in ["", "open-", "open-e30", "anything", &token.reveal()[1..]] {
+        assert_eq!(read_open(other), None, "{other}");
+    }
+    accounts.add("anna", None, Role::Administrator, NOW).unwrap();
+    assert!(tokens.find(token.reveal(), &accounts, NOW).unwrap().is_none(), "it stands for no account");
 }

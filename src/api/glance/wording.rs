@@ -68,7 +68,8 @@ macro_rules! neutral {
         | Reason::NoUpdateSource | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
         | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::JobEnded | Reason::JobNotStoppable
         | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
-        | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted | Reason::ConditionFailed
+        | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed
         | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::wire::{self, DOMAIN_ID, DOMAIN_NAME, roles_of};
+use crate::account::Role;
 use crate::error::{Error, Reason, Result};
 use crate::registry::policy::Action;
 
@@ -135,7 +136,9 @@ pub(super) async fn domain(request: HttpRequest, identity: Data<Identity>) -> Ht
 pub(super) async fn roles(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |_| {
         let filters = Filters::of(&request)?;
-        let found = roles_of(true).iter().filter(|role| filters.passes("name", role) && filters.lacks(&["domain_id"]));
+        let found = roles_of(Role::Administrator)
+            .iter()
+            .filter(|role| filters.passes("name", role) && filters.lacks(&["domain_id"]));
         Ok(wire::list(&request, "roles", found.map(|role| wire::role(&request, role)).collect()))
     })
 }
@@ -143,7 +146,10 @@ pub(super) async fn roles(request: HttpRequest, identity: Data<Identity>) -> Htt
 /// `GET /roles/{id}`
 pub(super) async fn role(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |_| {
-        let role = roles_of(true).iter().find(|role| **role == id_of(&request)).ok_or_else(|| unknown("role"))?;
+        let role = roles_of(Role::Administrator)
+            .iter()
+            .find(|role| **role == id_of(&request))
+            .ok_or_else(|| unknown("role"))?;
         Ok(json!({ "role": wire::role(&request, role) }))
     })
 }
@@ -159,12 +165,12 @@ pub(super) async fn assignments(request: HttpRequest, identity: Data<Identity>) 
         let named = filters.get("include_names").is_some() && filters.passes_flag("include_names", true);
         let mut found = Vec::new();
         for person in people.iter().filter(|_| filters.lacks(&["group.id", "scope.domain.id"])) {
-            let roles = || roles_of(person.admin).iter().filter(|role| filters.passes("role.id", role));
+            let roles = || roles_of(person.role).iter().filter(|role| filters.passes("role.id", role));
             if filters.lacks(&["scope.system"]) && filters.passes("scope.project.id", &person.key) {
                 let scope = json!({ "project": reference(&person.key, named, true) });
                 found.extend(roles().map(|role| assignment(person, role, &scope, named)));
             }
-            if person.admin && filters.lacks(&["scope.project.id"]) {
+            if person.role == Role::Administrator && filters.lacks(&["scope.project.id"]) {
                 let scope = json!({ "system": { "all": true } });
                 found.extend(roles().map(|role| assignment(person, role, &scope, named)));
             }

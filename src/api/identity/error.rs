@@ -46,7 +46,8 @@ macro_rules! neutral {
         | Reason::TakesNoLocation | Reason::StoreNotThere | Reason::Withheld | Reason::NothingToWithhold
         | Reason::NotCopyable | Reason::NotImportable | Reason::NothingStaged | Reason::AmbiguousCertificate
         | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken | Reason::AccountTaken
-        | Reason::CertificateTrusted | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted
+        | Reason::CertificateTrusted | Reason::CertificateExpired
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::BadCredentials | Reason::NotTrusted
         | Reason::FormatMismatch | Reason::UnsafeImage | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

@@ -1,6 +1,8 @@
 //! Holders of tokens and of accounts, as values that are looked up and shown elsewhere.
 
-use crate::account::tokens::Grant;
+use crate::account::Role;
+use crate::account::tokens::{Grant, Scope};
+use crate::api::auth::caller_with;
 use crate::registry::Caller;
 use crate::registry::policy::{Action, On};
 
@@ -8,7 +10,7 @@ use crate::registry::policy::{Action, On};
 #[derive(Debug)]
 pub(super) struct TokenHolder {
     pub(super) grant: Grant,
-    pub(super) admin: bool,
+    pub(super) role: Role,
     /// Set on a server without accounts, where every name is an account.
     pub(super) open: bool,
 }
@@ -21,8 +23,22 @@ impl TokenHolder {
 
     /// The holder as a caller.
     pub(super) fn caller(&self) -> Caller {
-        let key = self.grant.access_key.clone();
-        if self.admin { Caller::Admin(Some(key)) } else { Caller::User(key) }
+        caller_with(self.role, self.grant.access_key.clone())
+    }
+
+    /// Tells whether the token is an administrator's.
+    pub(super) fn is_admin(&self) -> bool {
+        self.role == Role::Administrator
+    }
+
+    /// The projects that the holder can have a token for, as far as they are known: its own, and without accounts also the
+    /// one of this token, which comes first.
+    pub(super) fn projects(&self) -> Vec<&str> {
+        let own = self.grant.access_key.as_str();
+        match &self.grant.scope {
+            Scope::Project(project) if project != own => vec![project, own],
+            _ => vec![own],
+        }
     }
 }
 
@@ -30,6 +46,6 @@ impl TokenHolder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) key: String,
-    pub(super) admin: bool,
+    pub(super) role: Role,
     pub(super) email: Option<String>,
 }

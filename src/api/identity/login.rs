@@ -6,13 +6,16 @@ use std::net::IpAddr;
 use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::token_request::{Proof, RequestedScope, TokenRequest};
-use crate::account::Account;
-use crate::account::tokens::{Grant, Method, Scope};
+use crate::account::tokens::{Grant, Method, Scope, read_open};
+use crate::account::{Account, Role};
 use crate::error::{Error, Reason, Result};
 use crate::registry::policy::{Action, On};
 
 /// Name of a caller that gives none, on a server without accounts.
 const DEFAULT_NAME: &str = "admin";
+
+/// Longest name of a user or a project on a server without accounts, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The refusal of a login. It does not tell which of the proofs was wrong.
 fn refused() -> Error {
@@ -23,20 +26,25 @@ impl Identity {
     /// The holder of a token; `None` if the token is not valid.
     pub(super) fn holder(&self, token: &str) -> Result<Option<TokenHolder>> {
         if self.auth.is_open()? {
-            return self.open_holder().map(Some);
+            return self.open_holder(Some(token)).map(Some);
         }
         let found = self.auth.tokens.find(token, &self.auth.accounts, self.registry.now())?;
-        Ok(found.map(|(account, grant)| TokenHolder { grant, admin: account.admin, open: false }))
+        Ok(found.map(|(account, grant)| TokenHolder { grant, role: account.role(), open: false }))
     }
 
-    /// The holder of every token on a server without accounts.
-    pub(super) fn open_holder(&self) -> Result<TokenHolder> {
-        self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
+    /// The holder of a token on a server without accounts: of the one that it describes, or of the default one.
+    pub(super) fn open_holder(&self, token: Option<&str>) -> Result<TokenHolder> {
+        match token.and_then(read_open) {
+            Some(grant) => Ok(TokenHolder { grant, role: Role::Administrator, open: true }),
+            None => {
+                self.administrator(DEFAULT_NAME, [Method::Password].into(), Scope::Project(DEFAULT_NAME.to_owned()))
+            }
+        }
     }
 
     fn administrator(&self, name: &str, methods: BTreeSet<Method>, scope: Scope) -> Result<TokenHolder> {
         let grant = self.auth.tokens.grant(name, methods, scope, None, self.registry.now())?;
-        Ok(TokenHolder { grant, admin: true, open: true })
+        Ok(TokenHolder { grant, role: Role::Administrator, open: true })
     }
 
     /// Checks a request for a token. Returns its account, which is `None` on a server without accounts, and the holder.
@@ -75,17 +83,25 @@ impl Identity {
         let scope = scope_for(&account, &request.scope)?;
         let now = self.registry.now();
         let grant = self.auth.tokens.grant(&account.access_key, methods, scope, from.as_ref(), now)?;
-        let holder = TokenHolder { grant, admin: account.admin, open: false };
+        let holder = TokenHolder { grant, role: account.role(), open: false };
         Ok((Some(account), holder))
     }
 
-    /// The holder on a server without accounts: an administrator of the name that the request gives.
+    /// The holder on a server without accounts: an administrator of the name that the request gives, or that the token in
+    /// it has.
+    ///
+    /// # Errors
+    /// `Invalid` name of a user or a project.
     fn let_in(&self, request: &TokenRequest, methods: BTreeSet<Method>) -> Result<TokenHolder> {
-        let name = request.proofs.iter().find_map(|proof| match proof {
-            Proof::Keys { access_key, .. } => Some(access_key.as_str()),
-            Proof::Token(_) => None,
+        let named = request.proofs.iter().find_map(|proof| match proof {
+            Proof::Keys { access_key, .. } => Some(access_key.clone()),
+            Proof::Token(token) => read_open(token.reveal()).map(|grant| grant.access_key),
         });
-        let name = name.unwrap_or(DEFAULT_NAME);
+        let name = named.as_deref().unwrap_or(DEFAULT_NAME);
+        check_open_name("user", name)?;
+        if let RequestedScope::Project(project) = &request.scope {
+            check_open_name("project", project)?;
+        }
         let scope = match &request.scope {
             RequestedScope::Default => Scope::Project(name.to_owned()),
             RequestedScope::Project(project) => Scope::Project(project.clone()),
@@ -103,12 +119,12 @@ impl Identity {
     /// The account of a name. On a server without accounts every name has one.
     pub(super) fn person(&self, holder: &TokenHolder, name: &str) -> Result<Option<Person>> {
         if holder.open {
-            return Ok(Some(Person { key: name.to_owned(), admin: true, email: None }));
+            return Ok(Some(Person { key: name.to_owned(), role: Role::Administrator, email: None }));
         }
         Ok(self.auth.accounts.get(name)?.map(person_of))
     }
 
-    /// All accounts, for administrators.
+    /// All accounts, for administrators. On a server without accounts: the token's own project and user.
     ///
     /// # Errors
     /// `Forbidden`.
@@ -116,10 +132,11 @@ impl Identity {
         if !holder.caller().can(Action::ManageAccounts, On::Server) {
             return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
         }
-        match self.person(holder, DEFAULT_NAME)? {
-            Some(person) if holder.open => Ok(vec![person]),
-            _ => Ok(self.auth.accounts.list()?.into_iter().map(person_of).collect()),
+        if holder.open {
+            let known = holder.projects().into_iter().map(|name| self.person(holder, name));
+            return known.filter_map(Result::transpose).collect();
         }
+        Ok(self.auth.accounts.list()?.into_iter().map(person_of).collect())
     }
 }
 
@@ -132,8 +149,18 @@ impl Proof {
     }
 }
 
+/// Checks a name that is no account's: it comes back in the token, and becomes the owner of images.
+fn check_open_name(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "The name of a {what} has 1 to {NAME_BYTES_MAX} characters that can be seen."
+        )));
+    }
+    Ok(())
+}
+
 fn person_of(account: Account) -> Person {
-    Person { key: account.access_key, admin: account.admin, email: account.email }
+    Person { role: account.role(), key: account.access_key, email: account.email }
 }
 
 /// The scope of an account's token: its own project by default. Domain and system are for administrators only.
@@ -143,8 +170,8 @@ fn scope_for(account: &Account, wanted: &RequestedScope) -> Result<Scope> {
         RequestedScope::Default => Ok(Scope::Project(key.clone())),
         RequestedScope::Project(project) if project == key => Ok(Scope::Project(key.clone())),
         RequestedScope::Unscoped => Ok(Scope::Unscoped),
-        RequestedScope::Domain if account.admin => Ok(Scope::Domain),
-        RequestedScope::System if account.admin => Ok(Scope::System),
+        RequestedScope::Domain if account.role() == Role::Administrator => Ok(Scope::Domain),
+        RequestedScope::System if account.role() == Role::Administrator => Ok(Scope::System),
         RequestedScope::Project(_) | RequestedScope::Domain | RequestedScope::System => Err(refused()),
     }
 }

@@ -63,7 +63,7 @@ impl Identity {
     /// The holder of a request's token.
     fn sender(&self, request: &HttpRequest) -> Result<TokenHolder> {
         if self.auth.is_open()? {
-            return self.open_holder();
+            return self.open_holder(header(request, &AUTH_TOKEN).unwrap_or_default());
         }
         let token = header(request, &AUTH_TOKEN)?.ok_or_else(no_token)?;
         self.holder(token)?.ok_or_else(no_token)

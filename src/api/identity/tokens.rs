@@ -9,7 +9,7 @@ use super::error::render;
 use super::holder::TokenHolder;
 use super::token_request::TokenRequest;
 use super::{Identity, wire};
-use crate::account::tokens::{Scope, unkept};
+use crate::account::tokens::{Scope, open_token};
 use crate::api::auth::header;
 use crate::api::elsewhere;
 use crate::error::{Error, Reason, Result};
@@ -33,7 +33,7 @@ pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, paylo
         let peer = request.peer_addr().map(|peer| peer.ip());
         let (account, holder) = identity.log_in(&TokenRequest::read(&body)?, peer)?;
         let token = match account {
-            None => unkept()?,
+            None => open_token(&holder.grant)?,
             Some(account) => {
                 let (tokens, grant) = (identity.auth.tokens.clone(), holder.grant.clone());
                 elsewhere(move || tokens.issue(&account, &grant)).await?
@@ -91,14 +91,15 @@ pub(super) async fn catalog(request: HttpRequest, identity: Data<Identity>) -> H
 /// `GET /auth/projects`: projects that the sender can have a token for.
 pub(super) async fn projects(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
-        Ok(wire::list(&request, "projects", vec![wire::project(&request, &holder.grant.access_key)]))
+        let projects = holder.projects().into_iter().map(|project| wire::project(&request, project));
+        Ok(wire::list(&request, "projects", projects.collect()))
     })
 }
 
 /// `GET /auth/domains`: domains that the sender can have a token for.
 pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
-        let domains = if holder.admin { vec![wire::domain(&request)] } else { Vec::new() };
+        let domains = if holder.is_admin() { vec![wire::domain(&request)] } else { Vec::new() };
         Ok(wire::list(&request, "domains", domains))
     })
 }
@@ -106,7 +107,7 @@ pub(super) async fn domains(request: HttpRequest, identity: Data<Identity>) -> H
 /// `GET /auth/system`: the system, if the sender can have a token for it.
 pub(super) async fn system(request: HttpRequest, identity: Data<Identity>) -> HttpResponse {
     identity.answer(&request, |holder| {
-        let all = if holder.admin { vec![serde_json::json!({ "all": true })] } else { Vec::new() };
+        let all = if holder.is_admin() { vec![serde_json::json!({ "all": true })] } else { Vec::new() };
         Ok(wire::list(&request, "system", all))
     })
 }

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
 use super::holder::{Person, TokenHolder};
+use crate::account::Role;
 use crate::account::tokens::{Method, Scope};
 use crate::http::base::base_url;
 use crate::http::time::to_the_microsecond;
@@ -17,9 +18,13 @@ pub(super) const DOMAIN_NAME: &str = "Default";
 const REGION: &str = "RegionOne";
 
 /// The roles of an account, in Keystone's words. An administrator also has the roles that `admin` implies.
-pub(super) fn roles_of(admin: bool) -> &'static [&'static str] {
+pub(super) fn roles_of(role: Role) -> &'static [&'static str] {
     const ALL: [&str; 4] = ["admin", "manager", "member", "reader"];
-    if admin { &ALL } else { &ALL[2..] }
+    match role {
+        Role::Administrator => &ALL,
+        Role::Member => &ALL[2..],
+        Role::Reader => &ALL[3..],
+    }
 }
 
 /// An answer in JSON. Many of them contain tokens, so no cache may keep one.
@@ -114,7 +119,7 @@ pub(super) fn token(request: &HttpRequest, holder: &TokenHolder, with_catalog: b
         Scope::Domain => token["domain"] = domain,
         Scope::System => token["system"] = json!({ "all": true }),
     }
-    let roles = roles_of(holder.admin).iter().map(|role| json!({ "id": role, "name": role }));
+    let roles = roles_of(holder.role).iter().map(|role| json!({ "id": role, "name": role }));
     token["roles"] = roles.collect();
     if with_catalog {
         token["catalog"] = catalog(request);

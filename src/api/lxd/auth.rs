@@ -8,8 +8,10 @@ use actix_web::HttpRequest;
 use super::Lxd;
 use super::error::not_authorized;
 use super::operations::Owner;
+use super::projects::DEFAULT;
 use super::requestor::Requestor;
 use crate::account::Account;
+use crate::account::trust::Standing;
 use crate::api::auth::{caller_of, plain_reader};
 use crate::error::Result;
 use crate::http::peer::{Arrival, Peer, ShownCertificate};
@@ -22,7 +24,7 @@ pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<ShownCertificate>> {
 
 impl Lxd {
     /// The caller of a request. On a server without accounts every caller is an administrator. With accounts, a caller
-    /// whose certificate stands for none is `Anonymous`.
+    /// whose certificate stands for none, or is not for the one project, is `Anonymous`.
     ///
     /// # Errors
     /// `Internal` when accounts or certificates can't be read, like every method here.
@@ -41,11 +43,16 @@ impl Lxd {
         if self.auth.is_open()? {
             return Ok(Caller::Admin(None));
         }
-        let account = match fingerprint {
-            Some(fingerprint) => self.trust.account(fingerprint, &self.auth.accounts)?,
-            None => None,
-        };
-        Ok(account.map_or(Caller::Anonymous, caller_of))
+        let standing = self.standing(fingerprint)?.filter(|standing| standing.restriction.admits(DEFAULT));
+        Ok(standing.map_or(Caller::Anonymous, |standing| caller_of(standing.account)))
+    }
+
+    /// Rights of the certificate of this fingerprint: none while there are no accounts.
+    pub(super) fn standing(&self, fingerprint: Option<&str>) -> Result<Option<Standing>> {
+        match fingerprint {
+            Some(fingerprint) => self.trust.standing(fingerprint, &self.auth.accounts, self.registry.now()),
+            None => Ok(None),
+        }
     }
 
     /// The caller of a request that only trusted clients may make.
@@ -79,7 +86,11 @@ impl Lxd {
     /// its administrator rights. `None` if it would be refused now.
     pub fn renewed(&self, owner: &Owner) -> Result<Option<Caller>> {
         match owner.account {
-            Some(id) => Ok(self.auth.accounts.with_id(id)?.map(caller_of)),
+            // Work of a restricted certificate stays without its account's administrator rights.
+            Some(id) => Ok(self.auth.accounts.with_id(id)?.map(|account| match owner.caller.is_admin() {
+                true => caller_of(account),
+                false => caller_of(account.without_admin()),
+            })),
             None if owner.caller == Caller::Admin(None) => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
             None => Ok(None),
         }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::operations::Operation;
 use crate::digest::hex;
+use crate::error::{Reason, Result};
 use crate::http::route::answer_json;
 
 /// Entity tag over the fields that a client may change.
@@ -18,6 +19,17 @@ pub fn etag(value: &impl Serialize) -> String {
     // Serialization can't fail: only texts, numbers and lists occur.
     let text = serde_json::to_vec(value).unwrap_or_default();
     format!("\"{}\"", hex(&Sha256::digest(text)))
+}
+
+/// Checks that an object has the entity tag that a client saw. The tag may stand in quotes or not.
+pub fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
+    let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty() && *wanted != "*") else {
+        return Ok(());
+    };
+    if wanted.trim_matches('"') == tag.trim_matches('"') {
+        return Ok(());
+    }
+    Err(Reason::ConditionFailed.saying(format!("ETag doesn't match: {wanted} vs {tag}")))
 }
 
 /// Successful answer with data.

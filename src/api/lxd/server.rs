@@ -1,12 +1,13 @@
 //! `/` and `/1.0`: the extensions, environment and certificate of this server, which clients read first.
 
 use actix_web::guard::GuardContext;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::Lxd;
+use super::auth::shown;
 use super::envelope::{etag, sync, sync_with};
 use crate::archive::kernel_name;
 use crate::error::Reason;
@@ -15,11 +16,11 @@ use crate::http::guard::machine_name;
 use crate::http::headers::text;
 use crate::http::route::{Route, get, patch, put};
 use crate::image::Architecture;
-use crate::registry::Caller;
 use crate::registry::policy::Action;
+use crate::registry::{Caller, INCUS_LEVEL, LXD_LEVEL};
 
 /// Extensions of the API. Clients use every extension that this list names, so it names only those that work.
-const API_EXTENSIONS: [&str; 23] = [
+const API_EXTENSIONS: [&str; 26] = [
     "etag",
     "patch",
     "https_allowed_credentials",
@@ -38,7 +39,10 @@ const API_EXTENSIONS: [&str; 23] = [
     "api_filtering",
     "projects",
     "container_full",
+    "certificate_project",
+    "certificate_self_renewal",
     "certificate_token",
+    "certificate_update",
     "explicit_trust_token",
     "event_lifecycle",
     "event_lifecycle_requestor_address",
@@ -50,9 +54,22 @@ const AGENTS: [&str; 5] = ["lxd", "lxc", "incus", "pylxd", "hyperkit"];
 
 /// Tells whether a request is one of LXD's clients, which expect LXD's answer at `/`.
 pub(super) fn is_for_lxd(asked: &GuardContext<'_>) -> bool {
-    let agent = text(asked.head().headers(), header::USER_AGENT).unwrap_or_default();
-    let word = agent.split(['/', ' ']).next().unwrap_or_default();
+    let word = agent(asked.head().headers());
     AGENTS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// First word of a user agent.
+fn agent(headers: &HeaderMap) -> &str {
+    text(headers, header::USER_AGENT).and_then(|agent| agent.split(['/', ' ']).next()).unwrap_or_default()
+}
+
+/// Version for a client: the release of LXD or of Incus whose API this is. Clients refuse a server that is too old for them,
+/// and this program's own version says nothing about that.
+fn level(headers: &HeaderMap) -> &'static str {
+    match agent(headers).eq_ignore_ascii_case("incus") {
+        true => INCUS_LEVEL,
+        false => LXD_LEVEL,
+    }
 }
 
 /// The route of `/`.
@@ -73,7 +90,9 @@ pub(super) fn routes() -> Vec<Route> {
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.caller(&request)?;
-        let trusted = caller != Caller::Anonymous;
+        let standing = lxd.standing(shown(&request).map(|shown| shown.fingerprint.as_str()))?;
+        // A restricted certificate may be trusted without being for the one project.
+        let trusted = caller != Caller::Anonymous || standing.is_some();
         let mut server = json!({
             "api_extensions": API_EXTENSIONS,
             "api_status": "stable",
@@ -86,7 +105,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
             return Ok(sync(&server));
         }
         server["config"] = Value::Object(Map::new());
-        server["environment"] = environment(&lxd.https);
+        server["environment"] = environment(&lxd.https, level(request.headers()));
         if let Some(account) = caller.account() {
             server["auth_user_name"] = account.into();
             server["auth_user_method"] = "tls".into();
@@ -97,7 +116,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-fn environment(https: &HttpsEndpoint) -> Value {
+fn environment(https: &HttpsEndpoint, level: &str) -> Value {
     let system = rustix::system::uname();
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let machine = word(system.machine());
@@ -116,9 +135,10 @@ fn environment(https: &HttpsEndpoint) -> Value {
         "server_clustered": false,
         "server_name": server_name(),
         "server_pid": std::process::id(),
-        "server_version": env!("CARGO_PKG_VERSION"),
+        "server_version": level,
         "storage": "",
         "storage_version": "",
+        "visor_version": env!("CARGO_PKG_VERSION"),
     })
 }
 

@@ -45,7 +45,8 @@ macro_rules! neutral {
         | Reason::TakesNoData | Reason::TakesNoLocation | Reason::StoreNotThere | Reason::Withheld
         | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable | Reason::NothingStaged
         | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken
-        | Reason::AccountTaken | Reason::CertificateTrusted | Reason::ConditionFailed | Reason::NotTrusted
+        | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::NotTrusted
         | Reason::FormatMismatch | Reason::UnsafeImage | Reason::FileEmpty | Reason::FileTruncated
         | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
         | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch

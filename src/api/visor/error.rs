@@ -44,7 +44,8 @@ macro_rules! neutral {
         | Reason::ImportUrlRefused | Reason::ServerRefused | Reason::InStoresAlready | Reason::StoreNotThere
         | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable
         | Reason::NothingStaged | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
-        | Reason::FingerprintTaken | Reason::CertificateTrusted | Reason::ConditionFailed | Reason::BadCredentials
+        | Reason::FingerprintTaken | Reason::CertificateTrusted | Reason::CertificateExpired
+        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::BadCredentials
         | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated | Reason::UnknownPacking
         | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture
         | Reason::SourceMismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch

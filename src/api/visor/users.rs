@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Visor;
 use super::error::render;
 use super::wire::{Field, Record, respond, respond_list};
-use crate::account::Account;
+use crate::account::{Account, AccountChange, Role};
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
 use crate::http::time::ruby;
@@ -29,6 +29,7 @@ struct AccountFields {
     access_key: Option<String>,
     email: Option<String>,
     admin: Option<bool>,
+    read_only: Option<bool>,
     #[serde(rename = "_id")]
     id: serde_json::Value,
     secret_key: serde_json::Value,
@@ -61,6 +62,7 @@ fn record(account: &Account) -> Record {
         record.push(("email".into(), Field::Text(email.clone())));
     }
     record.push(("admin".into(), Field::Text(account.admin.to_string())));
+    record.push(("read_only".into(), Field::Text(account.read_only.to_string())));
     record.push(("created_at".into(), Field::Text(ruby(account.created_at()))));
     if let Some(updated) = account.updated_at() {
         record.push(("updated_at".into(), Field::Text(ruby(updated))));
@@ -97,7 +99,7 @@ pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
         let wanted = super::lists::pairs(request.query_string())?;
         let mut records: Vec<Record> = visor.auth.accounts.list()?.iter().map(record).collect();
         for (name, value) in &wanted {
-            if !["access_key", "email", "_id", "admin"].contains(&name.as_str()) {
+            if !["access_key", "email", "_id", "admin", "read_only"].contains(&name.as_str()) {
                 return Err(Error::invalid(format!("Unknown fields: {}", name.escape_default())));
             }
             records.retain(|record| record.iter().any(|(n, f)| n == name && *f == Field::Text(value.clone())));
@@ -133,9 +135,14 @@ pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Pa
         if !missing.is_empty() {
             return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
         }
+        let role = match (fields.admin.unwrap_or_default(), fields.read_only.unwrap_or_default()) {
+            (true, true) => return Err(Error::invalid("An account is either an administrator's or read-only.")),
+            (true, false) => Role::Administrator,
+            (false, true) => Role::Reader,
+            (false, false) => Role::Member,
+        };
         let key = fields.access_key.unwrap_or_default();
-        let account =
-            visor.auth.accounts.add(&key, fields.email, fields.admin.unwrap_or(false), visor.registry.now())?;
+        let account = visor.auth.accounts.add(&key, fields.email, role, visor.registry.now())?;
         let mut record = record(&account);
         record.insert(2, ("secret_key".into(), Field::Text(account.secret_key.reveal().to_owned())));
         Ok(one(&request, &record))
@@ -156,7 +163,8 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
         if fields.access_key.as_ref().is_some_and(|new| *new != key) && visor.registry.owns_any(&key).await? {
             return Err(Reason::AccountOwnsImages.about(key));
         }
-        let account = accounts.update(&key, fields.access_key, fields.email, visor.registry.now())?;
+        let change = AccountChange { access_key: fields.access_key, email: fields.email, read_only: fields.read_only };
+        let account = accounts.update(&key, change, visor.registry.now())?;
         Ok(one(&request, &record(&account)))
     };
     done.await.unwrap_or_else(|error| render(&request, &error))

@@ -58,7 +58,7 @@ impl Why {
         match error {
             FetchError::Refused => Self::Guarded,
             FetchError::TimedOut(_) => Self::Slow,
-            FetchError::Certificate(_) => Self::Certificate,
+            FetchError::Certificate(_) | FetchError::CertificateDates(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,
             FetchError::Unreached(_) | FetchError::Failing(..) | FetchError::Upstream(_) => Self::Down,
             FetchError::NotFound | FetchError::BadRange | FetchError::Payload(_) | FetchError::Changed(_) => Self::Odd,

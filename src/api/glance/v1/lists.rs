@@ -69,7 +69,7 @@ impl PublicFilter {
         let usual = ListScope { community: false, member_status: None };
         let all = ListScope { community: true, ..usual };
         match (self, who) {
-            (_, Caller::Anonymous | Caller::User(_)) => (usual, Filter::everything()),
+            (_, Caller::Anonymous | Caller::Reader(_) | Caller::User(_)) => (usual, Filter::everything()),
             (Self::No, _) => (all, Filter::spelled(Attr::Visibility, Visibility::Public.name()).negated()),
             (Self::Usual, Caller::Admin(Some(name))) => (all, Caller::User(name.clone()).listed(usual)),
             // Without accounts all images are the caller's own.

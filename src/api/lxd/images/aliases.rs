@@ -5,10 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::matches;
 use super::wire::{self, alias_etag};
 use super::wishes::{AliasFields, architecture_of, kind_of, small_json};
-use crate::api::lxd::envelope::{created, done, sync, sync_with};
+use crate::api::lxd::envelope::{created, done, matches, sync, sync_with};
 use crate::api::lxd::{Lxd, recursive};
 use crate::error::{Error, Result};
 use crate::http::headers::text;

@@ -11,13 +11,14 @@ use crate::api::lxd::Lxd;
 use crate::error::Result;
 use crate::http::body::Body;
 use crate::http::headers::text;
+use crate::registry::policy::{Action, On};
 
 /// `POST /images`
 pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
         // Before the body is read, so that a refused client need not send it.
         if upload::secret_of(&request).is_none() {
-            lxd.trusted(&request)?;
+            lxd.trusted(&request)?.may(Action::CreateImage, On::Server)?;
         }
         let content_type = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
         let is =

@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 use self::filter::ListFilter;
 use self::wire::{fingerprint, image_etag, path_of, type_of};
 use self::wishes::{ImageChange, small_json};
-use super::envelope::{accepted, done, sync_with};
+use super::envelope::{accepted, done, matches, sync_with};
 use super::operations::About;
 use super::{Lxd, recursive};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
@@ -203,17 +203,6 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
         Ok(done())
     })
     .await
-}
-
-/// Checks that an object has the entity tag that a client saw. The tag may stand in quotes or not.
-fn matches(wanted: Option<&str>, tag: &str) -> Result<()> {
-    let Some(wanted) = wanted.map(str::trim).filter(|wanted| !wanted.is_empty() && *wanted != "*") else {
-        return Ok(());
-    };
-    if wanted.trim_matches('"') == tag.trim_matches('"') {
-        return Ok(());
-    }
-    Err(Reason::ConditionFailed.saying(format!("ETag doesn't match: {wanted} vs {tag}")))
 }
 
 /// `DELETE /images/FINGERPRINT`

@@ -24,6 +24,7 @@ use crate::http::body::Body;
 use crate::http::headers::text;
 use crate::image::{ImageKind, ImagePatch};
 use crate::jobs::JobKind;
+use crate::registry::policy::{Action, On};
 use crate::registry::{
     Caller, Expected, ImportOptions, IncomingImage, METADATA_BYTES_MAX, Pauses, RateGuard, Upload, fingerprint_of,
     too_slow,
@@ -53,6 +54,7 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let ticket = ticket.ok_or_else(not_authorized)?;
     let Purpose::Upload(asked) = ticket.purpose else { return Err(not_authorized()) };
     let who = lxd.renewed(&ticket.owner)?.ok_or_else(not_authorized)?;
+    who.may(Action::CreateImage, On::Server)?;
     let expected = asked["fingerprint"].as_str().and_then(fingerprint_of);
     let asked: NewImage = serde_json::from_value(asked["new"].clone()).map_err(Error::internal)?;
     let ImportOptions { patch, .. } = asked.wishes()?;

@@ -14,7 +14,7 @@ use crate::api::lxd::{Lxd, recursive};
 use crate::error::{Error, Result};
 use crate::http::route::{Route, delete, get, parameter, part};
 use crate::registry::Caller;
-use crate::registry::policy::Action;
+use crate::registry::policy::{Action, On};
 
 /// The routes.
 pub(in crate::api::lxd) fn routes() -> [Route; 5] {
@@ -60,6 +60,8 @@ async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
         let caller = lxd.trusted(&request)?;
         let operation = lxd.operations.find(&caller, &part(&request, "id")?)?;
+        // Callers other than administrators find their own operations only.
+        caller.may(Action::StopJob, On::HeldBy(caller.account()))?;
         lxd.operations.cancel(operation.id)?;
         Ok(done())
     })

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::account::Print;
+use crate::account::trust::Restriction;
 use crate::error::Result;
 use crate::jobs::Handle;
 use crate::registry::Caller;
@@ -29,8 +30,13 @@ pub enum Purpose {
     Image(String),
     /// Uploading one image: the options that its owner asked for.
     Upload(Value),
-    /// Trusting one certificate, under this name.
-    Certificate(String),
+    /// Trusting one certificate, as its maker said.
+    Certificate {
+        /// The name of the entry; empty for the one that the certificate has.
+        name: String,
+        /// The bounds of its rights.
+        restriction: Restriction,
+    },
 }
 
 /// A secret, until it is used or expires.
