@@ -9,15 +9,20 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 
+use super::discovery::own_identity_url;
 use crate::account::attempts::Attempts;
 use crate::account::tokens::{Scope, Tokens};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
+use crate::keystone::{Keystone, ProjectCaller, Rights};
 use crate::registry::Caller;
 
 /// The header of a caller's token.
 pub const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// The header of the token of a service that acts for a caller. It adds no right: it lets the caller's token be expired.
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 
 /// Rules for callers with and without an account.
 #[derive(Debug, Clone)]
@@ -34,6 +39,8 @@ pub struct AuthRules {
     pub date_window: Duration,
     /// Recent attempts at the keys of accounts, in all protocols: a caller that guesses cannot continue in another one.
     pub attempts: Arc<Attempts>,
+    /// The Keystone that gives tokens, if it is another server.
+    pub keystone: Option<Arc<Keystone>>,
 }
 
 impl AuthRules {
@@ -43,6 +50,11 @@ impl AuthRules {
     /// `Internal` when the accounts can't be read.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.open_without_accounts && self.accounts.is_empty()?)
+    }
+
+    /// The URL of the identity API whose tokens are good here.
+    pub fn identity_url(&self, request: &HttpRequest) -> String {
+        self.keystone.as_ref().map_or_else(|| own_identity_url(request), |keystone| keystone.public_url().to_owned())
     }
 
     /// Finds the account with these keys, for a caller at the address `peer`.
@@ -70,6 +82,15 @@ impl AuthRules {
     }
 }
 
+/// The caller that the holder of a Keystone's token is: the project owns the images, whichever of its users calls.
+fn caller_for(holder: ProjectCaller) -> Caller {
+    match holder.rights {
+        Rights::Administrator => Caller::Admin(Some(holder.project)),
+        Rights::Member => Caller::User(holder.project),
+        Rights::Reader => Caller::Reader(holder.project),
+    }
+}
+
 /// The caller that an account stands for.
 pub fn caller_of(account: Account) -> Caller {
     match account.admin {
@@ -82,12 +103,13 @@ pub fn caller_of(account: Account) -> Caller {
 /// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
 /// A server without accounts accepts any token and none. With accounts, a request without a token is anonymous if it
-/// reads and `public_read` is set; a wrong token is always refused.
+/// reads and `public_read` is set; a wrong token is always refused. A Keystone elsewhere is asked about tokens, and Visor's own
+/// are none then.
 ///
 /// # Errors
 /// `Unauthenticated`; `Forbidden` for a token without a scope, which opens discovery in the identity API and nothing
-/// else.
-pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
+/// else; `Upstream` when the Keystone can't be asked.
+pub async fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
     if rules.is_open()? {
         return Ok(Caller::Admin(None));
     }
@@ -95,6 +117,9 @@ pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Resul
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
     };
+    if let Some(keystone) = &rules.keystone {
+        return Ok(caller_for(keystone.holder(token, header(request, &SERVICE_TOKEN)?, now).await?));
+    }
     let (account, grant) = rules.tokens.find(token, &rules.accounts, now)?.ok_or_else(no_token)?;
     if grant.scope == Scope::Unscoped {
         return Err(Reason::NoScope.into());
@@ -123,6 +148,7 @@ pub fn no_token() -> Error {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::account::tokens::Method as Way;
@@ -138,6 +164,7 @@ mod tests {
             public_read,
             date_window: Duration::ZERO,
             attempts: Arc::default(),
+            keystone: None,
         }
     }
 
@@ -151,7 +178,8 @@ mod tests {
         for header in headers {
             request = request.append_header(*header);
         }
-        bearer(&request.to_http_request(), rules, NOW).map_err(|error| error.kind())
+        // Without a Keystone there is nothing to wait for.
+        bearer(&request.to_http_request(), rules, NOW).now_or_never().unwrap().map_err(|error| error.kind())
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod identity;
 mod images;
 mod inspection;
 mod jobs;
+mod keystone;
 mod lxd_copies;
 mod lxd_events;
 mod lxd_images;

@@ -261,6 +261,7 @@ mod tests {
             public_read: true,
             date_window: Duration::ZERO,
             attempts: Arc::default(),
+            keystone: None,
         };
         Simplestreams::new(registry, auth, Buffers::for_reads())
     }
