@@ -42,7 +42,7 @@ pub(super) struct TokenFacts {
     pub(super) project: Option<String>,
     /// Rights that its roles give.
     pub(super) rights: Rights,
-    /// It is the token of a service.
+    /// Set for the token of a service.
     pub(super) is_service: bool,
 }
 
