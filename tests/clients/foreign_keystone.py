@@ -87,8 +87,11 @@ cache = "1s"
         saved = self.server.path("read")
         self.assertEqual(self.server.openstack("rita", "image", "save", self.image, "--file", saved).err, "")
         for command in (("create", "hers", "--file", self.files.odd), ("set", self.image, "--name", "hers"), ("delete", self.image),
-                        ("add", "project", self.image, self.keystone.projects["b"]), ("set", self.image, "--deactivate")):
+                        ("add", "project", self.image, self.keystone.projects["b"])):
             self.assertIn("403", self.server.openstack("rita", "image", *command).err, command)
+        # The command says nothing of this refusal.
+        token = self.keystone.token("rita", "a")
+        self.assertEqual(self.get(token, f"/v2/images/{self.image}/actions/deactivate", "POST").status, 403)
         self.assertEqual(self.server.json("alice", "image", "show", self.image)["status"], "active")
 
     def test_an_administrator_sees_all(self):
