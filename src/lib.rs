@@ -15,6 +15,7 @@
 //! - [`fetch`]: the one guarded way out to other servers
 //! - [`upstream`]: other image servers, as their client
 //! - [`account`]: accounts, their credentials and tokens
+//! - [`keystone`]: the Keystone of an existing cloud, asked about the tokens of callers
 //! - [`metadefs`]: metadata definitions: a dictionary that is stored and served, and that no rule here uses
 //! - [`registry`]: the service: operations on images, and the policy; never heard of HTTP
 //! - [`http`]: what all protocols share on actix-web
@@ -39,6 +40,7 @@ pub mod image;
 pub mod ingest;
 pub mod inspect;
 pub mod jobs;
+pub mod keystone;
 pub mod metadefs;
 pub mod registry;
 pub mod upstream;

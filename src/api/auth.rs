@@ -11,16 +11,21 @@ use actix_web::http::header::{AUTHORIZATION, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::discovery::own_identity_url;
 use crate::account::attempts::Attempts;
 use crate::account::links::Links;
 use crate::account::tokens::{Scope, Tokens, read_open};
 use crate::account::{ACCESS_KEY_BYTES_MAX, Account, Accounts, Role};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
+use crate::keystone::Keystone;
 use crate::registry::Caller;
 
 /// The header of a caller's token.
 pub const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// The header of the token of a service that acts for a caller. It adds no right: it lets the caller's token be expired.
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 
 /// Rules for callers with and without an account.
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ pub struct AuthRules {
     pub date_window: Duration,
     /// Recent attempts at the keys of accounts, in all protocols: a caller that guesses cannot continue in another one.
     pub attempts: Arc<Attempts>,
+    /// The Keystone that gives tokens, if it is another server.
+    pub keystone: Option<Arc<Keystone>>,
 }
 
 impl AuthRules {
@@ -48,6 +55,11 @@ impl AuthRules {
     /// `Internal` when the accounts can't be read.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.open_without_accounts && self.accounts.is_empty()?)
+    }
+
+    /// The URL of the identity API whose tokens are good here.
+    pub fn identity_url(&self, request: &HttpRequest) -> String {
+        self.keystone.as_ref().map_or_else(|| own_identity_url(request), |keystone| keystone.public_url().to_owned())
     }
 
     /// Finds the account with these keys, for a caller at the address `peer`.
@@ -94,8 +106,9 @@ pub fn caller_with(role: Role, access_key: String) -> Caller {
 /// without being asked, and so must not change anything by them. `None` for other methods and other schemes.
 ///
 /// # Errors
-/// `Unauthenticated` for keys and tokens that are wrong; `Busy` after too many of them; `Forbidden` for a token without a scope.
-pub fn plain_reader(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
+/// `Unauthenticated` for keys and tokens that are wrong; `Busy` after too many of them; `Forbidden` for a token without a scope;
+/// `Upstream` when a Keystone can't be asked.
+pub async fn plain_reader(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
     let Some(given) = header(request, &AUTHORIZATION)? else { return Ok(None) };
     let Some((scheme, proof)) = given.split_once(' ') else { return Ok(None) };
     let wrong = || Error::from(Reason::BadCredentials);
@@ -108,14 +121,19 @@ pub fn plain_reader(request: &HttpRequest, rules: &AuthRules, now: Timestamp) ->
             let peer = request.peer_addr().map(|peer| peer.ip());
             rules.with_keys(name, secret, peer, now)?.map(caller_of)
         }
-        "bearer" => by_token(proof.trim(), rules, now)?,
+        "bearer" => by_token(proof.trim(), None, rules, now).await?,
         _ => return Ok(None),
     };
     caller.map(Some).ok_or_else(wrong)
 }
 
-/// The caller with a token; `None` for one that does not hold.
-fn by_token(token: &str, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
+/// The caller with a token; `None` for one that does not hold. A Keystone elsewhere is also told the token of a service that acts for
+/// the caller; its projects own the images, whichever of their users calls.
+async fn by_token(token: &str, service: Option<&str>, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
+    if let Some(keystone) = &rules.keystone {
+        let holder = keystone.holder(token, service, now).await?;
+        return Ok(Some(caller_with(holder.role, holder.project)));
+    }
     match rules.tokens.find(token, &rules.accounts, now)? {
         Some((_, grant)) if grant.scope == Scope::Unscoped => Err(Reason::NoScope.into()),
         found => Ok(found.map(|(account, _)| caller_of(account))),
@@ -125,24 +143,25 @@ fn by_token(token: &str, rules: &AuthRules, now: Timestamp) -> Result<Option<Cal
 /// Authenticates a request by its `X-Auth-Token`, in a protocol with tokens and no signatures. All other headers about
 /// the caller (`X-User-Id`, `X-Roles`, `X-Identity-Status` …) come from the client and prove nothing.
 ///
-/// A server without accounts accepts any token and none; a token of its own says in which project's name. With accounts, a request without a token is anonymous if it
-/// reads and `public_read` is set; a wrong token is always refused.
+/// A server without accounts accepts any token and none; a token of its own says in which project's name. With accounts, a request
+/// without a token is anonymous if it reads and `public_read` is set; a wrong token is always refused. A Keystone elsewhere is asked
+/// about tokens, and Visor's own are none then.
 ///
 /// # Errors
 /// `Unauthenticated`; `Forbidden` for a token without a scope, which opens discovery in the identity API and nothing
-/// else.
-pub fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
+/// else; `Upstream` when the Keystone can't be asked.
+pub async fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Caller> {
     if rules.is_open()? {
         return Ok(open_caller(header(request, &AUTH_TOKEN).unwrap_or_default()));
     }
     let Some(token) = header(request, &AUTH_TOKEN)? else {
-        if let Some(caller) = plain_reader(request, rules, now)? {
+        if let Some(caller) = plain_reader(request, rules, now).await? {
             return Ok(caller);
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
     };
-    by_token(token, rules, now)?.ok_or_else(no_token)
+    by_token(token, header(request, &SERVICE_TOKEN)?, rules, now).await?.ok_or_else(no_token)
 }
 
 /// The caller on a server without accounts, with any token or none: in the name of the project that its token is for, if the
@@ -175,6 +194,7 @@ pub fn no_token() -> Error {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::account::tokens::{Method as Way, open_token};
@@ -191,6 +211,7 @@ mod tests {
             public_read,
             date_window: Duration::ZERO,
             attempts: Arc::default(),
+            keystone: None,
         }
     }
 
@@ -204,7 +225,8 @@ mod tests {
         for header in headers {
             request = request.append_header(*header);
         }
-        bearer(&request.to_http_request(), rules, NOW).map_err(|error| error.kind())
+        // Without a Keystone there is nothing to wait for.
+        bearer(&request.to_http_request(), rules, NOW).now_or_never().unwrap().map_err(|error| error.kind())
     }
 
     #[test]

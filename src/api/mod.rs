@@ -1,7 +1,8 @@
 //! The protocols. Each is a folder of translators: parse, call the registry, render. No protocol knows another;
-//! [`auth`] holds their common rules about callers.
+//! [`auth`] holds their common rules about callers, and [`discovery`] what their lists of versions have in common.
 
 pub mod auth;
+pub mod discovery;
 #[cfg(test)]
 mod errors_tests;
 pub mod glance;

@@ -28,6 +28,9 @@ pub(super) async fn banner(
     eprintln!("visor {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  data    {} ({free} free)", data_dir.display());
     eprintln!("  access  {access}");
+    if let Some(keystone) = &auth.keystone {
+        eprintln!("          tokens for Glance's API are those of {}", keystone.public_url());
+    }
     if let Some(made) = made {
         eprintln!("          {made}");
     }

@@ -5,7 +5,9 @@ mod banner;
 mod failure;
 mod follow;
 mod image;
+mod import_glance;
 mod jobs;
+mod keystone;
 mod listeners;
 mod openstack;
 mod print;
@@ -26,6 +28,7 @@ use log::LevelFilter;
 
 pub use self::failure::{Exit, Failure};
 use self::image::{ImageCommand, PlaceArgs};
+use self::import_glance::ImportArgs;
 use self::jobs::JobsArgs;
 use self::trust::TrustCommand;
 use crate::config::Config;
@@ -112,6 +115,8 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Image(ImageCommand),
+    /// Bring the images of a Glance, or of another Visor, to a server
+    ImportGlance(ImportArgs),
     /// List, show, follow and stop jobs of a server
     Jobs(JobsArgs),
     /// Manage the accounts of a data directory, also while the server runs
@@ -227,6 +232,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
             match other {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
+                Command::ImportGlance(args) => import_glance::run(&globals, args),
                 Command::Jobs(args) => jobs::run(&globals, args),
                 Command::Account(command) => admin::account(&globals, command),
                 Command::Trust(command) => trust::run(&globals, command),

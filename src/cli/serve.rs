@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::banner::banner;
 use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
-use super::{Globals, ServeArgs, ready, stores};
+use super::{Globals, ServeArgs, keystone, ready, stores};
 use crate::account::links::Links;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
@@ -53,7 +53,10 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     let accounts = Arc::new(Accounts::open(&keys)?);
     let tokens = Tokens::open(&keys, config.auth.token_lifetime.duration(), system_clock())?;
     let links = Arc::new(Links::open(&keys)?);
-    let local = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
+    let keystone = keystone::open(&config)?;
+    let loopback = config.server.listen.iter().chain(&config.server.listen_tls).all(|a| a.ip().is_loopback());
+    // Where a Keystone knows the callers, no other protocol is open to all of them.
+    let local = loopback && keystone.is_none();
     let made = first_account(&accounts, local, data_dir.path())?;
     let registry = registry(&config, data_dir.path())?;
     let metadefs = Metadefs::open(&DataDir::catalog(data_dir.path()), system_clock)?;
@@ -68,6 +71,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
             public_read: config.auth.public_read,
             date_window: config.auth.date_window.duration(),
             attempts: Arc::default(),
+            keystone,
         };
         let opened = OpenParts { registry: Arc::clone(&registry), metadefs, auth };
         serve(&config, args, data_dir.path(), opened, made).await
@@ -135,7 +139,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
     Ok(Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits))
 }
 
-/// Creates an account at the first start off loopback, where every write needs one. Returns a line with the file of its
+/// Creates an account at the first start off loopback, or with a Keystone, where every write needs one. Returns a line with the file of its
 /// secret.
 fn first_account(accounts: &Accounts, local: bool, data_dir: &Path) -> Result<Option<String>, Failure> {
     if local || !accounts.is_empty()? {

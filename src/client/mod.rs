@@ -6,6 +6,7 @@ mod download;
 mod error;
 mod jobs;
 mod links;
+pub mod openstack;
 mod upload;
 
 use std::sync::Arc;
@@ -67,24 +68,8 @@ impl Client {
     /// # Errors
     /// `Invalid` when `base` is no URL or `ca` is no certificate.
     pub fn new(base: &str, credentials: Option<Credentials>, ca: Option<&[u8]>) -> Result<Self> {
-        // Several clients in one process: the first installs it, the others find it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let base = Url::parse(base).map_err(|error| ClientError::Invalid(format!("{base}: {error}")))?;
-        let invalid = |error: reqwest::Error| ClientError::Invalid(error.to_string());
-        let mut http = reqwest::Client::builder();
-        if let Some(ca) = ca {
-            http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).map_err(invalid)?);
-        }
-        let http = http
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
-            .tcp_keepalive(KEEP_ALIVE)
-            .build()
-            .map_err(invalid)?;
-        Ok(Self { http, base, credentials })
+        Ok(Self { http: transport(ca)?, base, credentials })
     }
 
     /// Brief records of all images that match a query (`name=value` pairs, `sort`, `dir`, `limit`).
@@ -259,6 +244,25 @@ impl Client {
         }
         self.http.execute(request).await.map_err(|error| ClientError::from_transport(&self.base, &error))
     }
+}
+
+/// The connections of a client. With `ca`, certificates in PEM, those alone are trusted; without, the system's.
+fn transport(ca: Option<&[u8]>) -> Result<reqwest::Client> {
+    // Several clients in one process: the first installs it, the others find it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let invalid = |error: reqwest::Error| ClientError::Invalid(error.to_string());
+    let mut http = reqwest::Client::builder();
+    if let Some(ca) = ca {
+        http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca).map_err(invalid)?);
+    }
+    http.no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("visor/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(IDLE_TIMEOUT)
+        .tcp_keepalive(KEEP_ALIVE)
+        .build()
+        .map_err(invalid)
 }
 
 /// Attributes as headers.

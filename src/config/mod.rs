@@ -4,6 +4,8 @@
 //! there are. The environment is read here and nowhere else.
 
 mod data_dir;
+mod identity;
+mod openstack;
 mod overlay;
 mod stores;
 mod words;
@@ -16,6 +18,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::data_dir::DataDir;
+pub use self::identity::IdentitySection;
+pub use self::openstack::{CloudSettings, cloud_settings};
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, StoresSection};
 pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
 use crate::account::Secret;
@@ -44,6 +48,7 @@ pub struct Config {
     pub stores: StoresSection,
     pub fetch: Fetch,
     pub auth: Auth,
+    pub identity: IdentitySection,
     pub log: Log,
     pub client: Client,
     /// The addresses for TLS were set by the operator: serving elsewhere or nowhere would be wrong.
@@ -117,7 +122,7 @@ impl Config {
             let name = path.display().to_string();
             let parsed = overlay::parse(&text, &name)?;
             chosen = overlay::has(&parsed, LISTEN_TLS);
-            if stores::has_secret(&parsed) {
+            if stores::has_secret(&parsed) || identity::has_secret(&parsed) {
                 check_private(path)?;
             }
             stores::make_room(&mut table, &parsed, &name)?;
@@ -141,6 +146,7 @@ impl Config {
         config.listen_tls_chosen = chosen;
         config.client.read_secret()?;
         config.stores.read_secrets()?;
+        config.identity.read_secret()?;
         config.check()?;
         Ok(config)
     }
@@ -171,6 +177,7 @@ impl Config {
         let mut shown = self.clone();
         hide(&mut shown.client.secret_key);
         shown.stores = shown.stores.shown();
+        shown.identity = shown.identity.shown();
         shown
     }
 
@@ -192,6 +199,7 @@ impl Config {
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
             return Err(ConfigError("auth.token_lifetime must be greater than zero, and at most a year".into()));
         }
+        self.identity.check()?;
         self.stores.check()
     }
 }
@@ -199,18 +207,18 @@ impl Config {
 impl Client {
     /// Takes the secret out of its file, if it stands in one.
     fn read_secret(&mut self) -> Result<(), ConfigError> {
-        put_secret(&mut self.secret_key, &self.secret_key_file, "client")
+        put_secret(&mut self.secret_key, &self.secret_key_file, "client.secret_key_file")
     }
 }
 
-/// Puts what stands in a file in the place of a section's secret, if there is such a file.
-fn put_secret(secret: &mut Secret, file: &Path, section: &str) -> Result<(), ConfigError> {
+/// Puts what stands in a file in the place of a secret, if there is such a file. `key` names it in the configuration.
+fn put_secret(secret: &mut Secret, file: &Path, key: &str) -> Result<(), ConfigError> {
     if file.as_os_str().is_empty() {
         return Ok(());
     }
     check_private(file)?;
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| ConfigError(format!("{section}.secret_key_file {}: {error}", file.display())))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| ConfigError(format!("{key} {}: {error}", file.display())))?;
     *secret = Secret::new(text.trim().to_owned());
     Ok(())
 }

@@ -172,7 +172,7 @@ impl StoresSection {
     pub(super) fn read_secrets(&mut self) -> Result<(), ConfigError> {
         for (name, store) in &mut self.named {
             if let Some((secret, file)) = store.place.secret() {
-                put_secret(secret, file, &format!("stores.{name}"))?;
+                put_secret(secret, file, &format!("stores.{name}.secret_key_file"))?;
             }
         }
         Ok(())

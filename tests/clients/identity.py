@@ -14,7 +14,7 @@ import sys
 import unittest
 
 from keystoneauth1 import exceptions, session
-from keystoneauth1.identity import v3
+from keystoneauth1.identity import generic, v3
 from openstack import connect
 
 from harness import VISOR, Server, main
@@ -90,6 +90,17 @@ class WithAccounts(unittest.TestCase):
                            project_name="bob", project_domain_id="default")
         found = session.Session(auth).get_endpoint(service_type="identity", interface="public")
         self.assertEqual(found, self.server.url + "/identity/v3")
+
+    def test_an_address_without_a_version(self):
+        for url in (self.server.url, self.server.url + "/"):
+            issued = self.server.json("alice", "--os-auth-url", url, "token", "issue")
+            self.assertEqual(issued["project_id"], "alice")
+            self.assertEqual(self.server.json("alice", "--os-auth-url", url, "image", "list"), [])
+        auth = generic.Password(self.server.url, username="alice", password=self.secrets[0], user_domain_name="Default", project_name="alice",
+                                project_domain_name="Default")
+        found = session.Session(auth)
+        self.assertEqual(found.get_endpoint(service_type="image", min_version="2", max_version="2.latest"), self.server.url + "/v2/")
+        self.assertEqual(found.get(self.server.url + "/v2/images").json()["images"], [])
 
     def test_application_credentials(self):
         for named in ({"application_credential_id": "alice"}, {"application_credential_name": "alice", "username": "alice", "user_domain_id": "default"}):

@@ -76,6 +76,21 @@ fn versions_are_shown_to_everybody() {
     let choices = server.get("/identity");
     let own = format!("http://{}/identity/v3/", server.address());
     assert_eq!((choices.status, &choices.json()["versions"]["values"][0]["links"][0]["href"]), (300, &own.into()));
+    // Clients that know only the server's address find this API behind the versions of images, in the form that each reads.
+    let root = |agent: &str| {
+        let answer = server.send("GET", "/", &[("User-Agent", agent)], b"");
+        (answer.status, answer.header("vary").map(ToOwned::to_owned), answer.json()["versions"].clone())
+    };
+    for (agent, wrapped) in [("openstacksdk/4.22.0 keystoneauth1/5.18.1", false), ("gophercloud/v2.8.0", true)] {
+        let (status, vary, versions) = root(agent);
+        let list = if wrapped { &versions["values"] } else { &versions };
+        let last = list.as_array().unwrap().last().unwrap();
+        let own = format!("http://{}/v3/", server.address());
+        assert_eq!((status, vary.as_deref()), (300, Some("User-Agent")), "{agent}");
+        assert_eq!((&last["id"], &last["links"][0]["href"]), (&"v3.14".into(), &own.into()), "{agent}");
+        assert_eq!(list[0]["id"], "v2.17", "{agent}");
+    }
+    assert!(!server.get("/versions").text().contains("v3.14"), "Glance's own list has nothing else");
     for path in ["/v3/nosuch", "/v3/auth", "/identity/v2.0", "/identity/v3/x"] {
         refusal(&server.get(path), 404);
     }

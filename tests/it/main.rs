@@ -28,6 +28,7 @@ mod identity;
 mod images;
 mod inspection;
 mod jobs;
+mod keystone;
 mod links;
 mod lxd_copies;
 mod lxd_events;

@@ -18,7 +18,7 @@ impl Glance {
         request: &HttpRequest,
         id_of: impl FnOnce(&HttpRequest) -> Result<ImageId>,
     ) -> Result<(Caller, Image)> {
-        let who = self.caller(request)?;
+        let who = self.caller(request).await?;
         let image = self.registry.get(&who, id_of(request)?).await?;
         Ok((who, image))
     }

@@ -2,11 +2,13 @@
 //! and reasons of the core; knows no route and no image.
 
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::Glance;
 pub(in crate::api) use super::wording::{ApiVersion, told};
+use crate::api::discovery::own_identity_url;
 use crate::error::{Error, Kind, Reason};
-use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::http::observe::{RequestId, report};
 use crate::http::refusal::begin;
@@ -29,7 +31,9 @@ pub(super) fn render_with(
     headers(&mut response);
     match error.kind() {
         Kind::Unauthenticated => {
-            let challenge = format!("Keystone uri=\"{}/v3\"", base_url(request));
+            let rules = request.app_data::<Data<Glance>>().map(|glance| &glance.auth);
+            let url = rules.map_or_else(|| own_identity_url(request), |rules| rules.identity_url(request));
+            let challenge = format!("Keystone uri=\"{url}\"");
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "1")),

@@ -81,8 +81,8 @@ pub struct Glance {
 }
 
 impl Glance {
-    fn caller(&self, request: &HttpRequest) -> Result<Caller> {
-        bearer(request, &self.auth, self.registry.now())
+    async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+        bearer(request, &self.auth, self.registry.now()).await
     }
 
     /// Kernels and ramdisks among these images, as far as the caller may see them.
@@ -117,7 +117,7 @@ impl Glance {
         request: &HttpRequest,
         work: impl AsyncFnOnce(Caller) -> Result<HttpResponse>,
     ) -> HttpResponse {
-        let done = async { work(self.caller(request)?).await };
+        let done = async { work(self.caller(request).await?).await };
         done.await.unwrap_or_else(|error| render(request, &error))
     }
 }

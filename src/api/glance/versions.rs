@@ -1,10 +1,14 @@
 //! The list of versions, in which clients look for features. All minor versions lead to the paths of their major version.
 
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
+use super::Glance;
+use crate::api::discovery::identity_version;
 use crate::http::base::base_url;
+use crate::http::headers::text;
 use crate::http::route::{Route, answer_json, get};
 use crate::registry::policy::Action;
 
@@ -20,9 +24,9 @@ const V1: [&str; 2] = ["v1.1", "v1.0"];
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route> {
-    // Glance answers 300 for a choice of versions, and clients expect it.
-    let choices = |request: HttpRequest| async move { list(&request, StatusCode::MULTIPLE_CHOICES) };
-    let versions = |request: HttpRequest| async move { list(&request, StatusCode::OK) };
+    let versions = |request: HttpRequest| async move {
+        answer_json(&mut HttpResponse::Ok(), &json!({ "versions": entries(&base_url(&request)) }))
+    };
     vec![
         get("/", Action::Discover, choices),
         get("/versions", Action::Discover, versions),
@@ -37,16 +41,28 @@ async fn to_v2(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v2/", base_url(&request)))).finish()
 }
 
-fn list(request: &HttpRequest, status: StatusCode) -> HttpResponse {
-    answer_json(&mut HttpResponse::build(status), &document(&base_url(request)))
+/// `GET /`: the versions of the image API, and the identity API beside them, for clients that know only this address of both.
+/// Glance answers 300 for a choice of versions, as Keystone does, and clients expect it.
+///
+/// Clients read Glance's form, a list, and Keystone's, a list below `values`; gophercloud reads only the latter where it looks
+/// for the identity API.
+async fn choices(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
+    let mut versions = entries(&base_url(&request));
+    versions.push(identity_version(&glance.auth.identity_url(&request)));
+    let agent = text(request.headers(), header::USER_AGENT).unwrap_or_default();
+    let versions = if agent.contains("gophercloud") { json!({ "values": versions }) } else { versions.into() };
+    let mut response = HttpResponse::build(StatusCode::MULTIPLE_CHOICES);
+    response.insert_header((header::VARY, "User-Agent"));
+    answer_json(&mut response, &json!({ "versions": versions }))
 }
 
-fn document(base: &str) -> Value {
+/// The versions of the image API below a URL.
+fn entries(base: &str) -> Vec<Value> {
     let entry = |id: &str, status: &str, folder: &str| {
         let href = format!("{base}/{folder}/");
         json!({ "id": id, "status": status, "links": [{ "rel": "self", "href": href }] })
     };
     let v2 = V2.iter().enumerate().map(|(at, id)| entry(id, if at == 0 { "CURRENT" } else { "SUPPORTED" }, "v2"));
     let v1 = V1.iter().map(|id| entry(id, "DEPRECATED", "v1"));
-    json!({ "versions": v2.chain(v1).collect::<Vec<_>>() })
+    v2.chain(v1).collect()
 }

@@ -20,7 +20,7 @@ use self::error::{no_method, no_path, render};
 use self::holder::TokenHolder;
 use super::Setup;
 use super::auth::{AUTH_TOKEN, AuthRules, header, no_token};
-use crate::error::Result;
+use crate::error::{Reason, Result};
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, Route, RouteTable, delete, post, read};
 use crate::registry::policy::Action;
@@ -60,8 +60,20 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Checks that tokens are given here.
+    ///
+    /// # Errors
+    /// `NotFound`, with the address of the Keystone that gives them.
+    fn gives_tokens(&self) -> Result<()> {
+        match &self.auth.keystone {
+            None => Ok(()),
+            Some(keystone) => Err(Reason::TokensElsewhere.about(keystone.public_url())),
+        }
+    }
+
     /// The holder of a request's token.
     fn sender(&self, request: &HttpRequest) -> Result<TokenHolder> {
+        self.gives_tokens()?;
         if self.auth.is_open()? {
             return self.open_holder(header(request, &AUTH_TOKEN).unwrap_or_default());
         }

@@ -29,6 +29,7 @@ fn wants_catalog(request: &HttpRequest) -> bool {
 /// `POST /auth/tokens`
 pub(super) async fn create(request: HttpRequest, identity: Data<Identity>, payload: Payload) -> HttpResponse {
     let done = async {
+        identity.gives_tokens()?;
         let body = Body::new(payload, identity.patience).whole(BODY_BYTES_MAX).await?;
         let peer = request.peer_addr().map(|peer| peer.ip());
         let (account, holder) = identity.log_in(&TokenRequest::read(&body)?, peer)?;

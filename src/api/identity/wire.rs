@@ -1,12 +1,15 @@
 //! Tokens, the catalogue, projects and users in Keystone's JSON. Pure, but links have the address that was called.
 
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
+use super::Identity;
 use super::holder::{Person, TokenHolder};
 use crate::account::Role;
 use crate::account::tokens::{Method, Scope};
+use crate::api::discovery::identity_version;
 use crate::http::base::base_url;
 use crate::http::time::to_the_microsecond;
 
@@ -41,31 +44,25 @@ pub(super) fn ok(body: &Value) -> HttpResponse {
     respond(&mut HttpResponse::Ok(), body)
 }
 
-/// The URL of this API, with the host and the prefix that the client called.
+/// The URL of this API, with the host and the prefix that the client called; with a Keystone elsewhere, that one's.
 pub(super) fn identity_url(request: &HttpRequest) -> String {
+    let keystone = request.app_data::<Data<Identity>>().and_then(|identity| identity.auth.keystone.as_ref());
+    if let Some(keystone) = keystone {
+        return keystone.public_url().to_owned();
+    }
     let path = request.path();
     let prefix = if path == "/identity" || path.starts_with("/identity/") { "/identity" } else { "" };
     format!("{}{prefix}/v3", base_url(request))
 }
 
-fn version_entry(request: &HttpRequest) -> Value {
-    json!({
-        "id": "v3.14",
-        "status": "stable",
-        "updated": "2020-04-07T00:00:00Z",
-        "links": [{ "rel": "self", "href": format!("{}/", identity_url(request)) }],
-        "media-types": [{ "base": "application/json", "type": "application/vnd.openstack.identity-v3+json" }],
-    })
-}
-
 /// The version document.
 pub(super) fn version(request: &HttpRequest) -> Value {
-    json!({ "version": version_entry(request) })
+    json!({ "version": identity_version(&identity_url(request)) })
 }
 
 /// The list of versions.
 pub(super) fn choices(request: &HttpRequest) -> HttpResponse {
-    let versions = json!({ "versions": { "values": [version_entry(request)] } });
+    let versions = json!({ "versions": { "values": [identity_version(&identity_url(request))] } });
     respond(&mut HttpResponse::build(StatusCode::MULTIPLE_CHOICES), &versions)
 }
 

@@ -28,11 +28,11 @@ impl Lxd {
     ///
     /// # Errors
     /// `Internal` when accounts or certificates can't be read, like every method here.
-    pub fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+    pub async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
         let caller = self.caller_with(shown(request).map(|shown| shown.fingerprint.as_str()))?;
         match caller {
             Caller::Anonymous => {
-                Ok(plain_reader(request, &self.auth, self.registry.now())?.unwrap_or(Caller::Anonymous))
+                Ok(plain_reader(request, &self.auth, self.registry.now()).await?.unwrap_or(Caller::Anonymous))
             }
             caller => Ok(caller),
         }
@@ -59,8 +59,8 @@ impl Lxd {
     ///
     /// # Errors
     /// `Forbidden`.
-    pub fn trusted(&self, request: &HttpRequest) -> Result<Caller> {
-        match self.caller(request)? {
+    pub async fn trusted(&self, request: &HttpRequest) -> Result<Caller> {
+        match self.caller(request).await? {
             Caller::Anonymous => Err(not_authorized()),
             caller => Ok(caller),
         }
@@ -70,8 +70,8 @@ impl Lxd {
     ///
     /// # Errors
     /// `Forbidden`.
-    pub fn reader(&self, request: &HttpRequest) -> Result<Caller> {
-        match self.caller(request)? {
+    pub async fn reader(&self, request: &HttpRequest) -> Result<Caller> {
+        match self.caller(request).await? {
             Caller::Anonymous if !self.auth.public_read => Err(not_authorized()),
             caller => Ok(caller),
         }

@@ -96,7 +96,7 @@ async fn whole(lxd: &Lxd, name: &str) -> Value {
 /// `GET /instances`
 async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         let filter = parameter(&request, "filter")?.filter(|text| !text.is_empty());
         let filter = filter.map(|text| ListFilter::parse(&text)).transpose()?;
         let names = lxd.registry.lxd().instances().names();
@@ -119,7 +119,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str) -> HttpR
 /// `GET /instances/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         let name = part(&request, "name")?;
         lxd.registry.lxd().instances().find(&name, "")?;
         Ok(sync(&instance(&name)))
@@ -130,7 +130,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /instances/NAME/state`: clients ask for it before they list an instance.
 async fn state(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         lxd.registry.lxd().instances().find(&part(&request, "name")?, "")?;
         Ok(sync(&stopped()))
     })
@@ -140,7 +140,7 @@ async fn state(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /instances/NAME/snapshots`: those that `NAME/SNAPSHOT` publishes.
 async fn snapshots(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         let name = part(&request, "name")?;
         let names = snapshots_of(&lxd, &name).await?;
         Ok(match recursive(&request)? {

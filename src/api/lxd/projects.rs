@@ -51,7 +51,7 @@ fn profile() -> Value {
 /// `GET /projects` and `/profiles`
 async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn() -> Value) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         Ok(match recursive(&request)? {
             true => sync(&[what()]),
             false => sync(&[format!("/1.0/{kind}/{DEFAULT}")]),
@@ -63,7 +63,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn
 /// `GET /projects/NAME` and `/profiles/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>, kind: &'static str, what: fn() -> Value) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         if part(&request, "name")? != DEFAULT {
             let reason = if kind == "projects" { Reason::ProjectNotFound } else { Reason::ProfileNotFound };
             return Err(reason.into());

@@ -89,7 +89,7 @@ pub(super) fn routes() -> Vec<Route> {
 /// `GET /1.0`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.caller(&request)?;
+        let caller = lxd.caller(&request).await?;
         let standing = lxd.standing(shown(&request).map(|shown| shown.fingerprint.as_str()))?;
         // A restricted certificate may be trusted without being for the one project.
         let trusted = caller != Caller::Anonymous || standing.is_some();
@@ -156,7 +156,7 @@ fn architectures(machine: &str) -> Vec<&str> {
 /// `PUT` and `PATCH /1.0`: refused, because clients change no setting.
 async fn configure(request: HttpRequest, lxd: Data<Lxd>, _: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        lxd.trusted(&request)?;
+        lxd.trusted(&request).await?;
         let text = "Clients cannot change the settings of this server: the operator changes its visor.toml.";
         Err(Reason::Unsupported.saying(text))
     })

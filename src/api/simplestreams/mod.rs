@@ -138,11 +138,11 @@ impl Simplestreams {
     }
 
     /// Checks that a request may read: any request where `public_read` is set, else one with the keys of an account or a token.
-    fn admit(&self, request: &HttpRequest) -> Result<()> {
+    async fn admit(&self, request: &HttpRequest) -> Result<()> {
         if self.auth.is_open()? {
             return Ok(());
         }
-        match plain_reader(request, &self.auth, self.registry.now())? {
+        match plain_reader(request, &self.auth, self.registry.now()).await? {
             None if request.headers().contains_key(header::AUTHORIZATION) || !self.auth.public_read => {
                 Err(Reason::BadCredentials.into())
             }
@@ -180,7 +180,7 @@ fn tables() -> Vec<RouteTable> {
 
 async fn read_document(request: HttpRequest, state: Data<Simplestreams>, name: Path<String>) -> HttpResponse {
     let answer = async {
-        state.admit(&request)?;
+        state.admit(&request).await?;
         let path = format!("streams/v1/{name}.json");
         let documents = state.documents().await?;
         match path.as_str() {
@@ -194,7 +194,7 @@ async fn read_document(request: HttpRequest, state: Data<Simplestreams>, name: P
 
 async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<(String, String)>) -> HttpResponse {
     let answer = async {
-        state.admit(&request)?;
+        state.admit(&request).await?;
         let (fingerprint, name) = path.into_inner();
         let nothing = || Error::from(Reason::NotFound);
         let fingerprint = fingerprint_of(&fingerprint).ok_or_else(nothing)?;
@@ -263,6 +263,7 @@ mod tests {
             public_read: true,
             date_window: Duration::ZERO,
             attempts: Arc::default(),
+            keystone: None,
         };
         Simplestreams::new(registry, auth, Buffers::for_reads())
     }

@@ -21,7 +21,7 @@ fn refuse(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 ///
 /// # Errors
 /// `Unauthenticated`, in the original's words.
-pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, has_body: bool) -> Result<Caller> {
+pub(super) async fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, has_body: bool) -> Result<Caller> {
     if rules.is_open()? {
         return Ok(Caller::Admin(None));
     }
@@ -32,7 +32,7 @@ pub(super) fn caller(request: &HttpRequest, rules: &AuthRules, now: Timestamp, h
         }
         return Err(Reason::Unauthenticated.into());
     };
-    if let Some(caller) = plain_reader(request, rules, now)? {
+    if let Some(caller) = plain_reader(request, rules, now).await? {
         return Ok(caller);
     }
     // A header that came twice could be signed in one copy and checked in the other.

@@ -72,7 +72,7 @@ async fn readable(request: &HttpRequest, visor: &Visor) -> Result<(Caller, bool,
             _ => Ok((maker, true, image)),
         };
     }
-    let who = visor.caller(request)?;
+    let who = visor.caller(request).await?;
     let image = read_by(request, visor, &who).await?;
     Ok((who, false, image))
 }
@@ -88,7 +88,7 @@ pub(super) async fn detail(request: HttpRequest, visor: Data<Visor>) -> HttpResp
 }
 
 async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<HttpResponse> {
-    let who = visor.caller(request)?;
+    let who = visor.caller(request).await?;
     list(visor.registry.clone(), who, request, shape, base_url(request)).await
 }
 
@@ -134,7 +134,7 @@ async fn save(request: &HttpRequest, visor: &Visor, payload: Payload, id: Option
         return Ok(jobs::accepted(request, &job));
     }
     let (who, image) = if content_type.is_some_and(|t| is_type(t, "multipart/form-data")) {
-        let who = visor.caller_with(request, true)?;
+        let who = visor.caller_with(request, true).await?;
         let image = match forms::receive(request, visor, &who, payload, id).await? {
             Sent::File(image) => *image,
             Sent::Fields(fields) => save_meta(visor, &who, id, &fields).await?,
@@ -152,7 +152,7 @@ async fn save_later(request: &HttpRequest, visor: &Visor, id: Option<ImageId>) -
     if announce_body(request.headers()) {
         return Ok(None);
     }
-    let who = visor.caller_with(request, false)?;
+    let who = visor.caller_with(request, false).await?;
     let fields = Fields::of_headers(request.headers())?;
     if fields.is_empty() {
         return Ok(None);
@@ -180,7 +180,7 @@ async fn save_raw(
 ) -> Result<(Caller, Image)> {
     // A caller without rights is refused before a body is read, as far as headers announce one.
     let announced = announce_body(request.headers());
-    let who = visor.caller_with(request, announced)?;
+    let who = visor.caller_with(request, announced).await?;
     let fields = Fields::of_headers(request.headers())?;
     let mut body = Body::new(payload, visor.patience);
     let file = announced && !body.is_empty().await?;
@@ -254,7 +254,7 @@ pub(super) fn is_type(content_type: &str, name: &str) -> bool {
 /// `DELETE /images/:id`
 pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let done = async {
-        let who = visor.caller(&request)?;
+        let who = visor.caller(&request).await?;
         let id = id_of(&request)?;
         let (image, access) = visor.registry.delete(&who, id).await?;
         let record = wire::removed(&image, access, &visor.surroundings(&who, &image, &request));
@@ -266,7 +266,7 @@ pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResp
 /// `DELETE /all`
 pub(super) async fn delete_all(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let done = async {
-        let who = visor.caller(&request)?;
+        let who = visor.caller(&request).await?;
         if request.headers().get(CONFIRM).is_none_or(|value| value != "all") {
             return Err(Error::invalid(format!("This removes every image of yours. Send the header {CONFIRM}: all")));
         }

@@ -98,27 +98,27 @@ fn find(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<Job> {
     found.filter(|job| is_for(who, job)).ok_or_else(|| not_found(text))
 }
 
-fn caller(request: &HttpRequest, visor: &Visor) -> Result<Caller> {
-    let who = visor.caller(request)?;
+async fn caller(request: &HttpRequest, visor: &Visor) -> Result<Caller> {
+    let who = visor.caller(request).await?;
     who.known()?;
     Ok(who)
 }
 
 /// `GET /jobs`: newest first.
 async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let listed = || {
-        let who = caller(&request, &visor)?;
+    let listed = async {
+        let who = caller(&request, &visor).await?;
         let (jobs, base) = (visor.registry.jobs().list(|job| is_for(&who, job)), base_url(&request));
         let records = jobs.iter().map(|job| record(job, &base));
         Ok(respond_list(&request, &mut HttpResponse::Ok(), "jobs", records))
     };
-    listed().unwrap_or_else(|error| render(&request, &error))
+    listed.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// `GET /jobs/:id`. With `?wait=30s` the answer comes when the job has ended, after 30 s at most.
 async fn show(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let shown = async {
-        let who = caller(&request, &visor)?;
+        let who = caller(&request, &visor).await?;
         let wait = patience(&request)?;
         let mut job = find(&request, &visor, &who)?;
         if let Some(patience) = wait {
@@ -131,15 +131,15 @@ async fn show(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
 
 /// `DELETE /jobs/:id`: answered with the job, which its work ends.
 async fn stop(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let stopped = || {
-        let who = caller(&request, &visor)?;
+    let stopped = async {
+        let who = caller(&request, &visor).await?;
         let job = find(&request, &visor, &who)?;
         who.may(Action::StopJob, On::HeldBy(job.owner.as_deref()))?;
         visor.registry.jobs().stop(job.id)?;
         let job = visor.registry.jobs().find(job.id).unwrap_or(job);
         Ok(respond(&request, &mut HttpResponse::Ok(), Some("job"), &record(&job, &base_url(&request))))
     };
-    stopped().unwrap_or_else(|error| render(&request, &error))
+    stopped.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// Reads the time that a client waits for a job: seconds, with or without an `s`.

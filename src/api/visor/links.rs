@@ -56,7 +56,7 @@ pub(super) fn holder(request: &HttpRequest, visor: &Visor, image: ImageId) -> Re
 
 /// The image in the path, for a caller that may make links to it.
 async fn find(request: &HttpRequest, visor: &Visor) -> Result<(Caller, Image)> {
-    let who = visor.caller(request)?;
+    let who = visor.caller(request).await?;
     let image = visor.registry.get(&who, images::id_in(request)?).await?;
     who.may(Action::LinkImage, &image)?;
     Ok((who, image))

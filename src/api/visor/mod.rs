@@ -70,12 +70,12 @@ pub struct Visor {
 
 impl Visor {
     /// Authenticates a request without a body.
-    fn caller(&self, request: &HttpRequest) -> Result<Caller> {
-        self.caller_with(request, false)
+    async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+        self.caller_with(request, false).await
     }
 
-    fn caller_with(&self, request: &HttpRequest, has_body: bool) -> Result<Caller> {
-        auth::caller(request, &self.auth, self.registry.now(), has_body)
+    async fn caller_with(&self, request: &HttpRequest, has_body: bool) -> Result<Caller> {
+        auth::caller(request, &self.auth, self.registry.now(), has_body).await
     }
 }
 

@@ -71,8 +71,8 @@ fn record(account: &Account) -> Record {
 }
 
 /// Checks that the caller may manage accounts.
-fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
-    visor.caller_with(request, has_body)?.may(Action::ManageAccounts, On::Server)
+async fn admit(request: &HttpRequest, visor: &Visor, has_body: bool) -> Result<()> {
+    visor.caller_with(request, has_body).await?.may(Action::ManageAccounts, On::Server)
 }
 
 fn key_of(request: &HttpRequest) -> String {
@@ -94,8 +94,8 @@ fn one(request: &HttpRequest, record: &Record) -> HttpResponse {
 
 /// `GET /users`, filtered by `access_key`, `email` or `_id`.
 pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let done = || {
-        admit(&request, &visor, false)?;
+    let done = async {
+        admit(&request, &visor, false).await?;
         let wanted = super::lists::pairs(request.query_string())?;
         let mut records: Vec<Record> = visor.auth.accounts.list()?.iter().map(record).collect();
         for (name, value) in &wanted {
@@ -110,25 +110,25 @@ pub(super) async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
             (false, _) => Ok(respond_list(&request, &mut HttpResponse::Ok(), "users", records)),
         }
     };
-    done().unwrap_or_else(|error| render(&request, &error))
+    done.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// `GET /users/:access_key`
 pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let done = || {
-        admit(&request, &visor, false)?;
+    let done = async {
+        admit(&request, &visor, false).await?;
         let key = key_of(&request);
         let missing = || Reason::AccountNotFound.about(key.escape_default());
         let account = visor.auth.accounts.get(&key)?.ok_or_else(missing)?;
         Ok(one(&request, &record(&account)))
     };
-    done().unwrap_or_else(|error| render(&request, &error))
+    done.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// `POST /users`
 pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     let done = async {
-        admit(&request, &visor, true)?;
+        admit(&request, &visor, true).await?;
         let fields = account_fields(payload, &visor).await?;
         let missing = [("access_key", &fields.access_key), ("email", &fields.email)];
         let missing: Vec<_> = missing.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
@@ -153,7 +153,7 @@ pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Pa
 /// `PUT /users/:access_key`
 pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     let done = async {
-        admit(&request, &visor, true)?;
+        admit(&request, &visor, true).await?;
         let fields = account_fields(payload, &visor).await?;
         let (accounts, key) = (&visor.auth.accounts, key_of(&request));
         if fields.admin.is_some() {
@@ -172,9 +172,9 @@ pub(super) async fn update(request: HttpRequest, visor: Data<Visor>, payload: Pa
 
 /// `DELETE /users/:access_key`
 pub(super) async fn delete(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let done = || {
-        admit(&request, &visor, false)?;
+    let done = async {
+        admit(&request, &visor, false).await?;
         Ok(one(&request, &record(&visor.auth.accounts.remove_unless_last(&key_of(&request))?)))
     };
-    done().unwrap_or_else(|error| render(&request, &error))
+    done.await.unwrap_or_else(|error| render(&request, &error))
 }

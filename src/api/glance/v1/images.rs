@@ -32,8 +32,8 @@ impl ImageRequest {
     ///
     /// # Errors
     /// `Unauthenticated`; `Invalid` headers, two sources of bytes, or a content type that is not `application/octet-stream`.
-    fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
-        let who = glance.caller(request)?;
+    async fn of(request: &HttpRequest, glance: &Glance, payload: Payload) -> Result<Self> {
+        let who = glance.caller(request).await?;
         let mut meta = ImageHeaders::of_headers(request.headers())?;
         if let Some(store) = meta.store().filter(|store| !glance.registry.stores().has(store)) {
             return Err(Reason::NoSuchStore.about(store));
@@ -96,7 +96,7 @@ impl Glance {
 /// `POST /v1/images`
 pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let made = async {
-        let ImageRequest { who, meta, body } = ImageRequest::of(&request, &glance, payload)?;
+        let ImageRequest { who, meta, body } = ImageRequest::of(&request, &glance, payload).await?;
         let patch = meta.patch(&who, None, &glance.companions(&who, meta.referred()).await?)?;
         let (registry, id, claim) = (&glance.registry, meta.id, meta.claim);
         // If the upload breaks off, the image stays, as failed.
@@ -122,7 +122,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
 /// `PUT /v1/images/:id`
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let updated = async {
-        let ImageRequest { who, mut meta, body } = ImageRequest::of(&request, &glance, payload)?;
+        let ImageRequest { who, mut meta, body } = ImageRequest::of(&request, &glance, payload).await?;
         let (registry, id) = (&glance.registry, id_of(&request)?);
         let image = registry.get(&who, id).await?;
         let companions = glance.companions(&who, meta.referred()).await?;

@@ -149,7 +149,7 @@ impl SharedImages {
 /// `GET /v1/shared-images/:tenant`. v1 has no pages here, so the answer has all images, and is written as the client reads.
 async fn shared_with(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let begun = async {
-        let (who, account) = (glance.caller(&request)?, part(&request, "tenant")?);
+        let (who, account) = (glance.caller(&request).await?, part(&request, "tenant")?);
         let pages = glance.registry.members().shared_with(&who, &account, PAGE);
         let mut images = SharedImages { pages, account, begun: false };
         let first = images.next().await?;

@@ -31,8 +31,8 @@ const FRAME_BYTES_MAX: usize = 4096;
 
 /// `GET /events`
 pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    let begin = || {
-        let caller = lxd.trusted(&request)?;
+    let begin = async {
+        let caller = lxd.trusted(&request).await?;
         let topics = topics(&request)?;
         // Before the answer is sent, so that no event after it is missed.
         let subscription = lxd.events.subscribe(&caller, &topics)?;
@@ -50,7 +50,7 @@ pub(in crate::api::lxd) async fn listen(request: HttpRequest, lxd: Data<Lxd>, pa
         actix_web::rt::spawn(listener.run(subscription));
         Ok(response)
     };
-    begin().unwrap_or_else(|failure| error::render(&request, &failure))
+    begin.await.unwrap_or_else(|failure| error::render(&request, &failure))
 }
 
 /// Topics that a client subscribes to.

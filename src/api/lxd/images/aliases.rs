@@ -55,7 +55,7 @@ fn path_of(name: &str) -> String {
 /// `GET /images/aliases`
 async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let all = lxd.registry.lxd().own_aliases(&caller).await?;
         if recursive(&request)? {
             return Ok(sync(&all.iter().map(wire::alias).collect::<Vec<_>>()));
@@ -71,7 +71,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `POST /images/aliases`
 async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let name = AliasFields::required(fields.name.as_ref(), "name")?;
         let target = AliasFields::required(fields.target.as_ref(), "target")?;
@@ -88,7 +88,7 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 /// `GET /images/aliases/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let alias = lxd.registry.lxd().alias(&lxd.reader(&request)?, &named(&request)?).await?;
+        let alias = lxd.registry.lxd().alias(&lxd.reader(&request).await?, &named(&request)?).await?;
         Ok(sync_with(HttpResponse::Ok().insert_header(("etag", alias_etag(&alias))), &wire::alias(&alias)))
     })
     .await
@@ -106,7 +106,7 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let asked = named(&request)?;
         if whole {
@@ -133,7 +133,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
 /// `POST /images/aliases/NAME`: renames it.
 async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let (asked, new) = (named(&request)?, AliasFields::required(fields.name.as_ref(), "name")?);
         lxd.registry.lxd().rename_alias(&caller, &asked, new).await?;
@@ -147,7 +147,7 @@ async fn rename(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 /// `DELETE /images/aliases/NAME`
 async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let asked = named(&request)?;
         lxd.registry.lxd().remove_alias(&caller, &asked).await?;
         let path = path_of(&asked.name);

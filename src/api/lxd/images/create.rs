@@ -18,7 +18,7 @@ pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payloa
     lxd.answer(&request, async || {
         // Before the body is read, so that a refused client need not send it.
         if upload::secret_of(&request).is_none() {
-            lxd.trusted(&request)?.may(Action::CreateImage, On::Server)?;
+            lxd.trusted(&request).await?.may(Action::CreateImage, On::Server)?;
         }
         let content_type = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
         let is =
@@ -28,7 +28,7 @@ pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payloa
         }
         let mut body = Body::new(payload, lxd.patience);
         if is("application/json") || looks_like_json(&mut body).await? {
-            let caller = lxd.trusted(&request)?;
+            let caller = lxd.trusted(&request).await?;
             let bytes = body.whole(JSON_BYTES_MAX).await?;
             return source::create(&request, &lxd, &caller, from_json(&bytes)?).await;
         }

@@ -134,7 +134,7 @@ fn text(text: String) -> stream::BoxStream<'static, Result<Bytes>> {
 /// `POST /images/FINGERPRINT/secret`
 pub(super) async fn secret(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let image = named(&request, &lxd, &caller).await?;
         // The right to read an image is not the right to let others read it.
         caller.may(Action::MakeImageSecret, &image)?;

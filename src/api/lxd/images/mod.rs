@@ -70,14 +70,14 @@ async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     {
         return Ok((image, owner));
     }
-    let caller = lxd.reader(request)?;
+    let caller = lxd.reader(request).await?;
     Ok((named(request, lxd, &caller).await?, caller))
 }
 
 /// `GET /images`
 async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.reader(&request)?;
+        let caller = lxd.reader(&request).await?;
         let filter = match parameter(&request, "filter")?.filter(|text| !text.is_empty()) {
             Some(text) => Some(ListFilter::parse(&text)?),
             None => None,
@@ -189,7 +189,7 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let change: ImageChange = small_json(payload, lxd.patience).await?;
         let image = named(&request, &lxd, &caller).await?;
         let wanted = text(request.headers(), "if-match").map(ToOwned::to_owned);
@@ -208,7 +208,7 @@ async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: b
 /// `DELETE /images/FINGERPRINT`
 async fn remove(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::DeleteImage, &image)?;
         let requestor = lxd.requestor(&request, &caller);

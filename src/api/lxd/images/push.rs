@@ -40,7 +40,7 @@ struct PushAlias {
 /// `POST /images/FINGERPRINT/export`
 pub(super) async fn push(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let asked: PushRequest = small_json(payload, lxd.patience).await?;
         // `lxc` may put an alias into the path.
         let image = lxd.registry.lxd().by_name(&caller, &part(&request, "fingerprint")?).await?;

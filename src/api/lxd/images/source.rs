@@ -182,7 +182,7 @@ fn awaited(
 /// `POST /images/FINGERPRINT/refresh`
 pub(super) async fn refresh(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let image = named(&request, &lxd, &caller).await?;
         caller.may(Action::RefreshImage, &image)?;
         let (state, who, requestor) = (Lxd::clone(&lxd), caller.clone(), lxd.requestor(&request, &caller));

@@ -45,10 +45,10 @@ pub(super) fn secret_of(request: &HttpRequest) -> Option<&str> {
 }
 
 /// The sender of an upload: a trusted client, or the owner of the request's secret, who has described the image.
-fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
+async fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
     let wishes = of_headers(request.headers())?;
     let Some(given) = secret_of(request) else {
-        return Ok(Sender { who: lxd.trusted(request)?, wishes, secret: None });
+        return Ok(Sender { who: lxd.trusted(request).await?, wishes, secret: None });
     };
     let ticket = lxd.operations.take(given, |purpose| matches!(purpose, Purpose::Upload(_)));
     let ticket = ticket.ok_or_else(not_authorized)?;
@@ -74,7 +74,7 @@ fn sender(request: &HttpRequest, lxd: &Lxd) -> Result<Sender> {
 
 /// Receives an image in one file.
 pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) -> Result<HttpResponse> {
-    let sender = sender(request, lxd)?;
+    let sender = sender(request, lxd).await?;
     let size = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let claim = Expected { size, ..Expected::default() };
     let arriving = IncomingImage { slot: lxd.registry.lxd().slot()?, metadata: None, claim, pauses: Pauses::default() };
@@ -92,7 +92,7 @@ pub(super) async fn unified(request: &HttpRequest, lxd: &Lxd, mut body: Body) ->
 
 /// Receives an image in two files.
 pub(super) async fn split(request: &HttpRequest, lxd: &Lxd, payload: Payload) -> Result<HttpResponse> {
-    let mut sender = sender(request, lxd)?;
+    let mut sender = sender(request, lxd).await?;
     let mut form = Multipart::new(request.headers(), payload);
     let taken = read_form(lxd, &mut sender, &mut form).await;
     if taken.as_ref().is_err_and(|error| error.kind() == Kind::BadContent) {

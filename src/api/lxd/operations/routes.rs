@@ -30,7 +30,7 @@ pub(in crate::api::lxd) fn routes() -> [Route; 5] {
 /// `GET /operations`: grouped by status.
 async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let whole = recursive(&request)?;
         let mut by_status = Map::new();
         for operation in lxd.operations.list(&caller) {
@@ -49,7 +49,7 @@ async fn list(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /operations/ID`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         Ok(sync(&lxd.operations.find(&caller, &part(&request, "id")?)?))
     })
     .await
@@ -58,7 +58,7 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `DELETE /operations/ID`
 async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let caller = lxd.trusted(&request)?;
+        let caller = lxd.trusted(&request).await?;
         let operation = lxd.operations.find(&caller, &part(&request, "id")?)?;
         // Callers other than administrators find their own operations only.
         caller.may(Action::StopJob, On::HeldBy(caller.account()))?;
@@ -71,7 +71,7 @@ async fn cancel(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /operations/ID/wait`: answered when the operation has ended, or when `timeout` (in seconds) is over.
 async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let operation = allowed(&request, &lxd)?;
+        let operation = allowed(&request, &lxd).await?;
         let patience = match parameter(&request, "timeout")?.filter(|text| !text.is_empty()) {
             None => None,
             Some(text) => {
@@ -88,7 +88,7 @@ async fn wait(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 /// `GET /operations/ID/websocket`: no operation here has one.
 async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        allowed(&request, &lxd)?;
+        allowed(&request, &lxd).await?;
         match parameter(&request, "secret")? {
             None => Err(Error::invalid("missing secret")),
             Some(_) => Err(Error::invalid("Only websocket operations can be connected")),
@@ -99,8 +99,8 @@ async fn websocket(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
 
 /// Operation of a path, for callers that may see it or have its secret: a server that sends an image to another waits for
 /// the other's operation.
-fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Operation> {
-    let (caller, id) = (lxd.caller(request)?, part(request, "id")?);
+async fn allowed(request: &HttpRequest, lxd: &Lxd) -> Result<Operation> {
+    let (caller, id) = (lxd.caller(request).await?, part(request, "id")?);
     if let Some(given) = parameter(request, "secret")? {
         let knows =
             |operation: &Operation| operation.secret().is_some_and(|secret| Secret::new(secret.to_owned()).is(&given));

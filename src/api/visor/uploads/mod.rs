@@ -78,7 +78,7 @@ async fn begin(
 ) -> Result<HttpResponse> {
     let headers = request.headers();
     let has_body = announce_body(headers);
-    let who = visor.caller_with(request, has_body)?;
+    let who = visor.caller_with(request, has_body).await?;
     let mut fields = Fields::of_headers(headers)?;
     dialect.add_metadata(headers, &mut fields)?;
     let with = visor.with(&who, into.is_none(), true);
@@ -114,7 +114,7 @@ async fn begin(
 /// `PATCH /uploads/:id`
 async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| {
-        let who = visor.caller_with(&request, true)?;
+        let who = visor.caller_with(&request, true).await?;
         let (id, headers) = (id_of(&request)?, request.headers());
         if !text(headers, header::CONTENT_TYPE).is_some_and(|t| is_type(t, dialect.content_type())) {
             return Err(wrong_type(dialect));
@@ -205,7 +205,7 @@ fn show(
 /// `HEAD /uploads/:id`
 async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |dialect| {
-        let who = visor.caller(&request)?;
+        let who = visor.caller(&request).await?;
         let progress = visor.registry.uploads().progress(&who, id_of(&request)?).await?;
         let given: Record =
             visor.record(&who, &progress.image, &request).into_iter().filter(|(name, _)| is_given(name)).collect();
@@ -224,7 +224,7 @@ fn is_given(name: &str) -> bool {
 /// `DELETE /uploads/:id`
 async fn cancel(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     answer(&request, async |_| {
-        let who = visor.caller(&request)?;
+        let who = visor.caller(&request).await?;
         visor.registry.uploads().cancel(&who, id_of(&request)?).await?;
         Ok(HttpResponse::NoContent().finish())
     })
