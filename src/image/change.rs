@@ -9,12 +9,12 @@ use crate::error::{Error, Reason, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: Glance's limit.
 pub const NAME_CHARS_MAX: usize = 255;
-/// Most free attributes of one image. Each is a header of VISOR's answers, and many HTTP libraries read 100 at most.
-pub const PROPERTIES_MAX: usize = 64;
-/// Longest value of a free attribute, in bytes.
-pub const PROPERTY_BYTES_MAX: usize = 4096;
-/// Largest sum of all free attributes of one image, in bytes.
-pub const PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+/// Most free attributes of one image: Glance's limit.
+pub const PROPERTIES_MAX: usize = 128;
+/// Longest value of a free attribute, in bytes: Glance's limit. A snapshot's list of volumes is one value.
+pub const PROPERTY_BYTES_MAX: usize = 65_535;
+/// Largest sum of all free attributes of one image, in bytes: a page of a list holds a thousand images in memory.
+pub const PROPERTIES_BYTES_MAX: usize = 256 * 1024;
 
 /// Most tags of one image: Glance's limit. Each is an index entry.
 pub const TAGS_MAX: usize = 128;

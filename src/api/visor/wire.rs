@@ -161,13 +161,30 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
     record
 }
 
-/// Writes a record into metadata headers. Skips values that a header cannot hold; there are none, since control
-/// characters are refused earlier.
+/// Metadata headers of an answer, at most: many HTTP libraries read 100 headers of an answer, and not one more.
+const HEADERS_MAX: usize = 84;
+/// Bytes of all metadata headers of an answer, at most, for the same reason.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Writes a record into metadata headers. Leaves out what clients could not read, and tells how many attributes that are:
+/// lists have all of them. Skips values that a header cannot hold; there are none, since control characters are refused
+/// earlier.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
+    let (mut count, mut bytes, mut left_out) = (0, 0, 0_usize);
     for (name, field) in record {
-        if let (Some(name), Ok(value)) = (header_of(name), HeaderValue::from_bytes(field.text().as_bytes())) {
-            response.append_header((name, value));
+        let text = field.text();
+        let size = META_PREFIX.len() + name.len() + text.len();
+        if count >= HEADERS_MAX || bytes + size > HEADERS_BYTES_MAX {
+            left_out += 1;
+            continue;
         }
+        if let (Some(name), Ok(value)) = (header_of(name), HeaderValue::from_bytes(text.as_bytes())) {
+            response.append_header((name, value));
+            (count, bytes) = (count + 1, bytes + size);
+        }
+    }
+    if left_out > 0 {
+        response.append_header(("x-visor-left-out", left_out));
     }
 }
 
