@@ -258,6 +258,12 @@ impl Jobs {
         self.entries().get(&id).cloned()
     }
 
+    /// Finds a job in passing: unlike [`Jobs::find`], in the same time however many there are.
+    pub fn peek(&self, id: JobId) -> Option<Job> {
+        let job = self.entries().get(&id)?.show();
+        job.forgotten_at().is_none_or(|at| at > self.now()).then_some(job)
+    }
+
     /// Finds a job.
     pub fn find(&self, id: JobId) -> Option<Job> {
         self.entry(id).map(|entry| entry.show())

@@ -7,8 +7,11 @@ use bytes::Bytes;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp};
+use crate::image::{
+    Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoreName, StoredAt, Timestamp,
+};
 use crate::ingest::intake::Received;
+use crate::registry::carry::Carrier;
 use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
 use crate::registry::records::PreparedChange;
 use crate::registry::uploads::service::Uploads;
@@ -75,7 +78,13 @@ impl Uploads {
                     let described = BlobKey::metadata(saving.id()).in_store(place.store.clone());
                     parts.push(keep_metadata(&uploads.core.stores, described, metadata).await?);
                 }
-                uploads.settle_bytes(&parts[0], writer).await
+                let copy = uploads.settle_bytes(&parts[0], writer).await?;
+                let (stores, handle) = &saving.also;
+                let total = size * stores.len() as u64;
+                let carrier = Carrier { core: &uploads.core, ingest: &uploads.ingest, handle, progress: (0, total) };
+                let copies = carrier.multiply(&parts[0], stores).await?;
+                parts.splice(1..1, copies);
+                Ok(copy)
             };
             let outcome = match settled.await {
                 Err(error) => Err(error),
@@ -96,7 +105,7 @@ impl Uploads {
             if let Ok(image) = &outcome {
                 uploads.offers.consider(image);
             } else {
-                uploads.remove_unnamed(saving.id(), place).await;
+                uploads.remove_unnamed(saving.id(), place, &saving.also.0).await;
                 saving.put_back().await;
             }
             outcome
@@ -117,11 +126,13 @@ impl Uploads {
     }
 
     /// Removes bytes that no record names.
-    async fn remove_unnamed(&self, id: ImageId, main: StoredAt) {
+    async fn remove_unnamed(&self, id: ImageId, main: StoredAt, also: &[StoreName]) {
         let Ok(image) = self.core.catalog.find(id).await else { return };
         let named = image.map(|image| image.parts).unwrap_or_default();
         let described = BlobKey::metadata(id).in_store(main.store.clone());
-        remove_places(&self.core.stores, [main, described], &named).await;
+        let copies = also.iter().map(|store| main.key.clone().in_store(store.clone()));
+        let all: Vec<_> = copies.chain([main.clone(), described]).collect();
+        remove_places(&self.core.stores, all, &named).await;
     }
 
     /// Finds a blob with these bytes. Only received bytes are looked up: a digest alone gives a client no access.
