@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod architecture;
+mod asked;
 mod auth;
 mod bombs;
 mod bucket;
@@ -19,6 +20,9 @@ mod errors;
 mod fake;
 mod gem;
 mod glance;
+mod glance_limits;
+mod glance_tasks;
+mod glance_urls;
 mod glance_v1;
 mod harness;
 mod hyperkit;
