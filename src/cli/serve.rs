@@ -129,6 +129,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
             Publishers::Admin => Publish::Admin,
         },
         sha512: config.glance.os_hash_algo == HashAlgorithm::Sha512,
+        url_digests: config.fetch.digests,
         offer_disks: config.lxd.offer_disks,
         keep_removed: config.lxd.keep_removed.duration(),
         inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },

@@ -81,7 +81,7 @@ section!(Inspect { off: Vec<FormatName> });
 section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
 section!(Instance { name: String, path: PathBuf });
-section!(Fetch { allow: Vec<IpNet>, tries: u32, pause: Span });
+section!(Fetch { allow: Vec<IpNet>, tries: u32, pause: Span, digests: bool });
 section!(Auth { public_read: bool, publish: Publishers, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
 section!(Client {

@@ -1,6 +1,10 @@
 //! Reading of single headers of a request.
 
+use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{self, AsHeaderName, HeaderMap, HeaderValue};
+
+/// The header that counts the attributes of an image that an answer's headers do not have.
+const LEFT_OUT: &str = "x-visor-left-out";
 
 /// A header's value, if the header exists and is text.
 pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
@@ -12,11 +16,12 @@ pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
 pub struct AttributeRoom {
     headers: usize,
     bytes: usize,
+    left_out: usize,
 }
 
 impl Default for AttributeRoom {
     fn default() -> Self {
-        Self { headers: 64, bytes: 64 << 10 }
+        Self { headers: 64, bytes: 64 << 10, left_out: 0 }
     }
 }
 
@@ -25,9 +30,19 @@ impl AttributeRoom {
     pub fn take(&mut self, name: &str, value: &str) -> bool {
         // With what stands between them, and behind.
         let bytes = self.bytes.checked_sub(name.len() + value.len() + 4);
-        let (Some(headers), Some(bytes)) = (self.headers.checked_sub(1), bytes) else { return false };
-        *self = Self { headers, bytes };
+        let (Some(headers), Some(bytes)) = (self.headers.checked_sub(1), bytes) else {
+            self.left_out += 1;
+            return false;
+        };
+        (self.headers, self.bytes) = (headers, bytes);
         true
+    }
+
+    /// Tells the client how many attributes had no room, if any had none.
+    pub fn tell(&self, response: &mut HttpResponseBuilder) {
+        if self.left_out > 0 {
+            response.append_header((LEFT_OUT, self.left_out));
+        }
     }
 }
 
@@ -53,6 +68,11 @@ mod tests {
         assert!(room.take("a", &"x".repeat(40_000)));
         assert!(!room.take("a", &"x".repeat(40_000)));
         assert_eq!((0..100).filter(|_| room.take("b", "")).count(), 63);
+        let mut response = actix_web::HttpResponse::Ok();
+        room.tell(&mut response);
+        assert_eq!(response.finish().headers().get(LEFT_OUT).unwrap(), "39");
+        AttributeRoom::default().tell(&mut response);
+        assert!(!response.finish().headers().contains_key(LEFT_OUT));
         assert_eq!(attribute_value("ä\r\nb\t").unwrap().as_bytes(), "ä  b ".as_bytes());
     }
 }

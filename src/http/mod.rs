@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod addresses;
+mod asked;
 pub mod base;
 pub mod body;
 mod certificate;

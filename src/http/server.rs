@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
 use tokio::net::TcpStream;
 
+use super::asked;
 use super::base::PublicUrl;
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
@@ -131,6 +132,7 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         let (names, all) = (names.clone(), Rc::new(protocols.clone()));
         let app = App::new()
             .wrap(from_fn(move |request, next| gate(names.clone(), Rc::clone(&all), request, next)))
+            .wrap(Condition::new(asked::is_on(), from_fn(asked::asked)))
             // This middleware surrounds the gate, so that refusals have an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
             .wrap(from_fn(end_cleanly))

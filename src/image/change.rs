@@ -236,7 +236,11 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     check_characters(what, text)
 }
 
-fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+/// Checks the length of a text, in bytes.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(Error::invalid(format!("The {what} is longer than {bytes_max} bytes.")));
     }
@@ -256,7 +260,11 @@ fn check_full_name(what: &str, text: &str) -> Result<()> {
     if text.is_empty() { Err(Error::invalid(format!("The {what} can't be empty."))) } else { check_name(what, text) }
 }
 
-fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
+/// Checks a number of values of an image.
+///
+/// # Errors
+/// `TooMany`.
+pub fn check_count(what: &str, count: usize, most: usize) -> Result<()> {
     if count > most {
         return Err(Reason::TooMany.saying(format!("An image has at most {most} {what}.")));
     }

@@ -186,15 +186,35 @@ impl Image {
         places
     }
 
+    /// Stores of ours that hold this image's bytes. Empty for an image without bytes, and for one that is only under a
+    /// URL or in a file of the operator's.
+    pub fn holders(&self) -> Vec<StoreName> {
+        let mains = self.parts.iter().filter(|part| part.kind == PartKind::Main);
+        mains.filter_map(|part| part.place().map(|place| place.store.clone())).collect()
+    }
+
+    /// The copy of this image's main file that is under a URL.
+    pub fn under_url(&self) -> Option<&Part> {
+        let remote = |part: &&Part| part.kind == PartKind::Main && matches!(part.location, Location::Http { .. });
+        self.parts.iter().find(remote)
+    }
+
     /// Stores that have this image's bytes. Without bytes in our stores, the store that our files for it are written
     /// to. Never empty.
     pub fn homes(&self) -> Vec<StoreName> {
-        let mains = self.parts.iter().filter(|part| part.kind == PartKind::Main);
-        let stores: Vec<_> = mains.filter_map(|part| part.place().map(|place| place.store.clone())).collect();
+        let stores = self.holders();
         if !stores.is_empty() {
             return stores;
         }
         vec![self.store.clone().filter(|store| *store != StoreName::HTTP).unwrap_or(StoreName::FILE)]
+    }
+
+    /// The store that serves downloads: the first that has the bytes, or that of URLs.
+    pub fn serving_store(&self) -> StoreName {
+        match self.main().map(|main| &main.location) {
+            Some(Location::Http { .. }) => StoreName::HTTP,
+            _ => self.home(),
+        }
     }
 
     /// The first of its stores.

@@ -114,7 +114,16 @@ impl HashPool {
 
     /// Makes the state of no bytes.
     pub(crate) fn begin(&self) -> HashState {
-        let more = self.sha512.then_some(Algorithm::Sha512);
+        self.begin_with(self.sha512)
+    }
+
+    /// Makes the state of no bytes, for a comparison with these digests: a sha512 among them is computed in any case.
+    pub(crate) fn begin_for(&self, claimed: &Digests) -> HashState {
+        self.begin_with(self.sha512 || claimed.sha512.is_some())
+    }
+
+    fn begin_with(&self, sha512: bool) -> HashState {
+        let more = sha512.then_some(Algorithm::Sha512);
         let hashers = Algorithm::for_images().iter().copied().chain(more).map(Hasher::new).collect();
         HashState { hashers, inspector: Inspector::new() }
     }

@@ -36,6 +36,8 @@ pub enum JobKind {
     ImportStaged,
     /// The bytes of a URL become an image's.
     ImportUrl,
+    /// The bytes under a URL are read once, to register them with digests.
+    RegisterUrl,
     /// An image is copied into more stores.
     Copy,
     /// An image is moved into another store.
@@ -64,7 +66,7 @@ pub enum JobKind {
     Expiry,
     /// Disks are prepared for LXD and Incus.
     Offers,
-    /// Missing sha512 digests are computed.
+    /// Missing digests are computed.
     Digests,
     /// Copies that follow their source are refreshed.
     Update,
@@ -74,9 +76,10 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [JobKind; 19] = [
+    pub const ALL: [JobKind; 20] = [
         JobKind::ImportStaged,
         JobKind::ImportUrl,
+        JobKind::RegisterUrl,
         JobKind::Copy,
         JobKind::Move,
         JobKind::Register,
@@ -101,6 +104,7 @@ impl JobKind {
         match self {
             JobKind::ImportStaged => "import-staged",
             JobKind::ImportUrl => "import-url",
+            JobKind::RegisterUrl => "register-url",
             JobKind::Copy => "copy",
             JobKind::Move => "move",
             JobKind::Register => "register",
@@ -124,7 +128,7 @@ impl JobKind {
     /// The class whose limits a job of this kind has.
     pub fn class(self) -> JobClass {
         match self {
-            JobKind::ImportStaged | JobKind::ImportUrl | JobKind::Copy => JobClass::Import,
+            JobKind::ImportStaged | JobKind::ImportUrl | JobKind::RegisterUrl | JobKind::Copy => JobClass::Import,
             JobKind::Move | JobKind::Register | JobKind::DeleteAll => JobClass::Task,
             JobKind::Pull | JobKind::Refresh | JobKind::Publish | JobKind::Push | JobKind::Delete => {
                 JobClass::Operation

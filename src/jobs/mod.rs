@@ -253,7 +253,8 @@ impl Jobs {
     /// The newest job of an image that `meant` picks. Looks at no other image's.
     pub fn newest_of(&self, image: ImageId, meant: impl Fn(&Job) -> bool) -> Option<Job> {
         let table = self.table();
-        table.of_image(image).find(|entry| meant(&entry.state().job)).map(|entry| entry.show())
+        let newest = table.of_image(image).find(|entry| meant(&entry.state().job))?.show();
+        newest.forgotten_at().is_none_or(|at| at > self.now()).then_some(newest)
     }
 
     fn entry(&self, id: JobId) -> Option<Arc<Entry>> {

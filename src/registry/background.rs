@@ -59,9 +59,7 @@ impl BackgroundWork {
         if self.0.core.limits.offer_disks {
             loops.push(Box::pin(own().offer_always(job(JobKind::Offers)?)));
         }
-        if self.0.core.limits.sha512 {
-            loops.push(Box::pin(own().fill_in_once(job(JobKind::Digests)?)));
-        }
+        loops.push(Box::pin(own().fill_in_digests(job(JobKind::Digests)?)));
         Ok(loops)
     }
 
@@ -112,9 +110,18 @@ impl BackgroundWork {
         }
     }
 
-    async fn fill_in_once(self, job: Background) {
-        job.run(|| None, |handle| self.0.maintenance.fill_in_digests(handle)).await;
-        job.end();
+    async fn fill_in_digests(self, job: Background) {
+        let upkeep = &self.0.maintenance;
+        if self.0.core.limits.sha512 {
+            job.run(|| None, |handle| upkeep.fill_in_digests(handle)).await;
+        }
+        if !self.0.core.limits.url_digests {
+            return job.end();
+        }
+        loop {
+            job.run(|| None, |handle| upkeep.digest_urls(handle)).await;
+            self.0.core.unhashed.wait().await;
+        }
     }
 
     /// Shows compactions of the catalogue's journal, which its writer runs on its own.

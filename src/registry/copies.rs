@@ -8,20 +8,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Caller;
+use super::carry::{Carrier, FormatCheck};
 use super::core::Core;
-use super::download::Downloads;
+use super::download::{Downloads, changed};
 use super::lxd::offers::Offers;
 use super::parts::remove_places;
 use super::policy::Action;
 use super::records::{Records, outrun};
-use super::reread::PartReading;
 use super::retries::FetchReport;
 use super::verify::verify_part;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{BlobKey, Image, ImageId, Location, Part, PartKind, Status, StoreName, StoredAt};
-use crate::ingest::intake::{Ingest, Intake, over};
-use crate::ingest::{ByteSink, Expected, pump};
+use crate::ingest::Expected;
+use crate::ingest::intake::Ingest;
 use crate::jobs::{self, Handle, Job, Spec, Stop};
 
 /// Attempts to copy an image that changes meanwhile.
@@ -205,11 +205,12 @@ impl Copies {
     ) -> Result<Vec<Part>> {
         let main = image.main().filter(|_| matches!(image.status, Status::Available | Status::Deactivated));
         let main = main.ok_or(Reason::NotCopyable)?;
-        if matches!(main.location, Location::Http { .. }) || *store == StoreName::HTTP {
+        if *store == StoreName::HTTP {
             return Err(Reason::StaysUnderUrl.into());
         }
         let there = |kind| image.parts.iter().find(|part| part.kind == kind && is_in(part, store));
-        if there(PartKind::Main).is_some() && (!whole || image.homes().len() == 1) {
+        let alone = image.homes().len() == 1 && image.under_url().is_none_or(|url| url == main);
+        if there(PartKind::Main).is_some() && (!whole || alone) {
             return Err(Reason::InStoreAlready.about(store));
         }
         self.core.stores.named(store)?;
@@ -252,37 +253,22 @@ impl Copies {
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
         let claim = Expected { size: part.size, digests: part.digests };
-        self.ingest.admit(store, &claim).await?;
-        let slot = self.ingest.slot()?;
-        let (retries, report) = (self.core.fetcher.retries(None), FetchReport::to(handle));
-        let buffers = &self.ingest.buffers;
-        let pieces = PartReading::begin(&self.downloads, buffers, image, part, retries, report.clone()).await?;
-        // Removes the rest of an earlier attempt: no record names it.
-        self.core.stores.delete(&place).await?;
-        let writer = self.core.stores.begin(&place, part.size).await?;
-        let digesting = self.ingest.hash_pool.begin();
-        let mut intake = Some(Intake::start(&self.ingest, store.clone(), writer, 0, digesting, claim, slot)?);
-        let mut pieces = handle.watch(pieces, done, Some(total));
-        let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
-        let moved = tokio::select! {
-            moved = pump(None, &mut pieces, &mut rate, |error| error, &mut intake) => moved,
-            // A stop does not wait for a store that takes nothing.
-            () = handle.stopped() => Err(Handle::stop_error()),
-        };
-        if let Err(error) = moved {
-            intake.abandon().await?;
-            return Err(error);
-        }
-        let differs = |error: Error| match error.kind() {
+        // Bytes from a URL arrive only now: they are held to the image's format like an upload's.
+        let remote = matches!(part.location, Location::Http { .. });
+        let inspection = if remote { FormatCheck::Needed(image.format_of_bytes()) } else { FormatCheck::Done };
+        let (core, ingest, report) = (&self.core, &self.ingest, FetchReport::to(handle));
+        let carrier = Carrier { core, ingest, report, progress: (done, total) };
+        let pieces = carrier.read(image, part).await?;
+        let carried = carrier.carry(part.kind, place.clone(), claim, pieces, inspection).await;
+        let carried = carried.map_err(|error| match error.kind() {
+            Kind::DigestMismatch if remote => changed(image).because(error),
             Kind::DigestMismatch => damaged(error.message()),
             _ => error,
-        };
-        let received = intake.ok_or_else(over)?.finish_copy().await.map_err(differs)?;
-        if let Err(error) = received.writer.finish().await {
-            let _ = self.core.stores.delete(&place).await;
-            return Err(error.into());
-        }
-        Ok(Part { location: Location::Stored(place), etag: None, ..part.clone() })
+        })?;
+        Ok(match remote {
+            true => carried,
+            false => Part { location: Location::Stored(place), etag: None, ..part.clone() },
+        })
     }
 
     /// Adds copies to the record, unless the image got other bytes meanwhile.
@@ -300,7 +286,14 @@ impl Copies {
                 row.store = Some(store.clone());
             }
             let arrived = arrived.iter().filter(|part| !row.parts.contains(part)).cloned().collect::<Vec<_>>();
-            row.parts.extend(arrived);
+            match row.main().is_some_and(|main| matches!(main.location, Location::Http { .. })) {
+                // First: unlike the bytes under the URL it can't change.
+                true => {
+                    row.parts.splice(0..0, arrived);
+                    row.store = Some(store.clone());
+                }
+                false => row.parts.extend(arrived),
+            }
             Ok(())
         };
         self.settle_parts(before, put).await
@@ -317,7 +310,7 @@ impl Copies {
             if row.main().is_none() {
                 return Err(Reason::OnlyCopy.into());
             }
-            row.store = Some(row.home());
+            row.store = Some(row.serving_store());
             withdraw_without_description(row);
             Ok(())
         };
@@ -358,7 +351,11 @@ fn damaged(what: impl fmt::Display) -> Error {
 }
 
 fn is_in(part: &Part, store: &StoreName) -> bool {
-    part.place().is_some_and(|StoredAt { store: other, .. }| other == store)
+    match &part.location {
+        Location::Stored(StoredAt { store: other, .. }) => other == store,
+        Location::Http { .. } => *store == StoreName::HTTP,
+        Location::File { .. } => false,
+    }
 }
 
 /// Withdraws a disk whose description for LXD and Incus was in the removed store: it can be made again.

@@ -152,7 +152,11 @@ async fn copies_that_have_to_be_in_all_stores_are_in_all_or_none() {
     upload.write(Bytes::from_static(b"bytes")).await.unwrap();
     let id = upload.finish(&ImagePatch::default()).await.unwrap().id;
     for (all_or_none, homes) in [(true, vec!["file"]), (false, vec!["file", "cold", "last"])] {
-        registry.mirror().import_copies(&ROOT, id, names.to_vec(), all_or_none).await.unwrap();
+        registry
+            .mirror()
+            .import_copies(&ROOT, id, ImportWish { stores: names.to_vec(), all_or_none, request: None })
+            .await
+            .unwrap();
         let ended = async {
             while registry.imports(&ROOT, Some(id)).await.unwrap().iter().any(|job| !job.status.is_final()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

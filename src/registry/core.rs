@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::clock::Clock;
+use super::mirror::unhashed::Unhashed;
 use super::pages::Pages;
 use super::policy::Publish;
 use super::readers::Readers;
@@ -40,6 +41,8 @@ pub struct Limits {
     pub patience: RateLimits,
     /// Images get a sha512 besides their other digests.
     pub sha512: bool,
+    /// Images that stay under a URL get digests, for which their bytes are read once.
+    pub url_digests: bool,
     /// The accounts that may make images public.
     pub publish: Publish,
     /// Disks that arrived through other protocols are offered to LXD and Incus.
@@ -63,6 +66,8 @@ pub(in crate::registry) struct Core {
     pub(in crate::registry) jobs: Jobs,
     /// Permits to inspect an archive.
     pub(in crate::registry) inspections: Arc<Semaphore>,
+    /// Images under URLs whose digests may be missing.
+    pub(in crate::registry) unhashed: Unhashed,
 }
 
 impl Core {
@@ -88,6 +93,7 @@ impl Core {
             in_use,
             jobs: Jobs::new(clock),
             inspections,
+            unhashed: Unhashed::default(),
         })
     }
 

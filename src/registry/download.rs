@@ -9,9 +9,11 @@ use futures_util::StreamExt;
 use super::Caller;
 use super::core::Core;
 use super::policy::Action;
+use super::retries::FetchReport;
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
+use crate::fetch::Body;
 use crate::image::{Image, Location, Part, PartKind, Status};
 
 /// Service that opens bytes of images.
@@ -112,19 +114,36 @@ impl Downloads {
             }),
             Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
             Location::Http { url } => {
-                let whole = range.is_none();
-                let body = self.core.fetcher.get(url, range).await?;
-                let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
-                if other(part.etag.as_deref(), body.etag.as_deref())
-                    || (whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
-                {
-                    return Err(changed(image));
-                }
+                let body = self.under_url(image, part, url, range).await?;
                 let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
                 let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
                 Ok(BlobBody::Stream { stream, length: body.length })
             }
         }
+    }
+
+    /// Opens the bytes under a URL, or a range of them, if they are still those that were registered as far as their server
+    /// tells.
+    pub(in crate::registry) async fn under_url(
+        &self,
+        image: &Image,
+        part: &Part,
+        url: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Body> {
+        let whole = range.is_none();
+        unchanged(image, part, self.core.fetcher.get(url, range).await?, whole)
+    }
+
+    /// Opens all bytes under a URL, as [`Downloads::under_url`], for a job: they are continued after failures.
+    pub(in crate::registry) async fn all_under_url(
+        &self,
+        image: &Image,
+        part: &Part,
+        url: &str,
+        report: &FetchReport,
+    ) -> Result<Body> {
+        unchanged(image, part, report.get(&self.core.fetcher, url).await?, true)
     }
 
     /// Opens a file of the operator's. It may have changed since it was hashed; its size reveals the usual ways.
@@ -156,10 +175,21 @@ fn given_to(who: &Caller, image: &Image) -> bool {
     image.status.gives_bytes() || (image.status == Status::Deactivated && who.can(Action::DownloadWithheld, image))
 }
 
+/// Checks that bytes under a URL are still those that were registered, as far as their server tells.
+fn unchanged(image: &Image, part: &Part, body: Body, whole: bool) -> Result<Body> {
+    let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
+    let longer = whole && part.size.is_some() && body.length.is_some() && part.size != body.length;
+    match other(part.etag.as_deref(), body.etag.as_deref()) || longer {
+        true => Err(changed(image)),
+        false => Ok(body),
+    }
+}
+
 fn gone(image: &Image) -> Error {
     Reason::FileMissing.about(image.id)
 }
 
-fn changed(image: &Image) -> Error {
+/// Error for bytes outside the server that are no longer those that were registered.
+pub(in crate::registry) fn changed(image: &Image) -> Error {
     Reason::FileChanged.about(image.id)
 }

@@ -32,6 +32,7 @@ impl Registry {
         }
         let image = self.core.catalog.insert(Image { id: id.unwrap_or(image.id), ..image }).await?;
         self.lxd.offers().consider(&image);
+        self.core.unhashed.consider(&image);
         Ok(image)
     }
 

@@ -1,12 +1,41 @@
 //! Imports: jobs that bring bytes into an image after the answer to their request. Knows no protocol.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Caller;
 use crate::error::Result;
 use crate::image::{Image, ImageId, Status, StoreName};
-use crate::jobs::{self, Begun, Job, JobClass, JobKind, Jobs, Spec, Stop};
+use crate::jobs::{self, Begun, Job, JobClass, JobKind, Jobs, Notes, Spec, Stop};
+
+/// Request for an import, besides its source.
+#[derive(Debug, Clone)]
+pub struct ImportWish {
+    /// Requested stores; empty for the default one.
+    pub stores: Vec<StoreName>,
+    /// Undoes the whole import when one of the stores fails.
+    pub all_or_none: bool,
+    /// The request in its protocol's own words, for the protocol to render.
+    pub request: Option<Notes>,
+}
+
+impl ImportWish {
+    /// Stores besides this one that must have the bytes before the image is available.
+    pub(super) fn also(&self, first: &StoreName) -> Vec<StoreName> {
+        let mut also: Vec<StoreName> = Vec::new();
+        for store in self.stores.iter().filter(|store| self.all_or_none && *store != first) {
+            if !also.contains(store) {
+                also.push(store.clone());
+            }
+        }
+        also
+    }
+}
+
+impl Default for ImportWish {
+    fn default() -> Self {
+        Self { stores: Vec::new(), all_or_none: true, request: None }
+    }
+}
 
 /// Notes of an import, attached to its job.
 #[derive(Debug, Clone)]
@@ -15,19 +44,26 @@ pub struct Import {
     pub url: Option<String>,
     /// Requested stores; empty for the default one.
     pub stores: Vec<StoreName>,
+    /// [`ImportWish::request`]
+    pub request: Option<Notes>,
+}
+
+impl Import {
+    /// The request in its protocol's own words, if it is of this type.
+    pub fn request<T: 'static>(&self) -> Option<&T> {
+        self.request.as_deref()?.downcast_ref()
+    }
 }
 
 /// The imports among the jobs. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Imports {
     jobs: Jobs,
-    /// True once an import has named stores: until then, images with their bytes have no import to report.
-    spreads: Arc<AtomicBool>,
 }
 
 impl Imports {
     pub(super) fn new(jobs: Jobs) -> Self {
-        Self { jobs, spreads: Arc::default() }
+        Self { jobs }
     }
 
     /// Registers an import before its work begins.
@@ -40,11 +76,11 @@ impl Imports {
         image: ImageId,
         kind: JobKind,
         url: Option<String>,
-        stores: Vec<StoreName>,
+        wish: &ImportWish,
     ) -> Result<Begun> {
-        self.spreads.fetch_or(!stores.is_empty(), Ordering::Relaxed);
         let spec = Spec::new(kind, who.account()).image(image).stop(Stop::Asks);
-        self.jobs.begin(spec.notes(Arc::new(Import { url, stores })))
+        let notes = Import { url, stores: wish.stores.clone(), request: wish.request.clone() };
+        self.jobs.begin(spec.notes(Arc::new(notes)))
     }
 
     /// Imports that are running or not forgotten yet, newest first: all, or those into one image.
@@ -55,23 +91,25 @@ impl Imports {
         }
     }
 
-    /// Last import into an image, if it still explains the image's state: it runs, or it failed and the image still waits
-    /// for bytes.
+    /// Last import into an image, if it still explains the image's state: it runs, it brought what the image has, or it
+    /// failed and the image still waits for bytes.
     pub(super) fn last_into(&self, image: &Image) -> Option<Job> {
-        // A shortcut: most images have none to report, and lists ask for each of theirs.
-        let complete = matches!(image.status, Status::Available | Status::Deactivated | Status::Deleting);
-        if complete && !self.spreads.load(Ordering::Relaxed) {
-            return None;
-        }
-        let stores = |job: &Job| job.notes::<Import>().map(|import| import.stores.clone()).unwrap_or_default();
-        let meant = |job: &Job| is_import(job) && (!complete || !stores(job).is_empty());
-        let last = self.jobs.newest_of(image.id, meant)?;
-        let homes = image.homes();
-        let waits = match complete {
-            true => stores(&last).iter().any(|store| !homes.contains(store)),
-            false => matches!(image.status, Status::Queued | Status::Failed),
+        let last = self.jobs.newest_of(image.id, is_import)?;
+        let complete = match image.status {
+            Status::Queued | Status::Failed | Status::Saving => false,
+            Status::Available | Status::Deactivated => true,
+            Status::Deleting => return None,
         };
-        (!last.status.is_final() || (waits && has_failed(&last))).then_some(last)
+        let explains = match (last.status.is_final(), has_failed(&last), complete) {
+            (false, _, _) => true,
+            (true, false, complete) => complete,
+            (true, true, false) => image.status != Status::Saving,
+            (true, true, true) => {
+                let holders = image.holders();
+                last.notes::<Import>().is_some_and(|import| import.stores.iter().any(|store| !holders.contains(store)))
+            }
+        };
+        explains.then_some(last)
     }
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod backfill;
 mod background;
+mod carry;
 mod clock;
 mod copies;
 mod core;
@@ -44,7 +45,7 @@ use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
 use self::imports::Imports;
-pub use self::imports::{Import, has_failed};
+pub use self::imports::{Import, ImportWish, has_failed};
 pub use self::lxd::offers::Offers;
 pub use self::lxd::{
     Alias, FileRole, ImportOptions, IncomingImage, Instances, LxdFile, LxdImages, METADATA_BYTES_MAX, ReceivedImage,
@@ -137,6 +138,7 @@ impl Registry {
             core: Arc::clone(&core),
             ingest: Arc::clone(&ingest),
             records: Arc::clone(&records),
+            downloads: Arc::clone(&downloads),
             removal: Arc::clone(&removal),
             uploads: Arc::clone(&uploads),
             copies: Arc::clone(&copies),

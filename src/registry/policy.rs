@@ -171,6 +171,7 @@ actions! {
     // Bytes from elsewhere, and to elsewhere.
     ImportFromUrl: Owner, "import the bytes of this image from a URL", "The address has to pass `fetch.allow` and the guard of outbound requests.";
     ImportFile: Owner, "register a file of this machine as this image", "The file has to be below `stores.file.import_dirs`.";
+    BeginTask: Admins, "begin a task that makes an image of a URL's bytes", "The address has to pass as for an import.";
     CopyFromServer: Accounts, "copy an image from another server", "";
     PackInstance: Accounts, "make an image of an instance", "The instance has to be listed in `lxd.instances`.";
     RefreshImage: Owner, "update this image from where it was copied", "";
@@ -260,6 +261,7 @@ impl Action {
             | Self::DeleteOwnImages
             | Self::UploadBytes
             | Self::LinkImage
+            | Self::BeginTask
             | Self::WithholdImage
             | Self::ImportFromUrl
             | Self::ImportFile

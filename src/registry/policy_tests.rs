@@ -74,7 +74,11 @@ async fn an_owner_moves_and_an_administrator_copies() {
     two.registry.update(&ROOT, id, &given, None, &Expected::default()).await.unwrap();
     let kind = |outcome: Result<Image>| outcome.err().map(|error| error.kind());
     assert_eq!(kind(two.registry.copies().copy_to(&owner, id, &cold()).await), Some(Kind::Forbidden));
-    let begun = two.registry.mirror().import_copies(&owner, id, vec![cold()], true).await;
+    let begun = two
+        .registry
+        .mirror()
+        .import_copies(&owner, id, ImportWish { stores: vec![cold()], ..ImportWish::default() })
+        .await;
     assert_eq!(begun.err().map(|error| error.kind()), Some(Kind::Forbidden));
     assert_eq!(two.registry.copies().move_to(&owner, id, &cold()).await.unwrap().home(), cold());
     two.registry.copies().copy_to(&ROOT, id, &StoreName::FILE).await.unwrap();

@@ -207,7 +207,10 @@ impl Records {
                     if withdrawn {
                         self.offers.forget_metadata(&before).await;
                     }
-                    return done.inspect(|image| self.offers.consider(image));
+                    return done.inspect(|image| {
+                        self.offers.consider(image);
+                        self.core.unhashed.consider(image);
+                    });
                 }
             }
         }

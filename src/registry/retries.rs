@@ -3,15 +3,15 @@
 
 use tokio::time::sleep;
 
-use crate::error::Error;
-use crate::fetch::{Backoff, Retries, RetryEvent};
+use crate::error::{Error, Result};
+use crate::fetch::{Backoff, Body, Fetcher, Retries, RetryEvent};
 use crate::ingest::Pauses;
 use crate::jobs::Handle;
 
 /// The reports of a fetch: to its job, and to the meter of its bytes. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(in crate::registry) struct FetchReport {
-    handle: Handle,
+    pub(in crate::registry) handle: Handle,
     pub(in crate::registry) pauses: Pauses,
 }
 
@@ -19,6 +19,19 @@ impl FetchReport {
     /// Reports to a job.
     pub(in crate::registry) fn to(handle: &Handle) -> Self {
         Self { handle: handle.clone(), pauses: Pauses::default() }
+    }
+
+    /// Opens the bytes under a URL, again and again while its server can't answer; a body that breaks off is continued.
+    ///
+    /// # Errors
+    /// As [`Fetcher::get_again`]; that of a stop of the job, which does not wait for a server that can't answer.
+    pub(in crate::registry) async fn get(&self, fetcher: &Fetcher, url: &str) -> Result<Body> {
+        let listener = self.clone();
+        let fetcher = fetcher.telling(move |event| listener.take(event));
+        tokio::select! {
+            body = fetcher.get_again(url) => Ok(body?),
+            () = self.handle.stopped() => Err(Handle::stop_error()),
+        }
     }
 
     /// Takes an event between two requests.

@@ -37,6 +37,7 @@ pub(super) fn limits() -> Limits {
         inspect: Rules::default(),
         publish: policy::Publish::Owner,
         sha512: false,
+        url_digests: false,
         offer_disks: true,
         keep_removed: Duration::from_secs(3600),
         patience,
@@ -511,11 +512,14 @@ async fn an_import_takes_only_what_was_staged_completely() {
     let mut append = registry.uploads().append(&ROOT, begun.image.id, 0, None).await.unwrap();
     append.write(content()).await.unwrap();
     append.pause().await.unwrap();
-    assert_eq!(registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(
+        registry.mirror().import_staged(&ROOT, id, ImportWish::default()).await.unwrap_err().kind(),
+        Kind::Conflict
+    );
     let mut stage = registry.uploads().stage(&ROOT, id, &ImagePatch::default(), Expected::default()).await.unwrap();
     stage.write(content()).await.unwrap();
     assert_eq!(
-        registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap_err().kind(),
+        registry.mirror().import_staged(&ROOT, id, ImportWish::default()).await.unwrap_err().kind(),
         Kind::Conflict,
         "it is still coming"
     );
@@ -525,7 +529,7 @@ async fn an_import_takes_only_what_was_staged_completely() {
         Kind::Conflict,
         "it is all there"
     );
-    registry.mirror().import_staged(&ROOT, id, Vec::new()).await.unwrap();
+    registry.mirror().import_staged(&ROOT, id, ImportWish::default()).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     while registry.get(&ROOT, id).await.unwrap().status != Status::Available {
         assert!(Instant::now() < deadline);

@@ -126,7 +126,60 @@ class WithoutAccounts(unittest.TestCase):
             self.assertEqual(hashlib.sha256(done.bytes).hexdigest(), self.files.sha256(self.files.odd))
             self.refused("409", "add-location", image, "--url", source.url + "empty")
             self.refused("HTTP 40", "add-location", table(self.glance("image-create", *RAW))["id"], "--url", source.url + "nothing")
+            digested = until(lambda: self.client.images.get(image)["checksum"], "the bytes are read once for their digests")
+            self.assertEqual(digested, hashlib.md5(open(self.files.odd, "rb").read()).hexdigest())
+            self.assertEqual(self.client.images.get(image)["os_hash_value"], self.files.sha256(self.files.odd))
+            # A copy, from which it is read when the other server is gone.
+            self.glance("image-import", image, "--import-method", "copy-image", "--stores", "file")
+            until(lambda: self.client.images.get(image)["stores"] == "file,http", "the copy is here")
+        self.check_bytes(table(self.glance("image-show", image)), self.files.odd)
+        self.assertEqual(self.glance("stores-delete", image, "--store", "http").code, 0)
+        self.assertEqual((self.client.images.get(image)["stores"], self.client.images.get_image_locations(image)), ("file", []))
+        # What the client shows of it is what it says for itself; the server's answer is Glance's with hidden locations.
         self.refused("HTTP 40", "location-add", image, "--url", "file:///etc/passwd")
+        for operation in ({"op": "add", "path": "/locations/-", "value": {"url": "http://127.0.0.1/x", "metadata": {}}},
+                          {"op": "remove", "path": "/locations/0"}, {"op": "replace", "path": "/locations", "value": []}):
+            with self.assertRaisesRegex(exc.HTTPForbidden, "locations are invisible"):
+                self.client.http_client.patch(f"/v2/images/{image}", data=json.dumps([operation]),
+                                              headers={"Content-Type": "application/openstack-images-v2.1-json-patch"})
+
+    def test_locations_with_a_digest(self):
+        with Source(self.server.directory) as source:
+            for path, status in ((self.files.odd, "active"), (self.files.sparse, "queued")):
+                image = table(self.glance("image-create", *RAW))["id"]
+                announced = {"os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(open(path, "rb").read()).hexdigest()}
+                self.glance("add-location", image, "--url", source.url + "odd", "--validation-data", json.dumps(announced))
+                task = until(lambda: [found for found in self.client.images.get_associated_image_tasks(image)["tasks"]
+                                      if found["status"] in ("success", "failure")], "the bytes are compared")[0]
+                self.assertEqual((task["type"], task["input"]["validation_data"]), ("location_import", announced))
+                shown = self.client.images.get(image)
+                self.assertEqual(shown["status"], status, task["message"])
+                if status == "active":
+                    self.assertEqual((shown["os_hash_algo"], shown["os_hash_value"]), tuple(announced.values()))
+                    self.assertEqual(len(self.glance("image-download", image).bytes), os.path.getsize(path))
+            self.refused("400", "add-location", image, "--url", source.url + "odd", "--validation-data",
+                         json.dumps({"os_hash_algo": "sha256", "os_hash_value": "short"}))
+
+    def test_tasks(self):
+        with Source(self.server.directory) as source:
+            properties = {"name": "of a task", "disk_format": "raw", "container_format": "bare", "os_distro": "x"}
+            given = {"import_from": source.url + "odd", "import_from_format": "raw", "image_properties": properties}
+            task = table(self.glance("task-create", "--type", "import", "--input", json.dumps(given)))
+            self.assertEqual((task["type"], self.client.tasks.get(task["id"])["input"]), ("import", given))
+            until(lambda: self.client.tasks.get(task["id"])["status"] == "success", "the task is over")
+            done = self.client.tasks.get(task["id"])
+            self.assertTrue(done["request_id"].startswith("req-"))
+            image = table(self.glance("image-show", done["result"]["image_id"]))
+            self.assertEqual((image["name"], image["os_distro"]), ("of a task", "x"))
+            self.check_bytes(image, self.files.odd)
+            given["import_from"] = source.url + "nothing"
+            failed = table(self.glance("task-create", "--type", "import", "--input", json.dumps(given)))["id"]
+            until(lambda: self.client.tasks.get(failed)["status"] == "failure", "the task fails")
+            self.refused("400", "task-create", "--type", "import", "--input", json.dumps({"import_from": "file:///etc/passwd"}))
+        self.assertIn(task["id"], column(self.glance("task-list", "--type", "import", "--sort-key", "id", "--sort-dir", "asc")))
+        by_page = [one["id"] for one in self.client.tasks.list(page_size=1)]
+        self.assertEqual(len(by_page), len(set(by_page)))
+        self.assertTrue({task["id"], failed} <= set(by_page))
 
     def test_own_id(self):
         own = str(uuid.uuid4())
@@ -176,7 +229,10 @@ class WithoutAccounts(unittest.TestCase):
         importing = table(self.glance("image-import", image["id"], "--import-method", "glance-direct"))
         self.assertIn(importing["status"], ("importing", "active"))
         self.assertEqual(self.settled(image["id"])["status"], "active")
-        self.check_bytes(table(self.glance("image-show", image["id"])), self.files.odd)
+        shown = table(self.glance("image-show", image["id"]))
+        self.check_bytes(shown, self.files.odd)
+        until(lambda: "os_glance_import_task" not in self.client.images.get(image["id"]), "the import is over")
+        self.assertEqual((shown["os_glance_importing_to_stores"], shown["os_glance_failed_import"]), ("", ""))
         tasks = self.glance("-v", "image-tasks", image["id"])
         self.assertEqual((column(tasks)[0], column(tasks, 3)), (image["id"], ["success"]))
         self.refused("cannot be used", "image-create-via-import", "--import-method", "copy-image")

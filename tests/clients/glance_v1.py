@@ -197,6 +197,8 @@ class Library(V1):
         made = images.create(name="full", data="bytes", **RAW)
         with self.assertRaises(exc.HTTPConflict):
             images.update(made.id, data="other")
+        with self.assertRaises(exc.HTTPConflict):
+            images.update(made.id, data="of another size", size=15)
         for call in (images.get, images.delete, images.update):
             with self.assertRaises(exc.HTTPNotFound):
                 call(UNKNOWN)

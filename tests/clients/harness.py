@@ -21,6 +21,8 @@ import urllib.request
 
 from keystoneauth1 import loading
 
+import asked
+
 VISOR = sys.argv[1]
 # Long enough for a machine that others use too; only a failure takes so long.
 PATIENCE = 120
@@ -54,7 +56,7 @@ class Server:
         ready = self.path("ready")
         self.process = subprocess.Popen(
             [VISOR, "serve", *self.listeners, "--ready-file", ready, "--data-dir", self.path("data"), *options],
-            stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL)
+            stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL, env={**os.environ, "RUST_LOG": asked.LOGGED})
         # Should nothing come to the point of stopping it.
         atexit.register(self.process.kill)
         until(lambda: os.path.exists(ready), "the server is ready")
@@ -102,12 +104,13 @@ class Server:
         return openstack.connection.Connection(config=config.get_one("visor"))
 
     def stop(self):
-        """Returns the log."""
+        """Returns the log. Fails when a client asked for what nobody has looked at: see asked.py."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout=30) == 0
         log = open(self.path("log")).read()
         self.temporary.cleanup()
         assert "panicked" not in log
+        asked.check(log)
         return log
 
 

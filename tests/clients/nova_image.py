@@ -76,6 +76,15 @@ class WithoutAccounts(Nova):
             with self.assertRaises(exception.ImageNotFound):
                 gone(self.me, made["id"])
 
+    def test_a_snapshot_of_a_machine_with_many_volumes(self):
+        volume = {"source_type": "snapshot", "destination_type": "volume", "snapshot_id": UNKNOWN, "delete_on_termination": False,
+                  "device_name": "/dev/vdb", "guest_format": None, "disk_bus": "virtio", "device_type": "disk", "boot_index": None,
+                  "volume_size": 100, "volume_type": "ssd", "no_device": None, "tag": None, "encrypted": False, "image_id": None,
+                  "encryption_secret_uuid": None, "encryption_format": None, "encryption_options": None, "volume_id": None}
+        properties = {"block_device_mapping": [volume] * 12, "bdm_v2": "True", **{f"image_{n}": "v" for n in range(100)}}
+        made = self.create(self.me, io.BytesIO(b""), size=0, properties=properties)
+        self.assertEqual(self.api.get(self.me, made["id"])["properties"]["block_device_mapping"], [volume] * 12)
+
     def test_lists(self):
         made = [self.create(self.me, name=f"list {n}", properties={"kept": str(n % 2)}) for n in range(3)]
         self.api.update(self.me, made[1]["id"], {"is_public": True}, purge_props=False)

@@ -18,6 +18,7 @@ import botocore.client
 import botocore.exceptions
 import trustme
 
+import asked
 from harness import VISOR, Done, until
 from lxd_harness import LxdServer
 
@@ -145,7 +146,7 @@ class Server(LxdServer):
             self.process = subprocess.Popen(
                 [VISOR, "serve", "--config", self.config, "--data-dir", self.data, "--listen", self.addresses[0],
                  "--listen-tls", self.addresses[1], "--allow-fetch", "127.0.0.1/32", "--ready-file", ready],
-                env=self.environment(RUST_LOG="debug"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+                env=self.environment(RUST_LOG=f"debug,{asked.LOGGED}"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         atexit.register(self.process.kill)
 
         def answers():
@@ -200,6 +201,7 @@ class Server(LxdServer):
         self.temporary.cleanup()
         assert "panicked" not in log
         assert not told, f"the secret of a store is in {told}"
+        asked.check(log)
 
     def everything(self):
         for directory, _, files in os.walk(self.data):

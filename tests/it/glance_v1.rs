@@ -225,6 +225,9 @@ fn an_image_is_registered_and_gets_its_bytes_later() {
     assert_eq!((&put.json()["image"]["status"], &put.json()["image"]["size"]), (&json!("active"), &json!(3)));
     assert_eq!(client.get(&path).text(), "abc");
     assert_eq!(client.put(id, &[OCTETS], b"abc").status, 409);
+    let other = [OCTETS, ("x-image-meta-size", "4"), ("x-image-meta-checksum", "0cc175b9c0f1b6a831c399e269772661")];
+    assert_eq!(client.put(id, &other, b"abcd").status, 409, "whatever is said of them");
+    assert_eq!(client.put(id, &[("x-image-meta-size", "4")], b"").status, 403, "of the bytes that are there");
     assert_eq!(client.put(id, &[], b"abc").status, 400, "of no type");
 
     let empty = client.add("empty", &[("x-image-meta-size", "0")], b"");

@@ -5,6 +5,7 @@
 
 mod again;
 mod architecture;
+mod asked;
 mod auth;
 mod bombs;
 mod bucket;
@@ -21,6 +22,9 @@ mod errors;
 mod fake;
 mod gem;
 mod glance;
+mod glance_limits;
+mod glance_tasks;
+mod glance_urls;
 mod glance_v1;
 mod harness;
 mod hyperkit;

@@ -204,6 +204,9 @@ cases! {
     SeeJob Visor Import "GET" "/jobs/<import>?wait=1s" [] "" => [403, 404, 404, 200, 200];
     StopJob Visor Import "DELETE" "/jobs/<import>" [] "" as unlike => [403, 404, 404, 409, 409];
     SeeJobsOfImage GlanceV2 Filled "GET" "/v2/images/<id>/tasks" [] "" => [404, 404, 403, 200, 200];
+    BeginTask GlanceV2 Nothing "POST" "/v2/tasks" [JSON]
+        r#"{"type":"import","input":{"import_from":"http://127.0.0.1:9/x","import_from_format":"raw","image_properties":{}}}"#
+        => [401, 403, 403, 403, 400];
     SeeAllJobs GlanceV2 Nothing "GET" "/v2/tasks" [] "" => [401, 403, 403, 403, 200];
     HearEvents Lxd Nothing "GET" "/1.0/events" [] "" => [403, 400, 400, 400, 400];
 

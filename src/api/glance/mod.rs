@@ -6,6 +6,7 @@ mod body;
 mod bytes;
 pub(in crate::api) mod error;
 mod params;
+mod quota;
 mod spell;
 mod v1;
 mod v2;
@@ -147,6 +148,10 @@ fn unversioned(media_type: &'static str, routes: Vec<Route>) -> RouteTable {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
+/// The request id of an answer, for handlers that show it elsewhere too.
+#[derive(Debug, Clone)]
+struct OpenStackRequestId(String);
+
 /// Longest request id that a client may send. Glance has this bound too.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -163,6 +168,7 @@ async fn identify(
     let given = request.headers().get(REQUEST_ID).filter(safe).and_then(|id| id.to_str().ok()).map(ToOwned::to_owned);
     let id = given.or_else(|| request.extensions().get::<RequestId>().map(|id| id.0.clone())).unwrap_or_default();
     let id = if id.starts_with("req-") { id } else { format!("req-{id}") };
+    request.extensions_mut().insert(OpenStackRequestId(id.clone()));
     let mut response = next.call(request).await?;
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -84,7 +84,8 @@ fn wording_v2(reason: Reason) -> Wording {
         R::ImageNotFound => Wording::words("No image found with id '{}'."),
         R::ImageRemoved => Wording::words("No image found with id '{}'.").with(StatusCode::GONE),
         R::MemberNotFound => Wording::words("{} not found in the member list of the image"),
-        R::TakesNoData | R::TakesNoLocation => Wording { words: Words::Made(takes_no_data), ..Wording::NEUTRAL },
+        R::TakesNoData => Wording { words: Words::Made(takes_no_data), ..Wording::NEUTRAL },
+        R::TakesNoLocation => Wording { words: Words::Made(takes_no_location), ..Wording::NEUTRAL },
         R::FormatNotSet => Wording::words("Properties disk_format, container_format must be set prior to saving data."),
         R::NotImportable => Wording::words("Properties disk_format, container_format must be set before an import."),
         R::PathNotFound => Wording::words("The resource could not be found."),
@@ -109,13 +110,22 @@ fn wording_v2(reason: Reason) -> Wording {
     }
 }
 
-/// Refuses data, with Glance's word for the current status of the image.
-fn takes_no_data(error: &Error) -> String {
-    let now = match error.subject(0) {
+/// Glance's word for the current status of the image that an error is about.
+fn status_now(error: &Error) -> &str {
+    match error.subject(0) {
         Some("available") => "active",
         other => other.unwrap_or("this"),
-    };
-    format!("Image status transition from {now} to saving is not allowed.")
+    }
+}
+
+/// Refuses data.
+fn takes_no_data(error: &Error) -> String {
+    format!("Image status transition from {} to saving is not allowed.", status_now(error))
+}
+
+/// Refuses a URL.
+fn takes_no_location(error: &Error) -> String {
+    format!("It's not allowed to add locations if image status is {}.", status_now(error))
 }
 
 /// The status and the words of an error.

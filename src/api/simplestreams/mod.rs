@@ -247,6 +247,7 @@ mod tests {
             free_bytes_min: 0,
             inspect: Rules::default(),
             sha512: false,
+            url_digests: false,
             offer_disks: false,
             keep_removed: Duration::ZERO,
             patience: RateLimits { idle: Duration::ZERO, bytes_per_second_min: 1 },

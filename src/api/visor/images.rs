@@ -239,7 +239,8 @@ async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store:
     let image = visor.registry.get(who, id).await?;
     // A client that sends a whole record back names the image's present store.
     let alone = fields.len() == 1;
-    let moves = image.status.gives_bytes() && (image.home() != *store || alone && image.homes().len() > 1);
+    let several = image.homes().len() > 1 || (image.under_url().is_some() && *store != StoreName::HTTP);
+    let moves = image.status.gives_bytes() && (image.serving_store() != *store || alone && several);
     match moves && !alone {
         true => Err(Error::invalid("An image is moved to another store alone, without other fields.")),
         false => Ok(moves),

@@ -162,7 +162,7 @@ pub(super) fn removed(image: &Image, access: Access, around: &Surroundings) -> R
     record
 }
 
-/// Writes a record into metadata headers: the image's own attributes, and as many free ones as a client can read.
+/// Writes a record into metadata headers: the image's own attributes, and as many free ones as a client can read. Lists have all of them.
 pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
     let mut room = AttributeRoom::default();
     for (name, field) in record {
@@ -171,6 +171,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, record: &Record) {
             response.append_header((name, value));
         }
     }
+    room.tell(response);
 }
 
 /// The header of an attribute. Those of every image are made once: checking a name costs more than writing it.

@@ -3,6 +3,8 @@
 
 pub(super) mod pull;
 pub(super) mod refresh;
+pub(super) mod register_url;
 pub(super) mod service;
 pub(super) mod source;
+pub(super) mod unhashed;
 pub(super) mod url_import;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ingest::intake::Ingest;
 use crate::registry::copies::Copies;
 use crate::registry::core::Core;
+use crate::registry::download::Downloads;
 use crate::registry::imports::Imports;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::records::Records;
@@ -17,6 +18,7 @@ pub struct Mirror {
     pub(in crate::registry) core: Arc<Core>,
     pub(in crate::registry) ingest: Arc<Ingest>,
     pub(in crate::registry) records: Arc<Records>,
+    pub(in crate::registry) downloads: Arc<Downloads>,
     pub(in crate::registry) removal: Arc<Removal>,
     pub(in crate::registry) uploads: Arc<Uploads>,
     pub(in crate::registry) copies: Arc<Copies>,

@@ -7,9 +7,10 @@ use futures_util::TryStreamExt;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{Expected, pump};
-use crate::jobs::{self, Handle};
+use crate::jobs::{self, Handle, Job};
 use crate::registry::Caller;
 use crate::registry::copies::Aim;
+use crate::registry::imports::ImportWish;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
@@ -25,7 +26,7 @@ impl Mirror {
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` when nothing was staged, or not all of it; `Busy`.
-    pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, stores: Vec<StoreName>) -> Result<()> {
+    pub async fn import_staged(self: &Arc<Self>, who: &Caller, id: ImageId, wish: ImportWish) -> Result<()> {
         let staged = match self.uploads.progress_now(who, id).await {
             Err(error) if error.kind() == Kind::NotFound => {
                 self.records.get(who, id).await?;
@@ -40,12 +41,13 @@ impl Mirror {
         if self.uploads.locks.take_free(id).is_none() || staged.size != Some(staged.offset) {
             return Err(Reason::StagingIncomplete.into());
         }
-        let begun = self.imports.begin(who, id, jobs::JobKind::ImportStaged, None, stores.clone())?;
+        let begun = self.imports.begin(who, id, jobs::JobKind::ImportStaged, None, &wish)?;
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
-            append.finish(&ImagePatch::default()).await?;
-            mirror.spread(&who, id, &stores, &handle).await
+            let also = wish.also(&append.place().store);
+            append.finish_in(&ImagePatch::default(), also, &handle).await?;
+            mirror.spread(&who, id, &wish.stores, &handle).await
         });
         Ok(())
     }
@@ -54,20 +56,39 @@ impl Mirror {
     ///
     /// # Errors
     /// `Invalid` URL, or one that nothing is fetched from; as [`crate::registry::Uploads::begin`].
-    pub async fn import_url(
+    pub async fn import_url(self: &Arc<Self>, who: &Caller, id: ImageId, url: &str, wish: ImportWish) -> Result<()> {
+        let url = self.canonical(url)?;
+        let patch = ImagePatch { store: wish.stores.first().cloned().map(Some), ..ImagePatch::default() };
+        let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
+        self.download(who, upload, url, wish).await.map(drop)
+    }
+
+    /// Makes an image of a URL's bytes, which is removed again if they do not arrive. The work continues as a job.
+    ///
+    /// # Errors
+    /// As [`Mirror::import_url`]; `Forbidden`.
+    pub async fn import_new(
         self: &Arc<Self>,
         who: &Caller,
-        id: ImageId,
+        patch: &ImagePatch,
         url: &str,
-        stores: Vec<StoreName>,
-    ) -> Result<()> {
-        let url = self.core.fetcher.canonical(url).map_err(|error| {
+        wish: ImportWish,
+    ) -> Result<Job> {
+        who.may(Action::BeginTask, On::Server)?;
+        let url = self.canonical(url)?;
+        let upload = self.uploads.begin(who, Target::New, patch, Expected::default()).await?;
+        self.download(who, upload, url, wish).await
+    }
+
+    /// A URL as it is fetched.
+    ///
+    /// # Errors
+    /// `Invalid` for one that nothing is fetched from.
+    pub(super) fn canonical(&self, url: &str) -> Result<String> {
+        self.core.fetcher.canonical(url).map_err(|error| {
             let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
             Reason::ImportUrlRefused.about(shown).because(error)
-        })?;
-        let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
-        let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
-        self.download(who, upload, url, stores).await
+        })
     }
 
     /// Makes an image of a copy of a URL's bytes, after checking that the URL exists. The work continues as a job, with the
@@ -95,26 +116,21 @@ impl Mirror {
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
-        self.download(who, upload, url, Vec::new()).await.map(|()| id)
+        self.download(who, upload, url, ImportWish::default()).await.map(|_| id)
     }
 
     /// Downloads a URL into an upload that has begun.
-    async fn download(
-        self: &Arc<Self>,
-        who: &Caller,
-        upload: Upload,
-        url: String,
-        stores: Vec<StoreName>,
-    ) -> Result<()> {
+    async fn download(self: &Arc<Self>, who: &Caller, upload: Upload, url: String, wish: ImportWish) -> Result<Job> {
         let (id, shown) = (upload.image(), without_query(&url).to_owned());
-        match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), stores.clone()) {
+        match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), &wish) {
             Ok(begun) => {
                 let (mirror, who) = (Arc::clone(self), who.clone());
-                begun.run(|handle| async move {
+                Ok(begun.run(|handle| async move {
+                    let mut upload = upload;
+                    upload.saving.also = (wish.also(&upload.place.store), handle.clone());
                     Arc::clone(&mirror).fetch_into(url, upload, &handle).await?;
-                    mirror.spread(&who, id, &stores, &handle).await
-                });
-                Ok(())
+                    mirror.spread(&who, id, &wish.stores, &handle).await
+                }))
             }
             Err(error) => {
                 upload.abandon().await;
@@ -125,14 +141,8 @@ impl Mirror {
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
         let report = FetchReport::to(handle);
-        let listener = report.clone();
-        let fetcher = self.core.fetcher.telling(move |event| listener.take(event));
         let received = async {
-            let body = tokio::select! {
-                body = fetcher.get_again(&url) => body?,
-                // A stop does not wait for a server that can't answer.
-                () = handle.stopped() => return Err(Handle::stop_error()),
-            };
+            let body = report.get(&self.core.fetcher, &url).await?;
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
             let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
             pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
@@ -146,29 +156,25 @@ impl Mirror {
         }
     }
 
-    /// Copies an image into stores: all or none with `all_or_none`, else as many as possible. The work continues as a job.
+    /// Copies an image into stores: all or none if so wished, else as many as possible. The work continues as a job.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`; `Conflict` for an image that is not available; `Invalid` when all of the stores have it;
     /// `Busy`.
-    pub async fn import_copies(
-        self: &Arc<Self>,
-        who: &Caller,
-        id: ImageId,
-        stores: Vec<StoreName>,
-        all_or_none: bool,
-    ) -> Result<()> {
+    pub async fn import_copies(self: &Arc<Self>, who: &Caller, id: ImageId, wish: ImportWish) -> Result<()> {
         let image = self.records.get(who, id).await?;
         who.may(Action::CopyBetweenStores, &image)?;
         if !image.status.gives_bytes() {
             return Err(Reason::NotCopyable.into());
         }
-        let homes = image.homes();
-        let missing: Vec<_> = stores.into_iter().filter(|store| !homes.contains(store)).collect();
+        let homes = image.holders();
+        let missing: Vec<_> = wish.stores.iter().filter(|store| !homes.contains(store)).cloned().collect();
         if missing.is_empty() {
             return Err(Reason::InStoresAlready.into());
         }
-        let begun = self.imports.begin(who, id, jobs::JobKind::Copy, None, missing.clone())?;
+        let wish = ImportWish { stores: missing, ..wish };
+        let begun = self.imports.begin(who, id, jobs::JobKind::Copy, None, &wish)?;
+        let ImportWish { stores: missing, all_or_none, .. } = wish;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
             let (made, outcome) =
@@ -193,8 +199,13 @@ impl Mirror {
     /// Moves and copies a new image into exactly the requested stores; without any it stays in its own.
     async fn spread(self: &Arc<Self>, who: &Caller, id: ImageId, stores: &[StoreName], handle: &Handle) -> Result<()> {
         let Some(first) = stores.first() else { return Ok(()) };
-        if !stores.contains(&self.records.get(who, id).await?.home()) {
-            self.copies.carry(who, id, first, Aim::Move, Action::ChooseStore, handle).await?;
+        let holders = self.records.get(who, id).await?.holders();
+        if let Some(home) = holders.first().filter(|home| !stores.contains(home)) {
+            let (store, aim) = match stores.iter().all(|store| holders.contains(store)) {
+                true => (home, Aim::Remove),
+                false => (first, Aim::Move),
+            };
+            self.copies.carry(who, id, store, aim, Action::ChooseStore, handle).await?;
         }
         // An available image keeps its bytes, whatever store fails.
         self.copy_to_all(who, id, stores, Action::ChooseStore, false, handle).await.1
@@ -215,7 +226,7 @@ impl Mirror {
         for (done, store) in stores.iter().enumerate() {
             handle.steps(done as u64, Some(stores.len() as u64));
             let copied = async {
-                let there = self.records.get(who, id).await?.homes().contains(store);
+                let there = self.records.get(who, id).await?.holders().contains(store);
                 if there {
                     return Ok(false);
                 }

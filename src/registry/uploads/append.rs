@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
-use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, UploadTicket};
+use crate::image::{Image, ImageId, ImagePatch, Resumable, StoreName, StoredAt, Timestamp, UploadTicket};
 use crate::ingest::intake::{Intake, over};
 use crate::ingest::{ByteSink, Expected};
+use crate::jobs::Handle;
 use crate::registry::Caller;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
@@ -51,6 +52,11 @@ impl Append {
     ) -> Self {
         let (uploads, who, kept) = (Arc::clone(uploads), who.clone(), intake.received());
         Self { work: Some((intake, lock)), uploads, id, place, size, kept, who }
+    }
+
+    /// The blob that gets the bytes.
+    pub(in crate::registry) fn place(&self) -> &StoredAt {
+        &self.place
     }
 
     /// Receives a chunk. After an error this is over, and the upload stands at its last durable byte.
@@ -120,7 +126,17 @@ impl Append {
     ///
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<UploadProgress> {
+    pub async fn finish(self, patch: &ImagePatch) -> Result<UploadProgress> {
+        self.finish_in(patch, Vec::new(), &Handle::default()).await
+    }
+
+    /// Ends the upload, as [`Append::finish`]. The image is available when these stores have a copy too.
+    pub(in crate::registry) async fn finish_in(
+        mut self,
+        patch: &ImagePatch,
+        also: Vec<StoreName>,
+        handle: &Handle,
+    ) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
@@ -143,6 +159,7 @@ impl Append {
         };
         let (intake, lock) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.uploads.core, self.id);
+        saving.also = (also, handle.clone());
         let place = self.place.clone();
         let done = tokio::spawn(async move {
             match intake.finish(format).await {

@@ -7,10 +7,14 @@ use bytes::Bytes;
 use crate::blob::BlobWriter;
 use crate::error::{Error, Result};
 use crate::image::query::{Filter, Query, Sort};
-use crate::image::{Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoredAt, Timestamp};
+use crate::image::{
+    Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoreName, StoredAt, Timestamp,
+};
 use crate::ingest::intake::Received;
+use crate::registry::carry::Carrier;
 use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
 use crate::registry::records::PreparedChange;
+use crate::registry::retries::FetchReport;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::Saving;
 
@@ -75,7 +79,10 @@ impl Uploads {
                     let described = BlobKey::metadata(saving.id()).in_store(place.store.clone());
                     parts.push(keep_metadata(&uploads.core.stores, described, metadata).await?);
                 }
-                uploads.settle_bytes(&parts[0], writer).await
+                let copy = uploads.settle_bytes(&parts[0], writer).await?;
+                let copies = uploads.copies_before(&saving, &parts[0]).await?;
+                parts.splice(1..1, copies);
+                Ok(copy)
             };
             let outcome = match settled.await {
                 Err(error) => Err(error),
@@ -96,7 +103,7 @@ impl Uploads {
             if let Ok(image) = &outcome {
                 uploads.offers.consider(image);
             } else {
-                uploads.remove_unnamed(saving.id(), place).await;
+                uploads.remove_unnamed(saving.id(), place, &saving.also.0).await;
                 saving.put_back().await;
             }
             outcome
@@ -116,12 +123,26 @@ impl Uploads {
         Ok(None)
     }
 
+    /// Copies durable bytes into the stores that must have them before the image is available.
+    async fn copies_before(&self, saving: &Saving, part: &Part) -> Result<Vec<Part>> {
+        let (stores, handle) = &saving.also;
+        if stores.is_empty() {
+            return Ok(Vec::new());
+        }
+        let image = self.core.catalog.get(saving.id()).await?;
+        let progress = (0, part.size.unwrap_or(0).saturating_mul(stores.len() as u64));
+        let (core, ingest, report) = (&self.core, &self.ingest, FetchReport::to(handle));
+        Carrier { core, ingest, report, progress }.multiply(&image, part, stores).await
+    }
+
     /// Removes bytes that no record names.
-    async fn remove_unnamed(&self, id: ImageId, main: StoredAt) {
+    async fn remove_unnamed(&self, id: ImageId, main: StoredAt, also: &[StoreName]) {
         let Ok(image) = self.core.catalog.find(id).await else { return };
         let named = image.map(|image| image.parts).unwrap_or_default();
         let described = BlobKey::metadata(id).in_store(main.store.clone());
-        remove_places(&self.core.stores, [main, described], &named).await;
+        let copies = also.iter().map(|store| main.key.clone().in_store(store.clone()));
+        let all: Vec<_> = copies.chain([main.clone(), described]).collect();
+        remove_places(&self.core.stores, all, &named).await;
     }
 
     /// Finds a blob with these bytes. Only received bytes are looked up: a digest alone gives a client no access.

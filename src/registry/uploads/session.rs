@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::image::{Fallback, Image, ImageId, Status};
+use crate::image::{Fallback, Image, ImageId, Status, StoreName};
+use crate::jobs::Handle;
 use crate::registry::core::Core;
 
 /// An image in the state *saving*. Put back when this is dropped.
@@ -21,6 +22,8 @@ pub(in crate::registry) struct Saving {
     id: ImageId,
     /// True while there is a state to put back.
     armed: bool,
+    /// Stores that get a copy of the bytes before the image is available, and the job that they are brought by.
+    pub(in crate::registry) also: (Vec<StoreName>, Handle),
 }
 
 impl Saving {
@@ -40,14 +43,14 @@ impl Saving {
             } else {
                 catalog.replace(image).await?
             };
-            Ok(Self { core, id, armed: true })
+            Ok(Self { core, id, armed: true, also: Default::default() })
         });
         task.await.map_err(Error::internal)?
     }
 
     /// Takes charge of an image that is in this state already. Disarmed, as after [`Saving::disarm`].
     pub(in crate::registry) fn adopt(core: &Arc<Core>, id: ImageId) -> Self {
-        Self { core: Arc::clone(core), id, armed: false }
+        Self { core: Arc::clone(core), id, armed: false, also: Default::default() }
     }
 
     pub(in crate::registry) fn id(&self) -> ImageId {

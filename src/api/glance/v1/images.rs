@@ -49,7 +49,7 @@ impl ImageRequest {
         }
         let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         meta.claim = meta.claim.and_size(length)?;
-        meta.purge = false;
+        (meta.purge, meta.brings_bytes) = (false, true);
         Ok(Self { who, meta, body: Some(Body::new(payload, glance.patience)) })
     }
 }
@@ -127,6 +127,7 @@ pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: 
         let image = registry.get(&who, id).await?;
         let companions = glance.companions(&who, meta.referred()).await?;
         let origin = meta.origin.take();
+        meta.brings_bytes |= origin.is_some();
         if origin.is_none() && body.is_none() {
             let image = registry.edit(&who, id, |image| meta.patch(&who, Some(image), &companions)).await?;
             return Ok(answer(HttpResponse::Ok(), &image));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header::HeaderMap;
 
+use super::super::quota::check_properties;
 use super::super::spell::{self, container_of, format_of, kind_of};
 use super::names::attr_of;
 use super::quoting::{all_quoted, unquoted, url};
@@ -42,6 +43,8 @@ pub(super) struct ImageHeaders {
     properties: BTreeMap<String, String>,
     /// Removes the properties that the request does not name.
     pub(super) purge: bool,
+    /// The request brings bytes: its size and checksum are theirs.
+    pub(super) brings_bytes: bool,
     pub(super) id: Option<ImageId>,
     /// Announced size and digests of the bytes.
     pub(super) claim: Expected,
@@ -204,6 +207,7 @@ impl ImageHeaders {
         for (name, value) in &self.properties {
             spell::set_property(&mut patch, name, Some(value), companions);
         }
+        check_properties(&patch, image)?;
         Ok(patch)
     }
 
@@ -226,7 +230,8 @@ impl ImageHeaders {
         if self.status.as_deref().is_some_and(|status| status != status_word(image.status)) {
             return refuse("status");
         }
-        let Some(part) = image.main() else { return Ok(()) };
+        // Of the bytes that are there. Bytes for an image that has some are refused as such.
+        let Some(part) = image.main().filter(|_| !self.brings_bytes) else { return Ok(()) };
         if self.claim.size.is_some_and(|size| size != part.size.unwrap_or(0)) {
             return refuse("size");
         }

@@ -124,6 +124,7 @@ pub(super) fn put_headers(response: &mut HttpResponseBuilder, image: &Image) {
             put(name, &value);
         }
     }
+    room.tell(response);
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::image::{Image, ImageId, ImagePatch, Status};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, Expected};
 
+/// The header that names the store of new bytes.
+pub(super) const STORE: &str = "x-image-meta-store";
+
 /// `PUT /v2/images/:id/file`
 pub(super) async fn upload(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let uploaded = glance.answer(&request, async |who| {
@@ -49,9 +52,8 @@ async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Resu
     if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
         return Err(Reason::WrongMediaType.saying("Content-Type must be application/octet-stream"));
     }
-    let store = text(headers, "x-image-meta-store")
-        .map(|name| info::store_named(&glance.registry, name, Reason::NoSuchStore))
-        .transpose()?;
+    let store =
+        text(headers, STORE).map(|name| info::store_named(&glance.registry, name, Reason::NoSuchStore)).transpose()?;
     let image = glance.registry.get(who, id_of(request)?).await?;
     who.may(Action::UploadBytes, &image)?;
     // The core refuses an image that takes no bytes, with a reason of its own.

@@ -6,8 +6,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use super::super::error::render_with;
+use super::super::quota::check_properties;
 use super::super::{Glance, body};
 use super::change::{AttributeSetter, referred};
+use super::data::STORE;
 use super::query::{V2ListQuery, link};
 use super::render::{ImagePage, ShownImage};
 use super::{id_of, info, patch};
@@ -32,7 +34,12 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
         let Value::Object(members) = body else { return Err(Error::invalid("Expected a JSON object.")) };
         let ids = referred(members.iter().map(|(name, value)| (name.as_str(), value)));
         let setter = AttributeSetter { companions: glance.companions(&who, ids).await? };
-        let mut patch = ImagePatch { visibility: Some(Visibility::Shared), ..ImagePatch::default() };
+        // As with the bytes themselves: python-glanceclient names the store in both requests.
+        let store = text(request.headers(), STORE)
+            .map(|name| info::store_named(&glance.registry, name, Reason::NoSuchStore))
+            .transpose()?;
+        let mut patch =
+            ImagePatch { visibility: Some(Visibility::Shared), store: store.map(Some), ..ImagePatch::default() };
         let mut id = None;
         for (name, value) in &members {
             match name.as_str() {
@@ -40,6 +47,7 @@ pub(super) async fn create(request: HttpRequest, glance: Data<Glance>, payload: 
                 name => setter.set(&mut patch, name, value)?,
             }
         }
+        check_properties(&patch, None)?;
         let image = glance.registry.create(&who, id, &patch, None, &Expected::default()).await?;
         let mut response = HttpResponse::Created();
         response

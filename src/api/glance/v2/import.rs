@@ -1,16 +1,20 @@
 //! `POST /v2/images/:id/import`: makes staged bytes or those of a URL the image's, or copies the image to other stores. Parses
 //! only; the work is a job of the core.
 
+use std::sync::Arc;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
 use super::super::{Glance, body};
-use super::data::has_formats;
+use super::asked_task::AskedTask;
+use super::data::{STORE, has_formats};
 use super::{id_of, info};
 use crate::error::{Error, Reason, Result};
+use crate::http::headers::text;
 use crate::image::StoreName;
-use crate::registry::Registry;
+use crate::registry::{ImportWish, Registry};
 
 /// Source of an import.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,17 +32,19 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
     let started = glance.answer(&request, async |who| {
         let registry = &glance.registry;
         let body = body::read(payload, glance.patience).await?;
-        let (method, stores) = (parse(&body)?, stores(&body, registry)?);
+        let (method, stores) = (parse(&body)?, stores(&body, text(request.headers(), STORE), registry)?);
         let all_or_none = flag(&body, "all_stores_must_succeed")?.unwrap_or(true);
         let image = registry.get(&who, id_of(&request)?).await?;
         who.may_change(&image)?;
         if method != ImportSource::Copy && !has_formats(&image) {
             return Err(Reason::NotImportable.into());
         }
+        let asked = AskedTask::import(&request, image.id, body, &stores, registry);
+        let wish = ImportWish { stores, all_or_none, request: Some(Arc::new(asked)) };
         match method {
-            ImportSource::Copy => registry.mirror().import_copies(&who, image.id, stores, all_or_none).await?,
-            ImportSource::Staged => registry.mirror().import_staged(&who, image.id, stores).await?,
-            ImportSource::Download(url) => registry.mirror().import_url(&who, image.id, &url, stores).await?,
+            ImportSource::Copy => registry.mirror().import_copies(&who, image.id, wish).await?,
+            ImportSource::Staged => registry.mirror().import_staged(&who, image.id, wish).await?,
+            ImportSource::Download(url) => registry.mirror().import_url(&who, image.id, &url, wish).await?,
         };
         Ok(HttpResponse::Accepted().finish())
     });
@@ -59,20 +65,29 @@ fn parse(body: &Value) -> Result<ImportSource> {
     }
 }
 
-/// Reads the requested stores; none if the request names none.
-fn stores(body: &Value, registry: &Registry) -> Result<Vec<StoreName>> {
+/// Reads the requested stores, of the body or of the header for one store; none if the request names none.
+fn stores(body: &Value, header: Option<&str>, registry: &Registry) -> Result<Vec<StoreName>> {
     let stores = body.get("stores");
     if flag(body, "all_stores")? == Some(true) {
-        return match stores {
-            Some(_) => Err(Error::invalid("stores and all_stores cannot be used together")),
-            None => Ok(registry.stores().iter().map(|store| store.name.clone()).collect()),
+        return match (stores, header) {
+            (None, None) => Ok(registry.stores().iter().map(|store| store.name.clone()).collect()),
+            _ => Err(Error::invalid(
+                "All_stores parameter can't be used with x-image-meta-store header or stores parameter",
+            )),
         };
     }
-    let Some(stores) = stores else { return Ok(Vec::new()) };
-    let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
     // As in Glance: an unknown store is a conflict here, and an invalid value in a request with bytes.
-    let named = |name: &Value| info::store_named(registry, name.as_str().unwrap_or_default(), Reason::StoreNotThere);
-    stores.iter().map(named).collect()
+    let named = |name: &str| info::store_named(registry, name, Reason::StoreNotThere);
+    match (stores, header) {
+        (None, header) => header.map(named).into_iter().collect(),
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("Stores parameter and x-image-meta-store header can't be both specified"))
+        }
+        (Some(stores), None) => {
+            let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
+            stores.iter().map(|name| named(name.as_str().unwrap_or_default())).collect()
+        }
+    }
 }
 
 fn flag(body: &Value, name: &str) -> Result<Option<bool>> {

@@ -51,10 +51,15 @@ fn import() -> Value {
 async fn stores(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let shown = glance.answer(&request, async |_| {
         let mut stores = shown_stores(&glance.registry);
-        stores.push(json!({ "id": StoreName::HTTP.as_str(), "read-only": "true" }));
+        stores.push(urls());
         Ok(answer_json(&mut HttpResponse::Ok(), &json!({ "stores": stores })))
     });
     shown.await
+}
+
+/// The store that stands for URLs.
+fn urls() -> Value {
+    json!({ "id": StoreName::HTTP.as_str(), "read-only": "true" })
 }
 
 fn shown_stores(registry: &Registry) -> Vec<Value> {
@@ -83,8 +88,10 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
     let shown = glance.answer(&request, async |who| {
         let details = glance.registry.store_details(&who)?;
         let mut stores = shown_stores(&glance.registry);
-        for (shown, store) in stores.iter_mut().zip(details.iter()) {
-            shown["type"] = store.kind.into();
+        stores.push(urls());
+        let kinds = details.iter().map(|store| store.kind).chain([StoreName::HTTP.as_str()]);
+        for (shown, kind) in stores.iter_mut().zip(kinds) {
+            shown["type"] = kind.into();
             shown["weight"] = 0.into();
             shown["properties"] = json!({});
         }
@@ -97,7 +104,10 @@ async fn stores_in_detail(request: HttpRequest, glance: Data<Glance>) -> HttpRes
 async fn remove_copy(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let removed = glance.answer(&request, async |who| {
         let name = request.match_info().get("store").unwrap_or_default();
-        let store = store_named(&glance.registry, name, Reason::StoreNotThere)?;
+        let store = match name == StoreName::HTTP.as_str() {
+            true => StoreName::HTTP,
+            false => store_named(&glance.registry, name, Reason::StoreNotThere)?,
+        };
         glance.registry.copies().remove_copy(&who, super::id_of(&request)?, &store).await?;
         Ok(HttpResponse::NoContent().finish())
     });

@@ -1,5 +1,6 @@
 //! The image API v2: its routes. Knows nothing of v1, and no rule about images.
 
+mod asked_task;
 mod change;
 mod data;
 mod images;
@@ -13,6 +14,7 @@ mod query;
 mod render;
 mod schemas;
 mod sharing;
+mod task_list;
 mod tasks;
 
 use actix_web::HttpRequest;

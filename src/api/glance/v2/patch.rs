@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::quota::check_properties;
 use super::change::{AttributeSetter, has};
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImagePatch};
@@ -19,6 +20,17 @@ enum Verb {
     Add,
     Replace,
     Remove,
+}
+
+impl Verb {
+    /// Glance's word for it, in a refusal.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Replace => "update",
+            Self::Remove => "remove",
+        }
+    }
 }
 
 /// An operation of a patch.
@@ -76,6 +88,9 @@ fn operation(one: &Value, draft: bool) -> Result<PatchOperation> {
     Ok(PatchOperation { verb, name: member(path)?, value, strict: draft })
 }
 
+/// The one member that operations may reach into, though not in this service: see [`apply`].
+const LOCATIONS: &str = "locations";
+
 /// Reads a pointer to one member (RFC 6901, section 3).
 fn member(pointer: &str) -> Result<String> {
     let wrong = |why: &str| Error::invalid(format!("Pointer `{}` {why}.", pointer.escape_default()));
@@ -83,8 +98,10 @@ fn member(pointer: &str) -> Result<String> {
     if name.is_empty() {
         return Err(wrong("does not name anything"));
     }
-    if name.contains('/') {
-        return Err(wrong("is invalid for this resource"));
+    match name.split_once('/') {
+        Some((LOCATIONS, position)) if !position.contains('/') => return Ok(LOCATIONS.to_owned()),
+        Some(_) => return Err(wrong("is invalid for this resource")),
+        None => {}
     }
     let escapes = name.split('~').skip(1);
     if escapes.into_iter().any(|rest| !rest.starts_with(['0', '1'])) {
@@ -101,6 +118,12 @@ pub(super) fn apply(operations: &[PatchOperation], image: &Image, setter: &Attri
     let mut so_far = image.clone();
     let mut all = ImagePatch::default();
     for PatchOperation { verb, name, value, strict } in operations {
+        if name == LOCATIONS {
+            let verb = verb.word();
+            return Err(
+                Reason::ReadOnly.saying(format!("It's not allowed to {verb} locations if locations are invisible."))
+            );
+        }
         let mut step = ImagePatch::default();
         match value {
             Some(value) => setter.set(&mut step, name, value)?,
@@ -119,6 +142,7 @@ pub(super) fn apply(operations: &[PatchOperation], image: &Image, setter: &Attri
         step.apply(&mut so_far)?;
         all = all.then(step);
     }
+    check_properties(&all, Some(image))?;
     Ok(all)
 }
 

@@ -4,12 +4,13 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::super::spell::{changed_at, properties};
+use super::asked_task::AskedTask;
 use super::names::{is_base, name_of};
 use crate::digest::hex;
 use crate::http::time::to_the_second;
 use crate::image::attr::ATTRS;
-use crate::image::{Attr, Image, Location, Status, StoreName};
-use crate::jobs::Job;
+use crate::image::{Attr, Image, Status, StoreName};
+use crate::jobs::{Job, JobKind};
 use crate::registry::{Import, has_failed};
 
 /// v2's word for a status. A failed upload waits for another one, like a queued image.
@@ -53,18 +54,8 @@ impl Serialize for ShownImage<'_> {
         for (name, value) in properties(image).iter().filter(|(name, _)| !is_base(name)) {
             map.serialize_entry(name, value)?;
         }
-        let importing = self.is_importing();
         if let Some(job) = &self.import {
-            let homes = image.homes();
-            let wanted = job.notes::<Import>().map(|import| &import.stores).filter(|stores| !stores.is_empty());
-            let wanted = wanted.unwrap_or(&homes);
-            let missing = |there: bool| match there {
-                true => listed(wanted.iter().filter(|store| part.is_none() || !homes.contains(store))),
-                false => String::new(),
-            };
-            map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
-            map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
-            map.serialize_entry("os_glance_failed_import", &missing(has_failed(job)))?;
+            self.put_import(job, &mut map)?;
         }
         let digests = part.map(|part| part.digests).unwrap_or_default();
         let (algorithm, digest) = match (digests.sha512, digests.sha256) {
@@ -89,6 +80,31 @@ impl Serialize for ShownImage<'_> {
 }
 
 impl ShownImage<'_> {
+    /// Writes what an import leaves: the task while it runs, and the stores that it goes to or failed for. Both lists stay when
+    /// they are empty, as in Glance; clients wait for that.
+    fn put_import<M: SerializeMap>(&self, job: &Job, map: &mut M) -> Result<(), M::Error> {
+        let (image, importing) = (self.image, self.is_importing());
+        let notes = job.notes::<Import>();
+        let by_import = notes.and_then(|import| import.request::<AskedTask>()).is_some_and(AskedTask::is_import);
+        if job.kind == JobKind::RegisterUrl || (!importing && !has_failed(job) && !by_import) {
+            return match importing {
+                true => map.serialize_entry("os_glance_import_task", &job.id.to_string()),
+                false => Ok(()),
+            };
+        }
+        let (homes, holders) = (image.homes(), image.holders());
+        let wanted = notes.map(|import| &import.stores).filter(|stores| !stores.is_empty()).unwrap_or(&homes);
+        let missing = |there: bool| match there {
+            true => listed(wanted.iter().filter(|store| !holders.contains(store))),
+            false => String::new(),
+        };
+        if importing {
+            map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
+        }
+        map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
+        map.serialize_entry("os_glance_failed_import", &missing(has_failed(job)))
+    }
+
     /// Writes an attribute under its name.
     fn put<M: SerializeMap>(&self, attr: Attr, name: &str, map: &mut M) -> Result<(), M::Error> {
         let (image, part) = (self.image, self.image.main());
@@ -130,8 +146,11 @@ impl ShownImage<'_> {
 
 /// The stores of an image, comma-separated; the one that serves downloads comes first.
 fn stores_of(image: &Image) -> String {
-    let url = image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
-    if url { StoreName::HTTP.to_string() } else { listed(image.homes().iter()) }
+    let mut stores = image.holders();
+    if image.under_url().is_some() {
+        stores.push(StoreName::HTTP);
+    }
+    if stores.is_empty() { image.home().to_string() } else { listed(stores.iter()) }
 }
 
 fn listed<'a>(stores: impl Iterator<Item = &'a StoreName>) -> String {

@@ -1,0 +1,198 @@
+//! Digests of bytes that stay under a URL. They are read once: before the image is available, when the request announced a
+//! digest, and in the background otherwise. Knows no protocol of our clients.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use futures_util::stream::{self, StreamExt};
+
+use super::source::{nothing_at, without_query};
+use crate::error::{Error, Kind, Reason, Result};
+use crate::image::query::Filter;
+use crate::image::{Attr, Digests, Image, ImageId, Location, Part, PartKind, Status, StoreName};
+use crate::ingest::hash_pool::{HashState, HashStream};
+use crate::ingest::intake::Ingest;
+use crate::ingest::{ByteSink, Expected, pump};
+use crate::inspect::check;
+use crate::jobs::{Handle, JobKind};
+use crate::registry::Caller;
+use crate::registry::download::Downloads;
+use crate::registry::imports::ImportWish;
+use crate::registry::maintenance::Maintenance;
+use crate::registry::mirror::service::Mirror;
+use crate::registry::policy::Action;
+use crate::registry::records::{attach, other_source, takes_location};
+use crate::registry::retries::FetchReport;
+
+/// URLs that are read for their digests at the same time.
+const TOGETHER: usize = 4;
+
+impl Mirror {
+    /// Registers a URL whose bytes must have these digests. They are read as a job: the image waits meanwhile, and stays as it is
+    /// when they differ.
+    ///
+    /// # Errors
+    /// `NotFound` image, or nothing under the URL; `Forbidden`; `Invalid` URL; `Conflict` when the image takes no bytes; `Busy`.
+    pub async fn register_verified(
+        self: &Arc<Self>,
+        who: &Caller,
+        id: ImageId,
+        url: &str,
+        claim: Expected,
+        wish: ImportWish,
+    ) -> Result<()> {
+        let image = self.records.get(who, id).await?;
+        who.may(Action::ImportFromUrl, &image)?;
+        takes_location(&image)?;
+        if image.store.as_ref().is_some_and(|store| *store != StoreName::HTTP) {
+            return Err(Reason::WrongStore.into());
+        }
+        let url = self.core.fetcher.canonical(url)?;
+        let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+        let claim = claim.and_size(found.size).map_err(other_source)?;
+        let begun = self.imports.begin(who, id, JobKind::RegisterUrl, Some(without_query(&url).to_owned()), &wish)?;
+        let part = Part {
+            kind: PartKind::Main,
+            location: Location::Http { url },
+            size: found.size,
+            virtual_size: None,
+            digests: Digests::default(),
+            etag: found.etag,
+        };
+        let mirror = Arc::clone(self);
+        begun.run(|handle| async move { mirror.verify_and_attach(image, part, claim, &handle).await });
+        Ok(())
+    }
+
+    async fn verify_and_attach(&self, image: Image, part: Part, claim: Expected, handle: &Handle) -> Result<()> {
+        let reading = Reading { ingest: &self.ingest, downloads: &self.downloads, handle };
+        let part = reading.digested(&image, &part, &claim).await?;
+        let (now, formats) = (self.core.now(), (image.format, image.container));
+        let put = move |row: &Image| {
+            takes_location(row)?;
+            if (row.format, row.container) != formats {
+                return Err(Reason::ChangedMeanwhile.about(row.id));
+            }
+            let mut row = row.clone();
+            attach(&mut row, part.clone());
+            row.updated_at = Some(now);
+            Ok(Some(row))
+        };
+        self.core.catalog.amend(image.id, put).await.map(drop)
+    }
+}
+
+impl Maintenance {
+    /// Computes the digests of images under URLs that have none. Each URL is tried once in a run of the server.
+    ///
+    /// # Errors
+    /// `Internal` when the catalogue does not work.
+    pub(in crate::registry) async fn digest_urls(&self, handle: Handle) -> Result<()> {
+        let lacking = Filter::Within(Attr::Sha256, Bound::Unbounded, Bound::Unbounded).negated();
+        let filter = Filter::spelled(Attr::Store, StoreName::HTTP.as_str())
+            .and(Filter::spelled(Attr::Status, Status::Available.word()))
+            .and(lacking);
+        let (mut pages, done) = (self.core.pages(filter), AtomicU64::new(0));
+        while let Some(images) = pages.next().await? {
+            let each = stream::iter(images).for_each_concurrent(TOGETHER, |image| {
+                let (handle, done) = (&handle, &done);
+                async move {
+                    if let Err(error) = self.digest_url(&image, handle).await
+                        // Removed meanwhile.
+                        && error.kind() != Kind::NotFound
+                    {
+                        log::warn!("image {} stays without digests: {error}: {}", image.id, error.causes());
+                    }
+                    handle.steps(done.fetch_add(1, Ordering::Relaxed) + 1, None);
+                }
+            });
+            each.await;
+            if handle.is_stopped() {
+                return Err(Handle::stop_error());
+            }
+        }
+        Ok(())
+    }
+
+    async fn digest_url(&self, image: &Image, handle: &Handle) -> Result<()> {
+        let Some(part) = image.under_url().filter(|part| part.digests.sha256.is_none()) else { return Ok(()) };
+        let Location::Http { url } = &part.location else { return Ok(()) };
+        if handle.is_stopped() || !self.core.unhashed.is_new(image.id, url) {
+            return Ok(());
+        }
+        let reading = Reading { ingest: &self.ingest, downloads: &self.downloads, handle };
+        let digested = reading.digested(image, part, &Expected::default()).await.inspect_err(|error| {
+            if error.kind() == Kind::Busy || handle.is_stopped() {
+                self.core.unhashed.forget(image.id, url);
+            }
+        })?;
+        let before = part.clone();
+        let put = move |row: &Image| {
+            let mut row = row.clone();
+            row.parts.iter_mut().filter(|part| **part == before).for_each(|part| *part = digested.clone());
+            Ok(Some(row))
+        };
+        self.core.catalog.amend(image.id, put).await.map(drop)
+    }
+}
+
+/// Bytes under a URL, read for their digests.
+struct Reading<'a> {
+    ingest: &'a Arc<Ingest>,
+    downloads: &'a Downloads,
+    handle: &'a Handle,
+}
+
+impl Reading<'_> {
+    /// Reads the bytes of a part under a URL, compares them with the claim and with the image's format, and returns the part
+    /// with what is known of them then.
+    async fn digested(&self, image: &Image, part: &Part, claim: &Expected) -> Result<Part> {
+        let Location::Http { url } = &part.location else { return Ok(part.clone()) };
+        let _slot = self.ingest.slot()?;
+        let report = FetchReport::to(self.handle);
+        let body = self.downloads.all_under_url(image, part, url, &report).await?;
+        let etag = part.etag.clone().or(body.etag);
+        let mut pieces = self.handle.watch(body.stream.map_err(Error::from), 0, body.length.or(part.size));
+        let lanes = self.ingest.hash_pool.resume(self.ingest.hash_pool.begin_for(&claim.digests))?;
+        let mut sink = Digester { lanes, size: 0, most: self.ingest.limits.bytes_max };
+        let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
+        pump(None, &mut pieces, &mut rate, |error| error, &mut sink).await?;
+        let (size, state) = sink.finish().await?;
+        let (digests, inspection) = state.finish();
+        claim.check(Some(size), &digests).map_err(other_source)?;
+        let format = image.format_of_bytes();
+        check(&inspection, format, &self.ingest.limits.inspect)?;
+        let virtual_size = inspection.virtual_size(format);
+        Ok(Part { size: Some(size), virtual_size, digests, etag, ..part.clone() })
+    }
+}
+
+/// A destination of bytes that keeps their digests alone.
+struct Digester {
+    lanes: HashStream,
+    size: u64,
+    most: u64,
+}
+
+impl Digester {
+    async fn finish(self) -> Result<(u64, HashState)> {
+        Ok((self.size, self.lanes.pause().await?))
+    }
+}
+
+impl ByteSink for Digester {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.size += chunk.len() as u64;
+        if self.size > self.most {
+            return Err(Reason::FileTooLarge.about(self.most));
+        }
+        self.lanes.update(&chunk).await
+    }
+
+    async fn abandon(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
