@@ -24,6 +24,8 @@ pub(super) struct Meter<'a> {
     for_nothing: Cell<Option<u64>>,
     taken: Cell<u64>,
     given: Cell<u64>,
+    /// Bytes of output that are not in the proportion.
+    allowed: Cell<u64>,
     ended: Cell<bool>,
     trouble: RefCell<Option<BundleError>>,
 }
@@ -48,6 +50,7 @@ impl<'a> Meter<'a> {
             for_nothing: Cell::new(None),
             taken: Cell::new(0),
             given: Cell::new(0),
+            allowed: Cell::new(0),
             ended: Cell::new(false),
             trouble: RefCell::new(None),
         }
@@ -61,6 +64,11 @@ impl<'a> Meter<'a> {
     pub(super) fn given<R>(&'a self, decoder: R, kept_back: u64) -> Given<'a, R> {
         self.for_nothing.set(Some(FREE_INPUT.saturating_add(kept_back)));
         Given { decoder, meter: self }
+    }
+
+    /// Lets this many more bytes come out in any proportion: a disk may be all zeros, and the caller bounds it.
+    pub(super) fn allow(&self, bytes: u64) {
+        self.allowed.set(self.allowed.get().saturating_add(bytes));
     }
 
     /// Replaces an error by its real cause.
@@ -124,7 +132,8 @@ impl<R: Read> Read for Given<'_, R> {
         let meter = self.meter;
         let given = meter.given.get().saturating_add(count as u64);
         meter.given.set(given);
-        if given > FREE_OUTPUT && given / MOST_OUTPUT > meter.taken.get() {
+        let counted = given.saturating_sub(meter.allowed.get());
+        if counted > FREE_OUTPUT && counted / MOST_OUTPUT > meter.taken.get() {
             return meter.stop(BundleError::TooMuch("unpacks to far more than it is"));
         }
         Ok(count)
