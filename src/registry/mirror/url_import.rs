@@ -6,14 +6,16 @@ use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
-use crate::ingest::{Expected, pump};
+use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle};
 use crate::registry::Caller;
 use crate::registry::copies::Aim;
+use crate::registry::gate::WayIn;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
+use crate::registry::unpacking::{Unpacking, is_unpacked};
 use crate::registry::uploads::one_shot::{Target, Upload};
 
 /// Characters of a refused URL that an error repeats.
@@ -43,7 +45,7 @@ impl Mirror {
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
-            append.finish(&ImagePatch::default()).await?;
+            append.finish_as(WayIn::Staged, &ImagePatch::default()).await?;
             mirror.spread(&who, id, &stores, &handle).await
         });
         Ok(())
@@ -64,9 +66,10 @@ impl Mirror {
             let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
             Reason::ImportUrlRefused.about(shown).because(error)
         })?;
+        let unpacks = self.core.limits.unpack_imports && is_unpacked(self.records.get(who, id).await?.declared());
         let patch = ImagePatch { store: stores.first().cloned().map(Some), ..ImagePatch::default() };
         let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
-        self.download(who, upload, url, stores).await
+        self.download(who, upload, url, stores, unpacks).await
     }
 
     /// Makes an image of a copy of a URL's bytes, after checking that the URL exists. The work continues as a job, with the
@@ -94,7 +97,8 @@ impl Mirror {
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
-        self.download(who, upload, url, Vec::new()).await.map(|()| id)
+        // The size and the digests that were announced are of the file as it lies there.
+        self.download(who, upload, url, Vec::new(), false).await.map(|()| id)
     }
 
     /// Downloads a URL into an upload that has begun.
@@ -104,13 +108,14 @@ impl Mirror {
         upload: Upload,
         url: String,
         stores: Vec<StoreName>,
+        unpacks: bool,
     ) -> Result<()> {
-        let (id, shown) = (upload.image(), without_query(&url).to_owned());
+        let (id, shown, upload) = (upload.image(), without_query(&url).to_owned(), upload.fetched());
         match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), stores.clone()) {
             Ok(begun) => {
                 let (mirror, who) = (Arc::clone(self), who.clone());
                 begun.run(|handle| async move {
-                    Arc::clone(&mirror).fetch_into(url, upload, &handle).await?;
+                    Arc::clone(&mirror).fetch_into(url, upload, unpacks, &handle).await?;
                     mirror.spread(&who, id, &stores, &handle).await
                 });
                 Ok(())
@@ -122,17 +127,18 @@ impl Mirror {
         }
     }
 
-    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
+    async fn fetch_into(self: Arc<Self>, url: String, upload: Upload, unpacks: bool, handle: &Handle) -> Result<()> {
+        let mut sink = Unpacking::new(upload, unpacks);
         let received = async {
             let body = self.core.fetcher.get(&url, None).await?;
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
             let mut rate = self.ingest.rate_guard();
-            pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
+            pump(None, &mut pieces, &mut rate, |error| error, &mut sink).await
         };
         match received.await {
-            Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
+            Ok(()) => sink.finish().await?.finish(&ImagePatch::default()).await.map(drop),
             Err(error) => {
-                upload.abandon().await;
+                sink.abandon().await?;
                 Err(error)
             }
         }

@@ -13,6 +13,7 @@ use crate::image::{Image, ImageId, ImagePatch, Resumable, StoredAt, Timestamp, U
 use crate::ingest::intake::{Intake, over};
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
+use crate::registry::gate::WayIn;
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
 use crate::registry::uploads::progress::UploadProgress;
@@ -120,7 +121,11 @@ impl Append {
     ///
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
-    pub async fn finish(mut self, patch: &ImagePatch) -> Result<UploadProgress> {
+    pub async fn finish(self, patch: &ImagePatch) -> Result<UploadProgress> {
+        self.finish_as(WayIn::Pieces, patch).await
+    }
+
+    pub(in crate::registry) async fn finish_as(mut self, way: WayIn, patch: &ImagePatch) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
         let ready = async {
@@ -134,7 +139,7 @@ impl Append {
             }
             uploads.last_change(&who, id, patch).await
         };
-        let (change, format) = match ready.await {
+        let (change, declared) = match ready.await {
             Ok(ready) => ready,
             Err(error) => {
                 self.pause().await?;
@@ -145,8 +150,9 @@ impl Append {
         let mut saving = Saving::adopt(&self.uploads.core, self.id);
         let place = self.place.clone();
         let done = tokio::spawn(async move {
-            match intake.finish(format).await {
-                Ok(received) => UploadProgress::of(uploads.publish(saving, place, received, None, change, lock).await?),
+            let arrived = async { uploads.let_in(way, intake.finish().await?, declared).await };
+            match arrived.await {
+                Ok(arrived) => UploadProgress::of(uploads.publish(saving, place, arrived, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);
