@@ -5,12 +5,25 @@
 
 use super::tar::MemberKind;
 use super::{BundleError, Manifest, Root};
+use crate::inspect::Inspection;
 
 /// Parts of an image that have been found so far.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) manifest: Option<Manifest>,
     pub(super) root: Option<Root>,
+    pub(super) disk: Option<Inspection>,
+}
+
+/// Work that a member asks of the caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Reading it: it is the manifest.
+    Read,
+    /// Inspecting it: it is the disk.
+    Inspect,
+    /// None.
+    Skip,
 }
 
 /// Meanings of a name.
@@ -24,11 +37,11 @@ enum ContentRole {
 }
 
 impl Contents {
-    /// Takes note of a member; true if it is the manifest, which the caller is to read.
-    pub(super) fn member(&mut self, name: &[u8], kind: MemberKind) -> Result<bool, BundleError> {
+    /// Takes note of a member, and says what the caller is to do with it.
+    pub(super) fn member(&mut self, name: &[u8], kind: MemberKind) -> Result<Task, BundleError> {
         match (role(name)?, kind) {
             (ContentRole::Nothing, _) => {}
-            (ContentRole::Manifest, MemberKind::File) if self.manifest.is_none() => return Ok(true),
+            (ContentRole::Manifest, MemberKind::File) if self.manifest.is_none() => return Ok(Task::Read),
             (ContentRole::Manifest, MemberKind::File) => {
                 return Err(BundleError::Refused("The image has metadata.yaml twice"));
             }
@@ -40,6 +53,7 @@ impl Contents {
             }
             (ContentRole::Disk, MemberKind::File | MemberKind::Sparse) if self.root.is_none() => {
                 self.root = Some(Root::VirtualMachine);
+                return Ok(Task::Inspect);
             }
             (ContentRole::Directory, MemberKind::Directory)
             | (ContentRole::InDirectory, _)
@@ -49,7 +63,7 @@ impl Contents {
             (ContentRole::Directory, _) => return Err(BundleError::Refused("rootfs is not a directory")),
             (ContentRole::Disk, _) => return Err(BundleError::Refused("rootfs.img is not a plain file")),
         }
-        Ok(false)
+        Ok(Task::Skip)
     }
 
     /// Tells whether everything is found. LXD stops there too: members after that place do not count.

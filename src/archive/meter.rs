@@ -24,6 +24,8 @@ pub(super) struct Meter<'a> {
     for_nothing: Cell<Option<u64>>,
     taken: Cell<u64>,
     given: Cell<u64>,
+    /// Bytes of output that are not in the proportion.
+    allowed: Cell<u64>,
     ended: Cell<bool>,
     /// A decoder needs more memory than it may have.
     short: Cell<bool>,
@@ -51,6 +53,7 @@ impl<'a> Meter<'a> {
             for_nothing: Cell::new(None),
             taken: Cell::new(0),
             given: Cell::new(0),
+            allowed: Cell::new(0),
             ended: Cell::new(false),
             short: Cell::new(false),
             trouble: RefCell::new(None),
@@ -82,10 +85,16 @@ impl<'a> Meter<'a> {
     }
 
     fn check_proportion(&self, unpacked: u64) -> io::Result<()> {
-        if unpacked > FREE_OUTPUT && unpacked / MOST_OUTPUT > self.taken.get() {
+        let counted = unpacked.saturating_sub(self.allowed.get());
+        if counted > FREE_OUTPUT && counted / MOST_OUTPUT > self.taken.get() {
             return self.stop(BundleError::TooMuch("unpacks to far more than it is"));
         }
         Ok(())
+    }
+
+    /// Lets this many more bytes come out in any proportion: a disk may be all zeros, and the caller bounds it.
+    pub(super) fn allow(&self, bytes: u64) {
+        self.allowed.set(self.allowed.get().saturating_add(bytes));
     }
 
     /// Replaces an error by its real cause.

@@ -1,6 +1,6 @@
 //! Images of LXD and Incus: a manifest, and the root of a container or the disk of a machine.
 //!
-//! Reading looks for `metadata.yaml` and for what root there is, and at nothing else. Nothing is unpacked to a disk or run,
+//! Reading looks for `metadata.yaml` and for what root there is, inspects a disk, and looks at nothing else. Nothing is unpacked to a disk or run,
 //! and every number, name and length comes from a stranger: time, memory and what is read are bounded. Making is the other
 //! way round: the small tarball that LXD wants beside a disk, and the head that makes a raw disk one that it takes.
 //!
@@ -8,6 +8,7 @@
 
 mod architecture;
 mod contents;
+mod disks;
 mod error;
 mod make;
 mod manifest;
@@ -15,6 +16,7 @@ mod meter;
 pub(crate) mod pack_dir;
 mod packing;
 pub mod qcow2;
+mod sparse;
 mod squashfs;
 mod streams;
 mod tar;
@@ -26,7 +28,8 @@ mod zstd;
 use std::io::{Read, Seek, SeekFrom};
 
 pub use self::architecture::kernel_name;
-use self::contents::Contents;
+use self::contents::{Contents, Task};
+pub use self::disks::{inspect_members, inspect_unpacked, unpack};
 pub use self::error::BundleError;
 pub use self::make::make_metadata;
 pub use self::manifest::Manifest;
@@ -35,6 +38,7 @@ pub use self::packing::Packing;
 use self::tar::{MOST_HEADERS, TarEntries};
 use self::unpack::{Reach, Stream};
 pub use self::written::{metadata_yaml, rewritten};
+use crate::inspect::Inspection;
 
 /// Kinds of root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +56,8 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// The root, if it is in there: of a split image it is in a second file.
     pub root: Option<Root>,
+    /// Inspection of the disk, if the root is one.
+    pub disk: Option<Inspection>,
 }
 
 /// Reads the content of an image of `length` bytes. It ends where both the manifest and the root are known. A second manifest
@@ -64,8 +70,7 @@ pub struct Bundle {
 /// # Errors
 /// The file is not an image, or not a safe one. The words are LXD's where it has some.
 pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
-    let mut head = Vec::with_capacity(Packing::HEAD);
-    file.by_ref().take(Packing::HEAD as u64).read_to_end(&mut head).map_err(BundleError::Io)?;
+    let head = disks::read_head(&mut file)?;
     if head.is_empty() {
         return Err(BundleError::Empty);
     }
@@ -97,10 +102,14 @@ fn search<R: Read + Seek>(
         packing => {
             let mut members = TarEntries::new(Stream::open(packing, reach, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
-                if contents.member(&member.name, member.kind)? {
-                    let yaml = members.content(manifest::MOST_BYTES)?;
-                    let yaml = yaml.ok_or(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"))?;
-                    contents.manifest = Some(Manifest::parse(&yaml)?);
+                match contents.member(&member.name, member.kind)? {
+                    Task::Read => {
+                        let yaml = members.content(manifest::MOST_BYTES)?;
+                        let yaml = yaml.ok_or(BundleError::TooMuch("has a metadata.yaml of more than 1 MiB"))?;
+                        contents.manifest = Some(Manifest::parse(&yaml)?);
+                    }
+                    Task::Inspect => contents.disk = Some(members.inspect_disk(&member)?),
+                    Task::Skip => {}
                 }
                 if contents.complete() {
                     break;
@@ -108,10 +117,12 @@ fn search<R: Read + Seek>(
             }
         }
     }
-    let Contents { manifest, root } = contents;
-    Ok(Bundle { manifest: manifest.ok_or(BundleError::NoMetadata)?, root })
+    let Contents { manifest, root, disk } = contents;
+    Ok(Bundle { manifest: manifest.ok_or(BundleError::NoMetadata)?, root, disk })
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]

@@ -47,6 +47,14 @@ impl Packing {
         found.or_else(|| (head.get(257..262) == Some(b"ustar")).then_some(Packing::Tar))
     }
 
+    /// True if a file of this packing is one compressed stream.
+    pub const fn is_compression(self) -> bool {
+        match self {
+            Self::Gzip | Self::Bzip2 | Self::Xz | Self::Lzma | Self::Zstd | Self::Lz4 => true,
+            Self::Tar | Self::Squashfs | Self::Qcow2 => false,
+        }
+    }
+
     /// The extension of such a file, with its dot.
     pub const fn extension(self) -> &'static str {
         match self {

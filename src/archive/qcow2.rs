@@ -267,8 +267,8 @@ mod tests {
         file.resize(wrapped.length() as usize, 0);
         let mut inspector = Inspector::new();
         inspector.feed(&file);
-        let expected =
-            Inspection { format: Detected::Qcow2, size: wrapped.length(), disk_size: Some(1024), danger: None };
+        let (size, least) = (wrapped.length(), wrapped.head() + 1024);
+        let expected = Inspection { format: Detected::Qcow2, size, disk_size: Some(1024), danger: None, least };
         assert_eq!(inspector.finish(), expected);
     }
 }

@@ -8,7 +8,9 @@ use std::io::{Read, Seek};
 use tar::{EntryType, Header};
 
 use super::BundleError;
+use super::sparse::{SparseMap, decimal};
 use super::unpack::Stream;
+use crate::inspect::Inspector;
 
 const BLOCK: usize = 512;
 
@@ -27,6 +29,8 @@ pub(super) struct TarEntry {
     pub(super) kind: MemberKind,
     /// Bytes of the member's content.
     pub(super) size: u64,
+    /// Holes between those bytes.
+    pub(super) sparse: Option<SparseMap>,
 }
 
 /// Kinds of members, as far as they matter.
@@ -46,7 +50,7 @@ pub(super) enum MemberKind {
 struct Extensions {
     name: Option<Vec<u8>>,
     size: Option<u64>,
-    sparse: bool,
+    sparse: Option<SparseMap>,
     /// Extensions that can carry a name: readers do not agree on which of two counts.
     names: u32,
 }
@@ -92,18 +96,19 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
                 EntryType::XGlobalHeader => {
                     let mut global = Extensions::default();
                     global.take(&self.extension()?)?;
-                    if global.name.is_some() || global.size.is_some() || global.sparse {
+                    if global.name.is_some() || global.size.is_some() || global.sparse.is_some() {
                         return Err(BundleError::Refused("The tarball has one name or size for all of its members"));
                     }
                 }
                 _ if extensions.names > 1 => return Err(BundleError::Refused("A file in the tarball has two names")),
                 kind => {
                     let name = extensions.name.unwrap_or_else(|| header.path_bytes().into_owned());
+                    let mut sparse = extensions.sparse;
                     if kind == EntryType::GNUSparse {
-                        self.skip_map(&header)?;
+                        sparse = Some(self.map(&header)?);
                     }
-                    let kind = kind_of(kind, &name, extensions.sparse);
-                    return Ok(Some(TarEntry { name, kind, size }));
+                    let kind = kind_of(kind, &name, sparse.is_some());
+                    return Ok(Some(TarEntry { name, kind, size, sparse }));
                 }
             }
         }
@@ -148,14 +153,69 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
         }
     }
 
-    /// Skips the map of holes of a GNU sparse file, which is between its header and its bytes.
-    fn skip_map(&mut self, header: &Header) -> Result<(), BundleError> {
-        let mut more = header.as_gnu().ok_or(BundleError::damaged(DAMAGED))?.is_extended();
+    /// Reads the map of a GNU sparse file: four pieces in its header, the others between that and its bytes.
+    fn map(&mut self, header: &Header) -> Result<SparseMap, BundleError> {
+        let gnu = header.as_gnu().ok_or(BundleError::damaged(DAMAGED))?;
+        let mut map = SparseMap::of_size(number(&gnu.realsize).unwrap_or(0));
+        for piece in &gnu.sparse {
+            put_piece(&mut map, &piece.offset, &piece.numbytes);
+        }
+        let mut more = gnu.is_extended();
         while more {
-            let map = self.block()?.ok_or(BundleError::Truncated)?;
-            more = map.as_bytes()[504] != 0;
+            let block = self.block()?.ok_or(BundleError::Truncated)?;
+            let (pieces, _) = block.as_bytes()[..504].as_chunks::<12>();
+            pieces.chunks_exact(2).for_each(|piece| put_piece(&mut map, &piece[0], &piece[1]));
+            more = block.as_bytes()[504] != 0;
+        }
+        Ok(map)
+    }
+
+    /// Unread bytes of the member that was given last.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// True if unwanted bytes are skipped, and not read.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain { .. })
+    }
+
+    /// Lets this many more bytes be unpacked in any proportion to those that are packed.
+    pub(super) fn allow(&self, bytes: u64) {
+        self.stream.allow(bytes);
+    }
+
+    /// Skips bytes of the member that was given last.
+    pub(super) fn skip(&mut self, count: u64) -> Result<(), BundleError> {
+        self.left = self.left.checked_sub(count).ok_or(BundleError::Truncated)?;
+        self.stream.skip(count)
+    }
+
+    /// Feeds bytes of the member that was given last to an inspector.
+    pub(super) fn feed(&mut self, inspector: &mut Inspector, mut count: u64) -> Result<(), BundleError> {
+        self.left = self.left.checked_sub(count).ok_or(BundleError::damaged(DAMAGED))?;
+        while count > 0 {
+            match self.stream.feed(inspector, count)? {
+                0 => return Err(BundleError::Truncated),
+                got => count -= got,
+            }
         }
         Ok(())
+    }
+
+    /// The next block of the content of the member that was given last.
+    pub(super) fn content_block(&mut self) -> Result<[u8; BLOCK], BundleError> {
+        let mut block = [0; BLOCK];
+        self.left = self.left.checked_sub(BLOCK as u64).ok_or(BundleError::damaged(DAMAGED))?;
+        self.stream.read_exact(&mut block)?;
+        Ok(block)
+    }
+}
+
+/// Adds a piece in a header to a map; an empty field ends the list.
+fn put_piece(map: &mut SparseMap, place: &[u8; 12], length: &[u8; 12]) {
+    if length[0] != 0 {
+        map.add(number(place).zip(number(length)));
     }
 }
 
@@ -172,10 +232,17 @@ impl Extensions {
             let (name, value) = (&record[..equals], &record[equals + 1..]);
             match name {
                 // The name of a sparse file proper; `path` is then a made-up one.
-                b"GNU.sparse.name" => (self.sparse, self.name) = (true, Some(value.to_vec())),
-                b"path" if !self.sparse => self.name = Some(value.to_vec()),
+                b"GNU.sparse.name" => {
+                    self.sparse.get_or_insert_default();
+                    self.name = Some(value.to_vec());
+                }
+                b"path" if self.sparse.is_none() => self.name = Some(value.to_vec()),
                 b"size" => self.size = Some(decimal(value).ok_or_else(damaged)?),
-                _ => self.sparse |= name.starts_with(b"GNU.sparse."),
+                _ => {
+                    if let Some(name) = name.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.get_or_insert_default().record(name, value);
+                    }
+                }
             }
             bytes = rest;
         }
@@ -219,9 +286,4 @@ fn number(field: &[u8; 12]) -> Option<u64> {
         b'0'..=b'7' => number.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     })
-}
-
-fn decimal(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -86,6 +86,13 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
         Ok(Self::Unpacked { bytes, meter })
     }
 
+    /// Lets this many more bytes be unpacked in any proportion to those that are packed.
+    pub(super) fn allow(&self, bytes: u64) {
+        if let Self::Unpacked { meter, .. } = self {
+            meter.allow(bytes);
+        }
+    }
+
     /// Fills as much as there are bytes for, and says how much that is.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, BundleError> {
         let mut count = 0;

@@ -5,19 +5,41 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use tokio::sync::mpsc;
 
-use crate::blob::{BlobBody, BlobFile};
+use crate::blob::{BlobBody, BlobFile, StoreError};
 use crate::error::{Error, Result};
 
 /// Largest body without a file that is held in memory; only stores for tests have such bodies.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
+/// First bytes of a body that stay together, for readers that look at them and go back.
+const HEAD: usize = 4096;
+
+/// Pieces of a body without a file that wait for the reader.
+const WAITING_PIECES: usize = 2;
+
 /// Source of a reader.
 pub(crate) enum Reading {
     Bytes(Cursor<Bytes>),
-    File { file: BlobFile, at: u64 },
+    File {
+        file: BlobFile,
+        at: u64,
+    },
+    /// Read once, from its beginning to its end.
+    Stream(Passing),
+}
+
+/// Bytes that pass by. The last piece stays, so that a reader can go back in it.
+pub(crate) struct Passing {
+    pieces: mpsc::Receiver<Result<Bytes, StoreError>>,
+    piece: Bytes,
+    /// Place of the piece in the body, and of the reader in it.
+    begin: u64,
+    at: u64,
+    length: u64,
 }
 
 /// Ends work on a thread when it is dropped.
@@ -50,6 +72,37 @@ impl Reading {
         }
     }
 
+    /// Bytes for a reader that goes forward only, but may go back to the beginning after the first 512 bytes. Has to be
+    /// called in a task; the reader must be on a thread that may block.
+    pub(crate) async fn in_order(body: BlobBody) -> Result<Self> {
+        let BlobBody::Stream { mut stream, length } = body else { return Self::of_body(body).await };
+        let mut first = BytesMut::new();
+        while first.len() < HEAD
+            && let Some(piece) = stream.next().await
+        {
+            first.extend_from_slice(&piece?);
+        }
+        let (sender, pieces) = mpsc::channel(WAITING_PIECES);
+        // Ends with the reader: then nothing takes the next piece.
+        tokio::spawn(async move {
+            while let Some(piece) = stream.next().await {
+                if sender.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self::of_pieces(first.freeze(), pieces, length))
+    }
+
+    /// Bytes that others send piece by piece, for a reader as that of [`Reading::in_order`].
+    pub(crate) fn of_pieces(
+        first: Bytes,
+        pieces: mpsc::Receiver<Result<Bytes, StoreError>>,
+        length: Option<u64>,
+    ) -> Self {
+        Self::Stream(Passing { pieces, piece: first, begin: 0, at: 0, length: length.unwrap_or(u64::MAX) })
+    }
+
     /// A flag that tells the thread to go on, and a guard for the waiting task that clears it when dropped.
     pub(crate) fn leash() -> (Arc<AtomicBool>, Leash) {
         let go_on = Arc::new(AtomicBool::new(true));
@@ -60,7 +113,20 @@ impl Reading {
         match self {
             Self::Bytes(bytes) => bytes.get_ref().len() as u64,
             Self::File { file, .. } => file.length,
+            Self::Stream(passing) => passing.length,
         }
+    }
+}
+
+impl Passing {
+    /// What is left of the piece at the reader's place; the next piece, if that is nothing. Empty at the end.
+    fn rest(&mut self) -> io::Result<&[u8]> {
+        while self.at >= self.begin + self.piece.len() as u64 {
+            let Some(next) = self.pieces.blocking_recv() else { return Ok(&[]) };
+            self.begin += self.piece.len() as u64;
+            self.piece = next.map_err(io::Error::other)?;
+        }
+        Ok(&self.piece[(self.at - self.begin) as usize..])
     }
 }
 
@@ -74,6 +140,13 @@ impl Read for Reading {
                 let read = file.file.read_at(&mut into[..wanted], file.offset + *at)?;
                 *at += read as u64;
                 Ok(read)
+            }
+            Self::Stream(passing) => {
+                let rest = passing.rest()?;
+                let count = rest.len().min(into.len());
+                into[..count].copy_from_slice(&rest[..count]);
+                passing.at += count as u64;
+                Ok(count)
             }
         }
     }
@@ -91,6 +164,16 @@ impl Seek for Reading {
                 };
                 *at = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
                 Ok(*at)
+            }
+            Self::Stream(passing) => {
+                let place = match to {
+                    SeekFrom::Start(place) => Some(place),
+                    SeekFrom::Current(shift) => passing.at.checked_add_signed(shift),
+                    SeekFrom::End(_) => None,
+                };
+                let place = place.filter(|place| *place >= passing.begin);
+                passing.at = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+                Ok(passing.at)
             }
         }
     }

@@ -132,6 +132,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
         url_digests: config.fetch.digests,
         offer_disks: config.lxd.offer_disks,
         keep_removed: config.lxd.keep_removed.duration(),
+        unpack_imports: config.import.unpack,
         inspect: Rules { off: config.inspect.off.iter().map(|name| name.format()).collect() },
     };
     let linked = Linked::new(config.stores.file.import_dirs.clone());

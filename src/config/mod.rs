@@ -43,6 +43,7 @@ pub struct Config {
     pub catalog: Catalog,
     pub upload: Upload,
     pub inspect: Inspect,
+    pub import: Import,
     pub glance: Glance,
     pub lxd: Lxd,
     pub stores: StoresSection,
@@ -78,6 +79,7 @@ section!(Server {
 section!(Catalog { cache: Size });
 section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Span, rate_min: Size });
 section!(Inspect { off: Vec<FormatName> });
+section!(Import { unpack: bool });
 section!(Glance { os_hash_algo: HashAlgorithm });
 section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
 section!(Instance { name: String, path: PathBuf });

@@ -162,6 +162,7 @@ reasons! {
     BadContent          BadContent "bad-content"        "The bytes are not of a format that is allowed here."
     FormatMismatch      BadContent "format-mismatch"    "The format of the image is {}, but the bytes are {}."
     UnsafeImage         BadContent "unsafe-image"       "The image is not safe to open: {}"
+    ImageIncomplete     BadContent "image-incomplete"   "The image file ends early: it has {} bytes, and by its own headers at least {}."
     BadArchive          BadContent "bad-archive"        "The image file is not one of a container or a virtual machine."
     FileEmpty           BadContent "file-empty"         "The image file is empty."
     FileTruncated       BadContent "file-truncated"     "The image file ends early."

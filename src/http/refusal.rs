@@ -17,6 +17,7 @@ pub const CODE: HeaderName = HeaderName::from_static("x-visor-error");
 macro_rules! neutral_everywhere {
     () => {
         crate::error::Reason::TagNotFound | crate::error::Reason::BytesMissing
+        | crate::error::Reason::ImageIncomplete
         | crate::error::Reason::UrlNotFound | crate::error::Reason::DefinitionNotFound
         | crate::error::Reason::RemoteImageNotFound | crate::error::Reason::NothingMatches
         | crate::error::Reason::InvalidValue | crate::error::Reason::Malformed

@@ -4,6 +4,7 @@
 
 pub mod attr;
 pub mod change;
+mod declared;
 #[cfg(test)]
 pub(crate) mod full_tests;
 mod id;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use self::attr::{Attr, Value, ValueType};
 pub use self::change::ImagePatch;
+pub use self::declared::Declared;
 pub use self::id::ImageId;
 pub use self::lxd_identity::{AliasSlot, LxdIdentity, Protocol, UpdateSource};
 pub use self::part::{BlobKey, Location, Part, PartKind, StoredAt};
@@ -220,14 +222,6 @@ impl Image {
     /// The first of its stores.
     pub fn home(&self) -> StoreName {
         self.homes().swap_remove(0)
-    }
-
-    /// Format that the bytes must have; none for a container with the disk in it.
-    pub fn format_of_bytes(&self) -> Option<Format> {
-        self.format.filter(|_| match self.container {
-            None | Some(Container::Bare | Container::Ami | Container::Aki | Container::Ari) => true,
-            Some(Container::Ovf | Container::Ova | Container::Docker | Container::Compressed) => false,
-        })
     }
 
     /// Size in bytes, if known.

@@ -1,7 +1,7 @@
 //! Receiving a file: its bytes are counted, hashed and written at the same time.
 //!
 //! Chunks are pushed, because an HTTP body can't move to another thread. They are gathered into buffers of 1 MiB,
-//! which go to the hash pool and to the store's writer. Knows nothing of images but the format that they must have.
+//! which go to the hash pool and to the store's writer. Knows nothing of images, nor which bytes they may have.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,8 +17,8 @@ use super::rate::{RateGuard, RateLimits};
 use super::room::Room;
 use crate::blob::{BlobBody, BlobWriter, Buffer, Buffers};
 use crate::error::{Error, Reason, Result};
-use crate::image::{Digests, Format, StoreName};
-use crate::inspect::{Rules, check};
+use crate::image::{Digests, StoreName};
+use crate::inspect::Inspection;
 
 /// Bytes after which the free space is checked again: senders may not announce a size, and the sizes of several
 /// uploads together may exceed the space.
@@ -33,8 +33,6 @@ pub(crate) struct IngestLimits {
     pub(crate) transfers_max: usize,
     /// Adds a sha512 to the digests of every file.
     pub(crate) sha512: bool,
-    /// Checks of the bytes that are left out.
-    pub(crate) inspect: Rules,
     /// Bounds on the speed of transfers that the service itself makes.
     pub(crate) rate: RateLimits,
 }
@@ -93,8 +91,8 @@ impl Ingest {
 /// All bytes of a file, verified and not yet durable.
 pub(crate) struct Received {
     pub(crate) size: u64,
-    /// Size of the disk in the bytes.
-    pub(crate) virtual_size: Option<u64>,
+    /// The result of the inspection, which no rule has seen yet.
+    pub(crate) inspection: Inspection,
     pub(crate) digests: Digests,
     /// SHA-256 of the description and the bytes, if the bytes have a description.
     pub(crate) joint: Option<[u8; 32]>,
@@ -218,39 +216,26 @@ impl Intake {
         self.writer.leave().await;
     }
 
-    /// Ends: verifies the digests of all bytes, which must have this format, and returns them with the writer.
+    /// Ends: verifies the digests of all bytes, and returns them with the writer and what the inspection found.
     ///
     /// # Errors
-    /// `DigestMismatch`; `BadContent` when the bytes have another format, or are dangerous; errors of the writer. The bytes are
-    /// removed then.
-    pub(crate) async fn finish(self, format: Option<Format>) -> Result<Received> {
-        self.settle(Some(format)).await
-    }
-
-    /// Ends a copy of an image's bytes, without the check of the format: it was made when they first arrived.
-    pub(crate) async fn finish_copy(self) -> Result<Received> {
-        self.settle(None).await
-    }
-
-    async fn settle(mut self, format: Option<Option<Format>>) -> Result<Received> {
+    /// `DigestMismatch`; errors of the writer. The bytes are removed then.
+    pub(crate) async fn finish(mut self) -> Result<Received> {
         if let Err(error) = self.flush().await {
             self.abort().await;
             return Err(error);
         }
-        let Self { ingest, writer, lanes, claim, received, slot, .. } = self;
+        let Self { writer, lanes, claim, received, slot, .. } = self;
         let verified = async {
             let digesting = lanes.pause().await?;
             let joint = digesting.joint().pop().map(|state| state.finalize().into());
             let (digests, inspection) = digesting.finish();
             claim.check(Some(received), &digests)?;
-            if let Some(format) = format {
-                check(&inspection, format, &ingest.limits.inspect)?;
-            }
-            Ok((digests, joint, inspection.virtual_size(format.flatten())))
+            Ok((digests, joint, inspection))
         };
         match verified.await {
-            Ok((digests, joint, virtual_size)) => {
-                Ok(Received { size: received, virtual_size, digests, joint, writer, slot })
+            Ok((digests, joint, inspection)) => {
+                Ok(Received { size: received, inspection, digests, joint, writer, slot })
             }
             Err(error) => {
                 writer.abort().await;

@@ -2,8 +2,9 @@
 //!
 //! A disk image can name other files, and a program that opens it opens those too: that is how images have read `/etc/shadow`
 //! off hypervisors. So nothing that names another file is kept, and nothing is kept under a format that it does not
-//! have. Only headers are read, by code of our own and never by a tool that would open what they name; every number in
-//! them is hostile. No I/O here: bytes are fed as they pass by.
+//! have. Nor is a part of a disk kept, as far as its own headers tell that something is missing. Only headers and tables are
+//! read, by code of our own and never by a tool that would open what they name; every number in them is hostile. No I/O
+//! here: bytes are fed as they pass by.
 
 mod bytes;
 mod inspector;
@@ -13,6 +14,7 @@ mod partition;
 mod qcow2;
 mod rules;
 mod seen;
+mod tables;
 mod vdi;
 mod vhd;
 mod vhdx;
@@ -21,7 +23,7 @@ mod vmdk;
 use std::fmt;
 
 pub use self::inspector::Inspector;
-pub use self::rules::{Refusal, Rules, check};
+pub use self::rules::{Refusal, Rules, check, check_brought};
 use self::seen::SeenBytes;
 use crate::image::Format;
 
@@ -127,6 +129,8 @@ pub struct Inspection {
     pub disk_size: Option<u64>,
     /// The danger of opening the file, if there is one.
     pub danger: Option<Danger>,
+    /// Bytes that the file has to have by its own headers and tables, at least.
+    pub least: u64,
 }
 
 /// The result of a reader of one format.
@@ -134,16 +138,36 @@ struct HeaderFacts {
     format: Detected,
     disk_size: Option<u64>,
     danger: Option<Danger>,
+    /// Bytes that the file has at least.
+    least: u64,
+}
+
+impl HeaderFacts {
+    /// Facts of a file that can be opened, and says no more of its disk than its own length at the least.
+    fn fine(format: Detected, least: u64) -> Self {
+        Self { format, disk_size: None, danger: None, least }
+    }
+
+    /// Facts of a file that must not be opened, and says nothing of its length.
+    fn unsafe_as(format: Detected, disk_size: Option<u64>, danger: Danger) -> Self {
+        Self { format, disk_size, danger: Some(danger), least: 0 }
+    }
 }
 
 impl Inspection {
     fn of(seen: &SeenBytes) -> Self {
         let mut found = LOOKS.iter().filter_map(|look| look(seen));
-        let raw = HeaderFacts { format: Detected::Raw, disk_size: None, danger: None };
+        let raw = HeaderFacts::fine(Detected::Raw, 0);
         let first = found.next().unwrap_or(raw);
         let second = found.find(|second| !may_hold(first.format, second.format, seen));
         let two = second.map(|second| Danger::Two(first.format, second.format));
-        Self { format: first.format, size: seen.size, disk_size: first.disk_size, danger: two.or(first.danger) }
+        Self {
+            format: first.format,
+            size: seen.size,
+            disk_size: first.disk_size,
+            danger: two.or(first.danger),
+            least: if seen.whole { first.least } else { 0 },
+        }
     }
 
     /// The size of the disk for an image of this format: from its header, or the size of the file where the file is the
@@ -177,11 +201,15 @@ fn may_hold(outer: Detected, inner: Detected, seen: &SeenBytes) -> bool {
 }
 
 fn squashfs(seen: &SeenBytes) -> Option<HeaderFacts> {
-    let known = seen.head().starts_with(b"hsqs");
-    known.then_some(HeaderFacts { format: Detected::Squashfs, disk_size: None, danger: None })
+    let head = seen.head();
+    // The bytes in use, where version 4.0 has them; programs add some to fill up a sector.
+    let used = || bytes::le32(head, 28).filter(|version| *version == 4).and_then(|_| bytes::le64(head, 40));
+    head.starts_with(b"hsqs").then(|| HeaderFacts::fine(Detected::Squashfs, used().unwrap_or(0)))
 }
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

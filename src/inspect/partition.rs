@@ -27,5 +27,5 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     // Behind the first sector, of which there are two sizes.
     let header = [512, 4096].iter().any(|at| slice(head, *at, 8) == Some(b"EFI PART"));
     let format = if gpt && header { Detected::Gpt } else { Detected::Mbr };
-    Some(HeaderFacts { format, disk_size: None, danger: None })
+    Some(HeaderFacts::fine(format, 0))
 }

@@ -19,8 +19,7 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     }
     // The fields below are where version 1 has them.
     if le32(head, 0x44)? >> 16 != 1 {
-        let danger = Some(Danger::Broken("its version is not known"));
-        return Some(HeaderFacts { format: Detected::Vdi, disk_size: None, danger });
+        return Some(HeaderFacts::unsafe_as(Detected::Vdi, None, Danger::Broken("its version is not known")));
     }
     let size = disk_size(le64(head, 0x170)?);
     // The ids of the image below, and of its last change.
@@ -30,5 +29,16 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
         DYNAMIC | FIXED if alone => None,
         _ => Some(Danger::Parent),
     };
-    Some(HeaderFacts { format: Detected::Vdi, disk_size: size, danger })
+    Some(HeaderFacts { format: Detected::Vdi, disk_size: size, danger, least: least(head, size).unwrap_or(0) })
+}
+
+/// End of the last block in the file: blocks lie behind the header, one after the other. The last block of the disk
+/// reaches beyond its end.
+fn least(head: &[u8], disk_size: Option<u64>) -> Option<u64> {
+    let field = |at| le32(head, at).map(u64::from);
+    let (data, block, extra, blocks, there) =
+        (field(0x158)?, field(0x178)?, field(0x17c)?, field(0x180)?, field(0x184)?);
+    let beyond = block.checked_mul(blocks)?.saturating_sub(disk_size?);
+    let used = (block + extra).checked_mul(there)?.saturating_sub(beyond.min(block));
+    if there == 0 { None } else { data.checked_add(used) }
 }

@@ -8,6 +8,8 @@ use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"conectix";
 const FOOTER: usize = 512;
+/// Old versions of Virtual PC wrote a byte less.
+const OLD_FOOTER: usize = 511;
 const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
 
@@ -15,7 +17,8 @@ const DYNAMIC: u32 = 3;
 pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let first = seen.head().get(..FOOTER).filter(|header| header.starts_with(MAGIC));
     let tail = seen.tail();
-    let last = tail.len().checked_sub(FOOTER).map(|at| &tail[at..]).filter(|footer| footer.starts_with(MAGIC));
+    let ending = |length| tail.len().checked_sub(length).map(|at| &tail[at..]).filter(|end| end.starts_with(MAGIC));
+    let last = ending(FOOTER).or_else(|| ending(OLD_FOOTER));
     let (kind, size) = facts(first.or(last)?)?;
     let danger = match (first, last) {
         // Some programs believe the one, some the other.
@@ -28,7 +31,10 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
             _ => Some(Danger::Parent),
         },
     };
-    Some(HeaderFacts { format: Detected::Vhd, disk_size: disk_size(size), danger })
+    // All but the disk's own bytes lies between the two.
+    let cut = seen.whole && last.is_none();
+    let least = if cut { seen.size.saturating_add(FOOTER as u64) } else { 0 };
+    Some(HeaderFacts { format: Detected::Vhd, disk_size: disk_size(size), danger, least })
 }
 
 /// Tells whether the file begins with the disk's own bytes, which may look like any format.

@@ -9,11 +9,12 @@ use futures_util::stream::{BoxStream, StreamExt};
 
 use super::core::Core;
 use super::download::Downloads;
-use super::parts::{remove_places, stored};
+use super::gate::{WayIn, let_in};
+use super::parts::remove_places;
 use super::reread::PartReading;
 use super::retries::FetchReport;
 use crate::error::{Error, Result};
-use crate::image::{Format, Image, Location, Part, PartKind, StoreName, StoredAt};
+use crate::image::{Declared, Image, Location, Part, StoreName, StoredAt};
 use crate::ingest::intake::{Ingest, Intake, Received, over};
 use crate::ingest::{Expected, pump};
 use crate::jobs::Handle;
@@ -27,13 +28,12 @@ pub(in crate::registry) struct Carrier<'a> {
     pub(in crate::registry) progress: (u64, u64),
 }
 
-/// Check of the bytes of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::registry) enum FormatCheck {
-    /// None: it was made when the bytes first arrived.
-    Done,
-    /// As of an upload: the bytes must have this format.
-    Needed(Option<Format>),
+/// Origin of the bytes of a copy.
+pub(in crate::registry) enum Origin<'a> {
+    /// A part in a store or in a file: its bytes passed the gate when they first came, and the digests say that these are equal.
+    Kept(&'a Part),
+    /// A URL: the bytes pass the gate now, for an image that says this of them.
+    Url(Declared),
 }
 
 impl Carrier<'_> {
@@ -61,11 +61,10 @@ impl Carrier<'_> {
     /// `DigestMismatch` when the bytes differ from the claim; `BadContent`, `StoreFull`, `Busy`, `Upstream`; errors of `pieces`.
     pub(in crate::registry) async fn carry(
         &self,
-        kind: PartKind,
         place: StoredAt,
         claim: Expected,
         pieces: BoxStream<'static, Result<Bytes>>,
-        inspection: FormatCheck,
+        origin: Origin<'_>,
     ) -> Result<Part> {
         let (store, size) = (&place.store, claim.size);
         self.ingest.admit(store, &claim).await?;
@@ -89,17 +88,32 @@ impl Carrier<'_> {
             }
             return Err(error);
         }
-        let intake = intake.ok_or_else(over)?;
-        let received = match inspection {
-            FormatCheck::Done => intake.finish_copy().await,
-            FormatCheck::Needed(format) => intake.finish(format).await,
+        let received = intake.ok_or_else(over)?.finish().await?;
+        let settled = async {
+            match origin {
+                Origin::Kept(part) => {
+                    received.writer.finish().await?;
+                    Ok(Part { location: Location::Stored(place.clone()), etag: None, ..part.clone() })
+                }
+                Origin::Url(declared) => self.let_in(received, declared, &place).await,
+            }
         };
-        let Received { size, virtual_size, digests, writer, .. } = received?;
-        if let Err(error) = writer.finish().await {
+        let settled = settled.await;
+        if settled.is_err() {
             let _ = self.core.stores.delete(&place).await;
-            return Err(error.into());
         }
-        Ok(Part { virtual_size, ..stored(kind, place, size, digests) })
+        settled
+    }
+
+    /// Lets bytes in that this server fetched, and makes them durable.
+    async fn let_in(&self, received: Received, declared: Declared, place: &StoredAt) -> Result<Part> {
+        let (Received { size, digests, writer, .. }, mut admitted) =
+            let_in(self.core, WayIn::Fetched, received, declared).await?;
+        writer.finish().await?;
+        if admitted.is_wrapped() {
+            admitted.look_inside(self.core, self.core.stores.open(place, None).await?).await?;
+        }
+        admitted.part(Location::Stored(place.clone()), Some(size), digests)
     }
 
     /// Copies a durable part of an image into more stores. After an error none of the copies stays.
@@ -119,10 +133,10 @@ impl Carrier<'_> {
                 let claim = Expected { size: part.size, digests: part.digests };
                 let to = place.key.clone().in_store(store.clone());
                 let pieces = self.read(image, part).await?;
-                self.carry(part.kind, to, claim, pieces, FormatCheck::Done).await
+                self.carry(to, claim, pieces, Origin::Kept(part)).await
             };
             match copied.await {
-                Ok(copy) => copies.push(Part { virtual_size: part.virtual_size, digests: part.digests, ..copy }),
+                Ok(copy) => copies.push(copy),
                 Err(error) => {
                     remove_places(&self.core.stores, copies.iter().filter_map(Part::place).cloned(), &[]).await;
                     return Err(error);

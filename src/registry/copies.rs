@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Caller;
-use super::carry::{Carrier, FormatCheck};
+use super::carry::{Carrier, Origin};
 use super::core::Core;
 use super::download::{Downloads, changed};
 use super::lxd::offers::Offers;
@@ -253,21 +253,16 @@ impl Copies {
         let key = part.place().map_or_else(|| BlobKey::main(image.id, image.format), |place| place.key.clone());
         let place = key.in_store(store.clone());
         let claim = Expected { size: part.size, digests: part.digests };
-        // Bytes from a URL arrive only now: they are held to the image's format like an upload's.
+        // Bytes from a URL arrive only now.
         let remote = matches!(part.location, Location::Http { .. });
-        let inspection = if remote { FormatCheck::Needed(image.format_of_bytes()) } else { FormatCheck::Done };
+        let origin = if remote { Origin::Url(image.declared()) } else { Origin::Kept(part) };
         let (core, ingest, report) = (&self.core, &self.ingest, FetchReport::to(handle));
         let carrier = Carrier { core, ingest, report, progress: (done, total) };
         let pieces = carrier.read(image, part).await?;
-        let carried = carrier.carry(part.kind, place.clone(), claim, pieces, inspection).await;
-        let carried = carried.map_err(|error| match error.kind() {
+        carrier.carry(place, claim, pieces, origin).await.map_err(|error| match error.kind() {
             Kind::DigestMismatch if remote => changed(image).because(error),
             Kind::DigestMismatch => damaged(error.message()),
             _ => error,
-        })?;
-        Ok(match remote {
-            true => carried,
-            false => Part { location: Location::Stored(place), etag: None, ..part.clone() },
         })
     }
 
@@ -317,18 +312,18 @@ impl Copies {
         self.settle_parts(before, drop_copy).await
     }
 
-    /// Changes the parts of an image, unless it got other ones meanwhile.
+    /// Changes the parts of an image, unless it got other ones meanwhile, or says something else of them.
     async fn settle_parts(
         &self,
         before: &Image,
         change: impl Fn(&mut Image) -> Result<()> + Send + 'static,
     ) -> Result<Image> {
-        let same = before.parts.clone();
+        let (same, said) = (before.parts.clone(), before.declared());
         let put = move |row: &Image| {
             if row.status == Status::Deleting {
                 return Err(not_found(row.id));
             }
-            if row.parts != same {
+            if row.parts != same || row.declared() != said {
                 return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();

@@ -47,6 +47,8 @@ pub struct Limits {
     pub publish: Publish,
     /// Disks that arrived through other protocols are offered to LXD and Incus.
     pub offer_disks: bool,
+    /// Compressed disks that an import brings are unpacked.
+    pub unpack_imports: bool,
     /// Time for which the files of published images can be fetched after removal.
     pub keep_removed: Duration,
 }

@@ -11,6 +11,7 @@ mod copies;
 mod core;
 mod download;
 mod expiry;
+mod gate;
 mod images;
 mod imports;
 mod later;
@@ -30,6 +31,7 @@ mod removal;
 mod reread;
 mod retries;
 mod sweep;
+mod unpacking;
 mod uploads;
 mod verify;
 
@@ -44,6 +46,7 @@ pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
 use self::download::Downloads;
+pub use self::gate::WayIn;
 use self::imports::Imports;
 pub use self::imports::{Import, ImportWish, has_failed};
 pub use self::lxd::offers::Offers;
@@ -112,7 +115,6 @@ impl Registry {
             bytes_max: limits.image_bytes_max,
             transfers_max: limits.uploads_max,
             sha512: limits.sha512,
-            inspect: limits.inspect.clone(),
             rate: limits.patience,
         };
         let free_bytes_min = limits.free_bytes_min;

@@ -1,4 +1,4 @@
-//! Parts in the stores: records one, writes a small one, and removes bytes that no record names. Knows no rights.
+//! Parts in the stores: writes a small one, and removes bytes that no record names. Knows no rights.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -7,11 +7,6 @@ use crate::blob::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Digests, Location, Part, PartKind, StoredAt};
 
-/// Builds the part for bytes in a store.
-pub(in crate::registry) fn stored(kind: PartKind, place: StoredAt, size: u64, digests: Digests) -> Part {
-    Part { kind, location: Location::Stored(place), size: Some(size), virtual_size: None, digests, etag: None }
-}
-
 /// Stores the description of an image durably.
 pub(in crate::registry) async fn keep_metadata(stores: &Stores, place: StoredAt, bytes: Bytes) -> Result<Part> {
     let size = bytes.len() as u64;
@@ -19,7 +14,14 @@ pub(in crate::registry) async fn keep_metadata(stores: &Stores, place: StoredAt,
     let mut writer = stores.begin(&place, Some(size)).await?;
     writer.write(bytes).await?;
     writer.finish().await?;
-    Ok(stored(PartKind::Metadata, place, size, digests))
+    Ok(Part {
+        kind: PartKind::Metadata,
+        location: Location::Stored(place),
+        size: Some(size),
+        virtual_size: None,
+        digests,
+        etag: None,
+    })
 }
 
 /// Removes the bytes at places, except where a part of a record has that place: the digests in a part may have changed.

@@ -1,27 +1,34 @@
-//! Re-inspection: checks stored bytes again when the declared format of their image changes. Knows no protocol.
+//! Re-inspection: checks stored bytes again when their image says something else of them. Knows no protocol.
 
 use futures_util::StreamExt;
 
 use super::Caller;
+use super::core::Core;
 use super::download::Downloads;
+use super::gate::{WayIn, admit};
 use crate::blob::stream;
 use crate::error::{Error, Result};
 use crate::image::{Image, Location, Status};
 use crate::ingest::intake::Ingest;
-use crate::inspect::{Inspector, check};
+use crate::inspect::Inspector;
 
-/// Checks that the bytes of an image fit its format, and records the size of the disk in them. Reads a few hundred KiB
-/// at most; bytes under a URL are not read.
+/// Checks that the bytes of an image are what it says of them, and records the size of the disk in them. Reads a few MiB at
+/// most, and all of them only where disks are inside; bytes under a URL are not read.
 ///
 /// # Errors
 /// `BadContent`; as [`Downloads::open`].
-pub(in crate::registry) async fn check_kept(downloads: &Downloads, ingest: &Ingest, image: &mut Image) -> Result<()> {
+pub(in crate::registry) async fn check_kept(
+    core: &Core,
+    downloads: &Downloads,
+    ingest: &Ingest,
+    image: &mut Image,
+) -> Result<()> {
     let Some(part) = image.main().filter(|part| !matches!(part.location, Location::Http { .. })) else {
         return Ok(());
     };
     // Withheld bytes are inspected too.
     let open = Image { status: Status::Available, ..image.clone() };
-    let (mut inspector, size) = (Inspector::new(), part.size.unwrap_or(0));
+    let (mut inspector, size) = (Inspector::sparing(), part.size.unwrap_or(0));
     while let Some(wanted) = inspector.wants(size) {
         inspector.skip_to(wanted.start);
         let body = downloads.open(&Caller::Admin(None), &open, Some(wanted.clone())).await?;
@@ -35,8 +42,11 @@ pub(in crate::registry) async fn check_kept(downloads: &Downloads, ingest: &Inge
             return Err(Error::internal("bytes of an image ended early"));
         }
     }
-    let (found, format) = (inspector.finish(), image.format_of_bytes());
-    check(&found, format, &ingest.limits.inspect)?;
-    image.parts.iter_mut().for_each(|part| part.virtual_size = found.virtual_size(format));
+    let mut admitted = admit(WayIn::SaidAnew, &inspector.finish(), image.declared(), &core.limits.inspect)?;
+    if admitted.is_wrapped() {
+        let body = downloads.open(&Caller::Admin(None), &open, None).await?;
+        admitted.look_inside(core, body).await?;
+    }
+    image.parts.iter_mut().for_each(|part| part.virtual_size = admitted.virtual_size());
     Ok(())
 }

@@ -14,7 +14,9 @@ use super::recheck::check_kept;
 use crate::catalog::not_found;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::change::check;
-use crate::image::{Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Part, Status, StoreName};
+use crate::image::{
+    Declared, Digests, Format, Image, ImageId, ImageKind, ImagePatch, Location, Part, Status, StoreName,
+};
 use crate::ingest::Expected;
 use crate::ingest::intake::Ingest;
 
@@ -168,7 +170,7 @@ impl Records {
             Some(Source::File(_)) => Action::ImportFile,
         };
         // A file is read and hashed once, however often another change wins.
-        let mut found: Option<(Option<Format>, Part)> = None;
+        let mut found: Option<(Declared, Part)> = None;
         for _ in 0..RETRIES_MAX {
             let mut image = self.core.catalog.get(id).await?;
             who.may(action, &image)?;
@@ -187,16 +189,18 @@ impl Records {
             self.change(who, &mut image, &patch).await?;
             match source.clone() {
                 Some(source) => {
-                    let wanted = image.format_of_bytes();
-                    let part = match found.take().filter(|(format, _)| *format == wanted && image.status.takes_bytes())
-                    {
-                        Some((_, part)) => part,
-                        None => self.look_at(&image, source, claim).await?,
-                    };
+                    let wanted = image.declared();
+                    let part =
+                        match found.take().filter(|(declared, _)| *declared == wanted && image.status.takes_bytes()) {
+                            Some((_, part)) => part,
+                            None => self.look_at(&image, source, claim).await?,
+                        };
                     found = Some((wanted, part.clone()));
                     attach(&mut image, part);
                 }
-                None if image.format != before.format => check_kept(&self.downloads, &self.ingest, &mut image).await?,
+                None if image.declared() != before.declared() => {
+                    check_kept(&self.core, &self.downloads, &self.ingest, &mut image).await?;
+                }
                 None => {}
             }
             image.updated_at = Some(self.core.now());
@@ -251,7 +255,7 @@ impl Records {
         if store == StoreName::HTTP && claim.digests != Digests::default() {
             return Err(Reason::ChecksumOfUrl.into());
         }
-        let part = inspect(&self.core, &self.ingest, source, image.format_of_bytes()).await?;
+        let part = inspect(&self.core, &self.ingest, source, image.declared()).await?;
         claim.check(part.size, &part.digests).map_err(other_source)?;
         Ok(part)
     }

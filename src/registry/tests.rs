@@ -35,6 +35,7 @@ pub(super) fn limits() -> Limits {
         uploads_max: 2,
         free_bytes_min: 0,
         inspect: Rules::default(),
+        unpack_imports: false,
         publish: policy::Publish::Owner,
         sha512: false,
         url_digests: false,

@@ -174,6 +174,57 @@ class Formats(unittest.TestCase):
         metadata = read("dynamic.vhdx").index(b"metadata")
         self.refused(changed("dynamic.vhdx", (metadata + 65540, b"\x03")), "vhdx", "it lies over another disk")
 
+    def cut(self, name, format_, step=65536):
+        """The whole is taken; a half, nine tenths and all but a step end early, by what the file itself says."""
+        self.assertEqual(upload(name, format_), (200, None), name)
+        data = read(name)
+        for size in (len(data) // 2, len(data) * 9 // 10, len(data) - step):
+            write("cut", data[:size])
+            for asked in (format_, None):
+                status, message = upload("cut", asked)
+                begin = f"The image file ends early: it has {size} bytes, and by its own headers at least "
+                self.assertEqual((status, message[:len(begin)]), (400, begin), (name, size, asked, message))
+        # Bytes as they are may end anywhere.
+        self.assertEqual(upload("cut", "raw"), (200, None))
+
+    def test_half_a_qcow2(self):
+        for name, (options, cluster) in {
+            "plain": ([], 64 << 10), "old": (["compat=0.10"], 64 << 10), "small": (["cluster_size=512"], 512),
+            "large": (["cluster_size=2M"], 2 << 20), "extended": (["extended_l2=on,cluster_size=128k"], 128 << 10),
+            "metadata": (["preallocation=metadata"], 64 << 10), "falloc": (["preallocation=falloc"], 64 << 10),
+            "full": (["preallocation=full"], 64 << 10), "wide": (["refcount_bits=64"], 64 << 10),
+            "lazy": (["lazy_refcounts=on"], 64 << 10),
+        }.items():
+            self.cut(self.convert(f"whole-{name}", "qcow2", *options), "qcow2", cluster)
+        for name, options in {"packed": [], "packed-zstd": ["-o", "compression_type=zstd"]}.items():
+            run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", *options, "disk", name)
+            self.cut(name, "qcow2")
+        self.cut(self.create("empty", "qcow2", size="10G"), "qcow2")
+        self.cut(self.create("empty-tables", "qcow2", "-o", "preallocation=metadata", size="1G"), "qcow2")
+        self.cut(self.create("keys", "qcow2", "--object", "secret,id=s,data=word", "-o",
+                             "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", size="4M"), "qcow2")
+        self.convert("kept", "qcow2")
+        run("qemu-img", "snapshot", "-c", "one", "kept")
+        run("qemu-img", "bitmap", "--add", "kept", "changes")
+        self.assertEqual(upload("kept", "qcow2"), (200, None))
+        run("qemu-img", "resize", "-q", "kept", "+1G")
+        self.assertEqual(upload("kept", "qcow2"), (200, None))
+
+    def test_half_of_the_others(self):
+        self.cut(self.convert("half.vmdk", "vmdk"), "vmdk")
+        self.cut(self.convert("half-stream.vmdk", "vmdk", "subformat=streamOptimized"), "vmdk")
+        self.cut(self.convert("half.vdi", "vdi"), "vdi")
+        self.cut(self.convert("half-static.vdi", "vdi", "static=on"), "vdi")
+        self.cut(self.convert("half.vhd", "vpc"), "vhd", 512)
+        self.cut(self.convert("half.vhdx", "vhdx", "block_size=1M"), "vhdx", 1 << 20)
+        self.cut(self.convert("half-fixed.vhdx", "vhdx", "subformat=fixed", "block_size=1M"), "vhdx", 1 << 20)
+        os.makedirs(os.path.join(DIR, "half"), exist_ok=True)
+        write("half/read.me", os.urandom(500_000))
+        run("xorriso", "-as", "mkisofs", "-quiet", "-r", "-J", "-o", "half.iso", "half")
+        self.cut("half.iso", "iso", 2048)
+        # The default block of VHDX is larger than this disk, and reaches beyond its end.
+        self.assertEqual(upload(self.convert("large-block.vhdx", "vhdx"), "vhdx"), (200, None))
+
     def test_raw(self):
         self.taken_as("disk", None, "raw")
         for label, found in {"dos": "mbr", "gpt": "gpt"}.items():

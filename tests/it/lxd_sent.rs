@@ -6,7 +6,7 @@ use crate::bundles::{container, form, metadata};
 use crate::harness::{Server, noise, qcow2, sha256};
 
 /// Asks for an image that somebody else will send, and returns the secret for it.
-fn awaited(server: &Server, asked: &Value) -> String {
+pub(crate) fn awaited(server: &Server, asked: &Value) -> String {
     let answer = server.send_json("POST", "/1.0/images", asked);
     assert_eq!(answer.status, 202, "{answer:?}");
     let operation = answer.json()["metadata"].clone();
@@ -14,7 +14,7 @@ fn awaited(server: &Server, asked: &Value) -> String {
     operation["metadata"]["secret"].as_str().unwrap().to_owned()
 }
 
-fn source(fingerprint: &str) -> Value {
+pub(crate) fn source(fingerprint: &str) -> Value {
     json!({ "type": "image", "mode": "push", "fingerprint": fingerprint })
 }
 

@@ -61,3 +61,4 @@ mod simplestreams;
 mod stores;
 mod tenants;
 mod uploads;
+mod ways_in;

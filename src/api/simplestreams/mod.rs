@@ -246,6 +246,7 @@ mod tests {
             uploads_max: 1,
             free_bytes_min: 0,
             inspect: Rules::default(),
+            unpack_imports: false,
             sha512: false,
             url_digests: false,
             offer_disks: false,

@@ -10,10 +10,11 @@ use std::io::{Read, Seek};
 
 use self::blocks::{Blocks, Cursor};
 use super::BundleError;
-use super::contents::Contents;
+use super::contents::{Contents, Task};
 use super::manifest::{MOST_BYTES, Manifest};
 use super::meter::{Meter, Taken};
 use super::tar::MemberKind;
+use crate::inspect::{Inspection, Inspector};
 
 /// An image's root directory has three or four names in it.
 const MOST_DIRECTORY: u32 = 1 << 20;
@@ -47,10 +48,10 @@ pub(super) fn search<R: Read + Seek>(
             Inode::Link => MemberKind::Link,
             Inode::Other => MemberKind::Other,
         };
-        if contents.member(&name, kind)?
-            && let Inode::File(file) = inode
-        {
-            contents.manifest = Some(Manifest::parse(&disk.content(&file)?)?);
+        match (contents.member(&name, kind)?, inode) {
+            (Task::Read, Inode::File(file)) => contents.manifest = Some(Manifest::parse(&disk.content(&file)?)?),
+            (Task::Inspect, Inode::File(file)) => contents.disk = Some(disk.inspect(&file)?),
+            _ => {}
         }
     }
     Ok(())
@@ -78,8 +79,10 @@ struct File {
     fragment: u32,
     /// Its place in the fragment.
     offset: u32,
-    /// The sizes of its blocks as they are stored.
+    /// The sizes of its blocks as they are stored, of a small file.
     blocks: Vec<u32>,
+    /// Place of its inode, and the bytes of that before the sizes of the blocks.
+    inode: (BlockRange, usize),
 }
 
 struct Squashfs<'a, R> {
@@ -170,13 +173,21 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
             2 => {
                 let (start, fragment, offset) = (u64::from(inode.u32()?), inode.u32()?, inode.u32()?);
                 let size = u64::from(inode.u32()?);
-                self.file(place, length, File { start, size, fragment, offset, blocks: Vec::new() })?
+                self.file(
+                    place,
+                    length,
+                    File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) },
+                )?
             }
             _ => {
                 let (start, size) = (inode.u64()?, inode.u64()?);
                 inode.skip(12)?;
                 let (fragment, offset) = (inode.u32()?, inode.u32()?);
-                self.file(place, length, File { start, size, fragment, offset, blocks: Vec::new() })?
+                self.file(
+                    place,
+                    length,
+                    File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) },
+                )?
             }
         })
     }
@@ -194,6 +205,45 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
             file.blocks = (0..count).map(|_| sizes.u32()).collect::<Result<_, _>>()?;
         }
         Ok(Inode::File(file))
+    }
+
+    /// Inspects a file of any size. Only the blocks that are wanted are unpacked.
+    fn inspect(&mut self, file: &File) -> Result<Inspection, BundleError> {
+        let block = u64::from(self.blocks.block_size());
+        let whole = if file.fragment == NO_FRAGMENT { file.size.div_ceil(block) } else { file.size / block };
+        let (place, behind) = file.inode;
+        let mut sizes = self.rows(self.inodes, place)?;
+        self.skip_rows(&mut sizes, behind)?;
+        let (mut inspector, mut at) = (Inspector::new(), file.start);
+        for number in 0..whole {
+            let stored = self.next_row(&mut sizes)?;
+            let begin = number * block;
+            let length = block.min(file.size - begin);
+            let mut bytes = None;
+            while let Some(wanted) = inspector.wants(file.size).filter(|wanted| wanted.start < begin + length) {
+                if bytes.is_none() {
+                    bytes = Some(self.blocks.data(at, stored, length as usize)?);
+                }
+                let piece = bytes.as_deref().unwrap_or_default();
+                let (from, to) = (wanted.start - begin, wanted.end.min(begin + length) - begin);
+                inspector.skip_to(wanted.start);
+                inspector.feed(piece.get(from as usize..to as usize).ok_or_else(damaged)?);
+            }
+            at = at.checked_add(u64::from(blocks::length(stored))).ok_or_else(damaged)?;
+        }
+        let rest = file.size.saturating_sub(whole.saturating_mul(block));
+        if rest > 0 {
+            let fragment = self.fragment(file.fragment)?;
+            let from = usize::try_from(file.offset).map_err(|_| damaged())?;
+            let rest = from.checked_add(rest as usize).and_then(|to| fragment.get(from..to)).ok_or_else(damaged)?;
+            let begin = whole * block;
+            while let Some(wanted) = inspector.wants(file.size) {
+                inspector.skip_to(wanted.start);
+                let (from, to) = (wanted.start.saturating_sub(begin), wanted.end - begin);
+                inspector.feed(rest.get(from as usize..to as usize).ok_or_else(damaged)?);
+            }
+        }
+        Ok(inspector.finish())
     }
 
     /// Reads the whole file.
@@ -249,6 +299,52 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
             (at, from) = (next, 0);
         }
         Ok(bytes)
+    }
+}
+
+/// A walk along the words of a table.
+struct Rows {
+    block: Vec<u8>,
+    from: usize,
+    next: u64,
+}
+
+impl<R: Read + Seek> Squashfs<'_, R> {
+    fn rows(&mut self, table: u64, place: BlockRange) -> Result<Rows, BundleError> {
+        let at = table.checked_add(place.block).ok_or_else(damaged)?;
+        let (block, next) = self.blocks.metadata(at)?;
+        Ok(Rows { block, from: usize::from(place.offset), next })
+    }
+
+    fn skip_rows(&mut self, rows: &mut Rows, mut bytes: usize) -> Result<(), BundleError> {
+        loop {
+            let there = rows.block.len().checked_sub(rows.from).ok_or_else(damaged)?;
+            if bytes <= there {
+                rows.from += bytes;
+                return Ok(());
+            }
+            bytes -= there;
+            self.next_block(rows)?;
+        }
+    }
+
+    fn next_block(&mut self, rows: &mut Rows) -> Result<(), BundleError> {
+        (rows.block, rows.next) = self.blocks.metadata(rows.next)?;
+        rows.from = 0;
+        if rows.block.is_empty() { Err(damaged()) } else { Ok(()) }
+    }
+
+    /// The next word, which may begin in one block and end in the next.
+    fn next_row(&mut self, rows: &mut Rows) -> Result<u32, BundleError> {
+        let mut word = [0; 4];
+        for byte in &mut word {
+            if rows.from >= rows.block.len() {
+                self.next_block(rows)?;
+            }
+            *byte = rows.block[rows.from];
+            rows.from += 1;
+        }
+        Ok(u32::from_le_bytes(word))
     }
 }
 

@@ -14,9 +14,9 @@ use crate::digest::hex;
 use crate::error::{Error, Reason, Result};
 use crate::image::change::{NAME_CHARS_MAX, cleaned, on_one_line};
 use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity, StoredAt, Visibility};
-use crate::ingest::intake::Received;
 use crate::ingest::{ByteSink, Expected, Pauses, pump};
 use crate::registry::Caller;
+use crate::registry::gate::{Arrived, admit_disk};
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::records::PreparedChange;
@@ -61,7 +61,7 @@ pub struct ReceivedImage {
     place: StoredAt,
     who: Caller,
     /// Present until the end.
-    received: Option<Received>,
+    received: Option<Arrived>,
     metadata: Option<Bytes>,
     kind: Option<ImageKind>,
     fingerprint: [u8; 32],
@@ -178,8 +178,8 @@ impl Upload {
         };
         let kind = self.uploads.records.get(&self.who, self.saving.id()).await?.kind;
         let Self { saving, uploads, place, who, metadata, .. } = self;
-        let size = received.size + metadata.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let fingerprint = received.joint.or(received.digests.sha256).unwrap_or_default();
+        let size = received.0.size + metadata.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let fingerprint = received.0.joint.or(received.0.digests.sha256).unwrap_or_default();
         Ok(ReceivedImage { saving, uploads, place, who, received: Some(received), metadata, kind, fingerprint, size })
     }
 }
@@ -215,7 +215,7 @@ impl ReceivedImage {
         }
     }
 
-    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Received, PreparedChange)> {
+    async fn described(&mut self, wanted: &ImportOptions) -> Result<(Arrived, PreparedChange)> {
         if let Some(expected) = wanted.fingerprint.filter(|expected| *expected != self.fingerprint) {
             return Err(Reason::FingerprintMismatch.about(hex(&self.fingerprint)).and(hex(&expected)));
         }
@@ -223,6 +223,7 @@ impl ReceivedImage {
             return Err(Reason::FingerprintTaken.into());
         }
         let bundle = self.read().await?;
+        admit_disk(&bundle, &self.uploads.core.limits.inspect)?;
         let mut patch = said_by(&bundle, self.kind)?.then(wanted.patch.clone());
         if self.metadata.is_some() {
             // The kind of the root was seen in its bytes, and overrides every claim.
@@ -240,7 +241,7 @@ impl ReceivedImage {
     async fn read(&mut self) -> Result<Bundle> {
         let reading = match (&self.metadata, &mut self.received) {
             (Some(metadata), _) => Reading::of_bytes(metadata.clone()),
-            (None, Some(received)) => Reading::of_body(received.writer.reread().await?).await?,
+            (None, Some((received, _))) => Reading::of_body(received.writer.reread().await?).await?,
             (None, None) => return Err(Error::internal("an image was published twice")),
         };
         // Each inspection may take a core, and tens of MiB to decompress.
@@ -262,7 +263,7 @@ impl ReceivedImage {
 
     /// Ends the import: bytes and image are removed when this returns.
     pub async fn give_up(&mut self) {
-        if let Some(received) = self.received.take() {
+        if let Some((received, _)) = self.received.take() {
             received.writer.abort().await;
         }
         if self.saving.is_armed() {

@@ -9,17 +9,18 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, StreamExt};
 
-use super::source::{nothing_at, without_query};
+use super::source::{Source, inspect, without_query};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::query::Filter;
-use crate::image::{Attr, Digests, Image, ImageId, Location, Part, PartKind, Status, StoreName};
+use crate::image::{Attr, Image, ImageId, Location, Part, Status, StoreName};
 use crate::ingest::hash_pool::{HashState, HashStream};
 use crate::ingest::intake::Ingest;
 use crate::ingest::{ByteSink, Expected, pump};
-use crate::inspect::check;
 use crate::jobs::{Handle, JobKind};
 use crate::registry::Caller;
+use crate::registry::core::Core;
 use crate::registry::download::Downloads;
+use crate::registry::gate::{WayIn, admit};
 use crate::registry::imports::ImportWish;
 use crate::registry::maintenance::Maintenance;
 use crate::registry::mirror::service::Mirror;
@@ -51,29 +52,21 @@ impl Mirror {
             return Err(Reason::WrongStore.into());
         }
         let url = self.core.fetcher.canonical(url)?;
-        let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-        let claim = claim.and_size(found.size).map_err(other_source)?;
+        let part = inspect(&self.core, &self.ingest, Source::Http(url.clone()), image.declared()).await?;
+        let claim = claim.and_size(part.size).map_err(other_source)?;
         let begun = self.imports.begin(who, id, JobKind::RegisterUrl, Some(without_query(&url).to_owned()), &wish)?;
-        let part = Part {
-            kind: PartKind::Main,
-            location: Location::Http { url },
-            size: found.size,
-            virtual_size: None,
-            digests: Digests::default(),
-            etag: found.etag,
-        };
         let mirror = Arc::clone(self);
         begun.run(|handle| async move { mirror.verify_and_attach(image, part, claim, &handle).await });
         Ok(())
     }
 
     async fn verify_and_attach(&self, image: Image, part: Part, claim: Expected, handle: &Handle) -> Result<()> {
-        let reading = Reading { ingest: &self.ingest, downloads: &self.downloads, handle };
+        let reading = Reading { core: &self.core, ingest: &self.ingest, downloads: &self.downloads, handle };
         let part = reading.digested(&image, &part, &claim).await?;
-        let (now, formats) = (self.core.now(), (image.format, image.container));
+        let (now, said) = (self.core.now(), image.declared());
         let put = move |row: &Image| {
             takes_location(row)?;
-            if (row.format, row.container) != formats {
+            if row.declared() != said {
                 return Err(Reason::ChangedMeanwhile.about(row.id));
             }
             let mut row = row.clone();
@@ -123,7 +116,7 @@ impl Maintenance {
         if handle.is_stopped() || !self.core.unhashed.is_new(image.id, url) {
             return Ok(());
         }
-        let reading = Reading { ingest: &self.ingest, downloads: &self.downloads, handle };
+        let reading = Reading { core: &self.core, ingest: &self.ingest, downloads: &self.downloads, handle };
         let digested = reading.digested(image, part, &Expected::default()).await.inspect_err(|error| {
             if error.kind() == Kind::Busy || handle.is_stopped() {
                 self.core.unhashed.forget(image.id, url);
@@ -141,6 +134,7 @@ impl Maintenance {
 
 /// Bytes under a URL, read for their digests.
 struct Reading<'a> {
+    core: &'a Core,
     ingest: &'a Arc<Ingest>,
     downloads: &'a Downloads,
     handle: &'a Handle,
@@ -163,10 +157,8 @@ impl Reading<'_> {
         let (size, state) = sink.finish().await?;
         let (digests, inspection) = state.finish();
         claim.check(Some(size), &digests).map_err(other_source)?;
-        let format = image.format_of_bytes();
-        check(&inspection, format, &self.ingest.limits.inspect)?;
-        let virtual_size = inspection.virtual_size(format);
-        Ok(Part { size: Some(size), virtual_size, digests, etag, ..part.clone() })
+        let admitted = admit(WayIn::Url, &inspection, image.declared(), &self.core.limits.inspect)?;
+        Ok(Part { size: Some(size), virtual_size: admitted.virtual_size(), digests, etag, ..part.clone() })
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Reason, Result};
 use crate::fetch::FetchError;
-use crate::image::{Digests, Format, Location, Part, PartKind};
+use crate::image::{Declared, Digests, Location, Part};
 use crate::ingest::intake::Ingest;
-use crate::inspect::check;
 use crate::registry::core::Core;
+use crate::registry::gate::{WayIn, admit, unread};
 
 /// Location of bytes that exist already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,25 +20,19 @@ pub enum Source {
     Http(String),
 }
 
-/// Inspects a source for an image of this format: reads and hashes a file, asks a URL for its size and entity tag.
+/// Inspects a source for an image that says this of its bytes: reads and hashes a file, asks a URL for its size and entity tag.
 pub(in crate::registry) async fn inspect(
     core: &Core,
     ingest: &Ingest,
     source: Source,
-    format: Option<Format>,
+    declared: Declared,
 ) -> Result<Part> {
     match source {
         Source::Http(url) => {
             let url = core.fetcher.canonical(&url)?;
             let found = core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
-            Ok(Part {
-                kind: PartKind::Main,
-                location: Location::Http { url },
-                size: found.size,
-                virtual_size: None,
-                digests: Digests::default(),
-                etag: found.etag,
-            })
+            let part = unread(declared).part(Location::Http { url }, found.size, Digests::default())?;
+            Ok(Part { etag: found.etag, ..part })
         }
         Source::File(path) => {
             // Hashing costs as much as an upload.
@@ -46,15 +40,13 @@ pub(in crate::registry) async fn inspect(
             let found = core.linked.open(&path).await.map_err(|error| missing(error, &path))?;
             let (size, digesting) = ingest.digest(BlobBody::File(found.file)).await?;
             let (digests, inspection) = digesting.finish();
-            check(&inspection, format, &ingest.limits.inspect)?;
-            Ok(Part {
-                kind: PartKind::Main,
-                location: Location::File { path: found.path.to_string_lossy().into_owned() },
-                size: Some(size),
-                virtual_size: inspection.virtual_size(format),
-                digests,
-                etag: None,
-            })
+            let mut admitted = admit(WayIn::File, &inspection, declared, &core.limits.inspect)?;
+            if admitted.is_wrapped() {
+                let again = core.linked.open(&path).await.map_err(|error| missing(error, &path))?;
+                admitted.look_inside(core, BlobBody::File(again.file)).await?;
+            }
+            let location = Location::File { path: found.path.to_string_lossy().into_owned() };
+            admitted.part(location, Some(size), digests)
         }
     }
 }

@@ -6,16 +6,18 @@ use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{ImageId, ImagePatch, StoreName};
-use crate::ingest::{Expected, pump};
+use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job};
 use crate::registry::Caller;
 use crate::registry::copies::Aim;
+use crate::registry::gate::WayIn;
 use crate::registry::imports::ImportWish;
 use crate::registry::mirror::service::Mirror;
 use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::retries::FetchReport;
+use crate::registry::unpacking::{Unpacking, is_unpacked};
 use crate::registry::uploads::one_shot::{Target, Upload};
 
 /// Characters of a refused URL that an error repeats.
@@ -45,8 +47,8 @@ impl Mirror {
         let append = self.uploads.append(who, id, staged.offset, staged.size).await?;
         let (mirror, who) = (Arc::clone(self), who.clone());
         begun.run(|handle| async move {
-            let also = wish.also(&append.place().store);
-            append.finish_in(&ImagePatch::default(), also, &handle).await?;
+            let also = (wish.also(&append.place().store), handle.clone());
+            append.finish_as(WayIn::Staged, &ImagePatch::default(), also).await?;
             mirror.spread(&who, id, &wish.stores, &handle).await
         });
         Ok(())
@@ -59,8 +61,9 @@ impl Mirror {
     pub async fn import_url(self: &Arc<Self>, who: &Caller, id: ImageId, url: &str, wish: ImportWish) -> Result<()> {
         let url = self.canonical(url)?;
         let patch = ImagePatch { store: wish.stores.first().cloned().map(Some), ..ImagePatch::default() };
+        let unpacks = self.unpacks(who, id).await?;
         let upload = self.uploads.begin(who, Some(id), &patch, Expected::default()).await?;
-        self.download(who, upload, url, wish).await.map(drop)
+        self.download(who, upload, url, unpacks, wish).await.map(drop)
     }
 
     /// Makes an image of a URL's bytes, which is removed again if they do not arrive. The work continues as a job.
@@ -77,7 +80,8 @@ impl Mirror {
         who.may(Action::BeginTask, On::Server)?;
         let url = self.canonical(url)?;
         let upload = self.uploads.begin(who, Target::New, patch, Expected::default()).await?;
-        self.download(who, upload, url, wish).await
+        let unpacks = self.unpacks(who, upload.image()).await?;
+        self.download(who, upload, url, unpacks, wish).await
     }
 
     /// A URL as it is fetched.
@@ -89,6 +93,11 @@ impl Mirror {
             let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
             Reason::ImportUrlRefused.about(shown).because(error)
         })
+    }
+
+    /// Tells if what comes from a URL for this image is unpacked on its way.
+    async fn unpacks(&self, who: &Caller, id: ImageId) -> Result<bool> {
+        Ok(self.core.limits.unpack_imports && is_unpacked(self.records.get(who, id).await?.declared()))
     }
 
     /// Makes an image of a copy of a URL's bytes, after checking that the URL exists. The work continues as a job, with the
@@ -116,19 +125,26 @@ impl Mirror {
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
-        self.download(who, upload, url, ImportWish::default()).await.map(|_| id)
+        // The size and the digests that were announced are of the file as it lies there.
+        self.download(who, upload, url, false, ImportWish::default()).await.map(|_| id)
     }
 
     /// Downloads a URL into an upload that has begun.
-    async fn download(self: &Arc<Self>, who: &Caller, upload: Upload, url: String, wish: ImportWish) -> Result<Job> {
-        let (id, shown) = (upload.image(), without_query(&url).to_owned());
+    async fn download(
+        self: &Arc<Self>,
+        who: &Caller,
+        upload: Upload,
+        url: String,
+        unpacks: bool,
+        wish: ImportWish,
+    ) -> Result<Job> {
+        let (id, shown, mut upload) = (upload.image(), without_query(&url).to_owned(), upload.fetched());
         match self.imports.begin(who, id, jobs::JobKind::ImportUrl, Some(shown), &wish) {
             Ok(begun) => {
                 let (mirror, who) = (Arc::clone(self), who.clone());
                 Ok(begun.run(|handle| async move {
-                    let mut upload = upload;
                     upload.saving.also = (wish.also(&upload.place.store), handle.clone());
-                    Arc::clone(&mirror).fetch_into(url, upload, &handle).await?;
+                    Arc::clone(&mirror).fetch_into(url, upload, unpacks, &handle).await?;
                     mirror.spread(&who, id, &wish.stores, &handle).await
                 }))
             }
@@ -139,18 +155,18 @@ impl Mirror {
         }
     }
 
-    async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
-        let report = FetchReport::to(handle);
+    async fn fetch_into(self: Arc<Self>, url: String, upload: Upload, unpacks: bool, handle: &Handle) -> Result<()> {
+        let (report, mut sink) = (FetchReport::to(handle), Unpacking::new(upload, unpacks));
         let received = async {
             let body = report.get(&self.core.fetcher, &url).await?;
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
             let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
-            pump(None, &mut pieces, &mut rate, |error| error, &mut upload).await
+            pump(None, &mut pieces, &mut rate, |error| error, &mut sink).await
         };
         match received.await {
-            Ok(()) => upload.finish(&ImagePatch::default()).await.map(drop),
+            Ok(()) => sink.finish().await?.finish(&ImagePatch::default()).await.map(drop),
             Err(error) => {
-                upload.abandon().await;
+                sink.abandon().await?;
                 Err(error)
             }
         }

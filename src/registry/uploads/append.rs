@@ -14,6 +14,7 @@ use crate::ingest::intake::{Intake, over};
 use crate::ingest::{ByteSink, Expected};
 use crate::jobs::Handle;
 use crate::registry::Caller;
+use crate::registry::gate::{WayIn, let_in};
 use crate::registry::records::format_is_fixed;
 use crate::registry::uploads::lock::UploadLock;
 use crate::registry::uploads::progress::UploadProgress;
@@ -127,15 +128,16 @@ impl Append {
     /// # Errors
     /// As [`crate::registry::Upload::finish`]; `Incomplete` when bytes are missing.
     pub async fn finish(self, patch: &ImagePatch) -> Result<UploadProgress> {
-        self.finish_in(patch, Vec::new(), &Handle::default()).await
+        self.finish_as(WayIn::Pieces, patch, Default::default()).await
     }
 
-    /// Ends the upload, as [`Append::finish`]. The image is available when these stores have a copy too.
-    pub(in crate::registry) async fn finish_in(
+    /// Ends the upload, as [`Append::finish`], of bytes that came in this way. The image is available when the stores in `also`
+    /// have a copy too.
+    pub(in crate::registry) async fn finish_as(
         mut self,
+        way: WayIn,
         patch: &ImagePatch,
-        also: Vec<StoreName>,
-        handle: &Handle,
+        also: (Vec<StoreName>, Handle),
     ) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
         let (id, size, who) = (self.id, self.size, self.who.clone());
@@ -150,7 +152,7 @@ impl Append {
             }
             uploads.last_change(&who, id, patch).await
         };
-        let (change, format) = match ready.await {
+        let (change, declared) = match ready.await {
             Ok(ready) => ready,
             Err(error) => {
                 self.pause().await?;
@@ -159,11 +161,12 @@ impl Append {
         };
         let (intake, lock) = self.work.take().ok_or_else(over)?;
         let mut saving = Saving::adopt(&self.uploads.core, self.id);
-        saving.also = (also, handle.clone());
+        saving.also = also;
         let place = self.place.clone();
         let done = tokio::spawn(async move {
-            match intake.finish(format).await {
-                Ok(received) => UploadProgress::of(uploads.publish(saving, place, received, None, change, lock).await?),
+            let arrived = async { let_in(&uploads.core, way, intake.finish().await?, declared).await };
+            match arrived.await {
+                Ok(arrived) => UploadProgress::of(uploads.publish(saving, place, arrived, None, change, lock).await?),
                 Err(error) => {
                     saving.put_back().await;
                     drop(lock);

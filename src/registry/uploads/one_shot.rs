@@ -9,11 +9,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{
-    BlobKey, Fallback, Format, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
+    BlobKey, Declared, Fallback, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
 use crate::ingest::intake::{Intake, Received, over};
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
+use crate::registry::gate::{Arrived, WayIn, let_in};
 use crate::registry::policy::Action;
 use crate::registry::records::{PreparedChange, RETRIES_MAX, outrun, takes_no_data};
 use crate::registry::uploads::service::Uploads;
@@ -29,6 +30,7 @@ pub struct Upload {
     pub(in crate::registry) who: Caller,
     /// Description for LXD and Incus, if it came before the bytes.
     pub(in crate::registry) metadata: Option<Bytes>,
+    way: WayIn,
     /// Bytes since the last check of the row.
     unseen: u64,
 }
@@ -92,6 +94,7 @@ impl Uploads {
         slot: OwnedSemaphorePermit,
     ) -> Result<Upload> {
         let (saving, place) = self.expect_bytes(who, into, patch, &claim, None).await?;
+        let way = if matches!(described, Description::None) { WayIn::Upload } else { WayIn::Bundle };
         let writer = match described {
             Description::Within => self.core.stores.begin_readable(&place, claim.size).await?,
             Description::None | Description::Ahead(_) => self.core.stores.begin(&place, claim.size).await?,
@@ -104,7 +107,7 @@ impl Uploads {
         };
         let intake = Intake::start(&self.ingest, place.store.clone(), writer, 0, digesting, claim, slot)?;
         let uploads = Arc::clone(self);
-        Ok(Upload { uploads, intake: Some(intake), saving, place, who: who.clone(), metadata, unseen: 0 })
+        Ok(Upload { uploads, intake: Some(intake), saving, place, who: who.clone(), metadata, way, unseen: 0 })
     }
 
     /// Puts an image into the state *saving*, if there is room for its bytes, and returns their key.
@@ -179,17 +182,17 @@ impl Uploads {
     }
 
     /// The change that ends an upload, if it fits the image; it is applied to the row as it is at the end. Returns also
-    /// the format that the bytes must have: no other change sets that during an upload.
+    /// what the image then says of its bytes.
     pub(in crate::registry) async fn last_change(
         &self,
         who: &Caller,
         id: ImageId,
         patch: &ImagePatch,
-    ) -> Result<(PreparedChange, Option<Format>)> {
+    ) -> Result<(PreparedChange, Declared)> {
         let change = self.records.prepare(who, patch).await?;
         let mut image = self.core.catalog.get(id).await.map_err(|error| removed_meanwhile(error, id))?;
         change.apply(&mut image)?;
-        Ok((change, image.format_of_bytes()))
+        Ok((change, image.declared()))
     }
 }
 
@@ -208,6 +211,11 @@ impl Upload {
     /// Id of the image that gets the bytes.
     pub fn image(&self) -> ImageId {
         self.saving.id()
+    }
+
+    /// Says that this server fetches the bytes itself.
+    pub(in crate::registry) fn fetched(self) -> Self {
+        Self { way: WayIn::Fetched, ..self }
     }
 
     /// Adds to the sender's claim: a form may have it after the bytes.
@@ -255,11 +263,11 @@ impl Upload {
         }
     }
 
-    /// Verifies all bytes against the claim, and prepares the change that accompanies them.
-    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Received, PreparedChange)> {
-        let (change, format) = self.uploads.last_change(&self.who, self.saving.id(), patch).await?;
-        let received = self.intake.take().ok_or_else(over)?.finish(format).await?;
-        Ok((received, change))
+    /// Verifies all bytes against the claim, lets them in, and prepares the change that accompanies them.
+    pub(in crate::registry) async fn verified(&mut self, patch: &ImagePatch) -> Result<(Arrived, PreparedChange)> {
+        let (change, declared) = self.uploads.last_change(&self.who, self.saving.id(), patch).await?;
+        let received = self.intake.take().ok_or_else(over)?.finish().await?;
+        Ok((let_in(&self.uploads.core, self.way, received, declared).await?, change))
     }
 
     /// Ends a failed upload: the staged bytes are removed and the image has fallen back when this returns.

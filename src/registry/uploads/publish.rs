@@ -8,11 +8,12 @@ use crate::blob::BlobWriter;
 use crate::error::{Error, Result};
 use crate::image::query::{Filter, Query, Sort};
 use crate::image::{
-    Attr, BlobKey, Image, ImageId, LxdIdentity, Part, PartKind, Status, StoreName, StoredAt, Timestamp,
+    Attr, BlobKey, Digests, Image, ImageId, Location, LxdIdentity, Part, Status, StoreName, StoredAt, Timestamp,
 };
 use crate::ingest::intake::Received;
 use crate::registry::carry::Carrier;
-use crate::registry::parts::{keep_metadata, remove_places, stored, was_refused};
+use crate::registry::gate::Admitted;
+use crate::registry::parts::{keep_metadata, remove_places, was_refused};
 use crate::registry::records::PreparedChange;
 use crate::registry::retries::FetchReport;
 use crate::registry::uploads::service::Uploads;
@@ -28,6 +29,7 @@ async fn settle_row(
     parts: Vec<Part>,
     offer: Option<LxdIdentity>,
     change: PreparedChange,
+    admitted: Admitted,
 ) -> Result<Image> {
     let published = saving.settle(move |row| {
         let mut image = Image {
@@ -42,6 +44,7 @@ async fn settle_row(
             ..row
         };
         change.apply(&mut image)?;
+        admitted.check_said(&image)?;
         Ok(image)
     });
     published.await
@@ -61,7 +64,7 @@ impl Uploads {
         self: &Arc<Self>,
         mut saving: Saving,
         place: StoredAt,
-        received: Received,
+        (received, mut admitted): (Received, Admitted),
         described: Option<(LxdIdentity, Option<Bytes>)>,
         change: PreparedChange,
         hold: impl Send + 'static,
@@ -70,25 +73,28 @@ impl Uploads {
         let uploads = Arc::clone(self);
         let done = tokio::spawn(async move {
             let _hold = hold;
-            let Received { size, virtual_size, digests, writer, slot, .. } = received;
-            let main = stored(PartKind::Main, place.clone(), size, digests);
-            let mut parts = vec![Part { virtual_size, ..main }];
+            let Received { size, digests, writer, slot, .. } = received;
             let (offer, metadata) = described.map_or((None, None), |(offer, metadata)| (Some(offer), metadata));
             let settled = async {
+                let mut described = None;
                 if let Some(metadata) = metadata {
-                    let described = BlobKey::metadata(saving.id()).in_store(place.store.clone());
-                    parts.push(keep_metadata(&uploads.core.stores, described, metadata).await?);
+                    let place = BlobKey::metadata(saving.id()).in_store(place.store.clone());
+                    described = Some(keep_metadata(&uploads.core.stores, place, metadata).await?);
                 }
-                let copy = uploads.settle_bytes(&parts[0], writer).await?;
-                let copies = uploads.copies_before(&saving, &parts[0]).await?;
-                parts.splice(1..1, copies);
-                Ok(copy)
+                let copy = uploads.settle_bytes(&place, size, digests, writer).await?;
+                if admitted.is_wrapped() {
+                    let body = uploads.core.stores.open(&place, None).await?;
+                    admitted.look_inside(&uploads.core, body).await?;
+                }
+                let main = admitted.part(Location::Stored(place.clone()), Some(size), digests)?;
+                let copies = uploads.copies_before(&saving, &main).await?;
+                Ok((copy, [main].into_iter().chain(copies).chain(described).collect()))
             };
             let outcome = match settled.await {
                 Err(error) => Err(error),
-                Ok(copy) => {
+                Ok((copy, parts)) => {
                     drop(slot);
-                    let settled = settle_row(&saving, uploads.core.now(), parts, offer, change).await;
+                    let settled = settle_row(&saving, uploads.core.now(), parts, offer, change, admitted).await;
                     if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                         // The change may be in the journal all the same: bytes and row stay untouched from here on.
                         return settled;
@@ -113,8 +119,14 @@ impl Uploads {
 
     /// Stores equal bytes once: the upload becomes another name of stored bytes, and the writer with the second copy is
     /// returned.
-    async fn settle_bytes(&self, part: &Part, mut writer: Box<dyn BlobWriter>) -> Result<Option<Box<dyn BlobWriter>>> {
-        if let Some(twin) = self.twin(part).await
+    async fn settle_bytes(
+        &self,
+        place: &StoredAt,
+        size: u64,
+        digests: Digests,
+        mut writer: Box<dyn BlobWriter>,
+    ) -> Result<Option<Box<dyn BlobWriter>>> {
+        if let Some(twin) = self.twin(&place.store, size, digests).await
             && writer.link(&twin).await?
         {
             return Ok(Some(writer));
@@ -146,13 +158,12 @@ impl Uploads {
     }
 
     /// Finds a blob with these bytes. Only received bytes are looked up: a digest alone gives a client no access.
-    async fn twin(&self, part: &Part) -> Option<BlobKey> {
-        let store = &part.place()?.store;
-        let md5 = part.digests.md5_hex().filter(|_| part.size > Some(0))?;
+    async fn twin(&self, store: &StoreName, size: u64, digests: Digests) -> Option<BlobKey> {
+        let md5 = digests.md5_hex().filter(|_| size > 0)?;
         let filter = Filter::spelled(Attr::Checksum, &md5);
         let query = Query { filter, sort: Sort::default(), limit: TWINS_MAX, after: None };
         let page = self.core.catalog.list(&query).await.ok()?;
-        let same = |other: &Part| other.size == part.size && other.digests.sha256 == part.digests.sha256;
+        let same = |other: &Part| other.size == Some(size) && other.digests.sha256 == digests.sha256;
         let twins = page.images.iter().flat_map(|image| &image.parts).filter(|other| same(other));
         twins.filter_map(Part::place).find(|place| place.store == *store).map(|place| place.key.clone())
     }

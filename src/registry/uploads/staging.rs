@@ -11,6 +11,7 @@ use crate::image::{ImageId, ImagePatch};
 use crate::ingest::intake::over;
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
+use crate::registry::unpacking::{Unpacking, is_unpacked};
 use crate::registry::uploads::append::Append;
 use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
@@ -35,13 +36,18 @@ impl Uploads {
         {
             self.cancel(who, id).await?;
         }
+        let image = self.records.get(who, id).await?;
+        let unpacks = self.core.limits.unpack_imports && is_unpacked(image.declared());
+        let size = claim.size;
+        // What was announced is the packed file.
+        let claim = if unpacks { Expected::default() } else { claim };
         let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: its unclaimed result gives up the work begun for a client that disconnected.
         let begun = tokio::spawn(async move {
-            let size = claim.size;
             uploads.begin_resumable(&who, Some(id), &patch, claim).await?;
             let mut stage = Stage { uploads, who, id, size, append: None, done: false };
-            stage.append = Some(stage.uploads.append(&stage.who, id, 0, None).await?);
+            let append = stage.uploads.append(&stage.who, id, 0, None).await?;
+            stage.append = Some(Unpacking::new(append, unpacks));
             Ok(stage)
         });
         begun.await.map_err(Error::internal)?
@@ -54,7 +60,7 @@ pub struct Stage {
     who: Caller,
     id: ImageId,
     size: Option<u64>,
-    append: Option<Append>,
+    append: Option<Unpacking<Append>>,
     /// True once there is nothing to give up.
     done: bool,
 }
@@ -65,14 +71,15 @@ impl Stage {
     /// # Errors
     /// `DigestMismatch` when fewer bytes arrived than announced; as [`Append::pause`].
     pub async fn finish(mut self) -> Result<UploadProgress> {
-        let mut append = self.append.take().ok_or_else(over)?;
+        let append = self.append.take().ok_or_else(over)?;
         if let Some(size) = self.size
-            && size != append.received()
+            && size != append.taken()
         {
-            let text = format!("The file has {} bytes, not {size} as announced.", append.received());
+            let text = format!("The file has {} bytes, not {size} as announced.", append.taken());
             self.append = Some(append);
             return Err(Reason::Mismatch.saying(text));
         }
+        let mut append = append.finish().await?;
         append.ends_here();
         let progress = append.pause().await?;
         self.done = true;
