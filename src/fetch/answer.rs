@@ -40,7 +40,8 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
 
 /// Tells whether the body is not compressed. We ask for that: a compressed body has other bytes and another length.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let plain = |coding: &[u8]| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity");
+    headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().split(|byte| *byte == b',').all(plain))
 }
 
 /// Tells whether a partial answer is exactly the requested part.
@@ -52,7 +53,9 @@ pub(super) fn is_part(headers: &HeaderMap, range: &Range<u64>) -> bool {
 
 /// `bytes 0-499/1234` or `bytes 0-499/*`.
 fn parse_part(text: &str) -> Option<Range<u64>> {
-    let (part, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (unit, text) = text.trim().split_once(' ')?;
+    // Units are compared without case (RFC 9110, section 14.1).
+    let (part, total) = text.trim().split_once('/').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
     let (first, last) = part.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     let end = last.checked_add(1)?;
@@ -104,6 +107,7 @@ mod tests {
         let is = |value, range| is_part(&headers(&[(CONTENT_RANGE, value)]), &range);
         assert!(is("bytes 2-4/10", 2..5));
         assert!(is("bytes 2-4/*", 2..5));
+        assert!(is("Bytes 2-4/10", 2..5));
         for bad in ["bytes 2-5/10", "bytes 1-4/10", "bytes 2-4", "bytes 2-4/3", "2-4/10", "bytes 4-2/10", "bytes */10"]
         {
             assert!(!is(bad, 2..5), "{bad}");
@@ -117,6 +121,8 @@ mod tests {
     fn compressed_bodies_are_seen() {
         assert!(is_plain(&HeaderMap::new()));
         assert!(is_plain(&headers(&[(CONTENT_ENCODING, "Identity")])));
+        assert!(is_plain(&headers(&[(CONTENT_ENCODING, "identity, IDENTITY")])));
         assert!(!is_plain(&headers(&[(CONTENT_ENCODING, "gzip")])));
+        assert!(!is_plain(&headers(&[(CONTENT_ENCODING, "identity, gzip")])));
     }
 }

@@ -2,10 +2,21 @@
 
 use reqwest::Url;
 
+use super::URL_BYTES_MAX;
+use super::guard::literal;
 use crate::error::{Error, Reason};
 
-/// One text for every reason of a refusal.
-const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that this server may reach.";
+/// Refusal of a name. One text for every reason: a caller must not learn which internal names exist.
+const NAME_BARRED: &str = "its host is not known, or has an address that this server may not reach. It reaches public addresses \
+                           on the usual ports, and those in fetch.allow.";
+
+/// Refusal of an address. The caller wrote it, and its kind is no secret.
+const ADDRESS_BARRED: &str = "this server may not reach its address with its port. It reaches public addresses on the usual \
+                              ports, and those in fetch.allow.";
+
+/// Refusal of a URL for its form.
+const FORM_BARRED: &str = "it has to begin with http:// or https:// and a host, hold no user name and no password, and have at \
+                           most 4096 characters.";
 
 /// Longest name of a host that is passed on: none is longer.
 const HOST_BYTES_MAX: usize = 255;
@@ -38,6 +49,17 @@ pub enum FetchError {
     /// The body had fewer bytes, or more, than were announced.
     #[error("the body has not the length that was announced: {0}")]
     WrongLength(String),
+    /// The other server answered with a status that is no success, and not that there is no such thing.
+    #[error("the other server answers with status {code}: {text}")]
+    Status {
+        /// The status.
+        code: u16,
+        /// Its URL, for the log.
+        text: String,
+    },
+    /// The other server compresses the bytes, although that was not asked for.
+    #[error("the body is compressed although that was not asked for: {0}")]
+    Compressed(String),
     /// The other server did something else that we can't use. The text is for the log.
     #[error("the other server does not answer as it should: {0}")]
     Upstream(String),
@@ -71,7 +93,7 @@ impl FetchError {
     /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
         match self {
-            Self::Refused => Reason::ServerRefused.about(host).and(UNKNOWN_OR_BARRED).because(self),
+            Self::Refused => Reason::ServerRefused.about(host).and(barred(host)).because(self),
             Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
             other => other.blame(&format!("The server {host}")),
         }
@@ -79,31 +101,58 @@ impl FetchError {
 
     /// The error for a request with a URL on it, which may be invalid.
     pub fn of_url(self, url: &str) -> Error {
-        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let host = url.as_ref().and_then(Url::host_str).filter(|host| host.len() <= HOST_BYTES_MAX);
-        match (host, url.as_ref().and_then(Url::port)) {
-            (Some(host), Some(port)) => self.of_server(&format!("{host}:{port}")),
-            (Some(host), None) => self.of_server(host),
-            (None, _) => self.into(),
+        match host_of(url) {
+            Some(host) => self.of_server(&host),
+            None => self.into(),
+        }
+    }
+
+    /// The error for a URL of an image's file, which may be invalid.
+    pub fn of_file(self, url: &str) -> Error {
+        match self {
+            Self::Refused => {
+                let why = host_of(url).map_or(FORM_BARRED, |host| barred(&host));
+                Reason::UrlRefused.about(why).because(self)
+            }
+            other => other.into(),
         }
     }
 
     fn blame(self, server: &str) -> Error {
         let does = match &self {
-            Self::Refused => return Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
+            Self::Refused => return Reason::UrlRefused.about(FORM_BARRED).because(self),
             Self::NotFound => return Error::from(Reason::UrlNotFound).because(self),
             Self::BadRange => return Error::from(Reason::BadRange).because(self),
-            Self::Unreached(_) => "can't be reached",
-            Self::TimedOut(_) => "takes too long to answer",
-            Self::WrongLength(_) => "sent more or less than it announced",
-            Self::Certificate(_) => "has not the certificate that it must have to be trusted",
-            Self::Payload(_) | Self::Upstream(_) => "does not answer as it should",
+            Self::Unreached(_) => "can't be reached".to_owned(),
+            Self::TimedOut(_) => "takes too long to answer".to_owned(),
+            Self::WrongLength(_) => "sent more or less than it announced".to_owned(),
+            Self::Certificate(_) => "has not the certificate that it must have to be trusted".to_owned(),
+            Self::Status { code, .. } => format!("answers with status {code}"),
+            Self::Compressed(_) => "compresses the file, although that was not asked for".to_owned(),
+            Self::Payload(_) | Self::Upstream(_) => "does not answer as it should".to_owned(),
         };
         match self {
             Self::Payload(error) => error,
             other => Reason::Upstream.saying(format!("{server} {does}.")).because(other),
         }
     }
+}
+
+/// The host of a URL that may be fetched by its form, with its port if it is no usual one.
+fn host_of(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    if url.as_str().len() > URL_BYTES_MAX {
+        return None;
+    }
+    let plain = url.username().is_empty() && url.password().is_none();
+    let host = url.host_str().filter(|host| host.len() <= HOST_BYTES_MAX && plain)?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// Says why a host is not reached.
+fn barred(host: &str) -> &'static str {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    if literal(host).or_else(|| literal(name)).is_some() { ADDRESS_BARRED } else { NAME_BARRED }
 }
 
 impl From<FetchError> for Error {
@@ -175,17 +224,22 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_the_url_did_and_nothing_else() {
-        let may = "its host is not known, or it is not one that this server may reach.";
-        for (url, said) in [
-            ("https://u:p@Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: "),
-            ("http://2130706433/", "Unable to connect to: 127.0.0.1: "),
-            ("https://[::1]:443/", "Unable to connect to: [::1]: "),
-            ("file://host/etc/passwd", "This URL is not fetched: "),
-            ("x", "This URL is not fetched: "),
-            (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: "),
+        for (url, said, why) in [
+            ("https://Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: ", NAME_BARRED),
+            ("https://lab.example/", "Unable to connect to: lab.example: ", NAME_BARRED),
+            ("http://2130706433/", "Unable to connect to: 127.0.0.1: ", ADDRESS_BARRED),
+            ("http://10.0.0.1:5000/", "Unable to connect to: 10.0.0.1:5000: ", ADDRESS_BARRED),
+            ("https://[::1]:443/", "Unable to connect to: [::1]: ", ADDRESS_BARRED),
+            ("https://[::1]:444/", "Unable to connect to: [::1]:444: ", ADDRESS_BARRED),
+            ("https://u:p@lab.example/", "This URL is not fetched: ", FORM_BARRED),
+            ("file://host/etc/passwd", "This URL is not fetched: ", FORM_BARRED),
+            ("x", "This URL is not fetched: ", FORM_BARRED),
+            (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: ", FORM_BARRED),
         ] {
             let error = FetchError::Refused.of_url(url);
-            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{may}")), "{url}");
+            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{why}")), "{url}");
+            let error = FetchError::Refused.of_file(url);
+            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("This URL is not fetched: {why}")));
         }
     }
 

@@ -4,6 +4,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::fake::{self, Fake, HOLD, Say};
 use super::*;
+use crate::error::Kind;
 
 fn rules(allow: &[&str]) -> FetchRules {
     FetchRules { allow: allow.iter().map(|net| net.parse().unwrap()).collect(), ..FetchRules::default() }
@@ -280,9 +281,51 @@ async fn head_says_what_is_there() {
     assert_eq!(open().head(&fake.url("there")).await.unwrap(), found(Some(7), Some("t")));
     assert_eq!(open().head(&fake.url("unsized")).await.unwrap(), found(None, None));
     assert_eq!(open().head(&fake.url("get-only")).await.unwrap(), found(Some(5), None));
-    for rest in ["not-even", "partial", "forbidden", "down"] {
+    for rest in ["not-even", "forbidden"] {
         assert!(matches!(open().head(&fake.url(rest)).await, Err(FetchError::NotFound)), "{rest}");
     }
+    for (trouble, status) in [("partial", 206), ("down", 503)] {
+        let error = open().head(&fake.url(trouble)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Status { code, .. } if code == status), "{error:?}");
+        let error = Error::from(error);
+        assert_eq!(error.message(), format!("The server of this URL answers with status {status}."));
+        assert_eq!(error.kind(), Kind::Upstream);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_sees_more_than_head() {
+    let fake = Fake::new(|head| {
+        let get = head.starts_with("GET ");
+        Some(match head.split(' ').nth(1)? {
+            "/plain" if get => "HTTP/1.1 206 P\r\nContent-Range: bytes 0-0/7\r\nContent-Length: 1\r\n\r\nh".to_owned(),
+            "/empty" if get => "HTTP/1.1 416 R\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/packed" if get => {
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\nabcdefg".to_owned()
+            }
+            "/down" if get => "HTTP/1.1 500 D\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/packed-head" => "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 7\r\n\r\n".to_owned(),
+            _ => "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n".to_owned(),
+        })
+    })
+    .await;
+    for good in ["plain", "empty"] {
+        assert_eq!(open().probe(&fake.url(good)).await.unwrap().size, Some(7), "{good}");
+    }
+    for packed in ["packed", "packed-head"] {
+        let error = open().probe(&fake.url(packed)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Compressed(_)), "{packed}: {error:?}");
+    }
+    assert!(matches!(open().probe(&fake.url("down")).await, Err(FetchError::Status { code: 500, .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_gives_everything_to_callers_who_take_it() {
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nabcdefg";
+    let fake = Fake::new(move |_| Some(whole.to_owned())).await;
+    let body = open().part_or_whole(&fake.url(""), Some(2..4)).await.unwrap();
+    assert_eq!((body.status, read(body).await.unwrap()), (200, b"abcdefg".to_vec()));
+    assert!(matches!(open().get(&fake.url(""), Some(2..4)).await, Err(FetchError::Upstream(_))));
 }
 
 #[tokio::test]

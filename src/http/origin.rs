@@ -10,8 +10,8 @@ use futures_util::stream::BoxStream;
 use crate::blob::stream;
 pub use crate::blob::{BlobBody, Buffers};
 use crate::error::{Error, Result};
-use crate::image::Image;
-use crate::registry::{Caller, LxdFile, Registry};
+use crate::image::{Image, Location, Part};
+use crate::registry::{Caller, Delivery, LxdFile, Registry};
 
 /// The source of the bytes of an answer.
 #[derive(Clone)]
@@ -44,7 +44,25 @@ impl OpenBody {
 }
 
 impl Origin {
-    /// Opens the bytes, or a part of them.
+    /// Opens the bytes, or a part of them if they can be had in parts.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn deliver(&self, range: Option<Range<u64>>) -> Result<Delivery> {
+        // A body that a part cannot use is released at once.
+        if let Some(body) = self.opened.take().filter(|_| range.is_none()) {
+            return Ok(Delivery { body, is_whole: true, takes_ranges: true });
+        }
+        match &self.file {
+            None => self.registry.deliver(&self.who, &self.image, range).await,
+            Some(_) => {
+                let is_whole = range.is_none();
+                Ok(Delivery { body: self.open(range).await?, is_whole, takes_ranges: true })
+            }
+        }
+    }
+
+    /// Opens the bytes, or exactly a part of them.
     ///
     /// # Errors
     /// As [`Registry::open`].
@@ -57,6 +75,12 @@ impl Origin {
             None => self.registry.open(&self.who, &self.image, range).await,
             Some(file) => self.registry.lxd().open_file(&self.who, &self.image, file, range).await,
         }
+    }
+
+    /// True if parts of the bytes can be had for certain: of those under a URL, only the answer of its server says so.
+    pub fn has_parts(&self) -> bool {
+        let is_url = |part: &Part| matches!(part.location, Location::Http { .. });
+        self.file.is_some() || !self.image.main().is_some_and(is_url)
     }
 }
 

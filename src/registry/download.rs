@@ -14,6 +14,16 @@ use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
 use crate::image::{Image, Location, Part, PartKind, Status};
 
+/// Bytes on their way to a reader.
+pub struct Delivery {
+    /// The bytes.
+    pub body: BlobBody,
+    /// True if these are all bytes, although a range was asked for perhaps: servers of URLs may ignore that.
+    pub is_whole: bool,
+    /// True if a range can be asked for.
+    pub takes_ranges: bool,
+}
+
 /// Service that opens bytes of images.
 pub(in crate::registry) struct Downloads {
     core: Arc<Core>,
@@ -36,6 +46,29 @@ impl Downloads {
         range: Option<Range<u64>>,
     ) -> Result<BlobBody> {
         self.open_part(who, image, PartKind::Main, range).await
+    }
+
+    /// Opens the bytes of an image for its reader, or a range of them if they can be had in parts.
+    ///
+    /// # Errors
+    /// As [`Downloads::open`].
+    pub(in crate::registry) async fn deliver(
+        &self,
+        who: &Caller,
+        image: &Image,
+        range: Option<Range<u64>>,
+    ) -> Result<Delivery> {
+        let part = self.part_for(who, image, PartKind::Main)?;
+        if let Location::Http { url } = &part.location {
+            let delivery = self.fetched(image, part, url, range.clone()).await;
+            // Another copy, in a store, is tried below.
+            if delivery.is_ok() || image.parts.iter().filter(|other| other.kind == part.kind).count() < 2 {
+                let lease = self.core.in_use.lease(image.id);
+                return delivery.map(|delivery| Delivery { body: delivery.body.holding(lease), ..delivery });
+            }
+        }
+        let is_whole = range.is_none();
+        Ok(Delivery { body: self.bytes_of(image, part, range).await?, is_whole, takes_ranges: true })
     }
 
     /// Opens one part, or a range of it. The image counts as in use until the body is dropped.
@@ -79,7 +112,7 @@ impl Downloads {
         let copies = image.parts.iter().filter(|other| other.kind == part.kind && *other != part);
         for copy in copies {
             let Err(error) = &outcome else { break };
-            log::warn!("reading another copy of {}: {error}: {}", image.id, error.causes());
+            log::warn!("reading another copy of {}: {}", image.id, error.logged());
             if let Ok(body) = self.located(image, copy, range.clone()).await {
                 outcome = Ok(body);
             }
@@ -104,19 +137,31 @@ impl Downloads {
             }),
             Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
             Location::Http { url } => {
-                let whole = range.is_none();
-                let body = self.core.fetcher.get(url, range).await?;
-                let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
-                if other(part.etag.as_deref(), body.etag.as_deref())
-                    || (whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
-                {
-                    return Err(changed(image));
+                let partial = range.is_some();
+                let delivery = self.fetched(image, part, url, range).await?;
+                match partial && delivery.is_whole {
+                    false => Ok(delivery.body),
+                    true => Err(Reason::Upstream.saying("The server of this URL does not give out parts of the file.")),
                 }
-                let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
-                let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
-                Ok(BlobBody::Stream { stream, length: body.length })
             }
         }
+    }
+
+    /// Fetches bytes from under a URL: all of them too if its server ignores the range.
+    async fn fetched(&self, image: &Image, part: &Part, url: &str, range: Option<Range<u64>>) -> Result<Delivery> {
+        let body = self.core.fetcher.part_or_whole(url, range).await?;
+        let is_whole = body.status == 200;
+        let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
+        if other(part.etag.as_deref(), body.etag.as_deref())
+            || (is_whole && part.size.is_some() && body.length.is_some() && part.size != body.length)
+        {
+            return Err(changed(image));
+        }
+        let promised = body.told.text("accept-ranges").is_some_and(|units| units.eq_ignore_ascii_case("bytes"));
+        let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
+        let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
+        let body = BlobBody::Stream { stream, length: body.length };
+        Ok(Delivery { body, is_whole, takes_ranges: promised || !is_whole })
     }
 
     /// Opens a file of the operator's. It may have changed since it was hashed; its size reveals the usual ways.

@@ -39,6 +39,7 @@ pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
+pub use self::download::Delivery;
 use self::download::Downloads;
 use self::imports::Imports;
 pub use self::imports::{Import, has_failed};
@@ -59,6 +60,7 @@ use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
 pub use self::uploads::append::Append;
+pub use self::uploads::concat::Joined;
 pub use self::uploads::one_shot::{Target, Upload};
 pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;
@@ -240,6 +242,15 @@ impl Registry {
     /// none, or they are withheld, or were changed outside the server; `Upstream`.
     pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
         self.downloads.open(who, image, range).await
+    }
+
+    /// Opens the bytes of an image for its reader, as [`Registry::open`] does; all of them if they are under a URL whose
+    /// server ignores ranges.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn deliver(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<Delivery> {
+        self.downloads.deliver(who, image, range).await
     }
 
     /// Opens one part of an image, or a range of it, as [`Registry::open`] does.

@@ -61,7 +61,11 @@ impl Why {
             FetchError::Certificate(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,
             FetchError::Unreached(_) | FetchError::Upstream(_) => Self::Down,
-            FetchError::NotFound | FetchError::BadRange | FetchError::Payload(_) => Self::Odd,
+            FetchError::NotFound
+            | FetchError::BadRange
+            | FetchError::Payload(_)
+            | FetchError::Status { .. }
+            | FetchError::Compressed(_) => Self::Odd,
         }
     }
 

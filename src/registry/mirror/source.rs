@@ -29,8 +29,8 @@ pub(in crate::registry) async fn inspect(
 ) -> Result<Part> {
     match source {
         Source::Http(url) => {
-            let url = core.fetcher.canonical(&url)?;
-            let found = core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+            let url = core.fetcher.canonical(&url).map_err(|error| error.of_file(&url))?;
+            let found = core.fetcher.probe(&url).await.map_err(|error| nothing_at(error, &url))?;
             Ok(Part {
                 kind: PartKind::Main,
                 location: Location::Http { url },
@@ -64,11 +64,15 @@ pub(in crate::registry) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// Error for a missing URL. The caller named the URL, and may read it in the message.
+/// Error for a URL that has no bytes to give. The caller named the URL, and may read it in the message.
 pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
         FetchError::NotFound => Reason::SourceNotFound.about(without_query(url)),
-        other => other.into(),
+        FetchError::Compressed(_) => {
+            let why = "its server compresses the file (Content-Encoding), although that was not asked for.";
+            Reason::UrlRefused.about(why).because(error)
+        }
+        other => other.of_file(url),
     }
 }
 

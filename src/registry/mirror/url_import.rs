@@ -90,7 +90,7 @@ impl Mirror {
             who.may(Action::UploadBytes, &image)?;
             takes_location(&image)?;
         }
-        let url = self.core.fetcher.canonical(url)?;
+        let url = self.core.fetcher.canonical(url).map_err(|error| error.of_file(url))?;
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();
