@@ -9,10 +9,12 @@ mod bombs;
 mod bucket;
 mod bundles;
 mod client;
+mod cors;
 mod crash;
 mod data_dir;
 mod dependencies;
 mod downloads;
+mod early_refusals;
 mod errors;
 #[path = "../../src/fetch/fake.rs"]
 #[allow(dead_code, reason = "the tests of the fetcher use all of it")]
@@ -40,6 +42,7 @@ mod lxd_tenants;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
+mod named_files;
 mod policy;
 mod policy_cases;
 mod policy_routes;
@@ -51,3 +54,5 @@ mod simplestreams;
 mod stores;
 mod tenants;
 mod uploads;
+mod url_images;
+mod words;
