@@ -10,11 +10,12 @@ use super::lists::{Shape, list};
 use super::meta::{Fields, unknown_id};
 use super::wire::{self, Record, Surroundings, put_headers, respond};
 use super::{Visor, jobs};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
-use crate::http::headers::{announce_body, text};
+use crate::http::headers::{announce_body, is_type, text};
+use crate::http::route::part;
 use crate::image::{Image, ImageId, StoreName};
 use crate::jobs::Job;
 use crate::registry::{Caller, Source};
@@ -82,6 +83,26 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
         Ok(response) => response,
         Err(error) => render(&request, &error),
     }
+}
+
+/// `GET` and `HEAD /images/:id/:name`: the file of an image under any name, for tools that go by its end.
+pub(super) async fn read_named(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let answer = async {
+        let who = visor.caller(&request)?;
+        let (id, name) = (part(&request, "id")?, part(&request, "file")?);
+        if name.starts_with('.') || name.contains(|c: char| c.is_control() || c == '/' || c == '\\') {
+            return Err(Reason::PathNotFound.into());
+        }
+        let image = visor.registry.get(&who, id.parse().map_err(|()| unknown_id(&id))?).await?;
+        if !image.status.gives_bytes() {
+            return Err(Reason::NoFile.about(image.id));
+        }
+        visor.registry.touch(image.id);
+        let record = visor.record(&who, &image, &request);
+        let headers = |response: &mut _| put_headers(response, &record);
+        deliver(&visor.registry, &visor.buffers, &who, &image, &request, headers).await
+    };
+    answer.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// `POST /images`
@@ -214,11 +235,6 @@ async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store:
         true => Err(Error::invalid("An image is moved to another store alone, without other fields.")),
         false => Ok(moves),
     }
-}
-
-/// Compares content types, whose names have no case (RFC 9110, section 8.3.1).
-pub(super) fn is_type(content_type: &str, name: &str) -> bool {
-    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
 }
 
 /// `DELETE /images/:id`
