@@ -51,7 +51,7 @@ impl Manifest {
     pub(super) fn parse(yaml: &[u8]) -> Result<Self, BundleError> {
         let text = std::str::from_utf8(yaml).map_err(|_| BundleError::Yaml("it is not UTF-8".to_owned()))?;
         let written: Option<WrittenManifest> = serde_saphyr::from_str_with_options(text, budgets())
-            .map_err(|error| BundleError::Yaml(short(&error.without_snippet().to_string())))?;
+            .map_err(|error| BundleError::Yaml(words_of(error.without_snippet())))?;
         let written = written.ok_or_else(|| BundleError::Yaml("it is empty".to_owned()))?;
         let architecture = written.architecture.unwrap_or_default();
         let properties = written.properties.unwrap_or_default();
@@ -114,6 +114,31 @@ fn moment(seconds: Option<i64>) -> Result<Option<Timestamp>, BundleError> {
         None | Some(0) => Ok(None),
         Some(seconds @ 1..=LAST_SECOND) => Ok(Some(Timestamp(seconds * 1_000_000))),
         Some(_) => Err(BundleError::Yaml("a date in it is out of range".to_owned())),
+    }
+}
+
+/// Says what is wrong with a manifest, and where. The parser's own words are for its programmers.
+fn words_of(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    let what = match error {
+        E::DuplicateMappingKey { .. } => "a duplicate key",
+        E::MultipleDocuments { .. } => "more than one document",
+        E::Budget { .. }
+        | E::AliasReplayCounterOverflow { .. }
+        | E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => "it has more in it than any description needs",
+        E::SerdeInvalidType { .. }
+        | E::SerdeInvalidValue { .. }
+        | E::SerdeInvalidLength { .. }
+        | E::InvalidScalar { .. }
+        | E::Unexpected { .. }
+        | E::NullIntoString { .. } => "a value of the wrong kind",
+        _ => "it is not YAML",
+    };
+    match error.location() {
+        Some(location) => format!("{what}, at line {}", location.line()),
+        None => what.to_owned(),
     }
 }
 

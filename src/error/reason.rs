@@ -78,7 +78,7 @@ reasons! {
     WrongStore          Invalid "wrong-store"           "The location is not one of the store that the image asks for."
     ChecksumOfUrl       Invalid "checksum-not-verifiable" "A checksum of the file under a URL can't be verified: leave it out."
     UrlRefused          Invalid "url-refused"           "This URL is not fetched: {}"
-    ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {}"
+    ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {} (addresses that are not public have to be in fetch.allow)"
     ServerRefused       Invalid "server-refused"        "Unable to connect to: {}: {}"
     InStoresAlready     Invalid "in-stores-already"     "The image is in these stores already."
 
@@ -107,6 +107,7 @@ reasons! {
     UploadOffset        Conflict "upload-offset"        "The upload stands at {}, not at {}."
     UploadLength        Conflict "upload-length"        "The upload has {} bytes in all, not {}."
     UploadTakenOver     Conflict "upload-taken-over"    "Another request continues this upload."
+    PartIncomplete      Conflict "part-incomplete"      "The part '{}' of the upload has {} of {} bytes."
     LastAdministrator   Conflict "last-administrator"   "The last administrator can only be removed on the server itself."
     AccountOwnsImages   Conflict "account-owns-images"  "Images belong to '{}': it can't be renamed."
     AmbiguousCertificate Conflict "ambiguous-certificate" "More than one certificate matches."
@@ -132,6 +133,7 @@ reasons! {
     WrongHost           Forbidden "wrong-host"          "This server is not called by that name. Names of its own are listed in server.names."
     ForeignRequest      Forbidden "foreign-request"     "Requests of foreign web pages are refused."
     NotTrusted          Forbidden "not-trusted"         "The client is not trusted."
+    AnonymousRead       Forbidden "anonymous-read"      "Without credentials, public images are read only if auth.public_read is set."
     NoScope             Forbidden "no-scope"            "This token has no scope; get one for a project."
     AdminOnly           Forbidden "administrators-only" "Only administrators may do this."
     NotOwner            Forbidden "not-owner"           "Only its owner may change this image."
@@ -147,6 +149,7 @@ reasons! {
     DefinitionsProtected Forbidden "definitions-protected" "The metadata definition namespace is protected: nothing of it can be deleted."
 
     BodyTooLarge        TooLarge "body-too-large"       "The body is too large."
+    HeadersTooLarge     TooLarge "headers-too-large"    "The request line and the headers of a request may have at most 128 KiB and 96 headers."
     FileTooLarge        TooLarge "file-too-large"       "An image has at most {} bytes on this server."
     DefinitionsFull     TooLarge "definitions-full"     "There is no room for more metadata definitions: together they have up to 8 MiB."
     TooMany             TooMany "too-many"              "There are too many of them."

@@ -70,7 +70,11 @@ async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     {
         return Ok((image, owner));
     }
-    let caller = lxd.reader(request)?;
+    // Daemons fetch public images without credentials, and their users read the words of this refusal.
+    let caller = lxd.reader(request).map_err(|error| match error.reason() {
+        Reason::NotTrusted => Reason::AnonymousRead.into(),
+        _ => error,
+    })?;
     Ok((named(request, lxd, &caller).await?, caller))
 }
 
