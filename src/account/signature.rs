@@ -71,7 +71,9 @@ pub fn authorization(access_key: &str, signature: &str) -> String {
 
 /// Access key and signature in an `Authorization` header; `None` if it is not of VISOR's form.
 pub fn parse_authorization(header: &str) -> Option<(&str, &str)> {
-    let (key, signature) = header.strip_prefix("VISOR ")?.split_once(':')?;
+    // Schemes are compared without case (RFC 9110, section 11.1).
+    let (scheme, credentials) = header.split_once(' ')?;
+    let (key, signature) = credentials.split_once(':').filter(|_| scheme.eq_ignore_ascii_case("visor"))?;
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!key.is_empty() && key.chars().all(word)).then_some((key, signature))
 }

@@ -22,6 +22,7 @@ use crate::catalog::Catalog;
 use crate::config::DataDir;
 use crate::config::{Config, HashAlgorithm, Publishers};
 use crate::fetch::{FetchRules, Fetcher, Retries};
+use crate::http::cors::Origins;
 use crate::http::guard::Names;
 use crate::http::origin::Buffers;
 use crate::http::protocol::Protocols;
@@ -182,6 +183,7 @@ async fn serve(
         tls: listeners.tls,
         certificate: listeners.certificate,
         names: Names::new(&config.server.names),
+        origins: Origins::new(config.server.cors.iter().map(ToString::to_string)),
         workers: config.server.workers,
         connections_max: config.server.connections_max,
         drain: config.server.drain.duration(),

@@ -21,7 +21,7 @@ pub use self::data_dir::DataDir;
 pub use self::identity::IdentitySection;
 pub use self::openstack::{CloudSettings, cloud_settings};
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, StoresSection};
-pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span};
+pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span, WebOrigin};
 use crate::account::Secret;
 
 /// Longest lifetime of a token: a year with a leap day. A token for longer would be a key.
@@ -71,6 +71,7 @@ section!(Server {
     listen: Vec<SocketAddr>,
     listen_tls: Vec<SocketAddr>,
     names: Vec<String>,
+    cors: Vec<WebOrigin>,
     public_url: String,
     workers: usize,
     connections_max: usize,
@@ -141,9 +142,9 @@ impl Config {
         let environment: Vec<_> = environment.collect();
         chosen |= environment.iter().any(|(variable, _)| *variable == overlay::variable(LISTEN_TLS));
         overlay::put_environment(&mut table, environment.into_iter())?;
-        let mut config: Config = table.try_into().map_err(|error: toml::de::Error| {
-            let text = error.to_string();
-            ConfigError(format!("the configuration has a wrong value: {}", text.trim().replace('\n', " ")))
+        let mut config: Config = serde_path_to_error::deserialize(table).map_err(|error| {
+            let (key, why) = (error.path().to_string(), plainly(error.inner().message()));
+            ConfigError(format!("the configuration has a wrong value: {key}: {why}"))
         })?;
         config.listen_tls_chosen = chosen;
         config.client.read_secret()?;
@@ -210,6 +211,21 @@ impl Client {
     /// Takes the secret out of its file, if it stands in one.
     fn read_secret(&mut self) -> Result<(), ConfigError> {
         put_secret(&mut self.secret_key, &self.secret_key_file, "client.secret_key_file")
+    }
+}
+
+/// Says what a parser has against a value, without the names of its types. A text of a type of ours stays as it is.
+fn plainly(text: &str) -> String {
+    let parts = text.split_once(": ").zip(text.split_once(", expected "));
+    match (text.split(' ').next(), parts) {
+        (Some("unknown"), _) if text.contains(", expected ") => {
+            let allowed = text.split(", expected ").nth(1).unwrap_or_default().trim_start_matches("one of ");
+            format!("it can be {allowed}")
+        }
+        (Some("invalid"), Some(((_, value), _))) => {
+            format!("{} can't be used here", value.split(", expected ").next().unwrap_or_default())
+        }
+        _ => text.to_owned(),
     }
 }
 

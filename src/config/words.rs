@@ -117,9 +117,85 @@ impl<'de> Deserialize<'de> for FormatName {
     }
 }
 
+/// An origin of web pages, as browsers write it: a scheme, a host, and a port if it is not the scheme's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
+impl fmt::Display for WebOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for WebOrigin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for WebOrigin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            serde::de::Error::custom(format!(
+                "{text:?} is not an origin of web pages, such as https://horizon.example or http://lab.example:8080"
+            ))
+        };
+        origin(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+/// The origin in a text, as browsers write it.
+fn origin(text: &str) -> Option<String> {
+    let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
+    let usual = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    let authority = authority.strip_suffix(usual).unwrap_or(authority);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    let good = !host.is_empty()
+        && host.chars().all(is_host)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    good.then(|| format!("{scheme}://{authority}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        for (text, expected) in [
+            ("https://horizon.example", "https://horizon.example"),
+            ("HTTPS://Horizon.Example:443/", "https://horizon.example"),
+            ("http://lab:8080", "http://lab:8080"),
+            ("http://[::1]:8000", "http://[::1]:8000"),
+            ("http://[::1]", "http://[::1]"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Some(expected), "{text}");
+        }
+        for bad in [
+            "*",
+            "",
+            "null",
+            "horizon.example",
+            "https://",
+            "https://*",
+            "ftp://a",
+            "https://a/b",
+            "https://a b",
+            "http://a:x",
+        ] {
+            assert_eq!(origin(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_shown_exactly() {

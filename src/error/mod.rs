@@ -106,6 +106,13 @@ impl Error {
         text
     }
 
+    /// The words and the private causes, for one log line.
+    pub fn logged(&self) -> String {
+        let causes = self.causes();
+        let separator = if causes.is_empty() { "" } else { ": " };
+        format!("{self}{separator}{causes}")
+    }
+
     /// Private causes, outermost first, for one log line.
     pub fn causes(&self) -> String {
         let mut text = String::new();
@@ -142,6 +149,8 @@ mod tests {
         let error = Error::internal(std::io::Error::other("/srv/secret: EIO"));
         assert!(!error.to_string().contains("secret"));
         assert_eq!(error.causes(), "/srv/secret: EIO");
+        assert_eq!(error.logged(), format!("{}: /srv/secret: EIO", Reason::Internal.words()));
+        assert_eq!(Error::from(Reason::Busy).logged(), Reason::Busy.words(), "nothing follows the words");
     }
 
     #[test]

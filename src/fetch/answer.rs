@@ -49,7 +49,8 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
 
 /// Tells whether the body is not compressed. We ask for that: a compressed body has other bytes and another length.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let plain = |coding: &[u8]| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity");
+    headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().split(|byte| *byte == b',').all(plain))
 }
 
 /// Tells whether a partial answer is exactly the requested part.
@@ -66,7 +67,9 @@ pub(super) fn part(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
 
 /// `bytes 0-499/1234` or `bytes 0-499/*`.
 fn parse_part(text: &str) -> Option<(Range<u64>, Option<u64>)> {
-    let (part, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (unit, text) = text.trim().split_once(' ')?;
+    // Units are compared without case (RFC 9110, section 14.1).
+    let (part, total) = text.trim().split_once('/').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
     let (first, last) = part.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     let end = last.checked_add(1)?;
@@ -88,8 +91,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The failure of an answer that another request may not get; `None` for one that is final.
 pub(super) fn passing(at: &Url, status: u16, headers: &HeaderMap) -> Option<FetchError> {
-    let may_pass = matches!(status, 408 | 429 | 500 | 502 | 503 | 504);
-    may_pass.then(|| FetchError::Failing(format!("{}: status {status}", redacted(at)), retry_after(headers)))
+    Some(trouble(at, status, headers)).filter(FetchError::may_pass)
+}
+
+/// The error for a status that is no success.
+pub(super) fn trouble(at: &Url, status: u16, headers: &HeaderMap) -> FetchError {
+    FetchError::Status { code: status, text: redacted(at), pause: retry_after(headers) }
 }
 
 /// The error for an answer without the bytes that were asked for.
@@ -98,8 +105,7 @@ pub(super) fn refused(at: &Url, status: StatusCode, headers: &HeaderMap) -> Fetc
         StatusCode::RANGE_NOT_SATISFIABLE => FetchError::BadRange,
         StatusCode::NOT_FOUND | StatusCode::GONE => FetchError::NotFound,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FetchError::NotFound,
-        _ => passing(at, status.as_u16(), headers)
-            .unwrap_or_else(|| FetchError::Upstream(format!("{}: {status}", redacted(at)))),
+        _ => trouble(at, status.as_u16(), headers),
     }
 }
 
@@ -147,6 +153,7 @@ mod tests {
         let is = |value, range| is_part(&headers(&[(CONTENT_RANGE, value)]), &range);
         assert!(is("bytes 2-4/10", 2..5));
         assert!(is("bytes 2-4/*", 2..5));
+        assert!(is("Bytes 2-4/10", 2..5));
         for bad in ["bytes 2-5/10", "bytes 1-4/10", "bytes 2-4", "bytes 2-4/3", "2-4/10", "bytes 4-2/10", "bytes */10"]
         {
             assert!(!is(bad, 2..5), "{bad}");
@@ -187,6 +194,8 @@ mod tests {
     fn compressed_bodies_are_seen() {
         assert!(is_plain(&HeaderMap::new()));
         assert!(is_plain(&headers(&[(CONTENT_ENCODING, "Identity")])));
+        assert!(is_plain(&headers(&[(CONTENT_ENCODING, "identity, IDENTITY")])));
         assert!(!is_plain(&headers(&[(CONTENT_ENCODING, "gzip")])));
+        assert!(!is_plain(&headers(&[(CONTENT_ENCODING, "identity, gzip")])));
     }
 }

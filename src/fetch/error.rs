@@ -1,13 +1,28 @@
 //! Errors of a fetch.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::Url;
 
+use super::URL_BYTES_MAX;
+use super::guard::literal;
 use crate::error::{Error, Reason};
 
-/// One text for every reason of a refusal.
-const UNKNOWN_OR_BARRED: &str = "its host is not known, or it is not one that this server may reach.";
+/// Refusal of a name. One text for every reason: a caller must not learn which internal names exist.
+const NAME_BARRED: &str = "its host is not known, or has an address that this server may not reach. It reaches public addresses \
+                           on the usual ports, and those in fetch.allow.";
+
+/// Refusal of an address. The caller wrote it, and its kind is no secret.
+const ADDRESS_BARRED: &str = "this server may not reach its address with its port. It reaches public addresses on the usual \
+                              ports, and those in fetch.allow.";
+
+/// Refusal of a URL for its form.
+const FORM_BARRED: &str = "it has to begin with http:// or https:// and a host, hold no user name and no password, and have at \
+                           most 4096 characters.";
+
+/// Statuses of an answer that the next request may not get.
+const PASSING: [u16; 6] = [408, 429, 500, 502, 503, 504];
 
 /// Longest name of a host that is passed on: none is longer.
 const HOST_BYTES_MAX: usize = 255;
@@ -43,15 +58,28 @@ pub enum FetchError {
     /// The body had fewer bytes, or more, than were announced.
     #[error("the body has not the length that was announced: {0}")]
     WrongLength(String),
-    /// The other server can't answer now, or ended the connection before it did; and the pause that it asks for.
+    /// The other server ended the connection before it answered.
     #[error("the other server can't answer now: {0}")]
-    Failing(String, Option<Duration>),
+    Failing(String),
+    /// The other server answered with a status that is no success, and not that there is no such thing.
+    #[error("the other server answers with status {code}: {text}")]
+    Status {
+        /// The status.
+        code: u16,
+        /// Its URL, for the log.
+        text: String,
+        /// The pause that it asks for.
+        pause: Option<Duration>,
+    },
     /// Another version of the thing lies there than the one whose bytes began to come.
     #[error("what is under the URL changed while it was fetched: {0}")]
     Changed(String),
     /// The last of several requests failed like those before it.
     #[error("{0}, the last time as before")]
     Spent(#[source] Box<FetchError>),
+    /// The other server compresses the bytes, although that was not asked for.
+    #[error("the body is compressed although that was not asked for: {0}")]
+    Compressed(String),
     /// The other server did something else that we can't use. The text is for the log.
     #[error("the other server does not answer as it should: {0}")]
     Upstream(String),
@@ -70,7 +98,7 @@ impl FetchError {
             error if certificate_error(error).is_some() => Self::Certificate(text),
             error if error.is_connect() => Self::Unreached(text),
             error if error.is_timeout() => Self::TimedOut(text),
-            error if is_broken_off(error) => Self::Failing(text, None),
+            error if is_broken_off(error) => Self::Failing(text),
             _ => Self::Upstream(text),
         }
     }
@@ -78,7 +106,7 @@ impl FetchError {
     /// Converts an error in the middle of a body: there, every end of the connection cuts the body short.
     pub(super) fn from_body(error: reqwest::Error, url: &Url) -> Self {
         match Self::from_client(error, url) {
-            Self::Upstream(text) | Self::Failing(text, _) => Self::WrongLength(text),
+            Self::Upstream(text) | Self::Failing(text) => Self::WrongLength(text),
             other => other,
         }
     }
@@ -90,36 +118,43 @@ impl FetchError {
 
     /// Tells whether another request may have a better end.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreached(_) | Self::TimedOut(_) | Self::WrongLength(_) | Self::Failing(..))
+        match self {
+            Self::Unreached(_) | Self::TimedOut(_) | Self::WrongLength(_) | Self::Failing(_) => true,
+            Self::Status { code, .. } => PASSING.contains(code),
+            _ => false,
+        }
     }
 
     /// The pause that the other server asks for.
     pub(super) fn asks_for(&self) -> Option<Duration> {
-        if let Self::Failing(_, pause) = self { *pause } else { None }
+        if let Self::Status { pause, .. } = self { *pause } else { None }
     }
 
     /// The failure in words for the caller, behind the name of a server.
-    pub fn words(&self) -> &'static str {
-        match self {
+    pub fn words(&self) -> Cow<'static, str> {
+        let words = match self {
+            Self::Status { code, .. } => return format!("answers with status {code}").into(),
+            Self::Spent(error) => return error.words(),
             Self::Unreached(_) => "can't be reached",
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",
             Self::Certificate(_) => "has not the certificate that it must have to be trusted",
             Self::CertificateDates(_) => "has a certificate that has expired or is not valid yet",
-            Self::Failing(..) => "can't answer now",
+            Self::Failing(_) => "can't answer now",
             Self::Changed(_) => "has other bytes now than when the transfer began",
-            Self::Spent(error) => error.words(),
+            Self::Compressed(_) => "compresses the file, although that was not asked for",
             Self::Refused | Self::NotFound | Self::BadRange | Self::Payload(_) | Self::Upstream(_) => {
                 "does not answer as it should"
             }
-        }
+        };
+        words.into()
     }
 
     /// The error for a request that named the server, by this name. `lxc` and `incus` know several addresses of a server, and try the
     /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
         match self {
-            Self::Refused => Reason::ServerRefused.about(host).and(UNKNOWN_OR_BARRED).because(self),
+            Self::Refused => Reason::ServerRefused.about(host).and(barred(host)).because(self),
             Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
             Self::Spent(ref error) if matches!(**error, Self::Unreached(_)) => {
                 Reason::ServerUnreachable.about(host).because(self)
@@ -130,24 +165,49 @@ impl FetchError {
 
     /// The error for a request with a URL on it, which may be invalid.
     pub fn of_url(self, url: &str) -> Error {
-        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let host = url.as_ref().and_then(Url::host_str).filter(|host| host.len() <= HOST_BYTES_MAX);
-        match (host, url.as_ref().and_then(Url::port)) {
-            (Some(host), Some(port)) => self.of_server(&format!("{host}:{port}")),
-            (Some(host), None) => self.of_server(host),
-            (None, _) => self.into(),
+        match host_of(url) {
+            Some(host) => self.of_server(&host),
+            None => self.into(),
+        }
+    }
+
+    /// The error for a URL of an image's file, which may be invalid.
+    pub fn of_file(self, url: &str) -> Error {
+        match self {
+            Self::Refused => {
+                let why = host_of(url).map_or(FORM_BARRED, |host| barred(&host));
+                Reason::UrlRefused.about(why).because(self)
+            }
+            other => other.into(),
         }
     }
 
     fn blame(self, server: &str) -> Error {
         match self {
-            Self::Refused => Reason::UrlRefused.about(UNKNOWN_OR_BARRED).because(self),
+            Self::Refused => Reason::UrlRefused.about(FORM_BARRED).because(self),
             Self::NotFound => Error::from(Reason::UrlNotFound).because(self),
             Self::BadRange => Error::from(Reason::BadRange).because(self),
             Self::Payload(error) => error,
             other => Reason::Upstream.saying(format!("{server} {}.", other.words())).because(other),
         }
     }
+}
+
+/// The host of a URL that may be fetched by its form, with its port if it is no usual one.
+fn host_of(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    if url.as_str().len() > URL_BYTES_MAX {
+        return None;
+    }
+    let plain = url.username().is_empty() && url.password().is_none();
+    let host = url.host_str().filter(|host| host.len() <= HOST_BYTES_MAX && plain)?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// Says why a host is not reached.
+fn barred(host: &str) -> &'static str {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    if literal(host).or_else(|| literal(name)).is_some() { ADDRESS_BARRED } else { NAME_BARRED }
 }
 
 impl From<FetchError> for Error {
@@ -237,17 +297,22 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_the_url_did_and_nothing_else() {
-        let may = "its host is not known, or it is not one that this server may reach.";
-        for (url, said) in [
-            ("https://u:p@Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: "),
-            ("http://2130706433/", "Unable to connect to: 127.0.0.1: "),
-            ("https://[::1]:443/", "Unable to connect to: [::1]: "),
-            ("file://host/etc/passwd", "This URL is not fetched: "),
-            ("x", "This URL is not fetched: "),
-            (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: "),
+        for (url, said, why) in [
+            ("https://Lab.example:8443/a?s3cret", "Unable to connect to: lab.example:8443: ", NAME_BARRED),
+            ("https://lab.example/", "Unable to connect to: lab.example: ", NAME_BARRED),
+            ("http://2130706433/", "Unable to connect to: 127.0.0.1: ", ADDRESS_BARRED),
+            ("http://10.0.0.1:5000/", "Unable to connect to: 10.0.0.1:5000: ", ADDRESS_BARRED),
+            ("https://[::1]:443/", "Unable to connect to: [::1]: ", ADDRESS_BARRED),
+            ("https://[::1]:444/", "Unable to connect to: [::1]:444: ", ADDRESS_BARRED),
+            ("https://u:p@lab.example/", "This URL is not fetched: ", FORM_BARRED),
+            ("file://host/etc/passwd", "This URL is not fetched: ", FORM_BARRED),
+            ("x", "This URL is not fetched: ", FORM_BARRED),
+            (&format!("http://{}/", "x".repeat(300)), "This URL is not fetched: ", FORM_BARRED),
         ] {
             let error = FetchError::Refused.of_url(url);
-            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{may}")), "{url}");
+            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{why}")), "{url}");
+            let error = FetchError::Refused.of_file(url);
+            assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("This URL is not fetched: {why}")));
         }
     }
 

@@ -156,7 +156,7 @@ impl AddressGuard {
 }
 
 /// The address that a host is written as, if it is no name. The brackets around an IPv6 address are not part of it.
-fn literal(host: &str) -> Option<IpAddr> {
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 

@@ -180,21 +180,38 @@ impl Fetcher {
         if url.as_str().len() > URL_BYTES_MAX { Err(FetchError::Refused) } else { Ok(url.into()) }
     }
 
-    /// Asks for the facts about a URL. Any answer but success is [`FetchError::NotFound`].
+    /// Asks for the facts about a URL.
     ///
     /// A server that does not know `HEAD` is asked with `GET`, of which only the headers are read.
     pub async fn head(&self, url: &str) -> Result<Found, FetchError> {
         let request = Request::to(url);
-        let (mut response, _) = self.follow(Method::HEAD, &request, Wanted::All).await?;
+        let (mut response, mut at) = self.follow(Method::HEAD, &request, Wanted::All).await?;
         if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
-            (response, _) = self.follow(Method::GET, &request, Wanted::All).await?;
+            (response, at) = self.follow(Method::GET, &request, Wanted::All).await?;
         }
         if response.status() != StatusCode::OK {
-            return Err(FetchError::NotFound);
+            return Err(answer::refused(&at, response.status(), response.headers()));
         }
-        let headers = response.headers();
-        let plain = answer::is_plain(headers);
-        Ok(Found { size: answer::length(headers).filter(|_| plain), etag: answer::etag(headers) })
+        if !answer::is_plain(response.headers()) {
+            return Err(compressed(&at));
+        }
+        Ok(Found { size: answer::length(response.headers()), etag: answer::etag(response.headers()) })
+    }
+
+    /// Asks for the facts about a URL whose bytes are to be read later. Answers to `HEAD` may leave out that the bytes are
+    /// compressed, or that they can't be had at all, so that the first byte is asked for too.
+    pub async fn probe(&self, url: &str) -> Result<Found, FetchError> {
+        let found = self.head(url).await?;
+        let (response, at) = self.follow(Method::GET, &Request::to(url), Wanted::Range(&(0..1))).await?;
+        match response.status() {
+            // An empty file has no first byte.
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {}
+            status => return Err(answer::refused(&at, status, response.headers())),
+        }
+        if !answer::is_plain(response.headers()) {
+            return Err(compressed(&at));
+        }
+        Ok(found)
     }
 
     /// The status and the headers of the answer to a `HEAD`.
@@ -206,6 +223,17 @@ impl Fetcher {
     /// The bytes under a URL, or the part `range` of them (the end is exclusive). A server that answers a range with
     /// anything else than exactly this part is an error.
     pub async fn get(&self, url: &str, range: Option<Range<u64>>) -> Result<Body, FetchError> {
+        let partial = range.is_some();
+        let body = self.part_or_whole(url, range).await?;
+        match partial && body.status == StatusCode::OK {
+            false => Ok(body),
+            true => Err(FetchError::Upstream(format!("{}: it ignores ranges", without_query(url)))),
+        }
+    }
+
+    /// The bytes under a URL, or the part `range` of them; everything, with the status 200, from a server that ignores
+    /// ranges.
+    pub async fn part_or_whole(&self, url: &str, range: Option<Range<u64>>) -> Result<Body, FetchError> {
         if range.as_ref().is_some_and(|range| range.is_empty()) {
             return Err(FetchError::BadRange);
         }
@@ -214,14 +242,14 @@ impl Fetcher {
         let (response, at) = self.follow(Method::GET, &request, wanted).await?;
         let status = response.status();
         match (status, &range) {
-            (StatusCode::OK, None) => self.0.body(response, at, &request),
+            (StatusCode::OK, _) => self.0.body(response, at, &request),
             (StatusCode::PARTIAL_CONTENT, Some(range)) if answer::is_part(response.headers(), range) => {
                 self.0.body_of(response, at, &request, Some(range.end - range.start))
             }
-            (StatusCode::OK | StatusCode::PARTIAL_CONTENT, _) => {
+            (StatusCode::PARTIAL_CONTENT, _) => {
                 Err(upstream(&at, format_args!("{status}, which is not the range {range:?} that was asked for")))
             }
-            (StatusCode::RANGE_NOT_SATISFIABLE, None) => Err(upstream(&at, status)),
+            (StatusCode::RANGE_NOT_SATISFIABLE, None) => Err(answer::trouble(&at, status.as_u16(), response.headers())),
             _ => Err(answer::refused(&at, status, response.headers())),
         }
     }
@@ -284,6 +312,15 @@ fn next_hop(url: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     Ok(next)
 }
 
+fn compressed(url: &Url) -> FetchError {
+    FetchError::Compressed(redacted(url))
+}
+
+/// A URL without its query, which may be a signature or a token, and without its fragment.
+pub fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
 fn upstream(url: &Url, what: impl fmt::Display) -> FetchError {
     FetchError::Upstream(format!("{}: {what}", redacted(url)))
 }
@@ -333,7 +370,7 @@ impl FetcherInner {
     /// The body of an answer that has to have this length.
     fn body_of(&self, response: Response, at: Url, request: &Request, length: Option<u64>) -> Result<Body, FetchError> {
         if !answer::is_plain(response.headers()) {
-            return Err(upstream(&at, "the body is compressed although that was not asked for"));
+            return Err(compressed(&at));
         }
         let status = response.status().as_u16();
         let (etag, told) = (answer::etag(response.headers()), Told::of(response.headers()));

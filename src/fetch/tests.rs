@@ -224,19 +224,20 @@ async fn a_slow_reader_of_ours_is_not_the_fault_of_the_server() {
 
 #[tokio::test]
 async fn other_misbehaviour_is_named_without_secrets() {
-    for (text, may_pass) in [
-        ("HTTP/1.1 500 E\r\nContent-Length: 0\r\n\r\n", true),
-        ("HTTP/1.1 304 N\r\n\r\n", false),
-        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx", false),
-        ("SSH-2.0-OpenSSH_9.9\r\n", false),
-        ("", true),
+    for (text, words, may_pass) in [
+        ("HTTP/1.1 500 E\r\nContent-Length: 0\r\n\r\n", "answers with status 500", true),
+        ("HTTP/1.1 304 N\r\n\r\n", "answers with status 304", false),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+            "compresses the file, although that was not asked for",
+            false,
+        ),
+        ("SSH-2.0-OpenSSH_9.9\r\n", "does not answer as it should", false),
+        ("", "can't answer now", true),
     ] {
         let fake = Fake::fixed(text).await;
         let error = fetch(&fake.url("path?sig=s3cret"), None).await.unwrap_err();
-        match may_pass {
-            true => assert!(matches!(error, FetchError::Failing(..)), "{text:?}: {error:?}"),
-            false => assert!(matches!(error, FetchError::Upstream(_)), "{text:?}: {error:?}"),
-        }
+        assert_eq!((&*error.words(), error.may_pass()), (words, may_pass), "{text:?}: {error:?}");
         assert!(error.to_string().contains("/path?…") && !format!("{error:?}").contains("s3cret"), "{error:?}");
     }
     // A bound port belongs to no other program and does not answer.
@@ -284,9 +285,51 @@ async fn head_says_what_is_there() {
     assert_eq!(open().head(&fake.url("there")).await.unwrap(), found(Some(7), Some("t")));
     assert_eq!(open().head(&fake.url("unsized")).await.unwrap(), found(None, None));
     assert_eq!(open().head(&fake.url("get-only")).await.unwrap(), found(Some(5), None));
-    for rest in ["not-even", "partial", "forbidden", "down"] {
+    for rest in ["not-even", "forbidden"] {
         assert!(matches!(open().head(&fake.url(rest)).await, Err(FetchError::NotFound)), "{rest}");
     }
+    for (trouble, status) in [("partial", 206), ("down", 503)] {
+        let error = open().head(&fake.url(trouble)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Status { code, .. } if code == status), "{error:?}");
+        let error = Error::from(error);
+        assert_eq!(error.message(), format!("The server of this URL answers with status {status}."));
+        assert_eq!(error.kind(), Kind::Upstream);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_sees_more_than_head() {
+    let fake = Fake::new(|head| {
+        let get = head.starts_with("GET ");
+        Some(match head.split(' ').nth(1)? {
+            "/plain" if get => "HTTP/1.1 206 P\r\nContent-Range: bytes 0-0/7\r\nContent-Length: 1\r\n\r\nh".to_owned(),
+            "/empty" if get => "HTTP/1.1 416 R\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/packed" if get => {
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\nabcdefg".to_owned()
+            }
+            "/down" if get => "HTTP/1.1 500 D\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/packed-head" => "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 7\r\n\r\n".to_owned(),
+            _ => "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n".to_owned(),
+        })
+    })
+    .await;
+    for good in ["plain", "empty"] {
+        assert_eq!(open().probe(&fake.url(good)).await.unwrap().size, Some(7), "{good}");
+    }
+    for packed in ["packed", "packed-head"] {
+        let error = open().probe(&fake.url(packed)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Compressed(_)), "{packed}: {error:?}");
+    }
+    assert!(matches!(open().probe(&fake.url("down")).await, Err(FetchError::Status { code: 500, .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_gives_everything_to_callers_who_take_it() {
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nabcdefg";
+    let fake = Fake::new(move |_| Some(whole.to_owned())).await;
+    let body = open().part_or_whole(&fake.url(""), Some(2..4)).await.unwrap();
+    assert_eq!((body.status, read(body).await.unwrap()), (200, b"abcdefg".to_vec()));
+    assert!(matches!(open().get(&fake.url(""), Some(2..4)).await, Err(FetchError::Upstream(_))));
 }
 
 #[tokio::test]

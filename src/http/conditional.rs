@@ -7,7 +7,7 @@ use actix_web::http::header::{
     self, HeaderMap, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 
-use super::headers::text;
+use super::headers::{behind, text};
 use super::time::read_http_date;
 
 /// Facts of the requested thing.
@@ -91,7 +91,7 @@ fn range_applies(headers: &HeaderMap, facts: &Facts) -> bool {
 /// many parts, and parts that together exceed the whole, are ignored too (RFC 9110, section 14.2: they cost the server
 /// more than they spare the client).
 fn parts(range: &str, size: u64) -> Verdict {
-    let Some(specs) = range.trim().strip_prefix("bytes=") else { return Verdict::Whole };
+    let Some(specs) = behind(range, "bytes", '=') else { return Verdict::Whole };
     let specs: Vec<&str> = specs.split(',').map(str::trim).filter(|spec| !spec.is_empty()).collect();
     if specs.is_empty() || specs.len() > PARTS_MAX {
         return Verdict::Whole;
@@ -154,6 +154,9 @@ mod tests {
         for (range, expected) in [
             ("bytes=0-9", Verdict::Part(0..10)),
             ("bytes=0-0", Verdict::Part(0..1)),
+            ("Bytes=0-0", Verdict::Part(0..1)),
+            ("BYTES=-10", Verdict::Part(90..100)),
+            ("bites=0-0", Verdict::Whole),
             ("bytes=90-", Verdict::Part(90..100)),
             ("bytes=90-1000", Verdict::Part(90..100)),
             ("bytes=-10", Verdict::Part(90..100)),

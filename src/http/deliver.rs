@@ -21,8 +21,8 @@ use super::socket::{FileBody, Outlet, cut_short};
 use super::time::http_date;
 use crate::blob::{BlobBody, StoreError, stream};
 use crate::error::{Reason, Result};
-use crate::image::Image;
-use crate::registry::{Caller, Registry};
+use crate::image::{Image, Location};
+use crate::registry::{Caller, Delivery, Registry};
 
 /// The type of every image; the record has its format.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -43,14 +43,17 @@ pub fn facts(image: &Image) -> Facts {
     }
 }
 
-fn describe(response: &mut HttpResponseBuilder, facts: &Facts) {
+/// `takes_ranges`: a client may ask for a part of the bytes.
+fn describe(response: &mut HttpResponseBuilder, facts: &Facts, takes_ranges: bool) {
     if let Some(etag) = &facts.etag {
         response.insert_header((header::ETAG, etag.as_str()));
     }
     if let Some(modified) = facts.modified_s {
         response.insert_header((header::LAST_MODIFIED, http_date(modified)));
     }
-    response.insert_header((header::ACCEPT_RANGES, "bytes"));
+    if takes_ranges {
+        response.insert_header((header::ACCEPT_RANGES, "bytes"));
+    }
 }
 
 /// Adds the headers that belong to the bytes: the file name, and digests (RFC 9530, and RFC 3230 for older clients).
@@ -119,9 +122,11 @@ pub async fn deliver_as(
         let source = Arc::clone(&source);
         async move {
             let (registry, who, image) = &*source;
-            registry.open(who, image, range).await
+            registry.deliver(who, image, range).await
         }
     });
+    let is_remote = image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));
+    let origin = origin.in_parts(!is_remote);
     let all = |response: &mut HttpResponseBuilder| {
         headers(response);
         introduce(response, image);
@@ -163,45 +168,45 @@ pub async fn deliver_from<F, Opening>(
 ) -> Result<HttpResponse>
 where
     F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + Sync + 'static,
-    Opening: Future<Output = Result<BlobBody>> + Send + 'static,
+    Opening: Future<Output = Result<Delivery>> + Send + 'static,
 {
     let head = request.method() == Method::HEAD;
-    let verdict = verdict(request, &facts);
-    let status = match &verdict {
+    let has_parts = origin.has_parts();
+    let mut response = HttpResponse::Ok();
+    let range = match verdict(request, &facts) {
         Verdict::Failed => {
             return Err(Reason::ConditionFailed.saying("The image does not meet the condition of the request."));
         }
         Verdict::OutOfRange => return Err(Reason::BadRange.about(facts.size.unwrap_or(0))),
         Verdict::NotModified => {
-            let mut response = HttpResponse::NotModified();
-            describe(&mut response, &facts);
+            response.status(StatusCode::NOT_MODIFIED);
+            describe(&mut response, &facts, has_parts);
             return Ok(response.finish());
         }
-        Verdict::Whole => StatusCode::OK,
-        Verdict::Part(_) | Verdict::Parts(_) => StatusCode::PARTIAL_CONTENT,
-    };
-    let mut response = HttpResponse::build(status);
-    headers(&mut response);
-    describe(&mut response, &facts);
-    let size = facts.size;
-    let range = match verdict {
-        Verdict::Parts(ranges) => {
-            let parts = Parts::new(ranges, size.unwrap_or(0), CONTENT_TYPE);
+        Verdict::Parts(ranges) if has_parts => {
+            response.status(StatusCode::PARTIAL_CONTENT);
+            headers(&mut response);
+            describe(&mut response, &facts, has_parts);
+            let parts = Parts::new(ranges, facts.size.unwrap_or(0), CONTENT_TYPE);
             response.content_type(parts.content_type());
             return Ok(send(response, Some(parts.length()), parts.stream(origin, buffers)));
         }
         Verdict::Part(range) => Some(range),
-        _ => None,
+        Verdict::Parts(_) | Verdict::Whole => None,
     };
+    headers(&mut response);
     response.content_type(CONTENT_TYPE);
-    if let (Some(Range { start, end }), Some(size)) = (&range, size) {
+    if head {
+        describe(&mut response, &facts, has_parts);
+        return Ok(response.body(HeadBody(facts.size)));
+    }
+    let delivery = origin.open(range.clone()).await?;
+    describe(&mut response, &facts, delivery.takes_ranges);
+    if let (Some(Range { start, end }), Some(size), false) = (range, facts.size, delivery.is_whole) {
+        response.status(StatusCode::PARTIAL_CONTENT);
         response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
     }
-    if head {
-        return Ok(response.body(HeadBody(size)));
-    }
-    let body = origin.open(range).await?;
-    Ok(match (body, request.conn_data::<Outlet>()) {
+    Ok(match (delivery.body, request.conn_data::<Outlet>()) {
         // The head states the length; actix-http never sees this body.
         (BlobBody::File(file), Some(outlet)) => {
             response.no_chunking(file.length).body(FileBody::new(outlet.clone(), file))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::http::{Method, header};
 
+use super::cors::Origins;
 use crate::error::{Reason, Result};
 
 /// Names by which clients may call this server. Clones share them.
@@ -51,17 +52,21 @@ fn text<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Option<Optio
     request.headers().get(name).map(|value| value.to_str().ok())
 }
 
-/// Refuses a request that a foreign web page may have made.
+/// Refuses a request that a foreign web page may have made. A page of a listed origin is not foreign.
 ///
 /// # Errors
 /// `Forbidden`; the text tells the operator to add a name to the configuration.
-pub fn check(request: &HttpRequest, names: &Names) -> Result<()> {
+pub fn check(request: &HttpRequest, names: &Names, origins: &Origins) -> Result<()> {
     let loopback = request.peer_addr().is_none_or(|peer| peer.ip().is_loopback());
     let absolute = request.uri().authority().map(|authority| Some(authority.as_str()));
     if let Some(host) = absolute.or_else(|| text(request, &header::HOST))
         && !host.is_some_and(|host| names.covers(host, loopback))
     {
         return Err(Reason::WrongHost.into());
+    }
+    // A browser lets no page choose its Origin.
+    if origins.of(request.headers()).is_some() {
+        return Ok(());
     }
     if let Some(site) = text(request, &header::HeaderName::from_static("sec-fetch-site"))
         && matches!(site, Some("cross-site" | "same-site") | None)
@@ -98,7 +103,8 @@ mod tests {
         for (name, value) in headers {
             request = request.insert_header((*name, *value));
         }
-        check(&request.to_http_request(), &Names::new(&["visor.lab".into()])).is_ok()
+        let origins = Origins::new(["https://horizon.example".to_owned()]);
+        check(&request.to_http_request(), &Names::new(&["visor.lab".into()]), &origins).is_ok()
     }
 
     #[test]
@@ -146,6 +152,14 @@ mod tests {
             assert!(!passes("127.0.0.1:9", &with(dest)), "{dest}");
         }
         assert!(!passes("127.0.0.1:9", &from), "a page that does not say where the answer goes");
+    }
+
+    #[test]
+    fn pages_of_listed_origins_pass_by_our_own_names() {
+        let page = ("origin", "https://horizon.example");
+        assert!(passes("127.0.0.1:9", &[("host", "localhost"), page, ("sec-fetch-site", "cross-site")]));
+        assert!(!passes("127.0.0.1:9", &[("host", "evil.example"), page]));
+        assert!(!passes("127.0.0.1:9", &[("host", "localhost"), ("sec-fetch-site", "cross-site")]), "no origin");
     }
 
     #[test]

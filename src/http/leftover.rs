@@ -1,9 +1,8 @@
 //! The unread rest of a request: an upload that was refused while its client still sends.
 //!
 //! actix-http 3 drains a chunked body without a reader endlessly, however much arrives and however long it takes. It
-//! closes a connection whose body still has a reader, after an answer with `Connection: close` and after a moment of
-//! reading on, so that the client sees the answer and not a reset. Every body needs the latter, so an unread one is
-//! kept until its answer is sent.
+//! ends a connection whose body still has a reader, after an answer with `Connection: close`. Every body needs the
+//! latter, so an unread one is kept until its answer is sent. `linger.rs` then drops the rest.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -13,28 +12,40 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
 use futures_util::{FutureExt, Stream, StreamExt};
+
+use super::exchange::{Exchange, Rest};
+use super::headers::text;
 
 /// Chunks that are discarded before an answer: a small body has arrived already, and its connection may be reused.
 const CHUNKS_MAX: usize = 16;
 
 /// A body with two owners: the handler, and the answer that keeps it until it is sent.
 #[derive(Clone)]
-struct SharedPayload(Rc<RefCell<Option<Payload>>>);
+struct SharedPayload(Rc<RefCell<Arriving>>);
+
+/// A body on its way.
+struct Arriving {
+    /// The body, until its end.
+    payload: Option<Payload>,
+    /// True if it ended in an error: the bytes that follow it mean nothing.
+    broken: bool,
+}
 
 impl Stream for SharedPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut payload = self.0.borrow_mut();
-        let Some(open) = payload.as_mut() else { return Poll::Ready(None) };
+        let mut arriving = self.0.borrow_mut();
+        let Some(open) = arriving.payload.as_mut() else { return Poll::Ready(None) };
         let polled = open.poll_next_unpin(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            *payload = None;
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            arriving.broken = !matches!(polled, Poll::Ready(None));
+            arriving.payload = None;
         }
         polled
     }
@@ -58,25 +69,31 @@ impl MessageBody for AnswerWithRest {
     }
 }
 
-/// Middleware: closes connections whose request was not read to its end.
+/// Middleware: closes connections whose request was not read to its end, and notes the rest for the connection.
 pub(super) async fn end_cleanly(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let exchange = request.request().conn_data::<Exchange>().cloned().unwrap_or_default();
+    exchange.begin();
     let payload = request.take_payload();
-    // Other kinds are empty, or HTTP/2, where a stream ends by itself.
+    // Other kinds are empty.
     if !matches!(payload, Payload::H1 { .. }) {
         request.set_payload(payload);
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+        let response = next.call(request).await;
+        exchange.answered(None);
+        return response.map(ServiceResponse::map_into_boxed_body);
     }
-    let mut shared = SharedPayload(Rc::new(RefCell::new(Some(payload))));
+    let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let mut shared = SharedPayload(Rc::new(RefCell::new(Arriving { payload: Some(payload), broken: false })));
     request.set_payload(Payload::Stream { payload: Box::pin(shared.clone()) });
     let response = next.call(request).await?.map_into_boxed_body();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // The bytes that follow are no body: they belong to the other protocol.
+        exchange.answered(None);
         return Ok(response);
     }
-    if shared.0.borrow().is_some() {
+    if shared.0.borrow().payload.is_some() {
         // An immediate answer precedes the connection's reader, which has not yet seen the bytes after the head.
         tokio::task::yield_now().await;
     }
@@ -85,6 +102,14 @@ pub(super) async fn end_cleanly(
             break;
         }
     }
-    let unread = shared.0.take();
+    let (unread, broken) = {
+        let mut arriving = shared.0.borrow_mut();
+        (arriving.payload.take(), arriving.broken)
+    };
+    exchange.answered(match (&unread, broken, length) {
+        (None, false, _) => None,
+        (Some(_), false, Some(length)) => Some(Rest::Announced(length)),
+        _ => Some(Rest::Unknown),
+    });
     Ok(response.map_body(|_, body| AnswerWithRest { body, _unread: unread }).map_into_boxed_body())
 }

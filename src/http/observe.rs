@@ -7,7 +7,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpRequest};
 use uuid::Uuid;
 
 use super::refusal::{CODE, of_status};
@@ -58,13 +58,19 @@ pub async fn observe(
 }
 
 /// Logs an error once, at the boundary: the server's own faults as errors with their causes, all others at debug level.
-pub fn report(id: Option<&RequestId>, error: &crate::error::Error) {
+pub fn report(request: &HttpRequest, error: &crate::error::Error) {
     use crate::error::Kind;
-    let id = id.map_or("", |id| id.0.as_str());
-    match error.kind() {
-        Kind::Internal | Kind::StoreFull | Kind::Upstream => {
-            log::error!(request_id = id; "{}: {}", error.message(), error.causes());
+    let level = match error.kind() {
+        Kind::Internal | Kind::StoreFull | Kind::Upstream => log::Level::Error,
+        _ => log::Level::Debug,
+    };
+    if !log::log_enabled!(level) {
+        return;
+    }
+    match request.extensions().get::<RequestId>() {
+        Some(RequestId(id)) => {
+            log::log!(level, request_id = id.as_str(); "{}: {}", error.reason().code(), error.logged());
         }
-        _ => log::debug!(request_id = id; "{}: {}: {}", error.reason().code(), error.message(), error.causes()),
+        None => log::log!(level, "{}: {}", error.reason().code(), error.logged()),
     }
 }

@@ -11,12 +11,14 @@ use futures_util::stream::BoxStream;
 use crate::blob::stream;
 pub use crate::blob::{BlobBody, Buffers};
 use crate::error::{Error, Result};
+use crate::registry::Delivery;
 
 /// The source of the bytes of an answer. Clones share a body that was opened earlier.
 #[derive(Clone)]
 pub struct Origin<F> {
     open: F,
     opened: OpenBody,
+    in_parts: bool,
 }
 
 /// A body that was opened earlier, and its range.
@@ -25,11 +27,21 @@ type OpenBody = Arc<Mutex<Option<(Option<Range<u64>>, BlobBody)>>>;
 impl<F, Opening> Origin<F>
 where
     F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + 'static,
-    Opening: Future<Output = Result<BlobBody>> + Send,
+    Opening: Future<Output = Result<Delivery>> + Send,
 {
     /// A source that `open` opens: all of it, or a range.
     pub fn new(open: F) -> Self {
-        Self { open, opened: OpenBody::default() }
+        Self { open, opened: OpenBody::default(), in_parts: true }
+    }
+
+    /// Says whether parts of the bytes can be had for certain: of those under a URL, only the answer of its server says so.
+    pub fn in_parts(self, in_parts: bool) -> Self {
+        Self { in_parts, ..self }
+    }
+
+    /// Tells whether parts of the bytes can be had for certain.
+    pub(super) fn has_parts(&self) -> bool {
+        self.in_parts
     }
 
     /// Keeps a body that was opened earlier, for the first reader that asks for its range.
@@ -37,15 +49,15 @@ where
         Self { opened: Arc::new(Mutex::new(Some((range, body)))), ..self }
     }
 
-    /// Opens the bytes, or a part of them.
+    /// Opens the bytes, or a part of them if they can be had in parts.
     ///
     /// # Errors
     /// As the source's own opening.
-    pub(super) async fn open(&self, range: Option<Range<u64>>) -> Result<BlobBody> {
+    pub(super) async fn open(&self, range: Option<Range<u64>>) -> Result<Delivery> {
         // A body that this reader cannot use is released at once.
         let kept = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         match kept.filter(|(of, _)| *of == range) {
-            Some((_, body)) => Ok(body),
+            Some((_, body)) => Ok(Delivery::exact(body, range.is_none())),
             None => (self.open)(range).await,
         }
     }

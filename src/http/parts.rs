@@ -9,8 +9,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream as streams};
 
 use super::origin::{Buffers, Origin};
-use crate::blob::{BlobBody, StoreError, stream};
+use crate::blob::{StoreError, stream};
 use crate::error::{Error, Result};
+use crate::registry::Delivery;
 
 /// An answer of several parts.
 pub(super) struct Parts {
@@ -58,7 +59,7 @@ impl Parts {
     ) -> BoxStream<'static, Result<Bytes, StoreError>>
     where
         F: Fn(Option<Range<u64>>) -> Opening + Clone + Send + Sync + 'static,
-        Opening: Future<Output = Result<BlobBody>> + Send + 'static,
+        Opening: Future<Output = Result<Delivery>> + Send + 'static,
     {
         let end = self.end();
         let (origin, buffers) = (origin.clone(), buffers.clone());
@@ -67,7 +68,7 @@ impl Parts {
             async move {
                 let head = streams::iter([Ok(Bytes::from(head))]);
                 match origin.open(Some(range)).await {
-                    Ok(body) => head.chain(stream(body, &buffers)).boxed(),
+                    Ok(delivery) => head.chain(stream(delivery.body, &buffers)).boxed(),
                     Err(error) => streams::iter([Err(failed(error))]).boxed(),
                 }
             }

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::dev::Extensions;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
+use super::wire::Transport;
 use crate::digest::hex;
 
 /// Facts of a request's connection.
@@ -34,8 +36,18 @@ pub struct Peer {
     pub certificate: Option<Arc<ShownCertificate>>,
 }
 
+impl Transport for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn introduce(&self, data: &mut Extensions) {
+        data.insert(Peer::of(self));
+    }
+}
+
 impl Peer {
-    pub(super) fn of(stream: &TlsStream<TcpStream>) -> Self {
+    fn of(stream: &TlsStream<TcpStream>) -> Self {
         let first = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let shown = |der: &[u8]| ShownCertificate { der: der.to_vec(), fingerprint: hex(&Sha256::digest(der)) };
         Self { certificate: first.map(|der| Arc::new(shown(der))) }

@@ -4,6 +4,8 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use actix_web::dev::ResourceDef;
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{BoxFuture, join_all};
@@ -47,6 +49,20 @@ pub trait Service: Send + Sync {
     }
 }
 
+/// The methods of paths, by their patterns.
+pub(super) struct PathMethods(Vec<(ResourceDef, Vec<Method>)>);
+
+impl PathMethods {
+    /// Methods of a path, in alphabetical order; `None` if it is not served.
+    pub(super) fn at(&self, path: &str) -> Option<Vec<Method>> {
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let routes: Vec<_> = self.0.iter().filter(|(pattern, _)| pattern.is_match(path)).collect();
+        let all = [Method::DELETE, Method::GET, Method::HEAD, Method::PATCH, Method::POST, Method::PUT];
+        let has = |method: &Method| routes.iter().any(|(_, some)| some.is_empty() || some.contains(method));
+        (!routes.is_empty()).then(|| all.into_iter().filter(has).collect())
+    }
+}
+
 /// All protocols of a server. Clones share them.
 #[derive(Clone)]
 pub struct Protocols {
@@ -69,6 +85,12 @@ impl Protocols {
     /// The answer to a request that reached no route.
     pub(super) fn refuse(&self, request: &HttpRequest, error: &Error) -> HttpResponse {
         (self.of(request.path()).render)(request, error)
+    }
+
+    /// The methods of all paths.
+    pub(super) fn methods(&self) -> PathMethods {
+        let routes = self.services.iter().flat_map(|service| service.protocol().routes());
+        PathMethods(routes.map(|route| (ResourceDef::new(route.path), route.methods)).collect())
     }
 
     /// Registers the routes of all protocols. The router tries them in the order of their tables, then of the list.

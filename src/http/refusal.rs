@@ -29,6 +29,7 @@ macro_rules! neutral_everywhere {
         | crate::error::Reason::StagingIncomplete | crate::error::Reason::UploadComplete
         | crate::error::Reason::JobStopped | crate::error::Reason::TooManyWaiters
         | crate::error::Reason::UploadOffset | crate::error::Reason::UploadLength
+        | crate::error::Reason::PartIncomplete
         | crate::error::Reason::UploadTakenOver | crate::error::Reason::LastAdministrator
         | crate::error::Reason::AccountOwnsImages | crate::error::Reason::AmbiguousRemoteName
         | crate::error::Reason::ImageExists | crate::error::Reason::IdRetired
@@ -119,6 +120,16 @@ pub fn begin(status: StatusCode, error: &Error) -> HttpResponseBuilder {
         _ => {}
     }
     response
+}
+
+/// The answer to a request of which not even the path is known, and so no protocol.
+pub(super) fn plain(error: &Error) -> HttpResponse {
+    let status = match error.reason() {
+        Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    begin(status, error).content_type("text/plain; charset=utf-8").body(format!("{}\n", error.message()))
 }
 
 /// Adds the code of a reason to an answer.

@@ -1,15 +1,16 @@
 //! The listeners, and the middleware around every request. It knows protocols only as values of a list.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::{Extensions, HttpServiceBuilder, Request, Response, TlsAcceptorConfig};
+use actix_http::{Extensions, HttpServiceBuilder, Request, Response};
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_tls::accept::max_concurrent_tls_connect;
-use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
@@ -20,13 +21,17 @@ use tokio::net::TcpStream;
 
 use super::asked;
 use super::base::PublicUrl;
+use super::connection::{Closing, served_with};
+use super::cors::{self, Origins};
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
 use super::observe::observe;
-use super::peer::{Arrival, Peer};
-use super::protocol::Protocols;
+use super::peer::Arrival;
+use super::protocol::{PathMethods, Protocols};
+use super::refusal;
 use super::socket::Socket;
 use super::tls::Tls;
+use super::wire::{Refusal, Transport, Wire};
 
 /// Maximum time for a handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,10 +41,6 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Maximum time for an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// Time for which a connection is read on after an answer that preceded the end of its request: bytes in flight must
-/// not reset the connection before the client has seen the answer.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Maximum time in which a client reads none of the bytes that wait for it.
 const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -54,6 +55,8 @@ pub struct Settings {
     pub certificate: Option<Tls>,
     /// Names by which clients may call the server.
     pub names: Names,
+    /// Origins whose web pages may use the server.
+    pub origins: Origins,
     /// Number of threads; 0 is one per core.
     pub workers: usize,
     /// Maximum number of open connections.
@@ -102,20 +105,50 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Refuses requests that no legitimate client sends, before any protocol sees them.
-async fn gate(
+/// Rules about the senders of requests.
+struct Gate {
     names: Names,
-    protocols: Rc<Protocols>,
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse, Error> {
-    match guard::check(request.request(), &names) {
-        Ok(()) => next.call(request).await,
-        Err(error) => {
-            let response = protocols.refuse(request.request(), &error);
-            Ok(request.into_response(response))
-        }
+    origins: Origins,
+    protocols: Protocols,
+    /// Methods by path, since the first page asked.
+    methods: OnceCell<PathMethods>,
+}
+
+/// Refuses requests that no legitimate client sends, before any protocol sees them, and answers pages that ask what they may
+/// do.
+async fn gate(gate: Rc<Gate>, request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, Error> {
+    let http = request.request();
+    if let Some(refusal) = http.conn_data::<Refusal>() {
+        let error = refusal.reason.saying(refusal.words);
+        let response = match refusal.has_path {
+            true => gate.protocols.refuse(http, &error),
+            false => refusal::plain(&error),
+        };
+        return Ok(request.into_response(response));
     }
+    let origin = gate.origins.of(http.headers()).cloned();
+    let mut response = match guard::check(http, &gate.names, &gate.origins) {
+        Err(error) => {
+            let response = gate.protocols.refuse(http, &error);
+            request.into_response(response)
+        }
+        Ok(()) => {
+            let asked = origin.as_ref().filter(|_| cors::is_preflight(http));
+            let methods = || gate.methods.get_or_init(|| gate.protocols.methods()).at(http.path());
+            if let Some((page, methods)) = asked.and_then(|page| Some((page, methods()?))) {
+                let response = cors::preflight(http, page, &methods);
+                return Ok(request.into_response(response));
+            }
+            next.call(request).await?
+        }
+    };
+    if !gate.origins.is_empty() {
+        if let Some(origin) = origin {
+            cors::let_read(response.headers_mut(), origin);
+        }
+        cors::vary(response.headers_mut());
+    }
+    Ok(response)
 }
 
 /// Starts the server, which runs when it is awaited.
@@ -126,12 +159,14 @@ async fn gate(
 /// A listener can't be used.
 pub fn start(settings: Settings) -> io::Result<Server> {
     let Settings { plain, tls, certificate, workers, connections_max, drain, access_log, .. } = settings;
-    let (names, public, protocols) = (settings.names, settings.public_url, settings.protocols);
+    let (names, origins, public, protocols) =
+        (settings.names, settings.origins, settings.public_url, settings.protocols);
     let app = move || {
         // Each thread has a copy: a shared reference count would slow all of them.
-        let (names, all) = (names.clone(), Rc::new(protocols.clone()));
+        let (names, origins, protocols) = (names.clone(), origins.clone(), protocols.clone());
+        let rules = Rc::new(Gate { names, origins, protocols: protocols.clone(), methods: OnceCell::new() });
         let app = App::new()
-            .wrap(from_fn(move |request, next| gate(names.clone(), Rc::clone(&all), request, next)))
+            .wrap(from_fn(move |request, next| gate(Rc::clone(&rules), request, next)))
             .wrap(Condition::new(asked::is_on(), from_fn(asked::asked)))
             // This middleware surrounds the gate, so that refusals have an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
@@ -158,16 +193,12 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         .max_concurrent_connections(connections)
         .shutdown_timeout(drain.as_secs())
         .disable_signals();
+    let closing = move |ending| Closing { ending, lingering_max: connections / 2 };
     for listener in plain {
         let arrival = Arrival { secure: false, local: listener.local_addr()? };
         let (app, ending) = (app.clone(), server.graceful_shutdown_signal());
         server = server.listen("http", listener, move || {
-            let http = patient(ending.clone())
-                .on_connect_ext(move |socket: &Socket, data: &mut Extensions| {
-                    data.insert(arrival);
-                    data.insert(socket.outlet());
-                })
-                .h1(app());
+            let http = served_with(requests(arrival, ending.clone()).h1(app()), closing(ending.clone()));
             let connected = async |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
                 Ok((Socket::new(stream), peer))
@@ -178,31 +209,33 @@ pub fn start(settings: Settings) -> io::Result<Server> {
     for listener in tls {
         let certificate = certificate.as_ref().ok_or_else(|| io::Error::other("TLS without a certificate"))?;
         let arrival = Arrival { secure: true, local: listener.local_addr()? };
-        let (app, ending, config) = (app.clone(), server.graceful_shutdown_signal(), certificate.config.clone());
+        let mut config = certificate.config.clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (app, ending) = (app.clone(), server.graceful_shutdown_signal());
         server = server.listen("https", listener, move || {
-            let handshake = TlsAcceptorConfig::default().handshake_timeout(HANDSHAKE_PATIENCE);
-            patient(ending.clone())
-                // No client closes one half of a TLS connection and waits for an answer on the other. A client that has
-                // closed is gone, and its handler ends with it.
-                .h1_allow_half_closed(false)
-                .on_connect_ext(move |stream: &TlsStream<TcpStream>, data: &mut Extensions| {
-                    data.insert(arrival);
-                    data.insert(Peer::of(stream));
-                })
-                .finish(app())
-                .rustls_0_23_with_config(config.clone(), handshake)
+            // No client closes one half of a TLS connection and waits for an answer on the other. A client that has
+            // closed is gone, and its handler ends with it.
+            let http = requests(arrival, ending.clone()).h1_allow_half_closed(false).h1(app());
+            let http = served_with(http, closing(ending.clone()));
+            let mut handshake = Acceptor::new(config.clone());
+            handshake.set_handshake_timeout(HANDSHAKE_PATIENCE);
+            let connected = |stream: TlsStream<TcpStream>| {
+                let peer = stream.tcp().peer_addr().ok();
+                (stream, peer)
+            };
+            handshake.map_err(TlsError::into_service_error).map(connected).and_then(http.map_err(TlsError::Service))
         })?;
     }
     Ok(server.run())
 }
 
-/// Time limits of connections of every kind.
-fn patient<IO, S>(ending: GracefulShutdownSignal) -> HttpServiceBuilder<IO, S>
+/// Requests of connections of every kind: their time limits, and the facts of their connection.
+fn requests<S: Transport, A>(arrival: Arrival, ending: GracefulShutdownSignal) -> HttpServiceBuilder<Wire<S>, A>
 where
-    S: ServiceFactory<Request, Config = ()>,
-    S::Error: Into<Response<BoxBody>> + 'static,
-    S::InitError: std::fmt::Debug,
-    <S::Service as Service<Request>>::Future: 'static,
+    A: ServiceFactory<Request, Config = ()>,
+    A::Error: Into<Response<BoxBody>> + 'static,
+    A::InitError: std::fmt::Debug,
+    <A::Service as Service<Request>>::Future: 'static,
 {
     HttpServiceBuilder::default()
         .graceful_shutdown_signal(move || {
@@ -211,7 +244,12 @@ where
         })
         .client_request_timeout(HEAD_PATIENCE)
         .keep_alive(KEEP_ALIVE)
-        .client_disconnect_timeout(LINGER)
+        // `connection.rs` closes connections: with a limit here, actix-http would read the rest of a request itself.
+        .client_disconnect_timeout(Duration::ZERO)
+        .on_connect_ext(move |wire: &Wire<S>, data: &mut Extensions| {
+            data.insert(arrival);
+            wire.introduce(data);
+        })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::Extensions;
 use actix_web::web::Bytes;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
@@ -19,6 +20,7 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::wire::Transport;
 use crate::blob::{Ahead, BlobFile};
 
 /// Bytes that are sent before other connections of the thread have their turn.
@@ -49,11 +51,6 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self { stream, outlet: Outlet::default(), corked: false }
-    }
-
-    /// The outlet for files of this connection.
-    pub(super) fn outlet(&self) -> Outlet {
-        self.outlet.clone()
     }
 
     /// Runs an operation on the stream as soon as the stream accepts bytes.
@@ -112,6 +109,16 @@ impl Socket {
         cx.waker().wake_by_ref();
         *outlet = None;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Socket {
+    fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn introduce(&self, data: &mut Extensions) {
+        data.insert(self.outlet.clone());
     }
 }
 

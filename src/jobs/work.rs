@@ -102,7 +102,7 @@ pub(super) fn report(job: &Job, error: &Error) {
         _ => log::Level::Debug,
     };
     let image = job.image.map(|image| format!(" of image {image}")).unwrap_or_default();
-    log::log!(level, "the job {} ({}{image}) failed: {error}: {}", job.id, job.kind.name(), error.causes());
+    log::log!(level, "the job {} ({}{image}) failed: {}", job.id, job.kind.name(), error.logged());
 }
 
 impl Drop for Begun {

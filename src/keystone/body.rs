@@ -21,7 +21,7 @@ struct Token {
     #[serde(default)]
     project: Option<Project>,
     #[serde(default)]
-    roles: Vec<Role>,
+    roles: Vec<NamedRole>,
 }
 
 #[derive(Deserialize)]
@@ -30,11 +30,11 @@ struct Project {
 }
 
 #[derive(Deserialize)]
-struct Role {
+struct NamedRole {
     name: String,
 }
 
-/// TokenFacts about a token.
+/// Facts about a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TokenFacts {
     /// Time at which it ends.
@@ -59,7 +59,7 @@ pub(super) fn read(what: &'static str, bytes: &[u8], roles: &Roles) -> Result<To
     if project.as_ref().is_some_and(|id| !usable(id)) {
         return Err(NoAnswer::Garbled(what, "the id of the project can't be one".into()));
     }
-    let has = |role: &Role, names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(&role.name));
+    let has = |role: &NamedRole, names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(&role.name));
     let role = if token.roles.iter().any(|role| has(role, &roles.admin)) {
         Role::Administrator
     } else if token.roles.iter().all(|role| has(role, &roles.reader)) {

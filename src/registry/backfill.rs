@@ -27,7 +27,7 @@ impl Maintenance {
                     // Removed meanwhile.
                     && error.kind() != Kind::NotFound
                 {
-                    log::warn!("the sha512 of {} can't be computed: {error}: {}", image.id, error.causes());
+                    log::warn!("the sha512 of {} can't be computed: {}", image.id, error.logged());
                 }
                 done += 1;
                 handle.steps(done, None);

@@ -40,7 +40,7 @@ impl BackgroundWork {
                     let tasks = loops.into_iter().map(tokio::spawn).collect::<Vec<_>>();
                     join_all(tasks).await;
                 }
-                Err(error) => log::error!("background work did not start: {error}: {}", error.causes()),
+                Err(error) => log::error!("background work did not start: {}", error.logged()),
             }
         }
     }

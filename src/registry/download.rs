@@ -9,12 +9,37 @@ use futures_util::StreamExt;
 use super::Caller;
 use super::core::Core;
 use super::policy::Action;
+use super::readers::Lease;
 use super::retries::FetchReport;
 use crate::blob::{BlobBody, StoreError};
 use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::Body;
 use crate::image::{Image, Location, Part, PartKind, Status};
+
+/// Bytes on their way to a reader.
+pub struct Delivery {
+    /// The bytes.
+    pub body: BlobBody,
+    /// True if these are all bytes, although a range was asked for perhaps: servers of URLs may ignore that.
+    pub is_whole: bool,
+    /// True if a range can be asked for.
+    pub takes_ranges: bool,
+}
+
+impl Delivery {
+    /// Bytes that can be had in parts: all of them, or exactly the part that was asked for.
+    pub fn exact(body: BlobBody, is_whole: bool) -> Self {
+        Self { body, is_whole, takes_ranges: true }
+    }
+
+    /// The answer of a URL's server.
+    fn fetched(body: Body, lease: Lease) -> Self {
+        let is_whole = body.status == 200;
+        let promised = body.told.text("accept-ranges").is_some_and(|units| units.eq_ignore_ascii_case("bytes"));
+        Self { body: blob_of(body).holding(lease), is_whole, takes_ranges: promised || !is_whole }
+    }
+}
 
 /// Service that opens bytes of images.
 pub(in crate::registry) struct Downloads {
@@ -38,6 +63,29 @@ impl Downloads {
         range: Option<Range<u64>>,
     ) -> Result<BlobBody> {
         self.open_part(who, image, PartKind::Main, range).await
+    }
+
+    /// Opens the bytes of an image for its reader, or a range of them if they can be had in parts.
+    ///
+    /// # Errors
+    /// As [`Downloads::open`].
+    pub(in crate::registry) async fn deliver(
+        &self,
+        who: &Caller,
+        image: &Image,
+        range: Option<Range<u64>>,
+    ) -> Result<Delivery> {
+        let part = self.part_for(who, image, PartKind::Main)?;
+        if let Location::Http { url } = &part.location {
+            let fetched = self.under_url(image, part, url, range.clone()).await;
+            // Another copy, in a store, is tried below.
+            if fetched.is_ok() || image.parts.iter().filter(|other| other.kind == part.kind).count() < 2 {
+                let lease = self.core.in_use.lease(image.id);
+                return fetched.map(|body| Delivery::fetched(body, lease));
+            }
+        }
+        let is_whole = range.is_none();
+        Ok(Delivery::exact(self.bytes_of(image, part, range).await?, is_whole))
     }
 
     /// Opens one part, or a range of it. The image counts as in use until the body is dropped.
@@ -89,7 +137,7 @@ impl Downloads {
         let copies = image.parts.iter().filter(|other| other.kind == part.kind && *other != part);
         for copy in copies {
             let Err(error) = &outcome else { break };
-            log::warn!("reading another copy of {}: {error}: {}", image.id, error.causes());
+            log::warn!("reading another copy of {}: {}", image.id, error.logged());
             if let Ok(body) = self.located(image, copy, range.clone()).await {
                 outcome = Ok(body);
             }
@@ -114,28 +162,26 @@ impl Downloads {
             }),
             Location::File { path } => self.open_linked(image, Path::new(path), part.size, range).await,
             Location::Http { url } => {
+                let partial = range.is_some();
                 let body = self.under_url(image, part, url, range).await?;
-                let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
-                let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
-                Ok(BlobBody::Stream { stream, length: body.length })
+                match partial && body.status == 200 {
+                    false => Ok(blob_of(body)),
+                    true => Err(Reason::Upstream.saying("The server of this URL does not give out parts of the file.")),
+                }
             }
         }
     }
 
-    /// Opens the bytes under a URL, or a range of them, if they are still those that were registered as far as their server
-    /// tells.
-    pub(in crate::registry) async fn under_url(
-        &self,
-        image: &Image,
-        part: &Part,
-        url: &str,
-        range: Option<Range<u64>>,
-    ) -> Result<Body> {
-        let whole = range.is_none();
-        unchanged(image, part, self.core.fetcher.get(url, range).await?, whole)
+    /// Opens the bytes under a URL, or a range of them (all of them, with the status 200, if its server ignores ranges), if they are
+    /// still those that were registered as far as their server tells.
+    async fn under_url(&self, image: &Image, part: &Part, url: &str, range: Option<Range<u64>>) -> Result<Body> {
+        unchanged(image, part, self.core.fetcher.part_or_whole(url, range).await?)
     }
 
-    /// Opens all bytes under a URL, as [`Downloads::under_url`], for a job: they are continued after failures.
+    /// Opens all bytes under a URL for a job: they are continued after failures.
+    ///
+    /// # Errors
+    /// As [`Downloads::open`].
     pub(in crate::registry) async fn all_under_url(
         &self,
         image: &Image,
@@ -143,7 +189,7 @@ impl Downloads {
         url: &str,
         report: &FetchReport,
     ) -> Result<Body> {
-        unchanged(image, part, report.get(&self.core.fetcher, url).await?, true)
+        unchanged(image, part, report.get(&self.core.fetcher, url).await?)
     }
 
     /// Opens a file of the operator's. It may have changed since it was hashed; its size reveals the usual ways.
@@ -176,13 +222,19 @@ fn given_to(who: &Caller, image: &Image) -> bool {
 }
 
 /// Checks that bytes under a URL are still those that were registered, as far as their server tells.
-fn unchanged(image: &Image, part: &Part, body: Body, whole: bool) -> Result<Body> {
+fn unchanged(image: &Image, part: &Part, body: Body) -> Result<Body> {
     let other = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some() && a != b;
-    let longer = whole && part.size.is_some() && body.length.is_some() && part.size != body.length;
+    let longer = body.status == 200 && part.size.is_some() && body.length.is_some() && part.size != body.length;
     match other(part.etag.as_deref(), body.etag.as_deref()) || longer {
         true => Err(changed(image)),
         false => Ok(body),
     }
+}
+
+fn blob_of(body: Body) -> BlobBody {
+    let broken = |error: crate::fetch::FetchError| StoreError::Broken(std::io::Error::other(error));
+    let stream = body.stream.map(move |chunk| chunk.map_err(broken)).boxed();
+    BlobBody::Stream { stream, length: body.length }
 }
 
 fn gone(image: &Image) -> Error {

@@ -45,6 +45,7 @@ pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
+pub use self::download::Delivery;
 use self::download::Downloads;
 pub use self::gate::WayIn;
 use self::imports::Imports;
@@ -67,6 +68,7 @@ use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
 pub use self::uploads::append::Append;
+pub use self::uploads::concat::Joined;
 pub use self::uploads::one_shot::{Target, Upload};
 pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;
@@ -76,6 +78,7 @@ use crate::catalog::Catalog;
 pub use crate::catalog::not_found;
 use crate::error::Result;
 use crate::fetch::Fetcher;
+pub use crate::fetch::without_query;
 use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
@@ -256,6 +259,15 @@ impl Registry {
     /// As [`Registry::open`], but for bytes that are missing or were changed.
     pub fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
         self.downloads.permit(who, image)
+    }
+
+    /// Opens the bytes of an image for its reader, as [`Registry::open`] does; all of them if they are under a URL whose
+    /// server ignores ranges.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn deliver(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<Delivery> {
+        self.downloads.deliver(who, image, range).await
     }
 
     /// Opens one part of an image, or a range of it, as [`Registry::open`] does.

@@ -84,7 +84,7 @@ impl PartReading {
                 return Err(error);
             }
             let Some(pause) = self.backoff.pause(None) else { return Err(error) };
-            log::info!("reading {} on in {pause:?}: {error}: {}", self.image.id, error.causes());
+            log::info!("reading {} on in {pause:?}: {}", self.image.id, error.logged());
             self.paused = true;
             self.report.pause(&format!("{error} It is read on."));
             sleep(pause).await;

@@ -58,7 +58,7 @@ impl FetchReport {
     /// Waits before work is begun anew after this error. False if it is not to be.
     pub(in crate::registry) async fn begins_anew(&self, error: &Error, backoff: &mut Backoff) -> bool {
         let Some(pause) = backoff.pause(None) else { return false };
-        log::info!("beginning anew in {pause:?}: {error}: {}", error.causes());
+        log::info!("beginning anew in {pause:?}: {}", error.logged());
         self.pause(&format!("{error} It is begun anew."));
         sleep(pause).await;
         self.pauses.end();

@@ -281,9 +281,7 @@ fn web_pages_do_not_get_in() {
 fn too_much_of_a_head() {
     let server = Server::start();
     let huge = format!("GET /images HTTP/1.1\r\nHost: {}\r\nx-a: {}\r\n\r\n", server.address(), "x".repeat(1 << 20));
-    let answer = server.raw(huge.as_bytes());
-    let status = String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned();
-    assert!(status.is_empty() || status.contains(" 431 ") || status.contains(" 400 "), "{status}");
+    assert_eq!(Answer::parse(&server.raw(huge.as_bytes()), false).status, 431);
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
     let many = format!("GET /images HTTP/1.1\r\nHost: {}\r\n{many}\r\n", server.address());
     assert!(String::from_utf8_lossy(&server.raw(many.as_bytes())).contains(" 431 "));

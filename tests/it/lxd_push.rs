@@ -225,7 +225,12 @@ fn what_can_not_be_given_is_said_so() {
         (&from, to.as_str(), other.as_str(), "has not the certificate"),
         (&from, to.as_str(), "", "has not the certificate"),
         (&from, to.as_str(), certificate.as_str(), "did not take the image: not authorized"),
-        (&from, "http://169.254.169.254/", "", "Unable to connect to: 169.254.169.254: its host is not known"),
+        (
+            &from,
+            "http://169.254.169.254/",
+            "",
+            "Unable to connect to: 169.254.169.254: this server may not reach its address",
+        ),
         (&from, "file:///etc/passwd", "", "is not fetched"),
         (&closed, to.as_str(), certificate.as_str(), "that this server may reach"),
     ] {

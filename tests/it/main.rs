@@ -12,10 +12,12 @@ mod bucket;
 mod bundles;
 mod certificates;
 mod client;
+mod cors;
 mod crash;
 mod data_dir;
 mod dependencies;
 mod downloads;
+mod early_refusals;
 mod errors;
 #[path = "../../src/fetch/fake.rs"]
 #[allow(dead_code, reason = "the tests of the fetcher use all of it")]
@@ -50,6 +52,7 @@ mod lxd_tenants;
 mod lxd_tls;
 mod lxd_trust;
 mod metadefs;
+mod named_files;
 mod policy;
 mod policy_cases;
 mod policy_routes;
@@ -61,4 +64,6 @@ mod simplestreams;
 mod stores;
 mod tenants;
 mod uploads;
+mod url_images;
 mod ways_in;
+mod words;

@@ -40,6 +40,9 @@ struct Bench {
     published: String,
 }
 
+/// A page that the operator lists.
+const LISTED: &str = "https://horizon.example";
+
 fn person(lab: &Lab, name: &'static str, keys: Option<&str>) -> Person {
     let Some((access_key, secret)) = keys.and_then(|keys| keys.split_once(':')) else {
         return Person { name, account: None, token: None, client: lab.stranger(), fingerprint: "none".to_owned() };
@@ -67,8 +70,10 @@ impl Bench {
     fn new() -> Self {
         let (bucket, lent) = (Bucket::start(), tempfile::tempdir().unwrap());
         std::fs::write(lent.path().join("lent.img"), b"lent").unwrap();
-        let more =
-            format!("[stores.file]\nimport_dirs = [{:?}]\n[auth]\npublic_read = true\n", lent.path().to_str().unwrap());
+        let more = format!(
+            "[server]\ncors = [{LISTED:?}]\n[stores.file]\nimport_dirs = [{:?}]\n[auth]\npublic_read = true\n",
+            lent.path().to_str().unwrap()
+        );
         let lab = Lab::configured(&bucket.configuration(&more));
         let carol = lab.server.account("carol", &[]);
         let carol = format!("carol:{}", carol["secret_key"].as_str().unwrap());
@@ -191,14 +196,14 @@ impl Bench {
             .replace("<lent>", &lent)
     }
 
-    fn send(&self, who: &Person, case: &Case, names: &[(&'static str, String)], page: bool) -> Answer {
+    fn send(&self, who: &Person, case: &Case, names: &[(&'static str, String)], page: Option<&str>) -> Answer {
         let own = [names, &[("own", who.fingerprint.clone())]].concat();
         let (path, body) = (self.fill(case.path, &own), self.fill(case.body, &own));
         let headers: Vec<(&str, String)> =
             case.headers.iter().map(|(name, value)| (*name, self.fill(value, names))).collect();
         let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if page {
-            headers.push(("Origin", "http://evil.example"));
+        if let Some(origin) = page {
+            headers.extend([("Origin", origin), ("Sec-Fetch-Site", "cross-site")]);
         }
         let server = &self.lab.server;
         let body = if body == "<bundle>" { container(&format!("new {}", who.name)) } else { body.into_bytes() };
@@ -233,7 +238,7 @@ impl Bench {
     fn check_reader(&mut self, case: &Case, wrong: &mut Vec<String>) {
         let names = self.make(case.fixture);
         self.let_owner_only_read(true);
-        let answer = self.send(&self.people[3], case, &names, false);
+        let answer = self.send(&self.people[3], case, &names, None);
         self.let_owner_only_read(false);
         let (status, code) = (answer.status, answer.header("x-visor-error").unwrap_or_default());
         // An action that is closed to every request is so for readers.
@@ -263,7 +268,12 @@ impl Bench {
         let what = format!("{} by {:?}: {} {}", case.action.name(), case.protocol, case.method, case.path);
         for at in 0..self.people.len() {
             let names = self.make(case.fixture);
-            let answer = self.send(&self.people[at], case, &names, false);
+            // The owner asks from a page that the operator lists: it counts as any other client.
+            let page = Some(LISTED).filter(|_| at == 3);
+            let answer = self.send(&self.people[at], case, &names, page);
+            if page.is_some() && answer.header("access-control-allow-origin") != page {
+                wrong.push(format!("{what} from a listed page can't be read: {answer:?}"));
+            }
             if answer.status != case.expected[at] {
                 wrong.push(format!(
                     "{what} as {}: {} and not {}: {}",
@@ -276,7 +286,7 @@ impl Bench {
             self.settle(case, at, answer.status);
         }
         let names = self.make(case.fixture);
-        let answer = self.send(&self.people[3], case, &names, true);
+        let answer = self.send(&self.people[3], case, &names, Some("http://evil.example"));
         if answer.status != 403 {
             wrong.push(format!("{what} as a web page: {}", answer.status));
         }

@@ -112,6 +112,7 @@ cases! {
     SeeImage Lxd Bundle "GET" "/1.0/images/<fingerprint>" [] "" => [404, 404, 200, 200, 200];
     SeeLocation GlanceV2 Filled "GET" "/v2/images/<id>/locations" [] "" => [404, 404, 403, 200, 200];
     Download Visor Filled "GET" "/images/<id>" [] "" => [404, 404, 200, 200, 200];
+    Download Visor Filled "GET" "/images/<id>/disk.iso" [] "" => [404, 404, 200, 200, 200];
     Download GlanceV1 Filled "GET" "/v1/images/<id>" [] "" => [404, 404, 200, 200, 200];
     Download GlanceV2 Filled "GET" "/v2/images/<id>/file" [] "" => [404, 404, 200, 200, 200];
     Download Lxd Bundle "GET" "/1.0/images/<fingerprint>/export" [] "" => [404, 404, 200, 200, 200];

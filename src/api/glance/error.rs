@@ -10,7 +10,7 @@ pub(in crate::api) use super::wording::{ApiVersion, told};
 use crate::api::discovery::own_identity_url;
 use crate::error::{Error, Kind, Reason};
 use crate::http::headers::text;
-use crate::http::observe::{RequestId, report};
+use crate::http::observe::report;
 use crate::http::refusal::begin;
 
 /// The answer to a request that failed.
@@ -24,7 +24,7 @@ pub(super) fn render_with(
     error: &Error,
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
-    report(request.extensions().get::<RequestId>(), error);
+    report(request, error);
     let version = request.extensions().get::<ApiVersion>().copied().unwrap_or(ApiVersion::V2);
     let (status, words) = told(version, error);
     let mut response = begin(status, error);

@@ -62,7 +62,7 @@ fn wording_v1(reason: Reason) -> Wording {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
+        neutral_everywhere!() | Reason::AnonymousRead | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
         | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UploadNotFound
         | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
         | Reason::NoUpdateSource | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
@@ -89,13 +89,16 @@ fn wording_v2(reason: Reason) -> Wording {
         R::FormatNotSet => Wording::words("Properties disk_format, container_format must be set prior to saving data."),
         R::NotImportable => Wording::words("Properties disk_format, container_format must be set before an import."),
         R::PathNotFound => Wording::words("The resource could not be found."),
+        R::HeadersTooLarge => Wording::NEUTRAL.with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         R::MethodNotAllowed => {
             Wording::words("The method is not allowed for this resource.").with(StatusCode::METHOD_NOT_ALLOWED)
         }
         R::JobNotFound => Wording::words("No task found with ID {}"),
         R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
-        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}"),
+        R::ImportUrlRefused => Wording::words(
+            "URI for web-download does not pass filtering: {} (addresses that are not public have to be in fetch.allow)",
+        ),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
         R::NotCopyable => Wording::words("Only images with status active can be copied."),
         R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")

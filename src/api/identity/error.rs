@@ -1,11 +1,11 @@
 //! Errors in Keystone's form: `{"error":{"code":…,"message":…,"title":…}}`.
 
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire;
 use crate::error::{Error, Kind, Reason};
-use crate::http::observe::{RequestId, report};
+use crate::http::observe::report;
 use crate::http::refusal::{Wording, begin, neutral_everywhere};
 
 /// The status for each kind.
@@ -35,7 +35,7 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::NotFound | Reason::PathNotFound | Reason::ImageNotFound
+        neutral_everywhere!() | Reason::AnonymousRead | Reason::NotFound | Reason::PathNotFound | Reason::ImageNotFound
         | Reason::ImageRemoved | Reason::AliasNotFound | Reason::InstanceNotFound | Reason::MemberNotFound
         | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UploadNotFound
         | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
@@ -60,6 +60,7 @@ macro_rules! neutral {
 pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
+        R::HeadersTooLarge => Wording::NEUTRAL.with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         R::MethodNotAllowed => {
             Wording::words("This path does not have that method; accounts are kept with 'visor account'.")
                 .with(StatusCode::METHOD_NOT_ALLOWED)
@@ -81,7 +82,7 @@ pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpRespon
 }
 
 fn render_with(request: &HttpRequest, error: &Error, headers: impl FnOnce(&mut HttpResponseBuilder)) -> HttpResponse {
-    report(request.extensions().get::<RequestId>(), error);
+    report(request, error);
     let (status, words) = told(error);
     let mut response = begin(status, error);
     headers(&mut response);

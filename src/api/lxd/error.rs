@@ -1,12 +1,12 @@
 //! Errors in LXD's form: an envelope whose `error_code` is the status.
 
 use actix_web::http::header;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::envelope::failed;
 pub(in crate::api) use super::wording::told;
 use crate::error::{Error, Kind, Reason};
-use crate::http::observe::{RequestId, report};
+use crate::http::observe::report;
 use crate::http::refusal::begin;
 
 /// The refusal of a client that is not trusted.
@@ -16,7 +16,7 @@ pub fn not_authorized() -> Error {
 
 /// The answer to a request that failed.
 pub fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
-    report(request.extensions().get::<RequestId>(), error);
+    report(request, error);
     let (status, words) = told(error);
     let mut response = begin(status, error);
     if error.kind() == Kind::Busy {

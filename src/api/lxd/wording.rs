@@ -61,6 +61,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::ProfileNotFound => Wording::words("Profile not found"),
         R::NoUpdateSource => Wording::words("Image source not found"),
         R::PathNotFound => Wording::words("not found"),
+        R::HeadersTooLarge => Wording::NEUTRAL.with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         R::MethodNotAllowed => Wording::words("not implemented").with(StatusCode::NOT_IMPLEMENTED),
         R::AmbiguousName => Wording::words("More than one image matches"),
         R::AmbiguousCertificate => Wording::words("More than one certificate matches"),
@@ -86,6 +87,10 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::NoCreationDate => Wording::words("Missing creation date"),
         R::ConditionFailed => Wording::NEUTRAL,
         R::Unauthenticated | R::BadCredentials | R::NotTrusted => Wording::words(NOT_AUTHORIZED),
+        // No image is named: a stranger learns nothing about any.
+        R::AnonymousRead => Wording::words(
+            "not authorized: without a trusted certificate, public images are read only if auth.public_read is set",
+        ),
         neutral!() => Wording::NEUTRAL,
     }
 }

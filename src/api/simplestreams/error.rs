@@ -4,6 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::error::{Error, Kind, Reason};
+use crate::http::observe::report;
 use crate::http::refusal::{Wording, begin, neutral_everywhere};
 
 /// The status for each kind.
@@ -35,7 +36,7 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::ImageRemoved | Reason::AliasNotFound | Reason::InstanceNotFound
+        neutral_everywhere!() | Reason::AnonymousRead | Reason::ImageRemoved | Reason::AliasNotFound | Reason::InstanceNotFound
         | Reason::MemberNotFound | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound
         | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound
         | Reason::ProfileNotFound | Reason::JobNotFound | Reason::JobEnded | Reason::JobNotStoppable
@@ -60,8 +61,11 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
     use Reason as R;
     match reason {
         R::NotFound | R::ImageNotFound | R::PathNotFound => Wording::words("There is no such file."),
+        R::HeadersTooLarge => Wording::NEUTRAL.with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
-        R::Unauthenticated | R::BadCredentials => Wording::words("This needs the keys of an account."),
+        R::Unauthenticated | R::BadCredentials => Wording::words(
+            "This needs the keys of an account. Without them, public images are read only if auth.public_read is set.",
+        ),
         neutral!() => Wording::NEUTRAL,
     }
 }
@@ -73,10 +77,8 @@ pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
 }
 
 /// Renders an error.
-pub(in crate::api) fn render(_: &HttpRequest, error: &Error) -> HttpResponse {
-    if error.kind() == Kind::Internal {
-        log::error!("{error}: {}", error.causes());
-    }
+pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
+    report(request, error);
     let (status, words) = told(error);
     let mut response = begin(status, error);
     if status == StatusCode::UNAUTHORIZED {

@@ -30,7 +30,7 @@ use crate::http::origin::{Buffers, Origin};
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, RouteTable, read};
 use crate::registry::policy::Action;
-use crate::registry::{Caller, Registry, files_of, fingerprint_of};
+use crate::registry::{Caller, Delivery, Registry, files_of, fingerprint_of};
 
 /// The protocol.
 pub(super) static PROTOCOL: Protocol = Protocol { name: "simplestreams", covers, tables, render, no_path };
@@ -214,7 +214,9 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
             let source = Arc::clone(&source);
             async move {
                 let (registry, image, file) = &*source;
-                registry.lxd().open_file(&Caller::Anonymous, image, file, range).await
+                let is_whole = range.is_none();
+                let opened = registry.lxd().open_file(&Caller::Anonymous, image, file, range).await;
+                opened.map(|body| Delivery::exact(body, is_whole))
             }
         });
         let answer = deliver_from(&origin, facts, &state.buffers, &request, |_: &mut HttpResponseBuilder| {}).await?;

@@ -1,11 +1,11 @@
 //! Errors in VISOR's form: `{"code": …, "message": …}` or its XML; in headers for HEAD.
 
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire::{Field, respond};
 use crate::error::{Error, Kind, Reason};
-use crate::http::observe::{RequestId, report};
+use crate::http::observe::report;
 use crate::http::refusal::{Wording, begin, neutral_everywhere};
 
 /// The status for each kind. The original's client knows 400, 403, 404, 409, 500 and 503 and takes all others for
@@ -37,7 +37,7 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
+        neutral_everywhere!() | Reason::AnonymousRead | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
         | Reason::MemberNotFound | Reason::NotActive | Reason::CertificateNotFound | Reason::ProjectNotFound
         | Reason::ProfileNotFound | Reason::JobEnded | Reason::JobNotStoppable | Reason::Interrupted
         | Reason::NoUpdateSource | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
@@ -64,6 +64,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
         R::AccountNotFound => Wording::words("No user found with access_key '{}'."),
         R::AccountTaken => Wording::words("The access_key '{}' was already taken."),
         R::PathNotFound => Wording::words("Invalid operation or path."),
+        R::HeadersTooLarge => Wording::NEUTRAL.with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         R::MethodNotAllowed => Wording::NEUTRAL.with(StatusCode::METHOD_NOT_ALLOWED),
         R::JobNotFound => Wording::words("No job found with id '{}'."),
         R::MarkerNotFound => Wording::words("There is no image '{}' to begin after."),
@@ -95,7 +96,7 @@ pub(super) fn render_with(
     error: &Error,
     headers: impl FnOnce(&mut HttpResponseBuilder),
 ) -> HttpResponse {
-    report(request.extensions().get::<RequestId>(), error);
+    report(request, error);
     let (status, words) = told(error);
     let mut response = begin(status, error);
     headers(&mut response);

@@ -14,7 +14,7 @@ use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::deliver::deliver;
-use crate::http::headers::{announce_body, text};
+use crate::http::headers::{announce_body, is_type, text};
 use crate::http::route::part;
 use crate::image::{Image, ImageId, Status, StoreName};
 use crate::jobs::Job;
@@ -99,19 +99,48 @@ pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpRespon
         Err(error) => return render(&request, &error),
     };
     visor.registry.touch(image.id);
-    // A link gives out the bytes with the rights of its maker, and of the record what every reader sees.
-    let record = visor.record(if linked { &Caller::Anonymous } else { &who }, &image, &request);
+    let record = shown_to(&request, &visor, &who, linked, &image);
     if !image.status.gives_bytes() {
         // As the original: an image without a file is its metadata and an empty body.
         let mut response = HttpResponse::Ok();
         put_headers(&mut response, &record);
         return response.finish();
     }
-    let headers = |response: &mut _| put_headers(response, &record);
-    match deliver(&visor.registry, &visor.buffers, &who, &image, &request, headers).await {
-        Ok(response) => response,
-        Err(error) => render(&request, &error),
-    }
+    give(&request, &visor, &who, &image, &record).await.unwrap_or_else(|error| render(&request, &error))
+}
+
+/// The record for a reader. A link gives out the bytes with the rights of its maker, and of the record what every reader sees.
+fn shown_to(request: &HttpRequest, visor: &Visor, who: &Caller, linked: bool, image: &Image) -> Record {
+    visor.record(if linked { &Caller::Anonymous } else { who }, image, request)
+}
+
+/// Answers with the file, and with the record in headers.
+async fn give(
+    request: &HttpRequest,
+    visor: &Visor,
+    who: &Caller,
+    image: &Image,
+    record: &Record,
+) -> Result<HttpResponse> {
+    let headers = |response: &mut _| put_headers(response, record);
+    deliver(&visor.registry, &visor.buffers, who, image, request, headers).await
+}
+
+/// `GET` and `HEAD /images/:id/:name`: the file of an image under any name, for tools that go by its end.
+pub(super) async fn read_named(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
+    let answer = async {
+        let name = part(&request, "file")?;
+        if name.starts_with('.') || name.contains(|c: char| c.is_control() || c == '/' || c == '\\') {
+            return Err(Reason::PathNotFound.into());
+        }
+        let (who, linked, image) = readable(&request, &visor).await?;
+        if !image.status.gives_bytes() {
+            return Err(Reason::NoFile.about(image.id));
+        }
+        visor.registry.touch(image.id);
+        give(&request, &visor, &who, &image, &shown_to(&request, &visor, &who, linked, &image)).await
+    };
+    answer.await.unwrap_or_else(|error| render(&request, &error))
 }
 
 /// `POST /images`
@@ -245,11 +274,6 @@ async fn moves(visor: &Visor, who: &Caller, id: ImageId, fields: &Fields, store:
         true => Err(Error::invalid("An image is moved to another store alone, without other fields.")),
         false => Ok(moves),
     }
-}
-
-/// Compares content types, whose names have no case (RFC 9110, section 8.3.1).
-pub(super) fn is_type(content_type: &str, name: &str) -> bool {
-    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(name))
 }
 
 /// `DELETE /images/:id`

@@ -97,6 +97,8 @@ fn tables() -> Vec<RouteTable> {
     routes.extend(links::routes());
     routes.extend([
         delete("/all", Action::DeleteOwnImages, images::delete_all),
+        get("/images/{id}/{file}", Action::Download, images::read_named),
+        head("/images/{id}/{file}", Action::Download, images::read_named),
         get("/users", Action::ManageAccounts, users::list),
         post("/users", Action::ManageAccounts, users::create),
         delete("/users/{key}", Action::ManageAccounts, users::delete),

@@ -188,7 +188,9 @@ fn is_wanted_part(asked: &HeaderMap, answer: &Answer) -> bool {
     match (text(asked, RANGE), text(&answer.headers, CONTENT_RANGE)) {
         (None, _) => answer.status == StatusCode::OK,
         (Some(asked), Some(part)) if answer.status == StatusCode::PARTIAL_CONTENT => {
-            part.replacen(' ', "=", 1).strip_prefix(&asked).is_some_and(|rest| rest.starts_with('/'))
+            // Units are compared without case.
+            let part = part.trim().replacen(' ', "=", 1).to_ascii_lowercase();
+            part.strip_prefix(&asked).is_some_and(|rest| rest.starts_with('/'))
         }
         (Some(_), _) => false,
     }

@@ -60,8 +60,14 @@ impl Why {
             FetchError::TimedOut(_) => Self::Slow,
             FetchError::Certificate(_) | FetchError::CertificateDates(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,
-            FetchError::Unreached(_) | FetchError::Failing(..) | FetchError::Upstream(_) => Self::Down,
-            FetchError::NotFound | FetchError::BadRange | FetchError::Payload(_) | FetchError::Changed(_) => Self::Odd,
+            FetchError::Unreached(_) | FetchError::Failing(_) | FetchError::Upstream(_) => Self::Down,
+            FetchError::Status { .. } if error.may_pass() => Self::Down,
+            FetchError::NotFound
+            | FetchError::BadRange
+            | FetchError::Payload(_)
+            | FetchError::Changed(_)
+            | FetchError::Status { .. }
+            | FetchError::Compressed(_) => Self::Odd,
             FetchError::Spent(error) => Self::of_fetch(error),
         }
     }

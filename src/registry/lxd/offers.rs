@@ -102,7 +102,7 @@ impl Offers {
                 // Removed meanwhile.
                 && error.kind() != Kind::NotFound
             {
-                log::warn!("image {id} can't be offered to LXD and Incus: {error}: {}", error.causes());
+                log::warn!("image {id} can't be offered to LXD and Incus: {}", error.logged());
             }
             done += 1;
         }

@@ -170,7 +170,7 @@ impl Mirror {
                 match refreshed.unwrap_or_else(late) {
                     Ok(copied) if copied.is_new => log::info!("image {} was replaced by a newer one", image.id),
                     Ok(_) => {}
-                    Err(error) => log::warn!("image {} can't be refreshed: {error}: {}", image.id, error.causes()),
+                    Err(error) => log::warn!("image {} can't be refreshed: {}", image.id, error.logged()),
                 }
                 done += 1;
                 handle.steps(done, None);

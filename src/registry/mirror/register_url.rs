@@ -9,8 +9,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, StreamExt};
 
-use super::source::{Source, inspect, without_query};
+use super::source::{Source, inspect};
 use crate::error::{Error, Kind, Reason, Result};
+use crate::fetch::without_query;
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, ImageId, Location, Part, Status, StoreName};
 use crate::ingest::hash_pool::{HashState, HashStream};
@@ -51,7 +52,7 @@ impl Mirror {
         if image.store.as_ref().is_some_and(|store| *store != StoreName::HTTP) {
             return Err(Reason::WrongStore.into());
         }
-        let url = self.core.fetcher.canonical(url)?;
+        let url = self.core.fetcher.canonical(url).map_err(|error| error.of_file(url))?;
         let part = inspect(&self.core, &self.ingest, Source::Http(url.clone()), image.declared()).await?;
         let claim = claim.and_size(part.size).map_err(other_source)?;
         let begun = self.imports.begin(who, id, JobKind::RegisterUrl, Some(without_query(&url).to_owned()), &wish)?;
@@ -97,7 +98,7 @@ impl Maintenance {
                         // Removed meanwhile.
                         && error.kind() != Kind::NotFound
                     {
-                        log::warn!("image {} stays without digests: {error}: {}", image.id, error.causes());
+                        log::warn!("image {} stays without digests: {}", image.id, error.logged());
                     }
                     handle.steps(done.fetch_add(1, Ordering::Relaxed) + 1, None);
                 }

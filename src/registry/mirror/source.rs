@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Reason, Result};
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, without_query};
 use crate::image::{Declared, Digests, Location, Part};
 use crate::ingest::intake::Ingest;
 use crate::registry::core::Core;
@@ -29,8 +29,8 @@ pub(in crate::registry) async fn inspect(
 ) -> Result<Part> {
     match source {
         Source::Http(url) => {
-            let url = core.fetcher.canonical(&url)?;
-            let found = core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
+            let url = core.fetcher.canonical(&url).map_err(|error| error.of_file(&url))?;
+            let found = core.fetcher.probe(&url).await.map_err(|error| nothing_at(error, &url))?;
             let part = unread(declared).part(Location::Http { url }, found.size, Digests::default())?;
             Ok(Part { etag: found.etag, ..part })
         }
@@ -51,16 +51,15 @@ pub(in crate::registry) async fn inspect(
     }
 }
 
-/// URL without its query, which may be a signature or a token.
-pub(in crate::registry) fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// Error for a missing URL. The caller named the URL, and may read it in the message.
+/// Error for a URL that has no bytes to give. The caller named the URL, and may read it in the message.
 pub(in crate::registry) fn nothing_at(error: FetchError, url: &str) -> Error {
     match error {
         FetchError::NotFound => Reason::SourceNotFound.about(without_query(url)),
-        other => other.into(),
+        FetchError::Compressed(_) => {
+            let why = "its server compresses the file (Content-Encoding), although that was not asked for.";
+            Reason::UrlRefused.about(why).because(error)
+        }
+        other => other.of_file(url),
     }
 }
 

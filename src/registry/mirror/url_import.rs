@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
+use crate::fetch::without_query;
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job};
@@ -13,7 +14,7 @@ use crate::registry::copies::Aim;
 use crate::registry::gate::WayIn;
 use crate::registry::imports::ImportWish;
 use crate::registry::mirror::service::Mirror;
-use crate::registry::mirror::source::{nothing_at, without_query};
+use crate::registry::mirror::source::nothing_at;
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::retries::FetchReport;
@@ -121,7 +122,7 @@ impl Mirror {
             who.may(Action::UploadBytes, &image)?;
             takes_location(&image)?;
         }
-        let url = self.core.fetcher.canonical(url)?;
+        let url = self.core.fetcher.canonical(url).map_err(|error| error.of_file(url))?;
         let found = self.core.fetcher.head(&url).await.map_err(|error| nothing_at(error, &url))?;
         let upload = self.uploads.begin(who, into, patch, claim.and_size(found.size).map_err(other_source)?).await?;
         let id = upload.image();

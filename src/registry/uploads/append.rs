@@ -35,6 +35,7 @@ pub struct Append {
     id: ImageId,
     place: StoredAt,
     size: Option<u64>,
+    is_part: bool,
     /// Number of durable bytes.
     kept: u64,
     who: Caller,
@@ -42,17 +43,19 @@ pub struct Append {
 
 impl Append {
     /// Continues an upload behind the bytes that the intake has.
+    #[expect(clippy::too_many_arguments, reason = "the fields, once each")]
     pub(in crate::registry) fn new(
         uploads: &Arc<Uploads>,
         who: &Caller,
         id: ImageId,
         place: StoredAt,
         size: Option<u64>,
+        is_part: bool,
         intake: Intake,
         lock: UploadLock,
     ) -> Self {
         let (uploads, who, kept) = (Arc::clone(uploads), who.clone(), intake.received());
-        Self { work: Some((intake, lock)), uploads, id, place, size, kept, who }
+        Self { work: Some((intake, lock)), uploads, id, place, size, is_part, kept, who }
     }
 
     /// The blob that gets the bytes.
@@ -108,6 +111,11 @@ impl Append {
     /// Total number of bytes, if it is known.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Tells if this is a part of an upload, which can't be finished by itself.
+    pub fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// Fixes the total at the bytes received.

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{
     BlobKey, Declared, Fallback, Image, ImageId, ImagePatch, Resumable, Status, StoreName, StoredAt, UploadTicket,
 };
-use crate::ingest::intake::{Intake, Received, over};
+use crate::ingest::intake::{Intake, over};
 use crate::ingest::{ByteSink, Expected};
 use crate::registry::Caller;
 use crate::registry::gate::{Arrived, WayIn, let_in};

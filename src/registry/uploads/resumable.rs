@@ -101,6 +101,7 @@ impl Uploads {
         if size.is_some_and(|size| size < offset) {
             return Err(Error::invalid(format!("The upload has {offset} bytes already.")));
         }
+        let is_part = progress.is_part();
         let claim = Expected { size, digests: ticket.digests };
         let place = arriving(&progress.image);
         if offset == 0 {
@@ -115,7 +116,7 @@ impl Uploads {
             },
         };
         let intake = Intake::start(&self.ingest, place.store.clone(), writer, offset, digesting, claim, slot)?;
-        Ok(Append::new(self, who, id, place, size, intake, lock))
+        Ok(Append::new(self, who, id, place, size, is_part, intake, lock))
     }
 
     /// Gives an upload up. Its image is as before the try.
@@ -134,7 +135,7 @@ impl Uploads {
 
     /// Ends an upload whose lock the caller holds. The row comes first: a catalogue that can't be changed any more may
     /// have recorded *available* before it stopped.
-    async fn end_upload(&self, image: &Image) -> Result<()> {
+    pub(in crate::registry) async fn end_upload(&self, image: &Image) -> Result<()> {
         self.note(image.id, 0, None).await?;
         self.core.stores.delete(&arriving(image)).await?;
         put_back(&self.core, image.id).await;
@@ -186,6 +187,6 @@ impl Uploads {
 }
 
 /// Place that the bytes of an upload go to.
-fn arriving(image: &Image) -> StoredAt {
+pub(in crate::registry) fn arriving(image: &Image) -> StoredAt {
     BlobKey::main(image.id, image.format).in_store(image.home())
 }

@@ -14,7 +14,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::conditional::Facts;
 use crate::http::deliver::facts;
-use crate::http::headers::{announce_body, text};
+use crate::http::headers::{announce_body, is_type, text};
 use crate::http::route::answer_json;
 use crate::image::{Image, ImagePatch, Status};
 use crate::registry::{Caller, Expected, Source, Target};
@@ -44,7 +44,7 @@ impl ImageRequest {
         if meta.origin.is_some() {
             return Err(two_sources());
         }
-        if text(request.headers(), header::CONTENT_TYPE) != Some("application/octet-stream") {
+        if !text(request.headers(), header::CONTENT_TYPE).is_some_and(|it| is_type(it, "application/octet-stream")) {
             return Err(Error::invalid("Content-Type must be application/octet-stream"));
         }
         let length = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse().ok());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::OpenStackRequestId;
 use crate::image::{ImageId, StoreName};
-use crate::registry::Registry;
+use crate::registry::{Registry, without_query};
 
 /// The request that began a task, as the task shows it.
 #[derive(Debug)]
@@ -59,9 +59,4 @@ impl AskedTask {
 
 fn id_of_request(request: &HttpRequest) -> String {
     request.extensions().get::<OpenStackRequestId>().map(|id| id.0.clone()).unwrap_or_default()
-}
-
-/// A URL without its query, which may be a signature or a token.
-pub(super) fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
 }

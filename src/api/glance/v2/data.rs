@@ -10,7 +10,7 @@ use super::{id_of, info};
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
 use crate::http::deliver::facts;
-use crate::http::headers::text;
+use crate::http::headers::{is_type, text};
 use crate::image::{Image, ImageId, ImagePatch, Status};
 use crate::registry::policy::Action;
 use crate::registry::{Caller, Expected};
@@ -49,7 +49,7 @@ pub(super) async fn stage(request: HttpRequest, glance: Data<Glance>, payload: P
 /// store.
 async fn announced(request: &HttpRequest, glance: &Glance, who: &Caller) -> Result<(ImageId, ImagePatch, Expected)> {
     let headers = request.headers();
-    if text(headers, header::CONTENT_TYPE) != Some("application/octet-stream") {
+    if !text(headers, header::CONTENT_TYPE).is_some_and(|it| is_type(it, "application/octet-stream")) {
         return Err(Reason::WrongMediaType.saying("Content-Type must be application/octet-stream"));
     }
     let store =

@@ -15,7 +15,7 @@ use super::render::{ImagePage, ShownImage};
 use super::{id_of, info, patch};
 use crate::error::{Error, Reason};
 use crate::http::base::base_url;
-use crate::http::headers::text;
+use crate::http::headers::{is_type, text};
 use crate::http::route::answer_json;
 use crate::image::query::Query;
 use crate::image::{Image, ImagePatch, Visibility};
@@ -92,7 +92,7 @@ pub(super) async fn show(request: HttpRequest, glance: Data<Glance>) -> HttpResp
 /// `PATCH /v2/images/:id`
 pub(super) async fn update(request: HttpRequest, glance: Data<Glance>, payload: Payload) -> HttpResponse {
     let content_type = text(request.headers(), header::CONTENT_TYPE).map(ToOwned::to_owned);
-    if !content_type.as_deref().is_some_and(|content_type| patch::TYPES.contains(&content_type)) {
+    if !content_type.as_deref().is_some_and(|it| patch::TYPES.iter().any(|known| is_type(it, known))) {
         let text = format!("Content-Type must be one of {}.", patch::TYPES.join(", "));
         return render_with(&request, &Reason::WrongMediaType.saying(text), |response| {
             response.insert_header(("accept-patch", patch::TYPES.join(", ")));

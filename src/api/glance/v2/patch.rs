@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::super::quota::check_properties;
 use super::change::{AttributeSetter, has};
 use crate::error::{Error, Reason, Result};
+use crate::http::headers::is_type;
 use crate::image::{Image, ImagePatch};
 
 /// The media types, newest first.
@@ -50,7 +51,7 @@ pub(super) struct PatchOperation {
 /// # Errors
 /// `MediaType` for another content type; `Invalid`.
 pub(super) fn parse(content_type: Option<&str>, body: &Value) -> Result<Vec<PatchOperation>> {
-    let strict = match TYPES.iter().position(|known| Some(*known) == content_type) {
+    let strict = match TYPES.iter().position(|known| content_type.is_some_and(|it| is_type(it, known))) {
         Some(position) => position == 1,
         None => return Err(Reason::WrongMediaType.saying(format!("Content-Type must be one of {}", TYPES.join(", ")))),
     };

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::quota::check_properties;
 use super::super::wording::{ApiVersion, told};
 use super::super::{Glance, body};
-use super::asked_task::{AskedTask, IMPORT, OLD_IMPORT, without_query};
+use super::asked_task::{AskedTask, IMPORT, OLD_IMPORT};
 use super::change::{AttributeSetter, referred};
 use super::id_of;
 use super::task_list::{TaskQuery, next};
@@ -21,7 +21,7 @@ use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
 use crate::image::{Container, ImagePatch, Timestamp, Visibility};
 use crate::jobs::{Job, JobKind, JobStatus};
 use crate::registry::policy::{Action, On};
-use crate::registry::{Import, ImportWish};
+use crate::registry::{Import, ImportWish, without_query};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 3] {

@@ -10,7 +10,7 @@ use super::{source, upload};
 use crate::api::lxd::Lxd;
 use crate::error::Result;
 use crate::http::body::Body;
-use crate::http::headers::text;
+use crate::http::headers::{is_type, text};
 use crate::registry::policy::{Action, On};
 
 /// `POST /images`
@@ -21,13 +21,11 @@ pub(super) async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payloa
             lxd.trusted(&request).await?.may(Action::CreateImage, On::Server)?;
         }
         let content_type = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
-        let is =
-            |wanted: &str| content_type.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted));
-        if is("multipart/form-data") {
+        if is_type(content_type, "multipart/form-data") {
             return upload::split(&request, &lxd, payload).await;
         }
         let mut body = Body::new(payload, lxd.patience);
-        if is("application/json") || looks_like_json(&mut body).await? {
+        if is_type(content_type, "application/json") || looks_like_json(&mut body).await? {
             let caller = lxd.trusted(&request).await?;
             let bytes = body.whole(JSON_BYTES_MAX).await?;
             return source::create(&request, &lxd, &caller, from_json(&bytes)?).await;

@@ -24,7 +24,7 @@ use crate::http::origin::{BlobBody, Origin, bytes_of};
 use crate::image::Image;
 use crate::jobs::JobKind;
 use crate::registry::policy::Action;
-use crate::registry::{Caller, FileRole, LxdFile, files_of};
+use crate::registry::{Caller, Delivery, FileRole, LxdFile, files_of};
 
 /// Lifetime of a secret that is not used.
 const SECRET_LIFETIME: Duration = Duration::from_secs(3600);
@@ -76,7 +76,9 @@ async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, f
         let source = Arc::clone(&source);
         async move {
             let (registry, caller, image, file) = &*source;
-            registry.lxd().open_file(caller, image, file, range).await
+            let is_whole = range.is_none();
+            let opened = registry.lxd().open_file(caller, image, file, range).await;
+            opened.map(|body| Delivery::exact(body, is_whole))
         }
     });
     let mut packing = None;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::api::lxd::projects::DEFAULT;
 use crate::error::{Error, Result};
 use crate::http::body::Body;
+use crate::http::json;
 use crate::http::query::pairs;
 use crate::http::time::read_rfc_3339;
 use crate::image::change::cleaned;
@@ -30,10 +31,10 @@ pub(super) async fn small_json<T: DeserializeOwned>(payload: Payload, patience: 
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let wrong = |error| Error::invalid(format!("Invalid JSON: {error}"));
+    let wrong = |why| Error::invalid(format!("Invalid JSON: {why}"));
     // Serde would also take a list of the values.
-    let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;
-    T::deserialize(Value::Object(object)).map_err(wrong)
+    let object: Map<String, Value> = json::from_text(bytes).map_err(wrong)?;
+    json::from_value(Value::Object(object)).map_err(wrong)
 }
 
 /// The names and descriptions of aliases in a request.

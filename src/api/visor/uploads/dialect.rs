@@ -2,7 +2,7 @@
 //! (`draft-ietf-httpbis-resumable-upload`). They differ in headers only; the upload itself is the registry's.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, ContentDisposition, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,13 +10,25 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::meta::Fields;
 use super::super::wire::Record;
 use crate::error::{Error, Reason, Result};
-use crate::http::headers::text;
+use crate::http::headers::{behind, is_type, text};
 use crate::http::time::http_date;
-use crate::image::Attr;
+use crate::image::{Attr, ImageId};
 use crate::registry::{Append, UploadProgress};
 
 const TUS_VERSION: &str = "1.0.0";
-const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
+const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination,concatenation";
+
+/// The newest version of the draft whose clients give a piece no media type (`Upload-Draft-Interop-Version`).
+const UNTYPED_DRAFT_MAX: u32 = 5;
+
+/// The place of an upload among those that are put together: tus's `Upload-Concat`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Concat {
+    /// A part.
+    Partial,
+    /// The upload that is made of these parts.
+    Final(Vec<ImageId>),
+}
 
 /// Dialect of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +67,36 @@ impl UploadDialect {
         }
     }
 
+    /// Tells whether a request that appends has the content type that it must have.
+    pub(super) fn is_typed(self, headers: &HeaderMap) -> bool {
+        let untyped = || {
+            let version = text(headers, "upload-draft-interop-version").and_then(|version| version.parse::<u32>().ok());
+            self == Self::Draft && version.is_some_and(|version| version <= UNTYPED_DRAFT_MAX)
+        };
+        text(headers, header::CONTENT_TYPE).is_some_and(|it| is_type(it, self.content_type())) || untyped()
+    }
+
+    /// Reads `Upload-Concat`.
+    ///
+    /// # Errors
+    /// `Invalid` for another value than `partial` and `final;` with addresses of parts.
+    pub(super) fn concat(self, headers: &HeaderMap) -> Result<Option<Concat>> {
+        if self == Self::Draft || !headers.contains_key("upload-concat") {
+            return Ok(None);
+        }
+        let wrong = || Error::invalid("Upload-Concat must be 'partial', or 'final;' with the addresses of its parts.");
+        let value = text(headers, "upload-concat").ok_or_else(wrong)?.trim();
+        if value.eq_ignore_ascii_case("partial") {
+            return Ok(Some(Concat::Partial));
+        }
+        let parts = behind(value, "final", ';').ok_or_else(wrong)?;
+        let id = |address: &str| {
+            let (before, id) = address.trim_end_matches('/').rsplit_once('/').ok_or_else(wrong)?;
+            id.parse().ok().filter(|_| before.ends_with("/uploads") || before == "uploads").ok_or_else(wrong)
+        };
+        parts.split_ascii_whitespace().map(id).collect::<Result<_>>().map(|ids| Some(Concat::Final(ids)))
+    }
+
     /// Size of the whole upload, if the request announces it.
     ///
     /// # Errors
@@ -73,17 +115,19 @@ impl UploadDialect {
 
     /// Reads the draft's `Upload-Complete`: true if the upload ends with this request.
     fn says_complete(headers: &HeaderMap) -> Option<bool> {
-        match text(headers, "upload-complete")? {
+        let flag = |name| match text(headers, name)?.trim() {
             "?1" => Some(true),
             "?0" => Some(false),
             _ => None,
-        }
+        };
+        // Versions up to the third of the draft said the contrary.
+        flag("upload-complete").or_else(|| flag("upload-incomplete").map(|incomplete| !incomplete))
     }
 
     /// Tells whether an upload is complete after a request's body. In tus, the length alone decides.
     pub(super) fn completes(self, headers: &HeaderMap, append: &Append) -> bool {
         match self {
-            Self::Tus => append.size() == Some(append.received()),
+            Self::Tus => append.size() == Some(append.received()) && !append.is_part(),
             Self::Draft => Self::says_complete(headers).unwrap_or(false),
         }
     }
@@ -107,12 +151,19 @@ impl UploadDialect {
         }
     }
 
-    /// Adds the metadata of `Upload-Metadata`, a header of tus only.
+    /// Adds the metadata of `Upload-Metadata`, which clients of tus send in both dialects, and the file name that the draft has
+    /// in `Content-Disposition`.
     ///
     /// # Errors
     /// `Invalid` when the header is no list of keys and base64.
-    pub(super) fn add_metadata(self, headers: &HeaderMap, fields: &mut Fields) -> Result<()> {
-        let Some(list) = text(headers, "upload-metadata").filter(|_| self == Self::Tus) else { return Ok(()) };
+    pub(super) fn add_metadata(headers: &HeaderMap, fields: &mut Fields) -> Result<()> {
+        let disposition = headers.get(header::CONTENT_DISPOSITION).map(ContentDisposition::from_raw);
+        if let Some(Ok(disposition)) = &disposition
+            && let Some(name) = disposition.get_filename().filter(|name| !name.is_empty())
+        {
+            fields.suggest(Attr::Name, name);
+        }
+        let Some(list) = text(headers, "upload-metadata") else { return Ok(()) };
         for pair in list.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
             let value = STANDARD.decode(value.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -121,7 +172,8 @@ impl UploadDialect {
                 // Browsers send these keys with a file.
                 "filename" => fields.suggest(Attr::Name, &value),
                 "filetype" | "relativePath" => {}
-                "type" if value.contains('/') => {}
+                // The media type of a file that the browser does not know is empty.
+                "type" if value.contains('/') || value.is_empty() => {}
                 _ => fields.put(key, &value)?,
             }
         }
@@ -152,7 +204,9 @@ impl UploadDialect {
             (None, Self::Tus) => _ = response.insert_header(("Upload-Defer-Length", "1")),
             (None, Self::Draft) => {}
         }
-        if self == Self::Tus {
+        if self == Self::Tus && progress.is_part() {
+            response.insert_header(("Upload-Concat", "partial"));
+        } else if self == Self::Tus {
             let pairs: Vec<_> = record
                 .iter()
                 .map(|(key, value)| format!("{key} {}", STANDARD.encode(value.text().as_bytes())))

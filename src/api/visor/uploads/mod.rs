@@ -4,24 +4,24 @@
 mod dialect;
 
 use actix_web::guard;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use self::dialect::{UploadDialect, wrong_type};
+use self::dialect::{Concat, UploadDialect, wrong_type};
 use super::Visor;
 use super::error::{render, render_with};
-use super::images::{id_of, is_type};
+use super::images::id_of;
 use super::meta::Fields;
 use super::wire::{self, Record, attr_of};
 use crate::error::{Error, Kind, Result};
 use crate::http::base::base_url;
 use crate::http::body::Body;
-use crate::http::headers::{announce_body, text};
+use crate::http::headers::announce_body;
 use crate::http::route::{Route, delete, head, options, patch, post};
 use crate::image::{Attr, ImageId};
 use crate::registry::policy::Action;
-use crate::registry::{Append, Caller, UploadProgress};
+use crate::registry::{Append, Caller, Expected, UploadProgress};
 
 const ALLOW_ALL: &str = "OPTIONS, POST";
 const ALLOW_ONE: &str = "DELETE, HEAD, OPTIONS, PATCH, POST";
@@ -79,18 +79,22 @@ async fn begin(
     let headers = request.headers();
     let has_body = announce_body(headers);
     let who = visor.caller_with(request, has_body).await?;
-    let mut fields = Fields::of_headers(headers)?;
-    dialect.add_metadata(headers, &mut fields)?;
-    let with = visor.with(&who, into.is_none(), true);
-    let meta = fields.read(with)?;
-    let patch = if into.is_none() { meta.first(with) } else { meta.patch };
-    let claim = meta.claim.and_size(dialect.size_at_first(headers)?)?;
-    let begun = visor.registry.uploads().begin_resumable(&who, into, &patch, claim).await?;
+    let begun = match dialect.concat(headers)? {
+        Some(Concat::Partial) => {
+            let claim = Expected::default().and_size(dialect.size_at_first(headers)?)?;
+            visor.registry.uploads().begin_part(&who, claim).await?
+        }
+        Some(Concat::Final(parts)) => return join(request, visor, dialect, &who, into, &parts).await,
+        None => {
+            let size = dialect.size_at_first(headers)?;
+            start(visor, headers, &who, into, size).await?
+        }
+    };
     let id = begun.image.id;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
     // In tus, an upload of zero bytes is complete at once: its client has no header to say so.
-    let empty = dialect == UploadDialect::Tus && begun.size == Some(0);
+    let empty = dialect == UploadDialect::Tus && begun.size == Some(0) && !begun.is_part();
     if !has_body && !empty {
         dialect.describe(&mut response, &begun);
         return Ok(response.finish());
@@ -111,12 +115,60 @@ async fn begin(
     }
 }
 
+/// Begins an upload of so many bytes, with the metadata in the headers.
+async fn start(
+    visor: &Visor,
+    headers: &HeaderMap,
+    who: &Caller,
+    into: Option<ImageId>,
+    size: Option<u64>,
+) -> Result<UploadProgress> {
+    let mut fields = Fields::of_headers(headers)?;
+    UploadDialect::add_metadata(headers, &mut fields)?;
+    let with = visor.with(who, into.is_none(), true);
+    let meta = fields.read(with)?;
+    let patch = if into.is_none() { meta.first(with) } else { meta.patch };
+    visor.registry.uploads().begin_resumable(who, into, &patch, meta.claim.and_size(size)?).await
+}
+
+/// Puts an upload together of its parts, and removes those.
+async fn join(
+    request: &HttpRequest,
+    visor: &Visor,
+    dialect: UploadDialect,
+    who: &Caller,
+    into: Option<ImageId>,
+    parts: &[ImageId],
+) -> Result<HttpResponse> {
+    let uploads = visor.registry.uploads();
+    let joined = uploads.join(who, parts).await?;
+    let begun = start(visor, request.headers(), who, into, Some(joined.bytes())).await?;
+    let id = begun.image.id;
+    let filled = async {
+        let mut append = uploads.append(who, id, 0, None).await?;
+        uploads.fill(&mut append, &joined).await?;
+        append.finish(&Default::default()).await
+    };
+    let progress = match filled.await {
+        Ok(progress) => progress,
+        Err(error) => {
+            // The parts are still there, and the client may ask again.
+            let _ = uploads.cancel(who, id).await;
+            return Err(error);
+        }
+    };
+    uploads.remove_parts(joined).await;
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
+    Ok(show(visor, request, who, dialect, response, &progress))
+}
+
 /// `PATCH /uploads/:id`
 async fn append(request: HttpRequest, visor: Data<Visor>, payload: Payload) -> HttpResponse {
     answer(&request, async |dialect| {
         let who = visor.caller_with(&request, true).await?;
         let (id, headers) = (id_of(&request)?, request.headers());
-        if !text(headers, header::CONTENT_TYPE).is_some_and(|t| is_type(t, dialect.content_type())) {
+        if !dialect.is_typed(headers) {
             return Err(wrong_type(dialect));
         }
         let (offset, size) = (UploadDialect::offset(headers)?, UploadDialect::size(headers)?);

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Glance;
 use crate::error::{Error, Reason, Result};
+use crate::http::json::from_value;
 use crate::http::route::{Route, answer_json, delete, get, part, post, put};
 use crate::http::time::to_the_second;
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
@@ -120,7 +121,7 @@ fn named<T: DeserializeOwned>(schema: &str, key: &str, mut members: Map<String, 
 }
 
 fn read<T: DeserializeOwned>(schema: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| mismatch(schema, &error.to_string()))
+    from_value(value).map_err(|why| mismatch(schema, &why))
 }
 
 fn mismatch(schema: &str, why: &str) -> Error {
