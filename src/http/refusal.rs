@@ -34,7 +34,8 @@ macro_rules! neutral_everywhere {
         | crate::error::Reason::MemberExists | crate::error::Reason::DefinitionExists
         | crate::error::Reason::ChangedMeanwhile | crate::error::Reason::Forbidden
         | crate::error::Reason::WrongHost | crate::error::Reason::ForeignRequest | crate::error::Reason::NoScope
-        | crate::error::Reason::ReadOnlyAccount
+        | crate::error::Reason::ReadOnlyAccount | crate::error::Reason::TokensElsewhere
+        | crate::error::Reason::IdentityUnavailable
         | crate::error::Reason::AdminOnly | crate::error::Reason::NotOwner | crate::error::Reason::MayNotPublish
         | crate::error::Reason::OwnerFixed | crate::error::Reason::ReadOnly
         | crate::error::Reason::ImageProtected | crate::error::Reason::NotShared
