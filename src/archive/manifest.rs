@@ -57,31 +57,6 @@ fn moment(seconds: i64) -> Result<Option<Timestamp>, BundleError> {
     }
 }
 
-/// Says what is wrong with a manifest, and where. The parser's own words are for its programmers.
-fn words_of(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error as E;
-    let what = match error {
-        E::DuplicateMappingKey { .. } => "a duplicate key",
-        E::MultipleDocuments { .. } => "more than one document",
-        E::Budget { .. }
-        | E::AliasReplayCounterOverflow { .. }
-        | E::AliasReplayLimitExceeded { .. }
-        | E::AliasExpansionLimitExceeded { .. }
-        | E::AliasReplayStackDepthExceeded { .. } => "it has more in it than any description needs",
-        E::SerdeInvalidType { .. }
-        | E::SerdeInvalidValue { .. }
-        | E::SerdeInvalidLength { .. }
-        | E::InvalidScalar { .. }
-        | E::Unexpected { .. }
-        | E::NullIntoString { .. } => "a value of the wrong kind",
-        _ => "it is not YAML",
-    };
-    match error.location() {
-        Some(location) => format!("{what}, at line {}", location.line()),
-        None => what.to_owned(),
-    }
-}
-
 /// Cuts foreign text to one short line.
 pub(super) fn short(words: &str) -> String {
     words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()

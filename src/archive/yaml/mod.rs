@@ -47,7 +47,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, Refusal> {
     let mut parser = Parser::new_from_str_with_options(&text, parser_options());
     let mut tree = Tree::default();
     while let Some(event) = parser.next_event() {
-        let (event, _) = event.map_err(|error| format!("line {}: {}", error.marker().line(), error.info()))?;
+        let (event, _) = event.map_err(|error| {
+            // The parser's own words are for its programmers.
+            format!("it is not YAML, at line {}", error.marker().line())
+        })?;
         match event {
             Event::DocumentStart(_, Some(version)) if version != YamlVersion::new(1, 1) => {
                 return Err(format!(
