@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BundleError;
 use super::architecture::read_lxd_name;
-use super::written::WrittenManifest;
+use super::written::{WrittenManifest, short};
 use crate::image::{Architecture, Timestamp};
 
 /// Largest manifest. No image has a larger one.
@@ -15,9 +15,6 @@ const FIRST_SECOND: i64 = -62_135_596_800;
 
 /// The last second of the year 9999, the last one that dates are written for.
 const LAST_SECOND: i64 = 253_402_300_799;
-
-/// Characters of the sender's text that an error repeats.
-const MOST_WORDS: usize = 200;
 
 /// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +52,6 @@ fn moment(seconds: i64) -> Result<Option<Timestamp>, BundleError> {
         FIRST_SECOND..=LAST_SECOND => Ok(Some(Timestamp(seconds * 1_000_000))),
         _ => Err(BundleError::Yaml("a date in it is out of range".to_owned())),
     }
-}
-
-/// Cuts foreign text to one short line.
-pub(super) fn short(words: &str) -> String {
-    words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use std::io::{self, BufRead, Cursor, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::meter::Meter;
+use super::meter::{KEPT_MAX, Meter};
 use super::streams::Count;
-use super::unpack::KEPT_MAX;
 
 /// Largest block.
 const BLOCK_MAX: u64 = 128 << 10;

@@ -77,7 +77,7 @@ fn metadata_that_breaks_a_rule() {
     };
     post(&[], b"", 400, "These fields are required: name, architecture");
     post(
-        &[NAME, ("x-image-meta-architecture", "arm")],
+        &[NAME, ("x-image-meta-architecture", "vax")],
         b"",
         400,
         "Invalid architecture 'arm', available options: i386",
