@@ -80,7 +80,7 @@ fn metadata_that_breaks_a_rule() {
         &[NAME, ("x-image-meta-architecture", "vax")],
         b"",
         400,
-        "Invalid architecture 'arm', available options: i386",
+        "Invalid architecture 'vax', available options: i386",
     );
     post(&[NAME, ARCH, ("x-image-meta-format", "../../x")], b"", 400, "Invalid format '../../x'");
     post(&[NAME, ARCH, ("x-image-meta-store", "floppy")], b"", 400, "Invalid store 'floppy'");
