@@ -113,8 +113,8 @@ fn metadata_that_breaks_a_rule() {
     post(&[NAME, ARCH, ("x-image-meta-kernel", none)], b"", 404, "No image found with id '11111111");
     post(&[NAME, ARCH, ("x-image-meta-ramdisk", "nonsense")], b"", 404, "No image found with id 'nonsense'");
     post(&[NAME, ARCH, ("x-image-meta-checksum", "abc"), OCTETS], b"x", 400, "checksum");
-    let long = "x".repeat(5000);
-    post(&[NAME, ARCH, ("x-image-meta-note", &long)], b"", 400, "longer than 4096 bytes");
+    let long = "x".repeat(65_537);
+    post(&[NAME, ARCH, ("x-image-meta-note", &long)], b"", 400, "longer than 65536 bytes");
     assert_eq!(server.names(""), Vec::<String>::new(), "nothing of it was kept");
     assert_eq!(server.files(), (vec![], vec![]));
 }

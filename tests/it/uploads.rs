@@ -302,7 +302,7 @@ fn forms_that_can_not_be_leave_nothing() {
         (form(&[name, arch, ("image", Some("a.iso"), b"bytes")]), "in the part 'file'"),
         (form(&[name, arch, ("file", Some("a.iso"), b"")]), "is empty"),
         (form(&[name, arch, ("note", None, &[0xff]), part]), "UTF-8"),
-        (form(&[name, arch, ("note", None, &[b'x'; 5000]), part]), "longer"),
+        (form(&[name, arch, ("note", None, &[b'x'; 70_000]), part]), "longer"),
         (whole[..whole.len() - 20].to_vec(), "malformed or ended"),
         (b"no form at all".to_vec(), "malformed or ended"),
     ] {
