@@ -13,6 +13,9 @@ use super::streams::{Lz4Frames, Streams};
 use super::zstd::Frames;
 use super::{BundleError, Packing};
 
+/// Largest block of lz4, which is unpacked as a whole.
+const LZ4_BLOCK_MAX: u64 = 4 << 20;
+
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
 
@@ -76,7 +79,10 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
                 kept_back = KEPT_MAX;
                 Box::new(Frames::new(file, Some(meter), reach == ReadingWay::Head))
             }
-            Packing::Lz4 => Box::new(Lz4Frames::new(file)),
+            Packing::Lz4 => {
+                kept_back = LZ4_BLOCK_MAX;
+                Box::new(Lz4Frames::new(file))
+            }
             Packing::Squashfs | Packing::Qcow2 => return Err(BundleError::Unsupported),
         };
         let bytes = BufReader::with_capacity(PIECE, meter.given(decoder, kept_back, most));
