@@ -21,25 +21,28 @@ def as_root(*command, **options):
 class Daemon:
     """LXD on a directory of its own, that trusts the certificate of a server."""
 
+    name, program, directory_variable, more_environment = "lxd", "lxd", "LXD_DIR", {}
+
     def __init__(self, server):
-        self.server, self.directory = server, server.path("lxd")
+        self.server, self.directory = server, server.path(self.name)
         os.mkdir(self.directory)
         self.environment = server.environment(
-            LXD_DIR=self.directory, SSL_CERT_FILE=server.certificate, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin",
+            SSL_CERT_FILE=server.certificate, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin",
+            **{self.directory_variable: self.directory, **self.more_environment},
             # Nothing is asked of anybody outside this machine; what is on it is asked without a proxy.
             HTTPS_PROXY="http://127.0.0.1:9/", HTTP_PROXY="http://127.0.0.1:9/")
         assigned = [f"{name}={value}" for name, value in self.environment.items()]
         group = subprocess.run(["id", "-gn"], capture_output=True, text=True, check=True).stdout.strip()
-        with open(server.path("lxd.log"), "w") as log:
-            command = [AS_ROOT, "env", *assigned, "lxd", "--group", group]
+        with open(server.path(f"{self.name}.log"), "w") as log:
+            command = [AS_ROOT, "env", *assigned, self.program, "--group", group]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # Should nothing come to the point of stopping it.
         atexit.register(self.stop)
-        ready = subprocess.run(["lxd", "waitready", "--timeout", "50"], env=self.environment, capture_output=True, text=True)
+        ready = subprocess.run([self.program, "waitready", "--timeout", "50"], env=self.environment, capture_output=True, text=True)
         if ready.returncode != 0:
             self.stop()
-            with open(server.path("lxd.log")) as log:
-                raise RuntimeError(f"these tests need an LXD daemon, and it does not start here: {ready.stderr}{log.read()[-2000:]}")
+            with open(server.path(f"{self.name}.log")) as log:
+                raise RuntimeError(f"these tests need the daemon of {self.name}, and it does not start here: {ready.stderr}{log.read()[-2000:]}")
 
     def stop(self):
         """Ends it, once. What it mounted is not mounted any more then, so that its directory can go."""
