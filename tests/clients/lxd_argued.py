@@ -118,5 +118,5 @@ BETWEEN = {
     "headers: profiles default": "lxd",
     **dict.fromkeys((f"lists: filter {word!r}" for word in ("public eq false", "auto_update eq false", "cached eq false")), "incus"),
     **dict.fromkeys((f"lists: filter {word!r}" for word in ("aliases eq one", "nothing eq x", "TYPE eq container", "(type eq container)", "properties eq x")), "lxd"),
-    **dict.fromkeys((f"aliases: new alias {label({'name': name, 'target': '{one}'})}" for name in ("question?", "hash#", "%")), "incus"),
+    **dict.fromkeys((f"aliases: new alias {label({'name': name, 'target': '{one}'})}" for name in (" blank ", "question?", "hash#", "%")), "incus"),
 }
