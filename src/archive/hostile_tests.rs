@@ -263,7 +263,7 @@ fn members_without_end() {
         [header(b"rootfs/x", b'0', 0), header(b"@", b'K', 0), [header(b"@", b'K', 600), vec![0; 1024]].concat()]
     {
         let meter = Meter::new(&|| true);
-        let stream = Stream::open(Packing::Tar, Reach::Whole, Endless { piece, at: 0 }, u64::MAX, &meter).unwrap();
+        let stream = Stream::open(Packing::Tar, ReadingWay::Whole, Endless { piece, at: 0 }, u64::MAX, &meter).unwrap();
         let mut members = TarEntries::new(stream, 10_000);
         let found = std::iter::from_fn(|| members.next().transpose()).find_map(Result::err);
         assert_eq!(found.unwrap().to_string(), "The image has too many files before its metadata.yaml");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BundleError;
 use super::architecture::read_lxd_name;
-use super::written::WrittenManifest;
+use super::written::{WrittenManifest, short};
 use crate::image::{Architecture, Timestamp};
 
 /// Largest manifest. No image has a larger one.
@@ -16,8 +16,8 @@ const FIRST_SECOND: i64 = -62_135_596_800;
 /// The last second of the year 9999, the last one that dates are written for.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Characters of the sender's text that an error repeats.
-const MOST_WORDS: usize = 200;
+/// The last second that dates are written for here, one day earlier: any later one means "never", and is this one.
+const LAST_WRITTEN: i64 = 253_402_207_200;
 
 /// The description in an image, as far as it matters here. Templates matter only to the server that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +52,9 @@ impl Manifest {
 fn moment(seconds: i64) -> Result<Option<Timestamp>, BundleError> {
     match seconds {
         0 => Ok(None),
-        FIRST_SECOND..=LAST_SECOND => Ok(Some(Timestamp(seconds * 1_000_000))),
+        FIRST_SECOND..=LAST_SECOND => Ok(Some(Timestamp(seconds.min(LAST_WRITTEN) * 1_000_000))),
         _ => Err(BundleError::Yaml("a date in it is out of range".to_owned())),
     }
-}
-
-/// Cuts foreign text to one short line.
-pub(super) fn short(words: &str) -> String {
-    words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -149,7 +144,7 @@ unknown: [1, {2: 3}]
         // As Go's library has it: without what is behind the point, and in every base.
         assert_eq!(dates("1424284563.9", "-1.5").unwrap(), (moment(1_424_284_563), Some(moment(-1))));
         assert_eq!(dates("0x10", "1_000").unwrap(), (moment(16), Some(moment(1000))));
-        assert_eq!(dates("253402300799", "~").unwrap(), (moment(LAST_SECOND), None));
+        assert_eq!(dates("253402300799", "~").unwrap(), (moment(LAST_WRITTEN), None));
         assert_eq!(dates("-62135596800", "").unwrap(), (moment(FIRST_SECOND), None));
         for missing in ["0", "", "~", "0.5"] {
             assert!(matches!(dates(missing, "1"), Err(BundleError::NoCreationDate)), "{missing}");

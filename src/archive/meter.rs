@@ -7,6 +7,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::BundleError;
 
+/// Most bytes that a decoder keeps: the largest window that `zstd -d` accepts, and twice that of `xz -9`.
+pub(super) const KEPT_MAX: u64 = 128 << 20;
+
 /// Bytes up to which any ratio is accepted. Windows grow by doubling, so a bomb gets 32 MiB of one.
 const FREE_OUTPUT: u64 = 24 << 20;
 

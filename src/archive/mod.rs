@@ -36,7 +36,7 @@ pub use self::manifest::Manifest;
 use self::meter::Meter;
 pub use self::packing::Packing;
 use self::tar::{MOST_HEADERS, TarEntries};
-use self::unpack::{Reach, Stream};
+use self::unpack::{ReadingWay, Stream};
 pub use self::written::{metadata_yaml, rewritten};
 use crate::inspect::Inspection;
 
@@ -75,9 +75,9 @@ pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -
         return Err(BundleError::Empty);
     }
     let packing = Packing::of(&head).ok_or(BundleError::Unsupported)?;
-    let mut ways = Reach::of(packing).iter().peekable();
+    let mut ways = ReadingWay::of(packing).iter().peekable();
     loop {
-        let reach = ways.next().copied().unwrap_or(Reach::Whole);
+        let reach = ways.next().copied().unwrap_or(ReadingWay::Whole);
         file.seek(SeekFrom::Start(0)).map_err(BundleError::Io)?;
         let meter = Meter::new(go_on);
         let found = search(packing, reach, &mut file, length, &meter).map_err(|error| meter.explain(error));
@@ -89,7 +89,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -
 
 fn search<R: Read + Seek>(
     packing: Packing,
-    reach: Reach,
+    reach: ReadingWay,
     file: R,
     length: u64,
     meter: &Meter<'_>,

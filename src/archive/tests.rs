@@ -139,6 +139,26 @@ fn what_is_no_image_is_refused_in_the_words_of_lxd() {
     }
 }
 
+/// What came before is read all the same, if all that matters is in it, as the tools do that LXD has it unpacked by.
+#[test]
+fn a_file_that_ends_behind_what_matters() {
+    let noise: Vec<u8> =
+        (0..200_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) ^ (n << 7)).to_le_bytes()).collect();
+    let whole = archive(&[manifest(), rootfs(), member("rootfs/noise", b'0', &noise)]);
+    for packing in [Packing::Gzip, Packing::Xz, Packing::Lzma, Packing::Zstd] {
+        let packed = pack(packing, &whole);
+        assert_eq!(read(&packed[..packed.len() - 1000]).unwrap().root, Some(Root::Container), "{packing:?}");
+        assert_eq!(refusal(&packed[..60]), "The image file ends early.", "{packing:?}");
+    }
+    // A block of lz4 is unpacked as a whole, and may be larger than what is free.
+    let large = archive(&[member("a", b'0', &noise.repeat(8)), manifest(), rootfs()]);
+    let mut info = lz4_flex::frame::FrameInfo::new();
+    info.block_size = lz4_flex::frame::BlockSize::Max4MB;
+    let mut writer = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+    std::io::Write::write_all(&mut writer, &large).unwrap();
+    assert_eq!(read(&writer.finish().unwrap()).unwrap().root, Some(Root::Container));
+}
+
 /// The manifest may be anywhere, and what comes when all is known is not looked at.
 #[test]
 fn reading_ends_when_all_is_known() {

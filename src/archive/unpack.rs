@@ -1,30 +1,30 @@
 //! The bytes of an archive, out of whatever it is packed in.
 //!
 //! Decoders run in this process and keep no more than [`KEPT_MAX`] in memory, whatever window a file asks for: most descriptions
-//! come early, so a window that is larger never fills up. [`Reach`] has the ways to read an archive, the cheapest first.
+//! come early, so a window that is larger never fills up. [`ReadingWay`] has the ways to read an archive, the cheapest first.
 
 use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 
-use super::meter::{Given, Meter, Taken};
+use super::meter::{Given, KEPT_MAX, Meter, Taken};
 use super::streams::{Lz4Frames, Streams};
 use super::zstd::Frames;
 use super::{BundleError, Packing};
 
+/// Largest block of lz4, which is unpacked as a whole.
+const LZ4_BLOCK_MAX: u64 = 4 << 20;
+
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
-
-/// Most bytes that a decoder keeps: the largest window that `zstd -d` accepts, and twice that of `xz -9`.
-pub(super) const KEPT_MAX: u64 = 128 << 20;
 
 /// For the window of xz in KiB, and a bit for the decoder's tables.
 pub(super) const XZ_MEMORY: u32 = (KEPT_MAX >> 10) as u32 + 512;
 
 /// Ways to read an archive. Each is for archives that the one before it does not reach into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum ReadingWay {
     /// The first MiB only, of a packing that gives nothing before its window is full.
     Head,
     /// All of it, if its window is no larger than what may be kept.
@@ -33,7 +33,7 @@ pub(super) enum Reach {
     Kept,
 }
 
-impl Reach {
+impl ReadingWay {
     /// The ways to read archives of a packing, in their order.
     pub(super) const fn of(packing: Packing) -> &'static [Self] {
         match packing {
@@ -59,14 +59,14 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
     /// There is no archive in files of this packing, or what the decoder says of the first bytes.
     pub(super) fn open(
         packing: Packing,
-        reach: Reach,
+        reach: ReadingWay,
         file: R,
         length: u64,
         meter: &'a Meter<'a>,
     ) -> Result<Self, BundleError> {
         let file = BufReader::with_capacity(PIECE, meter.taken(file));
         let mut kept_back = 0;
-        let (memory, most) = if reach == Reach::Kept { (u32::MAX, KEPT_MAX) } else { (XZ_MEMORY, u64::MAX) };
+        let (memory, most) = if reach == ReadingWay::Kept { (u32::MAX, KEPT_MAX) } else { (XZ_MEMORY, u64::MAX) };
         let decoder: Box<dyn Read + 'a> = match packing {
             Packing::Tar => return Ok(Self::Plain { file, left: length, meter }),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
@@ -77,9 +77,12 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
             }
             Packing::Zstd => {
                 kept_back = KEPT_MAX;
-                Box::new(Frames::new(file, Some(meter), reach == Reach::Head))
+                Box::new(Frames::new(file, Some(meter), reach == ReadingWay::Head))
             }
-            Packing::Lz4 => Box::new(Lz4Frames::new(file)),
+            Packing::Lz4 => {
+                kept_back = LZ4_BLOCK_MAX;
+                Box::new(Lz4Frames::new(file))
+            }
             Packing::Squashfs | Packing::Qcow2 => return Err(BundleError::Unsupported),
         };
         let bytes = BufReader::with_capacity(PIECE, meter.given(decoder, kept_back, most));

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 
 use super::BundleError;
 use super::architecture::kernel_name;
-use super::manifest::short;
 use super::yaml::{self, Decoder, Node, Refusal};
 use crate::image::{Architecture, Timestamp};
+
+/// Characters of the sender's text that an error repeats.
+const MOST_WORDS: usize = 200;
 
 /// Longest name that is written as a plain key, for which YAML allows 1024 characters.
 const SIMPLE_KEY: usize = 512;
@@ -177,6 +179,11 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+/// Cuts foreign text to one short line.
+pub(super) fn short(words: &str) -> String {
+    words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

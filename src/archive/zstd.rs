@@ -8,12 +8,18 @@ use std::io::{self, BufRead, Cursor, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::meter::Meter;
+use super::meter::{KEPT_MAX, Meter};
 use super::streams::Count;
-use super::unpack::KEPT_MAX;
 
 /// Largest block.
 const BLOCK_MAX: u64 = 128 << 10;
+
+/// Kinds of blocks: a byte that is repeated, and bytes that are compressed.
+const RUN: u32 = 1;
+const COMPRESSED: u32 = 2;
+
+/// The head of a block without bytes, the last of its frame.
+const EMPTY_LAST: [u8; 3] = [1, 0, 0];
 
 /// Blocks that are read of a head.
 const HEAD_BLOCKS: u32 = 16;
@@ -30,6 +36,8 @@ pub(super) struct Frames<'a, R> {
     count: Count,
     /// Blocks that are still read; `None` for all of them.
     blocks: Option<u32>,
+    /// The file has ended within a frame.
+    is_torn: bool,
     meter: Option<&'a Meter<'a>>,
     /// The most that the blocks of this frame have unpacked to, and the part of it that was given.
     unpacked: u64,
@@ -42,7 +50,17 @@ impl<'a, R: BufRead> Frames<'a, R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(KEPT_MAX);
         let blocks = head.then_some(HEAD_BLOCKS);
-        Self { file, decoder, within: false, count: Count::default(), blocks, meter, unpacked: 0, given: 0 }
+        Self {
+            file,
+            decoder,
+            within: false,
+            count: Count::default(),
+            blocks,
+            is_torn: false,
+            meter,
+            unpacked: 0,
+            given: 0,
+        }
     }
 
     /// Goes to the next frame that has data; false at the end of the file.
@@ -70,35 +88,55 @@ impl<'a, R: BufRead> Frames<'a, R> {
         Ok(false)
     }
 
-    /// Decodes the next block. The last one of a head is made the last of its frame, whose checksum then means nothing.
+    /// Decodes the next block. The last one of a head is made the last of its frame, whose checksum then means nothing, and so
+    /// is the last one that is whole in a file that ends early: what it has is given all the same, as `zstd -d` does.
     fn block(&mut self) -> io::Result<()> {
-        let mut head = [0; 3];
-        self.file.read_exact(&mut head)?;
-        let [low, middle, high] = head.map(u32::from);
-        let size = (low | middle << 8 | high << 16) >> 3;
-        let is_run = low >> 1 & 3 == 1;
+        let (mut head, body) = match self.next_block()? {
+            Some(block) => block,
+            None => {
+                self.is_torn = true;
+                (EMPTY_LAST, Vec::new())
+            }
+        };
         if let Some(blocks) = &mut self.blocks {
             *blocks = blocks.saturating_sub(1);
         }
-        let is_cut = self.blocks == Some(0);
+        let is_cut = self.is_torn || self.blocks == Some(0);
         if is_cut {
             head[0] |= 1;
         }
-        let unpacks = if low >> 1 & 3 < 2 { u64::from(size) } else { BLOCK_MAX };
+        let (kind, size) = kind_and_size(head);
+        let unpacks = if kind < COMPRESSED { size } else { BLOCK_MAX };
         self.unpacked = self.unpacked.saturating_add(unpacks.min(BLOCK_MAX));
         let kept = self.unpacked.saturating_sub(self.given);
         if let Some(meter) = self.meter.filter(|_| kept > WINDOW_FREE) {
             meter.check_kept(kept)?;
         }
-        let (head, one) = (Cursor::new(head), BlockDecodingStrategy::UptoBlocks(1));
+        let (block, one) = (Cursor::new(head).chain(body.as_slice()), BlockDecodingStrategy::UptoBlocks(1));
+        // Behind the last block, the decoder may want a checksum.
         let decoded = if is_cut {
-            let length = if is_run { 1 } else { u64::from(size) };
-            // The decoder may want a checksum behind it.
-            self.decoder.decode_blocks(head.chain(self.file.by_ref().take(length)).chain(io::repeat(0)), one)
+            self.decoder.decode_blocks(block.chain(io::repeat(0)), one)
         } else {
-            self.decoder.decode_blocks(head.chain(&mut self.file), one)
+            self.decoder.decode_blocks(block.chain(&mut self.file), one)
         };
         decoded.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The head of the next block and its body; `None` if the file ends before it does.
+    fn next_block(&mut self) -> io::Result<Option<([u8; 3], Vec<u8>)>> {
+        let mut head = [0; 3];
+        match self.file.read_exact(&mut head) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let (kind, size) = kind_and_size(head);
+        let length = if kind == RUN { 1 } else { size };
+        if length > BLOCK_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a block is too large"));
+        }
+        let mut body = Vec::new();
+        let read = self.file.by_ref().take(length).read_to_end(&mut body)?;
+        Ok((read as u64 == length).then_some((head, body)))
     }
 
     /// Checks the checksum at the end of a frame.
@@ -131,6 +169,9 @@ impl<R: BufRead> Read for Frames<'_, R> {
                 return Ok(got);
             }
             if self.decoder.is_finished() {
+                if self.is_torn {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 if self.blocks == Some(0) {
                     return Err(io::Error::new(io::ErrorKind::OutOfMemory, "it is only the head of a file"));
                 }
@@ -141,4 +182,10 @@ impl<R: BufRead> Read for Frames<'_, R> {
             }
         }
     }
+}
+
+/// The kind in the head of a block, and its size in bytes: stored, or of a run unpacked.
+fn kind_and_size(head: [u8; 3]) -> (u32, u64) {
+    let [low, middle, high] = head.map(u32::from);
+    ((low >> 1) & 3, u64::from((low | (middle << 8) | (high << 16)) >> 3))
 }

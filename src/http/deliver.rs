@@ -115,8 +115,10 @@ pub async fn deliver_as(
     request: &HttpRequest,
     headers: impl Fn(&mut HttpResponseBuilder),
 ) -> Result<HttpResponse> {
-    // Before any condition is judged: an answer to one tells of bytes that the caller may not have.
-    registry.permit(who, image)?;
+    // Before any condition is judged: an answer to one tells of bytes that the caller may not have. HEAD is for the record too.
+    if request.method() != Method::HEAD {
+        registry.permit(who, image)?;
+    }
     let source = Arc::new((Arc::clone(registry), who.clone(), image.clone()));
     let origin = Origin::new(move |range| {
         let source = Arc::clone(&source);

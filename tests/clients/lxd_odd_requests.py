@@ -8,6 +8,12 @@ JSON = {"Content-Type": "application/json"}
 NO_IMAGE = "f" * 64
 
 
+def label(body):
+    """A body in the name of a request. Of long ones it has the length, so that no two are called alike."""
+    text = str(body)
+    return text if len(text) < 90 else f"{text[:60]}… ({len(text)})"
+
+
 def lists():
     """Reading images."""
     for path in ("/", "/1.0/", "/1.0/images", "/1.0/images/", "/1.0/images/aliases", "/1.0/projects", "/1.0/profiles", "/1.0/nothing", "/2.0"):
@@ -50,7 +56,7 @@ def aliases():
                  {"name": ".", "target": "{one}"}, {"name": "..", "target": "{one}"}, {"name": "../up", "target": "{one}"}, {"name": "/slash", "target": "{one}"}, {"name": "end/", "target": "{one}"}, {"name": " blank ", "target": "{one}"},
                  {"name": "n" * 255, "target": "{one}"}, {"name": "n" * 256, "target": "{one}"}, {"name": "line\nbreak", "target": "{one}"}, {"name": "typed", "target": "{one}", "type": "virtual-machine"}, {"name": "odd", "target": "{one}", "unknown": 1},
                  {"name": "null", "target": "{one}", "description": None}, {"Name": "capital", "Target": "{one}"}, {"name": "export", "target": "{one}"}, {"name": "{one}", "target": "{vm}"}, {"name": "%", "target": "{one}"}):
-        yield f"new alias {str(body)[:60]}", "POST", path, body
+        yield f"new alias {label(body)}", "POST", path, body
     yield "all aliases then", "GET", path
     for name in ("a/b%20c", "a%2Fb%20c", "a%252Fb%20c", "%C3%BCn%C3%AF/%252F", "question%3F", "hash%23", "end/", "%20blank%20", "/slash", "%2Fslash"):
         yield f"alias {name!r}", "GET", f"{path}/{name}"
@@ -79,10 +85,10 @@ def changes():
                      *({"expires_at": time} for time in ("2041-01-02T03:04:05Z", "2041-01-02T03:04:05+02:00", "2041-01-02T03:04:05.123456789Z", "2041-01-02", "", "never", None, 0, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "10000-01-01T00:00:00Z")),
                      {"unknown": 1}, {"Public": True}, {"architecture": "aarch64"}, {"fingerprint": "x"}, [], None, "text", 1, {"properties": {"line": "one\ntwo", "tab": "\t", "ünï": "😀"}}, {"properties": {"line\nbreak": "x"}}, {"properties": {"long": "x" * 70_000}},
                      {"properties": {"bell": "\a"}}, {"properties": {f"p{n}": "v" for n in range(150)}}, {"properties": {"x" * 300: "v"}}, whole):
-            yield f"{method} {str(body)[:70]}", method, path, body
-            yield f"image after {method} {str(body)[:70]}", "GET", path
+            yield f"{method} {label(body)}", method, path, body
+            yield f"image after {method} {label(body)}", "GET", path
             # So that no request sees what another one did.
-            yield f"the image as before {method} {str(body)[:70]}", "PUT", path, whole
+            yield f"the image as before {method} {label(body)}", "PUT", path, whole
         for match in ("x", '"x"', "*"):
             yield f"{method} if it is {match}", method, path, whole, {"If-Match": match}
         for text in ("", "{", "{}x", '{"public": true, "public": false}', "\ufeff{}", "{'public': true}", '{"public": true,}', "// x\n{}"):

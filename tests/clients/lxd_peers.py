@@ -84,9 +84,10 @@ class Peer:
     def settle(self, answer):
         """What became of a request: the answer, and of an operation its end. Texts of refusals are each server's own."""
         if answer.status == 202:
-            operation = self.finished(answer)
-            if operation.get("class", "task") != "task":
+            operation = answer.metadata
+            if operation["class"] != "task":
                 return {"status": 202, "class": operation["class"], "names": sorted(operation["metadata"] or {})}
+            operation = self.finished(answer)
             said = operation.get("metadata") if operation["status_code"] == 200 else None
             return {"status": 202, "ended": operation["status_code"], "metadata": said}
         if not isinstance(answer.json, dict) or "type" not in answer.json:

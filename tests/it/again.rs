@@ -14,7 +14,7 @@ use crate::harness::{Server, eventually, md5, noise, sha256};
 use crate::lxd_liars::{BYTES, described, server_of};
 use crate::lxd_sources::assert_empty;
 
-const QUICK: &str = "[fetch]\nallow = [\"127.0.0.1/32\"]\npause = \"1ms\"\n";
+const QUICK: &str = "[fetch]\nallow = [\"127.0.0.1/32\"]\n";
 
 /// An answer of which only the first bytes come.
 fn cut(status: &str, headers: &str, body: &[u8], sent: usize) -> Say {

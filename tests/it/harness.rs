@@ -17,6 +17,8 @@ pub(crate) fn visor() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_visor"));
     // Nothing can be made below a device, by root either: what a test leaves is in its own directories.
     command.env_clear().env("HOME", "/dev/null").env("RUST_BACKTRACE", "0");
+    // Sources that fail are asked again; no test waits for the pauses between the tries.
+    command.env("VISOR__FETCH__PAUSE", "1ms");
     command
 }
 

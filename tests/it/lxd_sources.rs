@@ -11,7 +11,7 @@ pub(crate) const PUBLIC: (&str, &str) = ("X-LXD-public", "1");
 
 /// A server that asks others on this machine.
 pub(crate) fn asking() -> Server {
-    Server::configured("[fetch]\nallow = [\"127.0.0.1/32\"]\npause = \"1ms\"\n")
+    Server::configured("[fetch]\nallow = [\"127.0.0.1/32\"]\n")
 }
 
 /// Where a server is asked, and with which certificate.

@@ -5,6 +5,7 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -13,6 +14,10 @@ use super::operations::Operation;
 use crate::digest::hex;
 use crate::error::{Reason, Result};
 use crate::http::route::answer_json;
+
+/// Characters that no URL has, besides those that are not ASCII (RFC 3986, section 2). Escapes stay.
+const NOT_IN_URLS: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// Entity tag over the fields that a client may change.
 pub fn etag(value: &impl Serialize) -> String {
@@ -56,6 +61,7 @@ pub fn done() -> HttpResponse {
 
 /// Answer to the making or renaming of an object, with its path.
 pub fn created(location: &str) -> HttpResponse {
+    let location = utf8_percent_encode(location, NOT_IN_URLS).to_string();
     sync_with(HttpResponse::Created().insert_header((header::LOCATION, location)), &Value::Null)
 }
 

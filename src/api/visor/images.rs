@@ -44,12 +44,6 @@ pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
     text.parse().map_err(|()| unknown_id(text))
 }
 
-/// The id in the middle of a path.
-pub(super) fn id_in(request: &HttpRequest) -> Result<ImageId> {
-    let text = request.match_info().get("id").unwrap_or_default();
-    text.parse().map_err(|()| unknown_id(text))
-}
-
 /// The image that the path names: by its id, or by a name of its own or an alias.
 async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<Image> {
     let unknown = match id_of(request) {

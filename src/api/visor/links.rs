@@ -6,10 +6,11 @@ use std::time::Duration;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::Visor;
 use super::error::render;
 use super::lists::pairs;
+use super::meta::unknown_id;
 use super::wire::{Field, Record, respond, respond_list};
-use super::{Visor, images};
 use crate::account::links::{Link, LinkProof};
 use crate::api::auth::caller_of;
 use crate::api::elsewhere;
@@ -54,10 +55,16 @@ pub(super) fn holder(request: &HttpRequest, visor: &Visor, image: ImageId) -> Re
     maker.map(Some).ok_or_else(refused)
 }
 
+/// The id in the middle of a path.
+fn id_in(request: &HttpRequest) -> Result<ImageId> {
+    let text = request.match_info().get("id").unwrap_or_default();
+    text.parse().map_err(|()| unknown_id(text))
+}
+
 /// The image in the path, for a caller that may make links to it.
 async fn find(request: &HttpRequest, visor: &Visor) -> Result<(Caller, Image)> {
     let who = visor.caller(request).await?;
-    let image = visor.registry.get(&who, images::id_in(request)?).await?;
+    let image = visor.registry.get(&who, id_in(request)?).await?;
     who.may(Action::LinkImage, &image)?;
     Ok((who, image))
 }
