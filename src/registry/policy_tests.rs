@@ -177,6 +177,7 @@ async fn a_reader_changes_nothing_through_the_service() {
     for into in [Some(id), None] {
         refused("upload", registry.uploads().begin(&reader, into, &nothing, none.clone()).await.err());
     }
-    refused("copies", registry.mirror().import_copies(&reader, id, vec![cold()], true).await.err());
+    let wish = ImportWish { stores: vec![cold()], ..ImportWish::default() };
+    refused("copies", registry.mirror().import_copies(&reader, id, wish).await.err());
     assert_eq!(registry.get(&reader, id).await.unwrap(), before);
 }

@@ -51,6 +51,9 @@ fn a_link_opens_one_image_to_whoever_has_it() {
     let part = server.send("GET", &path, &[("Range", "bytes=5-")], b"");
     assert_eq!((part.status, part.body.as_slice()), (206, b"bytes".as_slice()));
 
+    let named = server.get(&path.replace('?', "/disk.iso?"));
+    assert_eq!((named.status, named.body.as_slice()), (200, b"some bytes".as_slice()), "under any name");
+
     // It opens nothing else, and nothing of it can be changed.
     let query = path.split_once('?').unwrap().1;
     let (other_query, own_query) = (second.split_once('?').unwrap().1, query.to_owned());

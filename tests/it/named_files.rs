@@ -22,6 +22,7 @@ fn a_file_has_any_name() {
         assert!([400, 404].contains(&answer.status), "{name}: {answer:?}");
     }
     assert_eq!(server.send("PUT", &format!("{path}/a.iso"), &[], b"x").status, 405, "it is read only");
+    assert_eq!(server.get("/images/debian/a.iso").body, bytes, "by its own name too");
     let empty = server.add("nothing yet", &[], b"");
     let empty = format!("/images/{}/a.iso", empty["_id"].as_str().unwrap());
     for method in ["GET", "HEAD"] {

@@ -45,8 +45,8 @@ pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
 }
 
 /// The image that the path names: by its id, or by a name of its own or an alias.
-async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<Image> {
-    let unknown = match id_of(request) {
+async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller, id: Result<ImageId>) -> Result<Image> {
+    let unknown = match id {
         Ok(id) => return visor.registry.get(who, id).await,
         Err(error) => error,
     };
@@ -55,8 +55,8 @@ async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller) -> Result<I
 }
 
 /// The image of a request that reads one, and its reader: by a share link (`true`) the account that made it, else the caller.
-async fn readable(request: &HttpRequest, visor: &Visor) -> Result<(Caller, bool, Image)> {
-    if let Ok(id) = id_of(request)
+async fn readable(request: &HttpRequest, visor: &Visor, id: Result<ImageId>) -> Result<(Caller, bool, Image)> {
+    if let Ok(id) = id
         && let Some(maker) = links::holder(request, visor, id)?
     {
         let image = visor.registry.get(&maker, id).await?;
@@ -67,7 +67,7 @@ async fn readable(request: &HttpRequest, visor: &Visor) -> Result<(Caller, bool,
         };
     }
     let who = visor.caller(request).await?;
-    let image = read_by(request, visor, &who).await?;
+    let image = read_by(request, visor, &who, id).await?;
     Ok((who, false, image))
 }
 
@@ -88,7 +88,7 @@ async fn list_as(request: &HttpRequest, visor: &Visor, shape: Shape) -> Result<H
 
 /// `GET` and `HEAD /images/:id`, or by a name: the metadata in headers, the file in the body.
 pub(super) async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
-    let (who, linked, image) = match readable(&request, &visor).await {
+    let (who, linked, image) = match readable(&request, &visor, id_of(&request)).await {
         Ok(found) => found,
         Err(error) => return render(&request, &error),
     };
@@ -127,7 +127,7 @@ pub(super) async fn read_named(request: HttpRequest, visor: Data<Visor>) -> Http
         if name.starts_with('.') || name.contains(|c: char| c.is_control() || c == '/' || c == '\\') {
             return Err(Reason::PathNotFound.into());
         }
-        let (who, linked, image) = readable(&request, &visor).await?;
+        let (who, linked, image) = readable(&request, &visor, links::id_in(&request)).await?;
         if !image.status.gives_bytes() {
             return Err(Reason::NoFile.about(image.id));
         }

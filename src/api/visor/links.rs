@@ -56,7 +56,7 @@ pub(super) fn holder(request: &HttpRequest, visor: &Visor, image: ImageId) -> Re
 }
 
 /// The id in the middle of a path.
-fn id_in(request: &HttpRequest) -> Result<ImageId> {
+pub(super) fn id_in(request: &HttpRequest) -> Result<ImageId> {
     let text = request.match_info().get("id").unwrap_or_default();
     text.parse().map_err(|()| unknown_id(text))
 }
