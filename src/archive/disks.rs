@@ -8,7 +8,7 @@ use super::meter::Meter;
 use super::packing::Packing;
 use super::sparse::SparseMap;
 use super::tar::{MOST_HEADERS, MemberKind, TarEntries, TarEntry};
-use super::unpack::{Reach, Stream};
+use super::unpack::{ReadingWay, Stream};
 use crate::inspect::{Inspection, Inspector};
 
 /// Bytes of a disk that are unpacked in order to inspect it. What its headers say lies before that, except in larger disks
@@ -36,7 +36,7 @@ pub fn inspect_members<E: From<BundleError>>(
         Err(error) => return Err(error.into()),
     };
     let explained = |error| E::from(meter.explain(error));
-    let stream = Stream::open(packing, Reach::Whole, file, length, &meter).map_err(explained)?;
+    let stream = Stream::open(packing, ReadingWay::Whole, file, length, &meter).map_err(explained)?;
     let mut members = TarEntries::new(stream, MOST_HEADERS);
     // Parts of one file, whose names differ in a number at the end.
     let mut parts: Option<(Vec<u8>, Inspector)> = None;
@@ -84,7 +84,7 @@ pub fn inspect_unpacked(
     };
     let meter = Meter::new(go_on);
     meter.allow(u64::MAX);
-    let inspected = Stream::open(packing, Reach::Whole, file, length, &meter).and_then(|mut stream| {
+    let inspected = Stream::open(packing, ReadingWay::Whole, file, length, &meter).and_then(|mut stream| {
         let mut inspector = Inspector::new();
         while stream.feed(&mut inspector, u64::MAX)? > 0 {
             if !in_time() {
@@ -107,7 +107,7 @@ pub fn unpack(
 ) -> Result<(), BundleError> {
     let meter = Meter::new(&|| true);
     meter.allow(u64::MAX);
-    let unpacked = Stream::open(packing, Reach::Whole, file, u64::MAX, &meter).and_then(|mut stream| {
+    let unpacked = Stream::open(packing, ReadingWay::Whole, file, u64::MAX, &meter).and_then(|mut stream| {
         let mut piece = vec![0; UNPACKED_PIECE];
         loop {
             match stream.read(&mut piece)? {
