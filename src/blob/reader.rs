@@ -119,7 +119,7 @@ impl Reading {
 }
 
 impl Passing {
-    /// What is left of the piece at the reader's place; the next piece, if that is nothing. Empty at the end.
+    /// Rest of the piece at the reader's place; the next piece, if there is none. Empty at the end.
     fn rest(&mut self) -> io::Result<&[u8]> {
         while self.at >= self.begin + self.piece.len() as u64 {
             let Some(next) = self.pieces.blocking_recv() else { return Ok(&[]) };

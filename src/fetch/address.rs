@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The address that a host is written as, if it is no name. The brackets around an IPv6 address are not part of it.
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
 /// Tells whether `ip` is an address on the internet. Any other may be the server itself, its neighbours, or the metadata
 /// service of its cloud.
 ///

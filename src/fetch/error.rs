@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::URL_BYTES_MAX;
-use super::guard::literal;
+use super::address::literal;
 use crate::error::{Error, Reason};
 
 /// Refusal of a name. One text for every reason: a caller must not learn which internal names exist.

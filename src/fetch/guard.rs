@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::address::is_public;
+use super::address::{is_public, literal};
 use super::error::{FetchError, Refusal, redacted};
 
 /// Addresses that the host of a URL may have.
@@ -153,11 +153,6 @@ impl AddressGuard {
             Some(address) => Err(Refusal(format!("{host} is {}, which with this port is not allowed", address.ip()))),
         }
     }
-}
-
-/// The address that a host is written as, if it is no name. The brackets around an IPv6 address are not part of it.
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// Resolves names for a client, under one reach. All that such a client connects to has passed it.

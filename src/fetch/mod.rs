@@ -227,7 +227,7 @@ impl Fetcher {
         let body = self.part_or_whole(url, range).await?;
         match partial && body.status == StatusCode::OK {
             false => Ok(body),
-            true => Err(FetchError::Upstream(format!("{}: it ignores ranges", without_query(url)))),
+            true => Err(upstream(&self.0.guard.parse(url)?.0, "it ignores ranges")),
         }
     }
 
@@ -314,11 +314,6 @@ fn next_hop(url: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
 
 fn compressed(url: &Url) -> FetchError {
     FetchError::Compressed(redacted(url))
-}
-
-/// A URL without its query, which may be a signature or a token, and without its fragment.
-pub fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn upstream(url: &Url, what: impl fmt::Display) -> FetchError {

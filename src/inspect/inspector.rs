@@ -137,7 +137,13 @@ impl Inspector {
         if self.size < HEAD {
             self.begin_tables();
         }
-        Inspection::of(&SeenBytes { size: self.size, head: self.head, tail: self.tail, tables: self.tables, whole })
+        Inspection::of(&SeenBytes {
+            size: self.size,
+            head: self.head,
+            tail: self.tail,
+            tables: self.tables.facts(),
+            whole,
+        })
     }
 
     /// The stretch that is to be kept next, as far as it is missing.

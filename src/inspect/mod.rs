@@ -12,6 +12,7 @@ mod iso;
 mod luks;
 mod partition;
 mod qcow2;
+mod queue;
 mod rules;
 mod seen;
 mod tables;

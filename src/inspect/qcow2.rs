@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::bytes::{be32, be64, disk_size};
-use super::tables::TableQueue;
+use super::queue::TableQueue;
 use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"QFI\xfb";
@@ -42,7 +42,7 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
         2 | 3 => danger(head, version, size).err(),
         _ => Some(Danger::Broken("its version is not known")),
     };
-    Some(HeaderFacts { format: Detected::Qcow2, disk_size: size, danger, least: seen.tables.least() })
+    Some(HeaderFacts { format: Detected::Qcow2, disk_size: size, danger, least: seen.tables.least })
 }
 
 fn danger(head: &[u8], version: u32, size: Option<u64>) -> Result<(), Danger> {

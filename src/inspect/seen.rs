@@ -2,7 +2,7 @@
 //!
 //! Does not know how they were chosen: that is the inspector's.
 
-use super::tables::Tables;
+use super::Danger;
 
 /// The kept bytes of a file, and its size.
 pub(super) struct SeenBytes {
@@ -12,9 +12,17 @@ pub(super) struct SeenBytes {
     /// The last bytes: 1.5 KiB, or all there are.
     pub(super) tail: Vec<u8>,
     /// Facts out of the tables that a header points to.
-    pub(super) tables: Tables,
+    pub(super) tables: TableFacts,
     /// False if the file was not read to its end: then nothing is missing because it was not seen.
     pub(super) whole: bool,
+}
+
+/// Facts out of the tables that a header points to.
+pub(super) struct TableFacts {
+    /// Bytes that the file has at least.
+    pub(super) least: u64,
+    /// The size of the disk, and whether it lies over another one; `None` where the tables do not say that.
+    pub(super) disk: Option<Result<(u64, bool), Danger>>,
 }
 
 impl SeenBytes {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::bytes::{disk_size, le16, le32, le64, slice};
-use super::tables::TableQueue;
+use super::queue::TableQueue;
 use super::{Danger, Detected, HeaderFacts, SeenBytes};
 
 const MAGIC: &[u8] = b"vhdxfile";
@@ -38,15 +38,15 @@ const PRESENT: std::ops::RangeInclusive<u64> = 6..=7;
 
 /// Recognises a file of this format.
 pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
-    let super::tables::Tables::Vhdx(tables) = &seen.tables else {
+    let Some(disk) = &seen.tables.disk else {
         let danger = Danger::Broken("its region tables make no sense");
         return seen.head().starts_with(MAGIC).then(|| HeaderFacts::unsafe_as(Detected::Vhdx, None, danger));
     };
-    let (disk_size, danger) = match tables.facts() {
-        Ok(facts) => (Some(facts.disk_size), facts.has_parent.then_some(Danger::Parent)),
-        Err(danger) => (None, Some(danger)),
+    let (disk_size, danger) = match disk {
+        Ok((size, has_parent)) => (Some(*size), has_parent.then_some(Danger::Parent)),
+        Err(danger) => (None, Some(*danger)),
     };
-    Some(HeaderFacts { format: Detected::Vhdx, disk_size, danger, least: tables.least() })
+    Some(HeaderFacts { format: Detected::Vhdx, disk_size, danger, least: seen.tables.least })
 }
 
 /// Regions, metadata and blocks, as far as they passed.
@@ -69,7 +69,7 @@ enum VhdxTable {
     Blocks,
 }
 
-/// VhdxFacts out of the metadata.
+/// Facts out of the metadata.
 struct VhdxFacts {
     disk_size: u64,
     block: u64,
@@ -135,6 +135,10 @@ impl VhdxTables {
     }
 
     /// The disk's size, and whether it lies over another one.
+    pub(super) fn disk(&self) -> Result<(u64, bool), Danger> {
+        self.facts().map(|facts| (facts.disk_size, facts.has_parent))
+    }
+
     fn facts(&self) -> Result<VhdxFacts, Danger> {
         let broken = Danger::Broken("its metadata are not where they should be");
         if self.regions.is_empty() {

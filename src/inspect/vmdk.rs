@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::bytes::{le32, le64, slice};
-use super::tables::TableQueue;
+use super::queue::TableQueue;
 use super::{Danger, Detected, HeaderFacts, SeenBytes, bytes};
 
 const MAGIC: &[u8] = b"KDMV";
@@ -37,7 +37,7 @@ pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
         };
         let cut = end == Err(Footer::None);
         let danger = sparse(head, size).and(end.map_err(|_| Danger::Broken("its footer makes no sense"))).err();
-        let least = if cut { seen.size.saturating_add(FOOTER as u64) } else { seen.tables.least() };
+        let least = if cut { seen.size.saturating_add(FOOTER as u64) } else { seen.tables.least };
         return Some(HeaderFacts { format: Detected::Vmdk, disk_size: size, danger, least });
     }
     let elsewhere = head.starts_with(MAGIC_ESX) || is_descriptor(head);
@@ -126,7 +126,7 @@ fn extent(line: &str) -> Result<(), Danger> {
 enum Footer {
     /// The file does not end with one.
     None,
-    /// It is not of this header.
+    /// Not of this header.
     Other,
 }
 

@@ -1,13 +1,13 @@
 //! Records: creates, reads, lists, changes and removes them, for callers whose rights it checks. Knows no protocol.
 
-use super::mirror::source::Source;
+use super::mirror::source::{Source, without_query};
 use super::pages::Pages;
 use super::policy::Action;
 use super::records::attach;
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::Catalog;
 use crate::error::{Reason, Result};
-use crate::fetch::without_query;
+
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{Access, Attr, Image, ImageId, ImageKind, ImagePatch, Location, Status};
 

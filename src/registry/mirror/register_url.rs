@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, StreamExt};
 
-use super::source::{Source, inspect};
+use super::source::{Source, inspect, without_query};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::fetch::without_query;
+
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, ImageId, Location, Part, Status, StoreName};
 use crate::ingest::hash_pool::{HashState, HashStream};

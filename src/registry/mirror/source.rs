@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::blob::{BlobBody, StoreError};
 use crate::error::{Error, Reason, Result};
-use crate::fetch::{FetchError, without_query};
+use crate::fetch::FetchError;
 use crate::image::{Declared, Digests, Location, Part};
 use crate::ingest::intake::Ingest;
 use crate::registry::core::Core;
@@ -49,6 +49,11 @@ pub(in crate::registry) async fn inspect(
             admitted.part(location, Some(size), digests)
         }
     }
+}
+
+/// A URL without its query, which may be a signature or a token, and without its fragment.
+pub fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Error for a URL that has no bytes to give. The caller named the URL, and may read it in the message.

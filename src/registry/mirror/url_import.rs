@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::fetch::without_query;
+
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job};
@@ -14,7 +14,7 @@ use crate::registry::copies::Aim;
 use crate::registry::gate::WayIn;
 use crate::registry::imports::ImportWish;
 use crate::registry::mirror::service::Mirror;
-use crate::registry::mirror::source::nothing_at;
+use crate::registry::mirror::source::{nothing_at, without_query};
 use crate::registry::policy::{Action, On};
 use crate::registry::records::{other_source, takes_location, takes_no_data};
 use crate::registry::retries::FetchReport;
