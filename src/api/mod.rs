@@ -9,6 +9,7 @@ pub mod identity;
 pub mod lxd;
 pub mod simplestreams;
 pub mod visor;
+mod wording;
 
 use std::sync::Arc;
 
