@@ -9,7 +9,6 @@ use super::Lxd;
 use super::error::not_authorized;
 use super::operations::Owner;
 use super::requestor::Requestor;
-use crate::account::Account;
 use crate::api::auth::{caller_of, plain_reader};
 use crate::error::Result;
 use crate::http::peer::{Arrival, Peer, ShownCertificate};
@@ -72,22 +71,16 @@ impl Lxd {
 
     /// A caller as the owner of work that is left for later.
     pub fn owner(&self, caller: &Caller) -> Result<Owner> {
-        Ok(Owner { caller: caller.clone(), account: self.account_of(caller)?.map(|account| account.id) })
+        Ok(Owner { caller: caller.clone(), account: self.auth.account_of(caller)?.map(|account| account.id) })
     }
 
     /// The owner of work that was left for later, as a caller of today: its account may have been removed, or have lost
     /// its administrator rights. `None` if it would be refused now.
     pub fn renewed(&self, owner: &Owner) -> Result<Option<Caller>> {
         match owner.account {
-            Some(id) => Ok(self.auth.accounts.with_id(id)?.map(caller_of)),
-            None if owner.caller == Caller::Admin(None) => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
-            None => Ok(None),
+            None if owner.caller != Caller::Admin(None) => Ok(None),
+            account => self.auth.renewed(account),
         }
-    }
-
-    /// The account of a caller, if it has one.
-    pub(super) fn account_of(&self, caller: &Caller) -> Result<Option<Account>> {
-        caller.account().map_or(Ok(None), |name| self.auth.accounts.get(name))
     }
 
     /// The sender of a request, as events name it.

@@ -170,13 +170,13 @@ impl Lxd {
         {
             applicant.name = Some(given);
         }
-        let account = self.account_of(&owner)?;
+        let account = self.auth.account_of(&owner)?;
         elsewhere(move || trust.admit(&applicant, account.as_ref(), now)).await.map(Some)
     }
 
     /// Trusts another certificate, for the caller's own account.
     async fn add(&self, caller: &Caller, certificate: Certificate, name: Option<String>) -> Result<Client> {
-        let (trust, account, now) = (Arc::clone(&self.trust), self.account_of(caller)?, self.registry.now());
+        let (trust, account, now) = (Arc::clone(&self.trust), self.auth.account_of(caller)?, self.registry.now());
         elsewhere(move || trust.add(&certificate, name.as_deref(), account.as_ref(), now)).await
     }
 
@@ -201,7 +201,7 @@ impl Lxd {
 
     /// A test for the certificates that a caller may see and remove: those of its own account, or all of them.
     fn visible(&self, caller: &Caller) -> Result<impl Fn(&Client) -> bool + Send + 'static> {
-        let (caller, own) = (caller.clone(), self.account_of(caller)?.map(|account| account.id));
+        let (caller, own) = (caller.clone(), self.auth.account_of(caller)?.map(|account| account.id));
         Ok(move |client: &Client| {
             // The id tells whose it is: another account may have the name of a removed one.
             let is_own = own.is_some() && own == client.holder.as_ref().map(|holder| holder.id);
