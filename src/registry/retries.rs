@@ -21,13 +21,14 @@ impl FetchReport {
         Self { handle: handle.clone(), pauses: Pauses::default() }
     }
 
-    /// Takes an event between two requests.
-    pub(in crate::registry) fn take(&self, event: RetryEvent<'_>) {
-        match event {
+    /// Listener that takes the events between the requests of a client.
+    pub(in crate::registry) fn listener(&self) -> impl Fn(RetryEvent<'_>) + Send + Sync + 'static {
+        let report = self.clone();
+        move |event| match event {
             RetryEvent::Pause(error, _) => {
-                self.pause(&format!("The other server {}; it is asked again.", error.words()))
+                report.pause(&format!("The other server {}; it is asked again.", error.words()));
             }
-            RetryEvent::Going => self.go_on(),
+            RetryEvent::Going => report.go_on(),
         }
     }
 

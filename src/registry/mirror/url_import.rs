@@ -125,8 +125,7 @@ impl Mirror {
 
     async fn fetch_into(self: Arc<Self>, url: String, mut upload: Upload, handle: &Handle) -> Result<()> {
         let report = FetchReport::to(handle);
-        let listener = report.clone();
-        let fetcher = self.core.fetcher.telling(move |event| listener.take(event));
+        let fetcher = self.core.fetcher.telling(report.listener());
         let received = async {
             let body = tokio::select! {
                 body = fetcher.get_again(&url) => body?,
