@@ -10,6 +10,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
 
 use super::discovery::own_identity_url;
 use crate::account::attempts::Attempts;
@@ -62,6 +63,26 @@ impl AuthRules {
         self.keystone.as_ref().map_or_else(|| own_identity_url(request), |keystone| keystone.public_url().to_owned())
     }
 
+    /// The account of a caller, if it has one.
+    ///
+    /// # Errors
+    /// `Internal` when the accounts can't be read.
+    pub fn account_of(&self, caller: &Caller) -> Result<Option<Account>> {
+        caller.account().map_or(Ok(None), |name| self.accounts.get(name))
+    }
+
+    /// The caller of today that an account of earlier stands for: it may have another name, or other rights. Without an id, the
+    /// caller of a server without accounts. `None` if it has no rights any more.
+    ///
+    /// # Errors
+    /// `Internal` when the accounts can't be read.
+    pub fn renewed(&self, account: Option<Uuid>) -> Result<Option<Caller>> {
+        match account {
+            Some(id) => Ok(self.accounts.with_id(id)?.map(caller_of)),
+            None => Ok(self.is_open()?.then_some(Caller::Admin(None))),
+        }
+    }
+
     /// Finds the account with these keys, for a caller at the address `peer`.
     ///
     /// # Errors
@@ -87,6 +108,11 @@ impl AuthRules {
     }
 }
 
+/// Tells whether a request only reads.
+pub fn reads(request: &HttpRequest) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
 /// The caller that an account stands for.
 pub fn caller_of(account: Account) -> Caller {
     caller_with(account.role(), account.access_key)
@@ -110,19 +136,18 @@ pub fn caller_with(role: Role, access_key: String) -> Caller {
 /// `Upstream` when a Keystone can't be asked.
 pub async fn plain_reader(request: &HttpRequest, rules: &AuthRules, now: Timestamp) -> Result<Option<Caller>> {
     let Some(given) = header(request, &AUTHORIZATION)? else { return Ok(None) };
-    let Some((scheme, proof)) = given.split_once(' ') else { return Ok(None) };
+    let Some((scheme, proof)) = given.split_once(' ').filter(|_| reads(request)) else { return Ok(None) };
     let wrong = || Error::from(Reason::BadCredentials);
-    let caller = match scheme.to_ascii_lowercase().as_str() {
-        _ if !matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(None),
-        "basic" => {
-            let pair = STANDARD.decode(proof.trim()).ok().and_then(|pair| String::from_utf8(pair).ok());
-            let pair = pair.ok_or_else(wrong)?;
-            let (name, secret) = pair.split_once(':').ok_or_else(wrong)?;
-            let peer = request.peer_addr().map(|peer| peer.ip());
-            rules.with_keys(name, secret, peer, now)?.map(caller_of)
-        }
-        "bearer" => by_token(proof.trim(), None, rules, now).await?,
-        _ => return Ok(None),
+    let caller = if scheme.eq_ignore_ascii_case("basic") {
+        let pair = STANDARD.decode(proof.trim()).ok().and_then(|pair| String::from_utf8(pair).ok());
+        let pair = pair.ok_or_else(wrong)?;
+        let (name, secret) = pair.split_once(':').ok_or_else(wrong)?;
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        rules.with_keys(name, secret, peer, now)?.map(caller_of)
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        by_token(proof.trim(), None, rules, now).await?
+    } else {
+        return Ok(None);
     };
     caller.map(Some).ok_or_else(wrong)
 }
@@ -158,8 +183,7 @@ pub async fn bearer(request: &HttpRequest, rules: &AuthRules, now: Timestamp) ->
         if let Some(caller) = plain_reader(request, rules, now).await? {
             return Ok(caller);
         }
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        return if reads && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
+        return if reads(request) && rules.public_read { Ok(Caller::Anonymous) } else { Err(no_token()) };
     };
     by_token(token, header(request, &SERVICE_TOKEN)?, rules, now).await?.ok_or_else(no_token)
 }

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lxd;
 pub mod simplestreams;
 pub mod visor;
+mod wording;
 
 use std::sync::Arc;
 

@@ -77,10 +77,10 @@ pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -
     let packing = Packing::of(&head).ok_or(BundleError::Unsupported)?;
     let mut ways = ReadingWay::of(packing).iter().peekable();
     loop {
-        let reach = ways.next().copied().unwrap_or(ReadingWay::Whole);
+        let way = ways.next().copied().unwrap_or(ReadingWay::Whole);
         file.seek(SeekFrom::Start(0)).map_err(BundleError::Io)?;
         let meter = Meter::new(go_on);
-        let found = search(packing, reach, &mut file, length, &meter).map_err(|error| meter.explain(error));
+        let found = search(packing, way, &mut file, length, &meter).map_err(|error| meter.explain(error));
         if !(meter.is_short() && ways.peek().is_some()) {
             return found;
         }
@@ -89,7 +89,7 @@ pub fn read(mut file: impl Read + Seek, length: u64, go_on: &dyn Fn() -> bool) -
 
 fn search<R: Read + Seek>(
     packing: Packing,
-    reach: ReadingWay,
+    way: ReadingWay,
     file: R,
     length: u64,
     meter: &Meter<'_>,
@@ -100,7 +100,7 @@ fn search<R: Read + Seek>(
         // A disk describes nothing.
         Packing::Qcow2 => {}
         packing => {
-            let mut members = TarEntries::new(Stream::open(packing, reach, file, length, meter)?, MOST_HEADERS);
+            let mut members = TarEntries::new(Stream::open(packing, way, file, length, meter)?, MOST_HEADERS);
             while let Some(member) = members.next()? {
                 match contents.member(&member.name, member.kind)? {
                     Task::Read => {

@@ -59,14 +59,14 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
     /// There is no archive in files of this packing, or what the decoder says of the first bytes.
     pub(super) fn open(
         packing: Packing,
-        reach: ReadingWay,
+        way: ReadingWay,
         file: R,
         length: u64,
         meter: &'a Meter<'a>,
     ) -> Result<Self, BundleError> {
         let file = BufReader::with_capacity(PIECE, meter.taken(file));
         let mut kept_back = 0;
-        let (memory, most) = if reach == ReadingWay::Kept { (u32::MAX, KEPT_MAX) } else { (XZ_MEMORY, u64::MAX) };
+        let (memory, most) = if way == ReadingWay::Kept { (u32::MAX, KEPT_MAX) } else { (XZ_MEMORY, u64::MAX) };
         let decoder: Box<dyn Read + 'a> = match packing {
             Packing::Tar => return Ok(Self::Plain { file, left: length, meter }),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
@@ -77,7 +77,7 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
             }
             Packing::Zstd => {
                 kept_back = KEPT_MAX;
-                Box::new(Frames::new(file, Some(meter), reach == ReadingWay::Head))
+                Box::new(Frames::new(file, Some(meter), way == ReadingWay::Head))
             }
             Packing::Lz4 => {
                 kept_back = LZ4_BLOCK_MAX;

@@ -100,7 +100,13 @@ pub(crate) fn instead_of_walk(
 pub(crate) fn required(filter: &Filter) -> Vec<Vec<u8>> {
     let mut conditions = Vec::new();
     flatten(filter, &mut conditions);
-    let prefixes = conditions.into_iter().filter_map(|condition| match condition {
+    conditions.into_iter().filter_map(prefix_of).collect()
+}
+
+/// The one prefix of all entries of a condition, behind which only the time of creation and the id follow; `None` for conditions
+/// that are otherwise.
+fn prefix_of(condition: &Filter) -> Option<Vec<u8>> {
+    match condition {
         Filter::Equals(attr, value) => value_prefix(*attr, value),
         Filter::OneOf(attr, values) => match &values[..] {
             [value] => value_prefix(*attr, value),
@@ -111,27 +117,17 @@ pub(crate) fn required(filter: &Filter) -> Vec<Vec<u8>> {
         Filter::Alias(alias, scope) => Some(alias_prefix(alias, scope)),
         Filter::Member { account, status: Some(status) } => Some(member_prefix(account, Some(*status))),
         _ => None,
-    });
-    prefixes.collect()
+    }
 }
 
 /// Prefix of the entries of a condition, if they are sorted in the order of the query: within a value they are sorted by
 /// creation, and sorting by the attribute itself leaves creation to break the ties.
 fn stretch_in_order(condition: &Filter, by: Attr) -> Option<Vec<u8>> {
     match condition {
-        Filter::Equals(attr, value) if by == *attr || by == Attr::CreatedAt => value_prefix(*attr, value),
-        Filter::OneOf(attr, values) if by == *attr || by == Attr::CreatedAt => match &values[..] {
-            [value] => value_prefix(*attr, value),
-            _ => None,
-        },
         // An order of the images that have a value: only they can pass.
         Filter::Within(attr, Bound::Unbounded, Bound::Unbounded) if by == *attr => any_value_prefix(*attr),
-        Filter::Property(name, value) if by == Attr::CreatedAt => Some(property_prefix(name, value)),
-        Filter::Tag(word) if by == Attr::CreatedAt => Some(word_prefix(word)),
-        Filter::Alias(alias, scope) if by == Attr::CreatedAt => Some(alias_prefix(alias, scope)),
-        Filter::Member { account, status: Some(status) } if by == Attr::CreatedAt => {
-            Some(member_prefix(account, Some(*status)))
-        }
+        Filter::Equals(attr, _) | Filter::OneOf(attr, _) if by == *attr => prefix_of(condition),
+        _ if by == Attr::CreatedAt => prefix_of(condition),
         _ => None,
     }
 }

@@ -135,7 +135,7 @@ impl Client {
     /// # Errors
     /// As the server says.
     pub async fn id_of(&self, name: &str) -> Result<String> {
-        if self.image(name).is_ok() && name.parse::<ImageId>().is_ok() {
+        if name.parse::<ImageId>().is_ok() {
             return Ok(name.to_owned());
         }
         let record = self.head(name).await?;

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-
 use super::fake::{Asked, Fake, Say, answer};
+use super::tests::read;
 use super::*;
 
 const TRIES: u32 = 4;
@@ -65,20 +64,6 @@ fn flaky(
             _ => cut("200 OK", &headers, &body, if asked.header("range").is_some() { body.len() } else { sent }),
         }
     })
-}
-
-async fn read(body: Body) -> Result<Vec<u8>, FetchError> {
-    let (mut stream, mut bytes) = (body.stream, Vec::new());
-    while let Some(piece) = stream.next().await {
-        match piece {
-            Ok(piece) => bytes.extend_from_slice(&piece),
-            Err(error) => {
-                assert!(stream.next().await.is_none(), "an error is the last thing");
-                return Err(error);
-            }
-        }
-    }
-    Ok(bytes)
 }
 
 async fn fetched(fetcher: &Fetcher, fake: &Fake) -> Result<Vec<u8>, FetchError> {

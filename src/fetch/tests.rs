@@ -22,7 +22,8 @@ fn open() -> Fetcher {
     Fetcher::new(rules(&["127.0.0.0/8", "::1/128"]))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, FetchError> {
+/// All bytes of a body.
+pub(super) async fn read(body: Body) -> Result<Vec<u8>, FetchError> {
     let mut stream = body.stream;
     let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await {

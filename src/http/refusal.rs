@@ -16,47 +16,27 @@ pub const CODE: HeaderName = HeaderName::from_static("x-visor-error");
 #[rustfmt::skip]
 macro_rules! neutral_everywhere {
     () => {
-        crate::error::Reason::TagNotFound | crate::error::Reason::BytesMissing
-        | crate::error::Reason::ImageIncomplete
-        | crate::error::Reason::UrlNotFound | crate::error::Reason::DefinitionNotFound
-        | crate::error::Reason::RemoteImageNotFound | crate::error::Reason::NothingMatches
-        | crate::error::Reason::InvalidValue | crate::error::Reason::Malformed
-        | crate::error::Reason::WrongStore | crate::error::Reason::ChecksumOfUrl
-        | crate::error::Reason::UrlRefused | crate::error::Reason::Conflict | crate::error::Reason::FormatFixed
-        | crate::error::Reason::StoreFixed | crate::error::Reason::NoFile | crate::error::Reason::StaysUnderUrl
-        | crate::error::Reason::InStoreAlready | crate::error::Reason::NotInStore
-        | crate::error::Reason::FileExists | crate::error::Reason::FileChanged
-        | crate::error::Reason::StagingIncomplete | crate::error::Reason::UploadComplete
-        | crate::error::Reason::JobStopped | crate::error::Reason::TooManyWaiters
-        | crate::error::Reason::UploadOffset | crate::error::Reason::UploadLength
-        | crate::error::Reason::PartIncomplete
-        | crate::error::Reason::UploadTakenOver | crate::error::Reason::LastAdministrator
-        | crate::error::Reason::AccountOwnsImages | crate::error::Reason::AmbiguousRemoteName
-        | crate::error::Reason::ImageExists | crate::error::Reason::IdRetired
-        | crate::error::Reason::MemberExists | crate::error::Reason::DefinitionExists
-        | crate::error::Reason::ChangedMeanwhile | crate::error::Reason::Forbidden
-        | crate::error::Reason::WrongHost | crate::error::Reason::ForeignRequest | crate::error::Reason::NoScope
-        | crate::error::Reason::ReadOnlyAccount | crate::error::Reason::TokensElsewhere
-        | crate::error::Reason::IdentityUnavailable
-        | crate::error::Reason::AdminOnly | crate::error::Reason::NotOwner | crate::error::Reason::MayNotPublish
-        | crate::error::Reason::OwnerFixed | crate::error::Reason::ReadOnly
-        | crate::error::Reason::ImageProtected | crate::error::Reason::NotShared
-        | crate::error::Reason::MayNotShare | crate::error::Reason::MembersChoice
-        | crate::error::Reason::NoImportDirectory | crate::error::Reason::OnlyCopy
-        | crate::error::Reason::DefinitionsProtected | crate::error::Reason::BodyTooLarge
-        | crate::error::Reason::FileTooLarge | crate::error::Reason::DefinitionsFull
-        | crate::error::Reason::TooMany | crate::error::Reason::BadRange | crate::error::Reason::WrongMediaType
-        | crate::error::Reason::BadContent | crate::error::Reason::BadArchive | crate::error::Reason::Mismatch
-        | crate::error::Reason::BodyIncomplete | crate::error::Reason::UploadIncomplete
-        | crate::error::Reason::TooSlow | crate::error::Reason::StoreFull | crate::error::Reason::DiskFull
-        | crate::error::Reason::Unsupported | crate::error::Reason::StoreUnsupported
-        | crate::error::Reason::StoreReadOnly | crate::error::Reason::Busy | crate::error::Reason::Stopping
-        | crate::error::Reason::TooManyTries | crate::error::Reason::TooManyUploads
-        | crate::error::Reason::TooManyOpenUploads | crate::error::Reason::TooManyJobs
-        | crate::error::Reason::BeingCopied | crate::error::Reason::UploadBusy | crate::error::Reason::Upstream
-        | crate::error::Reason::StoreUnavailable | crate::error::Reason::Internal
-        | crate::error::Reason::ChangesStopped | crate::error::Reason::LinkNotFound
-        | crate::error::Reason::LinkRefused
+        Reason::TagNotFound | Reason::BytesMissing | Reason::ImageIncomplete | Reason::UrlNotFound
+        | Reason::DefinitionNotFound | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue
+        | Reason::Malformed | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::Conflict
+        | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile | Reason::StaysUnderUrl | Reason::InStoreAlready
+        | Reason::NotInStore | Reason::FileExists | Reason::FileChanged | Reason::StagingIncomplete
+        | Reason::UploadComplete | Reason::JobStopped | Reason::TooManyWaiters | Reason::UploadOffset
+        | Reason::UploadLength | Reason::PartIncomplete | Reason::UploadTakenOver | Reason::LastAdministrator
+        | Reason::AccountOwnsImages | Reason::AmbiguousRemoteName | Reason::ImageExists | Reason::IdRetired
+        | Reason::MemberExists | Reason::DefinitionExists | Reason::ChangedMeanwhile | Reason::Forbidden
+        | Reason::WrongHost | Reason::ForeignRequest | Reason::NoScope | Reason::ReadOnlyAccount
+        | Reason::TokensElsewhere | Reason::IdentityUnavailable | Reason::AdminOnly | Reason::NotOwner
+        | Reason::MayNotPublish | Reason::OwnerFixed | Reason::ReadOnly | Reason::ImageProtected | Reason::NotShared
+        | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory | Reason::OnlyCopy
+        | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge | Reason::DefinitionsFull
+        | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType | Reason::BadContent | Reason::BadArchive
+        | Reason::Mismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
+        | Reason::DiskFull | Reason::Unsupported | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy
+        | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads | Reason::TooManyOpenUploads
+        | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy | Reason::Upstream
+        | Reason::StoreUnavailable | Reason::Internal | Reason::ChangesStopped | Reason::LinkNotFound
+        | Reason::LinkRefused
     };
 }
 pub(crate) use neutral_everywhere;

@@ -105,6 +105,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp(1_795_238_731_000_042);
     const SECOND: Timestamp = Timestamp(1_795_238_731_000_000);
+    const NEVER: Timestamp = Timestamp(i64::MAX);
 
     #[test]
     fn the_last_day_is_the_last_time() {
@@ -115,7 +116,6 @@ mod tests {
             assert_eq!(read_rfc_3339(wrong), None, "{wrong}");
         }
     }
-    const NEVER: Timestamp = Timestamp(i64::MAX);
 
     #[test]
     fn every_form_is_written_as_its_clients_read_it() {

@@ -110,9 +110,7 @@ impl Architecture {
             _ => &[],
         }
     }
-}
 
-impl Architecture {
     /// Distance of an image for `image` from a machine of this processor: 0 for the machine's own, 1 for one whose programs
     /// it runs, 2 for an image that does not say, 3 for any other.
     pub fn distance(machine: Option<Self>, image: Option<Self>) -> u8 {

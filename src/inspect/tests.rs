@@ -174,6 +174,8 @@ fn vmdk_that_can_be_read_in_two_ways() {
     let (sparse, streamed) = (fake::sparse(), fake::streamed());
     let end = streamed.len();
     let zero = [0; 8];
+    let text = fake::descriptor("monolithicSparse", "RW 20480 SPARSE \"disk one.vmdk\"");
+    let broken_off = fake::vmdk(text.trim_end());
     for (what, bytes) in [
         ("no capacity", over(&sparse, &[(12, &zero)])),
         ("a capacity beyond all bounds", over(&sparse, &[(12, &[255; 8])])),
@@ -184,6 +186,8 @@ fn vmdk_that_can_be_read_in_two_ways() {
         ("a descriptor longer than what is kept", over(&sparse, &[(36, &[200])])),
         ("a descriptor longer than anything", over(&sparse, &[(36, &[255; 8])])),
         ("a second descriptor behind the first", over(&sparse, &[(4096, b"createType=\"monolithicFlat\"")])),
+        ("more behind a descriptor than a shorter CID leaves", over(&sparse, &[(512 + text.len() + 7, b"x")])),
+        ("bytes behind a descriptor that breaks off", over(&broken_off, &[(512 + text.len(), b"x")])),
         ("a footer with another descriptor", over(&streamed, &[(end - 1024 + 28, &[9])])),
         ("a footer with another capacity", over(&streamed, &[(end - 1024 + 12, &[9])])),
         ("a footer of a footer", over(&streamed, &[(end - 1024 + 56, &[255; 8])])),
@@ -192,6 +196,17 @@ fn vmdk_that_can_be_read_in_two_ways() {
         ("no footer", streamed[..end - 1536].to_vec()),
     ] {
         assert!(matches!(danger(&bytes), Some(Danger::Broken(_))), "{what}: {:?}", danger(&bytes));
+    }
+}
+
+/// QEMU writes over the descriptor in place, and 1 CID of 256 is two digits shorter than the one before it.
+#[test]
+fn vmdk_whose_cid_got_shorter() {
+    let text = fake::descriptor("monolithicSparse", "RW 20480 SPARSE \"disk.vmdk\"");
+    for digits in 1..=8 {
+        let shorter = text.replace("CID=78584f40", &format!("CID={}", &"78584f40"[..digits]));
+        let written_over = over(&fake::vmdk(&text), &[(512, shorter.as_bytes()), (512 + shorter.len(), b"\0")]);
+        assert_eq!(danger(&written_over), None, "{digits} digits");
     }
 }
 

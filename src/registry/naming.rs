@@ -111,7 +111,7 @@ struct Place {
     without_bytes: bool,
     architecture: u8,
     machine: bool,
-    precedence: Precedence,
+    newest: Reverse<(Timestamp, ImageId)>,
 }
 
 impl Place {
@@ -120,14 +120,14 @@ impl Place {
         if !asked.fits(image) {
             return None;
         }
-        let precedence = Precedence::of(image, &asked.name);
+        let Precedence { only_by_name, newest } = Precedence::of(image, &asked.name);
         Some(Self {
             circle: who.circle_of(image)?,
-            only_by_name: precedence.only_by_name,
+            only_by_name,
             without_bytes: !image.status.gives_bytes(),
             architecture: Architecture::distance(host, image.architecture),
             machine: !image.is_container(),
-            precedence,
+            newest,
         })
     }
 

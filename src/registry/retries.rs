@@ -26,21 +26,21 @@ impl FetchReport {
     /// # Errors
     /// As [`Fetcher::get_again`]; that of a stop of the job, which does not wait for a server that can't answer.
     pub(in crate::registry) async fn get(&self, fetcher: &Fetcher, url: &str) -> Result<Body> {
-        let listener = self.clone();
-        let fetcher = fetcher.telling(move |event| listener.take(event));
+        let fetcher = fetcher.telling(self.listener());
         tokio::select! {
             body = fetcher.get_again(url) => Ok(body?),
             () = self.handle.stopped() => Err(Handle::stop_error()),
         }
     }
 
-    /// Takes an event between two requests.
-    pub(in crate::registry) fn take(&self, event: RetryEvent<'_>) {
-        match event {
+    /// Listener that takes the events between the requests of a client.
+    pub(in crate::registry) fn listener(&self) -> impl Fn(RetryEvent<'_>) + Send + Sync + 'static {
+        let report = self.clone();
+        move |event| match event {
             RetryEvent::Pause(error, _) => {
-                self.pause(&format!("The other server {}; it is asked again.", error.words()))
+                report.pause(&format!("The other server {}; it is asked again.", error.words()));
             }
-            RetryEvent::Going => self.go_on(),
+            RetryEvent::Going => report.go_on(),
         }
     }
 

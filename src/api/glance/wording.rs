@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 
+use crate::api::wording::neutral_outside_lxd;
 use crate::error::{Error, Kind, Reason};
 use crate::http::refusal::{Wording, Words, neutral_everywhere};
 
@@ -62,19 +63,9 @@ fn wording_v1(reason: Reason) -> Wording {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::AnonymousRead | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
-        | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound | Reason::UploadNotFound
-        | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound | Reason::ProfileNotFound
-        | Reason::NoUpdateSource | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed
-        | Reason::StoreTakesNoFiles | Reason::ServerRefused | Reason::JobEnded | Reason::JobNotStoppable
-        | Reason::Interrupted | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
-        | Reason::FingerprintTaken | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed
-        | Reason::BadCredentials | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated
-        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
-        | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch
-        | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
-        | Reason::ServerUnreachable
+        neutral_everywhere!() | neutral_outside_lxd!() | Reason::NotFound | Reason::FileMissing | Reason::NotActive
+        | Reason::SourceNotFound | Reason::UploadNotFound | Reason::AccountNotFound | Reason::WrongCompanion
+        | Reason::StoreTakesNoFiles | Reason::AccountTaken | Reason::BadCredentials | Reason::SourceMismatch
     };
 }
 

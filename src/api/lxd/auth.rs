@@ -10,7 +10,6 @@ use super::error::not_authorized;
 use super::operations::Owner;
 use super::projects::DEFAULT;
 use super::requestor::Requestor;
-use crate::account::Account;
 use crate::account::trust::Standing;
 use crate::api::auth::{caller_of, plain_reader};
 use crate::error::Result;
@@ -79,26 +78,20 @@ impl Lxd {
 
     /// A caller as the owner of work that is left for later.
     pub fn owner(&self, caller: &Caller) -> Result<Owner> {
-        Ok(Owner { caller: caller.clone(), account: self.account_of(caller)?.map(|account| account.id) })
+        Ok(Owner { caller: caller.clone(), account: self.auth.account_of(caller)?.map(|account| account.id) })
     }
 
     /// The owner of work that was left for later, as a caller of today: its account may have been removed, or have lost
     /// its administrator rights. `None` if it would be refused now.
     pub fn renewed(&self, owner: &Owner) -> Result<Option<Caller>> {
         match owner.account {
+            None if owner.caller != Caller::Admin(None) => Ok(None),
             // Work of a restricted certificate stays without its account's administrator rights.
-            Some(id) => Ok(self.auth.accounts.with_id(id)?.map(|account| match owner.caller.is_admin() {
-                true => caller_of(account),
-                false => caller_of(account.without_admin()),
-            })),
-            None if owner.caller == Caller::Admin(None) => Ok(self.auth.is_open()?.then_some(Caller::Admin(None))),
-            None => Ok(None),
+            Some(id) if !owner.caller.is_admin() => {
+                Ok(self.auth.accounts.with_id(id)?.map(|account| caller_of(account.without_admin())))
+            }
+            account => self.auth.renewed(account),
         }
-    }
-
-    /// The account of a caller, if it has one.
-    pub(super) fn account_of(&self, caller: &Caller) -> Result<Option<Account>> {
-        caller.account().map_or(Ok(None), |name| self.auth.accounts.get(name))
     }
 
     /// The sender of a request, as events name it.

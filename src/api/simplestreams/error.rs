@@ -3,6 +3,7 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 
+use crate::api::wording::{neutral_for_readers, neutral_outside_lxd};
 use crate::error::{Error, Kind, Reason};
 use crate::http::observe::report;
 use crate::http::refusal::{Wording, begin, neutral_everywhere};
@@ -36,23 +37,7 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::AnonymousRead | Reason::ImageRemoved | Reason::AliasNotFound | Reason::InstanceNotFound
-        | Reason::MemberNotFound | Reason::FileMissing | Reason::NotActive | Reason::SourceNotFound
-        | Reason::UploadNotFound | Reason::AccountNotFound | Reason::CertificateNotFound | Reason::ProjectNotFound
-        | Reason::ProfileNotFound | Reason::JobNotFound | Reason::JobEnded | Reason::JobNotStoppable
-        | Reason::Interrupted | Reason::NoUpdateSource | Reason::NoSuchStore | Reason::MarkerNotFound
-        | Reason::WrongCompanion | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
-        | Reason::StoreTakesNoFiles | Reason::ImportUrlRefused | Reason::ServerRefused | Reason::InStoresAlready
-        | Reason::TakesNoData | Reason::TakesNoLocation | Reason::StoreNotThere | Reason::Withheld
-        | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable | Reason::NothingStaged
-        | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists | Reason::FingerprintTaken
-        | Reason::AccountTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::NotTrusted
-        | Reason::FormatMismatch | Reason::UnsafeImage | Reason::FileEmpty | Reason::FileTruncated
-        | Reason::UnknownPacking | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate
-        | Reason::UnknownArchitecture | Reason::SourceMismatch | Reason::FingerprintMismatch
-        | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
-        | Reason::ServerUnreachable
+        neutral_everywhere!() | neutral_outside_lxd!() | neutral_for_readers!()
     };
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::{Method, header};
+use actix_web::http::header;
 
 use crate::account::signature::{ContentType, parse_authorization, string_to_sign, verify};
-use crate::api::auth::{AuthRules, caller_of, plain_reader};
+use crate::api::auth::{AuthRules, caller_of, plain_reader, reads};
 use crate::error::{Error, Reason, Result};
 use crate::http::headers::text;
 use crate::http::time::read_http_date;
@@ -26,8 +26,7 @@ pub(super) async fn caller(request: &HttpRequest, rules: &AuthRules, now: Timest
         return Ok(Caller::Admin(None));
     }
     let Some(authorization) = request.headers().get(header::AUTHORIZATION) else {
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        if reads && rules.public_read {
+        if reads(request) && rules.public_read {
             return Ok(Caller::Anonymous);
         }
         return Err(Reason::Unauthenticated.into());

@@ -4,6 +4,7 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::wire::{Field, respond};
+use crate::api::wording::neutral_outside_lxd;
 use crate::error::{Error, Kind, Reason};
 use crate::http::observe::report;
 use crate::http::refusal::{Wording, begin, neutral_everywhere};
@@ -37,19 +38,10 @@ fn status(kind: Kind) -> StatusCode {
 #[rustfmt::skip]
 macro_rules! neutral {
     () => {
-        neutral_everywhere!() | Reason::AnonymousRead | Reason::NotFound | Reason::AliasNotFound | Reason::InstanceNotFound
-        | Reason::MemberNotFound | Reason::NotActive | Reason::CertificateNotFound | Reason::ProjectNotFound
-        | Reason::ProfileNotFound | Reason::JobEnded | Reason::JobNotStoppable | Reason::Interrupted
-        | Reason::NoUpdateSource | Reason::AmbiguousName | Reason::NoImageNamed | Reason::FormatNotSet
-        | Reason::ImportUrlRefused | Reason::ServerRefused | Reason::InStoresAlready | Reason::StoreNotThere
-        | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable | Reason::NotImportable
-        | Reason::NothingStaged | Reason::AmbiguousCertificate | Reason::AliasTaken | Reason::AliasExists
-        | Reason::FingerprintTaken | Reason::CertificateTrusted | Reason::CertificateExpired
-        | Reason::CertificateNotYetValid | Reason::CertificateFixed | Reason::ConditionFailed | Reason::BadCredentials
-        | Reason::NotTrusted | Reason::FileEmpty | Reason::FileTruncated | Reason::UnknownPacking
-        | Reason::NoMetadata | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture
-        | Reason::SourceMismatch | Reason::FingerprintMismatch | Reason::RemoteMismatch
-        | Reason::ArchitectureUnsupported | Reason::HeaderMissing | Reason::ServerUnreachable
+        neutral_everywhere!() | neutral_outside_lxd!() | Reason::NotFound | Reason::MemberNotFound
+        | Reason::NotActive | Reason::FormatNotSet | Reason::ImportUrlRefused | Reason::InStoresAlready
+        | Reason::StoreNotThere | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
+        | Reason::NotImportable | Reason::NothingStaged | Reason::BadCredentials | Reason::SourceMismatch
     };
 }
 

@@ -8,15 +8,13 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::Visor;
 use super::error::render;
-use super::lists::pairs;
 use super::meta::unknown_id;
 use super::wire::{Field, Record, respond, respond_list};
 use crate::account::links::{Link, LinkProof};
-use crate::api::auth::caller_of;
 use crate::api::elsewhere;
 use crate::error::{Error, Reason, Result};
 use crate::http::base::base_url;
-use crate::http::route::{Route, delete, get, post};
+use crate::http::route::{Route, delete, get, parameter, part, post};
 use crate::http::time::ruby;
 use crate::image::{Image, ImageId, Timestamp};
 use crate::registry::Caller;
@@ -38,27 +36,23 @@ pub(super) fn routes() -> Vec<Route> {
 /// # Errors
 /// `Forbidden` for a link that does not open this image now, and for one whose account was removed.
 pub(super) fn holder(request: &HttpRequest, visor: &Visor, image: ImageId) -> Result<Option<Caller>> {
+    // A query without one is not looked at: reading takes none.
     if !request.query_string().contains("link=") {
         return Ok(None);
     }
-    let given = pairs(request.query_string())?;
-    let value = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-    let Some(id) = value("link") else { return Ok(None) };
+    let Some(id) = parameter(request, "link")? else { return Ok(None) };
     let refused = || Error::from(Reason::LinkRefused);
-    let expires_s = value("expires").and_then(|text| text.parse().ok()).ok_or_else(refused)?;
-    let proof = LinkProof { id, expires_s, signature: value("signature").ok_or_else(refused)? };
+    let expires_s = parameter(request, "expires")?.and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+    let signature = parameter(request, "signature")?.ok_or_else(refused)?;
+    let proof = LinkProof { id: &id, expires_s, signature: &signature };
     let link = visor.auth.links.find(image, proof, visor.registry.now())?;
-    let maker = match link.account {
-        Some(account) => visor.auth.accounts.with_id(account)?.map(caller_of),
-        None => visor.auth.is_open()?.then_some(Caller::Admin(None)),
-    };
-    maker.map(Some).ok_or_else(refused)
+    visor.auth.renewed(link.account)?.map(Some).ok_or_else(refused)
 }
 
 /// The id in the middle of a path.
 pub(super) fn id_in(request: &HttpRequest) -> Result<ImageId> {
-    let text = request.match_info().get("id").unwrap_or_default();
-    text.parse().map_err(|()| unknown_id(text))
+    let text = part(request, "id")?;
+    text.parse().map_err(|()| unknown_id(&text))
 }
 
 /// The image in the path, for a caller that may make links to it.
@@ -83,7 +77,7 @@ async fn make(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let made = async {
         let (who, image) = find(&request, &visor).await?;
         let life = life(&request)?;
-        let account = who.account().map(|name| visor.auth.accounts.get(name)).transpose()?.flatten();
+        let account = visor.auth.account_of(&who)?;
         let (links, now) = (visor.auth.links.clone(), visor.registry.now());
         let (link, signature) =
             elsewhere(move || links.make(image.id, account.map(|account| account.id), life, now)).await?;
@@ -109,7 +103,7 @@ async fn list(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
 async fn revoke(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let revoked = async {
         let (_, image) = find(&request, &visor).await?;
-        let id = request.match_info().get("link").unwrap_or_default().to_owned();
+        let id = part(&request, "link")?;
         let (links, now) = (visor.auth.links.clone(), visor.registry.now());
         let link = elsewhere(move || links.revoke(image.id, &id, now)).await?;
         Ok(respond(&request, &mut HttpResponse::Ok(), Some("link"), &record(&link, None)))
@@ -119,8 +113,7 @@ async fn revoke(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
 
 /// Reads the life that a maker asks for, such as `2d` or `90min`.
 fn life(request: &HttpRequest) -> Result<Duration> {
-    let given = pairs(request.query_string())?.into_iter().find(|(name, _)| name == "for");
-    let Some((_, text)) = given else { return Ok(LIFE_DEFAULT) };
+    let Some(text) = parameter(request, "for")? else { return Ok(LIFE_DEFAULT) };
     humantime::parse_duration(&text).map_err(|_| {
         Error::invalid(format!("The life of a link is a time, like 2d or 90min, not '{}'.", text.escape_default()))
     })

@@ -45,15 +45,15 @@ impl LocalWriter {
         if !std::mem::replace(&mut self.sound, false) {
             return Err(StoreError::broken("an earlier write of this blob did not succeed"));
         }
-        while self.flights.front().is_some_and(|flight| self.flights.len() > left || flight.is_finished())
-            && let Some(flight) = self.flights.front_mut()
-        {
+        loop {
+            let is_crowded = self.flights.len() > left;
+            let first = self.flights.front_mut().filter(|flight| is_crowded || flight.is_finished());
+            let Some(flight) = first else { return Ok(()) };
             // Not taken before it has landed: a future that is dropped here must not lose it.
             let outcome = landed(flight).await;
             self.flights.pop_front();
             outcome?;
         }
-        Ok(())
     }
 
     fn staged(&mut self) -> Result<Staged, StoreError> {

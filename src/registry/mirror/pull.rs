@@ -102,8 +102,7 @@ impl Mirror {
     /// The client of other servers that reports to a job.
     pub(in crate::registry) fn reporting(&self, handle: &Handle) -> (Upstream, FetchReport) {
         let report = FetchReport::to(handle);
-        let listener = report.clone();
-        (self.upstream.telling(move |event| listener.take(event)), report)
+        (self.upstream.telling(report.listener()), report)
     }
 
     /// Fetches the files of an image, with another download where one can't go on.

@@ -170,14 +170,15 @@ impl Lxd {
             applicant.restriction = restriction;
             applicant.name = Some(name).filter(|name| !name.is_empty()).or(applicant.name);
         }
-        let account = self.account_of(&owner)?;
+        let account = self.auth.account_of(&owner)?;
         elsewhere(move || trust.admit(&applicant, account.as_ref(), now)).await.map(Some)
     }
 
     /// Trusts another certificate, for the caller's own account.
     async fn add(&self, request: &HttpRequest, manager: &Manager, post: &TrustRequest) -> Result<Client> {
         manager.caller.may(Action::AddCertificate, On::Server)?;
-        let (trust, account, now) = (Arc::clone(&self.trust), self.account_of(&manager.caller)?, self.registry.now());
+        let (trust, account, now) =
+            (Arc::clone(&self.trust), self.auth.account_of(&manager.caller)?, self.registry.now());
         let applicant = post.applicant(request)?;
         elsewhere(move || trust.add(&applicant, account.as_ref(), now)).await
     }
