@@ -105,7 +105,8 @@ mod tests {
             ("{\"inner\": [", "it is not JSON: it ends too early"),
             ("{\"inner\": [}", "it is not JSON: look at line 1, column 12"),
             ("{\"inner\": []} x", "it is not JSON: look at line 1, column 15"),
-            ("[1]", "it is of the wrong kind"),
+            ("1", "it is of the wrong kind"),
+            ("[1]", "'[0]' is of the wrong kind, or not one of the values that are allowed"),
             ("{}", "'inner' is missing"),
             ("{\"inner\": [{\"size\": 1}, {}]}", "'inner[1].size' is missing"),
             (

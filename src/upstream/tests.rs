@@ -396,13 +396,23 @@ async fn nothing_is_asked_of_servers_that_may_not_be_reached() {
     let fake = lxd(IMAGE, "container", || unified(IMAGE));
     let closed = Upstream::new(Fetcher::new(FetchRules::default()));
     let ask = ask(&fake, Protocol::Lxd, "debian/13");
-    for server in [fake.url(""), "https://169.254.169.254".into(), "file:///etc".into(), "https://u:p@h.example".into()]
-    {
-        let is_named = !server.starts_with("file:");
+    let address = "this server may not reach its address with its port.";
+    let form = "it has to begin with http:// or https:// and a host, hold no user name and no password";
+    for (server, is_named, why) in [
+        (fake.url(""), true, address),
+        ("https://169.254.169.254".into(), true, address),
+        (
+            "https://nowhere.invalid".into(),
+            true,
+            "its host is not known, or has an address that this server may not reach",
+        ),
+        ("file:///etc".into(), false, form),
+        ("https://u:p@h.example".into(), false, form),
+    ] {
         let error = closed.find(&Ask { server, ..ask.clone() }).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert_eq!(error.message().starts_with("Unable to connect to: "), is_named, "{error}");
-        assert!(error.message().ends_with("it is not one that this server may reach."), "{error}");
+        assert!(error.message().contains(why), "{error}");
     }
     assert_eq!(closed.ask_url(&fake.url("x"), &[]).await.unwrap_err().kind(), Kind::Invalid);
     let to = Push { server: fake.url(""), ..push_to(&fake) };

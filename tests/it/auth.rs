@@ -89,11 +89,13 @@ fn wrong_signatures_in_the_originals_words() {
     let alice = account(&server, "alice", &[]);
     let with =
         |value: &str| message(&server.send("GET", "/images", &[("Authorization", value), ("Date", &date(0))], b""));
-    for malformed in ["VISOR", "VISOR alice", "VISOR :x", "visor alice:x", "VISOR a-b:x"] {
+    for malformed in ["VISOR", "VISOR alice", "VISOR :x", "VISOR a-b:x"] {
         assert_eq!(with(malformed), "No access key found in Authorization.", "{malformed}");
     }
     assert_eq!(with("VISOR nobody:x"), "No user found with access key 'nobody'.");
-    assert_eq!(with("VISOR alice:x"), "Invalid authorization, signatures do not match.");
+    for value in ["VISOR alice:x", "visor alice:x"] {
+        assert_eq!(with(value), "Invalid authorization, signatures do not match.");
+    }
     assert_eq!(with("VISOR alice:AAAAAAAAAAAAAAAAAAAAAAAAAAA="), "Invalid authorization, signatures do not match.");
     let thief = Account { key: "alice".into(), secret: "guess".into() };
     assert_eq!(

@@ -38,6 +38,11 @@ fn register(client: &Client, id: &str, url: &str, validation: Option<Value>) -> 
     client.post(&format!("/v2/images/{id}/locations"), &body).status
 }
 
+/// Tells a request for the bytes from that for the first of them, which a registration makes.
+fn reads(head: &str) -> bool {
+    head.starts_with("GET") && !head.to_ascii_lowercase().contains("range: bytes=0-0")
+}
+
 fn tasks(client: &Client, id: &str) -> Value {
     client.get(&format!("/v2/images/{id}/tasks")).json()["tasks"].clone()
 }
@@ -55,8 +60,7 @@ fn a_url_gets_digests_in_the_background() {
     let image = client.show(&id);
     assert_eq!((&image["checksum"], &image["virtual_size"]), (&md5(&bytes).into(), &700_000.into()));
     assert_eq!(client.names(&format!("?checksum={}", md5(&bytes))), ["a"], "it is found by them");
-    let reads = web.heads().iter().filter(|head| head.starts_with("GET")).count();
-    assert_eq!(reads, 1, "once");
+    assert_eq!(web.heads().iter().filter(|head| reads(head)).count(), 1, "once");
     // One that was registered through another protocol, and one of v1.
     let by_visor = server.add("b", &[("x-image-meta-location", &web.url("b")), ("x-image-meta-store", "http")], b"");
     let by_visor = by_visor["_id"].as_str().unwrap().to_owned();
@@ -76,7 +80,7 @@ fn urls_are_not_read_if_the_operator_says_so() {
     // By now the first would have been read.
     eventually("what was announced is verified all the same", || client.status(&other) == "active");
     assert_eq!(client.show(&id)["checksum"], Value::Null);
-    assert!(!web.heads().iter().any(|head| head.starts_with("GET /a")));
+    assert!(!web.heads().iter().any(|head| head.starts_with("GET /a") && reads(head)));
 }
 
 #[test]

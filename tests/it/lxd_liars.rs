@@ -104,7 +104,7 @@ fn other_bytes_than_were_announced() {
         ("does not answer as an LXD or Incus server", Box::new(|| sync(&json!({})))),
         ("has no image or alias 'x'", Box::new(|| error("404 Not Found", "Image not found"))),
         ("says: out of tape", Box::new(|| error("500 Internal Server Error", "out of tape"))),
-        ("does not answer as it should", {
+        ("compresses the file, although that was not asked for", {
             let zipped = format!("{BYTES}Content-Encoding: gzip\r\n");
             Box::new(move || answer("200 OK", &zipped, crate::bundles::gzip(b"x")))
         }),

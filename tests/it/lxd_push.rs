@@ -232,7 +232,7 @@ fn what_can_not_be_given_is_said_so() {
             "Unable to connect to: 169.254.169.254: this server may not reach its address",
         ),
         (&from, "file:///etc/passwd", "", "is not fetched"),
-        (&closed, to.as_str(), certificate.as_str(), "that this server may reach"),
+        (&closed, to.as_str(), certificate.as_str(), "this server may not reach its address"),
     ] {
         let ended = offer(from, &mine, to, certificate, "guess");
         let said = ended["err"].as_str().unwrap();

@@ -17,7 +17,7 @@ fn a_file_has_any_name() {
         let part = server.send("GET", &format!("{path}/{name}"), &[("Range", "bytes=10-19")], b"");
         assert_eq!((part.status, part.body.as_slice()), (206, &bytes[10..20]), "{name}");
     }
-    for name in ["a/b.iso", ".hidden", "..%2Fx", "a%2Fb.iso", "a%0Ab", "%FF"] {
+    for name in ["a/b.iso", ".hidden", "..%2Fx", "a%2Fb.iso", "a%0Ab"] {
         let answer = server.get(&format!("{path}/{name}"));
         assert!([400, 404].contains(&answer.status), "{name}: {answer:?}");
     }
