@@ -55,7 +55,8 @@ fn a_url_gets_digests_in_the_background() {
     let image = client.show(&id);
     assert_eq!((&image["checksum"], &image["virtual_size"]), (&md5(&bytes).into(), &700_000.into()));
     assert_eq!(client.names(&format!("?checksum={}", md5(&bytes))), ["a"], "it is found by them");
-    let reads = web.heads().iter().filter(|head| head.starts_with("GET")).count();
+    // Before it is registered, its first byte is asked for.
+    let reads = web.heads().iter().filter(|head| head.starts_with("GET") && !head.contains("bytes=0-0")).count();
     assert_eq!(reads, 1, "once");
     // One that was registered through another protocol, and one of v1.
     let by_visor = server.add("b", &[("x-image-meta-location", &web.url("b")), ("x-image-meta-store", "http")], b"");
@@ -76,7 +77,7 @@ fn urls_are_not_read_if_the_operator_says_so() {
     // By now the first would have been read.
     eventually("what was announced is verified all the same", || client.status(&other) == "active");
     assert_eq!(client.show(&id)["checksum"], Value::Null);
-    assert!(!web.heads().iter().any(|head| head.starts_with("GET /a")));
+    assert!(!web.heads().iter().any(|head| head.starts_with("GET /a") && !head.contains("bytes=0-0")));
 }
 
 #[test]
