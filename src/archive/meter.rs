@@ -32,6 +32,8 @@ pub(super) struct Meter<'a> {
     ended: Cell<bool>,
     /// A decoder needs more memory than it may have.
     short: Cell<bool>,
+    /// More came out than is in proportion.
+    excessive: Cell<bool>,
     trouble: RefCell<Option<BundleError>>,
 }
 
@@ -59,6 +61,7 @@ impl<'a> Meter<'a> {
             allowed: Cell::new(0),
             ended: Cell::new(false),
             short: Cell::new(false),
+            excessive: Cell::new(false),
             trouble: RefCell::new(None),
         }
     }
@@ -79,6 +82,19 @@ impl<'a> Meter<'a> {
         self.short.get()
     }
 
+    /// Tells whether the work ended because more came out than is in proportion.
+    pub(super) fn is_excessive(&self) -> bool {
+        self.excessive.get()
+    }
+
+    /// Asks the caller, for work that reads nothing meanwhile.
+    ///
+    /// # Errors
+    /// The caller stopped the work.
+    pub(super) fn ask(&self) -> Result<(), BundleError> {
+        if (self.go_on)() { Ok(()) } else { Err(BundleError::Stopped) }
+    }
+
     /// Refuses what a decoder keeps to itself, if that is far more than what went in.
     ///
     /// # Errors
@@ -90,6 +106,7 @@ impl<'a> Meter<'a> {
     fn check_proportion(&self, unpacked: u64) -> io::Result<()> {
         let counted = unpacked.saturating_sub(self.allowed.get());
         if counted > FREE_OUTPUT && counted / MOST_OUTPUT > self.taken.get() {
+            self.excessive.set(true);
             return self.stop(BundleError::TooMuch("unpacks to far more than it is"));
         }
         Ok(())
@@ -135,6 +152,8 @@ impl<R: Read> Read for Taken<'_, R> {
             match self.file.read(into) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A file that is waited for may be told of the stop first.
+                Err(_) if !(meter.go_on)() => return meter.stop(BundleError::Stopped),
                 Err(error) => return meter.stop(BundleError::Io(error)),
             }
         };

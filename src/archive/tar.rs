@@ -4,10 +4,12 @@
 //! change a name or a size matter; each is read into memory, so each is bounded.
 
 use std::io::{Read, Seek};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 
 use super::BundleError;
+use super::meter::Meter;
 use super::sparse::{SparseMap, decimal};
 use super::unpack::Stream;
 use crate::inspect::Inspector;
@@ -21,6 +23,12 @@ const MOST_EXTENSION: u64 = 1 << 20;
 pub(super) const MOST_HEADERS: u32 = 500_000;
 
 const DAMAGED: &str = "tarball";
+
+/// Place of a header's sum.
+const SUM: Range<usize> = 148..156;
+
+/// Kind of an extension that GNU tar takes for POSIX's, and Go does not know.
+const SOLARIS_EXTENSION: u8 = b'X';
 
 /// A member of an archive.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +59,8 @@ struct Extensions {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: Option<SparseMap>,
+    /// The name is that of a sparse file.
+    is_proper: bool,
     /// Extensions that can carry a name: readers do not agree on which of two counts.
     names: u32,
 }
@@ -78,6 +88,7 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
             (self.left, self.padding) = (0, 0);
             let Some(header) = self.header()? else { return Ok(None) };
             let size = size_of(&header, &extensions)?;
+            let flag = header.as_bytes()[156];
             self.left = size;
             self.padding = size.wrapping_neg() % BLOCK as u64;
             match header.entry_type() {
@@ -100,14 +111,26 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
                         return Err(BundleError::Refused("The tarball has one name or size for all of its members"));
                     }
                 }
+                _ if flag == SOLARIS_EXTENSION => {
+                    return Err(BundleError::Refused("The tarball has an extension that only some programs know"));
+                }
                 _ if extensions.names > 1 => return Err(BundleError::Refused("A file in the tarball has two names")),
                 kind => {
                     let name = extensions.name.unwrap_or_else(|| header.path_bytes().into_owned());
                     let mut sparse = extensions.sparse;
                     if kind == EntryType::GNUSparse {
-                        sparse = Some(self.map(&header)?);
+                        let map = self.map(&header)?;
+                        if sparse.replace(map).is_some() {
+                            return Err(BundleError::damaged(DAMAGED));
+                        }
                     }
                     let kind = kind_of(kind, &name, sparse.is_some());
+                    // For some programs its content is the next members. Of those that go by the name, some go by the header's own.
+                    let is_directory =
+                        kind == MemberKind::Directory || flag == 0 && header.path_bytes().ends_with(b"/");
+                    if is_directory && size > 0 {
+                        return Err(BundleError::Refused("A directory in the tarball has content"));
+                    }
                     return Ok(Some(TarEntry { name, kind, size, sparse }));
                 }
             }
@@ -130,20 +153,17 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
     /// The next header; None at the end, which is two empty blocks or, in some archives, nothing.
     fn header(&mut self) -> Result<Option<Header>, BundleError> {
         let Some(header) = self.block()? else { return Ok(None) };
-        let bytes = header.as_bytes();
-        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-        if sum(bytes) == 0 {
-            let end = self.block()?.is_none_or(|second| sum(second.as_bytes()) == 0);
+        let is_empty = |block: &Header| block.as_bytes().iter().all(|byte| *byte == 0);
+        if is_empty(&header) {
+            let end = self.block()?.is_none_or(|second| is_empty(&second));
             return if end { Ok(None) } else { Err(BundleError::damaged(DAMAGED)) };
         }
-        // The sum itself stands in 8 of the bytes, which count as spaces.
-        let found = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
-        let good = header.cksum().is_ok_and(|said| said == found);
+        let good = header.cksum().is_ok_and(|said| sums(header.as_bytes()).contains(&i64::from(said)));
         if good { Ok(Some(header)) } else { Err(BundleError::damaged(DAMAGED)) }
     }
 
     fn block(&mut self) -> Result<Option<Header>, BundleError> {
-        let many = BundleError::TooMuch("has too many files before its metadata.yaml");
+        let many = BundleError::TooMuch("has too many files");
         self.headers = self.headers.checked_sub(1).ok_or(many)?;
         let mut header = Header::new_old();
         match self.stream.read(header.as_mut_bytes())? {
@@ -156,7 +176,8 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
     /// Reads the map of a GNU sparse file: four pieces in its header, the others between that and its bytes.
     fn map(&mut self, header: &Header) -> Result<SparseMap, BundleError> {
         let gnu = header.as_gnu().ok_or(BundleError::damaged(DAMAGED))?;
-        let mut map = SparseMap::of_size(number(&gnu.realsize).unwrap_or(0));
+        let size = number(&gnu.realsize).ok_or(BundleError::damaged(DAMAGED))?;
+        let mut map = SparseMap::of_size(size);
         for piece in &gnu.sparse {
             put_piece(&mut map, &piece.offset, &piece.numbytes);
         }
@@ -180,9 +201,9 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
         matches!(self.stream, Stream::Plain { .. })
     }
 
-    /// Lets this many more bytes be unpacked in any proportion to those that are packed.
-    pub(super) fn allow(&self, bytes: u64) {
-        self.stream.allow(bytes);
+    /// The count of what is read and unpacked.
+    pub(super) fn meter(&self) -> &'a Meter<'a> {
+        self.stream.meter()
     }
 
     /// Skips bytes of the member that was given last.
@@ -191,11 +212,11 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
         self.stream.skip(count)
     }
 
-    /// Feeds bytes of the member that was given last to an inspector.
-    pub(super) fn feed(&mut self, inspector: &mut Inspector, mut count: u64) -> Result<(), BundleError> {
+    /// Feeds bytes of the member that was given last to inspectors.
+    pub(super) fn feed(&mut self, inspectors: &mut [Inspector], mut count: u64) -> Result<(), BundleError> {
         self.left = self.left.checked_sub(count).ok_or(BundleError::damaged(DAMAGED))?;
         while count > 0 {
-            match self.stream.feed(inspector, count)? {
+            match self.stream.feed(inspectors, count)? {
                 0 => return Err(BundleError::Truncated),
                 got => count -= got,
             }
@@ -234,9 +255,10 @@ impl Extensions {
                 // The name of a sparse file proper; `path` is then a made-up one.
                 b"GNU.sparse.name" => {
                     self.sparse.get_or_insert_default();
-                    self.name = Some(value.to_vec());
+                    (self.name, self.is_proper) = (Some(value.to_vec()), true);
                 }
-                b"path" if self.sparse.is_none() => self.name = Some(value.to_vec()),
+                b"path" if self.is_proper => {}
+                b"path" => self.name = Some(value.to_vec()),
                 b"size" => self.size = Some(decimal(value).ok_or_else(damaged)?),
                 _ => {
                     if let Some(name) = name.strip_prefix(b"GNU.sparse.") {
@@ -250,17 +272,36 @@ impl Extensions {
     }
 }
 
-/// Bytes that follow a header. Links, devices and directories have none, whatever the header says.
+/// Bytes that follow a header. Links and devices have none, whatever the header says.
 fn size_of(header: &Header, extensions: &Extensions) -> Result<u64, BundleError> {
-    if matches!(header.as_bytes()[156], b'1'..=b'6') {
+    let flag = header.as_bytes()[156];
+    if matches!(flag, b'1'..=b'4' | b'6') {
         return Ok(0);
     }
-    let own = !matches!(header.as_bytes()[156], b'L' | b'K' | b'x' | b'g');
+    let own = !matches!(flag, b'L' | b'K' | b'x' | b'g');
     let size = match extensions.size {
         Some(size) if own => Some(size),
         _ => number(&header.as_old().size),
     };
     size.filter(|size| i64::try_from(*size).is_ok()).ok_or(BundleError::damaged(DAMAGED))
+}
+
+/// Tells if a program may take these bytes for the header of a member: one whose sum is right, in whatever way it is written.
+pub(super) fn may_be_header(head: &[u8]) -> bool {
+    let Some(head) = head.first_chunk::<BLOCK>() else { return false };
+    let field = &head[SUM];
+    let octal =
+        field.iter().filter(|byte| matches!(byte, b'0'..=b'7')).fold(0, |sum, digit| sum * 8 + i64::from(digit - b'0'));
+    let binary = field[1..].iter().fold(0_i64, |sum, byte| sum.wrapping_mul(256) + i64::from(*byte));
+    let found = sums(head);
+    found.contains(&octal) || field[0] & 0x80 != 0 && found.contains(&binary)
+}
+
+/// The sum of a header's bytes, of which its own field counts as spaces; and of bytes with signs, as some programs add them.
+fn sums(header: &[u8; BLOCK]) -> [i64; 2] {
+    let others = || header.iter().enumerate().filter(|(at, _)| !SUM.contains(at)).map(|(_, byte)| *byte);
+    let spaces = SUM.len() as i64 * i64::from(b' ');
+    [spaces + others().map(i64::from).sum::<i64>(), spaces + others().map(|byte| i64::from(byte as i8)).sum::<i64>()]
 }
 
 fn kind_of(kind: EntryType, name: &[u8], sparse: bool) -> MemberKind {

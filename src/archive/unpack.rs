@@ -89,10 +89,10 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
         Ok(Self::Unpacked { bytes, meter })
     }
 
-    /// Lets this many more bytes be unpacked in any proportion to those that are packed.
-    pub(super) fn allow(&self, bytes: u64) {
-        if let Self::Unpacked { meter, .. } = self {
-            meter.allow(bytes);
+    /// The count of what is read and unpacked.
+    pub(super) fn meter(&self) -> &'a Meter<'a> {
+        match self {
+            Self::Plain { meter, .. } | Self::Unpacked { meter, .. } => meter,
         }
     }
 
@@ -144,8 +144,6 @@ impl<'a, R: Read + Seek + 'a> Stream<'a, R> {
     }
 
     fn blame(&self, error: io::Error) -> BundleError {
-        match self {
-            Self::Plain { meter, .. } | Self::Unpacked { meter, .. } => meter.blame("archive", error),
-        }
+        self.meter().blame("archive", error)
     }
 }

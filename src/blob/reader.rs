@@ -2,8 +2,6 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -40,15 +38,7 @@ pub(crate) struct Passing {
     begin: u64,
     at: u64,
     length: u64,
-}
-
-/// Ends work on a thread when it is dropped.
-pub(crate) struct Leash(Arc<AtomicBool>);
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
+    go_on: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Reading {
@@ -100,13 +90,21 @@ impl Reading {
         pieces: mpsc::Receiver<Result<Bytes, StoreError>>,
         length: Option<u64>,
     ) -> Self {
-        Self::Stream(Passing { pieces, piece: first, begin: 0, at: 0, length: length.unwrap_or(u64::MAX) })
+        let (length, go_on) = (length.unwrap_or(u64::MAX), Box::new(|| true));
+        Self::Stream(Passing { pieces, piece: first, begin: 0, at: 0, length, go_on })
     }
 
-    /// A flag that tells the thread to go on, and a guard for the waiting task that clears it when dropped.
-    pub(crate) fn leash() -> (Arc<AtomicBool>, Leash) {
-        let go_on = Arc::new(AtomicBool::new(true));
-        (Arc::clone(&go_on), Leash(go_on))
+    /// Asks before it waits for each next piece, also of bytes that are left out: `false` ends the reading with an error.
+    pub(crate) fn asking(mut self, go_on: impl Fn() -> bool + Send + 'static) -> Self {
+        if let Self::Stream(passing) = &mut self {
+            passing.go_on = Box::new(go_on);
+        }
+        self
+    }
+
+    /// True for bytes that are read once, and never skipped.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -122,6 +120,9 @@ impl Passing {
     /// Rest of the piece at the reader's place; the next piece, if there is none. Empty at the end.
     fn rest(&mut self) -> io::Result<&[u8]> {
         while self.at >= self.begin + self.piece.len() as u64 {
+            if !(self.go_on)() {
+                return Err(io::Error::other("the bytes are not wanted any more"));
+            }
             let Some(next) = self.pieces.blocking_recv() else { return Ok(&[]) };
             self.begin += self.piece.len() as u64;
             self.piece = next.map_err(io::Error::other)?;

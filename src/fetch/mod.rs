@@ -26,6 +26,7 @@ pub(crate) mod fake;
 mod guard;
 mod pin;
 mod request;
+mod rules;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use ipnet::IpNet;
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE};
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url};
@@ -57,46 +57,13 @@ use self::guard::{AddressGuard, Reach};
 pub use self::pin::Pin;
 use self::request::Wanted;
 pub use self::request::{Header, Request};
+pub use self::rules::FetchRules;
 pub use self::send::Payload;
 use self::watch::Watch;
 use crate::error::{Error, Result};
 
 /// Redirects that are followed: mirrors of distributions need two or three.
 const REDIRECTS_MAX: usize = 5;
-
-/// Rules and time limits of fetches.
-#[derive(Debug, Clone)]
-pub struct FetchRules {
-    /// Addresses that are allowed although they are not public, with any port.
-    pub allow: Vec<IpNet>,
-    /// Ports that are allowed with a public address.
-    pub ports: Vec<u16>,
-    /// Time to resolve a name.
-    pub resolve_timeout: Duration,
-    /// Time to connect, including the TLS handshake.
-    pub connect_timeout: Duration,
-    /// Time for the other server to answer, and then for each further piece.
-    pub idle_timeout: Duration,
-    /// Time for an answer that is read whole, unless its request allows more.
-    pub document_timeout: Duration,
-    /// Bounds on repeated requests, where a request may be repeated.
-    pub retries: Retries,
-}
-
-impl Default for FetchRules {
-    /// Public addresses on the web's own ports and LXD's. The times suit a bad line, not a dead one.
-    fn default() -> Self {
-        Self {
-            allow: Vec::new(),
-            ports: vec![80, 443, 8443],
-            resolve_timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(30),
-            document_timeout: Duration::from_secs(120),
-            retries: Retries::default(),
-        }
-    }
-}
 
 /// Facts about a URL, from its server.
 #[derive(Debug, Clone, PartialEq, Eq)]

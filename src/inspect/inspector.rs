@@ -16,9 +16,9 @@ const TAIL: usize = 3 * 512;
 const STRETCHES_MAX: usize = 64;
 
 /// Zeros that are fed at a time.
-static ZEROS: [u8; 4096] = [0; 4096];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Inspects the bytes of a file while they pass. Holds 640 KiB at the most, and mostly 64.
+/// Inspects the bytes of a file while they pass. Holds 1 MiB at the most, and mostly 64 KiB.
 #[derive(Debug, Clone)]
 pub struct Inspector {
     /// Bytes that have passed.
@@ -58,11 +58,6 @@ impl Inspector {
         Self { asks: STRETCHES_MAX, ..Self::new() }
     }
 
-    /// True before the first byte.
-    pub fn is_new(&self) -> bool {
-        self.size == 0
-    }
-
     /// Takes the next bytes, in pieces of any size. Between tables this costs a comparison and the tail.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         self.keep_tail(bytes);
@@ -83,8 +78,12 @@ impl Inspector {
         }
     }
 
-    /// Takes this many zeros, which stand for a hole in the file.
-    pub fn feed_zeros(&mut self, mut count: u64) {
+    /// Takes this many zeros, which stand for a hole in the file. Tables may lie in it, so it can take a while: `go_on` is asked
+    /// for every 64 KiB of them.
+    ///
+    /// # Errors
+    /// Those of `go_on`.
+    pub fn feed_zeros<E>(&mut self, mut count: u64, mut go_on: impl FnMut() -> Result<(), E>) -> Result<(), E> {
         while count > 0 {
             let end = self.size.saturating_add(count);
             // Between what is wanted and the tail, nothing has to be looked at.
@@ -94,10 +93,12 @@ impl Inspector {
                 self.skip_to(begin);
                 continue;
             }
+            go_on()?;
             let piece = count.min(ZEROS.len() as u64);
             self.feed(&ZEROS[..piece as usize]);
             count -= piece;
         }
+        Ok(())
     }
 
     /// The next stretch to feed of a file of `size` bytes; bytes before it may be left out with [`Inspector::skip_to`].

@@ -24,6 +24,10 @@ const KNOWN_BITS: u64 = 0b1_1111;
 /// The header extension with the name of the data file.
 const DATA_FILE_NAME: u32 = 0x4441_5441;
 
+/// Longest tables that QEMU opens: of the places of counts, and of the first level.
+const COUNTS_MAX: u64 = 8 << 20;
+const FIRST_MAX: u64 = 32 << 20;
+
 /// Recognises a file of this format.
 pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
@@ -56,6 +60,10 @@ fn danger(head: &[u8], version: u32, size: Option<u64>) -> Result<(), Danger> {
         Some(bits @ 9..=21) => 1_usize << bits,
         _ => return Err(broken),
     };
+    let (first, counts) = be32(head, 36).zip(be32(head, 56)).ok_or(broken)?;
+    if u64::from(first) * 8 > FIRST_MAX || u64::from(counts).saturating_mul(cluster as u64) > COUNTS_MAX {
+        return Err(Danger::Broken("its tables are too long"));
+    }
     let mut length = HEADER_V2;
     if version == 3 {
         let features = be64(head, 72).ok_or(broken)?;
@@ -145,12 +153,13 @@ impl ClusterTables {
         if first_count > 0 {
             let end = first.saturating_add(first_count * 8);
             tables.has_to_reach(end);
-            tables.waiting.push(first..end, Level::First);
+            tables.waiting.push(first..end.min(first.saturating_add(FIRST_MAX)), Level::First);
         }
         if count_clusters > 0 {
             // Its end may never have been written.
             tables.has_to_reach(counts.saturating_add(8));
-            tables.waiting.push(counts..counts.saturating_add(count_clusters << cluster_bits), Level::Counts);
+            let length = (count_clusters << cluster_bits).min(COUNTS_MAX);
+            tables.waiting.push(counts..counts.saturating_add(length), Level::Counts);
         }
         if snapshots > 0 {
             tables.has_to_reach(snapshots_at.saturating_add(snapshots * SNAPSHOT));

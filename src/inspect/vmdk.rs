@@ -29,6 +29,10 @@ const FOOTER_MARKER: u32 = 3;
 /// A marker, the footer, and an empty sector.
 const FOOTER: usize = 3 * SECTOR;
 
+/// Most entries of the directory and of a table that QEMU opens.
+const DIRECTORY_MAX: u64 = 32 << 20;
+const TABLE_MAX: u64 = 512;
+
 /// Recognises a file of this format.
 pub(super) fn look(seen: &SeenBytes) -> Option<HeaderFacts> {
     let head = seen.head();
@@ -65,6 +69,11 @@ fn sparse(head: &[u8], size: Option<u64>) -> Result<(), Danger> {
     // Without a size QEMU takes the descriptor for that of a disk in several files.
     if !matches!(le32(head, 4), Some(1..=3)) || size.is_none_or(|size| size == 0) {
         return Err(broken);
+    }
+    let (grain, entries) = le64(head, 20).zip(le32(head, 44).map(u64::from)).ok_or(broken)?;
+    let covered = grain.saturating_mul(SECTOR as u64).saturating_mul(entries).max(1);
+    if entries > TABLE_MAX || size.unwrap_or(0).div_ceil(covered) > DIRECTORY_MAX {
+        return Err(Danger::Broken("its tables are too long"));
     }
     let sectors = le64(head, 36).and_then(|sectors| usize::try_from(sectors).ok()).ok_or(broken)?;
     if le64(head, 28) != Some(DESCRIPTOR_SECTOR) || sectors == 0 {
@@ -197,7 +206,8 @@ impl GrainTables {
         if directory > 0 {
             let end = directory.checked_add(disk_size.div_ceil(covered).checked_mul(4)?)?;
             tables.least = end;
-            tables.waiting.push(directory..end, GrainTable::Directory);
+            let kept = directory.saturating_add(DIRECTORY_MAX * 4);
+            tables.waiting.push(directory..end.min(kept), GrainTable::Directory);
         }
         Some(tables)
     }
@@ -226,7 +236,8 @@ impl GrainTables {
                     let place = u64::from(entry) * SECTOR as u64;
                     let end = place + self.entries * 4;
                     self.least = self.least.max(end);
-                    self.waiting.push(place..end, GrainTable::Grains(number.saturating_mul(self.entries)));
+                    let kept = place..end.min(place + TABLE_MAX * 4);
+                    self.waiting.push(kept, GrainTable::Grains(number.saturating_mul(self.entries)));
                 }
             }
             GrainTable::Grains(first) => {

@@ -120,7 +120,7 @@ impl BackgroundWork {
         }
         loop {
             job.run(|| None, |handle| upkeep.digest_urls(handle)).await;
-            self.0.core.unhashed.wait().await;
+            self.0.core.unhashed.wait(SWEEP_EVERY).await;
         }
     }
 

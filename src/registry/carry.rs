@@ -28,8 +28,8 @@ pub(in crate::registry) struct Carrier<'a> {
     pub(in crate::registry) progress: (u64, u64),
 }
 
-/// Origin of the bytes of a copy.
-pub(in crate::registry) enum Origin<'a> {
+/// CopyOrigin of the bytes of a copy.
+pub(in crate::registry) enum CopyOrigin<'a> {
     /// A part in a store or in a file: its bytes passed the gate when they first came, and the digests say that these are equal.
     Kept(&'a Part),
     /// A URL: the bytes pass the gate now, for an image that says this of them.
@@ -64,7 +64,7 @@ impl Carrier<'_> {
         place: StoredAt,
         claim: Expected,
         pieces: BoxStream<'static, Result<Bytes>>,
-        origin: Origin<'_>,
+        origin: CopyOrigin<'_>,
     ) -> Result<Part> {
         let (store, size) = (&place.store, claim.size);
         self.ingest.admit(store, &claim).await?;
@@ -91,11 +91,11 @@ impl Carrier<'_> {
         let received = intake.ok_or_else(over)?.finish().await?;
         let settled = async {
             match origin {
-                Origin::Kept(part) => {
+                CopyOrigin::Kept(part) => {
                     received.writer.finish().await?;
                     Ok(Part { location: Location::Stored(place.clone()), etag: None, ..part.clone() })
                 }
-                Origin::Url(declared) => self.let_in(received, declared, &place).await,
+                CopyOrigin::Url(declared) => self.let_in(received, declared, &place).await,
             }
         };
         let settled = settled.await;
@@ -107,9 +107,10 @@ impl Carrier<'_> {
 
     /// Lets bytes in that this server fetched, and makes them durable.
     async fn let_in(&self, received: Received, declared: Declared, place: &StoredAt) -> Result<Part> {
-        let (Received { size, digests, writer, .. }, mut admitted) =
+        let (Received { size, digests, writer, slot, .. }, mut admitted) =
             let_in(self.core, WayIn::Fetched, received, declared).await?;
         writer.finish().await?;
+        drop(slot);
         if admitted.is_wrapped() {
             admitted.look_inside(self.core, self.core.stores.open(place, None).await?).await?;
         }
@@ -133,7 +134,7 @@ impl Carrier<'_> {
                 let claim = Expected { size: part.size, digests: part.digests };
                 let to = place.key.clone().in_store(store.clone());
                 let pieces = self.read(image, part).await?;
-                self.carry(to, claim, pieces, Origin::Kept(part)).await
+                self.carry(to, claim, pieces, CopyOrigin::Kept(part)).await
             };
             match copied.await {
                 Ok(copy) => copies.push(copy),

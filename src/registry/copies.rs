@@ -3,12 +3,12 @@
 //! The record is changed when the new bytes are durable and verified, and bytes are removed when no record names them any
 //! more. A process that dies between the two leaves a file that `visor verify` shows and the next try replaces.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::Caller;
-use super::carry::{Carrier, Origin};
+use super::carry::{Carrier, CopyOrigin};
+use super::copying::{Copying, Turn};
 use super::core::Core;
 use super::download::{Downloads, changed};
 use super::lxd::offers::Offers;
@@ -36,32 +36,6 @@ pub(in crate::registry) enum Aim {
     Move,
     /// Removes it.
     Remove,
-}
-
-/// Images that are being copied. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Copying(Arc<Mutex<HashSet<ImageId>>>);
-
-/// The right to copy an image, until this is dropped.
-pub(super) struct Turn(Copying, ImageId);
-
-impl Copying {
-    fn with<T>(&self, work: impl FnOnce(&mut HashSet<ImageId>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn begin(&self, id: ImageId) -> Result<Turn> {
-        match self.with(|all| all.insert(id)) {
-            true => Ok(Turn(self.clone(), id)),
-            false => Err(Reason::BeingCopied.into()),
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.with(|all| all.remove(&self.1));
-    }
 }
 
 /// Images in several stores.
@@ -255,7 +229,7 @@ impl Copies {
         let claim = Expected { size: part.size, digests: part.digests };
         // Bytes from a URL arrive only now.
         let remote = matches!(part.location, Location::Http { .. });
-        let origin = if remote { Origin::Url(image.declared()) } else { Origin::Kept(part) };
+        let origin = if remote { CopyOrigin::Url(image.declared()) } else { CopyOrigin::Kept(part) };
         let (core, ingest, report) = (&self.core, &self.ingest, FetchReport::to(handle));
         let carrier = Carrier { core, ingest, report, progress: (done, total) };
         let pieces = carrier.read(image, part).await?;

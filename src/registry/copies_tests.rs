@@ -27,11 +27,15 @@ pub(super) struct Two {
 
 impl Two {
     pub(super) fn new(default_is_far: bool) -> Self {
+        Self::with(default_is_far, limits())
+    }
+
+    fn with(default_is_far: bool, limits: Limits) -> Self {
         let (dir, near, far) = (tempfile::tempdir().unwrap(), MemoryStore::new(), MemoryStore::new());
         let mut stores = Stores::local(Box::new(near.clone()));
         let blobs = Box::new(far.clone());
         stores.add(Store { name: cold(), kind: "s3", description: String::new(), blobs }, default_is_far);
-        let registry = service_with(dir.path(), stores, limits());
+        let registry = service_with(dir.path(), stores, limits);
         Self { _dir: dir, near, far, registry }
     }
 
@@ -94,6 +98,18 @@ async fn an_image_moves_whole_and_back() {
     let nowhere = "s3".parse().unwrap();
     assert_eq!(two.registry.copies().move_to(&ROOT, id, &nowhere).await.unwrap_err().kind(), Kind::Unsupported);
     assert_eq!(two.registry.maintenance().verify(&[], |_| {}).await.unwrap().0, Vec::<String>::new());
+}
+
+/// The transfer has ended before its bytes are copied on.
+#[tokio::test]
+async fn an_import_into_two_stores_needs_one_permit_at_a_time() {
+    let two = Two::with(false, Limits { uploads_max: 1, ..limits() });
+    let mut upload =
+        two.registry.uploads().begin(&ROOT, None, &ImagePatch::default(), Expected::default()).await.unwrap();
+    upload.saving.also = (vec![cold()], Handle::default());
+    upload.write(Bytes::from(vec![7; 3 << 20])).await.unwrap();
+    let image = upload.finish(&ImagePatch::default()).await.unwrap();
+    assert_eq!((image.homes().len(), two.counts().await), (2, (1, 1)));
 }
 
 /// A store that stops in the middle is read on, and its job tells so; one that goes on stopping is given up.

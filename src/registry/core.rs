@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::clock::Clock;
+use super::looks::Looks;
 use super::mirror::unhashed::Unhashed;
 use super::pages::Pages;
 use super::policy::Publish;
@@ -22,9 +22,6 @@ use crate::image::{Attr, Image, Status, Timestamp, Visibility};
 use crate::ingest::RateLimits;
 use crate::inspect::Rules;
 use crate::jobs::Jobs;
-
-/// Archives inspected concurrently, at most.
-const INSPECTIONS_MAX: usize = 2;
 
 /// Bounds on the work of one caller, or of all together.
 #[derive(Debug, Clone)]
@@ -66,8 +63,10 @@ pub(in crate::registry) struct Core {
     /// Images whose bytes are being read.
     pub(in crate::registry) in_use: Readers,
     pub(in crate::registry) jobs: Jobs,
-    /// Permits to inspect an archive.
-    pub(in crate::registry) inspections: Arc<Semaphore>,
+    /// Looks for the descriptions of LXD's images.
+    pub(in crate::registry) descriptions: Looks,
+    /// Looks at the disks inside of files, which may take longer: a description does not wait behind them.
+    pub(in crate::registry) disks: Looks,
     /// Images under URLs whose digests may be missing.
     pub(in crate::registry) unhashed: Unhashed,
 }
@@ -81,7 +80,8 @@ impl Core {
         clock: Clock,
         limits: Limits,
     ) -> Arc<Self> {
-        let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
+        let looks = || Looks::new(limits.image_bytes_max);
+        let (descriptions, disks) = (looks(), looks());
         let (boot, in_use) = (Uuid::new_v4(), Readers::default());
         let catalog = Arc::new(catalog);
         Arc::new(Self {
@@ -94,7 +94,8 @@ impl Core {
             boot,
             in_use,
             jobs: Jobs::new(clock),
-            inspections,
+            descriptions,
+            disks,
             unhashed: Unhashed::default(),
         })
     }

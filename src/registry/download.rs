@@ -77,12 +77,9 @@ impl Downloads {
     ) -> Result<Delivery> {
         let part = self.part_for(who, image, PartKind::Main)?;
         if let Location::Http { url } = &part.location {
-            let fetched = self.under_url(image, part, url, range.clone()).await;
-            // Another copy, in a store, is tried below.
-            if fetched.is_ok() || image.parts.iter().filter(|other| other.kind == part.kind).count() < 2 {
-                let lease = self.core.in_use.lease(image.id);
-                return fetched.map(|body| Delivery::fetched(body, lease));
-            }
+            // The only copy: one in a store stands before it.
+            let body = self.under_url(image, part, url, range).await?;
+            return Ok(Delivery::fetched(body, self.core.in_use.lease(image.id)));
         }
         let is_whole = range.is_none();
         Ok(Delivery::exact(self.bytes_of(image, part, range).await?, is_whole))

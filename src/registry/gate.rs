@@ -6,11 +6,8 @@
 //!
 //! Knows no protocol.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use super::core::Core;
+use super::looks::{LookEnd, LookTime};
 use super::unpacking::cannot_unpack;
 use crate::archive::{Bundle, BundleError, inspect_members, inspect_unpacked};
 use crate::blob::BlobBody;
@@ -19,9 +16,6 @@ use crate::error::{Error, Reason, Result};
 use crate::image::{Container, Declared, Digests, Format, Image, Location, Part, PartKind};
 use crate::ingest::intake::Received;
 use crate::inspect::{Inspection, Rules, check, check_brought};
-
-/// Longest look into a file that has disks inside: enough for some hundred GiB, unless they are packed very well.
-const LOOKING_MAX: Duration = Duration::from_secs(600);
 
 /// Ways by which bytes become an image's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,15 +137,8 @@ impl Admitted {
             return Ok(());
         }
         let reading = Reading::in_order(body).await?;
-        let turn = Arc::clone(&core.inspections).acquire_owned().await.map_err(Error::internal)?;
-        let (go_on, stop) = Reading::leash();
         let (declared, rules) = (self.declared, core.limits.inspect.clone());
-        let looked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            inside(reading, declared, &rules, &go_on)
-        });
-        looked.await.map_err(Error::internal)??;
-        drop(stop);
+        core.disks.run(reading, not_looked, move |reading, time| inside(reading, declared, &rules, time)).await?;
         self.is_wrapped = false;
         Ok(())
     }
@@ -177,32 +164,23 @@ impl Admitted {
 }
 
 /// Looks at the disks in a file. Blocks.
-fn inside(reading: Reading, declared: Declared, rules: &Rules, leash: &AtomicBool) -> Result<()> {
-    let (length, began) = (reading.length(), Instant::now());
-    let go_on = || leash.load(Ordering::Relaxed);
-    let in_time = || began.elapsed() < LOOKING_MAX;
+fn inside(reading: Reading, declared: Declared, rules: &Rules, time: &LookTime) -> Result<(), LookEnd> {
+    let (length, own) = (reading.length(), time.clone());
+    let judge =
+        |found: &Inspection, format| check(found, format, rules).map_err(|error| LookEnd::Refused(error.into()));
     if declared.container == Some(Container::Compressed) {
-        let found = inspect_unpacked(reading, length, &go_on, &in_time).map_err(LookEnd::from)?;
-        return found.map_or(Ok(()), |found| check(&found, declared.format, rules)).map_err(Error::from);
+        let reading = reading.asking(move || own.is_wanted());
+        let found = inspect_unpacked(reading, length, &|| time.is_wanted(), &|| time.is_left())?;
+        return found.map_or(Ok(()), |found| judge(&found, declared.format));
     }
-    let judge = |found: &Inspection| check(found, None, rules).map_err(|refusal| LookEnd(refusal.into()));
-    inspect_members(reading, length, &|| go_on() && in_time(), judge).map_err(Error::from)
+    let reading = reading.asking(move || own.is_wanted() && own.is_left());
+    inspect_members(reading, length, &|| time.is_wanted() && time.is_left(), |found| judge(found, None))
 }
 
-/// The end of a look inside: a refusal of a disk, or a file that can't be unpacked.
-struct LookEnd(Error);
-
-impl From<BundleError> for LookEnd {
-    fn from(error: BundleError) -> Self {
-        Self(match error {
-            BundleError::Stopped => Reason::BadArchive.saying("The disks in the file were not inspected in time."),
-            other => cannot_unpack(other),
-        })
-    }
-}
-
-impl From<LookEnd> for Error {
-    fn from(LookEnd(error): LookEnd) -> Self {
-        error
+/// The words for disks that were not looked at.
+fn not_looked(error: BundleError) -> Error {
+    match error {
+        BundleError::Stopped => Reason::BadArchive.saying("The disks in the file were not inspected in time."),
+        other => cannot_unpack(other),
     }
 }

@@ -7,7 +7,6 @@ use super::records::attach;
 use super::{Caller, Expected, ListScope, Registry};
 use crate::catalog::Catalog;
 use crate::error::{Reason, Result};
-
 use crate::image::query::{Cursor, Filter, Page, Query, Sort};
 use crate::image::{Access, Attr, Image, ImageId, ImageKind, ImagePatch, Location, Status};
 

@@ -61,12 +61,15 @@ enum State {
     Beginning(BytesMut),
     Plain,
     Packed(Decoder),
+    /// The content ended; what is behind it is none of it.
+    Ended,
 }
 
 /// A decoder on a thread. The thread ends when this is dropped.
 struct Decoder {
     packed: mpsc::Sender<Result<Bytes, StoreError>>,
-    unpacked: mpsc::Receiver<Result<Bytes, BundleError>>,
+    /// Pieces of the content, and `None` behind the last: a decoder that dies has not come to its end.
+    unpacked: mpsc::Receiver<Result<Option<Bytes>, BundleError>>,
 }
 
 impl Decoder {
@@ -78,15 +81,18 @@ impl Decoder {
         let thread = std::thread::Builder::new().name("unpack".into());
         let work = move || {
             let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            let each = |piece: &[u8]| sender.blocking_send(Ok(Bytes::copy_from_slice(piece))).map_err(|_| gone());
-            if let Err(error) = unpack(packing, reading, each) {
-                // Without a receiver, the transfer is over.
-                let _ = sender.blocking_send(Err(error));
-            }
+            let each = |piece: &[u8]| sender.blocking_send(Ok(Some(Bytes::copy_from_slice(piece)))).map_err(|_| gone());
+            // Without a receiver, the transfer is over.
+            let _ = sender.blocking_send(unpack(packing, reading, each).map(|()| None));
         };
         thread.spawn(work).map_err(Error::internal)?;
         Ok(Self { packed, unpacked })
     }
+}
+
+/// The next piece that a decoder sent; `None` at the end of the content.
+fn piece_of(sent: Option<Result<Option<Bytes>, BundleError>>) -> Result<Option<Bytes>> {
+    sent.ok_or_else(|| Error::internal("a decoder ended without a word"))?.map_err(cannot_unpack)
 }
 
 impl<S: ByteSink> Unpacking<S> {
@@ -101,27 +107,30 @@ impl<S: ByteSink> Unpacking<S> {
         self.taken
     }
 
+    /// Ends the stream: the sink has all of its content then.
+    ///
+    /// # Errors
+    /// `BadContent` for a stream that is damaged or ends early, and those of the sink, which has to be abandoned then.
+    pub(in crate::registry) async fn drain(&mut self) -> Result<()> {
+        if let State::Beginning(first) = &mut self.state {
+            let first = std::mem::take(first).freeze();
+            self.begin(first).await?;
+        }
+        if let State::Packed(Decoder { packed, mut unpacked }) = std::mem::replace(&mut self.state, State::Ended) {
+            drop(packed);
+            while let Some(piece) = piece_of(unpacked.recv().await)? {
+                self.inner.write(piece).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the stream, and returns the sink that has all of its content.
     ///
     /// # Errors
-    /// `BadContent` for a stream that is damaged or ends early, and those of the sink, which is abandoned then.
+    /// As [`Unpacking::drain`], but the sink is abandoned.
     pub(in crate::registry) async fn finish(mut self) -> Result<S> {
-        let ended = async {
-            if let State::Beginning(first) = &mut self.state {
-                let first = std::mem::take(first).freeze();
-                self.begin(first).await?;
-            }
-            let State::Packed(Decoder { packed, mut unpacked }) = std::mem::replace(&mut self.state, State::Plain)
-            else {
-                return Ok(());
-            };
-            drop(packed);
-            while let Some(piece) = unpacked.recv().await {
-                self.inner.write(piece.map_err(cannot_unpack)?).await?;
-            }
-            Ok(())
-        };
-        match ended.await {
+        match self.drain().await {
             Ok(()) => Ok(self.inner),
             Err(error) => {
                 self.inner.abandon().await?;
@@ -159,22 +168,24 @@ impl<S: ByteSink + Send> ByteSink for Unpacking<S> {
                 let first = std::mem::take(first).freeze();
                 self.begin(first).await
             }
+            State::Ended => Ok(()),
             State::Packed(decoder) => loop {
-                tokio::select! {
+                let sent = tokio::select! {
                     // Bytes that are ready go first, or both queues could be full.
                     biased;
-                    piece = decoder.unpacked.recv() => match piece {
-                        Some(piece) => self.inner.write(piece.map_err(cannot_unpack)?).await?,
-                        // The content ended; what is behind it is none of it.
-                        None => return Ok(()),
-                    },
+                    sent = decoder.unpacked.recv() => sent,
                     place = decoder.packed.reserve() => {
                         if let Ok(place) = place {
                             place.send(Ok(chunk));
                         }
                         return Ok(());
                     }
-                }
+                };
+                let Some(piece) = piece_of(sent)? else {
+                    self.state = State::Ended;
+                    return Ok(());
+                };
+                self.inner.write(piece).await?;
             },
         }
     }
@@ -194,6 +205,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::error::Kind;
 
     /// Keeps what comes, up to a bound.
     #[derive(Default)]
@@ -265,6 +277,21 @@ mod tests {
             let refused = through(bytes, 65_536, true).await.err().unwrap();
             assert_eq!(refused.message(), why);
         }
+    }
+
+    /// Its bytes so far are the beginning of an image, and no image.
+    #[tokio::test]
+    async fn a_decoder_that_dies_ends_no_image() {
+        let dead = || {
+            let ((packed, _), (sender, unpacked)) = (mpsc::channel(1), mpsc::channel(1));
+            sender.try_send(Ok(Some(Bytes::from_static(b"begin")))).unwrap();
+            let state = State::Packed(Decoder { packed, unpacked });
+            Unpacking { inner: Kept::default(), state, taken: 0 }
+        };
+        let refused = dead().finish().await.err().unwrap();
+        assert_eq!(refused.kind(), Kind::Internal);
+        let refused = dead().write(Bytes::from_static(b"more")).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Internal);
     }
 
     /// A small file may be any number of bytes: the sink's own bound holds.

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use crate::auth::account;
 use crate::bucket::Bucket;
+use crate::fake::{Fake, answer};
 use crate::glance::Client;
 use crate::harness::{Answer, Server, eventually, noise, run, sha256, visor};
 use crate::identity::token;
+use crate::lxd_liars::BYTES;
 
 const ASYNC: (&str, &str) = ("Prefer", "respond-async");
 const COLD: (&str, &str) = ("x-image-meta-store", "cold");
@@ -218,6 +220,34 @@ fn an_account_sees_and_stops_its_own_and_an_administrator_all() {
     eventually("the image waits for bytes again", || glance.status(&image) == "queued");
     assert_eq!(server.files(), (vec![], vec![]));
     drop(go);
+}
+
+/// A few bytes can be a lot to unpack, and a stop does not wait for it.
+#[test]
+fn an_import_that_unpacks_is_stopped() {
+    let server = Server::configured("[import]\nunpack = true\n[fetch]\nallow = [\"127.0.0.1/32\"]\n");
+    let mut zeros = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    zeros.write_all(&vec![0; 64 << 20]).unwrap();
+    let packed = zeros.finish().unwrap().repeat(100);
+    let (sent, size) = (packed.clone(), packed.len());
+    let web = Fake::serving(None, move |_| answer("200 OK", BYTES, &sent));
+    let client = Client::new(&server);
+    let image = client.create(&json!({ "name": "a", "disk_format": "raw", "container_format": "bare" }));
+    let import = json!({ "method": { "name": "web-download", "uri": web.url("zeros.bz2") } });
+    assert_eq!(client.post(&format!("/v2/images/{image}/import"), &import).status, 202);
+    let job = || {
+        let jobs = server.get("/jobs").json()["jobs"].as_array().unwrap().clone();
+        jobs.into_iter().find(|job| job["kind"] == "import-url").unwrap()
+    };
+    eventually("all bytes are here", || job()["bytes"] == size);
+    let path = format!("/jobs/{}", job()["_id"].as_str().unwrap());
+    let begun = Instant::now();
+    assert_eq!(server.send("DELETE", &path, &[], b"").status, 200);
+    let ended = server.get(&format!("{path}?wait=60s")).json()["job"].clone();
+    assert_eq!(ended["status"], "stopped", "{ended}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    eventually("the image waits for bytes again", || client.status(&image) == "queued");
+    eventually("no files are left", || server.files() == (vec![], vec![]));
 }
 
 #[test]

@@ -3,135 +3,22 @@
 //! The next way in can't skip this. A way in the core is a value of `WayIn`, each of which has to be here; a route of any
 //! protocol that may bring bytes has to stand at a way, or among those that bring none.
 
+mod disks;
+mod walks;
+
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use serde_json::{Value, json};
 use visor::registry::WayIn;
 use visor::registry::policy::Action;
 
-use crate::bundles::{form, gzip, metadata, tar, yaml};
+use self::disks::{Bad, bad_disks, packed, unified, wrapped};
+use self::walks::{Lab, META, Refusal, Sent};
+use crate::bundles::{form, gzip, metadata, tar};
 use crate::fake::{Fake, answer};
 use crate::glance::Client;
-use crate::harness::{Answer, Server, eventually, noise, qcow2, qcow2_over_a_file, sha256};
+use crate::harness::{Server, eventually, noise, qcow2, qcow2_over_a_file};
 use crate::lxd_liars::BYTES;
-use crate::lxd_sent::{awaited, source};
-use crate::lxd_sources::{PUBLIC, pull};
-
-const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
-const META: [(&str, &str); 2] = [("x-image-meta-name", "bad"), ("x-image-meta-architecture", "x86_64")];
-
-/// A disk that nothing may open, and the words that say why.
-struct Bad {
-    format: &'static str,
-    bytes: Vec<u8>,
-    why: &'static str,
-}
-
-fn bad_disks() -> Vec<Bad> {
-    let bad = |format, bytes, why| Bad { format, bytes, why };
-    let over = |mut bytes: Vec<u8>, at: usize, piece: &[u8]| {
-        bytes[at..at + piece.len()].copy_from_slice(piece);
-        bytes
-    };
-    let text = "# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"/etc/shadow\" 0\n";
-    vec![
-        bad("qcow2", qcow2_over_a_file(&noise(1, 200_000)), "it has a backing file"),
-        bad("qcow2", over(qcow2(&noise(2, 200_000)), 79, &[4]), "it has an external data file"),
-        bad("vmdk", text.into(), "only monolithicSparse and streamOptimized are allowed of vmdk"),
-        // The table of the first level lies behind the end.
-        bad("qcow2", over(qcow2(&noise(3, 200_000)), 36, &[0, 0, 0, 2, 0, 0, 0, 0, 0, 5, 0, 0]), "ends early"),
-    ]
-}
-
-/// Forms in which a disk is sent through protocols that say its format: what is around it, and the bytes.
-fn wrapped(bad: &Bad) -> Vec<(&'static str, Vec<u8>)> {
-    let ova = tar(&[("machine.ovf", b"<Envelope/>"), ("disk1.vmdk", &bad.bytes)]);
-    let mut all = vec![("bare", bad.bytes.clone()), ("ova", ova)];
-    all.extend(packed(&bad.bytes).into_iter().map(|bytes| ("compressed", bytes)));
-    all
-}
-
-/// Bytes in every packing.
-fn packed(bytes: &[u8]) -> [Vec<u8>; 5] {
-    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-    bzip2.write_all(bytes).unwrap();
-    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-    xz.write_all(bytes).unwrap();
-    let mut lzma =
-        lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &lzma_rust2::LzmaOptions::with_preset(1), None).unwrap();
-    lzma.write_all(bytes).unwrap();
-    [
-        gzip(bytes),
-        bzip2.finish().unwrap(),
-        xz.finish().unwrap(),
-        lzma.finish().unwrap(),
-        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest),
-    ]
-}
-
-/// A virtual machine of LXD's with this disk, in every packing.
-fn unified(disk: &[u8]) -> Vec<Vec<u8>> {
-    let plain = tar(&[("metadata.yaml", yaml("bad").as_bytes()), ("rootfs.img", disk)]);
-    [vec![plain.clone()], packed(&plain).into()].concat()
-}
-
-/// Servers that the ways lead to and from.
-struct Lab {
-    server: Server,
-    /// Another one, which has looked at nothing.
-    from: Server,
-    files: tempfile::TempDir,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let config = tempfile::NamedTempFile::new().unwrap();
-        let off = "[inspect]\noff = [\"iso\", \"vhd\", \"vdi\", \"vmdk\", \"vhdx\", \"qcow2\", \"raw\"]\n";
-        std::fs::write(config.path(), off).unwrap();
-        let server = Server::configured(&format!(
-            "[stores.file]\nimport_dirs = [{:?}]\n[fetch]\nallow = [\"127.0.0.1/32\"]\n",
-            files.path()
-        ));
-        Self { server, from: Server::secure(&["--config", config.path().to_str().unwrap()]), files }
-    }
-
-    fn glance(&self) -> Client<'_> {
-        Client::new(&self.server)
-    }
-
-    /// A new image that waits for bytes of this kind.
-    fn waiting(&self, sent: &Sent<'_>) -> String {
-        self.glance().create(&json!({ "name": "bad", "disk_format": sent.format, "container_format": sent.container }))
-    }
-
-    /// The words of a task that failed.
-    fn task(&self, id: &str) -> String {
-        let tasks = || self.glance().get(&format!("/v2/images/{id}/tasks")).json()["tasks"].clone();
-        eventually("the task has failed", || tasks()[0]["status"] == "failure");
-        tasks()[0]["message"].as_str().unwrap().to_owned()
-    }
-
-    /// Headers of version 1 for bytes of this kind.
-    fn v1<'a>(sent: &'a Sent<'_>) -> [(&'a str, &'a str); 3] {
-        [
-            ("x-image-meta-name", "bad"),
-            ("x-image-meta-disk_format", sent.format),
-            ("x-image-meta-container_format", sent.container),
-        ]
-    }
-}
-
-/// A disk on its way through a protocol that says its format.
-struct Sent<'a> {
-    format: &'a str,
-    container: &'a str,
-    bytes: &'a [u8],
-}
-
-/// The words of a refusal.
-type Refusal = String;
 
 /// What a way carries, and how it is gone.
 enum Walk {
@@ -159,16 +46,16 @@ fn ways() -> Vec<Way> {
     let said = |name, into, routes, send| Way { name, into, routes, walk: Said { containers: true, send } };
     let way = |name, into, routes, walk| Way { name, into, routes, walk };
     vec![
-        visor("a body in VISOR's API", WayIn::Upload, &[("visor", "POST", "/images")], visor_post),
-        visor("a form in VISOR's API", WayIn::Upload, &[("visor", "POST", "/images")], visor_form),
-        visor("a body for an image of VISOR's", WayIn::Upload, &[("visor", "PUT", "/images/{id}")], visor_put),
-        visor("a file in VISOR's API", WayIn::File, &[("visor", "POST", "/images")], visor_file),
-        visor("another format in VISOR's API", WayIn::SaidAnew, &[("visor", "PUT", "/images/{id}")], visor_anew),
+        visor("a body in VISOR's API", WayIn::Upload, &[("visor", "POST", "/images")], walks::visor_post),
+        visor("a form in VISOR's API", WayIn::Upload, &[("visor", "POST", "/images")], walks::visor_form),
+        visor("a body for an image of VISOR's", WayIn::Upload, &[("visor", "PUT", "/images/{id}")], walks::visor_put),
+        visor("a file in VISOR's API", WayIn::File, &[("visor", "POST", "/images")], walks::visor_file),
+        visor("another format in VISOR's API", WayIn::SaidAnew, &[("visor", "PUT", "/images/{id}")], walks::visor_anew),
         visor(
             "an upload in pieces",
             WayIn::Pieces,
             &[("visor", "POST", "/uploads"), ("visor", "POST", "/uploads/{id}"), ("visor", "PATCH", "/uploads/{id}")],
-            visor_pieces,
+            walks::visor_pieces,
         ),
         way(
             "a URL in VISOR's API",
@@ -176,54 +63,72 @@ fn ways() -> Vec<Way> {
             &[("visor", "POST", "/images"), ("visor", "PUT", "/images/{id}")],
             Exempt,
         ),
-        said("data in Glance's API", WayIn::Upload, &[("glance", "PUT", "/v2/images/{id}/file")], v2_data),
+        said("data in Glance's API", WayIn::Upload, &[("glance", "PUT", "/v2/images/{id}/file")], walks::v2_data),
         said(
             "staged data",
             WayIn::Staged,
             &[("glance", "PUT", "/v2/images/{id}/stage"), ("glance", "POST", "/v2/images/{id}/import")],
-            v2_staged,
+            walks::v2_staged,
         ),
-        said("a download", WayIn::Fetched, &[("glance", "POST", "/v2/images/{id}/import")], v2_download),
+        said("a download", WayIn::Fetched, &[("glance", "POST", "/v2/images/{id}/import")], walks::v2_download),
+        said("a task", WayIn::Fetched, &[("glance", "POST", "/v2/tasks")], walks::v2_task),
+        said(
+            "a copy from a URL",
+            WayIn::Fetched,
+            &[("glance", "POST", "/v2/images/{id}/locations"), ("glance", "POST", "/v2/images/{id}/import")],
+            walks::v2_copy,
+        ),
+        visor("a move from a URL", WayIn::Fetched, &[("visor", "PUT", "/images/{id}")], walks::visor_move),
         way("a location in Glance's API", WayIn::Url, &[("glance", "POST", "/v2/images/{id}/locations")], Exempt),
-        said("a body in Glance's API v1", WayIn::Upload, &[("glance", "POST", "/v1/images")], v1_post),
-        said("a body for an image of v1", WayIn::Upload, &[("glance", "PUT", "/v1/images/{id}")], v1_put),
+        said("a body in Glance's API v1", WayIn::Upload, &[("glance", "POST", "/v1/images")], walks::v1_post),
+        said("a body for an image of v1", WayIn::Upload, &[("glance", "PUT", "/v1/images/{id}")], walks::v1_put),
         said(
             "a copy of a URL in v1",
             WayIn::Fetched,
             &[("glance", "POST", "/v1/images"), ("glance", "PUT", "/v1/images/{id}")],
-            v1_copy,
+            walks::v1_copy,
         ),
-        said("another format and container in v1", WayIn::SaidAnew, &[("glance", "PUT", "/v1/images/{id}")], v1_anew),
-        way("an image in one file", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Unified(lxd_unified)),
-        way("an image in two files", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Split(lxd_split)),
-        way("an image that another client sends", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Unified(lxd_sent)),
+        said(
+            "another format and container in v1",
+            WayIn::SaidAnew,
+            &[("glance", "PUT", "/v1/images/{id}")],
+            walks::v1_anew,
+        ),
+        way("an image in one file", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Unified(walks::lxd_unified)),
+        way("an image in two files", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Split(walks::lxd_split)),
+        way(
+            "an image that another client sends",
+            WayIn::Bundle,
+            &[("lxd", "POST", "/1.0/images")],
+            Unified(walks::lxd_sent),
+        ),
         way(
             "a copy over LXD's protocol",
             WayIn::Bundle,
             &[("lxd", "POST", "/1.0/images")],
-            Unified(|lab, image| copied(lab, image, "lxd")),
+            Unified(|lab, image| walks::copied(lab, image, "lxd")),
         ),
         way(
             "a copy over that of Incus",
             WayIn::Bundle,
             &[("lxd", "POST", "/1.0/images")],
-            Unified(|lab, image| copied(lab, image, "incus")),
+            Unified(|lab, image| walks::copied(lab, image, "incus")),
         ),
         way(
             "a copy over simplestreams",
             WayIn::Bundle,
             &[("lxd", "POST", "/1.0/images"), ("lxd", "POST", "/1.0/images/{fingerprint}/refresh")],
-            Split(|lab, disk| copied_split(lab, disk, "simplestreams")),
+            Split(|lab, disk| walks::copied_split(lab, disk, "simplestreams")),
         ),
         way(
             "a copy of two files over LXD's protocol",
             WayIn::Bundle,
             &[("lxd", "POST", "/1.0/images")],
-            Split(|lab, disk| copied_split(lab, disk, "lxd")),
+            Split(|lab, disk| walks::copied_split(lab, disk, "lxd")),
         ),
         // The files of a directory, none of which is a disk.
         way("a packed instance", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Exempt),
-        way("an image from a URL", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Unified(lxd_url)),
+        way("an image from a URL", WayIn::Bundle, &[("lxd", "POST", "/1.0/images")], Unified(walks::lxd_url)),
     ]
 }
 
@@ -237,18 +142,68 @@ const NO_BYTES: &[(&str, &str, &str)] = &[
     ("lxd", "PATCH", "/1.0/images/{fingerprint}"),
 ];
 
-/// Actions of the policy that a request with new bytes can mean.
-const BRINGING: [Action; 9] = [
-    Action::CreateImage,
-    Action::ChangeImage,
-    Action::UploadBytes,
-    Action::ImportFromUrl,
-    Action::ImportFile,
-    Action::CopyFromServer,
-    Action::PackInstance,
-    Action::RefreshImage,
-    Action::UseSecret,
-];
+/// Tells if a request with this meaning may have new bytes in it, or make the server fetch some.
+fn brings(action: Action) -> bool {
+    match action {
+        Action::CreateImage
+        | Action::ChangeImage
+        | Action::UploadBytes
+        | Action::ImportFromUrl
+        | Action::ImportFile
+        | Action::BeginTask
+        | Action::CopyFromServer
+        | Action::PackInstance
+        | Action::RefreshImage
+        | Action::UseSecret
+        | Action::MoveBetweenStores
+        | Action::CopyBetweenStores => true,
+        Action::Discover
+        | Action::SeeSchemas
+        | Action::SeeServer
+        | Action::SeeStores
+        | Action::SeeStoreDetails
+        | Action::ChangeSettings
+        | Action::ListImages
+        | Action::SeeImage
+        | Action::SeeLocation
+        | Action::Download
+        | Action::DownloadWithheld
+        | Action::SetOwner
+        | Action::PublishImage
+        | Action::DeleteImage
+        | Action::DeleteOwnImages
+        | Action::LinkImage
+        | Action::WithholdImage
+        | Action::PushImage
+        | Action::MakeImageSecret
+        | Action::AwaitImage
+        | Action::ChooseStore
+        | Action::ListMembers
+        | Action::ListShared
+        | Action::AddMember
+        | Action::RemoveMember
+        | Action::AnswerMembership
+        | Action::ListAliases
+        | Action::SeeAlias
+        | Action::ChangeAlias
+        | Action::SeeJob
+        | Action::StopJob
+        | Action::SeeJobsOfImage
+        | Action::SeeAllJobs
+        | Action::HearEvents
+        | Action::SeeDefinitions
+        | Action::ChangeDefinitions
+        | Action::ManageAccounts
+        | Action::SeeAccount
+        | Action::LogIn
+        | Action::UseToken
+        | Action::AddCertificate
+        | Action::JoinByProof
+        | Action::SeeCertificate
+        | Action::ChangeCertificate
+        | Action::RenewCertificate => false,
+    }
+}
 
 #[test]
 fn every_way_in_is_here() {
@@ -257,14 +212,21 @@ fn every_way_in_is_here() {
         assert!(ways.iter().any(|known| known.into == way), "{way:?} has no case");
     }
     let known: BTreeSet<_> = ways.iter().flat_map(|way| way.routes).chain(NO_BYTES).copied().collect();
-    let plain = |path: &str| path.replace("{id:[^/]+}", "{id}");
+    let plain = |path: &str| {
+        let path = path.replace("{id:[^/]+}", "{id}");
+        // A minor version changes nothing.
+        let minor = path.find("{minor:").and_then(|begin| Some(begin..path[begin..].find("?}")? + begin + 2));
+        minor.map_or(path.clone(), |minor| [&path[..minor.start], &path[minor.end..]].concat())
+    };
     let mut unknown = Vec::new();
     for (protocol, route) in visor::api::routes() {
         let takes = |method: &&str| ["POST", "PUT", "PATCH"].contains(method);
         for method in route.methods.iter().map(|method| method.as_str()).filter(takes) {
             let path = plain(&route.path);
-            let fits = |known: &(&str, &str, &str)| known.0 == protocol && known.1 == method && path.ends_with(known.2);
-            if BRINGING.contains(&route.action) && !known.iter().any(fits) {
+            // Those of Glance are there without a version too.
+            let goes_to = |known: &str| path.ends_with(known) || known.ends_with(&path);
+            let fits = |known: &(&str, &str, &str)| known.0 == protocol && known.1 == method && goes_to(known.2);
+            if brings(route.action) && !known.iter().any(fits) {
                 unknown.push(format!("{protocol} {method} {path}"));
             }
         }
@@ -428,176 +390,6 @@ fn nothing_is_no_image_of_a_format_that_has_bytes() {
         let answer = lab.server.send("POST", "/images", &[&META[..], &more].concat(), b"");
         assert_eq!(answer.status, if matches!(format, "raw" | "ari") { 200 } else { 400 }, "{format} {answer:?}");
     }
-}
-
-/// A refusal of VISOR's: its words.
-fn words(answer: &Answer) -> Refusal {
-    assert_eq!(answer.status, 400, "{answer:?}");
-    answer.json()["message"].as_str().unwrap().to_owned()
-}
-
-/// A refusal of Glance's: its words.
-fn page(answer: &Answer) -> Refusal {
-    assert_eq!(answer.status, 415, "{answer:?}");
-    answer.text()
-}
-
-fn visor_post(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let format = ("x-image-meta-format", sent.format);
-    words(&lab.server.send("POST", "/images", &[&META[..], &[OCTETS, format]].concat(), sent.bytes))
-}
-
-fn visor_form(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let mut body = Vec::new();
-    for (name, value) in [("name", "bad"), ("architecture", "x86_64"), ("format", sent.format)] {
-        body.extend(format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes());
-    }
-    body.extend(b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n");
-    body.extend(sent.bytes);
-    body.extend(b"\r\n--XX--\r\n");
-    words(&lab.server.send("POST", "/images", &[("Content-Type", "multipart/form-data; boundary=XX")], &body))
-}
-
-/// Removes an image of VISOR's again.
-fn forget(lab: &Lab, path: &str) {
-    assert_eq!(lab.server.send("DELETE", path, &[], b"").status, 200);
-}
-
-fn visor_put(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let image = lab.server.add("bad", &[("x-image-meta-format", sent.format)], b"");
-    let path = format!("/images/{}", image["_id"].as_str().unwrap());
-    let refusal = words(&lab.server.send("PUT", &path, &[OCTETS], sent.bytes));
-    forget(lab, &path);
-    refusal
-}
-
-fn visor_file(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let file = lab.files.path().join("bad");
-    std::fs::write(&file, sent.bytes).unwrap();
-    let location = format!("file://{}", file.display());
-    let more = [("x-image-meta-format", sent.format), ("x-image-meta-location", location.as_str())];
-    words(&lab.server.send("POST", "/images", &[&META[..], &more].concat(), b""))
-}
-
-/// What is there under a format that nobody opens as a disk, and called a disk afterwards.
-fn visor_anew(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let image = lab.server.add("bad", &[("x-image-meta-format", "tar")], sent.bytes);
-    let path = format!("/images/{}", image["_id"].as_str().unwrap());
-    let refusal = words(&lab.server.send("PUT", &path, &[("x-image-meta-format", sent.format)], b""));
-    assert_eq!(lab.server.get(&path).status, 200, "it stays what it was");
-    forget(lab, &path);
-    refusal
-}
-
-fn visor_pieces(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let format = ("x-image-meta-format", sent.format);
-    let begun = lab.server.send("POST", "/uploads", &[&META[..], &[format]].concat(), b"");
-    let location = begun.header("location").unwrap();
-    let path = &location[location.find("/uploads/").unwrap()..];
-    let half = sent.bytes.len() / 2;
-    let send = |offset: usize, complete: &str, piece: &[u8]| {
-        let (partial, offset) = (("Content-Type", "application/partial-upload"), offset.to_string());
-        lab.server.send("PATCH", path, &[partial, ("Upload-Offset", &offset), ("Upload-Complete", complete)], piece)
-    };
-    assert_eq!(send(0, "?0", &sent.bytes[..half]).status, 204);
-    words(&send(half, "?1", &sent.bytes[half..]))
-}
-
-fn v2_data(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let id = lab.waiting(sent);
-    page(&lab.glance().put(&format!("/v2/images/{id}/file"), sent.bytes))
-}
-
-fn v2_staged(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let id = lab.waiting(sent);
-    assert_eq!(lab.glance().put(&format!("/v2/images/{id}/stage"), sent.bytes).status, 204);
-    let direct = json!({ "method": { "name": "glance-direct" } });
-    assert_eq!(lab.glance().post(&format!("/v2/images/{id}/import"), &direct).status, 202);
-    lab.task(&id)
-}
-
-fn v2_download(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let bytes = sent.bytes.to_vec();
-    let web = Fake::serving(None, move |_| answer("200 OK", BYTES, &bytes));
-    let id = lab.waiting(sent);
-    let download = json!({ "method": { "name": "web-download", "uri": web.url("disk") } });
-    assert_eq!(lab.glance().post(&format!("/v2/images/{id}/import"), &download).status, 202);
-    lab.task(&id)
-}
-
-fn v1_post(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    page(&lab.server.send("POST", "/v1/images", &[&Lab::v1(sent)[..], &[OCTETS]].concat(), sent.bytes))
-}
-
-fn v1_put(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let id = lab.waiting(sent);
-    page(&lab.server.send("PUT", &format!("/v1/images/{id}"), &[OCTETS], sent.bytes))
-}
-
-fn v1_copy(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let bytes = sent.bytes.to_vec();
-    let web = Fake::serving(None, move |_| answer("200 OK", BYTES, &bytes));
-    let url = web.url("disk");
-    let made =
-        lab.server.send("POST", "/v1/images", &[&Lab::v1(sent)[..], &[("x-glance-api-copy-from", &url)]].concat(), b"");
-    assert_eq!(made.status, 201, "{made:?}");
-    lab.task(made.json()["image"]["id"].as_str().unwrap())
-}
-
-fn v1_anew(lab: &Lab, sent: &Sent<'_>) -> Refusal {
-    let tarball =
-        [("x-image-meta-name", "bad"), ("x-image-meta-disk_format", "ami"), ("x-image-meta-container_format", "ami")];
-    let made = lab.server.send("POST", "/v1/images", &[&tarball[..], &[OCTETS]].concat(), sent.bytes);
-    assert_eq!(made.status, 201, "{made:?}");
-    let id = made.json()["image"]["id"].as_str().unwrap().to_owned();
-    let refusal = page(&lab.server.send("PUT", &format!("/v1/images/{id}"), &Lab::v1(sent), b""));
-    assert_eq!(lab.glance().show(&id)["disk_format"], "ami", "it stays what it was");
-    assert_eq!(lab.glance().delete(&format!("/v2/images/{id}")).status, 204);
-    refusal
-}
-
-fn lxd_unified(lab: &Lab, image: &[u8]) -> Refusal {
-    lab.server.failed(&lab.server.send("POST", "/1.0/images", &[], image))
-}
-
-fn lxd_split(lab: &Lab, disk: &[u8]) -> Refusal {
-    let (content_type, body) = form(&[("metadata", "m", &metadata("bad")), ("rootfs.img", "d", disk)]);
-    lab.server.failed(&lab.server.send("POST", "/1.0/images", &[("content-type", &content_type)], &body))
-}
-
-fn lxd_sent(lab: &Lab, image: &[u8]) -> Refusal {
-    let secret = awaited(&lab.server, &json!({ "source": source(&sha256(image)) }));
-    lab.server.failed(&lab.server.send("POST", "/1.0/images", &[("X-LXD-secret", &secret)], image))
-}
-
-/// A copy of an image that the other server has taken without looking.
-fn copy(lab: &Lab, fingerprint: &str, protocol: &str) -> Refusal {
-    let asked = pull(&lab.server, &lab.from, json!({ "fingerprint": fingerprint, "protocol": protocol }), json!({}));
-    let refusal = lab.server.failed(&asked);
-    let gone = lab.from.send("DELETE", &format!("/1.0/images/{fingerprint}"), &[], b"");
-    lab.from.ended(&gone);
-    refusal
-}
-
-fn copied(lab: &Lab, image: &[u8], protocol: &str) -> Refusal {
-    let fingerprint = lab.from.import(image, &[PUBLIC]);
-    copy(lab, &fingerprint, protocol)
-}
-
-fn copied_split(lab: &Lab, disk: &[u8], protocol: &str) -> Refusal {
-    let fingerprint = lab.from.import_split("bad", "rootfs.img", disk, &[PUBLIC]);
-    copy(lab, &fingerprint, protocol)
-}
-
-fn lxd_url(lab: &Lab, image: &[u8]) -> Refusal {
-    let bytes = image.to_vec();
-    let web = Fake::serving(None, move |asked| {
-        let host = asked.header("host").unwrap();
-        let headers = format!("LXD-Image-Hash: {}\r\nLXD-Image-URL: http://{host}/file\r\n", sha256(&bytes));
-        if asked.head.starts_with("HEAD") { answer("200 OK", &headers, "") } else { answer("200 OK", BYTES, &bytes) }
-    });
-    let source = json!({ "source": { "type": "url", "url": web.url("image") } });
-    lab.server.failed(&lab.server.send_json("POST", "/1.0/images", &source))
 }
 
 /// A file system in one file is searched for a disk as an archive is.

@@ -173,28 +173,21 @@ impl<'a, R: Read + Seek> Squashfs<'a, R> {
             2 => {
                 let (start, fragment, offset) = (u64::from(inode.u32()?), inode.u32()?, inode.u32()?);
                 let size = u64::from(inode.u32()?);
-                self.file(
-                    place,
-                    length,
-                    File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) },
-                )?
+                self.file(File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) })?
             }
             _ => {
                 let (start, size) = (inode.u64()?, inode.u64()?);
                 inode.skip(12)?;
                 let (fragment, offset) = (inode.u32()?, inode.u32()?);
-                self.file(
-                    place,
-                    length,
-                    File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) },
-                )?
+                self.file(File { start, size, fragment, offset, blocks: Vec::new(), inode: (place, length) })?
             }
         })
     }
 
     /// A file with the sizes of its blocks, which stand behind its inode. Of one that is too large to be read there are none.
-    fn file(&mut self, place: BlockRange, behind: usize, mut file: File) -> Result<Inode, BundleError> {
+    fn file(&mut self, mut file: File) -> Result<Inode, BundleError> {
         if file.size <= MOST_BYTES {
+            let (place, behind) = file.inode;
             let block = u64::from(self.blocks.block_size());
             let count = if file.fragment == NO_FRAGMENT { file.size.div_ceil(block) } else { file.size / block };
             // No more than 256: a block has 4 KiB at the least.

@@ -2,7 +2,6 @@
 //! protocol.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -17,6 +16,7 @@ use crate::image::{Container, Format, Image, ImageKind, ImagePatch, LxdIdentity,
 use crate::ingest::{ByteSink, Expected, Pauses, pump};
 use crate::registry::Caller;
 use crate::registry::gate::{Arrived, admit_disk};
+use crate::registry::looks::LookTime;
 use crate::registry::lxd::names::own_with;
 use crate::registry::lxd::service::LxdImages;
 use crate::registry::records::PreparedChange;
@@ -26,9 +26,6 @@ use crate::registry::uploads::session::Saving;
 
 /// Largest description in a file of its own. Usual ones are a few KiB; it is held in memory.
 pub const METADATA_BYTES_MAX: usize = 8 << 20;
-
-/// Longest search for the description in an image: enough for ten GiB with it at the end.
-const READING_MAX: Duration = Duration::from_secs(600);
 
 /// Choices for an imported image that go beyond its own description.
 #[derive(Debug, Clone, Default)]
@@ -244,21 +241,15 @@ impl ReceivedImage {
             (None, Some((received, _))) => Reading::of_body(received.writer.reread().await?).await?,
             (None, None) => return Err(Error::internal("an image was published twice")),
         };
-        // Each inspection may take a core, and tens of MiB to decompress.
-        let turn = Arc::clone(&self.uploads.core.inspections).acquire_owned().await.map_err(Error::internal)?;
-        let (go_on, stop) = Reading::leash();
-        let read = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let (length, began) = (reading.length(), Instant::now());
-            let go_on = || go_on.load(std::sync::atomic::Ordering::Relaxed) && began.elapsed() < READING_MAX;
-            archive::read(reading, length, &go_on)
-        });
-        let read = read.await.map_err(Error::internal)?;
-        drop(stop);
-        read.map_err(|error| match error {
+        let words = |error| match error {
             BundleError::Stopped => Reason::BadArchive.saying("The description in the image was not found in time."),
             other => other.into(),
-        })
+        };
+        let look = |reading: Reading, time: &LookTime| {
+            let length = reading.length();
+            Ok(archive::read(reading, length, &|| time.is_wanted() && time.is_left())?)
+        };
+        self.uploads.core.descriptions.run(reading, words, look).await
     }
 
     /// Ends the import: bytes and image are removed when this returns.

@@ -1,17 +1,19 @@
 //! Digests of bytes that stay under a URL. They are read once: before the image is available, when the request announced a
 //! digest, and in the background otherwise. Knows no protocol of our clients.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, StreamExt};
+use tokio::time::timeout;
 
 use super::source::{Source, inspect, without_query};
 use crate::error::{Error, Kind, Reason, Result};
-
 use crate::image::query::Filter;
 use crate::image::{Attr, Image, ImageId, Location, Part, Status, StoreName};
 use crate::ingest::hash_pool::{HashState, HashStream};
@@ -29,8 +31,11 @@ use crate::registry::policy::Action;
 use crate::registry::records::{attach, other_source, takes_location};
 use crate::registry::retries::FetchReport;
 
-/// URLs that are read for their digests at the same time.
+/// URLs that are read for their digests at the same time, of as many owners.
 const TOGETHER: usize = 4;
+
+/// Longest reading of one URL, and the time after which no other one of its owner is begun in this run.
+const READING_MAX: Duration = Duration::from_secs(3600);
 
 impl Mirror {
     /// Registers a URL whose bytes must have these digests. They are read as a job: the image waits meanwhile, and stays as it is
@@ -80,7 +85,8 @@ impl Mirror {
 }
 
 impl Maintenance {
-    /// Computes the digests of images under URLs that have none. Each URL is tried once in a run of the server.
+    /// Computes the digests of images under URLs that have none. Each URL is tried once in a run of the server, and those of one
+    /// owner one after the other: servers that never end take no time but that of their images' owner.
     ///
     /// # Errors
     /// `Internal` when the catalogue does not work.
@@ -89,38 +95,52 @@ impl Maintenance {
         let filter = Filter::spelled(Attr::Store, StoreName::HTTP.as_str())
             .and(Filter::spelled(Attr::Status, Status::Available.word()))
             .and(lacking);
-        let (mut pages, done) = (self.core.pages(filter), AtomicU64::new(0));
+        let (mut pages, mut owners) = (self.core.pages(filter), HashMap::<_, Vec<_>>::new());
         while let Some(images) = pages.next().await? {
-            let each = stream::iter(images).for_each_concurrent(TOGETHER, |image| {
-                let (handle, done) = (&handle, &done);
-                async move {
-                    if let Err(error) = self.digest_url(&image, handle).await
+            images.into_iter().for_each(|image| owners.entry(image.owner).or_default().push(image.id));
+        }
+        let listed: HashSet<_> = owners.values().flatten().copied().collect();
+        let done = AtomicU64::new(0);
+        let each = stream::iter(owners.into_values()).for_each_concurrent(TOGETHER, |ids| {
+            let (handle, done, began) = (&handle, &done, Instant::now());
+            async move {
+                for id in ids {
+                    if began.elapsed() > READING_MAX {
+                        self.core.unhashed.put_off();
+                        return;
+                    }
+                    let digested = timeout(READING_MAX, self.digest_url(id, handle)).await;
+                    let late = || Reason::Upstream.saying("reading the bytes under its URL took longer than an hour");
+                    if let Err(error) = digested.unwrap_or_else(|_| Err(late()))
                         // Removed meanwhile.
                         && error.kind() != Kind::NotFound
                     {
-                        log::warn!("image {} stays without digests: {}", image.id, error.logged());
+                        log::warn!("image {id} stays without digests: {}", error.logged());
                     }
                     handle.steps(done.fetch_add(1, Ordering::Relaxed) + 1, None);
                 }
-            });
-            each.await;
-            if handle.is_stopped() {
-                return Err(Handle::stop_error());
             }
+        });
+        each.await;
+        if handle.is_stopped() {
+            return Err(Handle::stop_error());
         }
+        self.core.unhashed.keep(&listed);
         Ok(())
     }
 
-    async fn digest_url(&self, image: &Image, handle: &Handle) -> Result<()> {
+    async fn digest_url(&self, id: ImageId, handle: &Handle) -> Result<()> {
+        let image = self.core.catalog.get(id).await?;
         let Some(part) = image.under_url().filter(|part| part.digests.sha256.is_none()) else { return Ok(()) };
         let Location::Http { url } = &part.location else { return Ok(()) };
-        if handle.is_stopped() || !self.core.unhashed.is_new(image.id, url) {
+        if handle.is_stopped() || !self.core.unhashed.is_new(id, url) {
             return Ok(());
         }
         let reading = Reading { core: &self.core, ingest: &self.ingest, downloads: &self.downloads, handle };
-        let digested = reading.digested(image, part, &Expected::default()).await.inspect_err(|error| {
+        let digested = reading.digested(&image, part, &Expected::default()).await.inspect_err(|error| {
             if error.kind() == Kind::Busy || handle.is_stopped() {
-                self.core.unhashed.forget(image.id, url);
+                self.core.unhashed.forget(id);
+                self.core.unhashed.put_off();
             }
         })?;
         let before = part.clone();
@@ -129,7 +149,9 @@ impl Maintenance {
             row.parts.iter_mut().filter(|part| **part == before).for_each(|part| *part = digested.clone());
             Ok(Some(row))
         };
-        self.core.catalog.amend(image.id, put).await.map(drop)
+        self.core.catalog.amend(id, put).await?;
+        self.core.unhashed.forget(id);
+        Ok(())
     }
 }
 

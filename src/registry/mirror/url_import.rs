@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
-
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job};
@@ -162,9 +161,15 @@ impl Mirror {
             let body = report.get(&self.core.fetcher, &url).await?;
             let mut pieces = handle.watch(body.stream.map_err(Error::from), 0, body.length);
             let mut rate = self.ingest.rate_guard().excusing(&report.pauses);
-            pump(None, &mut pieces, &mut rate, |error| error, &mut sink).await
+            pump(None, &mut pieces, &mut rate, |error| error, &mut sink).await?;
+            sink.drain().await
         };
-        match received.await {
+        let received = tokio::select! {
+            received = received => received,
+            // A little that came may be a lot to unpack, and a store may take nothing.
+            () = handle.stopped() => Err(Handle::stop_error()),
+        };
+        match received {
             Ok(()) => sink.finish().await?.finish(&ImagePatch::default()).await.map(drop),
             Err(error) => {
                 sink.abandon().await?;

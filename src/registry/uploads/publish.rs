@@ -82,6 +82,8 @@ impl Uploads {
                     described = Some(keep_metadata(&uploads.core.stores, place, metadata).await?);
                 }
                 let copy = uploads.settle_bytes(&place, size, digests, writer).await?;
+                // A look inside takes no part in the transfer, and each further copy has a permit of its own.
+                drop(slot);
                 if admitted.is_wrapped() {
                     let body = uploads.core.stores.open(&place, None).await?;
                     admitted.look_inside(&uploads.core, body).await?;
@@ -93,7 +95,6 @@ impl Uploads {
             let outcome = match settled.await {
                 Err(error) => Err(error),
                 Ok((copy, parts)) => {
-                    drop(slot);
                     let settled = settle_row(&saving, uploads.core.now(), parts, offer, change, admitted).await;
                     if settled.as_ref().is_err_and(|error| !was_refused(error)) {
                         // The change may be in the journal all the same: bytes and row stay untouched from here on.
