@@ -3,12 +3,13 @@
 //! A part is an upload in pieces that no request completes. Its record is hidden and private, and says by a free attribute
 //! that it is a part: so it survives the server, and ends after a day like any other upload.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 
 use crate::blob::stream;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{Image, ImageId, ImagePatch, Visibility};
 use crate::ingest::Expected;
 use crate::registry::Caller;
@@ -24,6 +25,33 @@ const PART: (&str, &str) = ("upload_concat", "partial");
 /// Maximum number of parts of an upload.
 const PARTS_MAX: usize = 64;
 
+/// Maximum number of joins that are remembered.
+const JOINS_MAX: usize = 256;
+
+/// Parts that are joined already, with the upload that they are in: the newest, last. A client whose connection broke before the
+/// answer asks again, and the parts are removed by then.
+#[derive(Default)]
+pub(in crate::registry) struct Joins(Mutex<VecDeque<(Vec<ImageId>, ImageId)>>);
+
+impl Joins {
+    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<(Vec<ImageId>, ImageId)>> {
+        // No code panics between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, parts: Vec<ImageId>, id: ImageId) {
+        let mut all = self.all();
+        if all.len() == JOINS_MAX {
+            all.pop_front();
+        }
+        all.push_back((parts, id));
+    }
+
+    fn of(&self, parts: &[ImageId]) -> Option<ImageId> {
+        self.all().iter().find(|(joined, _)| joined == parts).map(|(_, id)| *id)
+    }
+}
+
 /// Tells if an image is the part of an upload.
 pub(in crate::registry) fn is_part(image: &Image) -> bool {
     image.properties.get(PART.0).is_some_and(|value| value == PART.1)
@@ -37,16 +65,9 @@ impl UploadProgress {
 }
 
 /// Complete parts of an upload, in order, which no other request writes to.
-pub struct Joined {
+struct Joined {
     parts: Vec<(Image, UploadLock)>,
     bytes: u64,
-}
-
-impl Joined {
-    /// Number of bytes of all parts together.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Uploads {
@@ -66,12 +87,59 @@ impl Uploads {
         self.begin_resumable(who, None, &patch, claim).await
     }
 
-    /// Finds the parts of an upload, each of which has to be complete, and keeps other requests from them.
+    /// Makes an upload of its parts, completes it, and removes the parts. When that was done already, it is shown.
     ///
     /// # Errors
     /// `Invalid` for too many parts, a part that is there twice, and an upload that is no part; `Conflict` for a part that is not
-    /// complete; `NotFound`, `Forbidden`; `Busy` when another request writes to a part.
-    pub async fn join(&self, who: &Caller, ids: &[ImageId]) -> Result<Joined> {
+    /// complete; `NotFound`, `Forbidden`; `Busy` when another request writes to a part; as [`Uploads::begin_resumable`] and
+    /// [`Append::finish`]. The parts stay.
+    pub async fn concatenate(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Option<ImageId>,
+        patch: &ImagePatch,
+        claim: Expected,
+        parts: &[ImageId],
+    ) -> Result<UploadProgress> {
+        let joined = match self.join(who, parts).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                return self.joined_before(who, into, parts).await.ok_or(error);
+            }
+            joined => joined?,
+        };
+        let claim = claim.and_size(Some(joined.bytes))?;
+        let (uploads, who, patch, parts) = (Arc::clone(self), who.clone(), patch.clone(), parts.to_vec());
+        // A task of its own: a client that disconnects must not leave half of an upload, whose id it was never told.
+        let done = tokio::spawn(async move {
+            let id = uploads.begin_resumable(&who, into, &patch, claim).await?.image.id;
+            let filled = async {
+                let mut append = uploads.append(&who, id, 0, None).await?;
+                uploads.fill(&mut append, &joined).await?;
+                append.finish(&ImagePatch::default()).await
+            };
+            let progress = match filled.await {
+                Ok(progress) => progress,
+                Err(error) => {
+                    // The parts are still there, and the client may ask again.
+                    let _ = uploads.cancel(&who, id).await;
+                    return Err(error);
+                }
+            };
+            uploads.joins.note(parts, id);
+            uploads.remove_parts(joined).await;
+            Ok(progress)
+        });
+        done.await.map_err(Error::internal)?
+    }
+
+    /// The complete upload that these parts are in already.
+    async fn joined_before(&self, who: &Caller, into: Option<ImageId>, parts: &[ImageId]) -> Option<UploadProgress> {
+        let id = self.joins.of(parts).filter(|id| into.is_none_or(|into| into == *id))?;
+        self.progress_now(who, id).await.ok().filter(UploadProgress::is_complete)
+    }
+
+    /// Finds the parts of an upload, each of which has to be complete, and keeps other requests from them.
+    async fn join(&self, who: &Caller, ids: &[ImageId]) -> Result<Joined> {
         if ids.is_empty() || ids.len() > PARTS_MAX {
             return Err(Error::invalid(format!("An upload is put together of 1 to {PARTS_MAX} parts.")));
         }
@@ -99,10 +167,7 @@ impl Uploads {
     }
 
     /// Copies the bytes of parts into an upload, in their order.
-    ///
-    /// # Errors
-    /// As [`Append::write`]; `Internal` when a part can't be read.
-    pub async fn fill(&self, append: &mut Append, joined: &Joined) -> Result<()> {
+    async fn fill(&self, append: &mut Append, joined: &Joined) -> Result<()> {
         for (image, _) in &joined.parts {
             let bytes = image.ticket.and_then(|ticket| ticket.resumable).map_or(0, |resumable| resumable.offset);
             let mut writer = self.core.stores.resume(&arriving(image), bytes, Some(bytes)).await?;
@@ -115,7 +180,7 @@ impl Uploads {
     }
 
     /// Removes parts whose bytes are in another upload.
-    pub async fn remove_parts(&self, joined: Joined) {
+    async fn remove_parts(&self, joined: Joined) {
         for (image, lock) in joined.parts {
             if let Err(error) = self.end_upload(&image).await {
                 log::warn!("the part {} of an upload can't be removed, it expires: {}", image.id, error.logged());
