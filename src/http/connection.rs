@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::exchange::Rest;
 use super::linger::linger;
-use super::wire::{Transport, Wire};
+use super::wire::{ConnectionStream, Wire};
 use crate::error::Reason;
 
 /// Maximum time for the last bytes to a client and the end of TLS.
@@ -45,7 +45,7 @@ pub(super) fn served_with<S, F>(
     closing: Closing,
 ) -> impl ServiceFactory<Arrived<S>, Config = (), Response = (), Error = DispatchError, InitError = ()>
 where
-    S: Transport,
+    S: ConnectionStream,
     F: ServiceFactory<Arrived<Wire<S>>, Config = (), Response = (), Error = DispatchError, InitError = ()> + 'static,
     F::Service: 'static,
 {
@@ -61,7 +61,7 @@ where
 
 async fn serve<S, H>(http: Rc<H>, closing: Closing, stream: S, peer: Option<SocketAddr>) -> Result<(), DispatchError>
 where
-    S: Transport,
+    S: ConnectionStream,
     H: Service<Arrived<Wire<S>>, Response = (), Error = DispatchError>,
 {
     let wire = Wire::new(stream);
@@ -93,7 +93,7 @@ where
 /// Serves the requests of a wire until actix-http ends.
 async fn run<S, H>(http: &H, wire: &Wire<S>, peer: Option<SocketAddr>) -> Result<(), DispatchError>
 where
-    S: Transport,
+    S: ConnectionStream,
     H: Service<Arrived<Wire<S>>, Response = (), Error = DispatchError>,
 {
     let mut serving = pin!(http.call((wire.clone(), peer)));
@@ -112,7 +112,7 @@ where
 }
 
 /// The refusal that a request gets which actix-http could not parse.
-fn refusal<S: Transport>(wire: &Wire<S>, ended: &Result<(), DispatchError>) -> Option<(Reason, &'static str)> {
+fn refusal<S: ConnectionStream>(wire: &Wire<S>, ended: &Result<(), DispatchError>) -> Option<(Reason, &'static str)> {
     let exchange = wire.exchange();
     match ended {
         // A broken body: the request has its answer.
@@ -136,8 +136,8 @@ fn reason_of(error: &ParseError) -> (Reason, &'static str) {
         ParseError::Uri(_) => "The address in the request line is not one, or it is too long.",
         ParseError::Version => "The request line names no version of HTTP that is spoken here: HTTP/1.1 or HTTP/1.0.",
         ParseError::Header => {
-            "A header of the request breaks a rule of HTTP/1.1. Look at Content-Length, Transfer-Encoding and Host: each may \
-             be there once, and the first two not together."
+            "The request line or a header breaks a rule of HTTP/1.1. Look at Content-Length, Transfer-Encoding and Host: each \
+             may be there once, and the first two not together."
         }
         _ => "The request is not one of HTTP/1.1.",
     };

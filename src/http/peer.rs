@@ -8,7 +8,7 @@ use actix_web::dev::Extensions;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
-use super::wire::Transport;
+use super::wire::ConnectionStream;
 use crate::digest::hex;
 
 /// Facts of a request's connection.
@@ -36,7 +36,7 @@ pub struct Peer {
     pub certificate: Option<Arc<ShownCertificate>>,
 }
 
-impl Transport for TlsStream<TcpStream> {
+impl ConnectionStream for TlsStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }

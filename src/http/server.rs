@@ -31,7 +31,7 @@ use super::protocol::{PathMethods, Protocols};
 use super::refusal;
 use super::socket::Socket;
 use super::tls::Tls;
-use super::wire::{Refusal, Transport, Wire};
+use super::wire::{ConnectionStream, Refusal, Wire};
 
 /// Maximum time for a handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -230,7 +230,7 @@ pub fn start(settings: Settings) -> io::Result<Server> {
 }
 
 /// Requests of connections of every kind: their time limits, and the facts of their connection.
-fn requests<S: Transport, A>(arrival: Arrival, ending: GracefulShutdownSignal) -> HttpServiceBuilder<Wire<S>, A>
+fn requests<S: ConnectionStream, A>(arrival: Arrival, ending: GracefulShutdownSignal) -> HttpServiceBuilder<Wire<S>, A>
 where
     A: ServiceFactory<Request, Config = ()>,
     A::Error: Into<Response<BoxBody>> + 'static,

@@ -20,7 +20,7 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::wire::Transport;
+use super::wire::ConnectionStream;
 use crate::blob::{Ahead, BlobFile};
 
 /// Bytes that are sent before other connections of the thread have their turn.
@@ -112,7 +112,7 @@ impl Socket {
     }
 }
 
-impl Transport for Socket {
+impl ConnectionStream for Socket {
     fn tcp(&self) -> &TcpStream {
         &self.stream
     }

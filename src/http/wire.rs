@@ -27,7 +27,7 @@ const OWN_HEAD_BYTES_MAX: usize = 192;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A stream that HTTP is spoken on.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+pub(super) trait ConnectionStream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The socket below it.
     fn tcp(&self) -> &TcpStream;
 
@@ -69,7 +69,7 @@ struct Ends<S> {
     refusal: Option<(Refusal, Vec<u8>)>,
 }
 
-impl<S: Transport> Wire<S> {
+impl<S: ConnectionStream> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
         Self(Rc::new(RefCell::new(Ends {
             stream,
@@ -137,7 +137,7 @@ impl<S: Transport> Wire<S> {
     }
 }
 
-impl<S: Transport> Ends<S> {
+impl<S: ConnectionStream> Ends<S> {
     fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.released.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.released))?;
@@ -150,7 +150,7 @@ impl<S: Transport> Ends<S> {
     }
 }
 
-impl<S: Transport> AsyncRead for Wire<S> {
+impl<S: ConnectionStream> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let ends = &mut *self.0.borrow_mut();
         if let Some((_, request)) = &mut ends.refusal {
@@ -178,7 +178,7 @@ impl<S: Transport> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: Transport> AsyncWrite for Wire<S> {
+impl<S: ConnectionStream> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let ends = &mut *self.0.borrow_mut();
         ready!(ends.poll_released(cx))?;
