@@ -14,7 +14,7 @@ use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
-use actix_web::{App, Error};
+use actix_web::{App, Error, HttpMessage as _};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use super::asked;
 use super::base::PublicUrl;
 use super::connection::{Closing, served_with};
-use super::cors::{self, Origins};
+use super::cors::{self, FromPage, Origins};
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
 use super::observe::observe;
@@ -127,6 +127,9 @@ async fn gate(gate: Rc<Gate>, request: ServiceRequest, next: Next<BoxBody>) -> R
         return Ok(request.into_response(response));
     }
     let origin = gate.origins.of(http.headers()).cloned();
+    if origin.is_some() {
+        http.extensions_mut().insert(FromPage);
+    }
     let mut response = match guard::check(http, &gate.names, &gate.origins) {
         Err(error) => {
             let response = gate.protocols.refuse(http, &error);
