@@ -75,7 +75,8 @@ impl Lxd {
     /// `Forbidden`.
     pub async fn reader(&self, request: &HttpRequest) -> Result<Caller> {
         match self.caller(request).await? {
-            Caller::Anonymous if !self.auth.public_read => Err(not_authorized()),
+            // Daemons fetch public images without credentials, and their users read the words of this refusal.
+            Caller::Anonymous if !self.auth.public_read => Err(Reason::AnonymousRead.into()),
             caller => Ok(caller),
         }
     }

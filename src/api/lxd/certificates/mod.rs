@@ -158,6 +158,8 @@ impl Lxd {
             let Some(account) = account else { return Ok(None) };
             return elsewhere(move || trust.admit(&applicant, Some(&account), now)).await.map(Some);
         }
+        // The token is not used up by a certificate that is outside its dates.
+        applicant.certificate.validity.check(now)?;
         let (secret, accounts) = (secret_of(proof), Arc::clone(&self.auth.accounts));
         // A token that another client made is kept here only.
         let made = |purpose: &Purpose| matches!(purpose, Purpose::Certificate { .. });
@@ -261,9 +263,11 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
+        let body = Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?;
+        // A slow client has the rights that it has when its body is there.
         let manager = lxd.trusted_manager(&request)?;
         let (caller, visible) = (manager.caller.clone(), manager.visible());
-        let fields = EntryFields::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
+        let fields = EntryFields::read(&body)?;
         let wanted = text(request.headers(), header::IF_MATCH).map(ToOwned::to_owned);
         let (trust, prefix, now) = (Arc::clone(&lxd.trust), part(&request, "fingerprint")?, lxd.registry.now());
         let decide = move |client: &Client| {
