@@ -129,9 +129,12 @@ impl Identity {
     /// # Errors
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &TokenHolder) -> Result<Vec<Person>> {
-        if !holder.caller().can(Action::ManageAccounts, On::Server) {
-            return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
-        }
+        holder.caller().may(Action::ManageAccounts, On::Server).map_err(|error| match error.reason() {
+            Reason::AdminOnly => {
+                Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name.")
+            }
+            _ => error,
+        })?;
         if holder.open {
             let known = holder.projects().into_iter().map(|name| self.person(holder, name));
             return known.filter_map(Result::transpose).collect();

@@ -101,10 +101,11 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
         if post.token == Some(true) {
             return lxd.invite(&manager.ok_or_else(not_authorized)?.caller, &post);
         }
-        // With accounts, an unrestricted client has nothing left to prove. Without accounts every client is trusted, but may
-        // bring a token.
-        let open = manager.as_ref().is_some_and(|manager| manager.caller == Caller::Admin(None));
-        let proof = post.trust_token.as_ref().or(post.password.as_ref()).filter(|_| manager.is_none() || open);
+        // With accounts, an unrestricted client has nothing left to prove, unless its account may only read. Without accounts
+        // every client is trusted, but may bring a token.
+        let proves = |manager: &Manager| manager.caller == Caller::Admin(None) || manager.caller.is_read_only();
+        let proof = post.trust_token.as_ref().or(post.password.as_ref());
+        let proof = proof.filter(|_| manager.as_ref().is_none_or(proves));
         let admitted = match proof {
             Some(proof) => lxd.admit(&request, &post, proof).await?,
             None => None,
