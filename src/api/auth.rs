@@ -263,6 +263,13 @@ mod tests {
             let token = open_token(&grant).unwrap();
             assert_eq!(asked(&rules, Method::POST, &[("x-auth-token", token.reveal())]), Ok(caller));
         }
+        // A token that its client wrote: no image gets such an owner.
+        for name in ["", "a\nb", &"x".repeat(256)] {
+            let grant =
+                rules.tokens.grant("anna", [Way::Password].into(), Scope::Project(name.into()), None, NOW).unwrap();
+            let token = open_token(&grant).unwrap();
+            assert_eq!(asked(&rules, Method::POST, &[("x-auth-token", token.reveal())]), Ok(Caller::Admin(None)));
+        }
         rules.open_without_accounts = false;
         assert_eq!(asked(&rules, Method::GET, &[("x-auth-token", "anything")]), Err(Kind::Unauthenticated));
     }
