@@ -182,10 +182,7 @@ pub fn start(settings: Settings) -> io::Result<Server> {
             });
         map_config(app, |()| AppConfig::default())
     };
-    let workers = match workers {
-        0 => std::thread::available_parallelism().map_or(1, Into::into),
-        some => some,
-    };
+    let workers = threads(workers);
     // Each worker counts its own connections.
     let connections = connections_max.div_ceil(workers);
     // Handshakes count as connections already. With a lower limit of their own, clients that never end a handshake
@@ -230,6 +227,14 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         })?;
     }
     Ok(server.run())
+}
+
+/// The number of threads that a setting means: 0 is one per core.
+fn threads(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        some => some,
+    }
 }
 
 /// Requests of connections of every kind: their time limits, and the facts of their connection.
