@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
 
+use super::Secret;
 use super::file::Shared;
-use super::{Secret, random_hex};
+use super::secret::random_hex;
 use crate::error::{Error, Reason, Result};
 use crate::image::{ImageId, Timestamp};
 

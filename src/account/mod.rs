@@ -6,7 +6,10 @@
 pub mod attempts;
 mod file;
 pub mod links;
+mod secret;
 pub mod signature;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 pub mod trust;
 
@@ -14,73 +17,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::file::Shared;
-use crate::digest::hex;
+use self::secret::new_secret;
+pub use self::secret::{Print, Secret};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
 
 /// Longest access key.
 pub const ACCESS_KEY_BYTES_MAX: usize = 64;
-
-/// Random bytes of a secret key: 40 characters of base64, as VISOR's have.
-const SECRET_BYTES: usize = 30;
-
-/// Random bytes of a secret that is made for one use, and of a token.
-const RANDOM_BYTES: usize = 32;
-
-/// A text that never prints.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// Makes a random secret in hexadecimal: base64 may begin with a dash, which most commands take for an option.
-    ///
-    /// # Errors
-    /// `Internal` when the system has no random numbers.
-    pub fn random() -> Result<Self> {
-        Ok(Self(random_hex(RANDOM_BYTES)?))
-    }
-
-    /// The text. For checking and for the one time that it is shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Compares a guess in constant time.
-    pub fn is(&self, guess: &str) -> bool {
-        let (own, other) = (Sha256::digest(&self.0), Sha256::digest(guess));
-        own.iter().zip(other).fold(0, |different, (own, other)| different | (own ^ other)) == 0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// A digest of a secret that is random and too long to be found by trying.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Print(String);
-
-impl Print {
-    /// The digest of a text.
-    pub fn of(text: &str) -> Self {
-        Self(hex(&Sha256::digest(text)))
-    }
-}
 
 /// Moments as they are kept.
 mod micros {
@@ -133,15 +80,28 @@ pub enum Role {
     Reader,
 }
 
+impl Role {
+    /// The rights that an account is to have.
+    ///
+    /// # Errors
+    /// `Invalid` for both: an administrator may change everything.
+    pub fn of(admin: bool, read_only: bool) -> Result<Self> {
+        match (admin, read_only) {
+            (true, true) => {
+                Err(Error::invalid("An administrator can't be read-only: make another account for reading."))
+            }
+            (true, false) => Ok(Role::Administrator),
+            (false, true) => Ok(Role::Reader),
+            (false, false) => Ok(Role::Member),
+        }
+    }
+}
+
 impl Account {
     /// Its rights.
     pub fn role(&self) -> Role {
-        match (self.admin, self.read_only) {
-            // A file that says both is read with the fewer rights.
-            (_, true) => Role::Reader,
-            (true, false) => Role::Administrator,
-            (false, false) => Role::Member,
-        }
+        // A file that says both is read with the fewer rights.
+        Role::of(self.admin, self.read_only).unwrap_or(Role::Reader)
     }
 
     /// The account as one without administrator rights.
@@ -285,9 +245,7 @@ impl Accounts {
             account.access_key = new_key.clone().unwrap_or(account.access_key);
             account.email = email.clone().or(account.email);
             account.read_only = read_only.unwrap_or(account.read_only);
-            if account.admin && account.read_only {
-                return Err(Error::invalid("An administrator can't be read-only: make another account for reading."));
-            }
+            Role::of(account.admin, account.read_only)?;
             account.updated_at_us = Some(now.0);
             table.insert(account.access_key.clone(), account.clone());
             Ok(account)
@@ -322,18 +280,6 @@ impl Accounts {
     }
 }
 
-fn random_hex(bytes: usize) -> Result<String> {
-    let mut random = vec![0; bytes];
-    getrandom::fill(&mut random).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(hex(&random))
-}
-
-fn new_secret() -> Result<Secret> {
-    let mut bytes = [0; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(Secret(base64::engine::general_purpose::STANDARD.encode(bytes)))
-}
-
 fn check_access_key(key: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if key.is_empty() || key.len() > ACCESS_KEY_BYTES_MAX || !key.chars().all(good) {
@@ -360,103 +306,4 @@ fn taken(key: &str) -> Error {
 
 fn unknown(key: &str) -> Error {
     Reason::AccountNotFound.about(key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Kind;
-
-    fn named(access_key: &str) -> AccountChange {
-        AccountChange { access_key: Some(access_key.into()), ..AccountChange::default() }
-    }
-
-    #[test]
-    fn an_account_may_be_for_reading_and_an_administrator_may_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(dir.path()).unwrap();
-        let add = |name: &str, role| accounts.add(name, None, role, Timestamp(1)).unwrap().role();
-        let roles = [Role::Administrator, Role::Member, Role::Reader];
-        assert_eq!([add("root", roles[0]), add("anna", roles[1]), add("rita", roles[2])], roles);
-        let set = |name: &str, read_only| {
-            let change = AccountChange { read_only: Some(read_only), ..AccountChange::default() };
-            accounts.update(name, change, Timestamp(2)).map(|account| account.role())
-        };
-        assert_eq!((set("anna", true).unwrap(), set("rita", false).unwrap()), (Role::Reader, Role::Member));
-        assert_eq!(set("root", true).unwrap_err().kind(), Kind::Invalid);
-        assert_eq!(accounts.get("root").unwrap().unwrap().role(), Role::Administrator);
-        let other = Accounts::open(dir.path()).unwrap();
-        assert_eq!(other.get("anna").unwrap().unwrap().role(), Role::Reader, "it is kept");
-        assert_eq!(accounts.update("anna", named("nora"), Timestamp(3)).unwrap().role(), Role::Reader);
-    }
-
-    /// A file of an earlier version, which knew no such accounts.
-    #[test]
-    fn an_earlier_file_is_read_as_it_was_meant() {
-        let dir = tempfile::tempdir().unwrap();
-        Accounts::open(dir.path()).unwrap().add("anna", None, Role::Member, Timestamp(1)).unwrap();
-        let text = std::fs::read_to_string(dir.path().join("accounts.json")).unwrap();
-        assert!(!text.contains("read_only"), "such a file is also written, for accounts that need no more");
-        assert_eq!(Accounts::open(dir.path()).unwrap().get("anna").unwrap().unwrap().role(), Role::Member);
-    }
-
-    #[test]
-    fn accounts_are_made_changed_and_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(dir.path()).unwrap();
-        assert!(accounts.is_empty().unwrap());
-        let foo = accounts.add("foo", Some("foo@example.org".into()), Role::Administrator, Timestamp(7)).unwrap();
-        assert_eq!(foo.secret_key.reveal().len(), 40);
-        assert_eq!(accounts.add("foo", None, Role::Member, Timestamp(8)).unwrap_err().kind(), Kind::AlreadyExists);
-        let bar = accounts.update("foo", named("bar"), Timestamp(9)).unwrap();
-        assert_eq!((bar.id, bar.updated_at()), (foo.id, Some(Timestamp(9))));
-        assert_eq!(accounts.with_id(foo.id).unwrap().unwrap().access_key, "bar");
-        assert!(accounts.get("foo").unwrap().is_none());
-        assert_eq!(accounts.remove("bar").unwrap().id, foo.id);
-        assert_eq!(accounts.remove("bar").unwrap_err().kind(), Kind::NotFound);
-    }
-
-    #[test]
-    fn what_another_process_adds_is_seen_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Accounts::open(dir.path()).unwrap();
-        assert!(server.is_empty().unwrap());
-        let other = Accounts::open(dir.path()).unwrap();
-        for n in 0..20 {
-            let added = other.add(&format!("user_{n}"), None, Role::Member, Timestamp(1)).unwrap();
-            assert_eq!(server.get(&added.access_key).unwrap().unwrap().secret_key, added.secret_key);
-        }
-    }
-
-    #[test]
-    fn names_and_addresses_are_checked() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(dir.path()).unwrap();
-        for bad in ["", "a b", "a:b", "ä", &"x".repeat(65)] {
-            assert_eq!(accounts.add(bad, None, Role::Member, Timestamp(1)).unwrap_err().kind(), Kind::Invalid, "{bad}");
-        }
-        for bad in ["", "x", "@x", "x@", "a@b@c", "a b@c"] {
-            let error = accounts.add("ok", Some(bad.into()), Role::Member, Timestamp(1)).unwrap_err();
-            assert_eq!(error.kind(), Kind::Invalid, "{bad}");
-        }
-    }
-
-    #[test]
-    fn keys_are_right_together_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(dir.path()).unwrap();
-        let foo = accounts.add("foo", None, Role::Member, Timestamp(1)).unwrap();
-        let secret = foo.secret_key.reveal();
-        assert_eq!(accounts.with_keys("foo", secret).unwrap().unwrap().id, foo.id);
-        for (key, guess) in [("foo", ""), ("foo", &secret[1..]), ("bar", secret), ("nobody", ""), ("", "")] {
-            assert!(accounts.with_keys(key, guess).unwrap().is_none(), "{key} {guess}");
-        }
-    }
-
-    #[test]
-    fn secrets_do_not_print() {
-        let dir = tempfile::tempdir().unwrap();
-        let account = Accounts::open(dir.path()).unwrap().add("foo", None, Role::Member, Timestamp(1)).unwrap();
-        assert!(!format!("{account:?}").contains(account.secret_key.reveal()));
-    }
 }

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::log::{Line, Log};
-use super::{Account, Accounts, Print, Secret, random_hex};
+use super::secret::random_hex;
+use super::{Account, Accounts, Print, Secret};
 use crate::error::{Error, Result};
 use crate::image::Timestamp;
 
@@ -30,6 +31,9 @@ const ACCOUNT_TOKENS_MAX: usize = 4096;
 
 /// Tokens of all accounts at the same time: some 10 MiB.
 const TOKENS_MAX: usize = 16_384;
+
+/// Longest name of a user or a project in a token for a server without accounts, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
 
 /// Step back of the clock that is tolerated. After a larger one, tokens issued since then are refused.
 const CLOCK_SLACK_US: i64 = 5 * 60 * 1_000_000;
@@ -293,10 +297,19 @@ pub fn open_token(grant: &Grant) -> Result<Secret> {
     Ok(Secret::new(format!("{OPEN}{}", URL_SAFE_NO_PAD.encode(content))))
 }
 
-/// The content of a token for a server without accounts; none for any other text.
+/// The content of a token for a server without accounts; none for any other text. A client can write such a token itself, so its
+/// names are checked as those of a login.
 pub fn read_open(token: &str) -> Option<Grant> {
     let content = URL_SAFE_NO_PAD.decode(token.strip_prefix(OPEN)?).ok()?;
-    serde_json::from_slice(&content).ok()
+    let grant: Grant = serde_json::from_slice(&content).ok()?;
+    let project = if let Scope::Project(project) = &grant.scope { project } else { &grant.access_key };
+    (is_name(&grant.access_key) && is_name(project)).then_some(grant)
+}
+
+/// Tells if a text can be the name of a user or a project without an account: it comes back in tokens, and becomes the owner of
+/// images.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control)
 }
 
 #[cfg(test)]

@@ -5,10 +5,15 @@ use actix_web::HttpRequest;
 use serde_json::{Value, json};
 
 use crate::http::base::base_url;
+use crate::keystone::Keystone;
 
-/// The URL of this server's own identity API, as a client called the server.
-pub fn own_identity_url(request: &HttpRequest) -> String {
-    format!("{}/v3", base_url(request))
+/// The URL of the identity API whose tokens are good here: that of a Keystone elsewhere, or of this server's own below a prefix, with
+/// the host that the client called.
+pub fn identity_url(keystone: Option<&Keystone>, request: &HttpRequest, prefix: &str) -> String {
+    match keystone {
+        Some(keystone) => keystone.public_url().to_owned(),
+        None => format!("{}{prefix}/v3", base_url(request)),
+    }
 }
 
 /// The identity API at `url` as an entry of a list of versions.

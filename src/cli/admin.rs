@@ -21,12 +21,7 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
     let accounts = Accounts::open(&DataDir::keys(&globals.load()?.data_dir()?))?;
     match command {
         AccountCommand::Add { name, admin, read_only, email } => {
-            let role = match (admin, read_only) {
-                (true, _) => Role::Administrator,
-                (false, true) => Role::Reader,
-                (false, false) => Role::Member,
-            };
-            let account = accounts.add(&name, email, role, system_clock())?;
+            let account = accounts.add(&name, email, Role::of(admin, read_only)?, system_clock())?;
             let (key, secret) = (&account.access_key, account.secret_key.reveal());
             if globals.json {
                 return print::line(serde_json::json!({ "access_key": key, "secret_key": secret }));

@@ -80,7 +80,7 @@ reasons! {
     WrongStore          Invalid "wrong-store"           "The location is not one of the store that the image asks for."
     ChecksumOfUrl       Invalid "checksum-not-verifiable" "A checksum of the file under a URL can't be verified before the answer: leave it out."
     UrlRefused          Invalid "url-refused"           "This URL is not fetched: {}"
-    ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {} (addresses that are not public have to be in fetch.allow)"
+    ImportUrlRefused    Invalid "import-url-refused"    "The URL to import from is not one that this server fetches: {}: {}"
     ServerRefused       Invalid "server-refused"        "Unable to connect to: {}: {}"
     CertificateExpired  Invalid "certificate-expired"   "The certificate has expired."
     CertificateNotYetValid Invalid "certificate-not-yet-valid" "The certificate is not valid yet."

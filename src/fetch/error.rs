@@ -167,30 +167,33 @@ impl FetchError {
     pub fn of_url(self, url: &str) -> Error {
         match host_of(url) {
             Some(host) => self.of_server(&host),
-            None => self.into(),
+            None => self.of_file(url),
         }
     }
 
     /// The error for a URL of an image's file, which may be invalid.
     pub fn of_file(self, url: &str) -> Error {
         match self {
-            Self::Refused => {
-                let why = host_of(url).map_or(FORM_BARRED, |host| barred(&host));
-                Reason::UrlRefused.about(why).because(self)
-            }
+            Self::Refused => Reason::UrlRefused.about(barred_for(url)).because(self),
             other => other.into(),
         }
     }
 
     fn blame(self, server: &str) -> Error {
         match self {
-            Self::Refused => Reason::UrlRefused.about(FORM_BARRED).because(self),
+            // Of a URL that is not at hand. Its form was judged before anything was asked of its host.
+            Self::Refused => Reason::UrlRefused.about(NAME_BARRED).because(self),
             Self::NotFound => Error::from(Reason::UrlNotFound).because(self),
             Self::BadRange => Error::from(Reason::BadRange).because(self),
             Self::Payload(error) => error,
             other => Reason::Upstream.saying(format!("{server} {}.", other.words())).because(other),
         }
     }
+}
+
+/// Says why a URL, which may be invalid, is not fetched.
+pub fn barred_for(url: &str) -> &'static str {
+    host_of(url).map_or(FORM_BARRED, |host| barred(&host))
 }
 
 /// The host of a URL that may be fetched by its form, with its port if it is no usual one.

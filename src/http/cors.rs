@@ -1,8 +1,9 @@
 //! Cross-origin requests (<https://fetch.spec.whatwg.org/#http-cors-protocol>): web pages of origins that the operator lists
 //! may use this server, each request with its own token or signature. There is no origin by default.
 //!
-//! Answers never allow credentials of the browser's own (`Access-Control-Allow-Credentials`): a page could otherwise act
-//! with the TLS certificate of its user.
+//! A page has no rights by what the browser adds on its own. Answers never allow such credentials
+//! (`Access-Control-Allow-Credentials`), but that only keeps a page from reading them: a request that needs no question before it
+//! is sent with the TLS certificate of the user all the same. So [`FromPage`] marks it, and its certificate counts for nothing.
 
 use std::sync::Arc;
 
@@ -29,6 +30,11 @@ const NOT_EXPOSED: [HeaderName; 8] = [
     header::LAST_MODIFIED,
     header::VARY,
 ];
+
+/// Mark of a request that a page of a listed origin made: the certificate of its connection is the user's, and no proof of the
+/// page.
+#[derive(Debug, Clone, Copy)]
+pub struct FromPage;
 
 /// Origins whose pages may use this server. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -52,7 +52,8 @@ fn text<'a>(request: &'a HttpRequest, name: &header::HeaderName) -> Option<Optio
     request.headers().get(name).map(|value| value.to_str().ok())
 }
 
-/// Refuses a request that a foreign web page may have made. A page of a listed origin is not foreign.
+/// Refuses a request that a foreign web page may have made. A page of a listed origin is not foreign, and has no rights but those
+/// that it proves itself ([`super::cors::FromPage`]).
 ///
 /// # Errors
 /// `Forbidden`; the text tells the operator to add a name to the configuration.

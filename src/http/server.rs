@@ -14,7 +14,7 @@ use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, Next, from_fn};
-use actix_web::{App, Error};
+use actix_web::{App, Error, HttpMessage as _};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use super::asked;
 use super::base::PublicUrl;
 use super::connection::{Closing, served_with};
-use super::cors::{self, Origins};
+use super::cors::{self, FromPage, Origins};
 use super::guard::{self, Names};
 use super::leftover::end_cleanly;
 use super::observe::observe;
@@ -127,6 +127,9 @@ async fn gate(gate: Rc<Gate>, request: ServiceRequest, next: Next<BoxBody>) -> R
         return Ok(request.into_response(response));
     }
     let origin = gate.origins.of(http.headers()).cloned();
+    if origin.is_some() {
+        http.extensions_mut().insert(FromPage);
+    }
     let mut response = match guard::check(http, &gate.names, &gate.origins) {
         Err(error) => {
             let response = gate.protocols.refuse(http, &error);
@@ -179,10 +182,7 @@ pub fn start(settings: Settings) -> io::Result<Server> {
             });
         map_config(app, |()| AppConfig::default())
     };
-    let workers = match workers {
-        0 => std::thread::available_parallelism().map_or(1, Into::into),
-        some => some,
-    };
+    let workers = threads(workers);
     // Each worker counts its own connections.
     let connections = connections_max.div_ceil(workers);
     // Handshakes count as connections already. With a lower limit of their own, clients that never end a handshake
@@ -227,6 +227,14 @@ pub fn start(settings: Settings) -> io::Result<Server> {
         })?;
     }
     Ok(server.run())
+}
+
+/// The number of threads that a setting means: 0 is one per core.
+fn threads(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        some => some,
+    }
 }
 
 /// Requests of connections of every kind: their time limits, and the facts of their connection.

@@ -112,20 +112,18 @@ impl Keystone {
     }
 
     /// The holder of a token. With a good token of a service beside it, the token may have expired, for as long as the
-    /// Keystone allows: it began something that takes long.
+    /// Keystone allows: it began something that takes long. A good token without a service's role beside it changes nothing, as
+    /// in Keystone's own middleware by default.
     ///
     /// A token that was revoked is valid here until the time to keep answers has passed.
     ///
     /// # Errors
-    /// `Unauthenticated` for a token that is not valid; `Forbidden` for one that is not for a project; `Upstream` when the
+    /// `Unauthenticated` for a token that is not valid, of either; `Forbidden` for one that is not for a project; `Upstream` when the
     /// Keystone can't be asked.
     pub async fn holder(&self, token: &str, service: Option<&str>, now: Timestamp) -> Result<ProjectCaller> {
         let vouched = match service {
             None => false,
-            Some(service) => match self.facts(service, false, now).await? {
-                Some(facts) if facts.is_service => true,
-                _ => return Err(Reason::Unauthenticated.into()),
-            },
+            Some(service) => self.facts(service, false, now).await?.ok_or(Reason::Unauthenticated)?.is_service,
         };
         let facts = self.facts(token, vouched, now).await?.ok_or(Reason::Unauthenticated)?;
         match &facts.project {

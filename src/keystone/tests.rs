@@ -230,6 +230,11 @@ async fn a_service_vouches_for_a_token_that_has_expired() {
         let refused = keystone.holder("ended", Some(service), NOW).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::Unauthenticated, "{service}");
     }
+    // One that can't vouch is no obstacle to a token that needs none to.
+    cloud.put("good", token(Some("p"), &["member"], MINUTE));
+    assert!(keystone.holder("good", Some("stranger"), NOW).await.is_ok());
+    let refused = keystone.holder("good", Some("unknown"), NOW).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::Unauthenticated, "a service's token that is none is refused as the caller's");
     assert_eq!(refusal(&keystone, "ended").await, Reason::Unauthenticated, "what a service may is kept apart");
 }
 

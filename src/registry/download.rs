@@ -172,7 +172,8 @@ impl Downloads {
     /// Opens the bytes under a URL, or a range of them (all of them, with the status 200, if its server ignores ranges), if they are
     /// still those that were registered as far as their server tells.
     async fn under_url(&self, image: &Image, part: &Part, url: &str, range: Option<Range<u64>>) -> Result<Body> {
-        unchanged(image, part, self.core.fetcher.part_or_whole(url, range).await?)
+        let body = self.core.fetcher.part_or_whole(url, range).await.map_err(|error| error.of_file(url))?;
+        unchanged(image, part, body)
     }
 
     /// Opens all bytes under a URL for a job: they are continued after failures.

@@ -52,7 +52,7 @@ impl Members {
             who.may(Action::AddMember, &*image)?;
             if image.members.contains_key(&name) {
                 // A member does not know of the others.
-                if !who.changes(image) {
+                if !who.governs(image) {
                     return Ok(());
                 }
                 return Err(Reason::MemberExists.about(name.escape_default()));
@@ -73,7 +73,7 @@ impl Members {
         let set = move |who: &Caller, image: &mut Image| {
             let itself = who.account() == Some(&name);
             check_shared(image)?;
-            if !itself && !who.changes(image) {
+            if !itself && !who.governs(image) {
                 // A member does not know of the others.
                 return Err(no_member(&name));
             }

@@ -6,6 +6,7 @@ mod access;
 mod backfill;
 mod background;
 mod carry;
+mod circle;
 mod clock;
 mod copies;
 mod copying;

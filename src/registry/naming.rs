@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::access::{Circle, within};
+use super::circle::{Circle, within};
 use super::core::Core;
 use super::lxd::service::LxdImages;
 use super::pages::Pages;

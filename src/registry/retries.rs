@@ -28,7 +28,7 @@ impl FetchReport {
     pub(in crate::registry) async fn get(&self, fetcher: &Fetcher, url: &str) -> Result<Body> {
         let fetcher = fetcher.telling(self.listener());
         tokio::select! {
-            body = fetcher.get_again(url) => Ok(body?),
+            body = fetcher.get_again(url) => body.map_err(|error| error.of_file(url)),
             () = self.handle.stopped() => Err(Handle::stop_error()),
         }
     }

@@ -20,6 +20,7 @@ from harness import main
 from lxd_harness import Commands, Lxc, sha256
 
 NOT_AUTHORIZED = "not authorized"
+NO_PUBLIC_READ = f"{NOT_AUTHORIZED}: without a trusted certificate, public images are read only if auth.public_read is set"
 
 
 class WithAccounts(Commands):
@@ -105,7 +106,9 @@ class Admission(WithAccounts):
         for who in (client, None):
             said = self.server.call("GET", "/1.0", client=who).json["metadata"]
             self.assertEqual((said["auth"], said["public"], "environment" in said), ("untrusted", False, False))
-            for path in ("images", "images/aliases", "certificates", "operations", "instances", "profiles", "events"):
+            answer = self.server.call("GET", "/1.0/images", client=who)
+            self.assertEqual((answer.status, answer.json["error"]), (403, NO_PUBLIC_READ))
+            for path in ("images/aliases", "certificates", "operations", "instances", "profiles", "events"):
                 answer = self.server.call("GET", f"/1.0/{path}", client=who)
                 self.assertEqual((answer.status, answer.json["error"]), (403, NOT_AUTHORIZED), path)
 

@@ -1,5 +1,6 @@
 //! Certificates of clients after they are trusted: their dates, and changes to them.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -7,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, date_time_ymd};
 use serde_json::json;
 
-use crate::harness::{eventually, run};
+use crate::harness::{Answer, eventually, request, run};
 use crate::secure::{Client, Identity, Lab, refusal};
 
 /// A certificate that ends some seconds from now.
@@ -15,6 +16,13 @@ fn ending_in(seconds: u64) -> Identity {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut described = CertificateParams::default();
     described.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + seconds);
+    Identity::of(&described)
+}
+
+/// A certificate that ended long ago.
+fn ended() -> Identity {
+    let mut described = CertificateParams::default();
+    described.not_after = date_time_ymd(2001, 1, 1);
     Identity::of(&described)
 }
 
@@ -62,7 +70,6 @@ fn trust_ends_with_the_certificate() {
     assert!(client.is_trusted());
     let mut socket = client.connect();
     let mut ask = || {
-        use std::io::{Read, Write};
         let request = format!("GET /1.0 HTTP/1.1\r\nHost: {}\r\n\r\n", client.address());
         socket.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -144,11 +151,7 @@ fn a_certificate_is_replaced_by_its_account() {
     let (old, identity) = lab.newcomer("laptop");
     old.log_in(&lab.alice);
     let renewed = Identity::new("renewed");
-    let gone = {
-        let mut described = CertificateParams::default();
-        described.not_after = date_time_ymd(2001, 1, 1);
-        Identity::of(&described)
-    };
+    let gone = ended();
     let taken = Identity::new("taken");
     Client::new(&lab.server, Some(&taken)).log_in(&lab.bob);
     assert_eq!(
@@ -223,7 +226,8 @@ fn a_restricted_certificate_has_few_rights() {
     // Without the project it is trusted, and good for its renewal only.
     assert_eq!(root.send("PATCH", &path(&other), &json!({ "projects": [] })).status, 200);
     assert!(renewed.is_trusted());
-    for place in ["/1.0/images", "/1.0/projects", "/1.0/operations", "/1.0/images/aliases"] {
+    refusal(&renewed.get("/1.0/images"), 403);
+    for place in ["/1.0/projects", "/1.0/operations", "/1.0/images/aliases"] {
         assert_eq!(refusal(&renewed.get(place), 403), "not authorized", "{place}");
     }
     assert_eq!(renewed.send("PATCH", &path(&other), &with_certificate(&identity)).status, 200);
@@ -250,6 +254,39 @@ fn a_token_carries_its_bounds() {
         assert_eq!(client.read(&path(&identity))["restricted"], true);
         assert_eq!(client.read("/1.0/certificates").as_array().unwrap().len(), 1, "no administrator's");
     }
+}
+
+/// Nor is a token of the operator's, which lies in a file.
+#[test]
+fn a_certificate_outside_its_dates_uses_up_no_token_of_a_client() {
+    let lab = Lab::new();
+    let asked = json!({ "type": "client", "name": "friend", "token": true });
+    let made = lab.trusted(&lab.alice).send("POST", "/1.0/certificates", &asked).json();
+    let token = made["metadata"]["metadata"]["secret"].as_str().unwrap();
+    let join = |identity: &Identity| {
+        Client::new(&lab.server, Some(identity)).send("POST", "/1.0/certificates", &json!({ "trust_token": token }))
+    };
+    assert_eq!(refusal(&join(&ended()), 400), "The provided certificate is expired");
+    assert_eq!(join(&Identity::new("friend")).status, 201);
+}
+
+/// The body may come long after the head.
+#[test]
+fn a_change_has_the_rights_of_the_moment_when_its_body_is_there() {
+    let lab = Lab::new();
+    let (client, identity) = lab.newcomer("laptop");
+    client.log_in(&lab.alice);
+    let path = path(&identity);
+    let change = request(client.address(), "PATCH", &path, &[], json!({ "name": "mine" }).to_string().as_bytes());
+    let (early, late) = change.split_at(change.len() - 1);
+    let mut slow = client.connect();
+    slow.write_all(early).unwrap();
+    let bound = json!({ "restricted": true, "projects": ["default"] });
+    assert_eq!(lab.trusted(&lab.root).send("PATCH", &path, &bound).status, 200);
+    slow.write_all(late).unwrap();
+    let mut answer = Vec::new();
+    let _ = slow.read_to_end(&mut answer);
+    assert_eq!(refusal(&Answer::parse(&answer, false), 403), "Only the certificate can be changed");
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Web pages of origins that the operator lists, as a browser speaks for them; and all others.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tungstenite::{ClientRequestBuilder, HandshakeError};
 
 use crate::harness::{Answer, Server};
+use crate::secure::{Identity, Lab, refusal};
 
 const PAGE: (&str, &str) = ("Origin", "https://horizon.example");
 const CROSS: (&str, &str) = ("Sec-Fetch-Site", "cross-site");
@@ -55,12 +59,37 @@ fn horizon_uploads_an_image_from_the_browser() {
     }
 }
 
+/// A browser shows the certificate of its user for every page, and sends a simple request or opens a WebSocket without a question
+/// before.
+#[test]
+fn the_certificate_of_its_user_is_no_proof_of_a_page() {
+    let lab = Lab::configured(SETTINGS);
+    let alice = lab.trusted(&lab.alice);
+    let another = Identity::new("another");
+    let wished = json!({ "type": "client", "name": "x", "certificate": STANDARD.encode(&another.der) }).to_string();
+    let add = |headers: &[(&str, &str)]| alice.raw("POST", "/1.0/certificates", headers, wished.as_bytes());
+    assert_eq!(refusal(&add(&[PAGE, CROSS, ("Content-Type", "text/plain")]), 403), "not authorized");
+    assert_eq!(alice.raw("GET", "/1.0", &[PAGE, CROSS], b"").json()["metadata"]["auth"], "untrusted");
+    for path in ["/1.0/certificates", "/1.0/images", "/1.0/operations"] {
+        refusal(&alice.raw("GET", path, &[PAGE, CROSS], b""), 403);
+    }
+    let url = format!("ws://{}/1.0/events", alice.address()).parse().unwrap();
+    let opened = tungstenite::client(ClientRequestBuilder::new(url).with_header(PAGE.0, PAGE.1), alice.connect());
+    let Err(HandshakeError::Failure(tungstenite::Error::Http(refused))) = opened else { panic!("it is open") };
+    assert_eq!(refused.status(), 403);
+    // What it proves itself counts as from any other client.
+    let proved =
+        json!({ "type": "client", "certificate": STANDARD.encode(&another.der), "password": lab.bob }).to_string();
+    assert_eq!(alice.raw("POST", "/1.0/certificates", &[PAGE, CROSS], proved.as_bytes()).status, 201);
+    assert_eq!(refusal(&add(&[]), 409), "Certificate already in trust store", "its user may ask");
+}
+
 #[test]
 fn each_path_says_its_methods() {
     let server = Server::configured(SETTINGS);
     for (path, methods) in [
         ("/images", &["GET", "POST"][..]),
-        // PATCH is of Glance without a version in its paths.
+        // PATCH is Glance's, which `Accept` chooses there.
         ("/images/x", &["DELETE", "GET", "HEAD", "PATCH", "PUT"]),
         ("/images/x/", &["DELETE", "GET", "HEAD", "PATCH", "PUT"]),
         ("/uploads/x", &["DELETE", "HEAD", "PATCH", "POST"]),

@@ -8,7 +8,7 @@ use crate::harness::{Answer, Server};
 
 const TYPE: (&str, &str) = ("Content-Type", "application/json");
 
-/// Says of a token what its name says: `PROJECT-ROLE`.
+/// Says of a token what its name says: `PROJECT-ROLE`. Those of the project `ended` have expired.
 fn respond(asked: &Asked) -> Say {
     let body = |project: &str, role: &str| {
         let project = json!({ "id": project, "name": project });
@@ -17,9 +17,15 @@ fn respond(asked: &Asked) -> Say {
     if asked.head.starts_with("POST /v3/auth/tokens?nocatalog ") {
         return answer("201 Created", "X-Subject-Token: own\r\n", body("service", "service"));
     }
-    assert_eq!((asked.target(), asked.header("x-auth-token")), ("/v3/auth/tokens?nocatalog", Some("own")));
+    assert_eq!(asked.header("x-auth-token"), Some("own"));
+    let may_have_ended = match asked.target() {
+        "/v3/auth/tokens?nocatalog" => false,
+        "/v3/auth/tokens?nocatalog&allow_expired=1" => true,
+        other => panic!("{other}"),
+    };
     match asked.header("x-subject-token").unwrap().split_once('-') {
         Some(("broken", _)) => answer("500 Oops", "", ""),
+        Some(("ended", _)) if !may_have_ended => answer("404 Not Found", "", "{}"),
         Some((project, role)) => answer("200 OK", "", body(project, role)),
         None => answer("404 Not Found", "", "{}"),
     }
@@ -86,6 +92,23 @@ fn projects_own_and_roles_decide() {
     assert_eq!(cloud.server.send("POST", "/v1/images", &headers, b"").status, 403);
     assert_eq!(cloud.ask("p-member", "GET", "/v1/images/detail", &Value::Null).json()["images"][0]["owner"], "p");
     assert!(cloud.keystone.asked().iter().all(|asked| !asked.head.contains("s3cret")));
+}
+
+#[test]
+fn a_service_vouches_for_long_work() {
+    let cloud = Cloud::new();
+    for (token, service, status) in [
+        ("ended-member", "nova-service", 200),
+        ("ended-member", "nova-member", 401),
+        ("ended-member", "unknown", 401),
+        ("p-member", "nova-member", 200),
+        ("p-member", "unknown", 401),
+    ] {
+        for path in ["/v2/images", "/v1/images"] {
+            let answer = cloud.server.send("GET", path, &[("X-Auth-Token", token), ("X-Service-Token", service)], b"");
+            assert_eq!(answer.status, status, "{path} with {token} and {service}: {answer:?}");
+        }
+    }
 }
 
 #[test]

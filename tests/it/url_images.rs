@@ -122,7 +122,26 @@ fn a_refused_address_names_the_setting_that_would_help() {
     // A name that exists and one that does not look alike.
     let (inside, outside) = (message("http://localhost/a"), message("http://no-such-name.invalid/a"));
     assert!(inside.contains("fetch.allow") && inside == outside, "{inside}: {outside}");
-    assert!(message("ftp://example.org/a").contains("http://"));
+    assert!(message("https://u:p@example.org/a").contains("begin with http"));
+    // An import is judged before its answer by the form of the URL, and later by what its name resolves to.
+    let glance = crate::glance::Client::new(&server);
+    let import = |uri: &str| {
+        let id = glance.create(&serde_json::json!({ "disk_format": "raw", "container_format": "bare" }));
+        let wanted = serde_json::json!({ "method": { "name": "web-download", "uri": uri } });
+        (glance.post(&format!("/v2/images/{id}/import"), &wanted), id)
+    };
+    for (uri, would_help) in
+        [("http://127.0.0.1:9/x", true), ("ftp://example.org/x", false), ("https://u:p@example.org/x", false)]
+    {
+        let answer = import(uri).0;
+        assert_eq!((answer.status, answer.text().contains("fetch.allow")), (400, would_help), "{answer:?}");
+    }
+    let (begun, id) = import("http://localhost/x");
+    assert_eq!(begun.status, 202, "{begun:?}");
+    crate::harness::eventually("it is refused", || glance.show(&id)["os_glance_failed_import"] == "file");
+    let task = glance.get(&format!("/v2/images/{id}/tasks")).json()["tasks"][0].clone();
+    let said = task["message"].as_str().unwrap();
+    assert!(said.contains("fetch.allow") && !said.contains("begin with http"), "{said}");
     let lxd = Server::secure(&[]);
     let client = crate::secure::Client::new(&lxd, None);
     let wanted = serde_json::json!({ "source": { "type": "url", "url": "http://10.0.0.1/" } });

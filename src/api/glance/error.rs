@@ -7,7 +7,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Glance;
 pub(in crate::api) use super::wording::{ApiVersion, told};
-use crate::api::discovery::own_identity_url;
+use crate::api::discovery::identity_url;
 use crate::error::{Error, Kind, Reason};
 use crate::http::headers::text;
 use crate::http::observe::report;
@@ -31,9 +31,8 @@ pub(super) fn render_with(
     headers(&mut response);
     match error.kind() {
         Kind::Unauthenticated => {
-            let rules = request.app_data::<Data<Glance>>().map(|glance| &glance.auth);
-            let url = rules.map_or_else(|| own_identity_url(request), |rules| rules.identity_url(request));
-            let challenge = format!("Keystone uri=\"{url}\"");
+            let keystone = request.app_data::<Data<Glance>>().and_then(|glance| glance.auth.keystone.as_deref());
+            let challenge = format!("Keystone uri=\"{}\"", identity_url(keystone, request, ""));
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         Kind::Busy => _ = response.insert_header((header::RETRY_AFTER, "1")),

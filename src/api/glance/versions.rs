@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::Glance;
-use crate::api::discovery::identity_version;
+use crate::api::discovery::{identity_url, identity_version};
 use crate::http::base::base_url;
 use crate::http::headers::text;
 use crate::http::route::{Route, answer_json, get};
@@ -48,7 +48,7 @@ async fn to_v2(request: HttpRequest) -> HttpResponse {
 /// for the identity API.
 async fn choices(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let mut versions = entries(&base_url(&request));
-    versions.push(identity_version(&glance.auth.identity_url(&request)));
+    versions.push(identity_version(&identity_url(glance.auth.keystone.as_deref(), &request, "")));
     let agent = text(request.headers(), header::USER_AGENT).unwrap_or_default();
     let versions = if agent.contains("gophercloud") { json!({ "values": versions }) } else { versions.into() };
     let mut response = HttpResponse::build(StatusCode::MULTIPLE_CHOICES);

@@ -87,9 +87,7 @@ fn wording_v2(reason: Reason) -> Wording {
         R::JobNotFound => Wording::words("No task found with ID {}"),
         R::MarkerNotFound => Wording::words("Marker image {} not found."),
         R::NoSuchStore | R::StoreNotThere => Wording::words("Requested store {} is not available on this server."),
-        R::ImportUrlRefused => Wording::words(
-            "URI for web-download does not pass filtering: {} (addresses that are not public have to be in fetch.allow)",
-        ),
+        R::ImportUrlRefused => Wording::words("URI for web-download does not pass filtering: {}: {}"),
         R::InStoresAlready => Wording::words("Image is already present at these stores."),
         R::NotCopyable => Wording::words("Only images with status active can be copied."),
         R::Withheld => Wording::words("The requested image has been deactivated. Image data download is forbidden.")

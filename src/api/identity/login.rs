@@ -6,16 +6,13 @@ use std::net::IpAddr;
 use super::Identity;
 use super::holder::{Person, TokenHolder};
 use super::token_request::{Proof, RequestedScope, TokenRequest};
-use crate::account::tokens::{Grant, Method, Scope, read_open};
+use crate::account::tokens::{Grant, Method, NAME_BYTES_MAX, Scope, is_name, read_open};
 use crate::account::{Account, Role};
 use crate::error::{Error, Reason, Result};
 use crate::registry::policy::{Action, On};
 
 /// Name of a caller that gives none, on a server without accounts.
 const DEFAULT_NAME: &str = "admin";
-
-/// Longest name of a user or a project on a server without accounts, in bytes.
-const NAME_BYTES_MAX: usize = 255;
 
 /// The refusal of a login. It does not tell which of the proofs was wrong.
 fn refused() -> Error {
@@ -129,9 +126,12 @@ impl Identity {
     /// # Errors
     /// `Forbidden`.
     pub(super) fn people(&self, holder: &TokenHolder) -> Result<Vec<Person>> {
-        if !holder.caller().can(Action::ManageAccounts, On::Server) {
-            return Err(Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name."));
-        }
+        holder.caller().may(Action::ManageAccounts, On::Server).map_err(|error| match error.reason() {
+            Reason::AdminOnly => {
+                Reason::AdminOnly.saying("Only an administrator may list accounts: ask for one by name.")
+            }
+            _ => error,
+        })?;
         if holder.open {
             let known = holder.projects().into_iter().map(|name| self.person(holder, name));
             return known.filter_map(Result::transpose).collect();
@@ -149,11 +149,11 @@ impl Proof {
     }
 }
 
-/// Checks a name that is no account's: it comes back in the token, and becomes the owner of images.
+/// Checks a name that is no account's.
 fn check_open_name(what: &str, name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+    if !is_name(name) {
         return Err(Error::invalid(format!(
-            "The name of a {what} has 1 to {NAME_BYTES_MAX} characters that can be seen."
+            "The name of a {what} has 1 to {NAME_BYTES_MAX} bytes, and no control characters."
         )));
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::Identity;
 use super::holder::{Person, TokenHolder};
 use crate::account::Role;
 use crate::account::tokens::{Method, Scope};
-use crate::api::discovery::identity_version;
+use crate::api::discovery::{self, identity_version};
 use crate::http::base::base_url;
 use crate::http::time::to_the_microsecond;
 
@@ -46,13 +46,10 @@ pub(super) fn ok(body: &Value) -> HttpResponse {
 
 /// The URL of this API, with the host and the prefix that the client called; with a Keystone elsewhere, that one's.
 pub(super) fn identity_url(request: &HttpRequest) -> String {
-    let keystone = request.app_data::<Data<Identity>>().and_then(|identity| identity.auth.keystone.as_ref());
-    if let Some(keystone) = keystone {
-        return keystone.public_url().to_owned();
-    }
+    let keystone = request.app_data::<Data<Identity>>().and_then(|identity| identity.auth.keystone.as_deref());
     let path = request.path();
     let prefix = if path == "/identity" || path.starts_with("/identity/") { "/identity" } else { "" };
-    format!("{}{prefix}/v3", base_url(request))
+    discovery::identity_url(keystone, request, prefix)
 }
 
 /// The version document.

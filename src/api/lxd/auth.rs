@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
+use actix_web::{HttpMessage as _, HttpRequest};
 
 use super::Lxd;
 use super::error::not_authorized;
@@ -12,12 +12,16 @@ use super::projects::DEFAULT;
 use super::requestor::Requestor;
 use crate::account::trust::Standing;
 use crate::api::auth::{caller_of, plain_reader};
-use crate::error::Result;
+use crate::error::{Reason, Result};
+use crate::http::cors::FromPage;
 use crate::http::peer::{Arrival, Peer, ShownCertificate};
 use crate::registry::Caller;
 
-/// The certificate that a request's connection showed.
+/// The certificate that a request's connection showed. None for a web page: the browser shows its user's, unasked.
 pub(super) fn shown(request: &HttpRequest) -> Option<&Arc<ShownCertificate>> {
+    if request.extensions().contains::<FromPage>() {
+        return None;
+    }
     request.conn_data::<Peer>().and_then(|peer| peer.certificate.as_ref())
 }
 
@@ -71,7 +75,8 @@ impl Lxd {
     /// `Forbidden`.
     pub async fn reader(&self, request: &HttpRequest) -> Result<Caller> {
         match self.caller(request).await? {
-            Caller::Anonymous if !self.auth.public_read => Err(not_authorized()),
+            // Daemons fetch public images without credentials, and their users read the words of this refusal.
+            Caller::Anonymous if !self.auth.public_read => Err(Reason::AnonymousRead.into()),
             caller => Ok(caller),
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct With {
     pub(super) new: bool,
     /// True if a file follows.
     pub(super) file: bool,
-    /// True if the caller may name another owner.
+    /// True if the fields that administrators set are taken, such as another owner.
     pub(super) admin: bool,
     /// The visibility of a new image by default.
     pub(super) usual: Visibility,
@@ -48,7 +48,9 @@ impl Visor {
     /// The context of metadata from a caller.
     pub(super) fn with(&self, who: &Caller, new: bool, file: bool) -> With {
         let usual = if self.registry.lets_publish(who) { Visibility::Public } else { Visibility::Private };
-        With { new, file, admin: who.may(Action::SetOwner, On::Server).is_ok(), usual }
+        // An account that may only read is refused by the registry as such, whichever fields it sends.
+        let admin = who.is_read_only() || who.can(Action::SetOwner, On::Server);
+        With { new, file, admin, usual }
     }
 }
 

@@ -135,12 +135,7 @@ pub(super) async fn create(request: HttpRequest, visor: Data<Visor>, payload: Pa
         if !missing.is_empty() {
             return Err(Error::invalid(format!("These fields are required: {}", missing.join(", "))));
         }
-        let role = match (fields.admin.unwrap_or_default(), fields.read_only.unwrap_or_default()) {
-            (true, true) => return Err(Error::invalid("An account is either an administrator's or read-only.")),
-            (true, false) => Role::Administrator,
-            (false, true) => Role::Reader,
-            (false, false) => Role::Member,
-        };
+        let role = Role::of(fields.admin.unwrap_or_default(), fields.read_only.unwrap_or_default())?;
         let key = fields.access_key.unwrap_or_default();
         let account = visor.auth.accounts.add(&key, fields.email, role, visor.registry.now())?;
         let mut record = record(&account);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use crate::error::{Error, Kind, Reason, Result};
+use crate::fetch::barred_for;
 use crate::image::{ImageId, ImagePatch, StoreName};
 use crate::ingest::{ByteSink, Expected, pump};
 use crate::jobs::{self, Handle, Job};
@@ -91,7 +92,7 @@ impl Mirror {
     pub(super) fn canonical(&self, url: &str) -> Result<String> {
         self.core.fetcher.canonical(url).map_err(|error| {
             let shown: String = without_query(url).chars().take(URL_CHARS_SHOWN).collect();
-            Reason::ImportUrlRefused.about(shown).because(error)
+            Reason::ImportUrlRefused.about(shown).and(barred_for(url)).because(error)
         })
     }
 

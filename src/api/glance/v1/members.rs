@@ -31,14 +31,13 @@ pub(super) fn routes() -> [Route; 5] {
 }
 
 impl Glance {
-    /// The image whose members a request changes. A caller without the right gets a 404, as in Glance.
+    /// The image whose members a request changes. A caller that may not share it gets a 404, as in Glance.
     async fn to_share(&self, request: &HttpRequest, who: &Caller) -> Result<Image> {
         let image = self.registry.get(who, id_of(request)?).await?;
-        who.known()?;
-        if who.shares(&image) {
-            return Ok(image);
+        match who.may(Action::AddMember, &image) {
+            Err(error) if error.reason() == Reason::MayNotShare => Err(Reason::ImageNotFound.about(image.id)),
+            allowed => allowed.map(|()| image),
         }
-        Err(Reason::ImageNotFound.about(image.id))
     }
 }
 

@@ -101,10 +101,11 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
         if post.token == Some(true) {
             return lxd.invite(&manager.ok_or_else(not_authorized)?.caller, &post);
         }
-        // With accounts, an unrestricted client has nothing left to prove. Without accounts every client is trusted, but may
-        // bring a token.
-        let open = manager.as_ref().is_some_and(|manager| manager.caller == Caller::Admin(None));
-        let proof = post.trust_token.as_ref().or(post.password.as_ref()).filter(|_| manager.is_none() || open);
+        // With accounts, an unrestricted client has nothing left to prove, unless its account may only read. Without accounts
+        // every client is trusted, but may bring a token.
+        let proves = |manager: &Manager| manager.caller == Caller::Admin(None) || manager.caller.is_read_only();
+        let proof = post.trust_token.as_ref().or(post.password.as_ref());
+        let proof = proof.filter(|_| manager.as_ref().is_none_or(proves));
         let admitted = match proof {
             Some(proof) => lxd.admit(&request, &post, proof).await?,
             None => None,
@@ -158,6 +159,8 @@ impl Lxd {
             let Some(account) = account else { return Ok(None) };
             return elsewhere(move || trust.admit(&applicant, Some(&account), now)).await.map(Some);
         }
+        // The token is not used up by a certificate that is outside its dates.
+        applicant.certificate.validity.check(now)?;
         let (secret, accounts) = (secret_of(proof), Arc::clone(&self.auth.accounts));
         // A token that another client made is kept here only.
         let made = |purpose: &Purpose| matches!(purpose, Purpose::Certificate { .. });
@@ -261,9 +264,11 @@ async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpRe
 
 async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
     lxd.answer(&request, async || {
+        let body = Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?;
+        // A slow client has the rights that it has when its body is there.
         let manager = lxd.trusted_manager(&request)?;
         let (caller, visible) = (manager.caller.clone(), manager.visible());
-        let fields = EntryFields::read(&Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?)?;
+        let fields = EntryFields::read(&body)?;
         let wanted = text(request.headers(), header::IF_MATCH).map(ToOwned::to_owned);
         let (trust, prefix, now) = (Arc::clone(&lxd.trust), part(&request, "fingerprint")?, lxd.registry.now());
         let decide = move |client: &Client| {

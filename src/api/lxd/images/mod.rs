@@ -24,7 +24,7 @@ use self::wishes::{ImageChange, small_json};
 use super::envelope::{accepted, done, matches, sync_with};
 use super::operations::About;
 use super::{Lxd, recursive};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::query::{Direction, Query, Sort};
@@ -70,11 +70,7 @@ async fn readable(request: &HttpRequest, lxd: &Lxd) -> Result<(Image, Caller)> {
     {
         return Ok((image, owner));
     }
-    // Daemons fetch public images without credentials, and their users read the words of this refusal.
-    let caller = lxd.reader(request).await.map_err(|error| match error.reason() {
-        Reason::NotTrusted => Reason::AnonymousRead.into(),
-        _ => error,
-    })?;
+    let caller = lxd.reader(request).await?;
     Ok((named(request, lxd, &caller).await?, caller))
 }
 
