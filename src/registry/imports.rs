@@ -10,7 +10,7 @@ use crate::jobs::{self, Begun, Job, JobClass, JobKind, Jobs, Notes, Spec, Stop};
 /// Request for an import, besides its source.
 #[derive(Debug, Clone)]
 pub struct ImportWish {
-    /// Requested stores; empty for the default one.
+    /// Requested stores, each once; empty for the default one.
     pub stores: Vec<StoreName>,
     /// Undoes the whole import when one of the stores fails.
     pub all_or_none: bool,
@@ -21,13 +21,7 @@ pub struct ImportWish {
 impl ImportWish {
     /// Stores besides this one that must have the bytes before the image is available.
     pub(super) fn also(&self, first: &StoreName) -> Vec<StoreName> {
-        let mut also: Vec<StoreName> = Vec::new();
-        for store in self.stores.iter().filter(|store| self.all_or_none && *store != first) {
-            if !also.contains(store) {
-                also.push(store.clone());
-            }
-        }
-        also
+        self.stores.iter().filter(|store| self.all_or_none && *store != first).cloned().collect()
     }
 }
 

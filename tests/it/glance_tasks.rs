@@ -154,11 +154,26 @@ fn a_task_tells_what_was_asked_for() {
     assert_eq!(import(&server, &other, None, &json!({ "method": { "name": "glance-direct" } })), 202);
     let tasks = client.get(&format!("/v2/images/{other}/tasks")).json()["tasks"].clone();
     assert_eq!(tasks[0]["input"]["backend"], json!(["file"]), "the default");
+    // A task keeps what was understood, and nothing else of a body.
+    let port = upstream("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nremote");
+    let url = format!("http://127.0.0.1:{port}/x");
+    let padded = format!("{}{url}?token=s3cret", " ".repeat(100_000));
+    let method = json!({ "name": "web-download", "uri": padded, "note": "x".repeat(100_000) });
+    let body = json!({ "method": method, "stores": vec!["file"; 10_000], "more": vec![0; 100_000] });
+    let large = new(&client);
+    assert_eq!(import(&server, &large, None, &body), 202);
+    let tasks = client.get(&format!("/v2/images/{large}/tasks"));
+    assert!(tasks.body.len() < 4096, "{} bytes", tasks.body.len());
+    let understood = json!({ "method": { "name": "web-download", "uri": url }, "stores": ["file"] });
+    let input = json!({ "image_id": large, "import_req": understood, "backend": ["file"] });
+    assert_eq!(tasks.json()["tasks"][0]["input"], input);
     // Lists have pages.
     let page = client.get("/v2/tasks?limit=1").json();
     assert_eq!((page["tasks"].as_array().unwrap().len(), &page["first"]), (1, &"/v2/tasks?limit=1".into()));
     let next = client.get(page["next"].as_str().unwrap()).json();
-    assert_eq!((&next["tasks"][0]["image_id"], next.get("next")), (&id.as_str().into(), None));
+    assert_eq!(next["tasks"][0]["image_id"], other.as_str());
+    let last = client.get(next["next"].as_str().unwrap()).json();
+    assert_eq!((&last["tasks"][0]["image_id"], last.get("next")), (&id.as_str().into(), None));
     assert_eq!(client.get("/v2/tasks?status=nonsense").status, 400);
     assert_eq!(client.get("/v2/tasks?type=import").json()["tasks"], json!([]));
 }
@@ -200,6 +215,7 @@ fn a_task_makes_an_image_of_a_url() {
     let path = format!("/v2/tasks/{}", made["id"].as_str().unwrap());
     eventually("it failed", || client.get(&path).json()["status"] == "failure");
     assert!(!client.get(&path).json()["message"].as_str().unwrap().is_empty());
+    assert_eq!(client.get(&path).json()["result"], Value::Null, "its image is removed again");
     assert_eq!(client.names("?name=gone"), Vec::<String>::new());
     for (body, status) in [
         (json!({}), 400),
@@ -208,6 +224,10 @@ fn a_task_makes_an_image_of_a_url() {
         (json!({ "type": "import", "input": { "import_from": url, "import_from_format": "raw" } }), 400),
         (json!({ "type": "import", "input": { "import_from_format": "raw", "image_properties": {} } }), 400),
         (json!({ "type": "import", "input": { "import_from": url, "image_properties": {} } }), 400),
+        (
+            json!({ "type": "import", "input": { "import_from": url, "import_from_format": "raw", "image_properties": {}, "stores": ["cold"] } }),
+            400,
+        ),
     ] {
         assert_eq!(client.post("/v2/tasks", &body).status, status, "{body}");
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::{Glance, body};
-use super::asked_task::AskedTask;
+use super::asked_task::{AskedTask, names};
 use super::data::{STORE, has_formats};
 use super::{id_of, info};
 use crate::error::{Error, Reason, Result};
@@ -39,7 +39,8 @@ pub(super) async fn start(request: HttpRequest, glance: Data<Glance>, payload: P
         if method != ImportSource::Copy && !has_formats(&image) {
             return Err(Reason::NotImportable.into());
         }
-        let asked = AskedTask::import(&request, image.id, body, &stores, registry);
+        let wanted = understood(&method, &body, &stores);
+        let asked = AskedTask::import(&request, image.id, &wanted, &stores, registry);
         let wish = ImportWish { stores, all_or_none, request: Some(Arc::new(asked)) };
         match method {
             ImportSource::Copy => registry.mirror().import_copies(&who, image.id, wish).await?,
@@ -65,7 +66,25 @@ fn parse(body: &Value) -> Result<ImportSource> {
     }
 }
 
-/// Reads the requested stores, of the body or of the header for one store; none if the request names none.
+/// The members of a body that mean something, without its URL.
+fn understood(method: &ImportSource, body: &Value, stores: &[StoreName]) -> Value {
+    let mut wanted = json!({ "method": match method {
+        ImportSource::Staged => json!({ "name": "glance-direct" }),
+        ImportSource::Download(_) => json!({ "name": "web-download", "uri": null }),
+        ImportSource::Copy => json!({ "name": "copy-image" }),
+    } });
+    if body.get("stores").is_some() {
+        wanted["stores"] = names(stores);
+    }
+    for flag in ["all_stores", "all_stores_must_succeed"] {
+        if let Some(value) = body.get(flag) {
+            wanted[flag] = value.clone();
+        }
+    }
+    wanted
+}
+
+/// Reads the requested stores, each once, of the body or of the header for one store; none if the request names none.
 fn stores(body: &Value, header: Option<&str>, registry: &Registry) -> Result<Vec<StoreName>> {
     let stores = body.get("stores");
     if flag(body, "all_stores")? == Some(true) {
@@ -85,7 +104,14 @@ fn stores(body: &Value, header: Option<&str>, registry: &Registry) -> Result<Vec
         }
         (Some(stores), None) => {
             let stores = stores.as_array().ok_or_else(|| Error::invalid("'stores' must be a list"))?;
-            stores.iter().map(|name| named(name.as_str().unwrap_or_default())).collect()
+            let mut all = Vec::new();
+            for name in stores {
+                let store = named(name.as_str().unwrap_or_default())?;
+                if !all.contains(&store) {
+                    all.push(store);
+                }
+            }
+            Ok(all)
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::http::time::{to_the_microsecond_without_zone, to_the_second};
 use crate::image::{Container, ImagePatch, Timestamp, Visibility};
 use crate::jobs::{Job, JobKind, JobStatus};
 use crate::registry::policy::{Action, On};
-use crate::registry::{Import, ImportWish, without_query};
+use crate::registry::{Import, ImportWish};
 
 /// The routes.
 pub(super) fn routes() -> [Route; 3] {
@@ -89,9 +89,7 @@ async fn create(request: HttpRequest, glance: Data<Glance>, payload: Payload) ->
         }
         check_properties(&patch, None)?;
         patch.container = patch.container.or(Some(Some(Container::Bare)));
-        let input =
-            json!({ "import_from": without_query(&url), "import_from_format": format, "image_properties": properties });
-        let asked = AskedTask::old_import(&request, input);
+        let asked = AskedTask::old_import(&request, &format, &properties);
         let wish = ImportWish { request: Some(Arc::new(asked)), ..ImportWish::default() };
         let task = glance.registry.mirror().import_new(&who, &patch, &url, wish).await?;
         let mut response = HttpResponse::Created();
@@ -113,6 +111,11 @@ fn parse(body: &Value) -> Result<OldImport> {
     let (kind, input) = (needed("type")?, needed("input")?);
     if kind != OLD_IMPORT {
         return Err(Error::invalid("The type of a task that a request begins is 'import'."));
+    }
+    let known = ["import_from", "import_from_format", "image_properties"];
+    if let Some(other) = input.as_object().and_then(|input| input.keys().find(|name| !known.contains(&name.as_str()))) {
+        let text = format!("The input of a task has {}, not '{}'.", known.join(", "), other.escape_default());
+        return Err(Error::invalid(text));
     }
     let lacks = |name: &str| Error::invalid(format!("Input does not contain '{name}' field"));
     let text = |name: &str| input.get(name).and_then(Value::as_str).ok_or_else(|| lacks(name));
@@ -192,18 +195,21 @@ fn method(kind: JobKind) -> &'static str {
 
 /// The input of a task: as it was asked for, or as it would have been asked for here.
 fn input(job: &Job) -> Value {
+    let url = job.notes::<Import>().and_then(|import| import.url.as_deref());
     if let Some(asked) = asked(job) {
-        return asked.input.clone();
+        return asked.input(url);
     }
     let mut method = json!({ "name": method(job.kind) });
-    if let Some(url) = job.notes::<Import>().and_then(|import| import.url.as_deref()) {
+    if let Some(url) = url {
         method["uri"] = url.into();
     }
     json!({ "image_id": job.image.map(|image| image.to_string()), "import_req": { "method": method } })
 }
 
+/// The image of a task that is over. One that was made for the task alone is removed when the task fails.
 fn result(job: &Job) -> Value {
-    match job.status.is_final() {
+    let is_gone = kind(job) == OLD_IMPORT && job.status != JobStatus::Done;
+    match job.status.is_final() && !is_gone {
         true => json!({ "image_id": job.image.map(|image| image.to_string()) }),
         false => Value::Null,
     }
