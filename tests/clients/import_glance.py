@@ -188,6 +188,30 @@ class Moving(unittest.TestCase):
             target.stop()
             self.cloud.image.delete_image(rotten)
 
+    def test_a_server_of_the_same_cloud_takes_its_tokens(self):
+        """Without keys of its own, and only if it names the Keystone that the source is called by."""
+        password = os.path.join(self.keystone.directory, "password")
+        with open(os.open(password, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(self.keystone.PASSWORD + "\n")
+        identity = f'[identity]\nurl = "{self.keystone.url}"\nusername = "admin"\npassword_file = "{password}"\nproject = "admin"\n'
+        plain = self.images["plain"]
+        target = Server(settings=identity)
+        try:
+            code, said = self.run_import(plain, to=target)
+            self.assertEqual((code, said), (0, {plain: ("imported", "")}))
+            token = {"X-Auth-Token": self.keystone.token("admin", "admin")}
+            self.assertEqual(call("GET", f"{target.url}/v2/images/{plain}", headers=token).json["status"], "active")
+        finally:
+            target.stop()
+        target = Server(settings=identity + 'public_url = "https://keystone.elsewhere.example"\n')
+        try:
+            done = subprocess.run([VISOR, "import-glance", "-a", target.url, plain], capture_output=True, text=True, timeout=60,
+                                  env=self.first.environment(**self.source()))
+            self.assertEqual(done.returncode, 7, done.stderr)
+            self.assertIn("https://keystone.elsewhere.example/v3", done.stderr)
+        finally:
+            target.stop()
+
     def test_a_login_that_fails_says_so(self):
         done = subprocess.run([VISOR, "import-glance", "-a", self.second.url], capture_output=True, text=True, timeout=60,
                               env=self.first.environment(**{**self.source(), "OS_PASSWORD": "wrong"}))

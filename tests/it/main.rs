@@ -32,6 +32,7 @@ mod harness;
 mod hyperkit;
 mod identity;
 mod images;
+mod import_glance;
 mod inspection;
 mod jobs;
 mod keystone;

@@ -40,12 +40,13 @@ pub(super) fn hex_of(digests: &Digests) -> Option<String> {
 }
 
 impl Announced {
-    /// Reads a record. An image without a size has no bytes.
-    pub(super) fn of(record: &Value) -> Self {
+    /// Reads a record; none if the size is not known there, as of an image under a URL whose server tells none.
+    pub(super) fn of(record: &Value) -> Option<Self> {
+        let size = record.get("size")?.as_u64()?;
         let digest = ALGORITHMS
             .into_iter()
             .find_map(|algorithm| digest_of(record, algorithm).map(|digest| (algorithm, digest.to_ascii_lowercase())));
-        Self { size: record.get("size").and_then(Value::as_u64).unwrap_or(0), digest }
+        Some(Self { size, digest })
     }
 }
 
@@ -122,7 +123,7 @@ mod tests {
     async fn pass(pieces: &[&'static str], record: Value) -> Result<String, String> {
         let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
         let mut passed = String::new();
-        let mut stream = verified(stream::iter(pieces).boxed(), Announced::of(&record), Arc::new(|_| {}));
+        let mut stream = verified(stream::iter(pieces).boxed(), Announced::of(&record).unwrap(), Arc::new(|_| {}));
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => passed.push_str(std::str::from_utf8(&piece).unwrap()),
@@ -147,7 +148,15 @@ mod tests {
             assert_eq!(pass(&["he", "", "llo"], record.clone()).await.as_deref(), Ok("hello"), "{record}");
         }
         assert_eq!(pass(&[], json!({ "size": 0 })).await.as_deref(), Ok(""));
-        assert_eq!(pass(&[], json!({ "size": null })).await.as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn without_a_size_nothing_is_announced() {
+        for record in
+            [json!({ "size": null }), json!({}), json!({ "size": -1 }), json!({ "size": "5", "checksum": MD5 })]
+        {
+            assert_eq!(Announced::of(&record), None, "{record}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Images, one after another: what is here with the same bytes is passed over, and bytes come last, so that an image which has
+//! Images, one after another: what is here with equal bytes is passed over, and bytes come last, so that an image which has
 //! them here is complete.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::{Outcome, Summary};
 use crate::cli::failure::Failure;
 use crate::cli::progress::Bar;
 use crate::client::ClientError;
-use crate::client::openstack::{ImageService, Verb};
+use crate::client::openstack::{ImageService, Verb, segment};
 use crate::digest::{Algorithm, Hasher};
 
 /// Tries of one image while connections break.
@@ -45,7 +45,7 @@ impl ImageImport {
             }
         }
         for id in ids {
-            match self.from.get(&image(id)).await? {
+            match self.from.get(&image(id)?).await? {
                 Some(record) => records.push(record),
                 None => {
                     summary.add("image", id, "", &Outcome::Failed(format!("{} has no such image", self.from.url())))?
@@ -78,13 +78,16 @@ impl ImageImport {
         if let Some(why) = obstacle(record) {
             return Ok(Outcome::Skipped(why));
         }
-        let path = image(text(record, "id"));
+        let Some(announced) = Announced::of(record) else {
+            return Ok(Outcome::Failed("its size is not known there, so its bytes can't be verified".into()));
+        };
+        let path = image(text(record, "id"))?;
         let here = self.to.get(&path).await?;
         let status = here.as_ref().map(|here| text(here, "status").to_owned());
         match status.as_deref() {
             Some("active" | "deactivated") => {
                 let here = here.unwrap_or_default();
-                return match self.is_the_same(record, &here).await? {
+                return match self.has_equal_bytes(record, announced.size, &here).await? {
                     true => self.withhold(record, &here, &path).await.map(|()| Outcome::Present),
                     false => Ok(Outcome::Failed("an image with this id is here, with other bytes".into())),
                 };
@@ -103,10 +106,11 @@ impl ImageImport {
             }
         }
         self.members(record, &path).await?;
-        self.bytes(record, &path).await?;
+        let size = announced.size;
+        self.bytes(announced, &path).await?;
         let here = self.to.get(&path).await?.unwrap_or_default();
-        if !self.is_the_same(record, &here).await? {
-            return Ok(Outcome::Failed("its bytes are not the same here".into()));
+        if !self.has_equal_bytes(record, size, &here).await? {
+            return Ok(Outcome::Failed("its bytes here are not equal".into()));
         }
         self.withhold(record, &here, &path).await?;
         Ok(Outcome::Imported)
@@ -127,16 +131,15 @@ impl ImageImport {
             }
             let status = text(&member, "status");
             if matches!(status, "accepted" | "rejected") {
-                let path = format!("{path}/members/{account}");
+                let path = format!("{path}/members/{}", segment(account)?);
                 self.to.send(Verb::Put, &path, "application/json", &json!({ "status": status })).await?;
             }
         }
         Ok(())
     }
 
-    async fn bytes(&self, record: &Value, path: &str) -> Result<(), ClientError> {
-        let (announced, bar) = (Announced::of(record), Bar::new());
-        let size = announced.size;
+    async fn bytes(&self, announced: Announced, path: &str) -> Result<(), ClientError> {
+        let (size, bar) = (announced.size, Bar::new());
         bar.length(Some(size));
         let path = format!("{path}/file");
         let from = match size {
@@ -158,9 +161,8 @@ impl ImageImport {
     }
 
     /// Tells if the bytes here are those there: by a digest that both know, or else by reading them there.
-    async fn is_the_same(&self, there: &Value, here: &Value) -> Result<bool, ClientError> {
-        let (announced, size) = (Announced::of(there), here.get("size").and_then(Value::as_u64).unwrap_or(0));
-        if announced.size != size {
+    async fn has_equal_bytes(&self, there: &Value, size: u64, here: &Value) -> Result<bool, ClientError> {
+        if here.get("size").and_then(Value::as_u64) != Some(size) {
             return Ok(false);
         }
         let both =
@@ -177,7 +179,7 @@ impl ImageImport {
     }
 
     async fn reads_as(&self, id: &str, algorithm: Algorithm, digest: &str) -> Result<bool, ClientError> {
-        let mut bytes = self.from.download(&format!("{}/file", image(id))).await?;
+        let mut bytes = self.from.download(&format!("{}/file", image(id)?)).await?;
         let mut hasher = Hasher::new(algorithm);
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| ClientError::Interrupted(format!("the download broke off: {error}")))?;
@@ -187,6 +189,6 @@ impl ImageImport {
     }
 }
 
-fn image(id: &str) -> String {
-    format!("/v2/images/{id}")
+fn image(id: &str) -> Result<String, ClientError> {
+    segment(id).map(|id| format!("/v2/images/{id}"))
 }

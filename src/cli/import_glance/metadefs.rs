@@ -6,7 +6,7 @@ use super::plan::text;
 use super::{Outcome, Summary};
 use crate::cli::failure::Failure;
 use crate::client::ClientError;
-use crate::client::openstack::{ImageService, Verb};
+use crate::client::openstack::{ImageService, Verb, segment};
 
 /// Fields that a server gives.
 const NOT_COPIED: [&str; 4] = ["created_at", "updated_at", "self", "schema"];
@@ -34,10 +34,7 @@ pub(super) async fn import(
 }
 
 async fn one(from: &ImageService, to: &ImageService, name: &str, dry_run: bool) -> Result<Outcome, ClientError> {
-    let path = format!(
-        "/v2/metadefs/namespaces/{}",
-        percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
-    );
+    let path = format!("/v2/metadefs/namespaces/{}", segment(name)?);
     if to.get(&path).await?.is_some() {
         return Ok(Outcome::Present);
     }

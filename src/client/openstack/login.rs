@@ -110,7 +110,10 @@ impl Login {
             };
         };
         let project = named(settings, "project_id", "project_name", "project");
-        let scope = project.map_or(Value::Null, |project| json!({ "project": project }));
+        let scope = match get("trust_id") {
+            Some(trust) => json!({ "OS-TRUST:trust": { "id": trust } }),
+            None => project.map_or(Value::Null, |project| json!({ "project": project })),
+        };
         let interface = get("interface").or_else(|| get("endpoint_type")).unwrap_or_else(|| "public".to_owned());
         let interface = interface.trim_end_matches("URL").to_owned();
         let url = versioned(&get("auth_url").unwrap_or_default());
@@ -122,11 +125,17 @@ impl Login {
         Self { url: versioned(server), proof, scope: Value::Null, region: None, interface: "public".to_owned() }
     }
 
-    /// A token, and the URL of the image service in its catalogue.
+    /// Tells if this is a login at the Keystone with this URL.
+    pub(super) fn is_at(&self, keystone: &str) -> bool {
+        let parsed = |url: &str| Url::parse(&versioned(url)).ok();
+        parsed(&self.url).is_some_and(|own| parsed(keystone) == Some(own))
+    }
+
+    /// A token, and the URL of the image service in its catalogue, or `NotFound` with the reason why there is none.
     ///
     /// # Errors
     /// `Forbidden` when it is refused; as the server says.
-    pub(super) async fn token(&self, http: &reqwest::Client) -> Result<(HeaderValue, Option<String>)> {
+    pub(super) async fn token(&self, http: &reqwest::Client) -> Result<(HeaderValue, Result<String>)> {
         let url = format!("{}/auth/tokens", self.url);
         let url = Url::parse(&url).map_err(|error| ClientError::Invalid(format!("{url}: {error}")))?;
         let mut auth = json!({ "identity": self.proof.0 });
@@ -143,10 +152,12 @@ impl Login {
         let token = answer.headers().get("x-subject-token").and_then(|token| token.to_str().ok()).map(secret);
         let token = token.ok_or_else(|| garbled(&self.url))??;
         let body = document(answer).await?;
-        Ok((token, self.image_service(&body["token"]["catalog"])))
+        Ok((token, self.image_service(&body["token"])))
     }
 
-    fn image_service(&self, catalog: &Value) -> Option<String> {
+    /// The image service in the catalogue of a token.
+    fn image_service(&self, token: &Value) -> Result<String> {
+        let catalog = &token["catalog"];
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let services = list(catalog).into_iter().filter(|service| service["type"] == "image");
         let endpoints = services.flat_map(|service| list(&service["endpoints"]));
@@ -155,7 +166,17 @@ impl Login {
             endpoint["interface"] == self.interface.as_str()
                 && self.region.as_ref().is_none_or(|region| regions.iter().any(|there| *there == region.as_str()))
         };
-        endpoints.into_iter().find(here).and_then(|endpoint| endpoint["url"].as_str().map(ToOwned::to_owned))
+        let found = endpoints.into_iter().find(here);
+        found.and_then(|endpoint| endpoint["url"].as_str().map(ToOwned::to_owned)).ok_or_else(|| {
+            let (url, interface) = (&self.url, &self.interface);
+            ClientError::NotFound(match &self.region {
+                _ if list(catalog).is_empty() && token["project"].is_null() => {
+                    format!("{url} gave a token without a project, which has no catalogue: set OS_PROJECT_NAME")
+                }
+                Some(region) => format!("the catalogue of {url} has no image service in the region {region} (OS_REGION_NAME) with the interface {interface} (OS_INTERFACE)"),
+                None => format!("the catalogue of {url} has no image service with the interface {interface} (OS_INTERFACE)"),
+            })
+        })
     }
 }
 
@@ -188,6 +209,9 @@ mod tests {
         let user = json!({ "name": "me", "domain": { "id": "d" }, "password": "p" });
         assert_eq!(found.proof.0, json!({ "methods": ["password"], "password": { "user": user } }));
         assert_eq!(found.scope, json!({ "project": { "name": "lab", "domain": { "name": "Default" } } }));
+
+        let trusted = [&all[..], &[("trust_id", "t")]].concat();
+        assert_eq!(login(&trusted).unwrap().unwrap().scope, json!({ "OS-TRUST:trust": { "id": "t" } }));
 
         let credential =
             [("auth_url", "http://k"), ("application_credential_id", "i"), ("application_credential_secret", "s")];
@@ -224,11 +248,30 @@ mod tests {
         let endpoints =
             json!([endpoint("internal", "One", "a"), endpoint("public", "One", "b"), endpoint("public", "Two", "c")]);
         let catalog = json!([{ "type": "identity", "endpoints": [endpoint("public", "One", "k")] }, { "type": "image", "endpoints": endpoints }]);
+        let token = json!({ "catalog": catalog, "project": { "id": "p" } });
         let mut login = Login::at("http://k", LoginProof::keys("a", "b"));
-        assert_eq!(login.image_service(&catalog).as_deref(), Some("b"));
+        assert_eq!(login.image_service(&token).unwrap(), "b");
         login.region = Some("Two".into());
-        assert_eq!(login.image_service(&catalog).as_deref(), Some("c"));
+        assert_eq!(login.image_service(&token).unwrap(), "c");
         login.interface = "internal".into();
-        assert_eq!(login.image_service(&catalog), None);
+        let missing = |login: &Login, token: &Value| login.image_service(token).unwrap_err().to_string();
+        assert!(missing(&login, &token).contains("region Two (OS_REGION_NAME) with the interface internal"));
+        assert!(missing(&login, &json!({ "user": {} })).contains("OS_PROJECT_NAME"));
+        login.region = None;
+        assert!(!missing(&login, &json!({ "catalog": [], "project": {} })).contains("region"));
+    }
+
+    #[test]
+    fn a_keystone_is_known_by_its_address() {
+        let login = Login::at("https://k.example/identity", LoginProof::keys("a", "b"));
+        for (url, is_it) in [
+            ("https://K.example:443/identity/v3/", true),
+            ("https://k.example/identity", true),
+            ("http://k.example/identity/v3", false),
+            ("https://k.example/v3", false),
+            ("", false),
+        ] {
+            assert_eq!(login.is_at(url), is_it, "{url}");
+        }
     }
 }

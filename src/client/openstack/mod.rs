@@ -4,11 +4,12 @@
 
 mod login;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde_json::Value;
@@ -57,35 +58,45 @@ impl ImageService {
         let (token, endpoint) = match &login {
             Some(login) => {
                 let (token, found) = login.token(&http).await?;
-                (Some(token), given.cloned().or(found))
+                (Some(token), given.cloned().map_or(found, Ok)?)
             }
-            None => (settings.get("token").map(|token| secret(token)).transpose()?, given.cloned()),
+            None => {
+                let missing = || ClientError::Invalid("the image service has no URL: set OS_ENDPOINT".into());
+                (settings.get("token").map(|token| secret(token)).transpose()?, given.cloned().ok_or_else(missing)?)
+            }
         };
-        let missing =
-            || ClientError::NotFound("the catalogue of this cloud has no image service for this region".into());
-        let endpoint = unversioned(&endpoint.ok_or_else(missing)?);
+        let endpoint = unversioned(&endpoint);
         Url::parse(&endpoint).map_err(|error| ClientError::Invalid(format!("{endpoint}: {error}")))?;
         Ok(Self { http, endpoint, login, token: Mutex::new(token) })
     }
 
-    /// The image service of a Visor at `base`. Its accounts' keys are user and password; a Visor whose callers another
-    /// Keystone knows takes the tokens of `other`.
+    /// The image service of a Visor at `base`, which says itself whose tokens it takes. If that is the Keystone of `other`, it
+    /// gets those tokens; otherwise the keys of its accounts are user and password.
     ///
     /// # Errors
-    /// As [`ImageService::open`].
+    /// As [`ImageService::open`]; `Forbidden` when it asks for a token and there is none for it.
     pub async fn of_visor(base: &str, keys: Option<(&str, &str)>, ca: Option<&[u8]>, other: &Self) -> Result<Self> {
-        let (http, endpoint) = (connections(ca)?, base.trim_end_matches('/').to_owned());
-        let own = keys.map(|(key, secret)| Login::at(&endpoint, LoginProof::keys(key, secret)));
-        let (login, token) = match own {
-            None => (None, None),
-            Some(login) => match login.token(&http).await {
-                Ok((token, _)) => (Some(login), Some(token)),
-                // It says that tokens are made elsewhere.
-                Err(ClientError::NotFound(_)) => (other.login.clone(), other.token.lock().await.clone()),
-                Err(error) => return Err(error),
-            },
-        };
-        Ok(Self { http, endpoint, login, token: Mutex::new(token) })
+        let endpoint = base.trim_end_matches('/').to_owned();
+        let mut visor = Self { http: connections(ca)?, endpoint, login: None, token: Mutex::default() };
+        let named =
+            visor.get("/v3").await?.and_then(|said| Some(said["version"]["links"][0]["href"].as_str()?.to_owned()));
+        let named = named.unwrap_or_default();
+        // A server that names another Keystone must not see a token of this one.
+        let theirs = other.login.as_ref().filter(|theirs| theirs.is_at(&named));
+        if let Some(theirs) = theirs {
+            visor.token = Mutex::new(other.token.lock().await.clone());
+            visor.login = Some(theirs.clone());
+        } else if let Some((key, secret)) = keys {
+            let login = Login::at(&visor.endpoint, LoginProof::keys(key, secret));
+            visor.token = Mutex::new(Some(login.token(&visor.http).await?.0));
+            visor.login = Some(login);
+        } else if let Err(ClientError::Forbidden(said)) = visor.get("/v2/images?limit=1").await {
+            let advice = "if the source has the same Keystone, call it by this address (OS_AUTH_URL); otherwise give the keys of an administrator";
+            return Err(ClientError::Forbidden(format!(
+                "{said} {base} takes the tokens of {named}: {advice} under [client]."
+            )));
+        }
+        Ok(visor)
     }
 
     /// The URL.
@@ -110,8 +121,12 @@ impl ImageService {
     /// # Errors
     /// As the server says.
     pub async fn list(&self, path: &str, key: &str) -> Result<Vec<Value>> {
-        let (mut all, mut next) = (Vec::new(), Some(path.to_owned()));
+        let (mut all, mut seen, mut next) = (Vec::new(), BTreeSet::new(), Some(path.to_owned()));
         while let Some(path) = next {
+            if !seen.insert(path.clone()) {
+                // Its pages have no end.
+                return Err(garbled(&self.endpoint));
+            }
             let gone = || ClientError::NotFound(format!("there is nothing at {}{path}", self.endpoint));
             let mut page = self.get(&path).await?.ok_or_else(gone)?;
             let Some(Value::Array(entries)) = page.get_mut(key).map(Value::take) else {
@@ -200,6 +215,18 @@ impl ImageService {
     }
 }
 
+/// A text as one part of a path.
+///
+/// # Errors
+/// `Invalid` for a text that can't be one, however it is written.
+pub fn segment(text: &str) -> Result<String> {
+    const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    match text {
+        "" | "." | ".." => Err(ClientError::Invalid(format!("'{text}' can't be a part of a path"))),
+        _ => Ok(utf8_percent_encode(text, &PLAIN).to_string()),
+    }
+}
+
 /// A URL of an image service without the version that some catalogues have in it.
 fn unversioned(url: &str) -> String {
     let url = url.trim_end_matches('/');
@@ -275,5 +302,20 @@ mod tests {
             assert_eq!(unversioned(url), "http://g:9292");
         }
         assert_eq!(unversioned("http://g/image/v2"), "http://g/image");
+    }
+
+    #[test]
+    fn a_text_is_one_part_of_a_path() {
+        let hostile = segment("x/../../../OTHER/members/y").unwrap();
+        let url = Url::parse(&format!("http://g/v2/images/i/members/{hostile}")).unwrap();
+        assert_eq!(url.path_segments().unwrap().count(), 5, "{url}");
+        for text in ["i-1", "a_b.c~d", "ä?b#c%2e/"] {
+            let url = Url::parse(&format!("http://g/{}", segment(text).unwrap())).unwrap();
+            let decoded = percent_encoding::percent_decode_str(&url.path()[1..]).decode_utf8().unwrap();
+            assert_eq!((&*decoded, url.query()), (text, None));
+        }
+        for text in ["", ".", ".."] {
+            assert!(segment(text).is_err(), "{text}");
+        }
     }
 }
