@@ -68,7 +68,6 @@ use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
 pub use self::uploads::append::Append;
-pub use self::uploads::concat::Joined;
 pub use self::uploads::one_shot::{Target, Upload};
 pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;

@@ -64,6 +64,7 @@ mod secure;
 mod simplestreams;
 mod stores;
 mod tenants;
+mod upload_parts;
 mod uploads;
 mod url_images;
 mod ways_in;

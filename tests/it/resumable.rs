@@ -7,23 +7,23 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::{Answer, Server, eventually, md5, noise, sha256};
 
-const META: [(&str, &str); 2] = [("x-image-meta-name", "pieces"), ("x-image-meta-architecture", "x86_64")];
-const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
-const PARTIAL: (&str, &str) = ("Content-Type", "application/partial-upload");
-const OFFSET_STREAM: (&str, &str) = ("Content-Type", "application/offset+octet-stream");
+pub(crate) const META: [(&str, &str); 2] = [("x-image-meta-name", "pieces"), ("x-image-meta-architecture", "x86_64")];
+pub(crate) const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
+pub(crate) const PARTIAL: (&str, &str) = ("Content-Type", "application/partial-upload");
+pub(crate) const OFFSET_STREAM: (&str, &str) = ("Content-Type", "application/offset+octet-stream");
 
 /// The path of a new upload.
-fn path_of(answer: &Answer) -> String {
+pub(crate) fn path_of(answer: &Answer) -> String {
     assert_eq!(answer.status, 201, "{answer:?}");
     let location = answer.header("location").unwrap();
     location[location.find("/uploads/").unwrap()..].to_owned()
 }
 
-fn begin(server: &Server, more: &[(&str, &str)]) -> String {
+pub(crate) fn begin(server: &Server, more: &[(&str, &str)]) -> String {
     path_of(&server.send("POST", "/uploads", &[&META, more].concat(), b""))
 }
 
-fn image_path(upload: &str) -> String {
+pub(crate) fn image_path(upload: &str) -> String {
     upload.replace("/uploads/", "/images/")
 }
 
@@ -143,76 +143,6 @@ fn the_way_of_tus() {
     assert!(server.get(&image_path(&path)).body == bytes[..10]);
     assert_eq!(server.files().0.len(), 2);
     assert!(server.files().1.is_empty());
-}
-
-/// As tus-js-client does with `parallelUploads`: parts without metadata, and an upload that is made of them.
-#[test]
-fn parts_that_arrive_beside_each_other() {
-    let server = Server::start();
-    let bytes = noise(33, 700_001);
-    assert!(server.send("OPTIONS", "/uploads", &[], b"").header("tus-extension").unwrap().contains("concatenation"));
-    let partial = ("Upload-Concat", "partial");
-    let begin =
-        |length: &str| path_of(&server.send("POST", "/uploads", &[TUS, partial, ("Upload-Length", length)], b""));
-    let (first, second) = (begin("300000"), begin("400001"));
-    let send = |path: &str, offset: &str, bytes: &[u8]| {
-        let answer = server.send("PATCH", path, &[TUS, OFFSET_STREAM, ("Upload-Offset", offset)], bytes);
-        assert_eq!((answer.status, answer.header("content-location")), (204, None), "a part is no image: {answer:?}");
-    };
-    send(&second, "0", &bytes[300_000..]);
-    send(&first, "0", &bytes[..100_000]);
-    let meta = format!("filename {},architecture {}", STANDARD.encode("joined.img"), STANDARD.encode("x86_64"));
-    let join = |concat: &str| {
-        server.send("POST", "/uploads", &[TUS, ("Upload-Concat", concat), ("Upload-Metadata", &meta)], b"")
-    };
-    let url = |path: &str| format!("http://{}{path}", server.address());
-    let both = format!("final;{} {second}", url(&first));
-    let early = join(&both);
-    assert_eq!((early.status, early.header("x-visor-error")), (409, Some("part-incomplete")), "{early:?}");
-    send(&first, "100000", &bytes[100_000..300_000]);
-    let head = server.send("HEAD", &first, &[TUS], b"");
-    assert_eq!((head.header("upload-offset"), head.header("upload-length")), (Some("300000"), Some("300000")));
-    assert_eq!(head.header("upload-concat"), Some("partial"));
-    for (bad, status) in [
-        ("final;".to_owned(), 400),
-        ("final;nonsense".to_owned(), 400),
-        ("half".to_owned(), 400),
-        (format!("final;{first} {first}"), 400),
-        ("final;/uploads/5e7d0c7b-8b1c-4d20-9d6c-2f4c5c7f3a11".to_owned(), 404),
-    ] {
-        assert_eq!(join(&bad).status, status, "{bad}");
-    }
-    let done = join(&both);
-    let image = image_path(&path_of(&done));
-    assert_eq!(done.header("upload-offset"), Some("700001"), "{done:?}");
-    assert!(server.get(&image).body == bytes);
-    assert_eq!(server.send("HEAD", &image, &[], b"").header("x-image-meta-name"), Some("joined.img"));
-    for part in [&first, &second] {
-        assert_eq!(server.send("HEAD", part, &[TUS], b"").status, 404, "it is in the image now");
-    }
-    assert_eq!(
-        (server.files().0.len(), server.files().1.len(), server.names("")),
-        (1, 0, vec!["joined.img".to_owned()])
-    );
-}
-
-/// Parts survive the server, and are nothing that an ordinary upload could be made of.
-#[test]
-fn parts_survive_a_kill() {
-    let server = Server::start();
-    let partial = [TUS, ("Upload-Concat", "partial"), ("Upload-Length", "3")];
-    let part = path_of(&server.send("POST", "/uploads", &partial, b""));
-    assert_eq!(server.send("PATCH", &part, &[TUS, OFFSET_STREAM, ("Upload-Offset", "0")], b"abc").status, 204);
-    let temp = server.kill().unwrap();
-    let server = Server::on(temp.path(), &[]);
-    let whole = begin(&server, &[TUS, ("Upload-Length", "3")]);
-    let join = |parts: &str| {
-        let concat = format!("final;{parts}");
-        server.send("POST", "/uploads", &[META[0], META[1], TUS, ("Upload-Concat", &concat)], b"")
-    };
-    assert_eq!(join(&whole).status, 400, "not a part");
-    let done = join(&part);
-    assert_eq!(server.get(&image_path(&path_of(&done))).body, b"abc");
 }
 
 /// tus-js-client sends its metadata in the draft's dialect too, and as drafts of other years have it.

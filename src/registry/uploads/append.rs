@@ -148,8 +148,11 @@ impl Append {
         also: (Vec<StoreName>, Handle),
     ) -> Result<UploadProgress> {
         let (uploads, received) = (Arc::clone(&self.uploads), self.received());
-        let (id, size, who) = (self.id, self.size, self.who.clone());
+        let (id, size, is_part, who) = (self.id, self.size, self.is_part, self.who.clone());
         let ready = async {
+            if is_part {
+                return Err(Error::invalid("A part of an upload is completed only together with the others."));
+            }
             if let Some(size) = size.filter(|size| *size != received) {
                 return Err(Reason::UploadIncomplete.about(received).and(size));
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use crate::blob::stream;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::{Image, ImageId, ImagePatch, Visibility};
 use crate::ingest::Expected;
 use crate::registry::Caller;
@@ -37,16 +37,9 @@ impl UploadProgress {
 }
 
 /// Complete parts of an upload, in order, which no other request writes to.
-pub struct Joined {
+struct Joined {
     parts: Vec<(Image, UploadLock)>,
     bytes: u64,
-}
-
-impl Joined {
-    /// Number of bytes of all parts together.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Uploads {
@@ -66,12 +59,59 @@ impl Uploads {
         self.begin_resumable(who, None, &patch, claim).await
     }
 
-    /// Finds the parts of an upload, each of which has to be complete, and keeps other requests from them.
+    /// Makes an upload of its parts, completes it, and removes the parts. When that was done already, it is shown.
     ///
     /// # Errors
     /// `Invalid` for too many parts, a part that is there twice, and an upload that is no part; `Conflict` for a part that is not
-    /// complete; `NotFound`, `Forbidden`; `Busy` when another request writes to a part.
-    pub async fn join(&self, who: &Caller, ids: &[ImageId]) -> Result<Joined> {
+    /// complete; `NotFound`, `Forbidden`; `Busy` when another request writes to a part; as [`Uploads::begin_resumable`] and
+    /// [`Append::finish`]. The parts stay.
+    pub async fn concatenate(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Option<ImageId>,
+        patch: &ImagePatch,
+        claim: Expected,
+        parts: &[ImageId],
+    ) -> Result<UploadProgress> {
+        let joined = match self.join(who, parts).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                return self.joined_before(who, into, parts).await.ok_or(error);
+            }
+            joined => joined?,
+        };
+        let claim = claim.and_size(Some(joined.bytes))?;
+        let (uploads, who, patch, parts) = (Arc::clone(self), who.clone(), patch.clone(), parts.to_vec());
+        // A task of its own: a client that disconnects must not leave half of an upload, whose id it was never told.
+        let done = tokio::spawn(async move {
+            let id = uploads.begin_resumable(&who, into, &patch, claim).await?.image.id;
+            let filled = async {
+                let mut append = uploads.append(&who, id, 0, None).await?;
+                uploads.fill(&mut append, &joined).await?;
+                append.finish(&ImagePatch::default()).await
+            };
+            let progress = match filled.await {
+                Ok(progress) => progress,
+                Err(error) => {
+                    // The parts are still there, and the client may ask again.
+                    let _ = uploads.cancel(&who, id).await;
+                    return Err(error);
+                }
+            };
+            uploads.joins.note(parts, id);
+            uploads.remove_parts(joined).await;
+            Ok(progress)
+        });
+        done.await.map_err(Error::internal)?
+    }
+
+    /// The complete upload that these parts are in already.
+    async fn joined_before(&self, who: &Caller, into: Option<ImageId>, parts: &[ImageId]) -> Option<UploadProgress> {
+        let id = self.joins.of(parts).filter(|id| into.is_none_or(|into| into == *id))?;
+        self.progress_now(who, id).await.ok().filter(UploadProgress::is_complete)
+    }
+
+    /// Finds the parts of an upload, each of which has to be complete, and keeps other requests from them.
+    async fn join(&self, who: &Caller, ids: &[ImageId]) -> Result<Joined> {
         if ids.is_empty() || ids.len() > PARTS_MAX {
             return Err(Error::invalid(format!("An upload is put together of 1 to {PARTS_MAX} parts.")));
         }
@@ -99,10 +139,7 @@ impl Uploads {
     }
 
     /// Copies the bytes of parts into an upload, in their order.
-    ///
-    /// # Errors
-    /// As [`Append::write`]; `Internal` when a part can't be read.
-    pub async fn fill(&self, append: &mut Append, joined: &Joined) -> Result<()> {
+    async fn fill(&self, append: &mut Append, joined: &Joined) -> Result<()> {
         for (image, _) in &joined.parts {
             let bytes = image.ticket.and_then(|ticket| ticket.resumable).map_or(0, |resumable| resumable.offset);
             let mut writer = self.core.stores.resume(&arriving(image), bytes, Some(bytes)).await?;
@@ -115,7 +152,7 @@ impl Uploads {
     }
 
     /// Removes parts whose bytes are in another upload.
-    pub async fn remove_parts(&self, joined: Joined) {
+    async fn remove_parts(&self, joined: Joined) {
         for (image, lock) in joined.parts {
             if let Err(error) = self.end_upload(&image).await {
                 log::warn!("the part {} of an upload can't be removed, it expires: {}", image.id, error.logged());

@@ -6,6 +6,7 @@ use crate::ingest::intake::Ingest;
 use crate::registry::core::Core;
 use crate::registry::lxd::offers::Offers;
 use crate::registry::records::Records;
+use crate::registry::uploads::joins::Joins;
 use crate::registry::uploads::lock::UploadLocks;
 
 /// Service for uploads: in one request, in pieces, and staged for an import.
@@ -15,6 +16,7 @@ pub struct Uploads {
     pub(in crate::registry) records: Arc<Records>,
     pub(in crate::registry) offers: Arc<Offers>,
     pub(in crate::registry) locks: UploadLocks,
+    pub(in crate::registry) joins: Joins,
 }
 
 impl Uploads {
@@ -26,6 +28,6 @@ impl Uploads {
     ) -> Arc<Self> {
         let (core, ingest) = (Arc::clone(core), Arc::clone(ingest));
         let (records, offers) = (Arc::clone(records), Arc::clone(offers));
-        Arc::new(Self { core, ingest, records, offers, locks: UploadLocks::default() })
+        Arc::new(Self { core, ingest, records, offers, locks: UploadLocks::default(), joins: Joins::default() })
     }
 }

@@ -18,6 +18,9 @@ use crate::registry::{Append, UploadProgress};
 const TUS_VERSION: &str = "1.0.0";
 const TUS_EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination,concatenation";
 
+/// Headers with digests of a file or of a piece, by other standards.
+const UNCOMPARED: [&str; 4] = ["Content-Digest", "Repr-Digest", "Digest", "Upload-Checksum"];
+
 /// The newest version of the draft whose clients give a piece no media type (`Upload-Draft-Interop-Version`).
 const UNTYPED_DRAFT_MAX: u32 = 5;
 
@@ -59,6 +62,21 @@ impl UploadDialect {
             .then(|| HttpResponse::PreconditionFailed().insert_header(("Tus-Version", TUS_VERSION)).finish())
     }
 
+    /// Refuses digests that would not be compared.
+    ///
+    /// # Errors
+    /// `Invalid` for a request with one.
+    pub(super) fn check_digests(headers: &HeaderMap) -> Result<()> {
+        match UNCOMPARED.into_iter().find(|name| headers.contains_key(*name)) {
+            Some(name) => {
+                let text =
+                    format!("{name} is not compared here: announce the MD5 of the file in x-image-meta-checksum.");
+                Err(Error::invalid(text))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The content type of a request that appends.
     pub(super) fn content_type(self) -> &'static str {
         match self {
@@ -79,10 +97,13 @@ impl UploadDialect {
     /// Reads `Upload-Concat`.
     ///
     /// # Errors
-    /// `Invalid` for another value than `partial` and `final;` with addresses of parts.
+    /// `Invalid` for another value than `partial` and `final;` with addresses of parts, and in the draft, which has no parts.
     pub(super) fn concat(self, headers: &HeaderMap) -> Result<Option<Concat>> {
-        if self == Self::Draft || !headers.contains_key("upload-concat") {
+        if !headers.contains_key("upload-concat") {
             return Ok(None);
+        }
+        if self == Self::Draft {
+            return Err(Error::invalid("Upload-Concat is a header of tus: send Tus-Resumable: 1.0.0 with it."));
         }
         let wrong = || Error::invalid("Upload-Concat must be 'partial', or 'final;' with the addresses of its parts.");
         let value = text(headers, "upload-concat").ok_or_else(wrong)?.trim();

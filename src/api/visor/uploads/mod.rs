@@ -19,7 +19,7 @@ use crate::http::base::base_url;
 use crate::http::body::Body;
 use crate::http::headers::announce_body;
 use crate::http::route::{Route, delete, head, options, patch, post};
-use crate::image::{Attr, ImageId};
+use crate::image::{Attr, ImageId, ImagePatch};
 use crate::registry::policy::Action;
 use crate::registry::{Append, Caller, Expected, UploadProgress};
 
@@ -53,7 +53,13 @@ async fn answer(request: &HttpRequest, work: impl AsyncFnOnce(UploadDialect) -> 
     let dialect = UploadDialect::of(request);
     let mut response = match dialect.refused(request) {
         Some(refused) => refused,
-        None => work(dialect).await.unwrap_or_else(|error| render(request, &error)),
+        None => {
+            let done = async {
+                UploadDialect::check_digests(request.headers())?;
+                work(dialect).await
+            };
+            done.await.unwrap_or_else(|error| render(request, &error))
+        }
     };
     dialect.sign(&mut response);
     response
@@ -81,8 +87,16 @@ async fn begin(
     let who = visor.caller_with(request, has_body).await?;
     let begun = match dialect.concat(headers)? {
         Some(Concat::Partial) => {
+            if into.is_some() {
+                let text =
+                    "A part has no image: begin it at /uploads, and name the image when the parts are put together.";
+                return Err(Error::invalid(text));
+            }
             let claim = Expected::default().and_size(dialect.size_at_first(headers)?)?;
             visor.registry.uploads().begin_part(&who, claim).await?
+        }
+        Some(Concat::Final(_)) if has_body => {
+            return Err(Error::invalid("An upload that is made of parts has no bytes of its own."));
         }
         Some(Concat::Final(parts)) => return join(request, visor, dialect, &who, into, &parts).await,
         None => {
@@ -115,7 +129,7 @@ async fn begin(
     }
 }
 
-/// Begins an upload of so many bytes, with the metadata in the headers.
+/// Begins an upload of this size, with the metadata in the headers.
 async fn start(
     visor: &Visor,
     headers: &HeaderMap,
@@ -123,12 +137,24 @@ async fn start(
     into: Option<ImageId>,
     size: Option<u64>,
 ) -> Result<UploadProgress> {
+    let (patch, claim) = described(visor, headers, who, into, size)?;
+    visor.registry.uploads().begin_resumable(who, into, &patch, claim).await
+}
+
+/// The image of an upload as the headers describe it, and what they announce.
+fn described(
+    visor: &Visor,
+    headers: &HeaderMap,
+    who: &Caller,
+    into: Option<ImageId>,
+    size: Option<u64>,
+) -> Result<(ImagePatch, Expected)> {
     let mut fields = Fields::of_headers(headers)?;
     UploadDialect::add_metadata(headers, &mut fields)?;
     let with = visor.with(who, into.is_none(), true);
     let meta = fields.read(with)?;
     let patch = if into.is_none() { meta.first(with) } else { meta.patch };
-    visor.registry.uploads().begin_resumable(who, into, &patch, meta.claim.and_size(size)?).await
+    Ok((patch, meta.claim.and_size(size)?))
 }
 
 /// Puts an upload together of its parts, and removes those.
@@ -140,26 +166,11 @@ async fn join(
     into: Option<ImageId>,
     parts: &[ImageId],
 ) -> Result<HttpResponse> {
-    let uploads = visor.registry.uploads();
-    let joined = uploads.join(who, parts).await?;
-    let begun = start(visor, request.headers(), who, into, Some(joined.bytes())).await?;
-    let id = begun.image.id;
-    let filled = async {
-        let mut append = uploads.append(who, id, 0, None).await?;
-        uploads.fill(&mut append, &joined).await?;
-        append.finish(&Default::default()).await
-    };
-    let progress = match filled.await {
-        Ok(progress) => progress,
-        Err(error) => {
-            // The parts are still there, and the client may ask again.
-            let _ = uploads.cancel(who, id).await;
-            return Err(error);
-        }
-    };
-    uploads.remove_parts(joined).await;
+    let headers = request.headers();
+    let (patch, claim) = described(visor, headers, who, into, UploadDialect::size(headers)?)?;
+    let progress = visor.registry.uploads().concatenate(who, into, &patch, claim, parts).await?;
     let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("{}/uploads/{id}", base_url(request))));
+    response.insert_header((header::LOCATION, format!("{}/uploads/{}", base_url(request), progress.image.id)));
     Ok(show(visor, request, who, dialect, response, &progress))
 }
 
