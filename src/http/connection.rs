@@ -54,21 +54,12 @@ where
         let (http, closing) = (Rc::clone(&http), closing.clone());
         async move {
             let http = Rc::new(http.new_service(()).await?);
-            let lingering = Rc::new(Cell::new(0));
-            Ok(fn_service(move |(stream, peer)| {
-                serve(Rc::clone(&http), closing.clone(), Rc::clone(&lingering), stream, peer)
-            }))
+            Ok(fn_service(move |(stream, peer)| serve(Rc::clone(&http), closing.clone(), stream, peer)))
         }
     })
 }
 
-async fn serve<S, H>(
-    http: Rc<H>,
-    closing: Closing,
-    lingering: Rc<Cell<usize>>,
-    stream: S,
-    peer: Option<SocketAddr>,
-) -> Result<(), DispatchError>
+async fn serve<S, H>(http: Rc<H>, closing: Closing, stream: S, peer: Option<SocketAddr>) -> Result<(), DispatchError>
 where
     S: Transport,
     H: Service<Arrived<Wire<S>>, Response = (), Error = DispatchError>,
@@ -89,7 +80,7 @@ where
     let sent = timeout(CLOSE_PATIENCE, poll_fn(|cx| wire.poll_released(cx))).await;
     let (Ok(Ok(())), Some(mut stream)) = (sent, wire.into_stream()) else { return ended };
     if let (Ok(Ok(())), Some(rest)) = (timeout(CLOSE_PATIENCE, stream.shutdown()).await, rest)
-        && let Some(_place) = Place::take(lingering, closing.lingering_max)
+        && let Some(_place) = Place::take(closing.lingering_max)
     {
         tokio::select! {
             () = linger(stream.tcp(), rest) => {}
@@ -144,29 +135,50 @@ fn reason_of(error: &ParseError) -> (Reason, &'static str) {
         ParseError::Method => "The method in the request line is not one.",
         ParseError::Uri(_) => "The address in the request line is not one, or it is too long.",
         ParseError::Version => "The request line names no version of HTTP that is spoken here: HTTP/1.1 or HTTP/1.0.",
+        // A request line that is none is told in this way too.
         ParseError::Header => {
-            "A header of the request breaks a rule of HTTP/1.1. Look at Content-Length, Transfer-Encoding and Host: each may \
-             be there once, and the first two not together."
+            "The request line or a header of the request breaks a rule of HTTP/1.1. Look at Content-Length, \
+             Transfer-Encoding and Host: each may be there once, and the first two not together."
         }
         _ => "The request is not one of HTTP/1.1.",
     };
     (Reason::Malformed, words)
 }
 
-/// A place among the connections that linger.
-struct Place(Rc<Cell<usize>>);
+thread_local! {
+    /// Number of connections of this thread that linger: of all listeners, as the limit of open connections is.
+    static LINGERING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A place among the connections of this thread that linger.
+struct Place(());
 
 impl Place {
-    fn take(lingering: Rc<Cell<usize>>, max: usize) -> Option<Self> {
-        (lingering.get() < max).then(|| {
-            lingering.set(lingering.get() + 1);
-            Self(lingering)
+    fn take(max: usize) -> Option<Self> {
+        (LINGERING.get() < max).then(|| {
+            LINGERING.set(LINGERING.get() + 1);
+            Self(())
         })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        LINGERING.set(LINGERING.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_over_all_listeners_of_a_thread() {
+        let (first, second) = (Place::take(2), Place::take(2));
+        assert!(first.is_some() && second.is_some() && Place::take(2).is_none());
+        drop(first);
+        assert!(Place::take(2).is_some(), "a place that was given back is free");
+        let elsewhere = std::thread::spawn(|| Place::take(1).is_some());
+        assert!(elsewhere.join().unwrap(), "another thread has places of its own");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading of single headers of a request.
+//! Single headers: reading those of requests, and room for attributes in those of answers.
 
 use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{self, AsHeaderName, HeaderMap, HeaderValue};

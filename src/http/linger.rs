@@ -3,6 +3,7 @@
 //!
 //! The server has said its last word, so nothing is decrypted: the kernel drops the bytes where they are.
 
+use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
@@ -31,6 +32,11 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that are dropped before other connections of the thread have their turn.
 const TURN_PIECES: usize = 16;
 
+thread_local! {
+    /// The place of the bytes that are dropped, by all connections of this thread in turn.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE_BYTES]);
+}
+
 impl Rest {
     fn patience(self) -> Duration {
         match self {
@@ -52,14 +58,14 @@ impl Rest {
 pub(super) async fn linger(stream: &TcpStream, rest: Rest) {
     let end = Instant::now() + rest.patience();
     let mut left = rest.bytes_max();
-    let mut scratch = vec![0; PIECE_BYTES];
     loop {
         if !matches!(timeout_at(end.min(Instant::now() + IDLE), stream.readable()).await, Ok(Ok(()))) {
             return;
         }
         for _ in 0..TURN_PIECES {
             // The kernel writes nothing to the buffer with this flag: its length counts.
-            let dropped = stream.try_io(Interest::READABLE, || Ok(recv(stream, &mut scratch[..], RecvFlags::TRUNC)?.1));
+            let drop_piece = |scratch: &mut Vec<u8>| Ok(recv(stream, &mut scratch[..], RecvFlags::TRUNC)?.1);
+            let dropped = stream.try_io(Interest::READABLE, || SCRATCH.with_borrow_mut(drop_piece));
             match dropped {
                 Ok(0) => return,
                 Ok(bytes) => match left.checked_sub(bytes as u64) {

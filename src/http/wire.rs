@@ -23,6 +23,9 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 /// Maximum length of a head that actix-http writes by itself.
 const OWN_HEAD_BYTES_MAX: usize = 192;
 
+/// The words of actix-http's to a client that waits before it sends a body. They are no answer: the request goes on.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// A stream that HTTP is spoken on.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The socket below it.
@@ -128,7 +131,7 @@ impl<S: Transport> Wire<S> {
         ends.refusal = Some((refusal, request.into_bytes()));
     }
 
-    /// Runs a function on the socket below the stream, which no other part uses any more.
+    /// The stream, if no clone of the wire is left.
     pub(super) fn into_stream(self) -> Option<S> {
         Rc::into_inner(self.0).map(|ends| ends.into_inner().stream)
     }
@@ -187,7 +190,9 @@ impl<S: Transport> AsyncWrite for Wire<S> {
             }
             Some(start) => Pin::new(&mut ends.stream).poll_write(cx, &bytes[..start]),
             None => {
-                ends.line.begin();
+                if bytes != CONTINUE {
+                    ends.line.begin();
+                }
                 Pin::new(&mut ends.stream).poll_write(cx, bytes)
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Answer, Server};
+use crate::harness::{Answer, Server, eventually};
 use crate::secure::{Client, Lab};
 
 /// Tries of each case: a lost answer is a matter of chance.
@@ -206,11 +206,21 @@ fn a_broken_body_is_answered_once() {
     let server = Server::secure(&[]);
     let headers =
         "x-image-meta-name: a\r\nx-image-meta-architecture: i386\r\nContent-Type: application/octet-stream\r\n";
-    for body in ["zz\r\n", "3\r\nabc\r\nzz\r\n", "3\r\nabcdef\r\n0\r\n\r\n"] {
-        let request =
-            format!("POST /images HTTP/1.1\r\nHost: localhost\r\n{headers}Transfer-Encoding: chunked\r\n\r\n{body}");
+    let bodies = ["zz\r\n", "3\r\nabc\r\nzz\r\n", "3\r\nabcdef\r\n0\r\n\r\n"];
+    for (body, waits) in bodies.into_iter().flat_map(|body| [(body, false), (body, true)]) {
+        let expect = if waits { "Expect: 100-continue\r\n" } else { "" };
+        let head =
+            format!("POST /images HTTP/1.1\r\nHost: localhost\r\n{headers}{expect}Transfer-Encoding: chunked\r\n\r\n");
         for (scheme, mut stream) in connections(&server) {
-            let bytes = exchange(&mut *stream, request.as_bytes());
+            let bytes = if waits {
+                stream.write_all(head.as_bytes()).unwrap();
+                let mut go_on = [0; 25];
+                stream.read_exact(&mut go_on).unwrap();
+                assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n", "{scheme}");
+                exchange(&mut *stream, body.as_bytes())
+            } else {
+                exchange(&mut *stream, [&head, body].concat().as_bytes())
+            };
             let text = String::from_utf8_lossy(&bytes).into_owned();
             assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{scheme} {body:?}: {text}");
             let answer = Answer::parse(&bytes, false);
@@ -218,10 +228,13 @@ fn a_broken_body_is_answered_once() {
             assert!(answer.header("x-request-id").is_some() && answer.json()["message"].is_string(), "{text}");
         }
     }
-    assert_eq!(server.names(""), Vec::<String>::new());
+    // The last handler ends a moment after the answer that stands for its own.
+    eventually("nothing is left", || server.names("").is_empty());
 }
 
-/// Garbage behind a whole request: both get their answer.
+/// Garbage behind a whole request: both get their answer. Over TLS they are lost if the first takes longer than one look at
+/// it: actix-http shuts such a connection down (`h1_allow_half_closed(false)`), and runs no handler from then on. No client
+/// of the protocols here sends a request before the answer to the last one.
 #[test]
 fn a_request_before_a_broken_one_is_answered() {
     let server = Server::secure(&[]);
