@@ -123,6 +123,7 @@ async fn carry_out(globals: &Globals, command: ImageCommand) -> Result<(), Failu
         }
         ImageCommand::Link { id, life, list, revoke, server } => {
             let client = connect(globals, &server)?;
+            let id = client.id_of(&id).await?;
             match (revoke, list) {
                 (Some(link), _) => link::revoke(json, &client, &id, &link).await?,
                 (None, true) => link::list(json, &client, &id).await?,

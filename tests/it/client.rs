@@ -55,6 +55,11 @@ fn every_command_does_what_it_says() {
 
     // By name too; the file is called by the id.
     assert_eq!(text(&done(&["head", "Fünf Sterne ★", "-p", p])[0], "_id"), id);
+    let link = &done(&["link", "disk", "-p", p])[0];
+    assert!(text(link, "uri").contains(other), "{link}");
+    for more in [&["--list"][..], &["--revoke", text(link, "_id")]] {
+        assert_eq!(text(&done(&[&["link", "disk", "-p", p], more].concat())[0], "_id"), text(link, "_id"), "{more:?}");
+    }
     let (_, _, refused) = run(&["get", "disk", "-p", p, "-S", save]);
     assert!(refused.contains(&format!("{other}.raw already exists")), "{refused}");
     std::fs::remove_file(text(saved, "path")).unwrap();

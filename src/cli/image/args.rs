@@ -121,7 +121,7 @@ pub(in crate::cli) enum ImageCommand {
     },
     /// Print an address that opens an image's file to everyone who has it, until it expires or is revoked
     Link {
-        /// Id of the image
+        /// Id of the image, its name, or an alias
         id: String,
         /// Time for which the address opens the file, such as 2d or 90min; at most 366d
         #[arg(long = "for", value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
