@@ -104,7 +104,7 @@ class Server:
         return openstack.connection.Connection(config=config.get_one("visor"))
 
     def stop(self):
-        """Returns the log. Fails when a client asked for what nobody has looked at: see asked.py."""
+        """Returns the log. Fails when a client asked for what docs/protocols/asked.md does not have: see asked.py."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout=30) == 0
         log = open(self.path("log")).read()

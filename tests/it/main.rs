@@ -69,3 +69,5 @@ mod uploads;
 mod url_images;
 mod ways_in;
 mod words;
+mod words_of_heads;
+mod words_told;
