@@ -135,9 +135,10 @@ fn reason_of(error: &ParseError) -> (Reason, &'static str) {
         ParseError::Method => "The method in the request line is not one.",
         ParseError::Uri(_) => "The address in the request line is not one, or it is too long.",
         ParseError::Version => "The request line names no version of HTTP that is spoken here: HTTP/1.1 or HTTP/1.0.",
+        // A request line that is none is told in this way too.
         ParseError::Header => {
-            "The request line or a header breaks a rule of HTTP/1.1. Look at Content-Length, Transfer-Encoding and Host: each \
-             may be there once, and the first two not together."
+            "The request line or a header of the request breaks a rule of HTTP/1.1. Look at Content-Length, \
+             Transfer-Encoding and Host: each may be there once, and the first two not together."
         }
         _ => "The request is not one of HTTP/1.1.",
     };

@@ -23,7 +23,7 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 /// Maximum length of a head that actix-http writes by itself.
 const OWN_HEAD_BYTES_MAX: usize = 192;
 
-/// What actix-http writes before it reads a body whose client waits for that. No answer: the request goes on.
+/// The words of actix-http's to a client that waits before it sends a body. They are no answer: the request goes on.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A stream that HTTP is spoken on.
@@ -270,8 +270,10 @@ impl RequestLine {
         let method = if words.next() == Some("HEAD") { "HEAD" } else { "GET" };
         let target = words.next().unwrap_or_default();
         let path = target.split(['?', '#']).next().unwrap_or_default();
+        // The end of a line that was cut may be in the middle of its path.
+        let ended = path.len() < target.len() || words.next().is_some();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~%:@!$&'()*+,;=".contains(&byte);
-        let usable = self.complete && path.starts_with('/') && path.bytes().all(plain);
+        let usable = self.complete && ended && path.starts_with('/') && path.bytes().all(plain);
         (method, usable.then_some(path))
     }
 }
@@ -317,6 +319,11 @@ mod tests {
         let mut line = RequestLine::default();
         line.note(&vec![b'a'; LINE_BYTES_MAX + 1]);
         assert_eq!((line.bytes.len(), line.parse()), (LINE_BYTES_MAX, ("GET", None)));
+        for (start, expected) in [("GET /", None), ("GET /images?", Some("/images"))] {
+            line.begin();
+            line.note([start.as_bytes(), &vec![b'a'; LINE_BYTES_MAX]].concat().as_slice());
+            assert_eq!(line.parse(), ("GET", expected), "{start}");
+        }
         line.begin();
         line.note(b"GET / HTTP/1.1\r\n");
         assert_eq!(line.parse(), ("GET", Some("/")));

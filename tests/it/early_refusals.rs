@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Answer, Server};
+use crate::harness::{Answer, Server, eventually};
 use crate::secure::{Client, Lab};
 
 /// Tries of each case: a lost answer is a matter of chance.
@@ -228,7 +228,8 @@ fn a_broken_body_is_answered_once() {
             assert!(answer.header("x-request-id").is_some() && answer.json()["message"].is_string(), "{text}");
         }
     }
-    assert_eq!(server.names(""), Vec::<String>::new());
+    // The last handler ends a moment after the answer that stands for its own.
+    eventually("nothing is left", || server.names("").is_empty());
 }
 
 /// Garbage behind a whole request: both get their answer. Over TLS they are lost if the first takes longer than one look at

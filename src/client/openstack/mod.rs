@@ -74,7 +74,7 @@ impl ImageService {
     /// gets those tokens; otherwise the keys of its accounts are user and password.
     ///
     /// # Errors
-    /// As [`ImageService::open`]; `Forbidden` when it lets nobody in without a token and there is none for it.
+    /// As [`ImageService::open`]; `Forbidden` when it asks for a token and there is none for it.
     pub async fn of_visor(base: &str, keys: Option<(&str, &str)>, ca: Option<&[u8]>, other: &Self) -> Result<Self> {
         let endpoint = base.trim_end_matches('/').to_owned();
         let mut visor = Self { http: connections(ca)?, endpoint, login: None, token: Mutex::default() };

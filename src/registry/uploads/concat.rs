@@ -3,8 +3,7 @@
 //! A part is an upload in pieces that no request completes. Its record is hidden and private, and says by a free attribute
 //! that it is a part: so it survives the server, and ends after a day like any other upload.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 
@@ -24,33 +23,6 @@ const PART: (&str, &str) = ("upload_concat", "partial");
 
 /// Maximum number of parts of an upload.
 const PARTS_MAX: usize = 64;
-
-/// Maximum number of joins that are remembered.
-const JOINS_MAX: usize = 256;
-
-/// Parts that are joined already, with the upload that they are in: the newest, last. A client whose connection broke before the
-/// answer asks again, and the parts are removed by then.
-#[derive(Default)]
-pub(in crate::registry) struct Joins(Mutex<VecDeque<(Vec<ImageId>, ImageId)>>);
-
-impl Joins {
-    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<(Vec<ImageId>, ImageId)>> {
-        // No code panics between two changes that belong together.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, parts: Vec<ImageId>, id: ImageId) {
-        let mut all = self.all();
-        if all.len() == JOINS_MAX {
-            all.pop_front();
-        }
-        all.push_back((parts, id));
-    }
-
-    fn of(&self, parts: &[ImageId]) -> Option<ImageId> {
-        self.all().iter().find(|(joined, _)| joined == parts).map(|(_, id)| *id)
-    }
-}
 
 /// Tells if an image is the part of an upload.
 pub(in crate::registry) fn is_part(image: &Image) -> bool {

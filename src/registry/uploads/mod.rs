@@ -4,6 +4,7 @@
 
 pub(super) mod append;
 pub(super) mod concat;
+pub(super) mod joins;
 pub(super) mod lock;
 pub(super) mod one_shot;
 pub(super) mod progress;

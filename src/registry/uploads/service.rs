@@ -6,7 +6,7 @@ use crate::ingest::intake::Ingest;
 use crate::registry::core::Core;
 use crate::registry::lxd::offers::Offers;
 use crate::registry::records::Records;
-use crate::registry::uploads::concat::Joins;
+use crate::registry::uploads::joins::Joins;
 use crate::registry::uploads::lock::UploadLocks;
 
 /// Service for uploads: in one request, in pieces, and staged for an import.

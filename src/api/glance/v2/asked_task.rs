@@ -15,7 +15,7 @@ use crate::registry::Registry;
 pub(super) struct AskedTask {
     pub(super) kind: &'static str,
     pub(super) request_id: String,
-    /// What was asked for, with null in the place of the URL.
+    /// Input of the task, with null in the place of the URL.
     input: Value,
     /// Place of the URL.
     url_at: &'static str,
