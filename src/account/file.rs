@@ -1,18 +1,28 @@
 //! A table in a file of its own that several processes read and change: a running server, and commands beside it.
 //!
-//! The file is replaced, never written in place, and read again when it is another than before. Only its owner may read
-//! it. Knows nothing of what stands in the table.
+//! The file is replaced, never written in place, and read again when it is another than before. Every request asks for
+//! the table, so one look at the file is good for a moment; changes of this process are seen at once. Only its owner may
+//! read the file. Knows nothing of what stands in the table.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+
+/// Time for which a look at the file is good.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until every running server knows the changes that other processes made before.
+pub fn wait_for_servers() {
+    std::thread::sleep(LOOK_EVERY);
+}
 
 /// Mark of a state of the file: it is replaced, never written in place, so its inode changes.
 /// `None`: there is no file.
@@ -24,7 +34,21 @@ pub(super) struct Shared<T> {
     dir: PathBuf,
     /// The file's name, without `.json`.
     name: &'static str,
-    cached: RwLock<Option<(Stamp, Arc<T>)>>,
+    cached: RwLock<Option<Cached<T>>>,
+}
+
+#[derive(Debug)]
+struct Cached<T> {
+    stamp: Stamp,
+    table: Arc<T>,
+    /// Time of the last look at the file; `None` after a change of this process.
+    looked: Option<Instant>,
+}
+
+impl<T> Cached<T> {
+    fn is_fresh(&self) -> bool {
+        self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY)
+    }
 }
 
 impl<T: Default + Serialize + DeserializeOwned> Shared<T> {
@@ -58,16 +82,23 @@ impl<T: Default + Serialize + DeserializeOwned> Shared<T> {
 
     /// The table, read again if the file is another than before; `changed` is then told what it was and what it is.
     pub(super) fn read(&self, changed: impl FnOnce(&T, &T)) -> Result<Arc<T>> {
-        let now = self.stamp()?;
-        if let Some((then, table)) = &*self.cached.read().unwrap_or_else(PoisonError::into_inner)
-            && *then == now
+        if let Some(cached) = &*self.cached.read().unwrap_or_else(PoisonError::into_inner)
+            && cached.is_fresh()
         {
-            return Ok(Arc::clone(table));
+            return Ok(Arc::clone(&cached.table));
+        }
+        // Looking under the lock keeps a look from before a change of this process from counting after it.
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        let (looked, stamp) = (Some(Instant::now()), self.stamp()?);
+        if let Some(cached) = cached.as_mut().filter(|cached| cached.stamp == stamp) {
+            cached.looked = looked;
+            return Ok(Arc::clone(&cached.table));
         }
         let table = Arc::new(self.load()?);
-        let before = self.cached.write().unwrap_or_else(PoisonError::into_inner).replace((now, Arc::clone(&table)));
-        if let Some((_, before)) = before {
-            changed(&before, &table);
+        let before = cached.replace(Cached { stamp, table: Arc::clone(&table), looked });
+        drop(cached);
+        if let Some(before) = before {
+            changed(&before.table, &table);
         }
         Ok(table)
     }
@@ -83,7 +114,11 @@ impl<T: Default + Serialize + DeserializeOwned> Shared<T> {
         lock.lock().map_err(|e| self.unreadable(&e))?;
         let mut table = self.load()?;
         let outcome = change(&mut table)?;
-        self.replace(&table).map_err(|e| self.unreadable(&e))?;
+        let replaced = self.replace(&table);
+        if let Some(cached) = &mut *self.cached.write().unwrap_or_else(PoisonError::into_inner) {
+            cached.looked = None;
+        }
+        replaced.map_err(|e| self.unreadable(&e))?;
         Ok(outcome)
     }
 
@@ -132,16 +167,28 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_changes_is_seen_at_once() {
+    fn what_another_process_changes_is_seen_when_its_command_ends() {
         let dir = tempfile::tempdir().unwrap();
         let (server, other) = (open(dir.path()).unwrap(), open(dir.path()).unwrap());
-        for n in 0..20 {
+        for n in 0..5 {
+            server.read(|_, _| {}).unwrap();
             push(&other, n);
+            wait_for_servers();
             let mut told = None;
             assert_eq!(server.read(|was, is| told = Some((was.len(), is.len()))).unwrap().last(), Some(&n));
             assert_eq!(told, Some((n as usize, n as usize + 1)));
         }
         server.read(|_, _| panic!("nothing has changed")).unwrap();
+    }
+
+    #[test]
+    fn what_this_process_changes_is_seen_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = open(dir.path()).unwrap();
+        for n in 0..20 {
+            push(&server, n);
+            assert_eq!(server.read(|_, _| {}).unwrap().last(), Some(&n));
+        }
     }
 
     #[test]

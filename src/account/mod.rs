@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::file::Shared;
+pub use self::file::wait_for_servers;
 use self::secret::new_secret;
 pub use self::secret::{Print, Secret};
 use crate::error::{Error, Reason, Result};

@@ -31,6 +31,7 @@ use self::image::{ImageCommand, PlaceArgs};
 use self::import_glance::ImportArgs;
 use self::jobs::JobsArgs;
 use self::trust::TrustCommand;
+use crate::account;
 use crate::config::Config;
 
 /// Keeps virtual-machine and container images and serves them to every tool in the language it already speaks.
@@ -234,8 +235,8 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
                 Command::Image(command) => image::run(&globals, command),
                 Command::ImportGlance(args) => import_glance::run(&globals, args),
                 Command::Jobs(args) => jobs::run(&globals, args),
-                Command::Account(command) => admin::account(&globals, command),
-                Command::Trust(command) => trust::run(&globals, command),
+                Command::Account(command) => obeyed(admin::account(&globals, command)),
+                Command::Trust(command) => obeyed(trust::run(&globals, command)),
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),
                 Command::Config(command) => admin::config(&globals, &command),
                 Command::Rebuild => admin::rebuild(&globals),
@@ -247,6 +248,12 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Waits after a change of accounts or of trust: when the command ends, a running server obeys it.
+fn obeyed(changed: Result<(), Failure>) -> Result<(), Failure> {
+    account::wait_for_servers();
+    changed
 }
 
 /// A runtime for commands that wait for something.
