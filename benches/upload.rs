@@ -59,6 +59,9 @@ fn main() {
     }
     drop(works);
     drop(visor);
+    for delay in [1, 5] {
+        on_a_slow_disk(&dir.path().join(format!("slow{delay}")), &block, delay, (rounds, mib));
+    }
 
     let fresh = Process::visor(&dir.path().join("fresh"));
     let idle = fresh.peak_mib();
@@ -79,6 +82,23 @@ fn main() {
         "Peak memory: {:.0} MiB after the same beside 8 downloads of 1 GiB, {idle:.0} MiB before",
         busy.peak_mib()
     );
+}
+
+/// Uploads to a disk that answers each write so many milliseconds later, in turn with uploads to the same disk as it is. A copy
+/// through the page cache does not wait for such answers.
+fn on_a_slow_disk(data: &Path, block: &[u8], delay: usize, (rounds, mib): (usize, usize)) {
+    let Some(slow) = Process::visor_slowed(data, delay) else { return };
+    let fast = Process::visor(&data.with_extension("fast"));
+    for (clients, each) in [(1, mib), (8, mib / 8)] {
+        let (mut slowed, mut ratios) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let (slow, fast) = (uploads(&slow, block, each, clients), uploads(&fast, block, each, clients));
+            slowed.push((mib * MIB) as f64 / 1e6 / slow.seconds);
+            ratios.push(fast.seconds / slow.seconds);
+        }
+        let (speed, ratio) = (Spread::of(slowed.into_iter()), Spread::of(ratios.into_iter()));
+        println!("{clients} uploads, each write answered {delay} ms later: {speed} MB/s, {ratio} of the disk as it is");
+    }
 }
 
 /// Adds an image and returns the path of its bytes.

@@ -70,9 +70,23 @@ impl Process {
         Self::visor_with(data, &["--no-tls", "--config", config.to_str().unwrap()])
     }
 
+    /// Visor on a disk that answers each write later by so many milliseconds. `None` without strace on the machine, which delays
+    /// them.
+    pub fn visor_slowed(data: &Path, milliseconds: usize) -> Option<Self> {
+        Command::new("strace").arg("--version").stdout(Stdio::null()).status().ok()?;
+        let delay = format!("inject=pwrite64:delay_exit={}", milliseconds * 1000);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qqq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", &delay]);
+        Some(Self::started(command.arg(env!("CARGO_BIN_EXE_visor")), data, &["--no-tls"]))
+    }
+
     fn visor_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::started(&mut Command::new(env!("CARGO_BIN_EXE_visor")), data, arguments)
+    }
+
+    fn started(command: &mut Command, data: &Path, arguments: &[&str]) -> Self {
         let ready = data.with_extension("ready");
-        let child = Command::new(env!("CARGO_BIN_EXE_visor"))
+        let child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .args([data, Path::new("--ready-file"), &ready])
             .args(arguments)
