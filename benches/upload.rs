@@ -96,7 +96,7 @@ fn on_a_slow_disk(data: &Path, block: &[u8], delay: usize, (rounds, mib): (usize
             slowed.push((mib * MIB) as f64 / 1e6 / slow.seconds);
             ratios.push(fast.seconds / slow.seconds);
         }
-        let (speed, ratio) = (Spread::of(slowed.into_iter()), Spread::of(ratios.into_iter()));
+        let (speed, ratio) = (Spread::of(slowed), Spread::of(ratios));
         println!("{clients} uploads, each write answered {delay} ms later: {speed} MB/s, {ratio} of the disk as it is");
     }
 }

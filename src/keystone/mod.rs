@@ -79,12 +79,15 @@ pub struct ProjectCaller {
     pub role: Role,
 }
 
+/// Answers by token, and by whether an expired one was asked about: `None` for a token that is not valid.
+type Answers = Cache<(Print, bool), Option<Arc<TokenFacts>>>;
+
 /// A Keystone, and its answers of late.
 pub struct Keystone {
     public_url: String,
     asker: Asker,
-    /// Answers by token, and by whether an expired one was asked about; none without time to keep any.
-    answers: Option<Cache<(Print, bool), Option<Arc<TokenFacts>>>>,
+    /// None without time to keep any.
+    answers: Option<Answers>,
 }
 
 impl fmt::Debug for Keystone {

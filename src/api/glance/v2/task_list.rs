@@ -1,5 +1,7 @@
 //! The query of a list of tasks: filters, order and page over their rendered form. Knows no job.
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 
 use super::super::params::{LIMIT, direction, limit, no_marker, pairs};
@@ -67,7 +69,7 @@ impl TaskQuery {
         let text = |task: &Value| task[&self.key].as_str().unwrap_or_default().to_owned();
         // Stable: tasks that are equal in the key stay in the order of their begin.
         match self.direction {
-            Direction::Descending => tasks.sort_by(|a, b| text(b).cmp(&text(a))),
+            Direction::Descending => tasks.sort_by_key(|task| Reverse(text(task))),
             Direction::Ascending => {
                 tasks.reverse();
                 tasks.sort_by_key(text);
