@@ -1,4 +1,4 @@
-//! Keeps of a stream of bytes what tells its format: the first 64 KiB, the last 1.5 KiB, and what its tables say.
+//! Keeps of a stream of bytes what tells its format: the first 64 KiB (of a qcow2 more), the last 1.5 KiB, and what its tables say.
 
 use std::ops::Range;
 
@@ -18,12 +18,14 @@ const STRETCHES_MAX: usize = 64;
 /// Zeros that are fed at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Inspects the bytes of a file while they pass. Holds 1 MiB at the most, and mostly 64 KiB.
+/// Inspects the bytes of a file while they pass. Holds 2 MiB at the most, and mostly 64 KiB.
 #[derive(Debug, Clone)]
 pub struct Inspector {
     /// Bytes that have passed.
     size: u64,
     head: Vec<u8>,
+    /// Length of the head when it is complete.
+    head_end: u64,
     tables: Tables,
     /// The next stretch to keep, from its beginning; what is kept of it is in `piece`.
     wanted: Option<Range<u64>>,
@@ -45,6 +47,7 @@ impl Inspector {
         Self {
             size: 0,
             head: Vec::new(),
+            head_end: HEAD,
             tables: Tables::None,
             wanted: None,
             piece: Vec::new(),
@@ -135,7 +138,7 @@ impl Inspector {
     }
 
     fn end(mut self, whole: bool) -> Inspection {
-        if self.size < HEAD {
+        if self.size < self.head_end {
             self.begin_tables();
         }
         Inspection::of(&SeenBytes {
@@ -149,20 +152,23 @@ impl Inspector {
 
     /// The stretch that is to be kept next, as far as it is missing.
     fn due(&self) -> Option<Range<u64>> {
-        if (self.head.len() as u64) < HEAD && self.size < HEAD {
-            return Some(self.head.len() as u64..HEAD);
+        if (self.head.len() as u64) < self.head_end && self.size < self.head_end {
+            return Some(self.head.len() as u64..self.head_end);
         }
         let wanted = self.wanted.as_ref()?;
         Some(wanted.start + self.piece.len() as u64..wanted.end)
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if self.size < HEAD { self.head.extend_from_slice(bytes) } else { self.piece.extend_from_slice(bytes) }
+        if self.size < self.head_end { self.head.extend_from_slice(bytes) } else { self.piece.extend_from_slice(bytes) }
     }
 
     /// Hands a stretch that is complete to the tables, and asks for the next.
     fn advance(&mut self) {
-        if self.size == HEAD && self.wanted.is_none() {
+        if self.size == HEAD && self.head_end == HEAD {
+            self.head_end = HEAD.max(Tables::reach_of_first(&self.head));
+        }
+        if self.size == self.head_end && self.wanted.is_none() {
             self.begin_tables();
         }
         while let Some(wanted) = &self.wanted

@@ -106,6 +106,9 @@ const CRYPTO_HEADER: u32 = 0x0537_be77;
 const BITMAPS: u32 = 0x2385_2875;
 /// An incompatible feature: entries of the second level have twice the length.
 const EXTENDED_BIT: u64 = 1 << 4;
+/// Clusters at the beginning that are kept: header, both tables, and what counts references.
+const FIRST_CLUSTERS: u64 = 8;
+const FIRST_CLUSTERS_MAX: u64 = 1 << 20;
 /// Place of a cluster in an entry of either level.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// Bits of an entry of the second level: the cluster is compressed, and it reads as zeros.
@@ -132,6 +135,12 @@ enum Level {
     Second {
         table: u64,
     },
+}
+
+/// Length of the first clusters, in which QEMU puts the first tables of both levels in any order.
+pub(super) fn reach_of_first(head: &[u8]) -> u64 {
+    let bits = be32(head, 20).filter(|bits| head.starts_with(MAGIC) && (9..=21).contains(bits));
+    bits.map_or(0, |bits| (FIRST_CLUSTERS << bits).min(FIRST_CLUSTERS_MAX))
 }
 
 impl ClusterTables {

@@ -2,7 +2,7 @@
 //! facts are.
 //!
 //! A file passes once, from its beginning to its end. Tables that lie before the place where they became known are not
-//! read, except those within the first 64 KiB; so what is found out is the least that the file must have, never more.
+//! read, except those within the beginning that is kept; so what is found out is the least that the file must have, never more.
 
 use std::ops::Range;
 
@@ -34,6 +34,11 @@ impl Tables {
         } else {
             Self::None
         }
+    }
+
+    /// Length of the beginning of such a file in which its first tables lie, in any order.
+    pub(super) fn reach_of_first(head: &[u8]) -> u64 {
+        qcow2::reach_of_first(head)
     }
 
     /// The next stretch to read that begins at `from` or behind. It is no longer than two times 64 KiB.

@@ -62,6 +62,28 @@ impl Qcow2 {
     }
 }
 
+/// As QEMU lays it out when the file is allocated first: the table of the second level before that of the first.
+#[test]
+fn tables_before_those_that_point_to_them() {
+    const LARGE: u64 = 64 << 10;
+    let mut bytes = fake::qcow2(3);
+    put(&mut bytes, 20, &16_u32.to_be_bytes());
+    put(&mut bytes, 24, &(8 * LARGE).to_be_bytes());
+    put(&mut bytes, 36, &1_u32.to_be_bytes());
+    put(&mut bytes, 40, &(3 * LARGE).to_be_bytes());
+    put(&mut bytes, LARGE, &[0; LARGE as usize]);
+    for cluster in 0..8 {
+        put(&mut bytes, LARGE + cluster * 8, &(((5 + cluster) * LARGE) | (1 << 63)).to_be_bytes());
+    }
+    put(&mut bytes, 3 * LARGE, &(LARGE | (1 << 63)).to_be_bytes());
+    bytes.resize(13 * LARGE as usize, 7);
+    assert_eq!(refusal(Format::Qcow2, &bytes), None);
+    for cut in [1, LARGE as usize, 6 * LARGE as usize] {
+        let found = refusal(Format::Qcow2, &bytes[..bytes.len() - cut]);
+        assert!(matches!(found, Some(Refusal::Short { .. })), "{cut}: {found:?}");
+    }
+}
+
 /// Fifty clusters of a disk of 3 MiB and a bit, which lie behind the tables in some order.
 fn some_qcow2() -> impl Strategy<Value = (Qcow2, u64)> {
     let places = Just((20_u64..70).collect::<Vec<_>>()).prop_shuffle();

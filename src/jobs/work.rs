@@ -201,6 +201,17 @@ impl Handle {
         }
     }
 
+    /// Changes the notes, if they are of this type; listeners are told with the next change.
+    pub fn amend_notes<T: Clone + Send + Sync + 'static>(&self, change: impl FnOnce(&mut T)) {
+        if let Some((_, entry)) = &self.0 {
+            let mut state = entry.state();
+            if let Some(mut notes) = state.job.notes::<T>().cloned() {
+                change(&mut notes);
+                state.job.notes = Some(Arc::new(notes));
+            }
+        }
+    }
+
     /// Ends when the job is told to stop.
     pub async fn stopped(&self) {
         match &self.0 {

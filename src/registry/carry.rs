@@ -10,6 +10,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use super::core::Core;
 use super::download::Downloads;
 use super::gate::{WayIn, let_in};
+use super::imports::Import;
 use super::parts::remove_places;
 use super::reread::PartReading;
 use super::retries::FetchReport;
@@ -139,6 +140,7 @@ impl Carrier<'_> {
             match copied.await {
                 Ok(copy) => copies.push(copy),
                 Err(error) => {
+                    self.report.handle.amend_notes(|import: &mut Import| import.failed_in = Some(store.clone()));
                     remove_places(&self.core.stores, copies.iter().filter_map(Part::place).cloned(), &[]).await;
                     return Err(error);
                 }

@@ -40,6 +40,8 @@ pub struct Import {
     pub stores: Vec<StoreName>,
     /// [`ImportWish::request`]
     pub request: Option<Notes>,
+    /// Store whose failure ended the import, if all had to take the bytes.
+    pub failed_in: Option<StoreName>,
 }
 
 impl Import {
@@ -73,7 +75,7 @@ impl Imports {
         wish: &ImportWish,
     ) -> Result<Begun> {
         let spec = Spec::new(kind, who.account()).image(image).stop(Stop::Asks);
-        let notes = Import { url, stores: wish.stores.clone(), request: wish.request.clone() };
+        let notes = Import { url, stores: wish.stores.clone(), request: wish.request.clone(), failed_in: None };
         self.jobs.begin(spec.notes(Arc::new(notes)))
     }
 

@@ -86,11 +86,18 @@ fn versions_are_shown_to_everybody() {
         let list = if wrapped { &versions["values"] } else { &versions };
         let last = list.as_array().unwrap().last().unwrap();
         let own = format!("http://{}/v3/", server.address());
-        assert_eq!((status, vary.as_deref()), (300, Some("User-Agent")), "{agent}");
+        assert_eq!((status, vary.as_deref()), (300, Some("User-Agent, X-Auth-Token")), "{agent}");
         assert_eq!((&last["id"], &last["links"][0]["href"]), (&"v3.14".into(), &own.into()), "{agent}");
         assert_eq!(list[0]["id"], "v2.17", "{agent}");
     }
     assert!(!server.get("/versions").text().contains("v3.14"), "Glance's own list has nothing else");
+    // The SDK takes the highest version for that of the image API.
+    let agent = ("User-Agent", "openstacksdk/4.22.0 keystoneauth1/5.18.1");
+    let known = server.send("GET", "/", &[agent, ("X-Auth-Token", "any")], b"");
+    let open = Server::start().send("GET", "/", &[agent], b"");
+    for answer in [known, open] {
+        assert_eq!(answer.json()["versions"].as_array().unwrap().last().unwrap()["id"], "v1.0");
+    }
     for path in ["/v3/nosuch", "/v3/auth", "/identity/v2.0", "/identity/v3/x"] {
         refusal(&server.get(path), 404);
     }

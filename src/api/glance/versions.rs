@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::Glance;
+use crate::api::auth::AUTH_TOKEN;
 use crate::api::discovery::{identity_url, identity_version};
 use crate::http::base::base_url;
 use crate::http::headers::text;
@@ -41,18 +42,22 @@ async fn to_v2(request: HttpRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, format!("{}/v2/", base_url(&request)))).finish()
 }
 
-/// `GET /`: the versions of the image API, and the identity API beside them, for clients that know only this address of both.
+/// `GET /`: the versions of the image API, and the identity API beside them, for clients that know only this address of both and
+/// have to get a token first. OpenStack's SDK takes the highest version of all for that of the image API.
 /// Glance answers 300 for a choice of versions, as Keystone does, and clients expect it.
 ///
 /// Clients read Glance's form, a list, and Keystone's, a list below `values`; gophercloud reads only the latter where it looks
 /// for the identity API.
 async fn choices(request: HttpRequest, glance: Data<Glance>) -> HttpResponse {
     let mut versions = entries(&base_url(&request));
-    versions.push(identity_version(&identity_url(glance.auth.keystone.as_deref(), &request, "")));
+    let needs_token = !glance.auth.is_open().unwrap_or(false) && !request.headers().contains_key(AUTH_TOKEN);
+    if needs_token {
+        versions.push(identity_version(&identity_url(glance.auth.keystone.as_deref(), &request, "")));
+    }
     let agent = text(request.headers(), header::USER_AGENT).unwrap_or_default();
     let versions = if agent.contains("gophercloud") { json!({ "values": versions }) } else { versions.into() };
     let mut response = HttpResponse::build(StatusCode::MULTIPLE_CHOICES);
-    response.insert_header((header::VARY, "User-Agent"));
+    response.insert_header((header::VARY, "User-Agent, X-Auth-Token"));
     answer_json(&mut response, &json!({ "versions": versions }))
 }
 

@@ -1,5 +1,7 @@
 //! Renders images as JSON for v2. Knows no request.
 
+use std::slice;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -94,15 +96,17 @@ impl ShownImage<'_> {
         }
         let (homes, holders) = (image.homes(), image.holders());
         let wanted = notes.map(|import| &import.stores).filter(|stores| !stores.is_empty()).unwrap_or(&homes);
-        let missing = |there: bool| match there {
-            true => listed(wanted.iter().filter(|store| !holders.contains(store))),
+        let missing = |there: bool, of: &[StoreName]| match there {
+            true => listed(of.iter().filter(|store| !holders.contains(store))),
             false => String::new(),
         };
+        // Of stores that all had to take the bytes, as in Glance: the one that did not.
+        let failed = notes.and_then(|import| import.failed_in.as_ref()).map_or(wanted.as_slice(), slice::from_ref);
         if importing {
             map.serialize_entry("os_glance_import_task", &job.id.to_string())?;
         }
-        map.serialize_entry("os_glance_importing_to_stores", &missing(importing))?;
-        map.serialize_entry("os_glance_failed_import", &missing(has_failed(job)))
+        map.serialize_entry("os_glance_importing_to_stores", &missing(importing, wanted))?;
+        map.serialize_entry("os_glance_failed_import", &missing(has_failed(job), failed))
     }
 
     /// Writes an attribute under its name.
