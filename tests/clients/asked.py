@@ -57,8 +57,9 @@ class Known:
 
 
 def plain(route):
-    """A route as the page has it: without the patterns of its parts."""
-    return re.sub(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}", r"{\1}", route).replace("/v2{minor}", "/v2").replace("/v1{minor}", "/v1")
+    """A route as the page has it: without the patterns of its parts, and without the slash that VISOR's may have at their end."""
+    named = re.sub(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}", r"{\1}", route).replace("/v2{minor}", "/v2").replace("/v1{minor}", "/v1")
+    return re.sub(r"^(/images.*)/$", r"\1", named)
 
 
 def unknown(text):

@@ -40,7 +40,9 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.temporary = tempfile.TemporaryDirectory()
         self.directory = self.temporary.name
-        with open(self.path(f"{module}.conf"), "w") as file:
+        # The name that each looks for.
+        self.configuration = self.path({"glance": "glance-api.conf"}.get(module, f"{module}.conf"))
+        with open(self.configuration, "w") as file:
             file.write(configuration.format(directory=self.directory, etc=os.path.join(SERVICES, "..", "etc"), url=self.url))
         self.process = None
 
@@ -48,14 +50,13 @@ class Service:
         return os.path.join(self.directory, name)
 
     def manage(self, *arguments):
-        command = [os.path.join(SERVICES, f"{self.module}-manage"), "--config-file", self.path(f"{self.module}.conf"), *arguments]
+        command = [os.path.join(SERVICES, f"{self.module}-manage"), "--config-file", self.configuration, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
 
     def start(self):
-        # They look for their configuration under different names.
         environment = {"PATH": os.environ["PATH"], "HOME": self.directory, "PORT": str(self.port), "OS_KEYSTONE_CONFIG_DIR": self.directory,
-                       "OS_GLANCE_CONFIG_DIR": self.directory, "OS_GLANCE_CONFIG_FILES": "glance.conf"}
+                       "OS_GLANCE_CONFIG_DIR": self.directory}
         code = [os.path.join(SERVICES, "python"), "-W", "ignore", "-c", SERVE.format(module=self.module)]
         with open(self.path("log"), "a") as log:
             self.process = subprocess.Popen(code, env=environment, cwd=self.directory, stdout=log, stderr=log)
@@ -102,7 +103,7 @@ password_hash_rounds = 4
         for keys in ("fernet_setup", "credential_setup"):
             self.manage(keys, "--keystone-user", me, "--keystone-group", mine)
         self.manage("bootstrap", "--bootstrap-password", self.PASSWORD, "--bootstrap-public-url", self.url + "/v3",
-                    "--bootstrap-region-id", "RegionOne")
+                    "--bootstrap-internal-url", self.url + "/v3", "--bootstrap-region-id", "RegionOne")
         self.start()
         self.root = session.Session(self.password("admin", "admin"))
         self.projects = {"admin": self.find("projects", "admin")}
@@ -162,7 +163,7 @@ class Glance(Service):
         super().__init__("glance", f"""
 [DEFAULT]
 enabled_backends = disk:file
-enabled_import_methods = glance-direct
+enabled_import_methods = [glance-direct]
 worker_self_reference_url = {{url}}
 [database]
 connection = sqlite:///{{directory}}/glance.db
