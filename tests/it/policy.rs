@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use visor::account::{AccountChange, Accounts};
-use visor::image::Timestamp;
 use visor::registry::policy::{Action, ROWS, Who};
 
 use crate::auth::Account;
@@ -228,9 +226,11 @@ impl Bench {
 
     /// Lets alice only read, or change things again.
     fn let_owner_only_read(&self, read_only: bool) {
-        let accounts = Accounts::open(&self.lab.server.dir.join("keys")).unwrap();
-        let change = AccountChange { read_only: Some(read_only), ..AccountChange::default() };
-        accounts.update("alice", change, Timestamp(1)).unwrap();
+        let change = json!({ "user": { "read_only": read_only } }).to_string();
+        let root = self.people[4].account.as_ref().unwrap();
+        let json = ("Content-Type", "application/json");
+        let changed = root.send(&self.lab.server, "PUT", "/users/alice", &[json], change.as_bytes());
+        assert_eq!(changed.status, 200, "{changed:?}");
     }
 
     /// Asks one case as the owner whose account may only read. Reading is as before; every change is refused with a reason

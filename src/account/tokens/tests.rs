@@ -138,6 +138,7 @@ fn a_token_goes_with_its_account() {
     let path = house.dir.path().join("accounts.json");
     let text = std::fs::read_to_string(&path).unwrap().replace(carol.secret_key.reveal(), "another secret");
     std::fs::write(&path, text).unwrap();
+    crate::account::wait_for_servers();
     assert!(!house.holds(&tokens[2], NOW));
 }
 
