@@ -90,7 +90,7 @@ impl MessageBody for HeadBody {
 ///
 /// # Errors
 /// `Precondition` and `BadRange` (with the size in a header that the caller adds, see [`unsatisfiable`]), and those of
-/// [`Registry::open`].
+/// [`Downloads::open`](crate::registry::Downloads::open).
 pub async fn deliver(
     registry: &Arc<Registry>,
     buffers: &Buffers,
@@ -117,14 +117,14 @@ pub async fn deliver_as(
 ) -> Result<HttpResponse> {
     // Before any condition is judged: an answer to one tells of bytes that the caller may not have. HEAD is for the record too.
     if request.method() != Method::HEAD {
-        registry.permit(who, image)?;
+        registry.downloads().permit(who, image)?;
     }
     let source = Arc::new((Arc::clone(registry), who.clone(), image.clone()));
     let origin = Origin::new(move |range| {
         let source = Arc::clone(&source);
         async move {
             let (registry, who, image) = &*source;
-            registry.deliver(who, image, range).await
+            registry.downloads().deliver(who, image, range).await
         }
     });
     let is_remote = image.main().is_some_and(|part| matches!(part.location, Location::Http { .. }));

@@ -54,7 +54,8 @@ impl Two {
 
     pub(super) async fn read(&self, id: ImageId) -> Result<Vec<u8>> {
         let image = self.registry.get(&ROOT, id).await?;
-        let mut pieces = stream(self.registry.open(&ROOT, &image, None).await?, &self.registry.uploads.ingest.buffers);
+        let mut pieces =
+            stream(self.registry.downloads().open(&ROOT, &image, None).await?, &self.registry.uploads.ingest.buffers);
         let mut bytes = Vec::new();
         while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
             bytes.extend_from_slice(&piece?);

@@ -41,8 +41,8 @@ impl Delivery {
     }
 }
 
-/// Service that opens bytes of images.
-pub(in crate::registry) struct Downloads {
+/// Service that opens bytes of images. An image counts as in use until the body is dropped.
+pub struct Downloads {
     core: Arc<Core>,
 }
 
@@ -56,12 +56,7 @@ impl Downloads {
     /// # Errors
     /// `NotFound` when the caller may not know of the image, or the bytes are missing; `Conflict` when the image has
     /// none, or they are withheld, or were changed outside the server; `Upstream`.
-    pub(in crate::registry) async fn open(
-        &self,
-        who: &Caller,
-        image: &Image,
-        range: Option<Range<u64>>,
-    ) -> Result<BlobBody> {
+    pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
         self.open_part(who, image, PartKind::Main, range).await
     }
 
@@ -69,12 +64,7 @@ impl Downloads {
     ///
     /// # Errors
     /// As [`Downloads::open`].
-    pub(in crate::registry) async fn deliver(
-        &self,
-        who: &Caller,
-        image: &Image,
-        range: Option<Range<u64>>,
-    ) -> Result<Delivery> {
+    pub async fn deliver(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<Delivery> {
         let part = self.part_for(who, image, PartKind::Main)?;
         if let Location::Http { url } = &part.location {
             // The only copy: one in a store stands before it.
@@ -104,7 +94,7 @@ impl Downloads {
     ///
     /// # Errors
     /// As [`Downloads::open`], but for bytes that are missing or were changed.
-    pub(in crate::registry) fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
+    pub fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
         self.part_for(who, image, PartKind::Main).map(drop)
     }
 

@@ -39,7 +39,6 @@ mod uploads;
 mod verify;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::access::{Caller, ListScope};
@@ -48,8 +47,7 @@ pub use self::clock::{Clock, system_clock};
 pub use self::copies::Copies;
 use self::core::Core;
 pub use self::core::Limits;
-pub use self::download::Delivery;
-use self::download::Downloads;
+pub use self::download::{Delivery, Downloads};
 pub use self::gate::WayIn;
 use self::imports::Imports;
 pub use self::imports::{Import, ImportWish, has_failed};
@@ -75,12 +73,12 @@ pub use self::uploads::one_shot::{Target, Upload};
 pub use self::uploads::progress::UploadProgress;
 pub use self::uploads::service::Uploads;
 pub use self::uploads::staging::Stage;
-use crate::blob::{BlobBody, Linked, Stores};
+use crate::blob::{Linked, Stores};
 use crate::catalog::Catalog;
 pub use crate::catalog::not_found;
 use crate::error::Result;
 use crate::fetch::Fetcher;
-use crate::image::{Access, Image, ImageId, PartKind, Timestamp};
+use crate::image::{Access, Image, ImageId, Timestamp};
 use crate::ingest::intake::{Ingest, IngestLimits};
 use crate::ingest::room::Room;
 pub use crate::ingest::{ByteSink, Expected, Pauses, RateGuard, RateLimits, pump, too_slow};
@@ -181,6 +179,11 @@ impl Registry {
         &self.uploads
     }
 
+    /// The service for the bytes of images on their way to readers.
+    pub fn downloads(&self) -> &Arc<Downloads> {
+        &self.downloads
+    }
+
     /// Images in several stores.
     pub fn copies(&self) -> &Arc<Copies> {
         &self.copies
@@ -242,47 +245,6 @@ impl Registry {
     /// Free bytes in the default store, if it knows them.
     pub async fn free_bytes(&self) -> Option<u64> {
         self.core.stores.free(self.core.stores.default_name()).await
-    }
-
-    /// Opens the bytes of an image, or a range of them (the end is exclusive, and within the image). The image counts
-    /// as in use until the body is dropped.
-    ///
-    /// # Errors
-    /// `NotFound` when the caller may not know of the image, or the bytes are missing; `Conflict` when the image has
-    /// none, or they are withheld, or were changed outside the server; `Upstream`.
-    pub async fn open(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<BlobBody> {
-        self.downloads.open(who, image, range).await
-    }
-
-    /// Checks that the caller may have the bytes of an image, without opening them: before an answer that tells of them.
-    ///
-    /// # Errors
-    /// As [`Registry::open`], but for bytes that are missing or were changed.
-    pub fn permit(&self, who: &Caller, image: &Image) -> Result<()> {
-        self.downloads.permit(who, image)
-    }
-
-    /// Opens the bytes of an image for its reader, as [`Registry::open`] does; all of them if they are under a URL whose
-    /// server ignores ranges.
-    ///
-    /// # Errors
-    /// As [`Registry::open`].
-    pub async fn deliver(&self, who: &Caller, image: &Image, range: Option<Range<u64>>) -> Result<Delivery> {
-        self.downloads.deliver(who, image, range).await
-    }
-
-    /// Opens one part of an image, or a range of it, as [`Registry::open`] does.
-    ///
-    /// # Errors
-    /// As [`Registry::open`].
-    pub async fn open_part(
-        &self,
-        who: &Caller,
-        image: &Image,
-        kind: PartKind,
-        range: Option<Range<u64>>,
-    ) -> Result<BlobBody> {
-        self.downloads.open_part(who, image, kind, range).await
     }
 
     /// Removes an image: first from sight, then its bytes, then its record. Returns the former image.

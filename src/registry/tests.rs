@@ -115,7 +115,7 @@ impl Bench {
     }
 
     pub(super) async fn bytes(&self, image: &Image) -> Vec<u8> {
-        let body = self.registry.open(&ROOT, image, None).await.unwrap();
+        let body = self.registry.downloads().open(&ROOT, image, None).await.unwrap();
         let mut pieces = stream(body, &Buffers::for_reads());
         let mut bytes = Vec::new();
         while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
@@ -494,8 +494,8 @@ async fn withheld_bytes_are_given_to_administrators_only() {
     let image = send(&bench.registry, None, Expected::default(), content()).await.unwrap();
     let withheld = bench.registry.set_active(&ROOT, image.id, false).await.unwrap();
     let user = Caller::User("me".into());
-    assert_eq!(bench.registry.open(&user, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
-    assert!(bench.registry.open(&ROOT, &withheld, None).await.is_ok());
+    assert_eq!(bench.registry.downloads().open(&user, &withheld, None).await.unwrap_err().kind(), Kind::Conflict);
+    assert!(bench.registry.downloads().open(&ROOT, &withheld, None).await.is_ok());
     let error = send(&bench.registry, Some(image.id), Expected::default(), content()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict, "what is withheld is not up for replacement");
     let again = bench.registry.set_active(&ROOT, image.id, true).await.unwrap();

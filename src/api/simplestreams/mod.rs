@@ -207,7 +207,7 @@ async fn read_file(request: HttpRequest, state: Data<Simplestreams>, path: Path<
             modified_s: Some(modified.seconds()),
             size: Some(file.size),
         };
-        state.registry.permit(&Caller::Anonymous, &image)?;
+        state.registry.downloads().permit(&Caller::Anonymous, &image)?;
         let whole = image.id;
         let source = Arc::new((Arc::clone(&state.registry), image, file));
         let origin = Origin::new(move |range| {

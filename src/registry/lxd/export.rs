@@ -21,7 +21,7 @@ impl LxdImages {
     /// Opens a file of an image, or a range of it (the end is exclusive, and within the file).
     ///
     /// # Errors
-    /// As [`crate::registry::Registry::open`].
+    /// As [`crate::registry::Downloads::open`].
     pub async fn open_file(
         &self,
         who: &Caller,
@@ -51,7 +51,7 @@ impl LxdImages {
     /// does not have them: another request to the store, for a name, is not worth its time.
     ///
     /// # Errors
-    /// As [`crate::registry::Registry::open`].
+    /// As [`crate::registry::Downloads::open`].
     pub async fn open_packed(
         &self,
         who: &Caller,

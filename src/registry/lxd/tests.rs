@@ -166,7 +166,7 @@ async fn what_has_expired_goes_when_nobody_reads_it() {
     let future = import(&bench, &ROOT, unified("future"), ends(now.0 + 3_600_000_000)).await.unwrap();
     let guarded = ImagePatch { protected: Some(true), ..ends(now.0 - 1) };
     let guarded = import(&bench, &ROOT, unified("guarded"), guarded).await.unwrap();
-    let reading = bench.registry.open(&ROOT, &past, None).await.unwrap();
+    let reading = bench.registry.downloads().open(&ROOT, &past, None).await.unwrap();
     bench.registry.maintenance().sweep().await.unwrap();
     assert_eq!(bench.images().await.len(), 3, "the image is being read");
     drop(reading);

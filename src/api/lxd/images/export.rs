@@ -65,7 +65,7 @@ pub(super) async fn open_named(
 }
 
 async fn one(request: &HttpRequest, lxd: &Lxd, caller: &Caller, image: &Image, file: &LxdFile) -> Result<HttpResponse> {
-    lxd.registry.permit(caller, image)?;
+    lxd.registry.downloads().permit(caller, image)?;
     let facts = Facts {
         etag: file.sha256.map(|sha256| format!("\"{}\"", hex(&sha256))),
         modified_s: Some(image.uploaded_at.unwrap_or(image.created_at).seconds()),
