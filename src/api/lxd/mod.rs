@@ -20,6 +20,7 @@ mod wording;
 use std::sync::Arc;
 
 use actix_web::guard::fn_guard;
+use actix_web::http::Method;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::BoxFuture;
@@ -113,6 +114,11 @@ impl Lxd {
 /// `Invalid` for a query that is not text.
 pub fn recursive(request: &HttpRequest) -> Result<bool> {
     recursion(request).map(|level| level > 0)
+}
+
+/// Tells whether a change sets all fields of a record, and not only those that it names: `PUT` does, and `PATCH` does not.
+fn sets_all(request: &HttpRequest) -> bool {
+    request.method() == Method::PUT
 }
 
 /// Levels of objects that a list is to contain: 0 for paths.

@@ -17,7 +17,7 @@ use super::envelope::{accepted, created, done, etag, matches, sync, sync_with};
 use super::error::not_authorized;
 use super::operations::{About, Purpose};
 use super::time::time;
-use super::{Lxd, recursive};
+use super::{Lxd, recursive, sets_all};
 use crate::account::trust::{Client, EntryChange};
 use crate::api::auth::caller_of;
 use crate::api::elsewhere;
@@ -43,8 +43,8 @@ pub(super) fn routes() -> [Route; 6] {
         get(all, Action::SeeCertificate, list),
         post(all, Action::JoinByProof, create),
         get(one, Action::SeeCertificate, show),
-        put(one, Action::ChangeCertificate, replace),
-        patch(one, Action::RenewCertificate, amend),
+        put(one, Action::ChangeCertificate, change),
+        patch(one, Action::RenewCertificate, change),
         delete(one, Action::SeeCertificate, remove),
     ]
 }
@@ -252,18 +252,10 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `PUT /certificates/FINGERPRINT`: sets all fields.
-async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, true).await
-}
-
-/// `PATCH /certificates/FINGERPRINT`: sets the named fields.
-async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, false).await
-}
-
-async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
+/// `PUT` and `PATCH /certificates/FINGERPRINT`: sets all fields, or the named ones.
+async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
+        let whole = sets_all(&request);
         let body = Body::new(payload, lxd.patience).whole(BODY_BYTES_MAX).await?;
         // A slow client has the rights that it has when its body is there.
         let manager = lxd.trusted_manager(&request)?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::wire::{self, alias_etag};
 use super::wishes::{AliasFields, architecture_of, kind_of, small_json};
 use crate::api::lxd::envelope::{created, done, matches, sync, sync_with};
-use crate::api::lxd::{Lxd, recursive};
+use crate::api::lxd::{Lxd, recursive, sets_all};
 use crate::error::{Error, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
@@ -24,8 +24,8 @@ pub(super) fn routes() -> [Route; 7] {
         get(one, Action::SeeAlias, show),
         delete(one, Action::ChangeAlias, remove),
         post(one, Action::ChangeAlias, rename),
-        put(one, Action::ChangeAlias, replace),
-        patch(one, Action::ChangeAlias, amend),
+        put(one, Action::ChangeAlias, change),
+        patch(one, Action::ChangeAlias, change),
     ]
 }
 
@@ -91,18 +91,10 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `PUT /images/aliases/NAME`: sets its target and description.
-async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, true).await
-}
-
-/// `PATCH /images/aliases/NAME`: changes its target or description.
-async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, false).await
-}
-
-async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
+/// `PUT` and `PATCH /images/aliases/NAME`: sets its target and description, or one of them.
+async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
+        let whole = sets_all(&request);
         let caller = lxd.trusted(&request).await?;
         let fields: AliasFields = small_json(payload, lxd.patience).await?;
         let asked = named(&request)?;

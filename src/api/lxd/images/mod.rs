@@ -23,7 +23,7 @@ use self::wire::{fingerprint, image_etag, path_of, type_of};
 use self::wishes::{ImageChange, small_json};
 use super::envelope::{accepted, done, matches, sync_with};
 use super::operations::About;
-use super::{Lxd, recursive};
+use super::{Lxd, recursive, sets_all};
 use crate::error::{Error, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
@@ -45,8 +45,8 @@ pub(super) fn routes() -> Vec<Route> {
     routes.extend([
         get(image, Action::SeeImage, show),
         delete(image, Action::DeleteImage, remove),
-        put(image, Action::ChangeImage, replace),
-        patch(image, Action::ChangeImage, amend),
+        put(image, Action::ChangeImage, change),
+        patch(image, Action::ChangeImage, change),
         get("/images/{fingerprint}/export", Action::Download, export::download),
         post("/images/{fingerprint}/export", Action::PushImage, push::push),
         post("/images/{fingerprint}/secret", Action::MakeImageSecret, export::secret),
@@ -177,18 +177,10 @@ async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     .await
 }
 
-/// `PUT /images/FINGERPRINT`: sets everything that clients may change.
-async fn replace(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, true).await
-}
-
-/// `PATCH /images/FINGERPRINT`: changes the named fields.
-async fn amend(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
-    change(request, lxd, payload, false).await
-}
-
-async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload, whole: bool) -> HttpResponse {
+/// `PUT` and `PATCH /images/FINGERPRINT`: sets everything that clients may change, or the named fields.
+async fn change(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpResponse {
     lxd.answer(&request, async || {
+        let whole = sets_all(&request);
         let caller = lxd.trusted(&request).await?;
         let change: ImageChange = small_json(payload, lxd.patience).await?;
         let image = named(&request, &lxd, &caller).await?;
