@@ -235,7 +235,9 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
                 Command::Image(command) => image::run(&globals, command),
                 Command::ImportGlance(args) => import_glance::run(&globals, args),
                 Command::Jobs(args) => jobs::run(&globals, args),
+                Command::Account(AccountCommand::List) => admin::account(&globals, AccountCommand::List),
                 Command::Account(command) => obeyed(admin::account(&globals, command)),
+                Command::Trust(TrustCommand::List) => trust::run(&globals, TrustCommand::List),
                 Command::Trust(command) => obeyed(trust::run(&globals, command)),
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),
                 Command::Config(command) => admin::config(&globals, &command),
@@ -252,8 +254,9 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
 
 /// Waits after a change of accounts or of trust: when the command ends, a running server obeys it.
 fn obeyed(changed: Result<(), Failure>) -> Result<(), Failure> {
+    changed?;
     account::wait_for_servers();
-    changed
+    Ok(())
 }
 
 /// A runtime for commands that wait for something.
