@@ -3,6 +3,7 @@
 //! The rooms, from the bottom up; ARCHITECTURE.md has the table of their imports, which a test compares with the source:
 //!
 //! - [`error`]: the one error of the core
+//! - [`percent`]: characters that a URL has as they are
 //! - [`digest`]: hashers: MD5 and SHA-256 in one pass, several streams at once
 //! - [`image`]: the record: attributes, states, changes and queries; values only
 //! - [`certificate`]: X.509 certificates, read: fingerprint, name and dates
@@ -42,5 +43,6 @@ pub mod inspect;
 pub mod jobs;
 pub mod keystone;
 pub mod metadefs;
+pub mod percent;
 pub mod registry;
 pub mod upstream;

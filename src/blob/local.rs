@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::percent_encode;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::{JoinError, spawn_blocking};
@@ -27,12 +27,10 @@ use self::staged::{Staged, kept_key, kept_name};
 use self::writer::LocalWriter;
 use super::{BlobBody, BlobFile, BlobStat, BlobStore, BlobWriter, StoreError, regular, span};
 use crate::image::BlobKey;
+use crate::percent::RESERVED_IN_PATHS;
 
 /// Mode of the store's directories: only the server's user may reach the bytes.
 const DIRECTORY_MODE: u32 = 0o700;
-
-/// Characters that are not escaped in the path of a `file:` address.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The default store: files of a local file system.
 #[derive(Debug, Clone)]
@@ -235,7 +233,7 @@ impl BlobStore for LocalStore {
     }
 
     fn uri(&self, key: &BlobKey) -> String {
-        let path = percent_encode(self.0.path.as_os_str().as_encoded_bytes(), PATH);
+        let path = percent_encode(self.0.path.as_os_str().as_encoded_bytes(), RESERVED_IN_PATHS);
         format!("file://{path}/{key}")
     }
 

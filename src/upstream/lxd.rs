@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::server::{Server, escaped, file_name, is_text, said};
+use super::server::{Server, file_name, is_text, said};
 use super::{Ask, Download, Files, Found, forms};
 use crate::digest::{from_hex, hex};
 use crate::error::{Reason, Result};
 use crate::fetch::{Document, Fetcher};
 use crate::image::{Architecture, ImageKind, Timestamp};
+use crate::percent::escaped;
 
 /// Largest description of one image: the properties that we keep of one are a tenth of it.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 1 << 20;

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::Upstream;
 use super::lxd::{DOCUMENT_BYTES_MAX, LxdAnswer, read};
-use super::server::{Server, escaped, said};
+use super::server::{Server, said};
 use crate::digest::hex;
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Document, Header, Payload};
 use crate::image::ImageKind;
+use crate::percent::escaped;
 
 /// Time in which a server may accept no bytes, or send no answer after all of them: it writes the image to its disk.
 const TAKE_PATIENCE: Duration = Duration::from_secs(120);

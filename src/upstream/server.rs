@@ -1,12 +1,7 @@
 //! A server that is asked: how its URLs are put together, and what is said when it fails.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use crate::error::{Error, Reason, Result};
 use crate::fetch::{Document, FetchError, Fetcher, Pin, Request};
-
-/// Characters that are not escaped in a segment of a path or a value of a query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Longest text of another server that is passed on, in characters.
 const SAID_CHARS_MAX: usize = 200;
@@ -109,11 +104,6 @@ impl Server {
     }
 }
 
-/// A segment of a path, or a value in a query.
-pub(super) fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
 /// Text from outside, fit for a message.
 pub(super) fn said(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
@@ -181,7 +171,6 @@ mod tests {
         for bad in ["", ".", "..", ".bashrc", "a/b", "/etc/passwd", "..\\x", "a\0", "a\nb", &"x".repeat(256)] {
             assert_eq!(file_name(bad), None, "{bad:?}");
         }
-        assert_eq!(escaped("a/b c&ü~"), "a%2Fb%20c%26%C3%BC~");
         assert_eq!(said(" a\r\nb "), "a  b");
         assert_eq!(said(&"x".repeat(1000)).len(), 200);
     }

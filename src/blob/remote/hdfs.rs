@@ -3,15 +3,13 @@
 use bytes::Bytes;
 use http::Request;
 use opendal::{Buffer, HttpTransport, Operator};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 
 use super::HdfsSettings;
 use super::transport::Transport;
 use super::trouble::{Trouble, Why};
-
-/// Characters that are not escaped in a path.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+use crate::percent::RESERVED_IN_PATHS;
 
 /// Tries to append bytes that did not arrive.
 const APPENDS_MAX: usize = 4;
@@ -70,7 +68,7 @@ impl HdfsFiles {
             boolean: bool,
         }
         let odd = |why| opendal::Error::from(Trouble { why, doubt: false });
-        let encoded = |path: &str| utf8_percent_encode(&format!("{}{path}", self.root), PATH).to_string();
+        let encoded = |path: &str| utf8_percent_encode(&format!("{}{path}", self.root), RESERVED_IN_PATHS).to_string();
         let url = format!("{}{}?op=RENAME&destination={}", self.endpoint, encoded(from), encoded(to));
         let request = Request::put(url).body(Buffer::new()).map_err(|_| odd(Why::Odd))?;
         let answer = self.transport.fetch(request).await?;

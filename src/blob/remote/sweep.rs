@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use http::{Method, Request, Response};
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::hdfs::HdfsFiles;
@@ -14,6 +13,7 @@ use super::trouble::{Trouble, Why};
 use super::walk::walk;
 use super::{RemoteStore, STAGING};
 use crate::image::BlobKey;
+use crate::percent::escaped;
 
 /// Pages of a list of uploads, of up to a thousand each.
 const PAGES_MAX: usize = 1000;
@@ -79,9 +79,9 @@ impl UnfinishedUploads {
         let markers = if key.is_empty() {
             String::new()
         } else {
-            format!("key-marker={}&upload-id-marker={}&", encoded(key), encoded(id))
+            format!("key-marker={}&upload-id-marker={}&", escaped(key), escaped(id))
         };
-        let url = format!("{}?{markers}prefix={}&uploads=", self.url, encoded(&self.prefix));
+        let url = format!("{}?{markers}prefix={}&uploads=", self.url, escaped(&self.prefix));
         let answer = self.ask(Method::GET, &url).await?;
         if !answer.status().is_success() {
             return Err(odd(Why::NotImplemented));
@@ -91,7 +91,7 @@ impl UnfinishedUploads {
     }
 
     async fn abort(&self, upload: &UnfinishedUpload) -> opendal::Result<()> {
-        let url = format!("{}/{}?uploadId={}", self.url, path(&upload.key), encoded(&upload.upload_id));
+        let url = format!("{}/{}?uploadId={}", self.url, path(&upload.key), escaped(&upload.upload_id));
         match self.ask(Method::DELETE, &url).await {
             // It was aborted meanwhile.
             Err(error) if Trouble::of(&error).why != Why::Gone => Err(error),
@@ -111,14 +111,8 @@ fn odd(why: Why) -> opendal::Error {
     Trouble { why, doubt: false }.into()
 }
 
-fn encoded(text: &str) -> String {
-    const UNRESERVED: &percent_encoding::AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    utf8_percent_encode(text, UNRESERVED).to_string()
-}
-
 fn path(text: &str) -> String {
-    text.split('/').map(encoded).collect::<Vec<_>>().join("/")
+    text.split('/').map(escaped).collect::<Vec<_>>().join("/")
 }
 
 /// Removes staged files of earlier runs.

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde_json::Value;
@@ -17,6 +16,7 @@ use tokio::sync::Mutex;
 
 use self::login::{Login, LoginProof};
 use super::{ClientError, Result, refused, transport as connections};
+use crate::percent::escaped;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
@@ -220,10 +220,9 @@ impl ImageService {
 /// # Errors
 /// `Invalid` for a text that can't be one, however it is written.
 pub fn segment(text: &str) -> Result<String> {
-    const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     match text {
         "" | "." | ".." => Err(ClientError::Invalid(format!("'{text}' can't be a part of a path"))),
-        _ => Ok(utf8_percent_encode(text, &PLAIN).to_string()),
+        _ => Ok(escaped(text)),
     }
 }
 

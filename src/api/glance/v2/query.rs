@@ -2,8 +2,6 @@
 
 use std::ops::Bound;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::super::params::{self, LIMIT, PARAMETERS_MAX, count, direction, no_marker, pairs, sortable};
 use super::super::spell;
 use super::names::attr_of;
@@ -12,10 +10,8 @@ use crate::error::{Error, Result};
 use crate::http::time::read_iso_8601;
 use crate::image::query::{Direction, Filter, Sort};
 use crate::image::{Attr, ImageId, MemberStatus, Timestamp, Value, ValueType, Visibility};
+use crate::percent::escaped;
 use crate::registry::ListScope;
-
-/// Characters that a URL escapes: all but the unreserved ones.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The query string of a list, read.
 #[derive(Debug, PartialEq)]
@@ -221,7 +217,7 @@ fn times(name: &str, value: &str) -> Result<Filter> {
 /// The path of a page of a list: its query with another marker.
 pub(super) fn link(path: &str, query: &str, marker: Option<&str>) -> String {
     let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("marker"));
-    let marker = marker.map(|marker| format!("marker={}", utf8_percent_encode(marker, UNRESERVED)));
+    let marker = marker.map(|marker| format!("marker={}", escaped(marker)));
     let query: Vec<&str> = kept.chain(marker.as_deref()).collect();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }

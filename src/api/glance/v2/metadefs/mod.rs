@@ -7,7 +7,7 @@ mod schemas;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -18,6 +18,7 @@ use crate::http::json::from_value;
 use crate::http::route::{Route, answer_json, delete, get, part, post, put};
 use crate::http::time::to_the_second;
 use crate::metadefs::{Association, Dated, Object, Property, Tag};
+use crate::percent::RESERVED;
 use crate::registry::policy::Action;
 
 /// The routes.
@@ -86,8 +87,7 @@ fn namespace_of(request: &HttpRequest) -> Result<String> {
 }
 
 /// Characters that a path escapes. Colons stay: common names have them, and clients compare paths.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@').remove(b',');
+const SEGMENT: &AsciiSet = &RESERVED.remove(b':').remove(b'@').remove(b',');
 
 /// Path of a namespace, or of one of its members.
 fn path(namespace: &str, member: Option<(&str, &str)>) -> String {
