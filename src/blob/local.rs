@@ -188,6 +188,13 @@ impl BlobStore for LocalStore {
         Ok(Box::new(LocalWriter::new(key.clone(), staged, 0)))
     }
 
+    async fn adopt(&self, key: &BlobKey, file: &Path) -> Result<Option<Box<dyn BlobWriter>>, StoreError> {
+        let file = file.to_owned();
+        let adopted = self.blocking(move |rooms| Staged::adopt(rooms, &file)).await?;
+        let writer = |(staged, size)| Box::new(LocalWriter::new(key.clone(), staged, size)) as Box<dyn BlobWriter>;
+        Ok(adopted.map(writer))
+    }
+
     async fn resume(
         &self,
         key: &BlobKey,

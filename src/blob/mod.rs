@@ -22,6 +22,7 @@ mod suite;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -62,6 +63,14 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// machine a local copy.
     async fn begin_readable(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.begin(key, size_hint).await
+    }
+
+    /// Begins a blob with the bytes of a file of this machine, which become the blob's without being copied: both are then names
+    /// of one file, each of which stays when the other goes. The writer takes no bytes, and can be read, finished or aborted.
+    /// The caller vouches that no program writes into the file, now or later. `None` when the store can't: then the bytes have to
+    /// be written.
+    async fn adopt(&self, _key: &BlobKey, _file: &Path) -> Result<Option<Box<dyn BlobWriter>>, StoreError> {
+        Ok(None)
     }
 
     /// Goes on with a blob of which a writer has kept `length` bytes (see [`BlobWriter::keep`]), behind those; what it

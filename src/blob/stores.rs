@@ -1,5 +1,7 @@
 //! The stores that are configured, by name.
 
+use std::path::Path;
+
 use super::{BlobBody, BlobStore, BlobWriter, StoreError};
 use crate::image::{StoreName, StoredAt};
 
@@ -74,6 +76,11 @@ impl Stores {
         size_hint: Option<u64>,
     ) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.named(&place.store)?.begin_readable(&place.key, size_hint).await
+    }
+
+    /// [`BlobStore::adopt`]
+    pub async fn adopt(&self, place: &StoredAt, file: &Path) -> Result<Option<Box<dyn BlobWriter>>, StoreError> {
+        self.named(&place.store)?.adopt(&place.key, file).await
     }
 
     /// [`BlobStore::resume`]

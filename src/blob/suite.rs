@@ -29,6 +29,7 @@ pub(crate) async fn run_beside(store: &dyn BlobStore, spool: &dyn BlobStore) {
     what_was_kept_is_gone_on_with(store, spool).await;
     zeros_are_bytes(store).await;
     links(store).await;
+    files_are_adopted(store).await;
     assert_eq!(store.list().await.unwrap(), []);
 }
 
@@ -310,4 +311,44 @@ async fn links(store: &dyn BlobStore) {
     absent(store, &first).await;
     assert!(get(store, &second, None).await.unwrap() == bytes, "each name stands for itself");
     store.delete(&second).await.unwrap();
+}
+
+async fn files_are_adopted(store: &dyn BlobStore) {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for size in [0, 700_001] {
+        let (key, bytes, file) = (key(), sample(size, 12), elsewhere.path().join(size.to_string()));
+        std::fs::write(&file, &bytes).unwrap();
+        // A store may always say no, and nothing has happened then.
+        let Some(given_up) = store.adopt(&key, &file).await.unwrap() else { return absent(store, &key).await };
+        given_up.abort().await;
+        absent(store, &key).await;
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "the file is not the store's to remove");
+
+        let mut writer = store.adopt(&key, &file).await.unwrap().unwrap();
+        absent(store, &key).await;
+        assert!(read(writer.reread().await.unwrap()).await.unwrap() == bytes);
+        assert_eq!(writer.finish().await.unwrap(), size as u64);
+        assert!(get(store, &key, None).await.unwrap() == bytes);
+
+        // A blob is written over as a whole, and the file has its own bytes.
+        put_over(store, &key, b"other").await;
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+        store.adopt(&key, &file).await.unwrap().unwrap().finish().await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(get(store, &key, None).await.unwrap() == bytes, "each name stands for itself");
+        store.delete(&key).await.unwrap();
+
+        assert!(store.adopt(&key, &file).await.unwrap().is_none(), "there is no such file any more");
+        let folder = store.adopt(&key, elsewhere.path()).await;
+        assert!(folder.is_err() || folder.is_ok_and(|writer| writer.is_none()));
+        let written = async {
+            std::fs::write(&file, &bytes).unwrap();
+            let mut writer = store.adopt(&key, &file).await.unwrap().unwrap();
+            writer.write(sample(10, 13).into()).await?;
+            writer.finish().await
+        };
+        assert!(written.await.is_err(), "an adopted file takes no bytes");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+        absent(store, &key).await;
+    }
 }

@@ -32,6 +32,8 @@ pub enum Kind {
     Unsupported,
     /// The bytes are not the announced ones.
     DigestMismatch,
+    /// Bytes from another server are not those that their maker vouches for, or are not vouched for as was demanded.
+    Verification,
     /// The body ended early.
     Incomplete,
     /// The body arrived too slowly.
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::NotFound,
         Kind::Invalid,
         Kind::AlreadyExists,
@@ -63,6 +65,7 @@ impl Kind {
         Kind::BadContent,
         Kind::Unsupported,
         Kind::DigestMismatch,
+        Kind::Verification,
         Kind::Incomplete,
         Kind::TooSlow,
         Kind::StoreFull,

@@ -4,6 +4,7 @@
 //! [`Reason`] in exhaustive matches: a new one is a compile error in each protocol.
 
 mod kind;
+mod near;
 mod reason;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 pub use self::kind::Kind;
+pub use self::near::did_you_mean;
 pub use self::reason::Reason;
 
 /// An error with two audiences: [`Error::message`] is for the caller, the source is for the log.

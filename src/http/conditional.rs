@@ -13,7 +13,7 @@ use super::time::read_http_date;
 /// Facts of the requested thing.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Its strong entity tag with quotes, if it has one.
+    /// Its entity tag with quotes, if it has one; a weak one with `W/`.
     pub etag: Option<String>,
     /// Time of the last change, in whole seconds since 1970.
     pub modified_s: Option<i64>,
@@ -41,11 +41,16 @@ pub enum Verdict {
 /// Maximum number of parts in one answer.
 const PARTS_MAX: usize = 32;
 
-/// Tells whether a list of entity tags has this one. `weakly` ignores `W/` (for `If-None-Match`).
+/// Tells whether a list of entity tags has this one. `weakly` ignores `W/` (for `If-None-Match`); without it a weak tag equals none
+/// (RFC 9110, section 8.8.3.2).
 fn lists(header: &str, etag: Option<&str>, weakly: bool) -> bool {
     let Some(etag) = etag else { return false };
-    header.trim() == "*"
-        || header.split(',').map(str::trim).any(|tag| tag == etag || (weakly && tag.strip_prefix("W/") == Some(etag)))
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let is_same = |tag: &str| match weakly {
+        true => opaque(tag) == opaque(etag),
+        false => tag == etag && !etag.starts_with("W/"),
+    };
+    header.trim() == "*" || header.split(',').map(str::trim).any(is_same)
 }
 
 /// Decides, in the order of RFC 9110, section 13.2.2.
@@ -220,6 +225,27 @@ mod tests {
             assert_eq!(judged(&[(name.clone(), value)]), expected, "{name}: {value}");
         }
         assert_eq!(judged(&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, DATE)]), Verdict::Whole);
+    }
+
+    #[test]
+    fn a_weak_tag_tells_no_parts_together() {
+        let judged = |name: HeaderName, tag: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, tag.parse().unwrap());
+            headers.insert(RANGE, "bytes=5-".parse().unwrap());
+            judge(&headers, &Facts { etag: Some("W/\"a\"".into()), modified_s: None, size: Some(100) })
+        };
+        for (name, tag, expected) in [
+            (IF_NONE_MATCH, "W/\"a\"", Verdict::NotModified),
+            (IF_NONE_MATCH, "\"a\"", Verdict::NotModified),
+            (IF_NONE_MATCH, "W/\"b\"", Verdict::Part(5..100)),
+            (IF_MATCH, "W/\"a\"", Verdict::Failed),
+            (IF_MATCH, "\"a\"", Verdict::Failed),
+            (IF_RANGE, "W/\"a\"", Verdict::Whole),
+            (IF_RANGE, "\"a\"", Verdict::Whole),
+        ] {
+            assert_eq!(judged(name.clone(), tag), expected, "{name}: {tag}");
+        }
     }
 
     #[test]

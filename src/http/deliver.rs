@@ -8,13 +8,12 @@ use actix_web::body::{BodySize, MessageBody, SizedStream};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::conditional::{Facts, Verdict, judge};
 use super::disposition::attachment;
+use super::headers::digest_headers;
 use super::origin::{Buffers, Origin};
 use super::parts::Parts;
 use super::socket::{FileBody, Outlet, cut_short};
@@ -23,9 +22,6 @@ use crate::blob::{BlobBody, StoreError, stream};
 use crate::error::{Reason, Result};
 use crate::image::{Image, Location};
 use crate::registry::{Caller, Delivery, Registry};
-
-/// The type of every image; the record has its format.
-const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// Facts of an image's bytes, for every answer about them.
 pub fn facts(image: &Image) -> Facts {
@@ -56,14 +52,12 @@ fn describe(response: &mut HttpResponseBuilder, facts: &Facts, takes_ranges: boo
     }
 }
 
-/// Adds the headers that belong to the bytes: the file name, and digests (RFC 9530, and RFC 3230 for older clients).
+/// Adds the headers that belong to the bytes: the file name, and digests.
 fn introduce(response: &mut HttpResponseBuilder, image: &Image) {
     let name = attachment(image.name.as_deref(), image.format.map(|format| format.name()), &image.id.to_string());
     response.insert_header((header::CONTENT_DISPOSITION, name));
     if let Some(sha256) = image.main().and_then(|part| part.digests.sha256) {
-        let digest = STANDARD.encode(sha256);
-        response.insert_header(("repr-digest", format!("sha-256=:{digest}:")));
-        response.insert_header(("digest", format!("sha-256={digest}")));
+        digest_headers(&sha256).into_iter().for_each(|header| _ = response.insert_header(header));
     }
 }
 
@@ -185,11 +179,11 @@ where
             describe(&mut response, &facts, has_parts);
             return Ok(response.finish());
         }
-        Verdict::Parts(ranges) if has_parts => {
+        Verdict::Parts(ranges) if origin.has_several_parts() => {
             response.status(StatusCode::PARTIAL_CONTENT);
             headers(&mut response);
             describe(&mut response, &facts, has_parts);
-            let parts = Parts::new(ranges, facts.size.unwrap_or(0), CONTENT_TYPE);
+            let parts = Parts::new(ranges, facts.size.unwrap_or(0), origin.content_type());
             response.content_type(parts.content_type());
             return Ok(send(response, Some(parts.length()), parts.stream(origin, buffers)));
         }
@@ -197,7 +191,7 @@ where
         Verdict::Parts(_) | Verdict::Whole => None,
     };
     headers(&mut response);
-    response.content_type(CONTENT_TYPE);
+    response.content_type(origin.content_type());
     if head {
         describe(&mut response, &facts, has_parts);
         return Ok(response.body(HeadBody(facts.size)));

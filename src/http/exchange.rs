@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// The current exchange of a connection. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Exchange(Rc<Course>);
+pub(super) struct CurrentExchange(Rc<Course>);
 
 #[derive(Default)]
 struct Course {
@@ -24,7 +24,7 @@ pub(super) enum Rest {
     Unknown,
 }
 
-impl Exchange {
+impl CurrentExchange {
     /// Begins with a request.
     pub(super) fn begin(&self) {
         self.0.asked.set(true);

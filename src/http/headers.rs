@@ -1,7 +1,9 @@
 //! Single headers: reading those of requests, and room for attributes in those of answers.
 
 use actix_web::HttpResponseBuilder;
-use actix_web::http::header::{self, AsHeaderName, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, AsHeaderName, HeaderMap, HeaderName, HeaderValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// The header that counts the attributes of an image that an answer's headers do not have.
 const LEFT_OUT: &str = "x-visor-left-out";
@@ -49,6 +51,15 @@ impl AttributeRoom {
 /// The value of an attribute as a header can have it: on one line.
 pub fn attribute_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(text.replace(char::is_control, " ").into_bytes()).ok()
+}
+
+/// The headers with the SHA-256 of all bytes (RFC 9530, and RFC 3230 for older clients).
+pub fn digest_headers(sha256: &[u8]) -> [(HeaderName, String); 2] {
+    let digest = STANDARD.encode(sha256);
+    [
+        (HeaderName::from_static("repr-digest"), format!("sha-256=:{digest}:")),
+        (HeaderName::from_static("digest"), format!("sha-256={digest}")),
+    ]
 }
 
 /// Tells whether headers announce a body.

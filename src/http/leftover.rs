@@ -18,7 +18,7 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
 use futures_util::{FutureExt, Stream, StreamExt};
 
-use super::exchange::{Exchange, Rest};
+use super::exchange::{CurrentExchange, Rest};
 use super::headers::text;
 
 /// Chunks that are discarded before an answer: a small body has arrived already, and its connection may be reused.
@@ -74,7 +74,7 @@ pub(super) async fn end_cleanly(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let exchange = request.request().conn_data::<Exchange>().cloned().unwrap_or_default();
+    let exchange = request.request().conn_data::<CurrentExchange>().cloned().unwrap_or_default();
     exchange.begin();
     let payload = request.take_payload();
     // Other kinds are empty.

@@ -19,7 +19,12 @@ pub struct Origin<F> {
     open: F,
     opened: OpenBody,
     in_parts: bool,
+    several_parts: bool,
+    content_type: Arc<str>,
 }
+
+/// The type of every image; the record has its format.
+const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// A body that was opened earlier, and its range.
 type OpenBody = Arc<Mutex<Option<(Option<Range<u64>>, BlobBody)>>>;
@@ -31,12 +36,33 @@ where
 {
     /// A source that `open` opens: all of it, or a range.
     pub fn new(open: F) -> Self {
-        Self { open, opened: OpenBody::default(), in_parts: true }
+        let content_type = CONTENT_TYPE.into();
+        Self { open, opened: OpenBody::default(), in_parts: true, several_parts: true, content_type }
     }
 
     /// Says whether parts of the bytes can be had for certain: of those under a URL, only the answer of its server says so.
     pub fn in_parts(self, in_parts: bool) -> Self {
         Self { in_parts, ..self }
+    }
+
+    /// Says that one part can be had at a time: a request for several of them gets all bytes.
+    pub fn in_one_part(self) -> Self {
+        Self { several_parts: false, ..self }
+    }
+
+    /// Says of which type the bytes are.
+    pub fn of_type(self, content_type: &str) -> Self {
+        Self { content_type: content_type.into(), ..self }
+    }
+
+    /// The value of `Content-Type`.
+    pub(super) fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// Tells whether several parts of the bytes can be had in one answer.
+    pub(super) fn has_several_parts(&self) -> bool {
+        self.in_parts && self.several_parts
     }
 
     /// Tells whether parts of the bytes can be had for certain.

@@ -16,7 +16,7 @@ pub const CODE: HeaderName = HeaderName::from_static("x-visor-error");
 #[rustfmt::skip]
 macro_rules! neutral_everywhere {
     () => {
-        Reason::TagNotFound | Reason::BytesMissing | Reason::ImageIncomplete | Reason::UrlNotFound
+        Reason::TagNotFound | Reason::VendorNotFound | Reason::BuildNotFound | Reason::BytesMissing | Reason::ImageIncomplete | Reason::UrlNotFound
         | Reason::DefinitionNotFound | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue
         | Reason::Malformed | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::Conflict
         | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile | Reason::StaysUnderUrl | Reason::InStoreAlready
@@ -31,7 +31,9 @@ macro_rules! neutral_everywhere {
         | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory | Reason::OnlyCopy
         | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge | Reason::DefinitionsFull
         | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType | Reason::BadContent | Reason::BadArchive
-        | Reason::Mismatch | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
+        | Reason::Mismatch | Reason::VendorMismatch | Reason::SumsRefused | Reason::SignatureMissing
+        | Reason::SignatureRefused | Reason::KeyMissing | Reason::WeakerThanRequired | Reason::WeakerThanBefore
+        | Reason::RolledBack | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
         | Reason::DiskFull | Reason::Unsupported | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy
         | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads | Reason::TooManyOpenUploads
         | Reason::TooManyJobs | Reason::BeingCopied | Reason::UploadBusy | Reason::Upstream

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -29,6 +29,8 @@ pub struct Tls {
     pub config: ServerConfig,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
+    /// File of the certificate.
+    pub file: PathBuf,
     /// The certificate as PEM, without the rest of its file.
     pub pem: String,
     /// The end of the certificate, to warn of.
@@ -57,7 +59,7 @@ pub fn open(keys: &Path, names: &[String], addresses: &[SocketAddr], now: Timest
         .with_single_cert(chain, private)
         .map_err(|error| named(&error))?;
     let dates = CertificateDates::of(&own, &files);
-    Ok(Tls { config, fingerprint: own.fingerprint, pem: own.pem, dates })
+    Ok(Tls { config, fingerprint: own.fingerprint, pem: own.pem, dates, file: files.certificate })
 }
 
 /// Reads the first certificate in a PEM file, as DER.

@@ -14,7 +14,7 @@ use actix_web::dev::Extensions;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::exchange::Exchange;
+use super::exchange::CurrentExchange;
 use crate::error::Reason;
 
 /// Maximum length of a request line that is kept.
@@ -57,7 +57,7 @@ impl<S> Clone for Wire<S> {
 
 struct Ends<S> {
     stream: S,
-    exchange: Exchange,
+    exchange: CurrentExchange,
     line: RequestLine,
     /// True after the client's last byte, or an error.
     ended: bool,
@@ -73,7 +73,7 @@ impl<S: ConnectionStream> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
         Self(Rc::new(RefCell::new(Ends {
             stream,
-            exchange: Exchange::default(),
+            exchange: CurrentExchange::default(),
             line: RequestLine::default(),
             ended: false,
             withheld: Vec::new(),
@@ -83,7 +83,7 @@ impl<S: ConnectionStream> Wire<S> {
     }
 
     /// The connection's exchange.
-    pub(super) fn exchange(&self) -> Exchange {
+    pub(super) fn exchange(&self) -> CurrentExchange {
         self.0.borrow().exchange.clone()
     }
 

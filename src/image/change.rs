@@ -9,6 +9,9 @@ use crate::error::{Error, Reason, Result};
 
 /// Longest name of an image, a free attribute, a tag or a member, in characters: Glance's limit.
 pub const NAME_CHARS_MAX: usize = 255;
+/// Beginning of the names of free attributes that only the server itself sets: they say where an image came from and how far it was
+/// verified, and no caller may claim that.
+pub const RESERVED: &str = "visor.";
 /// Most free attributes of one image. Glance has 128; LXD, whose images bring theirs in a file, has no limit.
 pub const PROPERTIES_MAX: usize = 512;
 /// Longest value of a free attribute, in bytes. Glance's has 65,535: the volumes of a snapshot are one value there.
@@ -54,7 +57,9 @@ pub struct ImagePatch {
     pub ramdisk: Option<Option<ImageId>>,
     /// Free attributes to set, or with `None` to remove.
     pub properties: BTreeMap<String, Option<String>>,
-    /// Removes free attributes that are not named here. Otherwise they stay.
+    /// Reserved free attributes to set or remove, on the word of the server itself; see [`RESERVED`].
+    pub own_properties: BTreeMap<String, Option<String>>,
+    /// Removes free attributes that are not named here, but no reserved ones. Otherwise they stay.
     pub purge: bool,
     /// [`Image::tags`], all of them.
     pub tags: Option<BTreeSet<String>>,
@@ -94,7 +99,10 @@ impl ImagePatch {
     pub fn then(self, later: ImagePatch) -> Self {
         let mut properties = if later.purge { BTreeMap::new() } else { self.properties };
         properties.extend(later.properties);
+        let mut own_properties = self.own_properties;
+        own_properties.extend(later.own_properties);
         Self {
+            own_properties,
             name: later.name.or(self.name),
             owner: later.owner.or(self.owner),
             visibility: later.visibility.or(self.visibility),
@@ -123,10 +131,17 @@ impl ImagePatch {
         }
     }
 
+    /// Leaves the reserved attributes out: a new image may be a copy of one that was pulled, and is not pulled itself.
+    #[must_use]
+    pub fn without_reserved(mut self) -> Self {
+        self.properties.retain(|name, _| !name.starts_with(RESERVED));
+        self
+    }
+
     /// Applies the patch to an image.
     ///
     /// # Errors
-    /// As [`check`]. The image may then be half changed and must be discarded.
+    /// `Forbidden` for a reserved attribute that would change; as [`check`]. The image may then be half changed and must be discarded.
     pub fn apply(&self, image: &mut Image) -> Result<()> {
         fn set<T: Clone>(field: &mut T, change: &Option<T>) {
             if let Some(value) = change {
@@ -157,9 +172,15 @@ impl ImagePatch {
         set(&mut image.supported_until, &self.supported_until);
         set(&mut image.expires_at, &self.expires_at);
         if self.purge {
-            image.properties.clear();
+            image.properties.retain(|name, _| name.starts_with(RESERVED));
         }
-        for (name, value) in &self.properties {
+        let changes = |(name, value): &(&String, &Option<String>)| {
+            name.starts_with(RESERVED) && image.properties.get(*name) != value.as_ref()
+        };
+        if let Some((name, _)) = self.properties.iter().find(changes) {
+            return Err(Reason::ReadOnly.about(name));
+        }
+        for (name, value) in self.properties.iter().chain(&self.own_properties) {
             match value {
                 Some(value) => image.properties.insert(name.clone(), value.clone()),
                 None => image.properties.remove(name),
@@ -217,7 +238,8 @@ pub fn check(image: &Image) -> Result<()> {
 /// Properties from a source without such rules, with blanks for the control characters that they may not have.
 pub fn cleaned(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
     let value = |text: &str| text.replace(|c: char| c.is_control() && !is_white(c), " ");
-    properties.iter().map(|(name, text)| (on_one_line(name), Some(value(text)))).collect()
+    let others = properties.iter().filter(|(name, _)| !name.starts_with(RESERVED));
+    others.map(|(name, text)| (on_one_line(name), Some(value(text)))).collect()
 }
 
 /// A text with blanks for its control characters, line breaks among them.
@@ -365,6 +387,27 @@ pub(crate) mod tests {
             ImagePatch { properties: [("only".into(), Some("3".into()))].into(), purge: true, ..ImagePatch::default() };
         purge.apply(&mut image).unwrap();
         assert_eq!(image.properties, [("only".into(), "3".into())].into());
+    }
+
+    #[test]
+    fn reserved_attributes_are_the_servers_own() {
+        let mut image = sample("a");
+        let own = |value: &str| [("visor.verified".to_owned(), Some(value.to_owned()))];
+        let pulled = ImagePatch { own_properties: own("signature").into(), ..ImagePatch::default() };
+        pulled.apply(&mut image).unwrap();
+        // A client sends back what it read.
+        let same = ImagePatch { properties: own("signature").into(), purge: true, ..ImagePatch::default() };
+        same.apply(&mut image).unwrap();
+        ImagePatch { purge: true, ..ImagePatch::default() }.apply(&mut image).unwrap();
+        assert_eq!(image.properties["visor.verified"], "signature");
+        for properties in
+            [own("given"), [("visor.verified".to_owned(), None)], [("visor.new".to_owned(), Some(String::new()))]]
+        {
+            let forged = ImagePatch { properties: properties.into(), ..ImagePatch::default() };
+            assert_eq!(forged.apply(&mut image.clone()).unwrap_err().reason(), Reason::ReadOnly);
+            assert!(forged.without_reserved().is_empty());
+        }
+        assert!(cleaned(&image.properties).is_empty());
     }
 
     #[test]

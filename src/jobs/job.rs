@@ -48,6 +48,8 @@ pub enum JobKind {
     DeleteAll,
     /// An image is copied from another image server.
     Pull,
+    /// A vendor's image, or a file under a URL, is brought and becomes an image.
+    VendorPull,
     /// A copy is compared with its source, and replaced by a newer one.
     Refresh,
     /// Received bytes, or a directory, become an image.
@@ -76,7 +78,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind, for tests that must not forget one.
-    pub const ALL: [JobKind; 20] = [
+    pub const ALL: [JobKind; 21] = [
         JobKind::ImportStaged,
         JobKind::ImportUrl,
         JobKind::RegisterUrl,
@@ -85,6 +87,7 @@ impl JobKind {
         JobKind::Register,
         JobKind::DeleteAll,
         JobKind::Pull,
+        JobKind::VendorPull,
         JobKind::Refresh,
         JobKind::Publish,
         JobKind::Push,
@@ -110,6 +113,7 @@ impl JobKind {
             JobKind::Register => "register",
             JobKind::DeleteAll => "delete-all",
             JobKind::Pull => "pull",
+            JobKind::VendorPull => "vendor-pull",
             JobKind::Refresh => "refresh",
             JobKind::Publish => "publish",
             JobKind::Push => "push",
@@ -129,7 +133,7 @@ impl JobKind {
     pub fn class(self) -> JobClass {
         match self {
             JobKind::ImportStaged | JobKind::ImportUrl | JobKind::RegisterUrl | JobKind::Copy => JobClass::Import,
-            JobKind::Move | JobKind::Register | JobKind::DeleteAll => JobClass::Task,
+            JobKind::Move | JobKind::Register | JobKind::DeleteAll | JobKind::VendorPull => JobClass::Task,
             JobKind::Pull | JobKind::Refresh | JobKind::Publish | JobKind::Push | JobKind::Delete => {
                 JobClass::Operation
             }

@@ -7,10 +7,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, fallocate};
 use rustix::io::Errno;
 
 use super::Rooms;
@@ -60,6 +61,25 @@ impl Staged {
             staged.sink.reserve(size)?;
         }
         Ok(staged)
+    }
+
+    /// Another name of a file, with its size. `None` where a file can't have one: it is on another file system, or not there.
+    pub(super) fn adopt(rooms: &Arc<Rooms>, file: &Path) -> Result<Option<(Self, u64)>, StoreError> {
+        let name = rooms.staged_name();
+        match rustix::fs::linkat(CWD, file, &rooms.staging, &name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::ACCESS | Errno::NOENT | Errno::OPNOTSUPP) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let opened = regular::open(&rooms.staging, name.as_str());
+        let (file, stat) = opened.inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&rooms.staging, &name, AtFlags::empty());
+        })?;
+        // Open for reading only: no write reaches the file.
+        let staged = Self { rooms: Arc::clone(rooms), name, sink: Arc::new(Sink::of(file)), fate: Fate::Remove };
+        Ok(Some((staged, stat.size)))
     }
 
     /// Continues the file of an earlier writer, of which `length` bytes count.

@@ -88,6 +88,23 @@ async fn the_address_is_a_url_of_an_absolute_path() {
 }
 
 #[tokio::test]
+async fn an_adopted_file_takes_no_second_room() {
+    let place = Place::new();
+    let (key, file) = (key(), place.dir.path().join("file"));
+    fs::write(&file, "bytes").unwrap();
+    let writer = place.store.adopt(&key, &file).await.unwrap().expect("one file system");
+    writer.finish().await.unwrap();
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&place.blob(&key)), inode(&file));
+
+    // What leads elsewhere is not followed.
+    let link = place.dir.path().join("link");
+    symlink(&file, &link).unwrap();
+    assert!(broken(place.store.adopt(&key, &link).await.map(drop)));
+    assert_eq!(fs::read_dir(place.data().join("staging")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn what_lies_in_place_of_a_blob_is_refused() {
     let place = Place::new();
     let canary = place.dir.path().join("canary");
