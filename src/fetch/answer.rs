@@ -32,19 +32,69 @@ impl Told {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().ok().map(str::trim).filter(|text| text.len() <= TOLD_BYTES_MAX)
     }
+
+    /// The entity tag as its header has it: in quotes, behind `W/` if it is weak.
+    pub fn etag(&self) -> Option<&str> {
+        let text = self.text(ETAG.as_str())?;
+        tag_in(text.strip_prefix("W/").unwrap_or(text)).map(|_| text)
+    }
+
+    /// The announced length, of an answer to `HEAD` too.
+    pub fn length(&self) -> Option<u64> {
+        length(&self.0)
+    }
+
+    /// The part that the body is, or the length that a 416 tells.
+    pub fn content_range(&self) -> Option<ContentRange> {
+        ContentRange::parse(self.text(CONTENT_RANGE.as_str())?)
+    }
+}
+
+/// A `Content-Range` in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The part (the end is exclusive), of which at least one byte; `None` beside a 416.
+    pub part: Option<Range<u64>>,
+    /// Length of the whole, if it is known; never less than the end of the part.
+    pub total: Option<u64>,
+}
+
+impl ContentRange {
+    /// `bytes 0-499/1234`, `bytes 0-499/*` or `bytes */1234`.
+    fn parse(text: &str) -> Option<Self> {
+        let (unit, text) = text.trim().split_once(' ')?;
+        // Units are compared without case (RFC 9110, section 14.1).
+        let (part, total) = text.trim().split_once('/').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
+        if part == "*" {
+            return Some(Self { part: None, total: Some(number(total)?) });
+        }
+        let (first, last) = part.split_once('-')?;
+        let (first, end) = (number(first)?, number(last)?.checked_add(1)?);
+        let total = if total == "*" { None } else { Some(number(total)?) };
+        let inside = total.is_none_or(|total| total >= end);
+        (inside && first < end).then_some(Self { part: Some(first..end), total })
+    }
+}
+
+/// A number in digits. `parse` alone would take a sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// The announced length. For an answer to `HEAD` too, which has no body to measure.
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
-    // `parse` would take a sign.
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    number(headers.get(CONTENT_LENGTH)?.to_str().ok()?)
+}
+
+/// An entity tag out of its quotes.
+fn tag_in(quoted: &str) -> Option<&str> {
+    let tag = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    (!tag.is_empty() && tag.len() <= ETAG_BYTES_MAX && !tag.contains('"')).then_some(tag)
 }
 
 /// The entity tag without its quotes. A weak one is none: it does not stand for the very bytes.
 pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
-    let tag = headers.get(ETAG)?.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')?;
-    (!tag.is_empty() && tag.len() <= ETAG_BYTES_MAX && !tag.contains('"')).then(|| tag.to_owned())
+    tag_in(headers.get(ETAG)?.to_str().ok()?).map(str::to_owned)
 }
 
 /// Tells whether the body is not compressed. We ask for that: a compressed body has other bytes and another length.
@@ -60,22 +110,9 @@ pub(super) fn is_part(headers: &HeaderMap, range: &Range<u64>) -> bool {
 
 /// The part that a partial answer has, and the length of the whole, if it says so.
 pub(super) fn part(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
-    let (part, total) = parse_part(headers.get(CONTENT_RANGE)?.to_str().ok()?)?;
-    let fits = length(headers).is_none_or(|length| length == part.end - part.start);
-    fits.then_some((part, total))
-}
-
-/// `bytes 0-499/1234` or `bytes 0-499/*`.
-fn parse_part(text: &str) -> Option<(Range<u64>, Option<u64>)> {
-    let (unit, text) = text.trim().split_once(' ')?;
-    // Units are compared without case (RFC 9110, section 14.1).
-    let (part, total) = text.trim().split_once('/').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
-    let (first, last) = part.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let end = last.checked_add(1)?;
-    let total = if total == "*" { None } else { Some(total.parse::<u64>().ok()?) };
-    let inside = total.is_none_or(|total| total >= end);
-    (inside && first < end).then_some((first..end, total))
+    let ContentRange { part, total } = ContentRange::parse(headers.get(CONTENT_RANGE)?.to_str().ok()?)?;
+    let part = part.filter(|part| length(headers).is_none_or(|length| length == part.end - part.start))?;
+    Some((part, total))
 }
 
 /// The pause that a server asks for. A date is measured against the server's own clock.
@@ -146,6 +183,37 @@ mod tests {
         for bad in ["abc", "W/\"abc\"", "\"\"", "\"", "\"a\"b\""] {
             assert_eq!(etag(&headers(&[(ETAG, bad)])), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn entity_tags_are_told_as_they_came() {
+        let told = |tag| Told::of(&headers(&[(ETAG, tag)]));
+        for tag in ["\"abc\"", "W/\"abc\""] {
+            assert_eq!(told(tag).etag(), Some(tag));
+        }
+        for bad in ["abc", "w/\"abc\"", "W/abc", "W/W/\"abc\"", "\"\"", "W/\"", "\"a\"b\"", "\"a\", \"b\""] {
+            assert_eq!(told(bad).etag(), None, "{bad}");
+        }
+        assert_eq!(Told::default().etag(), None);
+    }
+
+    #[test]
+    fn content_ranges_are_told_with_and_without_a_part() {
+        let told = |value| Told::of(&headers(&[(CONTENT_RANGE, value), (CONTENT_LENGTH, "3")]));
+        for (value, part, total) in [
+            ("bytes 2-4/10", Some(2..5), Some(10)),
+            ("bytes 0-0/*", Some(0..1), None),
+            ("BYTES */10", None, Some(10)),
+            ("bytes */0", None, Some(0)),
+        ] {
+            assert_eq!(told(value).content_range(), Some(ContentRange { part, total }), "{value}");
+        }
+        for bad in
+            ["bytes */*", "bytes +2-4/10", "bytes 2-4/+10", "bytes 2-/10", "bytes -4/10", "bytes 4-2/10", "x */1"]
+        {
+            assert_eq!(told(bad).content_range(), None, "{bad}");
+        }
+        assert_eq!((told("").length(), told("").content_range()), (Some(3), None));
     }
 
     #[test]

@@ -10,9 +10,11 @@ use futures_util::stream::{self, BoxStream};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::client::Connections;
+use super::follow::{REDIRECTS_MAX, is_redirect, next_hop};
 use super::guard::Reach;
 use super::watch::Watch;
-use super::{FetchError, Fetcher, FetcherInner, REDIRECTS_MAX, answer, is_redirect, next_hop, upstream};
+use super::{FetchError, Fetcher, FetcherInner, answer, upstream};
 
 /// Largest piece that is handed to the connection at once: with it is told that bytes go on leaving.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -103,7 +105,8 @@ impl FetcherInner {
         url: &Url,
         reach: Reach,
     ) -> Result<Response, FetchError> {
-        let mut outgoing = self.client(reach)?.request(call.method.clone(), url.clone()).headers(headers.clone());
+        let client = self.client(reach, Connections::usual(reach))?;
+        let mut outgoing = client.request(call.method.clone(), url.clone()).headers(headers.clone());
         outgoing = outgoing.header(ACCEPT_ENCODING, "identity");
         let idle = self.patience(call);
         let length: u64 = call.body.iter().map(|piece| piece.len() as u64).sum();

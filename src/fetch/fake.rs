@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// In an answer of a fake: is not sent, and the connection is not closed afterwards.
 pub(crate) const HOLD: &str = "\0";
@@ -12,6 +13,8 @@ pub(crate) const HOLD: &str = "\0";
 pub(crate) enum Say {
     /// These bytes, and then nothing more.
     Bytes(Vec<u8>),
+    /// These bytes, and then the next request of the same connection.
+    Keep(Vec<u8>),
     /// These bytes, and then silence until the other side leaves.
     Hold(Vec<u8>),
     /// The first, and then the second over and over until the other side leaves.
@@ -73,6 +76,18 @@ pub(crate) fn certificate_with(described: &rcgen::CertificateParams) -> (String,
         .with_single_cert(vec![made.der().clone()], key)
         .unwrap();
     (made.pem(), Arc::new(config))
+}
+
+/// A listener that takes no connection, since its queue is full of these.
+pub(crate) async fn black_hole() -> (tokio::net::TcpListener, Vec<tokio::net::TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let (address, patience, mut queued) = (listener.local_addr().unwrap(), Duration::from_secs(2), Vec::new());
+    while let Ok(stream) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    (listener, queued)
 }
 
 trait Socket: Read + Write {}
@@ -164,6 +179,11 @@ fn serve(
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
     match answer(&asked) {
         Say::Bytes(bytes) => socket.write_all(&closing(bytes))?,
+        Say::Keep(bytes) => {
+            socket.write_all(&bytes)?;
+            socket.flush()?;
+            return serve(socket, seen, answer);
+        }
         Say::Hold(bytes) => {
             socket.write_all(&closing(bytes))?;
             socket.flush()?;
@@ -178,7 +198,7 @@ fn serve(
         Say::Dripping(head, piece) => {
             socket.write_all(&closing(head))?;
             loop {
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(50));
                 socket.write_all(&piece)?;
                 socket.flush()?;
             }

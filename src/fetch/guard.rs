@@ -1,7 +1,8 @@
 //! Guard of every fetch: judges the URL first, then every address of its host.
 //!
 //! The addresses are judged where the client library resolves the name, so those that were judged are those that are
-//! connected to; there is no second look-up in between that could answer something else.
+//! connected to; there is no second look-up in between that could answer something else. Behind a proxy of the operator's there is none
+//! of ours at all: what is local never goes there ([`Proxies`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{is_public, literal};
 use super::error::{FetchError, Refusal, redacted};
+use super::{FetchRules, Proxies};
 
 /// Addresses that the host of a URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,13 @@ pub(super) enum Reach {
     Listed,
     /// Any: the URL names the very server that the operator configured (see [`AddressGuard::granting`]).
     Own,
+    /// Any that a proxy finds: nothing but the proxy is connected to.
+    Proxied,
+}
+
+impl Reach {
+    /// Number of them.
+    pub(super) const COUNT: usize = Self::Proxied as usize + 1;
 }
 
 /// A server that the operator configured, and may well stand next to this one.
@@ -52,15 +61,23 @@ pub(super) struct AddressGuard {
     allow: Arc<[IpNet]>,
     ports: Arc<[u16]>,
     resolve_timeout: Duration,
+    proxies: Proxies,
     own: Option<Arc<Own>>,
 }
 
 impl AddressGuard {
-    pub(super) fn new(allow: Vec<IpNet>, ports: Vec<u16>, resolve_timeout: Duration) -> Self {
-        Self { allow: allow.into(), ports: ports.into(), resolve_timeout, own: None }
+    pub(super) fn new(rules: &FetchRules) -> Self {
+        let FetchRules { allow, ports, resolve_timeout, proxies, .. } = rules.clone();
+        Self { allow: allow.into(), ports: ports.into(), resolve_timeout, proxies, own: None }
     }
 
-    /// These rules, except that the host and port of `url` may have any address.
+    /// The proxies that requests leave through.
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// These rules, except that the host and port of `url` may have any address. It and what it points at are reached without a
+    /// proxy: such a server mostly stands nearby.
     pub(super) fn granting(&self, url: &str) -> Result<Self, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Refused)?;
         let plain = url.username().is_empty() && url.password().is_none();
@@ -69,7 +86,7 @@ impl AddressGuard {
             (Some((host, port)), scheme @ ("http" | "https")) if plain => {
                 let addresses = RwLock::new(literal(host).map(|ip| ip.to_canonical()).into_iter().collect());
                 let own = Own { https: scheme == "https", host: host.to_owned(), port, addresses };
-                Ok(Self { own: Some(Arc::new(own)), ..self.clone() })
+                Ok(Self { own: Some(Arc::new(own)), proxies: Proxies::default(), ..self.clone() })
             }
             _ => Err(FetchError::Refused),
         }
@@ -120,13 +137,14 @@ impl AddressGuard {
         let reach = if self.ports.contains(&port) { Reach::Public } else { Reach::Listed };
         match literal(url.host_str().ok_or("it has no host")?) {
             Some(ip) if !self.may_reach(ip, reach) => Err("its address, with this port, is not allowed"),
+            _ if reach == Reach::Public && self.proxies.take(url) => Ok(Reach::Proxied),
             _ => Ok(reach),
         }
     }
 
     fn may_reach(&self, ip: IpAddr, reach: Reach) -> bool {
         let ip = ip.to_canonical();
-        reach == Reach::Own
+        matches!(reach, Reach::Own | Reach::Proxied)
             || self.allow.iter().any(|net| net.contains(&ip))
             || self.own.as_ref().is_some_and(|own| own.is_at(ip))
             || (reach == Reach::Public && is_public(ip))
@@ -134,6 +152,9 @@ impl AddressGuard {
 
     /// The addresses of a host, if every single one may be reached. With port 0: the URL's own is put in later.
     async fn resolve(&self, host: &str, reach: Reach) -> Result<Vec<SocketAddr>, Refusal> {
+        if reach == Reach::Proxied && !self.proxies.are_at(host) {
+            return Err(Refusal(format!("{host} is not the proxy that it was to be reached through")));
+        }
         let looked_up = tokio::time::timeout(self.resolve_timeout, tokio::net::lookup_host((host, 0))).await;
         let addresses: Vec<SocketAddr> = match looked_up {
             Ok(Ok(addresses)) => addresses.collect(),
@@ -180,7 +201,7 @@ mod tests {
 
     fn guard(allow: &[&str]) -> AddressGuard {
         let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
-        AddressGuard::new(allow, vec![80, 443], Duration::from_secs(5))
+        AddressGuard::new(&FetchRules { allow, ports: vec![80, 443], ..FetchRules::default() })
     }
 
     fn reach(guard: &AddressGuard, url: &str) -> Option<Reach> {

@@ -21,10 +21,17 @@ mod call;
 mod client;
 mod document;
 mod error;
+mod exchange;
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 pub(crate) mod fake;
+mod follow;
 mod guard;
 mod pin;
+mod proxy;
+#[cfg(test)]
+mod proxy_tests;
 mod request;
 mod rules;
 mod send;
@@ -35,35 +42,35 @@ mod watch;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE};
+use reqwest::header::ACCEPT_ENCODING;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, RequestBuilder, Response, Url};
+use reqwest::{Certificate, RequestBuilder, Response, Url};
 pub use reqwest::{Method, StatusCode};
 
 pub use self::address::is_public;
-pub use self::answer::Told;
+pub use self::answer::{ContentRange, Told};
 pub use self::backoff::{Backoff, OnRetry, Retries, RetryEvent};
 pub use self::call::{Answer, Call};
+use self::client::{Clients, Connections};
 pub use self::document::Document;
 use self::error::redacted;
 pub use self::error::{FetchError, barred_for};
+pub use self::exchange::Exchanged;
 use self::guard::{AddressGuard, Reach};
 pub use self::pin::Pin;
+pub use self::proxy::Proxies;
 use self::request::Wanted;
-pub use self::request::{Header, Request};
+pub use self::request::{Exchange, Header, Request};
 pub use self::rules::FetchRules;
 pub use self::send::Payload;
 use self::watch::Watch;
 use crate::error::{Error, Result};
-
-/// Redirects that are followed: mirrors of distributions need two or three.
-const REDIRECTS_MAX: usize = 5;
 
 /// Facts about a URL, from its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,23 +114,18 @@ struct FetcherInner {
     rules: FetchRules,
     /// Certificates that vouch for servers, in place of the system's.
     roots: Option<Vec<Certificate>>,
-    /// One client for each reach, since a client knows only the name when it resolves. Made when first needed:
-    /// reading the system's certificates takes a while, and many servers never fetch anything.
-    public: OnceLock<Result<Client, String>>,
-    listed: OnceLock<Result<Client, String>>,
-    own: OnceLock<Result<Client, String>>,
+    clients: Clients,
 }
 
 impl Fetcher {
     /// A fetcher under `rules`. Opens nothing yet.
     pub fn new(rules: FetchRules) -> Self {
-        let guard = AddressGuard::new(rules.allow.clone(), rules.ports.clone(), rules.resolve_timeout);
+        let guard = AddressGuard::new(&rules);
         Self::under(guard, rules, None)
     }
 
     fn under(guard: AddressGuard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
-        let (public, listed, own) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self(Arc::new(FetcherInner { guard, rules, roots, public, listed, own }), None)
+        Self(Arc::new(FetcherInner { guard, rules, roots, clients: Clients::default() }), None)
     }
 
     /// A fetcher under the same rules for servers that only these certificates vouch for, not those of the system. A server's own
@@ -135,6 +137,13 @@ impl Fetcher {
         let bad = || Error::invalid("there is no certificate in PEM in it");
         let roots = Certificate::from_pem_bundle(pem).ok().filter(|roots| !roots.is_empty()).ok_or_else(bad)?;
         Ok(Self::under(self.0.guard.clone(), self.0.rules.clone(), Some(roots)))
+    }
+
+    /// A fetcher under the same rules that waits only so long for a connection.
+    #[must_use]
+    pub fn connecting_within(&self, limit: Duration) -> Self {
+        let rules = FetchRules { connect_timeout: limit, ..self.0.rules.clone() };
+        Self::under(self.0.guard.clone(), rules, self.0.roots.clone())
     }
 
     /// A URL as it is written down, if it may be fetched as far as can be told without asking anybody. What is given may have
@@ -226,57 +235,6 @@ impl Fetcher {
         let (response, at) = self.follow(Method::GET, request, Wanted::All).await?;
         self.0.body(response, at, request)
     }
-
-    /// Sends a request and follows redirects, each judged like the first URL. Returns where the answer came from.
-    async fn follow(
-        &self,
-        method: Method,
-        request: &Request,
-        wanted: Wanted<'_>,
-    ) -> Result<(Response, Url), FetchError> {
-        let (mut url, mut reach) = self.0.guard.parse(&request.url)?;
-        for _ in 0..=REDIRECTS_MAX {
-            let mut outgoing = self.0.request(method.clone(), request, &url, reach)?;
-            match wanted {
-                Wanted::All => {}
-                Wanted::Range(range) => {
-                    outgoing = outgoing.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
-                }
-                Wanted::From(start, etag) => {
-                    outgoing =
-                        outgoing.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, format!("\"{etag}\""));
-                }
-            }
-            let response = self.0.answer(outgoing, &url, request.patience).await?;
-            if !is_redirect(response.status()) {
-                return Ok((response, url));
-            }
-            let next = next_hop(&url, response.headers())?;
-            if request.pin.is_some() && next.origin() != url.origin() {
-                return Err(upstream(&url, "a redirect to elsewhere, although its certificate is pinned"));
-            }
-            reach = self.0.guard.judge(&next)?;
-            url = next;
-        }
-        Err(upstream(&url, "too many redirects"))
-    }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// The target of a redirect.
-fn next_hop(url: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
-    let location = headers.get(LOCATION).ok_or_else(|| upstream(url, "a redirect to nowhere"))?;
-    let next = url
-        .join(&String::from_utf8_lossy(location.as_bytes()))
-        .map_err(|_| upstream(url, "a redirect to a malformed URL"))?;
-    if url.scheme() == "https" && next.scheme() == "http" {
-        // A request for https must not get bytes that could have been changed on the way.
-        return Err(upstream(url, "a redirect from https to http"));
-    }
-    Ok(next)
 }
 
 fn compressed(url: &Url) -> FetchError {
@@ -288,16 +246,17 @@ fn upstream(url: &Url, what: impl fmt::Display) -> FetchError {
 }
 
 impl FetcherInner {
-    /// A request as it goes out to one hop.
+    /// A request as it goes out to one place.
     fn request(
         &self,
         method: Method,
         request: &Request,
         url: &Url,
         reach: Reach,
+        connections: Connections,
     ) -> Result<RequestBuilder, FetchError> {
         let mut outgoing = match &request.pin {
-            None => self.client(reach)?.request(method, url.clone()),
+            None => self.client(reach, connections)?.request(method, url.clone()),
             Some(_) if url.scheme() != "https" => return Err(upstream(url, "there is no certificate without https")),
             Some(pin) => self.pinned(reach, pin)?.request(method, url.clone()),
         };

@@ -1,9 +1,10 @@
-//! A request: a URL, and a few settings.
+//! Requests: a URL, and a few settings.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
+use reqwest::RequestBuilder;
+use reqwest::header::{HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, VIA};
 
 use super::pin::Pin;
 use crate::error::{Error, Result};
@@ -67,6 +68,47 @@ pub struct Request {
     pub(super) once: bool,
 }
 
+/// A request for a resource, or a part of it.
+#[derive(Debug, Clone, Default)]
+pub struct Exchange {
+    /// The URL.
+    pub url: String,
+    /// `HEAD` in place of `GET`.
+    pub head: bool,
+    /// First byte, and the end (exclusive) if there is one.
+    pub range: Option<(u64, Option<u64>)>,
+    /// The condition of the range, as its header has it: a strong entity tag in quotes, or a date.
+    pub if_range: Option<String>,
+    /// Entity tags in quotes, weak ones with `W/`: an answer is wanted only if it has none of these.
+    pub if_none_match: Vec<String>,
+    /// A date of the server's own: an answer is wanted only if it is newer.
+    pub if_modified_since: Option<String>,
+    /// Value of `Via`.
+    pub via: Option<String>,
+    /// Time for everything until the head of the answer: names, connections, redirects. Without it, the usual limits.
+    pub head_within: Option<Duration>,
+}
+
+impl Exchange {
+    /// Adds the headers.
+    pub(super) fn put_headers(&self, mut outgoing: RequestBuilder) -> RequestBuilder {
+        if let Some((start, end)) = self.range {
+            let last = end.map_or_else(String::new, |end| end.saturating_sub(1).to_string());
+            outgoing = outgoing.header(RANGE, format!("bytes={start}-{last}"));
+        }
+        if !self.if_none_match.is_empty() {
+            outgoing = outgoing.header(IF_NONE_MATCH, self.if_none_match.join(", "));
+        }
+        let texts = [(IF_RANGE, &self.if_range), (IF_MODIFIED_SINCE, &self.if_modified_since), (VIA, &self.via)];
+        for (name, value) in texts {
+            if let Some(value) = value {
+                outgoing = outgoing.header(name, value);
+            }
+        }
+        outgoing
+    }
+}
+
 /// The bytes that a request asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
@@ -76,6 +118,22 @@ pub(super) enum Wanted<'a> {
     Range(&'a Range<u64>),
     /// All from a place on, if the thing still has this strong entity tag.
     From(u64, &'a str),
+    /// The headers of an exchange.
+    Exchange(&'a Exchange),
+}
+
+impl Wanted<'_> {
+    /// Adds the headers.
+    pub(super) fn put_headers(self, outgoing: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::All => outgoing,
+            Self::Range(range) => outgoing.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1)),
+            Self::From(start, etag) => {
+                outgoing.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, format!("\"{etag}\""))
+            }
+            Self::Exchange(exchange) => exchange.put_headers(outgoing),
+        }
+    }
 }
 
 impl Request {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Retries;
+use super::{Proxies, Retries};
 
 /// Rules and time limits of fetches.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct FetchRules {
     pub allow: Vec<IpNet>,
     /// Ports that are allowed with a public address.
     pub ports: Vec<u16>,
+    /// Proxies that requests leave through, except those to a granted server.
+    pub proxies: Proxies,
     /// Time to resolve a name.
     pub resolve_timeout: Duration,
     /// Time to connect, including the TLS handshake.
@@ -31,6 +33,7 @@ impl Default for FetchRules {
         Self {
             allow: Vec::new(),
             ports: vec![80, 443, 8443],
+            proxies: Proxies::default(),
             resolve_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),

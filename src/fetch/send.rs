@@ -11,8 +11,10 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::client::Connections;
 use super::error::redacted;
-use super::{Document, FetchError, Fetcher, FetcherInner, Request, is_redirect, upstream};
+use super::follow::is_redirect;
+use super::{Document, FetchError, Fetcher, FetcherInner, Request, upstream};
 use crate::error::{Error, Result};
 
 /// Bytes to send.
@@ -41,7 +43,8 @@ impl Fetcher {
         let (url, reach) = self.0.guard.parse(&request.url)?;
         let idle = request.patience.unwrap_or(self.0.rules.idle_timeout);
         let Payload { content_type, length, stream } = payload;
-        let mut outgoing = self.0.request(Method::POST, request, &url, reach)?;
+        let connections = Connections::usual(reach);
+        let mut outgoing = self.0.request(Method::POST, request, &url, reach, connections)?;
         let content_type =
             HeaderValue::from_str(&content_type).map_err(|error| FetchError::Payload(Error::internal(error)))?;
         outgoing = outgoing.header(CONTENT_TYPE, content_type);

@@ -1,8 +1,10 @@
 //! The fetcher against servers that misbehave, all of them on 127.0.0.1.
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use reqwest::header::LOCATION;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::fake::{self, Fake, HOLD, Say};
+use super::follow::{REDIRECTS_MAX, next_hop};
 use super::*;
 use crate::error::Kind;
 
@@ -252,15 +254,8 @@ async fn other_misbehaviour_is_named_without_secrets() {
 
 #[tokio::test]
 async fn a_server_that_takes_no_connection_is_not_reached() {
-    let full = TcpSocket::new_v4().unwrap();
-    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let full = full.listen(1).unwrap();
+    let (full, _queued) = fake::black_hole().await;
     let address = full.local_addr().unwrap();
-    // Fills the queue of a listener that accepts nothing.
-    let mut queued = Vec::new();
-    while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), TcpStream::connect(address)).await {
-        queued.push(stream.unwrap());
-    }
     let error = hasty().head(&format!("http://{address}/?sig=s3cret")).await.unwrap_err();
     assert!(matches!(error, FetchError::Unreached(_)) && !format!("{error:?}").contains("s3cret"), "{error:?}");
 }
