@@ -1,0 +1,169 @@
+//! Checks of documents that are here: pure, so that what was proved can be proved again without a network.
+
+use std::io::{Cursor, Read, Seek};
+
+use crate::error::{Error, Reason, Result};
+use crate::image::Timestamp;
+use crate::vendor::documents::VendorDocument;
+use crate::vendor::evidence::{signed as signed_evidence, unsigned};
+use crate::vendor::expectation::{Evidence, Expectation};
+use crate::vendor::learn::{self, expectation};
+use crate::vendor::place::{below, file_name, folder};
+use crate::vendor::rules::VendorRules;
+use crate::vendor::signature::{Keyring, SignatureError, Signed, TrustedKeys, content, verify_detached, verify_inside};
+use crate::vendor::sums::{FoundSums, Sums};
+
+/// A document with the URL under which it was asked for.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// URL that was asked for: by it the document is found again.
+    pub url: String,
+    /// Document.
+    pub document: VendorDocument,
+}
+
+/// A vendor's document after its signature was looked at.
+#[derive(Debug, Clone)]
+pub struct OpenedDocument {
+    /// Content: of a document with its signature inside, the text that is signed.
+    pub content: Vec<u8>,
+    /// Signature that counts, and the URLs that prove it.
+    signed: Option<(Signed, Vec<String>)>,
+    /// Reason why a signature that is there does not count.
+    unchecked: Option<String>,
+}
+
+impl OpenedDocument {
+    /// Evidence for what the document says of a file, by these digests.
+    pub fn evidence(&self, document: &Kept, title: &str, file: &str, facts: &FoundSums) -> Evidence {
+        let weak = facts.sums.iter().all(|sum| sum.algorithm().is_weak());
+        match &self.signed {
+            // The signature is over the digest: a digest that others can meet is not worth more by it.
+            Some((by, documents)) if !weak => signed_evidence(title, by, false, documents.clone()),
+            _ => {
+                let mut evidence = unsigned(&document.url, &document.document.url, file, &facts.sums);
+                if let Some(why) = &self.unchecked {
+                    evidence.words.push_str("; its signature was not checked: ");
+                    evidence.words.push_str(why);
+                }
+                evidence
+            }
+        }
+    }
+}
+
+/// Opens a vendor's document: checks its signatures, inside or beside it, by the rules. Without rules no signature is demanded and none counts.
+///
+/// # Errors
+/// `SignatureRefused`, `KeyMissing`, `SignatureMissing`: by the rules.
+pub fn open(
+    document: &Kept,
+    signatures: &[Kept],
+    rules: Option<&VendorRules>,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<OpenedDocument> {
+    let bytes = &document.document.bytes[..];
+    let refuse = |error: SignatureError| Reason::SumsRefused.about(&document.url).and(error);
+    let plain = |unchecked| {
+        Ok(OpenedDocument { content: content(bytes).map_err(refuse)?.into_owned(), signed: None, unchecked })
+    };
+    let Some(rules) = rules.filter(|rules| rules.signs_lists()) else { return plain(None) };
+    let trust = TrustedKeys { keyring, pins: &rules.keys, now };
+    let mut failed: Option<(SignatureError, &str)> = None;
+    if rules.signs_inside() {
+        match verify_inside(bytes, &trust) {
+            Ok((content, by)) => {
+                let signed = Some((by, vec![document.url.clone()]));
+                return Ok(OpenedDocument { content: content.into_owned(), signed, unchecked: None });
+            }
+            Err(SignatureError::NoSignature) => {}
+            Err(error) => failed = Some((error, &document.url)),
+        }
+    }
+    for signature in signatures {
+        match verify_detached(&signature.document.bytes, &mut Cursor::new(bytes), &trust) {
+            Ok(by) => {
+                let signed = Some((by, vec![document.url.clone(), signature.url.clone()]));
+                return Ok(OpenedDocument {
+                    content: content(bytes).map_err(refuse)?.into_owned(),
+                    signed,
+                    unchecked: None,
+                });
+            }
+            Err(error) if failed.as_ref().is_none_or(|(other, _)| error.weight() > other.weight()) => {
+                failed = Some((error, &signature.url));
+            }
+            Err(_) => {}
+        }
+    }
+    let demanded = rules.demands_signed_lists();
+    match failed {
+        // What can't be checked here is no sign of tampering.
+        Some((error @ (SignatureError::KeyMissing { .. } | SignatureError::KeyTooOld { .. }), _)) if !demanded => {
+            plain(Some(error.to_string()))
+        }
+        Some((error, url)) => Err(refused(error, url)),
+        None if demanded => Err(Reason::SignatureMissing.about(&rules.title).and(&document.url)),
+        None => plain(None),
+    }
+}
+
+/// Checks again what documents say of the file under a URL: the list first, then its signatures, as [`Evidence::documents`] names them. `None`
+/// when the list does not name the file.
+///
+/// # Errors
+/// As [`open`]; `SumsRefused` for a list that contradicts itself.
+pub fn recheck(
+    url: &str,
+    rules: Option<&VendorRules>,
+    keyring: &Keyring,
+    kept: &[Kept],
+    now: Timestamp,
+) -> Result<Option<Expectation>> {
+    let Some((list, signatures)) = kept.split_first() else { return Ok(None) };
+    let opened = open(list, signatures, rules, keyring, now)?;
+    let Some(facts) = facts(&opened.content, &list.url, url)? else { return Ok(None) };
+    let title = rules.map_or("", |rules| rules.title.as_str());
+    let evidence = opened.evidence(list, title, url, &facts);
+    Ok(Some(expectation(facts, evidence)))
+}
+
+/// Facts of a list, of any form, about the file under a URL.
+fn facts(content: &[u8], list_url: &str, url: &str) -> Result<Option<FoundSums>> {
+    if learn::is_products(content) {
+        return Ok(learn::find(list_url, content, url));
+    }
+    let sums = Sums::parse(content, &file_name(list_url))?;
+    let by_path = below(folder(list_url), url).and_then(|path| sums.find(&path));
+    Ok(by_path.or_else(|| sums.find(&file_name(url))))
+}
+
+/// Verifies a signature over a file itself, which is read from its beginning to its end.
+///
+/// # Errors
+/// `SignatureRefused`, `KeyMissing`; `RolledBack` when it is older than the one held.
+pub fn verify_file_signature<R: Read + Seek>(
+    signature: &Kept,
+    file: &mut R,
+    rules: &VendorRules,
+    keyring: &Keyring,
+    held: Option<&Evidence>,
+    now: Timestamp,
+) -> Result<Evidence> {
+    let trust = TrustedKeys { keyring, pins: &rules.keys, now };
+    let by =
+        verify_detached(&signature.document.bytes, file, &trust).map_err(|error| refused(error, &signature.url))?;
+    let evidence = signed_evidence(&rules.title, &by, true, vec![signature.url.clone()]);
+    super::guard::not_rolled_back(&evidence, held, &signature.url)?;
+    Ok(evidence)
+}
+
+fn refused(error: SignatureError, url: &str) -> Error {
+    let reason = match error {
+        SignatureError::KeyMissing { .. } | SignatureError::KeyTooOld { .. } => Reason::KeyMissing,
+        SignatureError::Unreadable(_) => return Error::internal(error),
+        _ => Reason::SignatureRefused,
+    };
+    reason.about(url).and(error)
+}
