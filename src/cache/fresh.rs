@@ -1,0 +1,195 @@
+//! Freshness: how long what a server said may be believed. Pure; RFC 9111, within bounds of our own.
+//!
+//! A server's `immutable`, and a year for a name that says `latest`, are not believed: vendors have served broken files so.
+
+use std::time::{Duration, SystemTime};
+
+use super::entry::{Entry, Head};
+use super::key::Key;
+use crate::fetch::{Exchanged, Told};
+use crate::image::Timestamp;
+use crate::vendor::{Level, is_moving};
+
+/// Freshness that is never cut short, whatever a server says.
+const LEAST: u64 = 5;
+
+const HOUR: u64 = 3600;
+
+/// Documents without a time of their own.
+const DOCUMENTS: u64 = 15 * 60;
+
+/// State of a whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AgeState {
+    /// No server is ever asked again.
+    Immutable,
+    /// No server is asked for these seconds.
+    Fresh(i64),
+    /// A server has to be asked, if one can be.
+    Stale,
+}
+
+impl AgeState {
+    /// Word for people.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Immutable => "immutable",
+            Self::Fresh(_) => "fresh",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// Judges an entry.
+pub(super) fn state(entry: &Entry, key: &Key, now: Timestamp) -> AgeState {
+    let is_named = !is_moving(key.url()) && !entry.document;
+    if is_named && entry.evidence.level >= Level::Checksum {
+        return AgeState::Immutable;
+    }
+    let left = ttl(entry, key) - (now.seconds() - entry.checked_at.div_euclid(1_000_000));
+    if left > 0 { AgeState::Fresh(left) } else { AgeState::Stale }
+}
+
+/// Seconds for which an entry is fresh after a check.
+fn ttl(entry: &Entry, key: &Key) -> i64 {
+    let said = entry.head.lifetime;
+    let seconds = match (entry.document, is_moving(key.url())) {
+        (true, _) => said.unwrap_or(DOCUMENTS).clamp(60, HOUR),
+        (false, true) => said.unwrap_or(HOUR).clamp(LEAST, HOUR),
+        (false, false) => said.unwrap_or(HOUR).clamp(LEAST, 24 * HOUR),
+    };
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+/// Reads the head of an answer about a whole content.
+pub(super) fn head_of(answer: &Exchanged) -> Head {
+    let told = &answer.told;
+    let text = |name: &str| told.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    let control = Control::of(told);
+    let length = match answer.status {
+        206 | 416 => told.content_range().and_then(|range| range.total),
+        304 => None,
+        _ => answer.length,
+    };
+    Head {
+        url: answer.url.clone(),
+        etag: told.etag().map(str::to_owned),
+        last_modified: text("last-modified"),
+        date: text("date"),
+        content_type: text("content-type"),
+        length,
+        lifetime: control.lifetime(told),
+        must_revalidate: control.must_revalidate,
+        unshared: control.unshared || told.text("vary").is_some_and(|vary| vary.contains('*')),
+        open_ended: length.is_none() && told.text("transfer-encoding").is_none(),
+    }
+}
+
+/// Takes over what a 304 says anew.
+pub(super) fn freshen(head: &mut Head, answer: &Exchanged) {
+    let new = head_of(answer);
+    head.lifetime = new.lifetime;
+    head.must_revalidate = new.must_revalidate;
+    head.url = new.url;
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    s_maxage: Option<u64>,
+    max_age: Option<u64>,
+    no_cache: bool,
+    must_revalidate: bool,
+    unshared: bool,
+}
+
+impl Control {
+    fn of(told: &Told) -> Self {
+        let mut control = Self::default();
+        for directive in told.text("cache-control").unwrap_or_default().split(',') {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            let seconds = || value.trim().trim_matches('"').parse().ok();
+            match name.trim().to_ascii_lowercase().as_str() {
+                "s-maxage" => control.s_maxage = seconds(),
+                "max-age" => control.max_age = seconds(),
+                "no-cache" => control.no_cache = true,
+                "must-revalidate" | "proxy-revalidate" => control.must_revalidate = true,
+                "no-store" | "private" => control.unshared = true,
+                _ => {}
+            }
+        }
+        control
+    }
+
+    fn lifetime(&self, told: &Told) -> Option<u64> {
+        if self.no_cache {
+            return Some(0);
+        }
+        let date = |name| told.text(name).and_then(|text| httpdate::parse_http_date(text).ok());
+        let between =
+            |from: Option<SystemTime>, to: Option<SystemTime>| Some(to?.duration_since(from?).ok()?.as_secs());
+        let age = told.text("age").and_then(|age| age.parse::<u64>().ok()).unwrap_or(0);
+        // An `Expires` that is no date, or a past one, means now.
+        let expires = || told.text("expires").map(|_| between(date("date"), date("expires")).unwrap_or(0));
+        let said = self.s_maxage.or(self.max_age).or_else(expires);
+        let guessed = || between(date("last-modified"), date("date")).map(|unchanged| unchanged / 10);
+        said.map(|seconds| seconds.saturating_sub(age)).or_else(guessed)
+    }
+}
+
+/// Endings of what is read for its text.
+const TEXTS: [&str; 24] = [
+    ".json",
+    ".sjson",
+    ".yaml",
+    ".yml",
+    ".txt",
+    ".html",
+    ".htm",
+    ".xml",
+    ".gpg",
+    ".asc",
+    ".sig",
+    ".sign",
+    ".minisig",
+    ".md5",
+    ".sha1",
+    ".sha256",
+    ".sha512",
+    ".sha256sum",
+    ".sha512sum",
+    ".checksum",
+    ".digests",
+    ".toml",
+    ".pem",
+    ".csv",
+];
+
+/// Names of documents, in lower case.
+const NAMES: [&str; 9] = [
+    "sha512sums",
+    "sha256sums",
+    "sha1sums",
+    "md5sums",
+    "checksum",
+    "sha256",
+    "sha512",
+    "meta-release",
+    "imagelist-fedora",
+];
+
+/// Tells whether a key is that of a document: a list, sums, a signature; short, and wanted current.
+pub(super) fn is_document(key: &Key) -> bool {
+    let last = key.path().rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let is_sums =
+        |name: &&str| last == **name || last.ends_with(&format!("-{name}")) || last.starts_with(&format!("{name}."));
+    last.is_empty() || TEXTS.iter().any(|end| last.ends_with(end)) || NAMES.iter().any(is_sums)
+}
+
+/// Pause that a server asks for, up to an hour.
+pub(super) fn pause(told: &Told) -> Option<Duration> {
+    let text = told.text("retry-after")?;
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let between = || date(text)?.duration_since(date(told.text("date")?)?).ok();
+    let pause = text.parse().ok().map(Duration::from_secs).or_else(between)?;
+    Some(pause.min(Duration::from_secs(HOUR)))
+}

@@ -1,0 +1,148 @@
+//! Ways to a key's bytes: parents first, then mirrors, then the host itself; each with its own memory of failures.
+
+use std::time::Duration;
+
+use super::core::Cache;
+use super::fresh;
+use super::hosts::is_dead;
+use super::key::Key;
+use crate::error::{Error, Reason};
+use crate::fetch::{Exchange, Exchanged, FetchError};
+
+/// Time for the head of an answer from the last place that is asked.
+pub(super) const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time for the head of an answer while there are other places to ask.
+const HEAD_WITHIN_BEFORE_OTHERS: Duration = Duration::from_secs(3);
+
+/// Statuses by which a host says that it can't answer now.
+const FAILING: [u16; 6] = [408, 429, 500, 502, 503, 504];
+
+/// A place to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) url: String,
+    /// Host, for its memory.
+    pub(super) host: String,
+    /// True for a server like this one, which is told where the request comes from.
+    pub(super) parent: bool,
+}
+
+/// An answer, and where it came from.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) exchanged: Exchanged,
+    pub(super) hop: Hop,
+}
+
+impl Cache {
+    /// Places to ask for a key. A mirror without encryption is one only for bytes that a digest from elsewhere vouches for.
+    pub(super) fn hops(&self, key: &Key, digest: bool) -> Vec<Hop> {
+        let hop = |url: String, parent| Key::parse(&url).ok().map(|at| Hop { host: at.host().to_owned(), url, parent });
+        let through = |parent: &String| {
+            let url = format!("{}/cache/{}/{}{}", parent.trim_end_matches('/'), key.scheme(), key.host(), key.target());
+            hop(url, true)
+        };
+        let mirrors = self.settings.mirrors.get(key.host()).into_iter().flatten();
+        let mirrors = mirrors.filter(|mirror| digest || key.scheme() == "http" || mirror.starts_with("https://"));
+        let mirrored =
+            mirrors.filter_map(|mirror| hop(format!("{}{}", mirror.trim_end_matches('/'), key.target()), false));
+        let own = Hop { url: key.url().to_owned(), host: key.host().to_owned(), parent: false };
+        self.settings.parents.iter().filter_map(through).chain(mirrored).chain([own]).collect()
+    }
+
+    /// A place that answered earlier, after redirects.
+    pub(super) fn hop_at(&self, url: &str) -> Option<Hop> {
+        let parent = self.settings.parents.iter().any(|parent| url.starts_with(parent.trim_end_matches('/')));
+        Key::parse(url).ok().map(|at| Hop { url: url.to_owned(), host: at.host().to_owned(), parent })
+    }
+
+    /// Asks the places for a key, one after the other, until one answers about it. `shape` has all of the request but its URL. With
+    /// `insist`, places that failed lately are asked too.
+    ///
+    /// # Errors
+    /// The failure of the last place.
+    pub(super) async fn ask(&self, key: &Key, shape: &Exchange, digest: bool, insist: bool) -> Result<Answered, Error> {
+        let hops = self.hops(key, digest);
+        let mut last = None;
+        for (at, hop) in hops.iter().enumerate() {
+            let is_last = at + 1 == hops.len();
+            if let Some(words) = self.hosts.barred(&hop.host).filter(|_| !insist) {
+                last = Some(self.dead(key, &format!("{} {words}", hop.host)));
+                continue;
+            }
+            let within = if is_last { HEAD_WITHIN } else { HEAD_WITHIN_BEFORE_OTHERS };
+            match self.ask_at(hop, shape, within).await {
+                Ok(answer) if is_last || matches!(answer.exchanged.status, 200 | 206 | 304 | 416) => return Ok(answer),
+                Ok(answer) => last = Some(refusal(key, &answer)),
+                Err(error) => last = Some(self.explain(key, error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.dead(key, "there is no place to ask")))
+    }
+
+    /// Asks one place, and remembers how that went.
+    pub(super) async fn ask_at(&self, hop: &Hop, shape: &Exchange, within: Duration) -> Result<Answered, FetchError> {
+        if self.offline.since().is_some() {
+            return Err(FetchError::Unreached("this server is offline".to_owned()));
+        }
+        let via = hop.parent.then(|| self.via.clone());
+        let exchange = Exchange { url: hop.url.clone(), via, head_within: Some(within), ..shape.clone() };
+        // The limit holds for all of it, whatever a part of it is bound by.
+        let fetcher = if hop.parent { &self.to_parents } else { &self.fetcher };
+        let asked = tokio::time::timeout(within, fetcher.exchange(&exchange)).await;
+        let asked = asked.unwrap_or_else(|_| Err(FetchError::TimedOut(format!("no answer within {within:?}"))));
+        match asked {
+            Ok(exchanged) if FAILING.contains(&exchanged.status) => {
+                self.counters.failure(&hop.host, "status");
+                let words = format!("answers with status {}", exchanged.status);
+                self.hosts.failed(&hop.host, words, fresh::pause(&exchanged.told), self.now());
+                Ok(Answered { exchanged, hop: hop.clone() })
+            }
+            Ok(exchanged) => {
+                self.hosts.answered(&hop.host);
+                Ok(Answered { exchanged, hop: hop.clone() })
+            }
+            Err(error) => {
+                self.counters.failure(&hop.host, if is_dead(&error) { "unreached" } else { "other" });
+                if is_dead(&error) {
+                    self.hosts.unreached(&hop.host, &error, self.now());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The error for a place that gave no answer.
+    pub(super) fn explain(&self, key: &Key, error: FetchError) -> Error {
+        match is_dead(&error) {
+            true => self.dead(key, &format!("{} {}", key.host(), error.words())).because(error),
+            false => error.of_url(key.url()),
+        }
+    }
+
+    fn dead(&self, key: &Key, words: &str) -> Error {
+        Reason::UpstreamDead.about(key.shown()).and(words)
+    }
+
+    /// The error for what is not here while nothing is sent.
+    pub(super) fn not_here(&self, key: &Key) -> Option<Error> {
+        let since = self.offline.since()?;
+        let time = jiff::Timestamp::from_microsecond(since.0).unwrap_or_default();
+        let local = time.to_zoned(jiff::tz::TimeZone::system());
+        Some(Reason::Offline.about(key.shown()).and(local.strftime("%H:%M")))
+    }
+}
+
+/// The error for an answer without the bytes.
+pub(super) fn refusal(key: &Key, answer: &Answered) -> Error {
+    match answer.exchanged.status {
+        404 | 410 => Reason::UrlNotFound.saying(format!("There is nothing under {}.", key.shown())),
+        status if FAILING.contains(&status) => {
+            Reason::UpstreamDead.about(key.shown()).and(format!("{} answers with status {status}", answer.hop.host))
+        }
+        status => {
+            Reason::Upstream.saying(format!("{} answers with status {status} for {}.", answer.hop.host, key.shown()))
+        }
+    }
+}
