@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::slice;
 
 use super::BundleError;
@@ -17,9 +17,6 @@ use crate::inspect::{Inspection, Inspector};
 /// Bytes of a disk that are unpacked in order to inspect it. What its headers say lies before that, except in larger disks
 /// the proof that their last byte is there.
 const UNPACKED_MAX: u64 = 4 << 30;
-
-/// Bytes that are handed on at a time.
-const UNPACKED_PIECE: usize = 256 << 10;
 
 /// Inspects the members of an archive, packed in any way, and hands each inspection on; an error of `judge` ends the work.
 /// A file that no program takes for an archive has no members.
@@ -136,29 +133,6 @@ pub fn inspect_unpacked(
         }
     });
     inspected.map(Some).map_err(|error| meter.explain(error))
-}
-
-/// Unpacks a compressed file, and hands on what is in it, piece by piece. How much comes out is for the caller to bound.
-///
-/// # Errors
-/// The file is damaged, or ends early; those of `each`, as [`BundleError::Io`].
-pub fn unpack(
-    packing: Packing,
-    file: impl Read + Seek,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> Result<(), BundleError> {
-    let meter = Meter::new(&|| true);
-    meter.allow(u64::MAX);
-    let unpacked = Stream::open(packing, ReadingWay::Whole, file, u64::MAX, &meter).and_then(|mut stream| {
-        let mut piece = vec![0; UNPACKED_PIECE];
-        loop {
-            match stream.read(&mut piece)? {
-                0 => return Ok(()),
-                got => each(&piece[..got]).map_err(BundleError::Io)?,
-            }
-        }
-    });
-    unpacked.map_err(|error| meter.explain(error))
 }
 
 impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {

@@ -10,6 +10,7 @@ mod architecture;
 mod contents;
 mod disks;
 mod error;
+mod extract;
 mod make;
 mod manifest;
 mod meter;
@@ -29,8 +30,9 @@ use std::io::{Read, Seek, SeekFrom};
 
 pub use self::architecture::kernel_name;
 use self::contents::{Contents, Task};
-pub use self::disks::{inspect_members, inspect_unpacked, unpack};
+pub use self::disks::{inspect_members, inspect_unpacked};
 pub use self::error::BundleError;
+pub use self::extract::{Content, Wrapping, sniff, unpack};
 pub use self::make::make_metadata;
 pub use self::manifest::Manifest;
 use self::meter::Meter;

@@ -3,7 +3,7 @@
 //! It sees what LXD and GNU tar see, and refuses what they might see in different ways. Of the extensions only those that
 //! change a name or a size matter; each is read into memory, so each is bounded.
 
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
 
 use tar::{EntryType, Header};
@@ -14,7 +14,8 @@ use super::sparse::{SparseMap, decimal};
 use super::unpack::Stream;
 use crate::inspect::Inspector;
 
-const BLOCK: usize = 512;
+/// Bytes of a header, and of what contents are filled up to.
+pub(super) const BLOCK: usize = 512;
 
 /// Largest extension header, as in Go's reader, which LXD uses.
 const MOST_EXTENSION: u64 = 1 << 20;
@@ -73,11 +74,18 @@ pub(super) struct TarEntries<'a, R> {
     padding: u64,
     /// Headers that may still be read.
     headers: u32,
+    /// The first header, if it was read before.
+    first: Option<Header>,
 }
 
 impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
     pub(super) fn new(stream: Stream<'a, R>, most_headers: u32) -> Self {
-        Self { stream, left: 0, padding: 0, headers: most_headers }
+        Self { stream, left: 0, padding: 0, headers: most_headers, first: None }
+    }
+
+    /// The members of an archive whose first block was read before.
+    pub(super) fn behind(first: &[u8; BLOCK], stream: Stream<'a, R>, most_headers: u32) -> Self {
+        Self { first: Some(Header::from_byte_slice(first).clone()), ..Self::new(stream, most_headers) }
     }
 
     /// The next one; None behind the last.
@@ -165,6 +173,9 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
     fn block(&mut self) -> Result<Option<Header>, BundleError> {
         let many = BundleError::TooMuch("has too many files");
         self.headers = self.headers.checked_sub(1).ok_or(many)?;
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
         let mut header = Header::new_old();
         match self.stream.read(header.as_mut_bytes())? {
             0 => Ok(None),
@@ -220,6 +231,23 @@ impl<'a, R: Read + Seek + 'a> TarEntries<'a, R> {
                 0 => return Err(BundleError::Truncated),
                 got => count -= got,
             }
+        }
+        Ok(())
+    }
+
+    /// Hands on bytes of the member that was given last, piece by piece.
+    pub(super) fn copy(
+        &mut self,
+        piece: &mut [u8],
+        mut count: u64,
+        each: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), BundleError> {
+        self.left = self.left.checked_sub(count).ok_or(BundleError::damaged(DAMAGED))?;
+        while count > 0 {
+            let wanted = usize::try_from(count).map_or(piece.len(), |count| count.min(piece.len()));
+            self.stream.read_exact(&mut piece[..wanted])?;
+            each(&piece[..wanted]).map_err(BundleError::Io)?;
+            count -= wanted as u64;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use crate::archive::{BundleError, Packing, unpack};
+use crate::archive::{BundleError, Content, Packing, unpack};
 use crate::blob::StoreError;
 use crate::blob::reader::Reading;
 use crate::error::{Error, Reason, Result};
@@ -52,6 +52,9 @@ pub(in crate::registry) fn cannot_unpack(error: BundleError) -> Error {
 pub(in crate::registry) struct Unpacking<S> {
     inner: S,
     state: State,
+    content: Content,
+    /// Packing that was found before, by all that tells it.
+    found: Option<Packing>,
     /// Bytes that came, packed or not.
     taken: u64,
 }
@@ -73,7 +76,7 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn begin(packing: Packing, first: Bytes) -> Result<Self> {
+    fn begin(packing: Packing, first: Bytes, content: Content) -> Result<Self> {
         let (packed, pieces) = mpsc::channel(WAITING_PIECES);
         let (sender, unpacked) = mpsc::channel(WAITING_PIECES);
         let reading = Reading::of_pieces(first, pieces, None);
@@ -83,7 +86,7 @@ impl Decoder {
             let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
             let each = |piece: &[u8]| sender.blocking_send(Ok(Some(Bytes::copy_from_slice(piece)))).map_err(|_| gone());
             // Without a receiver, the transfer is over.
-            let _ = sender.blocking_send(unpack(packing, reading, each).map(|()| None));
+            let _ = sender.blocking_send(unpack(packing, reading, content, each).map(|()| None));
         };
         thread.spawn(work).map_err(Error::internal)?;
         Ok(Self { packed, unpacked })
@@ -99,7 +102,13 @@ impl<S: ByteSink> Unpacking<S> {
     /// A sink that unpacks what is packed, or passes everything on as it comes.
     pub(in crate::registry) fn new(inner: S, unpacks: bool) -> Self {
         let state = if unpacks { State::Beginning(BytesMut::new()) } else { State::Plain };
-        Self { inner, state, taken: 0 }
+        Self { inner, state, content: Content::Plain, found: None, taken: 0 }
+    }
+
+    /// A sink for a stream whose packing is known: it is unpacked, and the one disk is taken out of an archive. Without one,
+    /// everything is passed on.
+    pub(in crate::registry) fn as_found(inner: S, packing: Option<Packing>) -> Self {
+        Self { content: Content::OneDisk, found: packing, ..Self::new(inner, packing.is_some()) }
     }
 
     /// Number of bytes that came, packed or not.
@@ -139,15 +148,24 @@ impl<S: ByteSink> Unpacking<S> {
         }
     }
 
+    fn takes_apart(packing: Packing) -> bool {
+        match packing {
+            // What begins like it is no proof of it.
+            Packing::Lzma => false,
+            Packing::Tar => false,
+            packing => packing.is_compression(),
+        }
+    }
+
     /// Decides by the first bytes.
     async fn begin(&mut self, first: Bytes) -> Result<()> {
-        match Packing::of(&first) {
-            // What begins like the last of these is no proof of it.
-            Some(packing) if packing.is_compression() && packing != Packing::Lzma => {
-                self.state = State::Packed(Decoder::begin(packing, first)?);
+        let told = || Packing::of(&first).filter(|packing| Self::takes_apart(*packing));
+        match self.found.or_else(told) {
+            Some(packing) => {
+                self.state = State::Packed(Decoder::begin(packing, first, self.content)?);
                 Ok(())
             }
-            _ => {
+            None => {
                 self.state = State::Plain;
                 if first.is_empty() { Ok(()) } else { self.inner.write(first).await }
             }
@@ -279,6 +297,29 @@ mod tests {
         }
     }
 
+    /// Packing and passing on are decided once: by the one that looked at the whole beginning.
+    #[tokio::test]
+    async fn a_packing_that_was_found_is_taken() {
+        // Of a program that wrote no `ustar` yet.
+        let mut header = tar::Header::new_old();
+        header.set_path("disk.raw").unwrap();
+        header.set_size(4000);
+        header.set_cksum();
+        let mut old = [header.as_bytes().as_slice(), &noise(1000)].concat();
+        old.resize(old.len().next_multiple_of(512) + 1024, 0);
+        let mut properties = b"\x5d\0\0".to_vec();
+        properties.extend(noise(1000));
+        for (bytes, packing, expected) in [
+            (old.as_slice(), Some(Packing::Tar), noise(1000)),
+            (old.as_slice(), None, old.clone()),
+            (properties.as_slice(), None, properties.clone()),
+        ] {
+            let mut sink = Unpacking::as_found(Kept::default(), packing);
+            sink.write(Bytes::copy_from_slice(bytes)).await.unwrap();
+            assert!(sink.finish().await.unwrap().bytes == expected, "{packing:?}");
+        }
+    }
+
     /// Its bytes so far are the beginning of an image, and no image.
     #[tokio::test]
     async fn a_decoder_that_dies_ends_no_image() {
@@ -286,7 +327,7 @@ mod tests {
             let ((packed, _), (sender, unpacked)) = (mpsc::channel(1), mpsc::channel(1));
             sender.try_send(Ok(Some(Bytes::from_static(b"begin")))).unwrap();
             let state = State::Packed(Decoder { packed, unpacked });
-            Unpacking { inner: Kept::default(), state, taken: 0 }
+            Unpacking { inner: Kept::default(), state, content: Content::Plain, found: None, taken: 0 }
         };
         let refused = dead().finish().await.err().unwrap();
         assert_eq!(refused.kind(), Kind::Internal);
