@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::Registry;
+use super::{Pulls, Registry};
 use crate::error::{Error, Result};
 use crate::image::Timestamp;
 use crate::jobs::{Background, Handle, JobKind};
@@ -20,13 +20,18 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 type Loop = futures_util::future::BoxFuture<'static, ()>;
 
 /// The background work of a registry.
-#[derive(Debug, Clone)]
-pub struct BackgroundWork(Arc<Registry>);
+#[derive(Clone)]
+pub struct BackgroundWork(Arc<Registry>, Option<Arc<Pulls>>);
 
 impl BackgroundWork {
     /// Prepares the background work of a registry.
     pub fn of(registry: &Arc<Registry>) -> Self {
-        Self(Arc::clone(registry))
+        Self(Arc::clone(registry), None)
+    }
+
+    /// Keeps pulled images up to date, too.
+    pub fn with_pulls(self, pulls: Option<Arc<Pulls>>) -> Self {
+        Self(self.0, pulls)
     }
 
     /// Runs all background work until the server stops. `update_every` is the time between two refreshes of copies;
@@ -98,6 +103,9 @@ impl BackgroundWork {
             timer.tick().await;
             let next = self.in_a(every);
             job.run(|| next, |handle| self.0.mirror.auto_update(handle)).await;
+            if let Some(pulls) = &self.1 {
+                job.run(|| next, |handle| pulls.auto_update(handle)).await;
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::image::{
     UploadTicket, Visibility,
 };
 use crate::registry::copies_tests::{Two, cold};
+use crate::registry::mirror::succession::Leaving;
 use crate::registry::tests::{Bench, ROOT, content, limits, service_with, take_steps};
 
 /// A raw disk that LXD can use.
@@ -331,7 +332,7 @@ async fn a_newer_image_takes_the_place_of_what_is_there_and_is_what_that_is_now(
             let public = ImagePatch { auto_update: Some(true), ..ImagePatch::default() };
             bench.registry.update(&ROOT, old.id, &public, None, &Expected::default()).await.unwrap();
         }
-        let taken = bench.registry.mirror().take_the_place(&ROOT, &before, copied).await;
+        let taken = bench.registry.mirror().take_the_place(&ROOT, &before, copied, Leaving::Removed).await;
         if gone {
             assert_eq!(taken.unwrap_err().kind(), Kind::NotFound);
             assert!(bench.images().await.iter().all(|image| image.status == Status::Deleting));

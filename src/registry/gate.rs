@@ -28,6 +28,8 @@ pub enum WayIn {
     Staged,
     /// Bytes that this server fetched from a URL.
     Fetched,
+    /// A file that the cache brought, of a vendor's or under a URL.
+    Pulled,
     /// An image in LXD's form: sent, pushed by another server, copied from one, or packed here.
     Bundle,
     /// A file of the operator's that is registered where it lies.
@@ -40,13 +42,22 @@ pub enum WayIn {
 
 impl WayIn {
     /// Every way.
-    pub const ALL: [Self; 8] =
-        [Self::Upload, Self::Pieces, Self::Staged, Self::Fetched, Self::Bundle, Self::File, Self::Url, Self::SaidAnew];
+    pub const ALL: [Self; 9] = [
+        Self::Upload,
+        Self::Pieces,
+        Self::Staged,
+        Self::Fetched,
+        Self::Pulled,
+        Self::Bundle,
+        Self::File,
+        Self::Url,
+        Self::SaidAnew,
+    ];
 
     /// True if nothing at all is a failure of the source, and not a client's choice.
     fn has_to_bring(self) -> bool {
         match self {
-            Self::Staged | Self::Fetched | Self::Bundle | Self::File => true,
+            Self::Staged | Self::Fetched | Self::Pulled | Self::Bundle | Self::File => true,
             Self::Upload | Self::Pieces | Self::Url | Self::SaidAnew => false,
         }
     }

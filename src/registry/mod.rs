@@ -24,9 +24,11 @@ mod members;
 mod metadefs;
 mod mirror;
 mod naming;
+mod overview;
 mod pages;
 mod parts;
 pub mod policy;
+mod pulls;
 mod readers;
 mod recheck;
 mod records;
@@ -63,8 +65,14 @@ pub use self::mirror::pull::Copied;
 pub use self::mirror::service::Mirror;
 pub use self::mirror::source::{Source, without_query};
 pub use self::naming::{NameRequest, Precedence, aliases_of};
+use self::overview::Overviews;
+pub use self::overview::{ImageCount, ImageCounts, Overview};
 pub use self::pages::Pages;
 use self::policy::{Action, On};
+pub use self::pulls::{
+    BuildView, CacheChange, CacheView, CachedView, Provenance, PrunedView, PullAsk, PullChange, PullProgress,
+    PullState, PullThrough, Pulled, PulledView, Pulls, Rechecked, VendorView, is_superseded, register_lock,
+};
 use self::records::Records;
 use self::removal::Removal;
 pub use self::sweep::Swept;
@@ -99,6 +107,7 @@ pub struct Registry {
     mirror: Arc<Mirror>,
     maintenance: Arc<Maintenance>,
     imports: Imports,
+    overviews: Overviews,
 }
 
 impl Registry {
@@ -171,6 +180,7 @@ impl Registry {
             mirror,
             maintenance,
             imports,
+            overviews: Overviews::new(clock()),
         })
     }
 

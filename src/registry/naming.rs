@@ -20,7 +20,7 @@ use crate::upstream::this_machine;
 const PAGE: usize = 64;
 
 /// A request for the image that a name stands for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct NameRequest {
     /// The name.
     pub name: String,
@@ -41,6 +41,11 @@ impl NameRequest {
     fn fits(&self, image: &Image) -> bool {
         self.architecture.is_none_or(|wanted| image.architecture == Some(wanted))
             && self.is_container.is_none_or(|wanted| image.is_container() == wanted)
+    }
+
+    /// This request with the architecture that the end of its name spells, or as it is.
+    pub(in crate::registry) fn narrowed(&self) -> Self {
+        self.with_architecture().unwrap_or_else(|| self.clone())
     }
 
     /// The request that `NAME/ARCHITECTURE` spells, as simplestreams' clients spell it.

@@ -87,7 +87,7 @@ impl Records {
         image.owner = who.account().map(Into::into);
         // Creation counts as the first change, which gives the image a place in lists by change.
         image.updated_at = Some(image.created_at);
-        self.change(who, &mut image, patch).await?;
+        self.change(who, &mut image, &patch.clone().without_reserved()).await?;
         Ok(image)
     }
 

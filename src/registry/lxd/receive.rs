@@ -182,6 +182,30 @@ impl Upload {
 }
 
 impl ReceivedImage {
+    /// A container whose root is here already, with its description.
+    pub(in crate::registry) fn of_container(
+        uploads: &Arc<Uploads>,
+        who: &Caller,
+        (saving, place): (Saving, StoredAt),
+        received: Arrived,
+        metadata: Bytes,
+    ) -> Self {
+        let size = received.0.size + metadata.len() as u64;
+        let fingerprint = received.0.joint.unwrap_or_default();
+        let (uploads, who, kind) = (Arc::clone(uploads), who.clone(), Some(ImageKind::Container));
+        Self {
+            saving,
+            uploads,
+            place,
+            who,
+            received: Some(received),
+            metadata: Some(metadata),
+            kind,
+            fingerprint,
+            size,
+        }
+    }
+
     /// Fingerprint of the image.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint

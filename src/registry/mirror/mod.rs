@@ -6,5 +6,6 @@ pub(super) mod refresh;
 pub(super) mod register_url;
 pub(super) mod service;
 pub(super) mod source;
+pub(super) mod succession;
 pub(super) mod unhashed;
 pub(super) mod url_import;

@@ -132,6 +132,7 @@ actions! {
     SeeServer: Accounts, "see the server's addresses, its architecture, projects, profiles and instances", "";
     SeeStores: Readers, "see which stores there are", "Names and descriptions.";
     SeeStoreDetails: Admins, "see of what kind a store is", "Addresses and keys of stores are never shown.";
+    SeeMetrics: Admins, "see how the server is doing: its counters, its disks and its cache", "Numbers, and URLs in the cache without their queries.";
     ChangeSettings: Closed, "change the server's settings", "They are in `visor.toml`.";
 
     // Images.
@@ -172,6 +173,15 @@ actions! {
     MakeImageSecret: Owner, "make a secret for this image", "";
     AwaitImage: Accounts, "make a secret with which another server may send an image", "The image is the account's that made the secret.";
     UseSecret: Proof, "read or send the one image that a secret was made for", "In the name of the account that made it, once.";
+    Pull: Accounts, "pull images of vendors, and files under URLs",
+        "The image is the account's, public if it may publish; what is here already is not fetched again. The address has to pass \
+         `fetch.allow` and the guard of outbound requests.";
+    SeeVendors: Readers, "see the catalogue of vendors, and which images were pulled", "";
+    SeeCache: Admins, "see what the cache has, and the servers that it asks", "";
+    ManageCache: Admins, "refresh, remove and pin files of the cache, make room in it, and put it offline", "";
+    ReadCache: Accounts, "read files of other servers through the cache",
+        "Programs of this machine need no account; with `cache.public` no client does, and those without one read files of the hosts in \
+         the catalogue of vendors and in `cache.hosts`. The address has to pass `fetch.allow` and the guard of outbound requests.";
 
     // Stores.
     ChooseStore: Owner, "choose the stores that the bytes of this image go to", "Any store that is configured, before the bytes come.";
@@ -224,11 +234,15 @@ impl Action {
             | Self::SeeServer
             | Self::SeeStores
             | Self::SeeStoreDetails
+            | Self::SeeMetrics
             | Self::ListImages
             | Self::SeeImage
             | Self::SeeLocation
             | Self::Download
             | Self::DownloadWithheld
+            | Self::ReadCache
+            | Self::SeeVendors
+            | Self::SeeCache
             | Self::UseSecret
             | Self::ListMembers
             | Self::ListShared
@@ -259,6 +273,8 @@ impl Action {
             | Self::ImportFromUrl
             | Self::ImportFile
             | Self::CopyFromServer
+            | Self::Pull
+            | Self::ManageCache
             | Self::PackInstance
             | Self::RefreshImage
             | Self::PushImage

@@ -218,6 +218,11 @@ impl Upload {
         Self { way: WayIn::Fetched, ..self }
     }
 
+    /// Says that the bytes come out of a file that the cache brought.
+    pub(in crate::registry) fn pulled(self) -> Self {
+        Self { way: WayIn::Pulled, ..self }
+    }
+
     /// Adds to the sender's claim: a form may have it after the bytes.
     pub fn claim(&mut self, more: Expected) {
         if let Some(intake) = &mut self.intake {
