@@ -6,7 +6,7 @@ use actix_web::test::TestRequest;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::glance::error::ApiVersion;
-use super::{glance, identity, lxd, simplestreams, visor};
+use super::{cache, glance, identity, lxd, simplestreams, visor};
 use crate::error::{Error, Reason};
 use crate::http::refusal::CODE;
 
@@ -22,7 +22,7 @@ fn as_v1(request: &HttpRequest, error: &Error) -> HttpResponse {
     glance::error::render(request, error)
 }
 
-const PROTOCOLS: [Protocol; 6] = [
+const PROTOCOLS: [Protocol; 7] = [
     Protocol { name: "VISOR", told: visor::error::told, render: visor::error::render },
     Protocol { name: "Glance v1", told: |error| glance::error::told(ApiVersion::V1, error), render: as_v1 },
     Protocol {
@@ -33,6 +33,7 @@ const PROTOCOLS: [Protocol; 6] = [
     Protocol { name: "LXD", told: lxd::error::told, render: lxd::error::render },
     Protocol { name: "identity", told: identity::error::told, render: identity::error::render },
     Protocol { name: "simplestreams", told: simplestreams::error::told, render: simplestreams::error::render },
+    Protocol { name: "cache", told: cache::error::told, render: cache::error::render },
 ];
 
 /// An error whose subjects show where they stand.

@@ -2,6 +2,7 @@
 //! [`auth`] holds their common rules about callers, and [`discovery`] what their lists of versions have in common.
 
 pub mod auth;
+pub mod cache;
 pub mod discovery;
 #[cfg(test)]
 mod errors_tests;
@@ -17,29 +18,37 @@ use std::sync::Arc;
 pub use self::auth::AuthRules;
 pub use self::lxd::projects::DEFAULT as LXD_PROJECT;
 use crate::account::trust::Trust;
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::http::addresses::HttpsEndpoint;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Protocols, Service};
 use crate::http::route::ListedRoute;
-use crate::registry::{Metadefs, RateLimits, Registry};
+use crate::registry::{Metadefs, Pulls, RateLimits, Registry};
 
 /// Constructor of a protocol's service.
 type Open = fn(&Setup) -> Box<dyn Service>;
 
 /// The protocols and their constructors: a folder and a line here.
-const ALL: [(&Protocol, Open); 5] = [
+const ALL: [(&Protocol, Open); 6] = [
     (&lxd::PROTOCOL, lxd::open),
     (&simplestreams::PROTOCOL, simplestreams::open),
     (&visor::PROTOCOL, visor::open),
     (&identity::PROTOCOL, identity::open),
     (&glance::PROTOCOL, glance::open),
+    (&cache::PROTOCOL, cache::open),
 ];
 
 /// Parts of a server that the protocols need.
 pub struct Setup {
     /// The service.
     pub registry: Arc<Registry>,
+    /// The service for vendors' images, unless the cache is switched off.
+    pub pulls: Option<Arc<Pulls>>,
+    /// Vendors whose images LXD's clients have pulled by asking for them.
+    pub pull_through: Vec<String>,
+    /// The cache of vendors' files, unless it is switched off.
+    pub cache: Option<Arc<Cache>>,
     /// The metadata definitions.
     pub metadefs: Metadefs,
     /// Rules for callers.

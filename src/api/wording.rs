@@ -1,7 +1,7 @@
 //! Reasons that several protocols word as the core does, by the subjects that those protocols do not have. Each protocol's own
 //! match names the rest. Knows no wording.
 
-/// Reasons about aliases, instances, certificates, archives and other servers: only LXD has words of its own for them.
+/// Reasons about aliases, instances, certificates, archives, other servers and the cache: only LXD has words of its own for them.
 #[rustfmt::skip]
 macro_rules! neutral_outside_lxd {
     () => {
@@ -14,7 +14,9 @@ macro_rules! neutral_outside_lxd {
         | Reason::FileEmpty | Reason::FileTruncated | Reason::UnknownPacking | Reason::NoMetadata
         | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::FingerprintMismatch
         | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
-        | Reason::ServerUnreachable
+        | Reason::ServerUnreachable | Reason::Offline | Reason::NotCached | Reason::UpstreamDead
+        | Reason::UpstreamChanged | Reason::CacheLoop
+        | Reason::HostNotServed
     };
 }
 pub(in crate::api) use neutral_outside_lxd;

@@ -20,6 +20,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Verification => StatusCode::BAD_GATEWAY,
         Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }

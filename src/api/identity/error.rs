@@ -24,6 +24,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::MediaType | Kind::BadContent => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Verification => StatusCode::BAD_GATEWAY,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         // Only repeated wrong keys are answered as busy here.
         Kind::Busy => StatusCode::TOO_MANY_REQUESTS,

@@ -37,7 +37,7 @@ use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, RouteTable, get, parameter};
 use crate::registry::policy::Action;
-use crate::registry::{RateLimits, Registry};
+use crate::registry::{PullThrough, RateLimits, Registry};
 
 /// LXD's API.
 pub(super) static PROTOCOL: Protocol = Protocol { name: "lxd", covers, tables, render, no_path };
@@ -47,6 +47,7 @@ pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
     let jobs = setup.registry.jobs();
     Box::new(Lxd {
         registry: Arc::clone(&setup.registry),
+        through: setup.pulls.as_ref().and_then(|pulls| PullThrough::new(pulls, &setup.pull_through)),
         auth: setup.auth.clone(),
         trust: Arc::clone(&setup.trust),
         operations: Operations::new(jobs.clone()),
@@ -81,6 +82,8 @@ impl Service for Lxd {
 pub struct Lxd {
     /// Images, and the rules about them.
     pub registry: Arc<Registry>,
+    /// Vendors whose images are pulled for clients that ask for them.
+    pub through: Option<PullThrough>,
     /// Accounts, and the rules of access.
     pub auth: AuthRules,
     /// Certificates of trusted clients.

@@ -26,6 +26,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Verification => StatusCode::BAD_GATEWAY,
         Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -41,7 +42,9 @@ macro_rules! neutral {
         | Reason::ImportUrlRefused | Reason::InStoresAlready | Reason::TakesNoData | Reason::TakesNoLocation
         | Reason::StoreNotThere | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
         | Reason::NotImportable | Reason::NothingStaged | Reason::AccountTaken | Reason::FormatMismatch
-        | Reason::UnsafeImage | Reason::SourceMismatch
+        | Reason::UnsafeImage | Reason::SourceMismatch | Reason::Offline | Reason::NotCached
+        | Reason::UpstreamDead | Reason::UpstreamChanged | Reason::CacheLoop 
+        | Reason::HostNotServed
     };
 }
 

@@ -18,7 +18,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Conflict | Kind::AlreadyExists => StatusCode::CONFLICT,
         Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Upstream => StatusCode::BAD_GATEWAY,
+        Kind::Upstream | Kind::Verification => StatusCode::BAD_GATEWAY,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::Invalid

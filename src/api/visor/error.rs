@@ -28,6 +28,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Verification => StatusCode::BAD_GATEWAY,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Busy | Kind::Upstream => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -17,8 +17,8 @@ use crate::http::route::{Route, delete, get};
 use crate::http::time::ruby;
 use crate::image::Timestamp;
 use crate::jobs::{Job, JobKind, not_found};
-use crate::registry::Caller;
 use crate::registry::policy::{Action, On};
+use crate::registry::{Caller, PullProgress};
 
 /// Preference of a client that follows a job instead of waiting (RFC 7240).
 const RESPOND_ASYNC: &str = "respond-async";
@@ -59,6 +59,7 @@ fn record(job: &Job, base: &str) -> Record {
     let progress = &job.progress;
     let runs = job.schedule.clone().unwrap_or_default();
     let failure = job.failure.as_deref().map(told);
+    let pull = job.notes::<PullProgress>();
     let fields = [
         text("_id", Some(job.id.to_string())),
         text("uri", Some(format!("{base}/jobs/{}", job.id))),
@@ -77,6 +78,11 @@ fn record(job: &Job, base: &str) -> Record {
         time("ended_at", job.ended_at),
         number("error_code", failure.as_ref().map(|(status, _)| u64::from(status.as_u16()))),
         text("reason", job.failure.as_ref().map(|error| error.reason().code().to_owned())),
+        text("name", pull.map(|pull| pull.name.clone())),
+        text("stage", pull.map(|pull| pull.state.name().to_owned())),
+        text("verified", pull.and_then(|pull| pull.verified).map(|level| level.name().to_owned())),
+        text("words", pull.and_then(|pull| pull.words.clone())),
+        text("change", pull.and_then(|pull| pull.change).map(|change| change.name().to_owned())),
         text("error", failure.map(|(_, words)| words).or_else(|| job.error.clone())),
         time("last_began_at", runs.last_began),
         time("last_ended_at", runs.last_ended),

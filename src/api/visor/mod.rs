@@ -2,6 +2,7 @@
 //! protocol. Source: `docs/protocols/visor.md`.
 
 mod auth;
+mod cached;
 pub(in crate::api) mod error;
 mod forms;
 mod images;
@@ -9,6 +10,8 @@ mod jobs;
 mod links;
 mod lists;
 mod meta;
+mod operator;
+mod pulls;
 mod uploads;
 mod users;
 mod wire;
@@ -20,12 +23,13 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::api::Setup;
 use crate::api::auth::AuthRules;
+use crate::cache::Cache;
 use crate::error::Result;
 use crate::http::origin::Buffers;
 use crate::http::protocol::{Protocol, Service};
 use crate::http::route::{Answers, RouteTable, any, delete, get, head, post, put};
 use crate::registry::policy::Action;
-use crate::registry::{Caller, RateLimits, Registry};
+use crate::registry::{Caller, Pulls, RateLimits, Registry};
 
 /// VISOR's API. It also answers for paths that no protocol covers.
 pub(super) static PROTOCOL: Protocol =
@@ -35,6 +39,8 @@ pub(super) static PROTOCOL: Protocol =
 pub(super) fn open(setup: &Setup) -> Box<dyn Service> {
     Box::new(Visor {
         registry: Arc::clone(&setup.registry),
+        pulls: setup.pulls.clone(),
+        cache: setup.cache.clone(),
         auth: setup.auth.clone(),
         patience: setup.patience,
         buffers: setup.buffers.clone(),
@@ -51,8 +57,12 @@ impl Service for Visor {
     }
 }
 
+/// First words of the paths that are VISOR's.
+const FIRST: [&str; 10] = ["images", "status", "metrics", "uploads", "jobs", "all", "users", "pulls", "vendors", "get"];
+
 fn covers(path: &str) -> bool {
-    ["images", "status", "uploads", "jobs", "all", "users"].contains(&path.split('/').nth(1).unwrap_or_default())
+    let first = path.split('/').nth(1).unwrap_or_default();
+    FIRST.contains(&first) || cached::covers(path)
 }
 
 /// State that the handlers share.
@@ -60,6 +70,10 @@ fn covers(path: &str) -> bool {
 pub struct Visor {
     /// The service.
     pub registry: Arc<Registry>,
+    /// The service for vendors' images, unless the cache is switched off.
+    pub pulls: Option<Arc<Pulls>>,
+    /// The cache of vendors' files, unless it is switched off.
+    pub cache: Option<Arc<Cache>>,
     /// Rules for callers.
     pub auth: AuthRules,
     /// Limits on the speed of bodies.
@@ -95,6 +109,9 @@ fn tables() -> Vec<RouteTable> {
     routes.extend(uploads::routes());
     routes.extend(jobs::routes());
     routes.extend(links::routes());
+    routes.extend(pulls::routes());
+    routes.extend(cached::routes());
+    routes.extend(operator::routes());
     routes.extend([
         delete("/all", Action::DeleteOwnImages, images::delete_all),
         get("/images/{id}/{file}", Action::Download, images::read_named),

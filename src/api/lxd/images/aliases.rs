@@ -8,12 +8,12 @@ use super::wire::{self, alias_etag};
 use super::wishes::{AliasFields, architecture_of, kind_of, small_json};
 use crate::api::lxd::envelope::{created, done, matches, sync, sync_with};
 use crate::api::lxd::{Lxd, recursive, sets_all};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::headers::text;
 use crate::http::route::{Route, delete, get, parameter, part, patch, post, put};
 use crate::image::ImageKind;
 use crate::registry::policy::Action;
-use crate::registry::{Alias, NameRequest};
+use crate::registry::{Alias, Caller, NameRequest};
 
 /// The routes. They precede the routes of images, because no fingerprint reads `aliases`.
 pub(super) fn routes() -> [Route; 7] {
@@ -47,6 +47,16 @@ fn named(request: &HttpRequest) -> Result<NameRequest> {
 /// the name as it is.
 fn path_of(name: &str) -> String {
     format!("/1.0/images/aliases/{}", name.replace('%', "%25").replace('?', "%3F").replace('#', "%23"))
+}
+
+impl Lxd {
+    /// Pulls the image that a name stands for at a vendor, where the server is told to. False if it is nothing to pull.
+    async fn pulled(&self, caller: &Caller, asked: &NameRequest) -> Result<bool> {
+        match &self.through {
+            Some(through) => through.bring(caller, asked).await,
+            None => Ok(false),
+        }
+    }
 }
 
 /// `GET /images/aliases`
@@ -85,7 +95,13 @@ async fn create(request: HttpRequest, lxd: Data<Lxd>, payload: Payload) -> HttpR
 /// `GET /images/aliases/NAME`
 async fn show(request: HttpRequest, lxd: Data<Lxd>) -> HttpResponse {
     lxd.answer(&request, async || {
-        let alias = lxd.registry.lxd().alias(&lxd.reader(&request).await?, &named(&request)?).await?;
+        let (caller, asked) = (lxd.reader(&request).await?, named(&request)?);
+        let alias = match lxd.registry.lxd().alias(&caller, &asked).await {
+            Err(error) if error.kind() == Kind::NotFound && lxd.pulled(&caller, &asked).await? => {
+                lxd.registry.lxd().alias(&caller, &asked).await?
+            }
+            alias => alias?,
+        };
         Ok(sync_with(HttpResponse::Ok().insert_header(("etag", alias_etag(&alias))), &wire::alias(&alias)))
     })
     .await
