@@ -14,6 +14,8 @@
 //! - [`ingest`]: receiving bytes: digests beside the writing, expectations, rates
 //! - [`jobs`]: work behind an answer, and the server's own: progress, stop, wait, events
 //! - [`fetch`]: the one guarded way out to other servers
+//! - [`vendor`]: vendors' names, lists, sums and signatures; no I/O
+//! - [`cache`]: vendors' files, fetched once, verified, and kept
 //! - [`upstream`]: other image servers, as their client
 //! - [`account`]: accounts, their credentials and tokens
 //! - [`keystone`]: the Keystone of an existing cloud, asked about the tokens of callers
@@ -28,6 +30,7 @@ pub mod account;
 pub mod api;
 pub mod archive;
 pub mod blob;
+pub mod cache;
 pub mod catalog;
 pub mod certificate;
 pub mod cli;
@@ -46,3 +49,4 @@ pub mod metadefs;
 pub mod percent;
 pub mod registry;
 pub mod upstream;
+pub mod vendor;

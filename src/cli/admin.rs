@@ -1,7 +1,7 @@
-//! Commands on a data directory: accounts, configuration, rebuilding, verifying.
+//! Commands on a data directory: accounts, configuration, rebuilding.
 
 use super::failure::{Exit, Failure};
-use super::{AccountCommand, ConfigCommand, Globals, print, runtime, serve};
+use super::{AccountCommand, ConfigCommand, Globals, print, serve};
 use crate::account::{Account, AccountChange, Accounts, Role};
 use crate::catalog::Catalog;
 use crate::config::DataDir;
@@ -97,22 +97,7 @@ pub(super) fn rebuild(globals: &Globals) -> Result<(), Failure> {
     report(globals, "rebuilt", images, &problems)
 }
 
-/// `visor verify`
-pub(super) fn verify(globals: &Globals, ids: &[String]) -> Result<(), Failure> {
-    let config = globals.load()?;
-    let data_dir = serve::take(&config)?;
-    let ids = ids
-        .iter()
-        .map(|id| id.parse().map_err(|()| Failure::new(Exit::NotFound, format!("'{id}' is not an image id"))))
-        .collect::<Result<Vec<_>, _>>()?;
-    let registry = serve::registry(&config, data_dir.path())?;
-    let verified = runtime()?.block_on(registry.maintenance().verify(&ids, |id| eprintln!("verifying {id}")));
-    registry.close();
-    let (problems, images) = verified?;
-    report(globals, "verified", images, &problems)
-}
-
-fn report(globals: &Globals, what: &str, images: u64, problems: &[String]) -> Result<(), Failure> {
+pub(super) fn report(globals: &Globals, what: &str, images: u64, problems: &[String]) -> Result<(), Failure> {
     if globals.json {
         print::line(serde_json::json!({ what: images, "problems": problems }))?;
     } else {

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use super::failure::Failure;
 use crate::api::AuthRules;
+use crate::config::Config;
 use crate::registry::Registry;
 
 /// Prints the data directory, the addresses and the access rules.
 ///
 /// # Errors
-/// The accounts can't be read.
+/// The accounts can't be read, or a proxy in the environment is none.
 pub(super) async fn banner(
     data_dir: &Path,
     registry: &Registry,
     auth: &AuthRules,
+    config: &Config,
     urls: &[String],
     fingerprint: Option<&str>,
     made: Option<String>,
@@ -30,6 +32,16 @@ pub(super) async fn banner(
     eprintln!("  access  {access}");
     if let Some(keystone) = &auth.keystone {
         eprintln!("          tokens for Glance's API are those of {}", keystone.public_url());
+    }
+    let proxies = config.proxies()?;
+    match (&proxies.https, &proxies.http) {
+        (Some(https), Some(http)) if https != http => {
+            eprintln!("  proxy   {https} for https and {http} for http, which resolve the names of other servers");
+        }
+        (Some(proxy), _) | (None, Some(proxy)) => {
+            eprintln!("  proxy   {proxy}, which resolves the names of other servers");
+        }
+        (None, None) => {}
     }
     if let Some(made) = made {
         eprintln!("          {made}");

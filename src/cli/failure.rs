@@ -55,12 +55,14 @@ impl From<crate::config::ConfigError> for Failure {
 
 impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
-        use crate::error::Kind;
+        use crate::error::{Kind, Reason};
         let exit = match error.kind() {
+            // By its address or its host, and nothing is wrong with the request.
+            _ if matches!(error.reason(), Reason::UrlRefused | Reason::ServerRefused) => Exit::Auth,
             Kind::NotFound => Exit::NotFound,
             Kind::AlreadyExists | Kind::Conflict | Kind::Precondition => Exit::Conflict,
             Kind::Unauthenticated | Kind::Forbidden => Exit::Auth,
-            Kind::DigestMismatch | Kind::BadContent | Kind::Incomplete => Exit::Mismatch,
+            Kind::DigestMismatch | Kind::Verification | Kind::BadContent | Kind::Incomplete => Exit::Mismatch,
             Kind::StoreFull | Kind::TooLarge => Exit::Full,
             Kind::Upstream | Kind::TooSlow | Kind::Busy => Exit::Network,
             Kind::Invalid | Kind::TooMany | Kind::MediaType | Kind::BadRange | Kind::Unsupported | Kind::Internal => {
@@ -69,7 +71,24 @@ impl From<crate::error::Error> for Failure {
         };
         // The user of the console is the operator and may see the causes.
         let causes = error.causes();
-        let message = if causes.is_empty() { error.to_string() } else { format!("{error} ({causes})") };
+        let text = error.to_string();
+        // Some errors say their cause themselves.
+        let message = if text.contains(&causes) { text } else { format!("{text} ({causes})") };
         Self { exit, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Reason};
+
+    #[test]
+    fn a_refused_address_is_told_from_a_wrong_request() {
+        let exit = |error: Error| Failure::from(error).exit;
+        assert_eq!(exit(Reason::UrlRefused.about("https://10.0.0.1/")), Exit::Auth);
+        assert_eq!(exit(Reason::ServerRefused.about("10.0.0.1").and("it is private")), Exit::Auth);
+        assert_eq!(exit(Error::invalid("no name")), Exit::General);
+        assert_eq!(exit(Reason::NotCached.about("x")), Exit::Network);
     }
 }

@@ -2,7 +2,10 @@
 
 mod admin;
 mod banner;
+mod catalogue;
+mod doctor;
 mod failure;
+mod fetcher;
 mod follow;
 mod image;
 mod import_glance;
@@ -12,10 +15,15 @@ mod listeners;
 mod openstack;
 mod print;
 mod progress;
+mod pulls;
 mod ready;
 mod serve;
+mod server_file;
+mod status;
 mod stores;
 mod trust;
+mod vendor_cache;
+mod verify;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -26,10 +34,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use log::LevelFilter;
 
+use self::doctor::DoctorArgs;
 pub use self::failure::{Exit, Failure};
 use self::image::{ImageCommand, PlaceArgs};
 use self::import_glance::ImportArgs;
 use self::jobs::JobsArgs;
+use self::pulls::PullCommand;
+use self::status::StatusArgs;
 use self::trust::TrustCommand;
 use crate::account;
 use crate::config::Config;
@@ -98,6 +109,12 @@ pub struct ServeArgs {
     /// Network that images may be fetched from, in addition to public addresses (repeatable)
     #[arg(long, value_name = "CIDR")]
     allow_fetch: Vec<IpNet>,
+    /// Send nothing to the servers of vendors: serve what the cache has
+    #[arg(long)]
+    offline: bool,
+    /// End when standard input does: for a program that starts a server for itself
+    #[arg(long, hide = true)]
+    with_input: bool,
     /// Write the URLs to this file, one per line, when the server answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -105,8 +122,9 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     fn is_empty(&self) -> bool {
-        let Self { listen, listen_tls, no_tls, allow_fetch, ready_file } = self;
-        listen.is_empty() && listen_tls.is_empty() && !no_tls && allow_fetch.is_empty() && ready_file.is_none()
+        let Self { listen, listen_tls, no_tls, allow_fetch, offline, with_input, ready_file } = self;
+        let no_flag = !no_tls && !offline && !with_input;
+        listen.is_empty() && listen_tls.is_empty() && no_flag && allow_fetch.is_empty() && ready_file.is_none()
     }
 }
 
@@ -116,10 +134,16 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Image(ImageCommand),
+    #[command(flatten)]
+    Pull(PullCommand),
     /// Bring the images of a Glance, or of another Visor, to a server
     ImportGlance(ImportArgs),
     /// List, show, follow and stop jobs of a server
     Jobs(JobsArgs),
+    /// Show how a server is doing: images, jobs, disks and its cache of vendors' images
+    Status(StatusArgs),
+    /// Look at what a server needs: vendors within reach, their keys, the clock, the disk and the data directory
+    Doctor(DoctorArgs),
     /// Manage the accounts of a data directory, also while the server runs
     #[command(subcommand)]
     Account(AccountCommand),
@@ -134,10 +158,10 @@ enum Command {
     Config(ConfigCommand),
     /// Rebuild the metadata database from the journal
     Rebuild,
-    /// Compare every image with its record: size, digests, index entries
+    /// Compare every image with its record: size, digests, index entries; and pulled ones with the sums and signatures that were kept
     Verify {
-        /// Ids of images [default: all]
-        ids: Vec<String>,
+        /// Names or ids of images [default: all]
+        images: Vec<String>,
     },
     /// Print completions for a shell
     Completions {
@@ -233,8 +257,11 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
             match other {
                 Command::Serve(_) => Ok(()),
                 Command::Image(command) => image::run(&globals, command),
+                Command::Pull(command) => pulls::run(&globals, command),
                 Command::ImportGlance(args) => import_glance::run(&globals, args),
                 Command::Jobs(args) => jobs::run(&globals, args),
+                Command::Status(args) => status::run(&globals, &args),
+                Command::Doctor(args) => doctor::run(&globals, &args),
                 Command::Account(AccountCommand::List) => admin::account(&globals, AccountCommand::List),
                 Command::Account(command) => obeyed(admin::account(&globals, command)),
                 Command::Trust(TrustCommand::List) => trust::run(&globals, TrustCommand::List),
@@ -242,7 +269,7 @@ fn dispatch(cli: Cli, logger: impl FnOnce(LevelFilter)) -> Result<(), Failure> {
                 Command::Use(UseCommand::Openstack { place, shell }) => openstack::run(&globals, &place, shell),
                 Command::Config(command) => admin::config(&globals, &command),
                 Command::Rebuild => admin::rebuild(&globals),
-                Command::Verify { ids } => admin::verify(&globals, &ids),
+                Command::Verify { images } => verify::run(&globals, &images),
                 Command::Completions { shell } => {
                     clap_complete::generate(shell, &mut Cli::command(), "visor", &mut std::io::stdout());
                     Ok(())

@@ -11,17 +11,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::banner::banner;
 use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
-use super::{Globals, ServeArgs, keystone, ready, stores};
+use super::{Globals, ServeArgs, catalogue, fetcher, keystone, ready, server_file, stores, vendor_cache};
 use crate::account::links::Links;
 use crate::account::tokens::Tokens;
 use crate::account::trust::Trust;
 use crate::account::{Accounts, Role};
 use crate::api::{self, AuthRules, Setup};
 use crate::blob::Linked;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::DataDir;
 use crate::config::{Config, HashAlgorithm, Publishers};
-use crate::fetch::{FetchRules, Fetcher, Retries};
+use crate::fetch::Fetcher;
 use crate::http::cors::Origins;
 use crate::http::guard::Names;
 use crate::http::origin::Buffers;
@@ -30,7 +31,7 @@ use crate::http::server::{self, Settings};
 use crate::http::tls::CertificateDates;
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
-use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, RateLimits, Registry, system_clock};
+use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, Pulls, RateLimits, Registry, system_clock};
 
 /// Time between two looks at the dates of the server's certificate.
 const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(86_400);
@@ -38,6 +39,8 @@ const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(86_400);
 /// Parts of a server that are open before it listens.
 struct OpenParts {
     registry: Arc<Registry>,
+    cache: Option<Arc<Cache>>,
+    pulls: Option<Arc<Pulls>>,
     metadefs: Metadefs,
     auth: AuthRules,
 }
@@ -59,11 +62,18 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
     // Where a Keystone knows the callers, no other protocol is open to all of them.
     let local = loopback && keystone.is_none();
     let made = first_account(&accounts, local, data_dir.path())?;
-    let registry = registry(&config, data_dir.path())?;
+    let fetcher = fetcher::open(&config)?;
+    let registry = registry(&config, data_dir.path(), &fetcher)?;
     let metadefs = Metadefs::open(&DataDir::catalog(data_dir.path()), system_clock)?;
     let served = actix_web::rt::System::new().block_on(async {
         let swept = registry.maintenance().sweep_at_start().await?;
         log::debug!("swept: {swept:?}");
+        let catalogue = Arc::new(catalogue::open(&config, data_dir.path())?);
+        let cache = vendor_cache::open(&config, data_dir.path(), &fetcher, &catalogue)?;
+        for vendor in config.lxd.pull_through.iter().filter(|vendor| *vendor != "*") {
+            catalogue.vendor(vendor)?;
+        }
+        let pulls = cache.as_ref().map(|cache| Pulls::new(&registry, Arc::clone(cache), catalogue));
         let auth = AuthRules {
             accounts: Arc::clone(&accounts),
             tokens: Arc::new(tokens),
@@ -74,10 +84,11 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
             attempts: Arc::default(),
             keystone,
         };
-        let opened = OpenParts { registry: Arc::clone(&registry), metadefs, auth };
+        let opened = OpenParts { registry: Arc::clone(&registry), cache, pulls, metadefs, auth };
         serve(&config, args, data_dir.path(), opened, made).await
     });
     registry.close();
+    server_file::remove(data_dir.path());
     if let Some(file) = &args.ready_file {
         ready::remove(file)?;
     }
@@ -96,16 +107,20 @@ fn effective(mut config: Config, args: &ServeArgs) -> Result<Config, Failure> {
         config.listen_tls_chosen = true;
     }
     config.fetch.allow.extend(&args.allow_fetch);
+    config.cache.offline |= args.offline;
     config.check()?;
     Ok(config)
 }
 
 /// The data directory of a configuration, locked.
 pub(super) fn take(config: &Config) -> Result<DataDir, Failure> {
-    DataDir::take(&config.data_dir()?).map_err(|error| match error.kind() {
+    let taken = DataDir::take(&config.data_dir()?).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Failure::new(Exit::Conflict, error),
         _ => Failure::general(format!("cannot use the data directory: {error}")),
-    })
+    })?;
+    // Of a server that was killed.
+    server_file::remove(taken.path());
+    Ok(taken)
 }
 
 /// Limits on slow uploads.
@@ -114,12 +129,10 @@ fn patience(config: &Config) -> RateLimits {
 }
 
 /// The service over a data directory.
-pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>, Failure> {
+pub(super) fn registry(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
         .map_err(|error| Failure::general(format!("cannot open the catalogue: {error}")))?;
-    let retries = Retries { tries: config.fetch.tries, pause: config.fetch.pause.duration(), ..Retries::default() };
-    let fetcher = Fetcher::new(FetchRules { allow: config.fetch.allow.clone(), retries, ..FetchRules::default() });
-    let stores = stores::open(config, data_dir, &fetcher)?;
+    let stores = stores::open(config, data_dir, fetcher)?;
     let limits = Limits {
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,
@@ -139,7 +152,7 @@ pub(super) fn registry(config: &Config, data_dir: &Path) -> Result<Arc<Registry>
     let linked = Linked::new(config.stores.file.import_dirs.clone());
     let instances = config.lxd.instances.iter().map(|one| (one.name.clone(), one.path.clone()));
     let instances = Instances::new(instances);
-    Ok(Registry::new(catalog, stores, linked, instances, fetcher, system_clock, limits))
+    Ok(Registry::new(catalog, stores, linked, instances, fetcher.clone(), system_clock, limits))
 }
 
 /// Creates an account at the first start off loopback, or with a Keystone, where every write needs one. Returns a line with the file of its
@@ -165,12 +178,16 @@ async fn serve(
     let keys = DataDir::keys(data_dir);
     let listeners = Listeners::bind(config, args, &keys)?;
     let urls = listeners.urls()?;
-    let OpenParts { registry, metadefs, auth } = opened;
+    let OpenParts { registry, cache, pulls, metadefs, auth } = opened;
     let fingerprint = listeners.certificate.as_ref().map(|certificate| certificate.fingerprint.as_str());
-    banner(data_dir, &registry, &auth, &urls, fingerprint, made).await?;
+    banner(data_dir, &registry, &auth, config, &urls, fingerprint, made).await?;
+    let certificate = listeners.certificate.as_ref().map(|certificate| certificate.file.clone());
     let dates = listeners.certificate.as_ref().map(|certificate| certificate.dates.clone());
     let protocols = api::protocols(&Setup {
         registry: Arc::clone(&registry),
+        pulls: pulls.clone(),
+        pull_through: config.lxd.pull_through.clone(),
+        cache,
         metadefs,
         auth,
         trust: Arc::new(Trust::open(&keys)?),
@@ -197,12 +214,18 @@ async fn serve(
     let (Ok(terminate), Ok(interrupt)) = signals else {
         return Err(Failure::general("cannot handle signals"));
     };
-    actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols));
+    actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols.clone()));
+    if args.with_input {
+        stop_with_input(running.handle(), protocols.clone());
+    }
     if let Some(dates) = dates {
         actix_web::rt::spawn(watch_certificate(dates));
     }
     let update_every = config.lxd.auto_update_interval.duration();
-    actix_web::rt::spawn(BackgroundWork::of(&registry).run(update_every));
+    actix_web::rt::spawn(BackgroundWork::of(&registry).with_pulls(pulls).run(update_every));
+    server_file::write(data_dir, &urls, certificate.as_deref()).map_err(|error| {
+        Failure::general(format!("cannot say in {} where the server is: {error}", data_dir.display()))
+    })?;
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
@@ -218,6 +241,22 @@ async fn watch_certificate(dates: CertificateDates) {
             log::warn!("{warning}");
         }
     }
+}
+
+/// Stops the server when its standard input ends. A thread reads it that nothing waits for.
+fn stop_with_input(handle: actix_web::dev::ServerHandle, protocols: Protocols) {
+    let (sender, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // An error is an end, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = sender.send(());
+    });
+    actix_web::rt::spawn(async move {
+        if ended.await.is_ok() {
+            actix_web::rt::spawn(async move { protocols.stop().await });
+            handle.stop(true).await;
+        }
+    });
 }
 
 /// Stops the server on a signal. After the first, running transfers may end; the second cuts them off.

@@ -7,6 +7,7 @@ use reqwest::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::{Client, ClientError, Record, Result, checked, garbled, json, put_meta, record, refused};
+use crate::error::{Kind, Reason};
 
 /// Answer to a change that may take long.
 #[derive(Debug)]
@@ -69,6 +70,17 @@ impl Client {
 /// Error of a failed job, in the form of a request's.
 pub fn failure_of(job: &Record) -> Option<ClientError> {
     let message = job.get("error")?.as_str()?.to_owned();
+    let reason = job.get("reason").and_then(Value::as_str).and_then(Reason::of_code);
+    if matches!(reason, Some(Reason::UrlRefused | Reason::ServerRefused)) {
+        return Some(ClientError::Forbidden(message));
+    }
+    match reason.map(Reason::kind) {
+        Some(Kind::Verification | Kind::DigestMismatch | Kind::BadContent) => {
+            return Some(ClientError::Mismatch(message));
+        }
+        Some(Kind::Upstream) => return Some(ClientError::Interrupted(message)),
+        _ => {}
+    }
     let code = job.get("error_code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let status = code.and_then(|code| StatusCode::from_u16(code).ok());
     Some(refused(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message))

@@ -7,6 +7,7 @@ mod error;
 mod jobs;
 mod links;
 pub mod openstack;
+mod pulls;
 mod upload;
 
 use std::sync::Arc;
@@ -141,6 +142,15 @@ impl Client {
         let record = self.head(name).await?;
         let id = record.get("_id").and_then(Value::as_str).filter(|id| id.parse::<ImageId>().is_ok());
         id.map(ToOwned::to_owned).ok_or_else(garbled)
+    }
+
+    /// The server at a glance: version, uptime, images, jobs, stores and cache.
+    ///
+    /// # Errors
+    /// As the server says; `Forbidden` for all but administrators.
+    pub async fn status(&self) -> Result<Record> {
+        let answer = checked(self.send(Request::new(Method::GET, self.url("/status/detail")?)).await?).await?;
+        record(json(answer, "status").await?)
     }
 
     /// The server's address, and who calls it.
@@ -296,7 +306,9 @@ async fn checked(answer: Response) -> Result<Response> {
         return Ok(answer);
     }
     let code = answer.headers().get("x-visor-error").and_then(|code| code.to_str().ok());
-    let mismatch = code.and_then(Reason::of_code).is_some_and(|reason| reason.kind() == Kind::DigestMismatch);
+    let mismatch = code
+        .and_then(Reason::of_code)
+        .is_some_and(|reason| matches!(reason.kind(), Kind::DigestMismatch | Kind::Verification));
     let header = answer.headers().get("x-error-message").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
     let message = match header {
         Some(message) => message,

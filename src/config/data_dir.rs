@@ -22,22 +22,31 @@ impl DataDir {
     /// # Errors
     /// `WouldBlock` when another process has it; otherwise whatever the system says. The text names the directory.
     pub fn take(path: &Path) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
-        let lock = File::options().append(true).create(true).mode(0o600).open(path.join("lock")).map_err(named)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
-                Err(TryLockError::Error(error)) => return Err(named(error)),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(TryLockError::WouldBlock) => {
+            match Self::try_take(path)? {
+                Some(taken) => return Ok(taken),
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+                None => {
                     let text = format!("{} is in use by another visor; stop it first", path.display());
                     return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
                 }
             }
+        }
+    }
+
+    /// Takes a data directory as [`DataDir::take`] does, without waiting; `None` when another process has it.
+    ///
+    /// # Errors
+    /// As the system says; the text names the directory.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
+        let lock = File::options().append(true).create(true).mode(0o600).open(path.join("lock")).map_err(named)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+            Err(TryLockError::Error(error)) => Err(named(error)),
+            Err(TryLockError::WouldBlock) => Ok(None),
         }
     }
 
@@ -49,6 +58,11 @@ impl DataDir {
     /// The catalogue's directory in a data directory.
     pub fn catalog(path: &Path) -> PathBuf {
         path.join("catalog")
+    }
+
+    /// The directory of the cache of vendors' files in a data directory.
+    pub fn cache(path: &Path) -> PathBuf {
+        path.join("cache")
     }
 
     /// The directory of accounts and other secrets in a data directory.

@@ -3,10 +3,12 @@
 //! The shipped `visor.toml` *is* the built-in default, so the two can't differ, and the keys in it are the keys
 //! there are. The environment is read here and nowhere else.
 
+mod cache;
 mod data_dir;
 mod identity;
 mod openstack;
 mod overlay;
+mod proxy;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::cache::{CacheSection, Share, WhenAbandoned};
 pub use self::data_dir::DataDir;
 pub use self::identity::IdentitySection;
 pub use self::openstack::{CloudSettings, cloud_settings};
+pub use self::proxy::{ProxyChoice, ProxySettings, ProxyUrl};
 pub use self::stores::{HdfsStore, NamedStore, S3Store, StorePlace, StoresSection};
 pub use self::words::{FormatName, HashAlgorithm, Publishers, Size, Span, WebOrigin};
 use crate::account::Secret;
@@ -50,6 +54,9 @@ pub struct Config {
     pub lxd: Lxd,
     pub stores: StoresSection,
     pub fetch: Fetch,
+    pub cache: CacheSection,
+    /// Entries over those of the catalogue of vendors, which reads them.
+    pub vendors: toml::Table,
     pub auth: Auth,
     pub identity: IdentitySection,
     pub log: Log,
@@ -57,6 +64,9 @@ pub struct Config {
     /// The addresses for TLS were set by the operator: serving elsewhere or nowhere would be wrong.
     #[serde(skip)]
     pub listen_tls_chosen: bool,
+    /// Variables of the environment about proxies.
+    #[serde(skip)]
+    proxy_variables: proxy::ProxyVariables,
 }
 
 macro_rules! section {
@@ -84,9 +94,22 @@ section!(Upload { image_max: Size, uploads_max: usize, free_min: Size, idle: Spa
 section!(Inspect { off: Vec<FormatName> });
 section!(Import { unpack: bool });
 section!(Glance { os_hash_algo: HashAlgorithm });
-section!(Lxd { offer_disks: bool, keep_removed: Span, auto_update_interval: Span, instances: Vec<Instance> });
+section!(Lxd {
+    offer_disks: bool,
+    keep_removed: Span,
+    auto_update_interval: Span,
+    pull_through: Vec<String>,
+    instances: Vec<Instance>,
+});
 section!(Instance { name: String, path: PathBuf });
-section!(Fetch { allow: Vec<IpNet>, tries: u32, pause: Span, digests: bool });
+section!(Fetch {
+    allow: Vec<IpNet>,
+    proxy: ProxyChoice,
+    no_proxy: Vec<String>,
+    tries: u32,
+    pause: Span,
+    digests: bool,
+});
 section!(Auth { public_read: bool, publish: Publishers, date_window: Span, token_lifetime: Span });
 section!(Log { level: log::LevelFilter, access: bool });
 section!(Client {
@@ -127,7 +150,7 @@ impl Config {
             let name = path.display().to_string();
             let parsed = overlay::parse(&text, &name)?;
             chosen = overlay::has(&parsed, LISTEN_TLS);
-            if stores::has_secret(&parsed) || identity::has_secret(&parsed) {
+            if stores::has_secret(&parsed) || identity::has_secret(&parsed) || proxy::has_secret(&parsed) {
                 check_private(path)?;
             }
             stores::make_room(&mut table, &parsed, &name)?;
@@ -143,12 +166,14 @@ impl Config {
         }
         let environment: Vec<_> = environment.collect();
         chosen |= environment.iter().any(|(variable, _)| *variable == overlay::variable(LISTEN_TLS));
+        let proxy_variables = proxy::ProxyVariables::of(&environment);
         overlay::put_environment(&mut table, environment.into_iter())?;
         let mut config: Config = serde_path_to_error::deserialize(table).map_err(|error| {
             let (key, why) = (error.path().to_string(), plainly(error.inner().message()));
             ConfigError(format!("the configuration has a wrong value: {key}: {why}"))
         })?;
         config.listen_tls_chosen = chosen;
+        config.proxy_variables = proxy_variables;
         config.client.read_secret()?;
         config.stores.read_secrets()?;
         config.identity.read_secret()?;
@@ -204,6 +229,10 @@ impl Config {
         if lifetime.is_zero() || lifetime > TOKEN_LIFETIME_MAX {
             return Err(ConfigError("auth.token_lifetime must be greater than zero, and at most a year".into()));
         }
+        if let Some((name, _)) = self.vendors.iter().find(|(_, entry)| !entry.is_table()) {
+            return Err(ConfigError(format!("vendors.{name} has to be a table: [vendors.{name}]")));
+        }
+        self.cache.check()?;
         self.identity.check()?;
         self.stores.check()
     }

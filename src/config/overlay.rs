@@ -3,9 +3,13 @@
 use toml::{Table, Value};
 
 use super::ConfigError;
+use crate::error::did_you_mean;
 
 /// Prefix of every variable of ours.
 const PREFIX: &str = "VISOR__";
+
+/// Sections whose keys are names that the operator chooses: any key is one.
+const OPEN: [&str; 2] = ["cache.mirrors", "vendors"];
 
 pub(super) fn parse(text: &str, name: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
@@ -33,8 +37,9 @@ fn put_table(base: &mut Table, over: Table, path: &str, name: &str) -> Result<()
     for (key, value) in over {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match (base.get_mut(&key), value) {
+            (None, value) if OPEN.contains(&path) => drop(base.insert(key, value)),
             (None, _) => {
-                let near = nearest(&full, keys(base, path).into_iter());
+                let near = did_you_mean(&full, keys(base, path).into_iter());
                 return Err(ConfigError(format!("{name}: unknown key {full}{near}")));
             }
             (Some(Value::Table(inner)), Value::Table(over)) => put_table(inner, over, &full, name)?,
@@ -50,15 +55,6 @@ fn keys(table: &Table, path: &str) -> Vec<String> {
     table.keys().map(|key| if path.is_empty() { key.clone() } else { format!("{path}.{key}") }).collect()
 }
 
-/// " (did you mean …?)" for a name that is near enough to be a slip.
-fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> String {
-    known
-        .map(|name| (strsim::damerau_levenshtein(wrong, &name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
-        .min()
-        .map_or_else(String::new, |(_, name)| format!(" (did you mean {name}?)"))
-}
-
 /// Puts `VISOR__SECTION__KEY` variables over a table. A list is written with commas.
 pub(super) fn put_environment(
     table: &mut Table,
@@ -68,7 +64,7 @@ pub(super) fn put_environment(
     variables(table, PREFIX, &mut known);
     for (variable, text) in environment.filter(|(variable, _)| variable.starts_with(PREFIX)) {
         if !known.contains(&variable) {
-            let near = nearest(&variable, known.into_iter());
+            let near = did_you_mean(&variable, known.into_iter());
             return Err(ConfigError(format!("unknown variable {variable} in the environment{near}")));
         }
         let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();

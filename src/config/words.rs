@@ -16,6 +16,11 @@ impl Size {
     pub fn bytes(self) -> u64 {
         self.0
     }
+
+    /// Reads a size as people write it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(|size: bytesize::ByteSize| Self(size.as_u64()))
+    }
 }
 
 impl fmt::Display for Size {
@@ -40,9 +45,7 @@ impl Serialize for Size {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let size: bytesize::ByteSize =
-            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is not a size like \"64 MiB\"")))?;
-        Ok(Self(size.as_u64()))
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a size like \"64 MiB\"")))
     }
 }
 
@@ -146,7 +149,7 @@ impl<'de> Deserialize<'de> for WebOrigin {
 }
 
 /// The origin in a text, as browsers write it.
-fn origin(text: &str) -> Option<String> {
+pub(super) fn origin(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
     let (scheme, authority) = text.split_once("://")?;
     let usual = match scheme {

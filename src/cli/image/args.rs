@@ -20,6 +20,11 @@ pub(in crate::cli) struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// True if the command line names a server.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.address.is_some() || self.port.is_some()
+    }
+
     /// The URL of the server. The configuration completes the command line.
     pub(in crate::cli) fn url(&self, config: &Client) -> Result<String, Failure> {
         base_url(self.address.as_deref().unwrap_or(&config.address), self.port, config.port)
@@ -30,7 +35,7 @@ impl PlaceArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ServerArgs {
     #[command(flatten)]
-    pub(super) place: PlaceArgs,
+    pub(in crate::cli) place: PlaceArgs,
     /// Print more, and the time that it took
     #[arg(short, long)]
     pub(super) verbose: bool,

@@ -1,0 +1,70 @@
+//! `visor cache`, `visor offline` and `visor prune`.
+
+use serde_json::json;
+
+use super::super::failure::{Exit, Failure};
+use super::super::print;
+use super::CacheAction;
+use super::seat::Seat;
+use crate::registry::{CacheChange, CacheView};
+
+pub(super) async fn run(json: bool, seat: &Seat, action: CacheAction, urls: &[String]) -> Result<(), Failure> {
+    let (change, words) = match action {
+        CacheAction::List if urls.is_empty() => return list(json, &seat.cache().await?),
+        CacheAction::List => return Err(Failure::new(Exit::Usage, "a list takes no URLs")),
+        CacheAction::Refresh => (CacheChange::Refresh, "is current"),
+        CacheAction::Drop => (CacheChange::Drop, "is dropped"),
+        CacheAction::Pin => (CacheChange::Pin, "is pinned"),
+        CacheAction::Unpin => (CacheChange::Unpin, "is not pinned any more"),
+    };
+    if urls.is_empty() {
+        return Err(Failure::new(Exit::Usage, "no file given: say which by their URLs (visor cache list)"));
+    }
+    for url in urls {
+        seat.change_cached(url, change).await?;
+        match json {
+            true => print::line(json!({ "url": url }))?,
+            false => print::line(format!("{url} {words}"))?,
+        }
+    }
+    Ok(())
+}
+
+fn list(json: bool, cache: &CacheView) -> Result<(), Failure> {
+    if json {
+        return print::line(json!(cache));
+    }
+    print::line(format!("{:<10} {:<10} {:>12} {:<4} URL", "STATE", "VERIFIED", "SIZE", "PIN"))?;
+    for entry in &cache.entries {
+        let pin = if entry.pinned { "pin" } else { "" };
+        let size = print::size(entry.size);
+        print::line(format!("{:<10} {:<10} {size:>12} {pin:<4} {}", entry.state, entry.verified, entry.url))?;
+    }
+    let budget = cache.budget.map(|bytes| format!(" of {}", print::size(bytes))).unwrap_or_default();
+    print::line(format!("{}{budget} in {} files", print::size(cache.used), cache.entries.len()))?;
+    if let Some(since) = &cache.offline_since {
+        print::line(format!("offline since {since}"))?;
+    }
+    cache.dead_hosts.iter().try_for_each(|host| print::line(format!("{host} does not answer")))
+}
+
+pub(super) async fn offline(json: bool, seat: &Seat, offline: bool) -> Result<(), Failure> {
+    let since = seat.set_offline(offline).await?;
+    match (json, since) {
+        (true, since) => print::line(json!({ "offline_since": since })),
+        (false, Some(since)) => print::line(format!("offline since {since}: nothing is sent to vendors")),
+        (false, None) => print::line("online: vendors are asked"),
+    }
+}
+
+pub(super) async fn prune(json: bool, seat: &Seat, to: Option<u64>, dry_run: bool) -> Result<(), Failure> {
+    let pruned = seat.prune(to, dry_run).await?;
+    if json {
+        return pruned.iter().try_for_each(|one| print::line(json!(one)));
+    }
+    for one in &pruned {
+        print::line(format!("{:>12}  {}: {}", print::size(one.bytes), one.what, one.reason))?;
+    }
+    let (verb, bytes) = (if dry_run { "would go" } else { "removed" }, pruned.iter().map(|one| one.bytes).sum());
+    print::line(format!("{} in {} files {verb}", print::size(bytes), pruned.len()))
+}

@@ -1,0 +1,231 @@
+//! `visor pull vendors cache offline prune lock run`: vendors' images, in this process or through the server that has the data
+//! directory.
+
+mod cached;
+mod lock;
+mod pull;
+mod run;
+mod seat;
+mod show;
+mod vendors;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::seat::Seat;
+pub(super) use self::seat::running;
+use self::show::ProgressForm;
+use super::failure::{Exit, Failure};
+use super::image::PlaceArgs;
+use super::{Globals, runtime};
+use crate::image::Architecture;
+use crate::vendor::{LOCK_FILE, Level, Sum};
+
+/// Arguments of `visor pull`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PullArgs {
+    /// Names such as debian/13 or ubuntu/24.04:20260105, or URLs; with --locked, those of the lock file
+    #[arg(required_unless_present = "locked", value_name = "NAME|URL")]
+    names: Vec<String>,
+    /// Processor [default: this machine's]
+    #[arg(long, value_parser = architecture)]
+    arch: Option<Architecture>,
+    /// Level of verification that is demanded: none, tls, weak, checksum, given, signature
+    #[arg(long, value_name = "LEVEL", conflicts_with = "locked")]
+    require: Option<Level>,
+    /// Digest that the file has to have, in place of the vendor's
+    #[arg(long, value_name = "HEX", value_parser = sha256, conflicts_with = "locked")]
+    sha256: Option<Sum>,
+    /// Another alias for the image
+    #[arg(long)]
+    alias: Option<String>,
+    /// Keep it, whatever room is needed
+    #[arg(long)]
+    pin: bool,
+    /// Keep a compressed file as it is
+    #[arg(long)]
+    no_unpack: bool,
+    /// Send nothing: take what is here
+    #[arg(long)]
+    offline: bool,
+    /// Bring exactly what the lock file has
+    #[arg(long)]
+    locked: bool,
+    /// The lock file
+    #[arg(short, long, value_name = "FILE", default_value = LOCK_FILE)]
+    file: PathBuf,
+    /// Take an image that is verified less than the one before
+    #[arg(long)]
+    accept_weaker: bool,
+    /// Form of the progress
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: ProgressForm,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum PullCommand {
+    /// Pull vendors' images by name, or files by URL, verified; what is here already is not fetched again
+    Pull(PullArgs),
+    /// List vendors that images can be pulled of, or the builds that one has
+    Vendors {
+        /// Name of a vendor, or vendor/release
+        name: Option<String>,
+        /// Processor [default: this machine's]
+        #[arg(long, value_parser = architecture)]
+        arch: Option<Architecture>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// List, refresh, drop and pin the files of the cache
+    Cache {
+        /// Change to make
+        #[arg(value_enum, default_value = "list")]
+        action: CacheAction,
+        /// URLs of the files
+        urls: Vec<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Send nothing to vendors from now on, or begin to again
+    Offline {
+        /// on or off
+        #[arg(value_enum)]
+        state: Switch,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Remove files of the cache that are over its budget, each with its reason
+    Prune {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Size that the cache may have then, such as 20GiB [default: its budget]
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        to: Option<u64>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Write a lock file of the pulled images, or compare them with one
+    Lock {
+        /// Compare: exit with 4 if an image is missing or other bytes
+        #[arg(long)]
+        check: bool,
+        /// The lock file
+        #[arg(short, long, value_name = "FILE", default_value = LOCK_FILE)]
+        file: PathBuf,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Run a command beside a server, whose address it finds in VISOR_URL
+    Run {
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Actions of `visor cache`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum CacheAction {
+    /// List files
+    List,
+    /// Ask the servers, and fetch again what is not current
+    Refresh,
+    /// Remove files
+    Drop,
+    /// Keep files, whatever room is needed
+    Pin,
+    /// Let files go when their turn comes
+    Unpin,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Switch {
+    /// Send nothing
+    On,
+    /// Ask vendors
+    Off,
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    Architecture::parse(text).ok_or_else(|| "it is no architecture such as x86_64 or arm64".to_owned())
+}
+
+fn sha256(text: &str) -> Result<Sum, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    Sum::of_hex(hex).filter(|_| hex.len() == 64).ok_or_else(|| "it is no SHA-256, of 64 hexadecimal digits".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size: Result<bytesize::ByteSize, _> = text.parse();
+    size.map(|size| size.as_u64()).map_err(|_| "it is no size such as 20GiB".to_owned())
+}
+
+/// Runs a command.
+pub(super) fn run(globals: &Globals, command: PullCommand) -> Result<(), Failure> {
+    match command {
+        PullCommand::Pull(args) => pull::run(globals, &args),
+        PullCommand::Vendors { name, arch, place } => {
+            at(globals, &place, async |seat| vendors::run(globals.json, &seat, name.as_deref(), arch).await)
+        }
+        PullCommand::Cache { action, urls, place } => {
+            at(globals, &place, async |seat| cached::run(globals.json, &seat, action, &urls).await)
+        }
+        PullCommand::Offline { state, place } => {
+            at(globals, &place, async |seat| cached::offline(globals.json, &seat, state == Switch::On).await)
+        }
+        PullCommand::Prune { dry_run, to, place } => {
+            at(globals, &place, async |seat| cached::prune(globals.json, &seat, to, dry_run).await)
+        }
+        PullCommand::Lock { check, file, place } => {
+            at(globals, &place, async |seat| lock::run(globals.json, &seat, check, &file).await)
+        }
+        PullCommand::Run { command } => run::run(globals, &command),
+    }
+}
+
+/// Does work at the place where pulls are done; Ctrl-C ends it.
+fn at(
+    globals: &Globals,
+    place: &PlaceArgs,
+    work: impl AsyncFnOnce(Seat) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    interruptible("interrupted", async { work(Seat::take(globals, place, false).await?).await })
+}
+
+fn interruptible(words: &str, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
+        }
+    });
+    // Does not wait for threads that read a disk.
+    runtime.shutdown_background();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_people_write_them() {
+        assert_eq!(architecture("amd64"), Ok(Architecture::X86_64));
+        assert_eq!(size("20GiB"), Ok(20 << 30));
+        let digest = "AB".repeat(32);
+        assert_eq!(sha256(&digest), sha256(&format!("sha256:{digest}")));
+        assert!(sha256(&digest).is_ok());
+        for bad in ["", "abc", &"a".repeat(40), &"a".repeat(128)] {
+            assert!(sha256(bad).is_err(), "{bad}");
+        }
+        assert!(architecture("z80").is_err() && size("much").is_err());
+    }
+}
