@@ -46,14 +46,17 @@ class Server:
 
     listeners = ("--listen", "127.0.0.1:0", "--no-tls")
 
-    def __init__(self, *options, settings=""):
-        self.temporary = tempfile.TemporaryDirectory()
-        self.directory = self.temporary.name
+    def __init__(self, *options, settings="", directory=None):
+        """`directory` is one that stays, for a server that is started on it again."""
+        self.temporary = None if directory else tempfile.TemporaryDirectory()
+        self.directory = directory or self.temporary.name
         if settings:
             with open(self.path("visor.toml"), "w") as config:
                 config.write(settings)
             options = (*options, "--config", self.path("visor.toml"))
         ready = self.path("ready")
+        if os.path.exists(ready):
+            os.unlink(ready)
         self.process = subprocess.Popen(
             [VISOR, "serve", *self.listeners, "--ready-file", ready, "--data-dir", self.path("data"), *options],
             stderr=open(self.path("log"), "a"), stdout=subprocess.DEVNULL, env={**os.environ, "RUST_LOG": asked.LOGGED})
@@ -108,7 +111,8 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout=30) == 0
         log = open(self.path("log")).read()
-        self.temporary.cleanup()
+        if self.temporary:
+            self.temporary.cleanup()
         assert "panicked" not in log
         asked.check(log)
         return log

@@ -27,12 +27,12 @@ class LxdServer(Server):
 
     listeners = ("--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--allow-fetch", "127.0.0.1/32")
 
-    def __init__(self, *options, settings=""):
+    def __init__(self, *options, settings="", directory=None):
         # Read once.
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
             config.write(settings)
             config.flush()
-            super().__init__("--config", config.name, *options)
+            super().__init__("--config", config.name, *options, directory=directory)
         (self.https,) = self.more_urls
         self.certificate = self.path("data/keys/tls.crt")
 

@@ -69,12 +69,19 @@ fn zstd_runs(bytes: &[u8], then: Option<(u8, usize)>) -> Vec<u8> {
 fn packed(packing: &str, start: &[u8], byte: u8, mebibytes: usize) -> Vec<u8> {
     let pack = match packing {
         "zstd" => return zstd_runs(start, Some((byte, mebibytes * 8))),
-        "gzip" => gzip,
+        "gzip" => smallest_gzip,
         "bzip2" => bzip2,
         _ => xz,
     };
     let piece = vec![byte; 16 * MEBIBYTE];
     [pack(start), pack(&piece).repeat(mebibytes.div_ceil(16))].concat()
+}
+
+/// Bytes in the smallest form that gzip has for them.
+fn smallest_gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// The highest that a server's memory has been.

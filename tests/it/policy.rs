@@ -211,7 +211,7 @@ impl Bench {
                 headers.push(("X-Auth-Token", token));
                 server.send(case.method, &path, &headers, &body)
             }
-            (Protocol::Simplestreams, Some(account), _) => {
+            (Protocol::Simplestreams | Protocol::Cache, Some(account), _) => {
                 let basic = format!("Basic {}", STANDARD.encode(format!("{}:{}", account.key, account.secret)));
                 headers.push(("Authorization", &basic));
                 server.send(case.method, &path, &headers, &body)

@@ -12,6 +12,7 @@ pub(crate) enum Protocol {
     Identity,
     Lxd,
     Simplestreams,
+    Cache,
 }
 
 /// The thing that a request is about, alice's. Its images are shared with carol, who has accepted them.
@@ -80,6 +81,7 @@ const PATCH: (&str, &str) = ("Content-Type", "application/openstack-images-v2.1-
 const NAME: (&str, &str) = ("X-Image-Meta-Name", "b");
 const ARCH: (&str, &str) = ("X-Image-Meta-Architecture", "x86_64");
 const TUS: (&str, &str) = ("Tus-Resumable", "1.0.0");
+const ONLY_IF_CACHED: (&str, &str) = ("Cache-Control", "only-if-cached");
 const LENGTH: (&str, &str) = ("Upload-Length", "5");
 
 cases! {
@@ -97,6 +99,8 @@ cases! {
     SeeServer Lxd Nothing "GET" "/1.0/instances" [] "" => [403, 200, 200, 200, 200];
     SeeStores GlanceV2 Nothing "GET" "/v2/info/stores" [] "" => [200; 5];
     SeeStoreDetails GlanceV2 Nothing "GET" "/v2/info/stores/detail" [] "" => [401, 403, 403, 403, 200];
+    SeeMetrics Visor Nothing "GET" "/metrics" [] "" => [403, 403, 403, 403, 200];
+    SeeMetrics Visor Nothing "GET" "/status/detail" [] "" => [403, 403, 403, 403, 200];
     ChangeSettings Lxd Nothing "PUT" "/1.0" [JSON] "{}" as unlike => [403, 400, 400, 400, 400];
 
     ListImages Visor Nothing "GET" "/images" [] "" => [200; 5];
@@ -170,6 +174,13 @@ cases! {
         => [403, 202, 202, 202, 202];
     UseSecret Lxd Bundle "GET" "/1.0/images/<fingerprint>?secret=<secret>" [] "" => [200; 5];
     UseSecret Lxd Bundle "GET" "/1.0/images/<fingerprint>/export?secret=<secret>" [] "" => [200; 5];
+    Pull Visor Nothing "POST" "/pulls" [JSON] "{\"name\":\"none/1\"}" => [403, 202, 202, 202, 202];
+    SeeVendors Visor Nothing "GET" "/vendors" [] "" => [200; 5];
+    SeeVendors Visor Nothing "GET" "/pulls" [] "" => [200; 5];
+    SeeCache Visor Nothing "GET" "/cache" [] "" => [403, 403, 403, 403, 200];
+    ManageCache Visor Nothing "PUT" "/cache" [JSON] "{\"offline\":false}" => [403, 403, 403, 403, 200];
+    // Of this machine: each of them may, and the file is not there.
+    ReadCache Cache Nothing "GET" "/cache/https/images.example/x" [ONLY_IF_CACHED] "" as unlike => [504; 5];
 
     ChooseStore Visor Queued "PUT" "/images/<id>" [("X-Image-Meta-Store", "cold")] "" => [403, 404, 403, 200, 200];
     ChooseStore GlanceV2 Queued "PUT" "/v2/images/<id>/file" [OCTETS, ("X-Image-Meta-Store", "cold")] "bytes"

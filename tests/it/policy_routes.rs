@@ -14,6 +14,7 @@ fn name(protocol: Protocol) -> &'static str {
         Protocol::Identity => "identity",
         Protocol::Lxd => "lxd",
         Protocol::Simplestreams => "simplestreams",
+        Protocol::Cache => "cache",
     }
 }
 

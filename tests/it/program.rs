@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Server, noise, run, visor};
+use crate::harness::{Server, eventually, noise, run, visor};
 
 #[test]
 fn the_configuration_is_checked_and_shown() {
@@ -22,6 +22,32 @@ fn the_configuration_is_checked_and_shown() {
     assert_eq!(done.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&done.stderr).contains("VISOR__SERVER__LISTEN"));
     assert_eq!(run(&["config", "check", "--config", "/nowhere.toml"]).0, 2);
+}
+
+#[test]
+fn a_proxy_is_named_at_the_start_and_its_password_is_not() {
+    let server = Server::with(&[]);
+    assert!(!server.log().contains("  proxy "), "{}", server.log());
+    let dir = tempfile::tempdir().unwrap();
+    let serve = |proxy: (&str, &str)| {
+        let mut command = visor();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path()).env(proxy.0, proxy.1);
+        command
+    };
+    let done = serve(("ALL_PROXY", "socks5://u:s3cret@squid.example:1")).output().unwrap();
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(error.contains("ALL_PROXY") && error.contains("fetch.proxy") && !error.contains("s3cret"), "{error}");
+    assert_eq!(done.status.code(), Some(2));
+    let ready = dir.path().join("ready");
+    let mut command = serve(("HTTPS_PROXY", "http://u:s3cret@squid.example:3128"));
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let mut running = command.arg("--ready-file").arg(&ready).stderr(log).spawn().unwrap();
+    eventually("the server is ready", || ready.exists());
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let said = "  proxy   http://squid.example:3128, which resolves the names of other servers";
+    assert!(log.contains(said) && !log.contains("s3cret"), "{log}");
 }
 
 #[test]

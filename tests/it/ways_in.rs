@@ -57,6 +57,8 @@ fn ways() -> Vec<Way> {
             &[("visor", "POST", "/uploads"), ("visor", "POST", "/uploads/{id}"), ("visor", "PATCH", "/uploads/{id}")],
             walks::visor_pieces,
         ),
+        visor("a pull", WayIn::Pulled, &[("visor", "POST", "/pulls")], walks::visor_pull),
+        visor("a pull of a packed file", WayIn::Pulled, &[("visor", "POST", "/pulls")], walks::visor_pull_packed),
         way(
             "a URL in VISOR's API",
             WayIn::Url,
@@ -152,6 +154,7 @@ fn brings(action: Action) -> bool {
         | Action::ImportFile
         | Action::BeginTask
         | Action::CopyFromServer
+        | Action::Pull
         | Action::PackInstance
         | Action::RefreshImage
         | Action::UseSecret
@@ -162,12 +165,17 @@ fn brings(action: Action) -> bool {
         | Action::SeeServer
         | Action::SeeStores
         | Action::SeeStoreDetails
+        | Action::SeeMetrics
         | Action::ChangeSettings
         | Action::ListImages
         | Action::SeeImage
         | Action::SeeLocation
         | Action::Download
         | Action::DownloadWithheld
+        | Action::ReadCache
+        | Action::SeeVendors
+        | Action::SeeCache
+        | Action::ManageCache
         | Action::SetOwner
         | Action::PublishImage
         | Action::DeleteImage

@@ -28,7 +28,7 @@ impl Lab {
         let off = "[inspect]\noff = [\"iso\", \"vhd\", \"vdi\", \"vmdk\", \"vhdx\", \"qcow2\", \"raw\"]\n";
         std::fs::write(config.path(), off).unwrap();
         let server = Server::configured(&format!(
-            "[stores.file]\nimport_dirs = [{:?}]\n[fetch]\nallow = [\"127.0.0.1/32\"]\n",
+            "[stores.file]\nimport_dirs = [{:?}]\n[cache]\nrequire = \"none\"\n[fetch]\nallow = [\"127.0.0.1/32\"]\n",
             files.path()
         ));
         Self { server, from: Server::secure(&["--config", config.path().to_str().unwrap()]), files }
@@ -162,6 +162,26 @@ pub(super) fn v2_download(lab: &Lab, sent: &Sent<'_>) -> Refusal {
     let download = json!({ "method": { "name": "web-download", "uri": web.url("disk") } });
     assert_eq!(lab.glance().post(&format!("/v2/images/{id}/import"), &download).status, 202);
     lab.task(&id)
+}
+
+/// The words of a pull that failed, of a file of this name.
+fn pulled(lab: &Lab, name: &str, bytes: &[u8]) -> Refusal {
+    let web = serving(bytes);
+    let ask = json!({ "name": web.url(name) });
+    let answer = lab.server.send("POST", "/pulls", &[("Content-Type", "application/json")], ask.to_string().as_bytes());
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let job = format!("/jobs/{}", answer.json()["job"]["_id"].as_str().unwrap());
+    let now = || lab.server.get(&format!("{job}?wait=30s")).json()["job"].clone();
+    eventually("the pull has failed", || now()["status"] == "failed");
+    now()["error"].as_str().unwrap().to_owned()
+}
+
+pub(super) fn visor_pull(lab: &Lab, sent: &Sent<'_>) -> Refusal {
+    pulled(lab, &format!("disk.{}", sent.format), sent.bytes)
+}
+
+pub(super) fn visor_pull_packed(lab: &Lab, sent: &Sent<'_>) -> Refusal {
+    pulled(lab, &format!("disk.{}.gz", sent.format), &crate::bundles::gzip(sent.bytes))
 }
 
 pub(super) fn v1_post(lab: &Lab, sent: &Sent<'_>) -> Refusal {

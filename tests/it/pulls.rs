@@ -1,0 +1,426 @@
+//! Pulls of a synthetic vendor's images and of URLs, by the program, without a server and through one.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::glance::Client;
+use crate::harness::{Server, qcow2, sha256, visor};
+use crate::upstream::{File, Upstream};
+
+/// A vendor with builds of one release, and a machine that knows it.
+pub(crate) struct Lab {
+    pub(crate) upstream: Upstream,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let lab = Self { upstream: Upstream::start(), dir: tempfile::tempdir().unwrap() };
+        let text = format!(
+            "[cache]\nrequire = \"none\"\n[fetch]\nallow = [\"127.0.0.1/32\"]\n[vendors.test]\ntitle = \"Test\"\nkind = \"sums\"\nbase = \"{}\"\n\
+             list = \"SHA256SUMS\"\nimage = \"{{release}}/test-{{release}}-{{build}}.{{arch}}.qcow2\"\n\
+             sums = [\"SHA256SUMS\"]\nrequire = \"checksum\"\nreleases = [\"1\"]\nformat = \"qcow2\"\n\
+             architectures = {{ x86_64 = \"x86_64\" }}\n",
+            lab.upstream.url("/vendor/"),
+        );
+        std::fs::write(lab.config(), text).unwrap();
+        lab
+    }
+
+    pub(crate) fn config(&self) -> std::path::PathBuf {
+        self.dir.path().join("visor.toml")
+    }
+
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn image(build: &str) -> String {
+        format!("/vendor/1/test-1-{build}.x86_64.qcow2")
+    }
+
+    /// Publishes builds, of which the sums name all.
+    fn publish(&self, builds: &[(&str, &[u8])]) {
+        let mut sums = String::new();
+        for (build, bytes) in builds {
+            let path = Self::image(build);
+            sums.push_str(&format!("{}  {}\n", sha256(bytes), path.rsplit('/').next().unwrap()));
+            self.upstream.put(&path, File::new(*bytes));
+        }
+        self.upstream.put("/vendor/1/SHA256SUMS", File::new(sums));
+    }
+
+    /// Waits until lists are asked for again: the cache asks for each at most once in five seconds.
+    pub(crate) fn later() {
+        std::thread::sleep(Duration::from_millis(5_500));
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let (config, data) = (self.config(), self.data());
+        let places = ["--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        visor().args(arguments).args(places).current_dir(self.dir.path()).output().unwrap()
+    }
+
+    pub(crate) fn pull(&self, arguments: &[&str]) -> Output {
+        self.run(&[&["pull", "--arch", "x86_64"], arguments].concat())
+    }
+
+    pub(crate) fn server(&self) -> Server {
+        Server::on(&self.data(), &["--config", self.config().to_str().unwrap()])
+    }
+
+    /// Requests for the bytes of a build.
+    fn gets(&self, build: &str) -> usize {
+        self.upstream.gets(&Self::image(build)).len()
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+pub(crate) fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}", said(output));
+    said(output)
+}
+
+pub(crate) fn fails(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{}", said(output));
+    said(output)
+}
+
+fn named(server: &Server, name: &str) -> Vec<Value> {
+    let answer = server.get("/images/detail");
+    let images = if answer.status == 404 { Vec::new() } else { answer.json()["images"].as_array().unwrap().clone() };
+    images.into_iter().filter(|image| image["name"] == name).collect()
+}
+
+fn inode(path: &Path) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap())
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// Pulled once, an image is in every protocol; a newer build supersedes it.
+fn life(lab: &Lab, pull: impl Fn(&[&str]) -> Output, look: impl Fn(&dyn Fn(&Server))) {
+    let (old, new) = (qcow2(b"old"), qcow2(b"new build"));
+    lab.publish(&[("20260101", &old)]);
+    let text = succeeds(&pull(&["test/1"]));
+    assert!(text.contains("test/1:20260101 pulled"), "{text}");
+    assert_eq!(lab.gets("20260101"), 1);
+    let text = succeeds(&pull(&["test/1"]));
+    assert!(text.contains("is here already"), "{text}");
+    assert_eq!(lab.gets("20260101"), 1, "what is here is not fetched again");
+
+    look(&|server| {
+        let image = &named(server, "test/1")[0];
+        assert_eq!((image["access"].as_str(), image["status"].as_str()), (Some("public"), Some("available")));
+        assert_eq!(image["visor.verified"], "checksum", "{image}");
+        assert_eq!(image["visor.origin"], lab.upstream.url(&Lab::image("20260101")).as_str());
+        assert_eq!(server.get("/get/test/1").body, old);
+        assert_eq!(server.get("/get/test/1.qcow2").header("etag"), Some(format!("\"{}\"", sha256(&old)).as_str()));
+        let glance = Client::new(server).get("/v2/images?name=test/1").json();
+        assert_eq!(glance["images"].as_array().unwrap().len(), 1, "{glance}");
+        crate::harness::eventually("LXD has the alias", || server.get("/1.0/images/aliases/test%2F1").status == 200);
+    });
+    // The bytes are on the disk once.
+    let blob = files(&lab.data().join("images")).into_iter().find(|path| path.extension().unwrap() == "qcow2").unwrap();
+    assert!(files(&lab.data().join("cache")).iter().any(|path| inode(path) == inode(&blob)), "{blob:?}");
+
+    lab.publish(&[("20260101", &old), ("20260202", &new)]);
+    Lab::later();
+    let text = succeeds(&pull(&["test/1"]));
+    assert!(text.contains("test/1:20260202 pulled, in the place of an older build"), "{text}");
+    look(&|server| {
+        assert_eq!(server.get("/get/test/1").body, new);
+        let (now, before) = (named(server, "test/1"), named(server, "test/1:20260101"));
+        assert_eq!((now.len(), before.len()), (1, 1));
+        assert!(before[0]["visor.superseded_at"].is_string(), "{}", before[0]);
+        assert!(server.get("/images/test%2F1:20260101").body == old, "the old one stays");
+    });
+}
+
+#[test]
+fn a_pulled_image_is_like_any_other_without_a_server() {
+    let lab = Lab::new();
+    life(&lab, |arguments| lab.pull(arguments), |look| look(&lab.server()));
+}
+
+#[test]
+fn a_pulled_image_is_like_any_other_through_a_server() {
+    let lab = Lab::new();
+    let server = lab.server();
+    life(&lab, |arguments| lab.pull(arguments), |look| look(&server));
+    assert!(lab.data().join("server.json").exists());
+}
+
+#[test]
+fn wrong_bytes_are_nothing_until_a_digest_says_otherwise() {
+    let lab = Lab::new();
+    let bytes = qcow2(b"bytes");
+    lab.publish(&[("20260101", &bytes)]);
+    let other = sha256(b"other");
+    lab.upstream.put("/vendor/1/SHA256SUMS", File::new(format!("{other}  test-1-20260101.x86_64.qcow2\n")));
+    fails(&lab.pull(&["test/1"]), 4);
+    let gets = lab.gets("20260101");
+    // Wrong first, then right: the bytes in quarantine are adopted.
+    fails(&lab.pull(&["test/1", "--sha256", &sha256(b"wrong")]), 4);
+    let between = lab.gets("20260101");
+    assert!(gets >= 1);
+    {
+        let server = lab.server();
+        assert!(server.names("").is_empty());
+    }
+    let text = succeeds(&lab.pull(&["test/1", "--sha256", &sha256(&bytes)]));
+    assert!(text.contains("matches the digest that you gave"), "{text}");
+    assert_eq!(lab.gets("20260101"), between, "no second download");
+    assert_eq!(lab.server().get("/get/test/1").body, bytes);
+}
+
+#[test]
+fn offline_gives_what_is_here_and_says_what_is_not() {
+    let lab = Lab::new();
+    lab.publish(&[("20260101", &qcow2(b"a"))]);
+    succeeds(&lab.pull(&["test/1"]));
+    let before = lab.upstream.all().len();
+    let text = succeeds(&lab.pull(&["test/1", "--offline"]));
+    assert!(text.contains("is here already"), "{text}");
+    fails(&lab.pull(&[&lab.upstream.url("/else.qcow2"), "--offline"]), 5);
+    succeeds(&lab.run(&["offline", "on"]));
+    succeeds(&lab.pull(&["test/1"]));
+    {
+        let _server = lab.server();
+        succeeds(&lab.pull(&["test/1", "--offline"]));
+        fails(&lab.pull(&[&lab.upstream.url("/else.qcow2"), "--offline"]), 5);
+    }
+    assert_eq!(lab.upstream.all().len(), before, "nothing was sent");
+    succeeds(&lab.run(&["offline", "off"]));
+    fails(&lab.pull(&["test/2"]), 3);
+    fails(&lab.pull(&["tset/1"]), 3);
+}
+
+#[test]
+fn a_lock_brings_the_very_bytes_again() {
+    let lab = Lab::new();
+    let (old, new) = (qcow2(b"old"), qcow2(b"new"));
+    lab.publish(&[("20260101", &old)]);
+    succeeds(&lab.pull(&["test/1"]));
+    succeeds(&lab.run(&["lock"]));
+    succeeds(&lab.run(&["lock", "--check"]));
+    lab.publish(&[("20260101", &old), ("20260202", &new)]);
+    Lab::later();
+    succeeds(&lab.pull(&["test/1"]));
+    let text = fails(&lab.run(&["lock", "--check"]), 4);
+    assert!(text.contains("is test/1:20260202 here"), "{text}");
+    let gets = lab.gets("20260101");
+    succeeds(&lab.pull(&["--locked"]));
+    succeeds(&lab.run(&["lock", "--check"]));
+    assert_eq!(lab.gets("20260101"), gets, "it was here");
+    assert_eq!(lab.server().get("/get/test/1").body, old);
+
+    // Another machine has the same ones then, whatever the vendor's list says.
+    std::fs::remove_dir_all(lab.data()).unwrap();
+    lab.publish(&[("20260101", &old), ("20260303", &new)]);
+    succeeds(&lab.pull(&["--locked", "-f", "images.lock"]));
+    succeeds(&lab.run(&["lock", "--check"]));
+    // The file alone is enough, with and without a server.
+    for with_server in [true, false] {
+        let server = lab.server();
+        let id = named(&server, "test/1")[0]["_id"].as_str().unwrap().to_owned();
+        assert_eq!(Client::new(&server).delete(&format!("/v2/images/{id}")).status, 204);
+        let _server = with_server.then_some(server);
+        let before = lab.upstream.all().len();
+        succeeds(&lab.pull(&["--locked", "--offline"]));
+        assert_eq!(lab.upstream.all().len(), before, "nothing was sent");
+    }
+}
+
+#[test]
+fn a_packed_file_is_unpacked_and_remembers_it() {
+    let lab = Lab::new();
+    let disk = qcow2(b"content");
+    let packed = crate::bundles::gzip(&disk);
+    lab.upstream.put("/disk-x86_64.qcow2.gz", File::new(packed.clone()));
+    let url = lab.upstream.url("/disk-x86_64.qcow2.gz");
+    succeeds(&lab.pull(&[&url, "--alias", "mine"]));
+    succeeds(&lab.pull(&[&url, "--alias", "mine"]));
+    let server = lab.server();
+    let images = named(&server, "disk-x86_64");
+    assert_eq!(images.len(), 1);
+    assert_eq!(images[0]["visor.unpacked_from"], sha256(&packed).as_str());
+    assert_eq!(server.get("/get/mine").body, disk);
+    assert_eq!(lab.upstream.gets("/disk-x86_64.qcow2.gz").len(), 1);
+}
+
+#[test]
+fn a_command_runs_beside_a_server() {
+    let lab = Lab::new();
+    lab.publish(&[("20260101", &qcow2(b"a"))]);
+    succeeds(&lab.pull(&["test/1"]));
+    let (config, data) = (lab.config(), lab.data());
+    let places = ["--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+    let script = "test -n \"$VISOR_URL\" && echo \"at $VISOR_URL\"; exit 7";
+    let done = visor().arg("run").args(places).args(["--", "/bin/sh", "-c", script]).output().unwrap();
+    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
+    assert!(said(&done).contains("at http://127.0.0.1:"), "{}", said(&done));
+    assert!(!lab.data().join("server.json").exists(), "the server has ended");
+}
+
+#[test]
+fn an_image_that_is_here_is_held_to_the_request() {
+    let lab = Lab::new();
+    let (old, new) = (qcow2(b"old"), qcow2(b"new"));
+    lab.publish(&[("20260101", &old)]);
+    succeeds(&lab.pull(&["test/1"]));
+    let text = fails(&lab.pull(&["test/1", "--require", "signature"]), 4);
+    assert!(text.contains("'signature' is demanded"), "{text}");
+    fails(&lab.pull(&[&format!("test/1@sha512:{}", "e".repeat(128))]), 4);
+    fails(&lab.pull(&["test/1", "--offline", "--sha256", &sha256(b"other")]), 5);
+    fails(&lab.pull(&["test/1:20260202", "--offline"]), 5);
+    succeeds(&lab.pull(&["test/1", "--offline", "--sha256", &sha256(&old)]));
+
+    lab.publish(&[("20260101", &old), ("20260202", &new)]);
+    succeeds(&lab.pull(&["test/1"]));
+    let text = succeeds(&lab.pull(&["test/1:20260101", "--offline"]));
+    assert!(text.contains("test/1:20260101 is here already"), "{text}");
+    let sent = lab.upstream.sent(&Lab::image("20260101"));
+    assert_eq!(sent, old.len() as u64, "it was asked about, and not sent again");
+    // It was pulled without being kept, and is kept now.
+    succeeds(&lab.pull(&["test/1", "--pin"]));
+    let server = lab.server();
+    assert_eq!(named(&server, "test/1")[0]["visor.pinned"], "true");
+    fails(&lab.pull(&["test/1", "--require", "signature"]), 4);
+    fails(&lab.pull(&["--locked", "--require", "tls"]), 2);
+}
+
+#[test]
+fn two_urls_with_one_file_name_are_two_images() {
+    let lab = Lab::new();
+    let (one, two, newer) = (qcow2(b"one"), qcow2(b"two"), qcow2(b"newer"));
+    lab.upstream.put("/a/disk-x86_64.qcow2", File::new(&*one));
+    lab.upstream.put("/b/disk-x86_64.qcow2", File::new(&*two));
+    let urls = ["/a/disk-x86_64.qcow2", "/b/disk-x86_64.qcow2"].map(|path| lab.upstream.url(path));
+    for _ in 0..2 {
+        succeeds(&lab.pull(&[&urls[0]]));
+        succeeds(&lab.pull(&[&urls[1]]));
+    }
+    {
+        let server = lab.server();
+        assert_eq!(server.get("/get/disk-x86_64").body, one, "the name stays with the first");
+        let second = format!("disk-x86_64:{}", &sha256(&two)[..12]);
+        assert_eq!(named(&server, &second).len(), 1);
+        assert_eq!(server.names("").len(), 2);
+    }
+    lab.upstream.put("/a/disk-x86_64.qcow2", File::new(&*newer));
+    Lab::later();
+    succeeds(&lab.run(&["cache", "refresh", &urls[0]]));
+    succeeds(&lab.pull(&[&urls[0]]));
+    assert_eq!(lab.server().get("/get/disk-x86_64").body, newer);
+}
+
+#[test]
+fn an_address_that_is_refused_has_a_code_of_its_own() {
+    let lab = Lab::new();
+    let url = "http://10.255.255.1/x.qcow2?sig=SECRET";
+    let text = fails(&lab.pull(&[url]), 7);
+    assert!(!text.replace(url, "").contains("SECRET"), "{text}");
+    let _server = lab.server();
+    fails(&lab.pull(&[url]), 7);
+}
+
+#[test]
+fn two_pulls_of_one_name_make_one_image() {
+    let lab = Lab::new();
+    let bytes = qcow2(b"a");
+    lab.publish(&[("20260101", &bytes)]);
+    let server = lab.server();
+    std::thread::scope(|scope| {
+        let pulls = [0; 3].map(|_| scope.spawn(|| succeeds(&lab.pull(&["test/1"]))));
+        let said = pulls.map(|pull| pull.join().unwrap());
+        assert_eq!(said.iter().filter(|text| text.contains("test/1:20260101 pulled")).count(), 1, "{said:?}");
+    });
+    assert_eq!((named(&server, "test/1").len(), lab.gets("20260101")), (1, 1));
+}
+
+#[test]
+fn a_server_ends_with_the_command_that_began_it() {
+    let lab = Lab::new();
+    let (config, data) = (lab.config(), lab.data());
+    let places = ["--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+    let mut run = visor().arg("run").args(places).args(["--", "/bin/sleep", "5"]).spawn().unwrap();
+    crate::harness::eventually("the server is there", || data.join("server.json").exists());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    crate::harness::eventually("the server has ended", || !data.join("server.json").exists());
+    succeeds(&lab.run(&["lock"]));
+}
+
+#[test]
+fn a_replaced_build_stays_for_a_while() {
+    let lab = Lab::new();
+    let (old, new) = (qcow2(b"old"), qcow2(b"new"));
+    lab.publish(&[("20260101", &old)]);
+    succeeds(&lab.pull(&["test/1"]));
+    lab.publish(&[("20260101", &old), ("20260102", &new)]);
+    Lab::later();
+    succeeds(&lab.pull(&["test/1"]));
+    let young = succeeds(&lab.run(&["prune", "--dry-run", "--to", "0"]));
+    assert!(!young.contains("a newer build took its place"), "{young}");
+    succeeds(&lab.run(&["prune", "--to", "0"]));
+    assert_eq!(named(&lab.server(), "test/1:20260101").len(), 1);
+}
+
+#[test]
+fn an_alias_that_lxd_asks_for_is_pulled_once() {
+    let lab = Lab::new();
+    let bytes = qcow2(b"disk");
+    lab.publish(&[("20260101", &bytes)]);
+    let path = "/1.0/images/aliases/test%2F1?architecture=x86_64&type=virtual-machine";
+    {
+        let server = lab.server();
+        assert_eq!(server.get(path).status, 404, "nothing is pulled unless it is configured");
+    }
+    let text = std::fs::read_to_string(lab.config()).unwrap();
+    std::fs::write(lab.config(), format!("[lxd]\npull_through = [\"test\"]\n{text}")).unwrap();
+    let server = lab.server();
+    assert_eq!(server.get("/1.0/images/aliases/debian%2F13").status, 404, "another vendor");
+    assert_eq!(server.get("/1.0/images/aliases/test%2F1?type=container").status, 404);
+    assert_eq!(lab.gets("20260101"), 0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let answer = server.get(path);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert_eq!(answer.json()["metadata"]["type"], "virtual-machine");
+            });
+        }
+    });
+    assert_eq!(lab.gets("20260101"), 1);
+    let target = server.get(path).json()["metadata"]["target"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&format!("/1.0/images/{target}")).status, 200);
+}
+
+#[test]
+fn a_pulled_image_is_proved_again_without_its_vendor() {
+    let lab = Lab::new();
+    lab.publish(&[("20260101", &qcow2(b"bytes"))]);
+    succeeds(&lab.pull(&["test/1"]));
+    let asked = lab.upstream.all().len();
+    let text = succeeds(&lab.run(&["verify", "test/1"]));
+    assert!(text.contains("test/1:20260101: matches SHA256SUMS of the same host"), "{text}");
+    assert_eq!(lab.upstream.all().len(), asked, "nothing was sent");
+    fails(&lab.run(&["verify", "test/2"]), 3);
+    succeeds(&lab.run(&["cache", "drop", &lab.upstream.url("/vendor/1/SHA256SUMS")]));
+    let text = succeeds(&lab.run(&["verify", "test/1"]));
+    assert!(text.contains("not proved again"), "{text}");
+}
