@@ -131,8 +131,23 @@ impl Process {
     /// nginx with two workers, tuned for large files, serving and taking (`PUT`) what is in `root`. `None` if there is
     /// no nginx here.
     pub fn nginx(root: &Path) -> Option<Self> {
+        Self::nginx_as(root, "nginx", "", &format!("root {}; dav_methods PUT;", root.display()))
+    }
+
+    /// nginx as [`Process::nginx`], as a caching proxy of a server: of clients that ask for a file at once one goes on, and the others
+    /// wait for it. Without buffers a file leaves its cache by `sendfile`.
+    pub fn nginx_cache(root: &Path, of: SocketAddr) -> Option<Self> {
+        let zone = format!("proxy_cache_path {} levels=1:2 keys_zone=z:10m max_size=64g;", root.join("kept").display());
+        let lock = "proxy_cache z; proxy_cache_valid 200 1h; proxy_cache_lock on; proxy_cache_lock_timeout 600s;";
+        let limits = "proxy_http_version 1.1; proxy_max_temp_file_size 0; proxy_cache_lock_age 600s;";
+        let all = format!("location / {{ proxy_pass http://{of}; {lock} {limits} }}");
+        Self::nginx_as(root, "nginx-cache", &zone, &all)
+    }
+
+    /// nginx as [`Process::nginx`], with a scratch directory of this name, and these lines for all servers and for its own.
+    pub fn nginx_as(root: &Path, name: &str, all: &str, server: &str) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let scratch = root.join("nginx");
+        let scratch = root.join(name);
         std::fs::create_dir_all(&scratch).unwrap();
         let dir = scratch.display();
         let text = format!(
@@ -140,9 +155,8 @@ impl Process {
              events {{ worker_connections 1024; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_max_body_size 0;\n\
              client_body_temp_path {dir}/body; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
-             uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
-             server {{ listen 127.0.0.1:{port}; root {}; dav_methods PUT; }} }}\n",
-            root.display()
+             uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; {all}\n\
+             server {{ listen 127.0.0.1:{port}; {server} }} }}\n"
         );
         let config = scratch.join("conf");
         std::fs::write(&config, text).unwrap();
@@ -158,6 +172,14 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         Some(Self { child, address })
+    }
+
+    /// Stops the process and its children from answering, or lets them go on. Connections to them are still taken by the system.
+    pub fn halt(&self, halted: bool) {
+        let signal = if halted { "-STOP" } else { "-CONT" };
+        for pid in self.family() {
+            let _ = Command::new("kill").args([signal, &pid.to_string()]).status();
+        }
     }
 
     /// The process and its children.
@@ -314,6 +336,14 @@ impl Connection {
                 return body;
             }
         }
+    }
+
+    /// Asks for a file and waits for the first byte of its body; the rest is not read.
+    pub fn first_byte(mut self, path: &str) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.reader.get_mut().write_all(head.as_bytes()).unwrap();
+        self.head();
+        self.reader.read_exact(&mut [0]).unwrap();
     }
 
     /// Downloads and forgets. A discarding client lets the kernel drop the bytes, so that only the server works; a
