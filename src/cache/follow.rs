@@ -38,19 +38,24 @@ pub(super) struct Section {
     pub(super) buffers: Buffers,
 }
 
-/// The bytes as they come. An error is the last thing in the stream, and then they are not complete.
-pub(super) fn stream(reader: Reader, wanted: Section) -> BlobBody {
+/// The bytes as they come, once the first of them is there. An error is the last thing in the stream, and then they are not complete.
+///
+/// # Errors
+/// `Unavailable` if there will be none: an answer that could only break off at its beginning is not begun.
+pub(super) async fn open(reader: Reader, wanted: Section) -> Result<BlobBody, StoreError> {
     let Section { start: at, end, tail_too, patience, buffers } = wanted;
     let length = end.or_else(|| reader.0.state.borrow().length).map(|end| end - at);
     let state = reader.0.state.subscribe();
-    let follower = Follower { reader, state, span: None, at, end, tail_too, patience, buffers };
-    let pieces = stream::unfold(Some(follower), |follower| async move {
+    let mut follower = Follower { reader, state, span: None, at, end, tail_too, patience, buffers };
+    let first = follower.next().await.transpose()?;
+    let rest = first.is_some().then_some(follower);
+    let pieces = stream::unfold(rest, |follower| async move {
         let mut follower = follower?;
         let piece = follower.next().await?;
         let rest = piece.is_ok().then_some(follower);
         Some((piece, rest))
     });
-    BlobBody::Stream { stream: pieces.boxed(), length }
+    Ok(BlobBody::Stream { stream: stream::iter(first.map(Ok)).chain(pieces).boxed(), length })
 }
 
 impl Follower {

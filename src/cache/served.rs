@@ -181,7 +181,19 @@ async fn open_fill(cache: &Arc<Cache>, reader: &Reader, require: Level, range: O
         patience: cache.settings.patience,
         buffers: cache.buffers.clone(),
     };
-    Ok(follow::stream(fill.reader(), wanted).holding(token))
+    match follow::open(fill.reader(), wanted).await {
+        Ok(body) => Ok(body.holding(token)),
+        Err(error) => Err(failure(fill).unwrap_or_else(|| error.into())),
+    }
+}
+
+/// The reason for which a transfer ended, if it failed.
+fn failure(fill: &Fill) -> Option<Error> {
+    match &fill.state.borrow().end {
+        Some(End::Failed(failure)) => Some(failure.clone().into()),
+        Some(End::Replaced) => Some(Reason::UpstreamChanged.about(fill.key.shown())),
+        Some(End::Done(_)) | None => None,
+    }
 }
 
 /// Waits for the end of a transfer.

@@ -86,8 +86,8 @@ fn an_error_page_is_no_file() {
     lab.upstream.put("/d/SHA256SUMS", File::new(format!("{}  f\n", crate::harness::sha256(&content))));
     lab.upstream.put("/d/f", File { content_type: "text/html".into(), ..File::new("<h1>Sorry</h1>") });
     let outcome = lab.read("/d/f", &[]);
-    assert!(!(outcome.status == 200 && outcome.complete), "{outcome:?}");
-    assert!(outcome.body.is_empty(), "{outcome:?}");
+    assert_eq!((outcome.status, outcome.header("x-visor-error")), (502, Some("vendor-mismatch")), "{outcome:?}");
+    assert!(!outcome.text().contains("Sorry"), "{outcome:?}");
     let asked = lab.upstream.gets("/d/f").len();
     // The mismatch is remembered for a while: no client makes the server of the file send it again and again.
     let again = lab.read("/d/f", &[]);
@@ -152,5 +152,17 @@ fn redirects_end_somewhere() {
         let outcome = lab.read(path, &[]);
         assert_eq!(outcome.status, 502, "{path}: {outcome:?}");
         assert!(lab.upstream.all().len() < 60, "a loop has an end");
+    }
+}
+
+/// All of its bytes wait for the verdict, so the verdict is the answer.
+#[test]
+fn a_small_file_with_other_bytes_is_an_error_with_a_head() {
+    let lab = Lab::start();
+    lab.upstream.put("/d/SHA256SUMS", File::new(format!("{}  f\n", crate::harness::sha256(b"other"))));
+    lab.upstream.put("/d/f", File::new(noise(77, 50_000)));
+    for range in [None, Some(("Range", "bytes=0-9"))] {
+        let outcome = lab.read("/d/f", range.as_slice());
+        assert_eq!((outcome.status, outcome.header("x-visor-error")), (502, Some("vendor-mismatch")), "{outcome:?}");
     }
 }
