@@ -277,12 +277,15 @@ async fn the_end_waits_for_clients_jobs_and_for_no_other() {
     let (import, _gone) = held(&jobs, spec(JobKind::ImportUrl, "me"));
     let background = jobs.background(JobKind::Sweep, None).unwrap();
     let (id, go) = held(&jobs, spec(JobKind::Move, "me"));
+    let dropped = jobs.begin(spec(JobKind::Secret, "me")).unwrap();
     let mut end = Box::pin(jobs.end());
     assert!(futures_util::poll!(end.as_mut()).is_pending());
     go.notify_one();
     end.await;
     assert_eq!(jobs.wait(id, None).await.unwrap().status, JobStatus::Done);
-    for still in [secret, import, background.id()] {
+    let with_its_runtime = dropped.id();
+    drop(dropped);
+    for still in [secret, import, background.id(), with_its_runtime] {
         assert!(!jobs.wait(still, None).await.unwrap().status.is_final(), "its wait is over");
     }
 }

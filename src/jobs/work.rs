@@ -107,7 +107,9 @@ pub(super) fn report(job: &Job, error: &Error) {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        if !*self.entry.ended.borrow() {
+        // At the server's end all waits are over, and clients were told how the job stood then.
+        let is_server_over = *self.jobs.0.over.borrow() && !std::thread::panicking();
+        if !*self.entry.ended.borrow() && !is_server_over {
             let error = match std::thread::panicking() {
                 true => Error::internal("a job panicked"),
                 false => Reason::Interrupted.into(),
