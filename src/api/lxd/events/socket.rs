@@ -26,6 +26,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 /// Longest time in which a client takes one event.
 const SEND_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Longest wait for a client's close frame behind ours (RFC 6455, section 7.1).
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
 /// Largest frame from a client: its messages carry nothing.
 const FRAME_BYTES_MAX: usize = 4096;
 
@@ -83,7 +86,19 @@ impl Listener {
     async fn run(mut self, mut heard: Subscription) {
         let reason = self.tell(&mut heard).await;
         // A client that does not take the close frame is gone, or will notice.
+        let is_told = reason.is_some();
         let _ = timeout(SEND_PATIENCE, self.session.close(reason)).await;
+        // Messages of a client that are on their way would reset the connection, and take the reason with them.
+        let farewell = async {
+            while let Some(Ok(message)) = self.stream.recv().await {
+                if matches!(message, Message::Close(_)) {
+                    break;
+                }
+            }
+        };
+        if is_told {
+            let _ = timeout(FAREWELL_MAX, farewell).await;
+        }
     }
 
     /// Sends events and returns the reason of the end; `None` when the client left.
