@@ -42,7 +42,7 @@ const SIDES_MAX: usize = 16;
 /// Files that are known from documents, of all documents together.
 const LEARNED_MAX: usize = 500_000;
 
-/// Keys that are remembered without having any bytes.
+/// Keys beyond which those without any bytes are looked for.
 const EMPTY_SLOTS_MAX: usize = 10_000;
 
 /// The cache of vendors' files.
@@ -68,7 +68,7 @@ pub struct Cache {
     /// Bytes of those that the cache's files do not have, and the time at which they were counted.
     pub(super) builds: Mutex<Option<(Instant, u64)>>,
     /// Documents through this cache.
-    pub(super) documents: OnceLock<Arc<dyn Documents>>,
+    pub(super) documents: Arc<dyn Documents>,
     index: Mutex<Knowledge>,
     fills: Arc<Semaphore>,
     documents_places: Arc<Semaphore>,
@@ -79,6 +79,8 @@ pub struct Cache {
 #[derive(Debug, Default)]
 pub(super) struct Knowledge {
     pub(super) slots: BTreeMap<Key, KeySlot>,
+    /// Number of those that had bytes when the others were last looked for.
+    swept: usize,
     /// Moving names that were asked for.
     pub(super) names: HashMap<Key, MovingName>,
     /// Bytes in quarantine, by SHA-256 in hexadecimal.
@@ -107,7 +109,7 @@ pub(super) struct KeySlot {
 pub(super) enum Refreshed {
     /// It is.
     Current,
-    /// It is not, and another one is coming.
+    /// It is not, and another one is coming or came.
     Changed(Arc<Fill>),
     /// There is no answer. A word or two for clients, and all that is known.
     Unknown(&'static str, Setback),
@@ -123,9 +125,10 @@ impl Cache {
         prover: Arc<dyn Prover>,
         clock: fn() -> Timestamp,
         shelf: Arc<Shelf>,
-        offline: OfflineFlag,
         via: String,
+        documents: Arc<dyn Documents>,
     ) -> Self {
+        let offline = OfflineFlag::open(shelf.dir(), settings.offline, clock());
         Self {
             hosts: Hosts::new(settings.dead_for),
             settings,
@@ -142,7 +145,7 @@ impl Cache {
             room: tokio::sync::Mutex::new(()),
             others: OnceLock::new(),
             builds: Mutex::default(),
-            documents: OnceLock::new(),
+            documents,
             index: Mutex::default(),
             fills: Arc::new(Semaphore::new(FILLS_MAX)),
             documents_places: Arc::new(Semaphore::new(DOCUMENTS_MAX)),
@@ -162,9 +165,10 @@ impl Cache {
     /// Changes the knowledge of a key.
     pub(super) fn slot<T>(&self, key: &Key, change: impl FnOnce(&mut KeySlot) -> T) -> T {
         let mut index = self.index();
-        if index.slots.len() > EMPTY_SLOTS_MAX {
+        if index.slots.len() > EMPTY_SLOTS_MAX.max(2 * index.swept) {
             let now = Instant::now();
             index.slots.retain(|_, slot| !slot.is_empty(now));
+            index.swept = index.slots.len();
         }
         let slot = index.slots.entry(key.clone()).or_default();
         let value = change(slot);

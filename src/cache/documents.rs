@@ -9,10 +9,10 @@ use tokio::task::spawn_blocking;
 use super::core::Cache;
 use super::fill::Terms;
 use super::key::Key;
-use super::whole::Want;
+use super::whole::{Mode, Want};
 use crate::error::{Error, Reason, Result};
 use crate::image::Timestamp;
-use crate::vendor::{Documents, Level, VendorDocument};
+use crate::vendor::{Documents, VendorDocument};
 
 /// Longest wait for a document.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,8 +25,9 @@ impl CachedDocuments {
         let Some(cache) = self.0.upgrade() else { return Err(Reason::Stopping.into()) };
         let key = Key::parse(url)?;
         let bytes_max = bytes_max as u64;
-        let terms = Terms { document: true, given: None, require: Level::None, bytes_max };
-        let want = Want { terms, anew, only_here: false, within: cache.settings.stale_after, seen: &|_| {} };
+        let terms = Terms { document: true, bytes_max, ..Terms::default() };
+        let mode = if anew { Mode::Anew } else { Mode::Usual };
+        let want = Want { terms, mode, within: cache.settings.stale_after, seen: &|_| {} };
         let waited = tokio::time::timeout(PATIENCE, cache.whole(&key, &want)).await;
         let late = |_| Err(Reason::UpstreamDead.about(key.shown()).and(format!("it is not here after {PATIENCE:?}")));
         let held = match waited.unwrap_or_else(late) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use crate::digest::{Digests, from_hex};
+use crate::digest::Digests;
 use crate::error::Result;
 use crate::image::Timestamp;
 use crate::vendor::{Evidence, Expectation, Level, Sum, SumAlgorithm};
@@ -61,10 +61,15 @@ impl Head {
         (now.duration_since(then).ok()? >= Duration::from_secs(60)).then(|| modified.to_owned())
     }
 
-    /// Tells whether another head has the same tag, by comparing weakly.
+    /// Tells whether another head has this tag, by comparing weakly.
     pub(super) fn has_tag_of(&self, other: &Self) -> bool {
         let bare = |head: &Self| head.etag.as_deref().map(|tag| tag.trim_start_matches("W/").to_owned());
         self.etag.is_some() && bare(self) == bare(other)
+    }
+
+    /// Tells whether another head has this strong tag: then its bytes are these.
+    pub(super) fn has_strong_tag_of(&self, other: &Self) -> bool {
+        self.strong().is_some() && self.strong() == other.strong()
     }
 
     /// Tells whether another head is that of the same content, by its tag, or by length and date: mirrors have tags of their own.
@@ -106,6 +111,18 @@ pub(super) struct Entry {
     pub(super) checked_at: i64,
     /// Time of the last use, to the minute.
     pub(super) used_at: i64,
+    /// The newer index that is held back, of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ahead: Option<AheadIndex>,
+}
+
+/// An index that names files which are not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AheadIndex {
+    /// Time at which it was found to be so first.
+    pub(super) since: i64,
+    /// Time at which it was found to be so last.
+    pub(super) seen_at: i64,
 }
 
 impl Entry {
@@ -122,11 +139,10 @@ impl Entry {
 
     /// Digests in the form that images have.
     pub(super) fn digests(&self) -> Digests {
-        let hex = |algorithm| self.sum(algorithm).map(Sum::hex);
         Digests {
-            md5: hex(SumAlgorithm::Md5).and_then(|hex| from_hex(&hex)),
-            sha256: hex(SumAlgorithm::Sha256).and_then(|hex| from_hex(&hex)),
-            sha512: hex(SumAlgorithm::Sha512).and_then(|hex| from_hex(&hex)),
+            md5: self.sum(SumAlgorithm::Md5).and_then(|sum| sum.bytes().try_into().ok()),
+            sha256: self.sum(SumAlgorithm::Sha256).and_then(|sum| sum.bytes().try_into().ok()),
+            sha512: self.sum(SumAlgorithm::Sha512).and_then(|sum| sum.bytes().try_into().ok()),
         }
     }
 
@@ -186,6 +202,11 @@ pub(super) struct Suspect {
     pub(super) entry: Entry,
     /// Time at which they were put away.
     pub(super) put_at: i64,
+}
+
+impl EntryView {
+    /// State of a file that is coming in.
+    pub const FILLING: &str = "filling";
 }
 
 /// An entry as people see it.

@@ -46,12 +46,16 @@ impl Cache {
         if more == 0 {
             return Ok(());
         }
+        let mut listed = None;
         if self.others.get().is_some() && !self.knows_builds() {
-            self.candidates().await?;
+            listed = Some(self.candidates().await?);
         }
         let mut missing = self.missing(more)?;
         if !missing.is_none() {
-            let candidates = self.candidates().await?;
+            let candidates = match listed {
+                Some(listed) => listed,
+                None => self.candidates().await?,
+            };
             let gain = candidates.iter().fold(Space::default(), |sum, candidate| sum.plus(candidate.gain));
             missing = self.missing(more)?;
             let lacking = missing.minus(gain);

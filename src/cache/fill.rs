@@ -27,6 +27,9 @@ use crate::vendor::{Expectation, Level};
 /// Bytes at the end that no reader gets before the verdict: with them missing, no client has a complete file that nothing vouches for.
 pub(super) const TAIL: u64 = 64 << 10;
 
+/// Transfers of a key that a request follows one after the other, when contents change under it.
+pub(super) const TRANSFERS_MAX: usize = 4;
+
 /// Knowledge of what the bytes have to be.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Voucher {
@@ -106,6 +109,8 @@ pub(super) struct Fill {
     pub(super) require: Level,
     /// Largest length that is taken.
     pub(super) bytes_max: u64,
+    /// `Via` of the request that began it, for parents.
+    pub(super) via: Option<String>,
     /// Transfer of another run or request that this one goes on with.
     pub(super) earlier: Option<Sidecar>,
     /// Held while bytes are written, so that two requests never write one place. True when no more may be.
@@ -123,6 +128,7 @@ pub(super) struct Terms {
     pub(super) given: Option<Expectation>,
     pub(super) require: Level,
     pub(super) bytes_max: u64,
+    pub(super) via: Option<String>,
 }
 
 /// A reader of a fill, or another that wants its bytes: while there is one, the fill goes on.
@@ -137,9 +143,13 @@ impl Drop for Reader {
 
 impl FillState {
     /// Spans that another run may go on with: those of one content.
-    fn lasting(&self) -> Vec<(u64, u64)> {
-        let end = self.loose_from.unwrap_or(u64::MAX);
-        Extents::of(self.extents.spans(), end).spans().to_vec()
+    fn lasting(&self) -> Extents {
+        Extents::of(self.extents.spans(), self.loose_from.unwrap_or(u64::MAX))
+    }
+
+    /// Tells whether a digest of the content is known.
+    pub(super) fn has_digest(&self) -> bool {
+        matches!(&self.proof, Voucher::Known(known) if !known.sums.is_empty())
     }
 }
 
@@ -153,13 +163,13 @@ impl Fill {
     ) -> io::Result<Arc<Self>> {
         let id = earlier.map_or_else(Shelf::new_id, |sidecar| sidecar.id.clone());
         let file = shelf.open_partial(&id, earlier.is_none())?;
-        let mut state = FillState::default();
+        let (mut state, mut durable) = (FillState::default(), Extents::default());
         if let Some(sidecar) = earlier {
-            state.extents = Extents::of(sidecar.spans(shelf.boot()), file.metadata()?.len());
+            let length = file.metadata()?.len();
+            state.extents = Extents::of(sidecar.spans(shelf.boot()), length);
             state.length = sidecar.head.length;
+            durable = Extents::of(&sidecar.extents, length);
         }
-        let received = AtomicU64::new(0);
-        let durable = earlier.map_or_else(Vec::new, |sidecar| sidecar.extents.clone());
         Ok(Arc::new(Self {
             key: key.clone(),
             id,
@@ -170,16 +180,23 @@ impl Fill {
             state: watch::Sender::new(state),
             readers: watch::Sender::new(0),
             wanted: AtomicBool::new(false),
-            received,
+            received: AtomicU64::new(0),
             began: Instant::now(),
             given: terms.given.clone(),
             require: terms.require,
             bytes_max: terms.bytes_max,
+            via: terms.via.clone(),
             earlier: earlier.cloned(),
             closed: Mutex::default(),
-            durable: AtomicU64::new(durable.iter().map(|(start, end)| end - start).sum()),
+            durable: AtomicU64::new(durable.total()),
             disk: Mutex::new(OnDisk::with(durable)),
         }))
+    }
+
+    /// Terms of it, for the transfer that takes its place.
+    pub(super) fn terms(&self) -> Terms {
+        let (given, via) = (self.given.clone(), self.via.clone());
+        Terms { document: self.document, given, require: self.require, bytes_max: self.bytes_max, via }
     }
 
     /// A reader of it.

@@ -2,7 +2,7 @@
 //!
 //! A server's `immutable`, and a year for a name that says `latest`, are not believed: vendors have served broken files so.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::entry::{Entry, Head};
 use super::key::Key;
@@ -17,6 +17,9 @@ const HOUR: u64 = 3600;
 
 /// Documents without a time of their own.
 const DOCUMENTS: u64 = 15 * 60;
+
+/// Time for which a server is not asked again, whatever a client says.
+pub(super) const ASKED_LATELY_US: i64 = 5_000_000;
 
 /// State of a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,13 +186,4 @@ pub(super) fn is_document(key: &Key) -> bool {
     let is_sums =
         |name: &&str| last == **name || last.ends_with(&format!("-{name}")) || last.starts_with(&format!("{name}."));
     last.is_empty() || TEXTS.iter().any(|end| last.ends_with(end)) || NAMES.iter().any(is_sums)
-}
-
-/// Pause that a server asks for, up to an hour.
-pub(super) fn pause(told: &Told) -> Option<Duration> {
-    let text = told.text("retry-after")?;
-    let date = |text: &str| httpdate::parse_http_date(text).ok();
-    let between = || date(text)?.duration_since(date(told.text("date")?)?).ok();
-    let pause = text.parse().ok().map(Duration::from_secs).or_else(between)?;
-    Some(pause.min(Duration::from_secs(HOUR)))
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
+use super::ahead;
 use super::core::{Cache, Refreshed};
 use super::entry::{Entry, Head};
-use super::fill::{End, Fill, FillState, Reader};
-use super::fresh::{self, AgeState};
+use super::fill::{End, Fill, FillState, Reader, TRANSFERS_MAX, Terms};
+use super::fresh::{self, ASKED_LATELY_US, AgeState};
 use super::key::Key;
 use super::route::refusal;
 use super::served::{Freshness, Lookup, Outcome, Served, Supply};
@@ -19,13 +20,10 @@ use crate::error::{Error, Reason, Result};
 use crate::fetch::Exchange;
 use crate::vendor::{Level, is_moving};
 
-/// Time for which a copy is not asked about again, whatever a client says.
-const ASKED_LATELY_US: i64 = 5_000_000;
-
-/// Transfers of a key that a request follows one after the other, when contents change under it.
-const TRANSFERS_MAX: usize = 4;
-
 const MINUTE_US: i64 = 60_000_000;
+
+/// An older index in the place of one that is held back.
+const AHEAD: Outcome = Outcome::Stale { detail: "upstream-differs" };
 
 /// End of a wait for the head of a transfer.
 enum Begun {
@@ -51,7 +49,7 @@ impl Cache {
         let held = self.usable(key);
         // A newer list says that a moving name stands for other bytes: until those are here, the older ones do.
         let mut fallback =
-            self.held(key).filter(|old| is_moving(key.url()) && self.reached(key, &old.entry()) >= require);
+            self.held(key).filter(|old| is_moving(key.url()) && old.see(|entry| self.reached(key, entry)) >= require);
         let mut fill = None;
         if let Some(held) = &held {
             self.demand(key, held, require).await?;
@@ -74,7 +72,8 @@ impl Cache {
                 Begun::Head(head) => return Ok(self.following(reader, &head, outcome, require)),
                 Begun::Ended(End::Done(Some(held))) => {
                     self.demand(key, &held, require).await?;
-                    return Ok(self.serve(&held, outcome));
+                    let is_older = held.see(|entry| entry.ahead.is_some());
+                    return Ok(self.serve(&held, if is_older { AHEAD } else { outcome }));
                 }
                 Begun::Ended(End::Done(None) | End::Replaced) => {}
                 Begun::Ended(End::Failed(failure)) if failure.reason == Reason::Interrupted => {}
@@ -159,13 +158,18 @@ impl Cache {
             AgeState::Immutable => Some(Outcome::Hit { ttl: None }),
             AgeState::Fresh(ttl) if !insists => Some(Outcome::Hit { ttl: Some(ttl) }),
             _ if lookup.freshness == Freshness::OnlyIfCached => Some(Outcome::Stale { detail: "only-if-cached" }),
+            _ if ahead::is_paused(&entry, now) => Some(AHEAD),
             _ => self.quiet(key).map(|_| Outcome::Stale { detail: "upstream-differs" }),
         };
         if let Some(outcome) = outcome {
             return Ok(Choice::Serve(outcome));
         }
-        match self.refreshed(key, held, self.settings.stale_after).await {
+        let within = self.settings.stale_after;
+        match self.refreshed(key, held, within, lookup.chain()).await {
             Refreshed::Current => Ok(Choice::Serve(Outcome::Revalidated)),
+            Refreshed::Changed(fill) if !entry.head.must_revalidate && !self.is_judged(&fill, within).await => {
+                Ok(Choice::Serve(Outcome::Stale { detail: "upstream-slow" }))
+            }
             Refreshed::Changed(fill) => Ok(Choice::Follow(fill)),
             Refreshed::Unknown(_, failure)
                 if entry.document && entry.head.must_revalidate && self.hosts.cut_off().is_none() =>
@@ -202,18 +206,19 @@ impl Cache {
             return Ok(Beginning::Served(Box::new(self.serve(&held, Outcome::Hit { ttl: None }))));
         }
         if lookup.head {
-            return Ok(Beginning::Served(Box::new(self.head(key).await?)));
+            return Ok(Beginning::Served(Box::new(self.head(key, lookup).await?)));
         }
-        let (fill, is_new) = self.start(key, &self.terms(key, document), None)?;
+        let terms = Terms { via: lookup.chain(), ..self.terms(key, document) };
+        let (fill, is_new) = self.start(key, &terms, None)?;
         Ok(Beginning::Reader(fill.reader(), if is_new { Outcome::Fill } else { Outcome::Follow }))
     }
 
     /// The head of what is not here, from its server.
-    async fn head(self: &Arc<Self>, key: &Key) -> Result<Served> {
-        let shape = Exchange { head: true, ..Exchange::default() };
+    async fn head(self: &Arc<Self>, key: &Key, lookup: &Lookup) -> Result<Served> {
+        let shape = Exchange { head: true, via: lookup.chain(), ..Exchange::default() };
         let mut answer = self.ask(key, &shape, false, false).await?;
         if matches!(answer.exchanged.status, 405 | 501) {
-            answer = self.ask(key, &Exchange::default(), false, false).await?;
+            answer = self.ask(key, &Exchange { head: false, ..shape }, false, false).await?;
         }
         if answer.exchanged.status != 200 {
             return Err(refusal(key, &answer));

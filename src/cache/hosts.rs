@@ -133,7 +133,7 @@ impl Hosts {
         self.memory().cut_off
     }
 
-    /// Number of hosts that are not asked.
+    /// Number of hosts that have not answered since they were found dead.
     pub(super) fn dead(&self) -> u64 {
         self.memory().hosts.values().filter(|host| host.dead_since.is_some()).count() as u64
     }

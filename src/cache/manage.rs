@@ -2,17 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::task::spawn_blocking;
 
 use super::core::{Cache, KeySlot};
 use super::documents::CachedDocuments;
-use super::entry::{EntryView, Sidecar};
+use super::entry::{Entry, EntryView, Sidecar};
 use super::fresh;
 use super::hosts::HostView;
 use super::key::Key;
-use super::offline::OfflineFlag;
 use super::proof::Prover;
 use super::settings::CacheSettings;
 use super::settle::DOCUMENT_BYTES_MAX;
@@ -37,12 +36,12 @@ impl Cache {
         let shelf = Shelf::open(&settings.dir).map_err(Error::internal)?;
         let scan = shelf.scan(clock()).map_err(Error::internal)?;
         let id = own_id(&shelf).map_err(Error::internal)?;
-        let offline = OfflineFlag::open(shelf.dir(), settings.offline, clock());
-        let cache = Self::new(settings, fetcher, prover, clock, shelf, offline, format!("1.1 visor-{id}"));
+        let via = format!("1.1 visor-{id}");
+        let cache = Arc::new_cyclic(|cache| {
+            let documents = Arc::new(CachedDocuments(Weak::clone(cache)));
+            Self::new(settings, fetcher, prover, clock, shelf, via, documents)
+        });
         cache.take(scan);
-        let cache = Arc::new(cache);
-        let documents: Arc<dyn Documents> = Arc::new(CachedDocuments(Arc::downgrade(&cache)));
-        cache.documents.get_or_init(|| documents);
         Ok(cache)
     }
 
@@ -87,12 +86,12 @@ impl Cache {
 
     /// Digests of the bytes of a key, as far as they are known; none if it is not here.
     pub fn sums(&self, key: &Key) -> Vec<Sum> {
-        self.held(&self.answering(key)).map_or_else(Vec::new, |held| held.entry().sums)
+        self.held(&self.answering(key)).map_or_else(Vec::new, |held| held.see(|entry| entry.sums.clone()))
     }
 
     /// The way to documents through the cache.
-    pub fn documents(self: &Arc<Self>) -> Arc<dyn Documents> {
-        Arc::new(CachedDocuments(Arc::downgrade(self)))
+    pub fn documents(&self) -> Arc<dyn Documents> {
+        Arc::clone(&self.documents)
     }
 
     /// All entries and transfers, by their URLs.
@@ -156,7 +155,7 @@ impl Cache {
         stats.fills = index.slots.values().filter(|slot| slot.fill.is_some()).count() as u64;
         let held = || index.slots.values().filter_map(|slot| slot.held.as_ref());
         stats.entries = held().count() as u64;
-        stats.pinned = held().filter(|held| held.entry().pinned).count() as u64;
+        stats.pinned = held().filter(|held| held.see(|entry| entry.pinned)).count() as u64;
         stats.quarantine_bytes = index.suspects.values().map(|suspect| suspect.entry.size).sum();
         stats
     }
@@ -176,23 +175,21 @@ fn own_id(shelf: &Shelf) -> std::io::Result<String> {
 }
 
 fn views(key: &Key, slot: &KeySlot, now: Timestamp) -> Vec<EntryView> {
-    let held = slot.held.as_ref().map(|held| {
-        let entry = held.entry();
-        EntryView {
-            url: key.url().to_owned(),
-            size: entry.size,
-            of: Some(entry.size),
-            state: fresh::state(&entry, key, now).word(),
-            level: entry.evidence.level,
-            words: entry.evidence.words.clone(),
-            sha256: entry.sum(SumAlgorithm::Sha256).map(Sum::hex),
-            document: entry.document,
-            pinned: entry.pinned,
-            fetched_at: Timestamp(entry.fetched_at),
-            checked_at: Timestamp(entry.checked_at),
-            used_at: Timestamp(entry.used_at),
-        }
-    });
+    let whole = |entry: &Entry| EntryView {
+        url: key.url().to_owned(),
+        size: entry.size,
+        of: Some(entry.size),
+        state: fresh::state(entry, key, now).word(),
+        level: entry.evidence.level,
+        words: entry.evidence.words.clone(),
+        sha256: entry.sum(SumAlgorithm::Sha256).map(Sum::hex),
+        document: entry.document,
+        pinned: entry.pinned,
+        fetched_at: Timestamp(entry.fetched_at),
+        checked_at: Timestamp(entry.checked_at),
+        used_at: Timestamp(entry.used_at),
+    };
+    let held = slot.held.as_ref().map(|held| held.see(whole));
     let coming = |size: u64, of: Option<u64>, state: &'static str, document: bool, at: Timestamp| EntryView {
         url: key.url().to_owned(),
         size,
@@ -209,7 +206,7 @@ fn views(key: &Key, slot: &KeySlot, now: Timestamp) -> Vec<EntryView> {
     };
     let fill = slot.fill.as_ref().map(|fill| {
         let state = fill.state.borrow();
-        coming(state.extents.total(), state.length, "filling", fill.document, now)
+        coming(state.extents.total(), state.length, EntryView::FILLING, fill.document, now)
     });
     let stopped = |sidecar: &Sidecar| {
         let at = Timestamp(sidecar.written_at);

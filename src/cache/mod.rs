@@ -6,6 +6,7 @@
 //! atomically and made durable after the bytes that it speaks of. Another copy of that could disagree with it. A lost entry is a
 //! miss, which costs a transfer and never a wrong byte.
 
+mod ahead;
 mod core;
 mod documents;
 mod entry;

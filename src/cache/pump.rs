@@ -1,7 +1,7 @@
 //! Bytes of one answer on their way into the file of a fill: written, or compared with what is there already.
 //!
 //! Pieces gather while the last ones are being written, so that a fast server costs one hop to a blocking thread for each MiB, and a
-//! slow one no wait. Memory is bound by that MiB and the piece behind it.
+//! slow one no wait. Memory is bound by two such MiB, one being written and one that gathers, and a piece behind each.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -44,16 +44,16 @@ pub(super) enum Pumped {
 
 /// A body, and the place that it goes to.
 pub(super) struct Pump<'a> {
-    pub(super) cache: &'a Arc<Cache>,
-    pub(super) fill: &'a Arc<Fill>,
+    cache: &'a Arc<Cache>,
+    fill: &'a Arc<Fill>,
     /// Place of the next byte of the body.
-    pub(super) at: u64,
+    at: u64,
     /// End of the part that it is, if it is one.
-    pub(super) until: Option<u64>,
+    until: Option<u64>,
     /// Up to here the bytes are compared, not written.
-    pub(super) compared: u64,
+    compared: u64,
     /// Name of its source, for counters.
-    pub(super) source: &'static str,
+    source: &'static str,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     /// Place of the first gathered byte.
@@ -122,7 +122,7 @@ impl<'a> Pump<'a> {
                 Some(Ok(piece)) => piece,
             };
             let source = self.source;
-            self.cache.counters.count(|stats| *stats.bytes.entry(source).or_default() += piece.len() as u64);
+            self.cache.counters.bytes(source, piece.len() as u64);
             self.admit(self.at + piece.len() as u64).await?;
             if self.until.is_some_and(|until| self.at + piece.len() as u64 > until) {
                 self.flush().await?;

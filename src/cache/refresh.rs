@@ -19,7 +19,7 @@ use crate::error::{Error, Reason, Result};
 use crate::fetch::Exchange;
 
 /// Transfers that run or wait for a place: each has an open file.
-const FILLS_MAX: usize = 256;
+const FILLS_WAITING_MAX: usize = 256;
 
 impl Cache {
     /// The transfer of a key: that in progress, or a new one (then true), which goes on with what an earlier one left.
@@ -30,7 +30,7 @@ impl Cache {
         let mut stale = None;
         let (fill, earlier, first) = {
             let mut index = self.index();
-            if index.slots.values().filter(|slot| slot.fill.is_some()).count() >= FILLS_MAX
+            if index.slots.values().filter(|slot| slot.fill.is_some()).count() >= FILLS_WAITING_MAX
                 && index.slots.get(key).is_none_or(|slot| slot.fill.is_none())
             {
                 return Err(Reason::Busy.into());
@@ -43,7 +43,7 @@ impl Cache {
             let mut first = first;
             if let (Some(sidecar), Some(answer)) = (&earlier, &first) {
                 let told = fresh::head_of(&answer.answer.exchanged);
-                match sidecar.head.strong().is_some() && sidecar.head.strong() == told.strong() {
+                match sidecar.head.has_strong_tag_of(&told) {
                     // The rest is asked for instead of everything.
                     true => first = None,
                     false => stale = earlier.take(),
@@ -81,11 +81,16 @@ impl Cache {
     /// Terms of a transfer that a request begins.
     pub(super) fn terms(&self, key: &Key, document: bool) -> Terms {
         let require = if document { crate::vendor::Level::None } else { self.required(key) };
-        Terms { document, given: None, require, bytes_max: self.settings.file_bytes_max }
+        Terms { document, require, bytes_max: self.settings.file_bytes_max, ..Terms::default() }
     }
 
     /// Asks whether what is here is current, unless that was asked already. The answer comes even if this is not waited for.
-    pub(super) fn question(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>) -> watch::Receiver<Option<Refreshed>> {
+    fn question(
+        self: &Arc<Self>,
+        key: &Key,
+        held: &Arc<Shelved>,
+        via: Option<String>,
+    ) -> watch::Receiver<Option<Refreshed>> {
         self.slot(key, |slot| {
             if let Some(question) = &slot.question {
                 return question.clone();
@@ -94,7 +99,7 @@ impl Cache {
             slot.question = Some(question.clone());
             let (cache, key, held) = (Arc::clone(self), key.clone(), Arc::clone(held));
             tokio::spawn(async move {
-                let refreshed = cache.check(&key, &held).await;
+                let refreshed = cache.check(&key, &held, via).await;
                 cache.slot(&key, |slot| slot.question = None);
                 answer.send_replace(Some(refreshed));
             });
@@ -102,9 +107,19 @@ impl Cache {
         })
     }
 
-    /// Asks whether what is here is current, and waits for a while.
-    pub(super) async fn refreshed(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>, within: Duration) -> Refreshed {
-        let mut question = self.question(key, held);
+    /// Asks whether what is here is current, and waits for a while. `via` is that of the client's request.
+    pub(super) async fn refreshed(
+        self: &Arc<Self>,
+        key: &Key,
+        held: &Arc<Shelved>,
+        within: Duration,
+        via: Option<String>,
+    ) -> Refreshed {
+        if let Some(fill) = self.slot(key, |slot| slot.fill.clone()) {
+            // It was asked already.
+            return Refreshed::Changed(fill);
+        }
+        let mut question = self.question(key, held, via);
         let slow =
             || Refreshed::Unknown("upstream-slow", Reason::UpstreamDead.about(key.shown()).and("no answer yet").into());
         match tokio::time::timeout(within, question.wait_for(Option::is_some)).await {
@@ -113,11 +128,12 @@ impl Cache {
         }
     }
 
-    async fn check(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>) -> Refreshed {
+    async fn check(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>, via: Option<String>) -> Refreshed {
         let entry = held.entry();
         let shape = Exchange {
             if_none_match: entry.head.etag.iter().cloned().collect(),
             if_modified_since: entry.head.last_modified.clone(),
+            via: via.clone(),
             ..Exchange::default()
         };
         let answer = match self.ask(key, &shape, !entry.expected.is_empty(), false).await {
@@ -135,7 +151,8 @@ impl Cache {
             _ => return Refreshed::Unknown("upstream-error", refusal(key, &answer).into()),
         };
         if !is_current {
-            return match self.start(key, &self.terms(key, entry.document), Some(First { answer, copied: 0 })) {
+            let terms = Terms { via, ..self.terms(key, entry.document) };
+            return match self.start(key, &terms, Some(First { answer, copied: 0 })) {
                 Ok((fill, _)) => Refreshed::Changed(fill),
                 Err(error) => Refreshed::Unknown("disk", error.into()),
             };
@@ -144,6 +161,7 @@ impl Cache {
         let written = spawn_blocking(move || {
             held.change(|entry| {
                 entry.checked_at = now;
+                entry.ahead = None;
                 fresh::freshen(&mut entry.head, &answer.exchanged);
             })
         });

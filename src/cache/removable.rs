@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::core::{KeySlot, Knowledge};
+use super::entry::Entry;
 use super::key::Key;
 use super::shelf::Shelved;
 use super::superseded::{FileOnDisk, Pruned, Stock, SupersededBuild};
@@ -105,7 +106,7 @@ pub(super) fn listed(index: &Knowledge, stock: &Stock, now: i64) -> Vec<Removabl
 
 /// Tells if an entry is neither read nor pinned. A second holder reads it, or has its path.
 pub(super) fn is_idle(held: &Arc<Shelved>) -> bool {
-    Arc::strong_count(held) == 1 && !held.entry().pinned
+    Arc::strong_count(held) == 1 && !held.see(|entry| entry.pinned)
 }
 
 /// A transfer that stopped long ago.
@@ -129,16 +130,18 @@ fn superseded(index: &Knowledge, build: &SupersededBuild, with_builds: &mut Hash
 
 /// Documents that verify an image, or a file of the cache.
 fn documents_needed(index: &Knowledge, stock: &Stock) -> HashSet<String> {
-    let entries = index.slots.values().filter_map(|slot| slot.held.as_ref()).map(|held| held.entry());
-    let files = entries.filter(|entry| !entry.document).flat_map(|entry| entry.evidence.documents);
+    let held = index.slots.values().filter_map(|slot| slot.held.as_ref());
+    let documents = |entry: &Entry| (!entry.document).then(|| entry.evidence.documents.clone());
+    let files = held.filter_map(|held| held.see(documents)).flatten();
     let urls = stock.documents.iter().cloned().chain(files);
     urls.filter_map(|url| Key::parse(&url).ok().map(|key| key.url().to_owned())).collect()
 }
 
 /// Tells if an entry verifies something that is here, or is in a lock file.
 fn is_needed(held: &Shelved, documents: &HashSet<String>, stock: &Stock) -> bool {
-    let entry = held.entry();
-    (entry.document && documents.contains(&entry.key)) || entry.sums.iter().any(|sum| stock.locked.contains(sum))
+    held.see(|entry| {
+        (entry.document && documents.contains(&entry.key)) || entry.sums.iter().any(|sum| stock.locked.contains(sum))
+    })
 }
 
 /// Finds out what is gained by each, if those before it go too: a file leaves the budget with the last of the cache's names and the
@@ -227,17 +230,17 @@ fn quarantined(index: &Knowledge, now: i64) -> (Vec<Removable>, Vec<Removable>) 
 /// An entry that may go, by its last use.
 fn unused(key: &Key, slot: &KeySlot, now: i64) -> Option<(i64, Removable)> {
     let held = slot.held.as_ref().filter(|held| is_idle(held))?;
-    let entry = held.entry();
-    if now - entry.fetched_at < YOUNG_US || now - entry.used_at < YOUNG_US {
+    let (fetched_at, used_at) = held.see(|entry| (entry.fetched_at, entry.used_at));
+    if now - fetched_at < YOUNG_US || now - used_at < YOUNG_US {
         return None;
     }
-    let days = (now - entry.used_at) / DAY_US;
+    let days = (now - used_at) / DAY_US;
     let reason = match days {
         0 => "not used today for the longest time".to_owned(),
         1 => "not used for a day".to_owned(),
         days => format!("not used for {days} days"),
     };
-    let pruned = Pruned { what: key.shown().to_owned(), bytes: entry.size, reason };
+    let pruned = Pruned { what: key.shown().to_owned(), bytes: held.size(), reason };
     let candidate = Removable::of(Target::Entry(key.clone()), pruned, false);
-    Some((entry.used_at, Removable { file: Some(held.path()), ..candidate }))
+    Some((used_at, Removable { file: Some(held.path()), ..candidate }))
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::core::Cache;
-use super::fresh;
 use super::hosts::is_dead;
 use super::key::Key;
 use crate::error::{Error, Reason};
 use crate::fetch::{Exchange, Exchanged, FetchError};
+
+/// Longest pause that a server gets when it asks for one.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 /// Time for the head of an answer from the last place that is asked.
 pub(super) const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -26,6 +28,13 @@ pub(super) struct Hop {
     pub(super) host: String,
     /// True for a server like this one, which is told where the request comes from.
     pub(super) parent: bool,
+}
+
+impl Hop {
+    /// Name for counters of bytes.
+    pub(super) fn source(&self) -> &'static str {
+        if self.parent { "parent" } else { "upstream" }
+    }
 }
 
 /// An answer, and where it came from.
@@ -81,22 +90,25 @@ impl Cache {
         Err(last.unwrap_or_else(|| self.dead(key, "there is no place to ask")))
     }
 
-    /// Asks one place, and remembers how that went.
+    /// Asks one place, and remembers how that went. A parent is told which servers the request came through (RFC 9110, section 7.6.3).
     pub(super) async fn ask_at(&self, hop: &Hop, shape: &Exchange, within: Duration) -> Result<Answered, FetchError> {
         if self.offline.since().is_some() {
             return Err(FetchError::Unreached("this server is offline".to_owned()));
         }
-        let via = hop.parent.then(|| self.via.clone());
+        let chain = shape.via.as_deref().map_or_else(String::new, |before| format!("{before}, "));
+        let via = hop.parent.then(|| format!("{chain}{}", self.via));
         let exchange = Exchange { url: hop.url.clone(), via, head_within: Some(within), ..shape.clone() };
-        // The limit holds for all of it, whatever a part of it is bound by.
         let fetcher = if hop.parent { &self.to_parents } else { &self.fetcher };
-        let asked = tokio::time::timeout(within, fetcher.exchange(&exchange)).await;
-        let asked = asked.unwrap_or_else(|_| Err(FetchError::TimedOut(format!("no answer within {within:?}"))));
-        match asked {
+        match fetcher.exchange(&exchange).await {
             Ok(exchanged) if FAILING.contains(&exchanged.status) => {
                 self.counters.failure(&hop.host, "status");
                 let words = format!("answers with status {}", exchanged.status);
-                self.hosts.failed(&hop.host, words, fresh::pause(&exchanged.told), self.now());
+                self.hosts.failed(
+                    &hop.host,
+                    words,
+                    exchanged.told.pause().map(|pause| pause.min(PAUSE_MAX)),
+                    self.now(),
+                );
                 Ok(Answered { exchanged, hop: hop.clone() })
             }
             Ok(exchanged) => {

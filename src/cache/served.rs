@@ -39,6 +39,13 @@ pub struct Lookup {
     pub via: Vec<String>,
 }
 
+impl Lookup {
+    /// Servers that the request came through, in one value.
+    pub(super) fn chain(&self) -> Option<String> {
+        (!self.via.is_empty()).then(|| self.via.join(", "))
+    }
+}
+
 /// Part of the cache in an answer, for `Cache-Status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -125,7 +132,7 @@ impl Served {
     /// SHA-256 of the bytes, if all of them are here.
     pub fn sha256(&self) -> Option<Vec<u8>> {
         let Supply::Held(_, held) = &self.source else { return None };
-        held.entry().sum(SumAlgorithm::Sha256).map(|sum| sum.bytes().to_vec())
+        held.see(|entry| entry.sum(SumAlgorithm::Sha256).map(|sum| sum.bytes().to_vec()))
     }
 
     /// Opens the bytes, or the part `range` of them (the end is exclusive).
@@ -152,7 +159,7 @@ fn open_held(cache: &Cache, held: &Arc<Shelved>, range: Option<Range<u64>>) -> R
         return Err(Reason::BadRange.into());
     }
     let file = File::open(held.path()).map_err(Error::internal)?;
-    cache.counters.count(|stats| *stats.bytes.entry("cache").or_default() += end - start);
+    cache.counters.bytes("cache", end - start);
     let body = BlobFile { file: Arc::new(file), offset: start, length: end - start, held: None };
     Ok(BlobBody::File(body).holding(Arc::clone(held)))
 }
@@ -163,7 +170,7 @@ async fn open_fill(cache: &Arc<Cache>, reader: &Reader, require: Level, range: O
     cache.promises(fill, require).await?;
     let waits = require > fill.require || (range.is_some() && require >= Level::Checksum);
     if waits && let Some(held) = verdict(fill).await? {
-        let evidence = held.entry().evidence;
+        let evidence = held.see(|entry| entry.evidence.clone());
         if evidence.level < require {
             return Err(verify::unverified(&fill.key, require, &evidence));
         }

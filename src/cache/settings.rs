@@ -43,7 +43,7 @@ pub struct CacheSettings {
     pub require: Level,
     /// True to send nothing at all, whatever was set in another run.
     pub offline: bool,
-    /// True if requests come from others than this machine's users.
+    /// True to serve clients of other machines without an account, from the hosts of the catalogue and [`Self::hosts`].
     pub public: bool,
     /// Hosts that public requests may name, besides those of the catalogue.
     pub hosts: Vec<String>,

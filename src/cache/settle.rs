@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 
 use super::core::Cache;
 use super::entry::{Entry, Head};
-use super::fill::{End, Fill, Terms, Voucher};
+use super::fill::{End, Fill};
 use super::quarantine::put_away;
 use super::route::Answered;
 use super::shelf::Shelved;
@@ -97,7 +97,7 @@ fn fail(cache: &Cache, fill: &Fill, error: Error) -> End {
 async fn keep(cache: &Arc<Cache>, fill: &Arc<Fill>) {
     let (head, proof) = {
         let state = fill.state.borrow();
-        (state.head.clone(), matches!(state.proof, Voucher::Known(_)))
+        (state.head.clone(), state.has_digest())
     };
     let is_worth_it =
         head.is_some_and(|head| !head.unshared && (head.if_range().is_some() || proof)) && fill.here() > 0;
@@ -126,8 +126,7 @@ async fn replace(
     fill: &Arc<Fill>,
     first: Option<First>,
 ) -> Result<(Arc<Fill>, Option<First>), Error> {
-    let terms =
-        Terms { document: fill.document, given: fill.given.clone(), require: fill.require, bytes_max: fill.bytes_max };
+    let terms = fill.terms();
     let (old, copied) = (Arc::clone(fill), first.as_ref().map_or(0, |first| first.copied));
     let made = spawn_blocking(move || {
         let new = Fill::new(&old.shelf, &old.key, &terms, None)?;
@@ -152,6 +151,13 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
         (state.head.clone(), state.proof.clone(), state.extents.prefix(), state.loose_from.is_some())
     };
     let head = head.unwrap_or_default();
+    match cache.older_index(fill).await {
+        Ok(None) => {}
+        older => {
+            fill.dispose().await;
+            return older.map(End::Done);
+        }
+    }
     let mut passed = verify::judge(&fill.key, &head, size, &sums, &proof).map_err(Error::from);
     if matches!(passed, Ok(Passed::Not(_))) {
         passed = look_again(cache, fill, size, &sums).await.map_or(passed, Ok);
@@ -208,29 +214,28 @@ fn entry_of(
         evidence,
         expected,
         document: fill.document,
-        pinned: cache.held(&fill.key).is_some_and(|held| held.entry().pinned),
+        pinned: cache.held(&fill.key).is_some_and(|held| held.see(|entry| entry.pinned)),
         names: cache.names_of(&fill.key),
         fetched_at: now,
         checked_at: now,
         used_at: now,
+        ahead: None,
     }
 }
 
 /// Makes the bytes an entry, unless others may not have them.
 async fn publish(cache: &Arc<Cache>, fill: &Arc<Fill>, head: &Head, entry: Entry) -> Result<End, Error> {
     let level = entry.evidence.level;
+    let mut weak = (level < fill.require).then(|| verify::unverified(&fill.key, fill.require, &entry.evidence));
     if (head.unshared && cache.settings.public) || (head.open_ended && entry.expected.is_empty() && !entry.document) {
         fill.dispose().await;
-        return match level < fill.require {
-            true => Err(verify::unverified(&fill.key, fill.require, &entry.evidence)),
-            false => Ok(End::Done(None)),
-        };
+        return weak.map_or(Ok(End::Done(None)), Err);
     }
-    let stands = cache.held(&fill.key).is_some_and(|held| held.entry().evidence.level >= fill.require);
-    if level < fill.require && stands {
+    let stands = cache.held(&fill.key).is_some_and(|held| held.see(|entry| entry.evidence.level >= fill.require));
+    if let Some(weak) = weak.take_if(|_| stands) {
         // What is here was verified; what came was not.
         fill.dispose().await;
-        return Err(verify::unverified(&fill.key, fill.require, &entry.evidence));
+        return Err(weak);
     }
     let (ending, written, teaching) = (Arc::clone(fill), entry.clone(), Arc::clone(cache));
     let teaches = entry.document && entry.size <= DOCUMENT_BYTES_MAX;
@@ -254,8 +259,5 @@ async fn publish(cache: &Arc<Cache>, fill: &Arc<Fill>, head: &Head, entry: Entry
     });
     let held = Shelved::new(&cache.shelf, entry.clone());
     cache.install(&fill.key, &held);
-    match level < fill.require {
-        true => Err(verify::unverified(&fill.key, fill.require, &entry.evidence)),
-        false => Ok(End::Done(Some(held))),
-    }
+    weak.map_or(Ok(End::Done(Some(held))), Err)
 }

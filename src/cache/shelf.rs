@@ -61,9 +61,14 @@ impl Shelved {
         Arc::new(Self { shelf, id, size, entry: Mutex::new(entry), doomed: AtomicBool::new(false) })
     }
 
-    /// The entry as it is now.
+    /// A copy of the entry as it is now.
     pub(super) fn entry(&self) -> Entry {
-        self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.see(Entry::clone)
+    }
+
+    /// Looks at the entry as it is now, without a copy.
+    pub(super) fn see<T>(&self, look: impl FnOnce(&Entry) -> T) -> T {
+        look(&self.entry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Size in bytes, which never changes.

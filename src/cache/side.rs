@@ -56,12 +56,13 @@ async fn bring(cache: &Arc<Cache>, fill: &Arc<Fill>, span: Range<u64>, wanted: &
     let Some(head) = fill.state.borrow().head.clone() else { return };
     let Some(hop) = cache.hop_at(&head.url) else { return };
     let range = Some((span.start, Some(span.end)));
-    let shape = Exchange { range, if_range: head.strong().map(str::to_owned), ..Exchange::default() };
+    let if_range = head.strong().map(str::to_owned);
+    let shape = Exchange { range, if_range, via: fill.via.clone(), ..Exchange::default() };
     let Ok(answer) = cache.ask_at(&hop, &shape, HEAD_WITHIN).await else { return };
     if !is_part(&head, &answer, &span) {
         return;
     }
-    let source = if hop.parent { "parent" } else { "upstream" };
+    let source = hop.source();
     let (mut at, mut stream) = (span.start, answer.exchanged.stream);
     while let Some(Ok(piece)) = stream.next().await {
         let end = at + piece.len() as u64;
@@ -69,7 +70,7 @@ async fn bring(cache: &Arc<Cache>, fill: &Arc<Fill>, span: Range<u64>, wanted: &
         if end > span.end || !is_wanted || fill.state.borrow().end.is_some() {
             return;
         }
-        cache.counters.count(|stats| *stats.bytes.entry(source).or_default() += piece.len() as u64);
+        cache.counters.bytes(source, piece.len() as u64);
         let writing = Arc::clone(fill);
         if !matches!(spawn_blocking(move || writing.write(at, &[piece])).await, Ok(Ok(()))) {
             return;
@@ -86,6 +87,5 @@ fn is_part(head: &Head, answer: &Answered, span: &Range<u64>) -> bool {
         && part.start == span.start
         && part.end <= span.end
         && total == head.length
-        && told.strong().is_some()
-        && told.strong() == head.strong()
+        && told.has_strong_tag_of(head)
 }

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::core::Cache;
 use super::entry::Entry;
-use super::fresh;
+use super::fresh::{self, ASKED_LATELY_US};
 use super::key::Key;
 use super::names::{MovingName, StandingBuild};
 use super::served::{Freshness, Lookup, Outcome, Served, Supply};
@@ -24,9 +24,6 @@ use crate::vendor::{Documents, Level, is_moving};
 
 /// Time for which a name stands for a build before its list is asked again.
 const CURRENT_US: i64 = 3600 * 1_000_000;
-
-/// Time for which a list is not asked again, whatever a client says.
-const ASKED_LATELY_US: i64 = 5_000_000;
 
 /// Pause after a list that can't be asked, or does not have the name.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -123,11 +120,10 @@ impl Cache {
 
     /// The build that the list of a moving name has; `None` for a name that no vendor says to be one.
     async fn find_build(&self, key: &Key, known: Option<StandingBuild>, anew: bool) -> Result<Option<StandingBuild>> {
-        let Some(documents) = self.documents.get() else { return Ok(None) };
-        let again = Anew(&**documents);
+        let again = Anew(&*self.documents);
         // A list that is here does for a name that was never asked for, which may be without a network.
-        let lists: &dyn Documents = if anew || known.is_some() { &again } else { &**documents };
-        let held = known.and_then(|build| self.held(&build.key)).map(|held| held.entry().evidence);
+        let lists: &dyn Documents = if anew || known.is_some() { &again } else { &*self.documents };
+        let held = known.and_then(|build| self.held(&build.key)).map(|held| held.see(|entry| entry.evidence.clone()));
         let asking = self.prover.dated(key.url(), lists, held.as_ref(), self.now());
         let late = |_| Err(Reason::UpstreamDead.about(key.shown()).and("its list did not come in time"));
         let Some(url) = tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(late)? else {
@@ -141,7 +137,7 @@ impl Cache {
     /// An answer by a build as one by its name: for how long it stands for the build, and since when.
     fn by_name(&self, name: &Key, build: &StandingBuild, mut served: Served) -> Served {
         let Supply::Held(_, held) = &served.source else { return served };
-        if held.entry().names.get(name.url()) != Some(&build.told_at) {
+        if held.see(|entry| entry.names.get(name.url()) != Some(&build.told_at)) {
             let (held, name, told_at) = (Arc::clone(held), name.url().to_owned(), build.told_at);
             spawn_blocking(move || {
                 if let Err(error) = held.change(|entry| entry.names.extend([(name, told_at)])) {
@@ -165,7 +161,7 @@ impl Cache {
         let stood = {
             let index = self.index();
             let held = index.slots.values().filter_map(|slot| slot.held.as_ref());
-            let stood = held.filter_map(|held| Some((*held.entry().names.get(name.url())?, held)));
+            let stood = held.filter_map(|held| Some((held.see(|entry| entry.names.get(name.url()).copied())?, held)));
             stood.max_by_key(|(told_at, _)| *told_at).map(|(_, held)| Arc::clone(held))
         };
         stood.or_else(|| self.held(name)).filter(|held| {

@@ -10,7 +10,7 @@ const HOSTS_MAX: usize = 100;
 /// Counters and sums, for status pages and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Requests by result: `hit`, `stale`, `fill`, `follow`, `side`, `revalidated`, `offline`, `refused`.
+    /// Requests by result: `hit`, `stale`, `fill`, `follow`, `side`, `revalidated`, `offline`, `passed`, `refused`.
     pub requests: BTreeMap<&'static str, u64>,
     /// Bytes by source: `cache`, `upstream`, `parent`.
     pub bytes: BTreeMap<&'static str, u64>,
@@ -53,6 +53,11 @@ impl Counters {
     /// Counts a request.
     pub(super) fn request(&self, result: &'static str) {
         self.count(|stats| *stats.requests.entry(result).or_default() += 1);
+    }
+
+    /// Counts bytes from a source.
+    pub(super) fn bytes(&self, source: &'static str, bytes: u64) {
+        self.count(|stats| *stats.bytes.entry(source).or_default() += bytes);
     }
 
     /// Counts a failure of a host.

@@ -96,7 +96,6 @@ enum Flow {
 /// A request for the rest.
 struct Asked {
     answer: Answered,
-    from: u64,
     condition: Condition,
 }
 
@@ -160,11 +159,7 @@ impl<'a> Transfer<'a> {
         loop {
             let before = self.fill.prefix();
             let flow = match first.take() {
-                Some(First { answer, copied }) => {
-                    let head = self.head_of(&answer)?;
-                    self.begin(head).await?;
-                    self.pump(answer, (copied, None), 0).await?
-                }
+                Some(First { answer, copied }) => self.start(answer, copied).await?,
                 None => self.try_once(before).await?,
             };
             match flow {
@@ -218,14 +213,12 @@ impl<'a> Transfer<'a> {
 
     /// Asks for the rest.
     async fn ask(&mut self, here: u64) -> Result<Asked, Error> {
-        let digest =
-            matches!(&self.fill.state.borrow().proof, Voucher::Known(expectation) if !expectation.sums.is_empty());
+        let digest = self.fill.state.borrow().has_digest();
         let first_place = self.failures_there >= FAILURES_THERE_MAX;
         let condition = self.condition(digest, first_place);
-        let from = if condition == Condition::Whole { 0 } else { here };
         let if_range = (condition == Condition::Guarded).then(|| self.known.as_ref()?.if_range()).flatten();
-        let range = (from > 0).then_some((from, None));
-        let shape = Exchange { range, if_range, ..Exchange::default() };
+        let range = (condition != Condition::Whole && here > 0).then_some((here, None));
+        let shape = Exchange { range, if_range, via: self.fill.via.clone(), ..Exchange::default() };
         let insist = self.fill.state.borrow().head.is_some();
         let there = self.known.as_ref().filter(|_| here > 0 && !first_place);
         let answer = match there.and_then(|known| self.cache.hop_at(&known.url)) {
@@ -236,7 +229,7 @@ impl<'a> Transfer<'a> {
             // A transfer that has readers waiting goes on trying; one that has none yet says at once what is wrong.
             None => self.cache.ask(&self.fill.key, &shape, digest, insist).await?,
         };
-        Ok(Asked { answer, from, condition })
+        Ok(Asked { answer, condition })
     }
 
     fn condition(&self, digest: bool, first_place: bool) -> Condition {
@@ -254,29 +247,27 @@ impl<'a> Transfer<'a> {
 
     /// Takes an answer.
     async fn take(&mut self, asked: Asked, here: u64) -> Result<Flow, Ended> {
-        let Asked { answer, from, condition } = asked;
+        let Asked { answer, condition } = asked;
         let Some(known) = &mut self.known else {
-            let head = self.head_of(&answer)?;
-            self.begin(head).await?;
-            return self.pump(answer, (0, None), 0).await;
+            return self.start(answer, 0).await;
         };
         let head = fresh::head_of(&answer.exchanged);
-        let digest = matches!(self.fill.state.borrow().proof, Voucher::Known(_));
+        let digest = self.fill.state.borrow().has_digest();
         let range = answer.exchanged.told.content_range();
         let status = answer.exchanged.status;
         let total = range.as_ref().and_then(|range| range.total);
-        match judge(&Case { known, here, from, condition, digest, status, range, head: &head }) {
+        match judge(&Case { known, here, condition, digest, status, range, head: &head }) {
             NextStep::Go(end) => {
-                let is_same = known.strong().is_some() && known.strong() == head.strong();
+                let is_same = known.has_strong_tag_of(&head);
                 if condition == Condition::Loose && !is_same {
-                    self.fill.state.send_modify(|state| _ = state.loose_from.get_or_insert(from));
+                    self.fill.state.send_modify(|state| _ = state.loose_from.get_or_insert(here));
                 }
                 known.length = known.length.or(total);
                 self.confirm();
-                self.pump(answer, (from, Some(end)), 0).await
+                self.pump(answer, (here, Some(end)), 0).await
             }
             NextStep::Compare => {
-                let is_same = known.strong().is_some() && known.strong() == head.strong();
+                let is_same = known.has_strong_tag_of(&head);
                 if !is_same && self.fill.is_scattered() {
                     // What lies behind a gap can't be compared, and may be of another content.
                     return Err(Ended::Replaced(Some(Box::new(First { answer, copied: 0 }))));
@@ -301,10 +292,18 @@ impl<'a> Transfer<'a> {
             }
             NextStep::Refused => {
                 let refused = refusal(&self.fill.key, &answer);
+                // Counts twice: a place that refuses is not asked a second time.
                 self.failures_there += 1;
                 self.failed(refused)
             }
         }
+    }
+
+    /// Begins a content with its whole answer, of which the first bytes are copied already.
+    async fn start(&mut self, answer: Answered, copied: u64) -> Result<Flow, Ended> {
+        let head = self.head_of(&answer)?;
+        self.begin(head).await?;
+        self.pump(answer, (copied, None), 0).await
     }
 
     /// The head of the content that an answer has: only a whole one is one.
@@ -344,7 +343,7 @@ impl<'a> Transfer<'a> {
     /// Takes the bytes of an answer in.
     async fn pump(&mut self, answer: Answered, span: (u64, Option<u64>), compared: u64) -> Result<Flow, Ended> {
         let Answered { exchanged, hop } = answer;
-        let source = if hop.parent { "parent" } else { "upstream" };
+        let source = hop.source();
         let Exchanged { status, url, told, length, stream } = exchanged;
         let mut pump = Pump::new(self.cache, self.fill, span, compared, source);
         let end = match pump.run(stream).await.map_err(Ended::Failed)? {

@@ -73,17 +73,16 @@ impl Cache {
     /// for again.
     ///
     /// # Errors
-    /// Anything but `Upstream` if what vouches for it is not to be trusted.
+    /// Those of documents that are not to be trusted; and of those that can't be had, for a file that was more than its connection before.
     pub(super) async fn expected(&self, key: &Key, anew: bool) -> Result<Option<Arc<Expectation>>> {
-        let held = self.held(key).map(|held| held.entry().evidence);
+        let held = self.held(key).map(|held| held.see(|entry| entry.evidence.clone()));
         let least = held.as_ref().map_or(Level::None, |held| held.level).max(self.required(key));
         let learned = self.learned(key);
         if let Some(learned) = learned.as_ref().filter(|learned| learned.evidence.level >= least && !anew) {
             return Ok(Some(Arc::clone(learned)));
         }
-        let Some(documents) = self.documents.get() else { return Ok(learned) };
-        let again = Anew(&**documents);
-        let documents: &dyn Documents = if anew { &again } else { &**documents };
+        let again = Anew(&*self.documents);
+        let documents: &dyn Documents = if anew { &again } else { &*self.documents };
         let proving = self.prover.prove(key.url(), documents, held.as_ref(), self.now());
         let proven = tokio::time::timeout(LOOKUP, proving).await;
         let proven = proven.unwrap_or_else(|_| Err(Reason::Upstream.saying("The checksums did not come in time.")));
@@ -106,10 +105,12 @@ impl Cache {
     /// # Errors
     /// Those of a signature that is not to be trusted, or that is demanded and can't be had.
     pub(super) async fn signed(&self, fill: &Fill, evidence: Evidence) -> Result<Evidence> {
-        let Some(documents) = self.documents.get().filter(|_| !fill.document) else { return Ok(evidence) };
-        let held = self.held(&fill.key).map(|held| held.entry().evidence);
+        if fill.document {
+            return Ok(evidence);
+        }
+        let held = self.held(&fill.key).map(|held| held.see(|entry| entry.evidence.clone()));
         let path = fill.shelf.partial(&fill.id);
-        match self.prover.prove_file(fill.key.url(), &path, &**documents, held.as_ref(), self.now()).await {
+        match self.prover.prove_file(fill.key.url(), &path, &*self.documents, held.as_ref(), self.now()).await {
             Ok(Some(signed)) => Ok(signed),
             Ok(None) => Ok(evidence),
             Err(error) if is_away(&error) && fill.require < Level::Signature => Ok(evidence),

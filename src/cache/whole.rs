@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
+use super::ahead;
 use super::core::{Cache, Refreshed};
-use super::fill::{End, Fill, Reader, Terms};
-use super::fresh::{self, AgeState};
+use super::fill::{End, Fill, Reader, TRANSFERS_MAX, Terms};
+use super::fresh::{self, ASKED_LATELY_US, AgeState};
 use super::hash::Lanes;
 use super::key::Key;
 use super::route::HEAD_WITHIN;
@@ -21,12 +22,6 @@ use super::verify::{self, Passed};
 use crate::digest::Digests;
 use crate::error::{Error, Reason, Result};
 use crate::vendor::{Evidence, Expectation, Level, Sum, is_moving};
-
-/// Transfers of a key that are waited for one after the other, when contents change meanwhile.
-const TRANSFERS_MAX: usize = 4;
-
-/// Time for which a document is not asked for anew again.
-const ASKED_LATELY_US: i64 = 5_000_000;
 
 /// State of a file that is brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +65,7 @@ pub struct Whole {
 
 /// Use of servers for a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// They are asked for what is missing.
     Usual,
     /// They are asked whether what is here is current.
@@ -82,10 +77,7 @@ enum Mode {
 /// Terms of a whole file.
 pub(super) struct Want<'a> {
     pub(super) terms: Terms,
-    /// True if its server has to be asked, whatever is here.
-    pub(super) anew: bool,
-    /// True if no server is asked, whatever is missing.
-    pub(super) only_here: bool,
+    pub(super) mode: Mode,
     /// Time to wait for the answer whether a copy is current.
     pub(super) within: Duration,
     pub(super) seen: &'a (dyn Fn(Bringing) + Send + Sync),
@@ -103,7 +95,7 @@ impl Cache {
         require: Level,
         seen: &(dyn Fn(Bringing) + Send + Sync),
     ) -> Result<Whole> {
-        self.bring_anew(key, expect, require, Mode::Usual, seen).await
+        self.bring_by(key, expect, require, Mode::Usual, seen).await
     }
 
     /// Gives all bytes of a key that are here, verified; no server is asked.
@@ -117,7 +109,7 @@ impl Cache {
         require: Level,
         seen: &(dyn Fn(Bringing) + Send + Sync),
     ) -> Result<Whole> {
-        self.bring_anew(key, expect, require, Mode::OnlyHere, seen).await
+        self.bring_by(key, expect, require, Mode::OnlyHere, seen).await
     }
 
     /// Asks the server of a key whether its entry is current, and brings the bytes if not.
@@ -125,10 +117,10 @@ impl Cache {
     /// # Errors
     /// As [`Cache::bring`]; and `UpstreamDead` when it can't be asked.
     pub async fn refresh(self: &Arc<Self>, key: &Key) -> Result<Whole> {
-        self.bring_anew(key, None, Level::None, Mode::Anew, &|_| {}).await
+        self.bring_by(key, None, Level::None, Mode::Anew, &|_| {}).await
     }
 
-    async fn bring_anew(
+    async fn bring_by(
         self: &Arc<Self>,
         key: &Key,
         given: Option<Expectation>,
@@ -149,8 +141,7 @@ impl Cache {
         // What is given is known to the asker, who also says how much that has to be.
         let is_given = terms.given.is_some();
         let require = if is_given { require } else { require.max(terms.require) };
-        let (anew, only_here) = (mode == Mode::Anew, mode == Mode::OnlyHere);
-        let want = Want { terms, anew, only_here, within: HEAD_WITHIN, seen };
+        let want = Want { terms, mode, within: HEAD_WITHIN, seen };
         let held = self.whole(key, &want).await?;
         let entry = held.entry();
         if !is_given || entry.evidence.level < require {
@@ -174,7 +165,7 @@ impl Cache {
     pub(super) async fn whole(self: &Arc<Self>, key: &Key, want: &Want<'_>) -> Result<Arc<Shelved>> {
         let mut reader = match self.from_here(key, want).await? {
             Ok(held) => return Ok(held),
-            Err(_) if want.only_here => return Err(Reason::NotCached.about(key.shown())),
+            Err(_) if want.mode == Mode::OnlyHere => return Err(Reason::NotCached.about(key.shown())),
             Err(changed) => changed.map(|fill| fill.reader()),
         };
         for _ in 0..TRANSFERS_MAX {
@@ -183,9 +174,9 @@ impl Cache {
                 None => {
                     if let Some(error) = self.not_here(key) {
                         let older = self.held(key).filter(|_| want.terms.given.is_none() && is_moving(key.url()));
-                        return older.filter(|_| !want.anew).ok_or(error);
+                        return older.filter(|_| want.mode != Mode::Anew).ok_or(error);
                     }
-                    if let Some(failure) = self.quiet(key).filter(|_| want.terms.document && !want.anew) {
+                    if let Some(failure) = self.quiet(key).filter(|_| want.terms.document && want.mode != Mode::Anew) {
                         return Err(failure.into());
                     }
                     if want.terms.given.is_none()
@@ -199,7 +190,7 @@ impl Cache {
             let given = want.terms.given.as_ref();
             let held = match ended(&following, want.seen).await? {
                 End::Done(Some(held)) => held,
-                End::Failed(failure) if failure.reason == Reason::WeakerThanRequired && !want.anew => {
+                End::Failed(failure) if failure.reason == Reason::WeakerThanRequired && want.mode != Mode::Anew => {
                     self.held(key).ok_or_else(|| Error::from(failure))?
                 }
                 End::Failed(failure) if failure.reason != Reason::Interrupted => {
@@ -230,14 +221,19 @@ impl Cache {
         let Some(held) = self.usable(key) else { return Ok(Err(None)) };
         let (entry, now) = (held.entry(), self.now());
         let is_new = now.0 - entry.checked_at <= ASKED_LATELY_US;
-        let will_do = fresh::state(&entry, key, now) != AgeState::Stale && !want.anew;
-        if will_do || is_new || want.only_here || (self.offline.since().is_some() && !want.anew) {
+        let will_do = fresh::state(&entry, key, now) != AgeState::Stale && want.mode != Mode::Anew;
+        if will_do
+            || is_new
+            || want.mode == Mode::OnlyHere
+            || ahead::is_paused(&entry, now)
+            || (self.offline.since().is_some() && want.mode != Mode::Anew)
+        {
             return Ok(Ok(held));
         }
-        match self.refreshed(key, &held, want.within).await {
+        match self.refreshed(key, &held, want.within, None).await {
             Refreshed::Current => Ok(Ok(held)),
             Refreshed::Changed(fill) => Ok(Err(Some(fill))),
-            Refreshed::Unknown(_, failure) if want.anew => Err(failure.into()),
+            Refreshed::Unknown(_, failure) if want.mode == Mode::Anew => Err(failure.into()),
             Refreshed::Unknown(_, failure) if entry.document && entry.head.must_revalidate => Err(failure.into()),
             Refreshed::Unknown(..) => Ok(Ok(held)),
         }
@@ -263,10 +259,10 @@ impl Cache {
             return Ok(Ok(adopted));
         }
         let (Some(held), Some(Err(mismatch))) = (held, met) else { return Ok(Err(None)) };
-        if want.only_here || self.offline.since().is_some() {
+        if want.mode == Mode::OnlyHere || self.offline.since().is_some() {
             return Ok(Err(None));
         }
-        match self.refreshed(key, &held, want.within).await {
+        match self.refreshed(key, &held, want.within, None).await {
             Refreshed::Current => Err(mismatch),
             Refreshed::Changed(fill) => Ok(Err(Some(fill))),
             Refreshed::Unknown(_, failure) => Err(failure.into()),
@@ -278,7 +274,7 @@ impl Cache {
         match self.compare(held, given).await? {
             Passed::Not(how) => Err(verify::mismatch(key, &how)),
             Passed::As(evidence, expected) => {
-                if held.entry().evidence.level < evidence.level {
+                if held.see(|entry| entry.evidence.level) < evidence.level {
                     self.reach(held, evidence, expected).await?;
                 }
                 Ok(Arc::clone(held))

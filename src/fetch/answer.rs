@@ -39,6 +39,11 @@ impl Told {
         tag_in(text.strip_prefix("W/").unwrap_or(text)).map(|_| text)
     }
 
+    /// The pause that the server asks for.
+    pub fn pause(&self) -> Option<Duration> {
+        retry_after(&self.0)
+    }
+
     /// The announced length, of an answer to `HEAD` too.
     pub fn length(&self) -> Option<u64> {
         length(&self.0)
@@ -121,9 +126,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp());
-    let (then, now) = (date(text)?, date(headers.get(DATE)?.to_str().ok()?)?);
-    Duration::try_from(then.duration_since(now)).ok()
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    date(text)?.duration_since(date(headers.get(DATE)?.to_str().ok()?)?).ok()
 }
 
 /// The failure of an answer that another request may not get; `None` for one that is final.

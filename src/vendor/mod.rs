@@ -29,7 +29,7 @@ pub use self::catalogue::{CONTAINER, Catalogue, ListKind, Vendor};
 pub use self::documents::{Documents, VendorDocument};
 pub use self::expectation::{Evidence, Expectation};
 pub use self::kinds::{Candidate, ContainerMetadata, builds, dated, resolve};
-pub use self::learn::{PRODUCTS_BYTES_MAX, learn};
+pub use self::learn::{PRODUCTS_BYTES_MAX, is_products_url, learn, newest_files};
 pub use self::level::Level;
 pub use self::lock::{Drift, LOCK_FILE, Lock, LockedImage, LockedMetadata};
 pub use self::moving::is_moving;

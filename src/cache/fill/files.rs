@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::Fill;
 use crate::cache::entry::Sidecar;
+use crate::cache::extents::Extents;
 use crate::image::Timestamp;
 
 /// Files of a fill.
@@ -19,28 +20,28 @@ pub(super) struct OnDisk {
     /// True if the system once could not keep what was written: it says so once, and never again.
     broken: bool,
     /// Spans that are durable.
-    durable: Vec<(u64, u64)>,
+    durable: Extents,
 }
 
 impl OnDisk {
     /// Files of which these spans are durable.
-    pub(super) fn with(durable: Vec<(u64, u64)>) -> Self {
+    pub(super) fn with(durable: Extents) -> Self {
         Self { durable, ..Self::default() }
     }
 }
 
 impl Fill {
     /// The sidecar for what is here.
-    fn sidecar(&self, now: Timestamp, durable: &[(u64, u64)]) -> Option<Sidecar> {
+    fn sidecar(&self, now: Timestamp, durable: &Extents) -> Option<Sidecar> {
         let state = self.state.borrow();
         let head = state.head.as_ref().filter(|head| !head.unshared)?;
         let written = state.lasting();
-        (!written.is_empty()).then(|| Sidecar {
+        (written.total() > 0).then(|| Sidecar {
             id: self.id.clone(),
             key: self.key.url().to_owned(),
             head: (**head).clone(),
-            extents: durable.to_vec(),
-            written,
+            extents: durable.spans().to_vec(),
+            written: written.spans().to_vec(),
             boot: self.shelf.boot().map(str::to_owned),
             document: self.document,
             written_at: now.0,
@@ -64,7 +65,7 @@ impl Fill {
             return Err(error);
         }
         self.shelf.write_sidecar(&sidecar)?;
-        self.durable.store(spans.iter().map(|(start, end)| end - start).sum(), Ordering::SeqCst);
+        self.durable.store(spans.total(), Ordering::SeqCst);
         disk.durable = spans;
         Ok(Some(sidecar))
     }

@@ -1,5 +1,6 @@
 //! The cache against upstreams that break off, change, lie and die: right bytes or an error, never other bytes.
 
+mod ahead;
 mod crash;
 mod fills;
 mod freshness;

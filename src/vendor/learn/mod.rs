@@ -4,8 +4,11 @@
 
 mod products;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::evidence::unsigned;
 use super::expectation::{Evidence, Expectation};
+use super::order::natural;
 use super::place::{file_name, folder, listed};
 use super::signature::content;
 use super::sums::{FoundSums, Sums};
@@ -24,6 +27,41 @@ pub fn learn(document_url: &str, came_from: &str, bytes: &[u8]) -> Vec<(String, 
         files.push((url, expectation(facts, evidence)));
     });
     files
+}
+
+/// Finds the newest build of each product in use, by the URL of its first file, in a document with products. `is_used` tells it of the
+/// name of a product and the URL of a file of any of its builds.
+pub fn newest_files(
+    document_url: &str,
+    bytes: &[u8],
+    mut is_used: impl FnMut(&str, &str) -> bool,
+) -> BTreeMap<String, String> {
+    let (Some(root), Ok(content)) = (root(document_url), content(bytes)) else { return BTreeMap::new() };
+    let (mut newest, mut used) = (BTreeMap::<String, (String, String)>::new(), BTreeSet::new());
+    let mut left = FILES_MAX;
+    products::walk(&content, |file| {
+        let Some(url) = listed(&root, file.path).filter(|_| left > 0) else { return };
+        left -= 1;
+        if !used.contains(file.product) && is_used(file.product, &url) {
+            used.insert(file.product.to_owned());
+        }
+        match newest.get_mut(file.product) {
+            Some((version, _)) if natural(file.version, version).is_le() => {}
+            Some(known) => *known = (file.version.to_owned(), url),
+            None => _ = newest.insert(file.product.to_owned(), (file.version.to_owned(), url)),
+        }
+    });
+    newest.into_iter().filter(|(name, _)| used.contains(name)).map(|(name, (_, url))| (name, url)).collect()
+}
+
+/// Tells whether a document is in the place of an index of a simplestreams tree.
+pub fn is_products_url(url: &str) -> bool {
+    root(url).is_some()
+}
+
+/// Folder that the paths of a document with products are relative to.
+fn root(document_url: &str) -> Option<String> {
+    document_url.rsplit_once("/streams/v1/").map(|(root, _)| format!("{root}/"))
 }
 
 /// Finds the one file under a URL.
@@ -55,9 +93,8 @@ fn walk(document_url: &str, bytes: &[u8], mut each: impl FnMut(String, FoundSums
         }
     };
     if is_products(&content) {
-        let Some((root, _)) = document_url.rsplit_once("/streams/v1/") else { return };
-        let root = format!("{root}/");
-        products::walk(&content, |path, facts| take(&root, path, facts));
+        let Some(root) = root(document_url) else { return };
+        products::walk(&content, |file| take(&root, file.path, file.sums));
     } else if let Ok(sums) = Sums::parse(&content, &file_name(document_url)) {
         sums.iter().for_each(|(name, facts)| take(folder(document_url), name, facts));
     }
@@ -137,6 +174,30 @@ mod tests {
         let words = &learn(TREE, "http://mirror/x.json", document.as_bytes())[0].1.evidence.words;
         assert!(words.contains(" of mirror, over http: "), "{words}");
         assert_eq!(find(TREE, document.as_bytes(), "https://h/releases/q/inherited").unwrap().sums, sum("c"));
+    }
+
+    #[test]
+    fn the_newest_build_of_a_product_counts_if_any_of_its_builds_is_used() {
+        let build = |serial: &str, path: &str| {
+            format!(
+                r#""{serial}":{{"items":{{"a":{{"path":"{path}","sha256":"{a}"}},"b":{{"path":"{path}.b","sha256":"{a}"}}}}}}"#,
+                a = hex("a")
+            )
+        };
+        let product = |name: &str, serials: &[&str]| {
+            let builds: Vec<_> = serials.iter().map(|serial| build(serial, &format!("{name}/{serial}.img"))).collect();
+            format!(r#""{name}":{{"versions":{{{}}}}}"#, builds.join(","))
+        };
+        let products = [product("p", &["9", "10", "8"]), product("q", &["1"]), product("r", &["1", "2"])].join(",");
+        let document = format!(r#"{{"products":{{{products}}}}}"#);
+        let newest = newest_files(TREE, document.as_bytes(), |name, url| name == "r" || url.ends_with("/p/8.img.b"));
+        let is: Vec<_> = newest.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
+        assert_eq!(is, [("p", "https://h/releases/p/10.img"), ("r", "https://h/releases/r/2.img")]);
+        assert!(
+            newest_files("https://h/products.json", document.as_bytes(), |_, _| true).is_empty(),
+            "it is in no tree"
+        );
+        assert!(newest_files(TREE, b"{", |_, _| true).is_empty());
     }
 
     #[test]

@@ -12,14 +12,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::vendor::aliases::Aliases;
-use crate::vendor::sum::Sum;
+use crate::vendor::sum::{Sum, SumAlgorithm};
 use crate::vendor::sums::FoundSums;
 
 /// Longest text that is kept.
 const TEXT_BYTES_MAX: usize = 1024;
-
-/// Names of the digests, the strongest first.
-const DIGESTS: [&str; 4] = ["sha512", "sha256", "sha1", "md5"];
 
 /// Names of the levels below a document.
 const LEVELS: [&str; 3] = ["products", "versions", "items"];
@@ -27,13 +24,23 @@ const LEVELS: [&str; 3] = ["products", "versions", "items"];
 /// Attributes that are in force at a level.
 #[derive(Clone, Default)]
 struct Facts {
+    /// Names of the objects above and at the level.
+    names: Vec<String>,
     path: Option<String>,
     size: Option<u64>,
     digests: [Option<Sum>; 4],
 }
 
-/// Hands over the files of a document, with their paths. What is not as it should be is passed over, with all behind it.
-pub(super) fn walk(document: &[u8], mut each: impl FnMut(&str, FoundSums)) {
+/// A file that a document names.
+pub(super) struct ProductFile<'a> {
+    pub(super) product: &'a str,
+    pub(super) version: &'a str,
+    pub(super) path: &'a str,
+    pub(super) sums: FoundSums,
+}
+
+/// Hands over the files of a document. Everything behind a fault in an object is passed over.
+pub(super) fn walk(document: &[u8], mut each: impl FnMut(ProductFile<'_>)) {
     let Ok(text) = std::str::from_utf8(document) else { return };
     let Ok(root) = serde_json::from_str::<&RawValue>(text) else { return };
     let aliases = aliases(root);
@@ -58,7 +65,7 @@ fn descend(
     level: usize,
     above: &Facts,
     aliases: &Aliases,
-    each: &mut dyn FnMut(&str, FoundSums),
+    each: &mut dyn FnMut(ProductFile<'_>),
 ) -> serde_json::Result<()> {
     let mut facts = above.clone();
     // By attribute, so that no document says how many there are.
@@ -81,7 +88,14 @@ fn descend(
         }
     }
     match below {
-        Some(objects) => entries(objects, |_, value| descend(value, level + 1, &facts, aliases, each)),
+        Some(objects) => entries(objects, |name, value| {
+            if name.len() > TEXT_BYTES_MAX {
+                return Ok(());
+            }
+            facts.names.truncate(level);
+            facts.names.push(name.into_owned());
+            descend(value, level + 1, &facts, aliases, each)
+        }),
         None if level == LEVELS.len() => {
             facts.hand_over(each);
             Ok(())
@@ -95,10 +109,11 @@ impl Facts {
     /// without it: what is inherited is not meant then.
     fn set(&mut self, name: &str, value: &str) -> Option<&'static str> {
         let text = || serde_json::from_str::<String>(value).ok().filter(|text| text.len() <= TEXT_BYTES_MAX);
-        if let Some(at) = DIGESTS.iter().position(|digest| *digest == name) {
+        if let Some(at) = SumAlgorithm::ALL.iter().position(|algorithm| algorithm.name() == name) {
+            let algorithm = SumAlgorithm::ALL[at];
             let digest = text().and_then(|text| Sum::of_hex(&text));
-            self.digests[at] = digest.filter(|sum| sum.algorithm().name() == name);
-            return Some(DIGESTS[at]);
+            self.digests[at] = digest.filter(|sum| sum.algorithm() == algorithm);
+            return Some(algorithm.name());
         }
         match name {
             "path" => {
@@ -114,10 +129,11 @@ impl Facts {
         }
     }
 
-    fn hand_over(self, each: &mut dyn FnMut(&str, FoundSums)) {
+    fn hand_over(self, each: &mut dyn FnMut(ProductFile<'_>)) {
         let sums: Vec<Sum> = self.digests.into_iter().flatten().collect();
-        if let Some(path) = self.path.filter(|_| !sums.is_empty()) {
-            each(&path, FoundSums { sums, size: self.size });
+        let ([product, version, ..], Some(path)) = (&*self.names, &self.path) else { return };
+        if !sums.is_empty() {
+            each(ProductFile { product, version, path, sums: FoundSums { sums, size: self.size } });
         }
     }
 }

@@ -120,15 +120,3 @@ fn an_open_cache_serves_its_hosts_to_all() {
     server.account("anna", &[]);
     assert_eq!(server.get(&upstream.door("/f")).body, b"bytes");
 }
-
-/// A request that went in a circle ends.
-#[test]
-fn a_circle_of_parents_is_refused() {
-    let lab = Lab::start();
-    lab.upstream.put("/f", File::new("bytes"));
-    let port: u16 = lab.server.port().parse().unwrap();
-    let itself = format!("/cache/http/127.0.0.1:{port}{}", lab.upstream.door("/f"));
-    let answer = lab.server.get(&itself);
-    assert!(answer.status == 508 || answer.status == 200, "{answer:?}");
-    assert!(lab.upstream.asked("/f").len() <= 1);
-}

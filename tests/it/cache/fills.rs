@@ -143,3 +143,30 @@ fn the_end_is_held_back_until_the_file_is_verified() {
     assert!(outcome.status != 200 || !outcome.complete, "{outcome:?}");
     assert!(outcome.body.len() <= content.len() - (64 << 10), "{} of {}", outcome.body.len(), content.len());
 }
+
+/// Programs go on with a beginning that they have, or read in eight places at once, while the file comes for another client and is cut.
+#[test]
+fn readers_of_many_places_get_the_bytes_while_the_file_comes() {
+    for (seed, starts) in [(18, vec![SIZE / 3]), (19, (0..8).map(|part| part * SIZE / 8).collect())] {
+        let content = noise(seed, SIZE);
+        let lab = Lab::start();
+        lab.upstream.put("/f", File::new(content.clone()).at_rate(8 << 20).cut_at([SIZE * 6 / 10]));
+        let mut whole = lab.begin("/f", &[]);
+        whole.wait_for(1);
+        std::thread::scope(|scope| {
+            let ends = starts.iter().skip(1).copied().chain([SIZE]);
+            for (start, end) in starts.iter().copied().zip(ends) {
+                let (lab, content) = (&lab, &content);
+                scope.spawn(move || {
+                    // A client that goes on names no end.
+                    let last = if end == SIZE { String::new() } else { (end - 1).to_string() };
+                    let part = lab.read("/f", &[("Range", &format!("bytes={start}-{last}"))]);
+                    assert_eq!((part.status, part.complete), (206, true), "{start}-{last}: {:?}", part.headers);
+                    assert!(part.body == content[start..end], "{start}-{last}: {} bytes", part.body.len());
+                });
+            }
+        });
+        whole.finish().is_all_of(&content);
+        assert!(lab.upstream.sent("/f") <= (SIZE + (4 << 20)) as u64, "{}", lab.upstream.sent("/f"));
+    }
+}

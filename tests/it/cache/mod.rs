@@ -3,15 +3,16 @@
 mod access;
 mod basics;
 mod broken;
-mod clients;
 mod fills;
 mod kills;
 mod liars;
 mod moving;
 mod offline;
+mod parents;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use crate::harness::{PATIENCE, Server, request};
 use crate::upstream::Upstream;
@@ -33,7 +34,7 @@ impl Lab {
         Self::configured("")
     }
 
-    /// The same with more settings, of the cache first.
+    /// A lab with more settings, of the cache first.
     pub(crate) fn configured(more: &str) -> Self {
         let server = with(&[], more);
         Self { server, upstream: Upstream::start() }
@@ -62,6 +63,21 @@ pub(crate) fn configuration(more: &str) -> tempfile::NamedTempFile {
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(config.path(), format!("{LENIENT}{more}")).unwrap();
     config
+}
+
+/// Makes all that a cache has look older than the shortest time for which its servers are not asked again. No server may run in the
+/// directory: it has the times in memory.
+pub(crate) fn age(data: &Path) {
+    let mut aged = 0;
+    let paths = std::fs::read_dir(data.join("cache/entries")).unwrap().map(|file| file.unwrap().path());
+    // A server that was killed may leave files that it had not finished, of other names.
+    for path in paths.filter(|path| path.extension().is_some_and(|ending| ending == "json")) {
+        let mut entry: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        entry["checked_at"] = (entry["checked_at"].as_i64().unwrap() - 6_000_000).into();
+        std::fs::write(&path, entry.to_string()).unwrap();
+        aged += 1;
+    }
+    assert!(aged > 0, "there is nothing in {data:?}");
 }
 
 /// An answer that is being read, piece by piece.

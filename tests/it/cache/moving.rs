@@ -19,7 +19,7 @@ fn build(serial: &str) -> String {
 fn publish(upstream: &Upstream, serial: &str, content: &[u8]) {
     let path = build(serial);
     let (folder, file) = path.rsplit_once('/').unwrap();
-    let hex: String = sha2::Sha512::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = visor::digest::hex(&sha2::Sha512::digest(content));
     upstream.put(&path, File::new(content));
     upstream.put(&format!("{folder}/SHA512SUMS"), File::new(format!("{hex}  {file}\n")));
     // What lies there itself is replaced while it is read, and is not for us.

@@ -67,10 +67,7 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Self {
-        Self::at(TcpListener::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn at(listener: TcpListener) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
         let all = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || {
@@ -89,16 +86,6 @@ impl Upstream {
     /// Ends, and refuses connections from now on.
     pub(crate) fn die(self) -> SocketAddr {
         self.address
-    }
-
-    /// Lives again at the address of one that died.
-    pub(crate) fn revive(address: SocketAddr) -> Self {
-        let mut bound = None;
-        crate::harness::eventually("the address is free again", || {
-            bound = TcpListener::bind(address).ok();
-            bound.is_some()
-        });
-        Self::at(bound.unwrap())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
