@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::sum::Sum;
-use crate::image::Timestamp;
 
 /// Proof of an expectation: the document that has it and its signature.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +34,4 @@ pub struct Expectation {
     pub sums: Vec<Sum>,
     /// Proof.
     pub evidence: Evidence,
-}
-
-impl Evidence {
-    /// Time at which the document was signed.
-    pub fn signed_at(&self) -> Option<Timestamp> {
-        self.signed_at.map(Timestamp)
-    }
 }

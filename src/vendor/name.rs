@@ -13,8 +13,8 @@ use crate::error::Error;
 /// Longest name, in bytes.
 const NAME_MAX: usize = 384;
 
-/// Releases that no vendor calls so: each has a newest one, whatever its number.
-const NEWEST: [&str; 2] = ["latest", "stable"];
+/// Words for the newest release, where a vendor has none that is called so.
+pub(super) const NEWEST: [&str; 2] = ["latest", "stable"];
 
 /// The name of an image at a vendor.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,11 +39,6 @@ impl Name {
     pub fn of(vendor: &str, release: &str) -> Self {
         let (vendor, release) = (vendor.to_owned(), release.to_owned());
         Self { vendor, release, schematic: None, build: None, variant: None, sum: None }
-    }
-
-    /// True if any vendor's newest release is meant.
-    pub fn is_newest(&self) -> bool {
-        NEWEST.contains(&self.release.as_str())
     }
 
     /// This name for the newest build, without a digest: what an alias of an image can be.
@@ -160,7 +155,6 @@ mod tests {
         assert_eq!((name.build.as_deref(), name.variant.as_deref()), (Some("20260105"), Some("kvm")));
         assert_eq!(name.sum.clone().unwrap().hex(), "ab".repeat(32));
         assert_eq!(name.moving().to_string(), "ubuntu/noble+kvm");
-        assert!(read("debian/latest").is_newest() && !read("debian/13").is_newest());
     }
 
     #[test]

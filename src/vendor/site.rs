@@ -11,11 +11,10 @@ pub(super) fn is_base(url: &str) -> bool {
 
 /// Tells whether a URL lies below a base. With http or https: the file is its vendor's either way.
 pub(super) fn is_below(url: &str, base: &str) -> bool {
-    let plain = |url: &str| url.split_once("://").map(|(_, rest)| rest.to_owned());
-    let (Some(url), Some(base)) = (plain(url), plain(base)) else { return false };
-    let (host, path) = url.split_once('/').unwrap_or((&url, ""));
+    let (Some((_, url)), Some((_, base))) = (url.split_once("://"), base.split_once("://")) else { return false };
+    let (host, path) = url.split_once('/').unwrap_or((url, ""));
     let url = format!("{}/{path}", host.to_ascii_lowercase());
-    url.strip_prefix(&base).is_some_and(|rest| is_inside(rest.split(['?', '#']).next().unwrap_or_default()))
+    url.strip_prefix(base).is_some_and(|rest| is_inside(rest.split(['?', '#']).next().unwrap_or_default()))
 }
 
 /// Tells whether a relative path stays inside: no `..`, in any spelling, and nothing that ends a path.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::hex;
+use crate::digest::{from_hex, hex};
 
 /// Algorithm of a sum, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,10 +68,13 @@ impl Sum {
     /// Reads a digest in hexadecimal, of either case; its length tells the algorithm.
     pub fn of_hex(text: &str) -> Option<Self> {
         let algorithm = SumAlgorithm::ALL.into_iter().find(|algorithm| algorithm.length() * 2 == text.len())?;
-        let digits: Option<Vec<u8>> =
-            text.bytes().map(|byte| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-        let bytes: Vec<u8> = digits?.chunks(2).map(|pair| pair.iter().fold(0, |sum, digit| sum << 4 | digit)).collect();
-        Self::new(algorithm, bytes)
+        let bytes = match algorithm {
+            SumAlgorithm::Md5 => from_hex::<16>(text)?.to_vec(),
+            SumAlgorithm::Sha1 => from_hex::<20>(text)?.to_vec(),
+            SumAlgorithm::Sha256 => from_hex::<32>(text)?.to_vec(),
+            SumAlgorithm::Sha512 => from_hex::<64>(text)?.to_vec(),
+        };
+        Some(Self { algorithm, bytes })
     }
 
     /// Algorithm.

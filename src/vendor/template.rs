@@ -177,9 +177,14 @@ impl Template {
         if matches!(self.0.first(), Some(Piece::Text(start)) if !text.starts_with(start.as_str())) {
             return Ok(None);
         }
+        Ok(self.reader(facts)?(text))
+    }
+
+    /// Reader of whole texts of this form, for many of them: its pattern is made once.
+    pub(super) fn reader<'a>(&'a self, facts: &'a KnownFields) -> Result<impl Fn(&str) -> Option<KnownFields> + 'a> {
         let (pattern, fields) = self.pattern(facts);
         let regex = Regex::new(&format!("^{pattern}$")).map_err(Error::internal)?;
-        Ok(regex.captures(text).and_then(|found| learnt(facts, &fields, &found)))
+        Ok(move |text: &str| regex.captures(text).and_then(|found| learnt(facts, &fields, &found)))
     }
 
     /// Facts of each place of a text that has the form of the template.

@@ -144,8 +144,9 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
     let kind: ListKind = entry.kind.parse()?;
     let template = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
     let (image, list, find) = (template(&entry.image)?, template(&entry.list)?, template(&entry.find)?);
-    for (key, needed) in [("image", kind.needs_image()), ("list", kind.needs_list())] {
-        let there = if key == "image" { image.is_some() } else { list.is_some() };
+    for (key, needed, there) in
+        [("image", kind.needs_image(), image.is_some()), ("list", kind.needs_list(), list.is_some())]
+    {
         if needed && !there {
             return Err(format!("it has no {key}, which the kind {} needs", kind.name()));
         }
@@ -174,12 +175,13 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
         require: level(&entry.require)?,
     };
     let (checked, base) = (entry.checked.unwrap_or(true), entry.base);
-    Ok(Vendor {
+    let vendor = Vendor {
         name: name.to_owned(),
         title: entry.title,
         kind,
         base_template: Template::parse(&base)?,
         base,
+        places: Vec::new(),
         mirrors: entry.mirrors.0,
         sites: entry.sites.0,
         image,
@@ -200,7 +202,8 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
         unpack: unpack(entry.unpack.0)?,
         checked,
         note: entry.note,
-    })
+    };
+    Ok(vendor.placed())
 }
 
 fn level(word: &str) -> Result<Level, String> {

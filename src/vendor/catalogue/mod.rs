@@ -100,9 +100,9 @@ impl Catalogue {
 
     /// Vendor whose files lie below a URL's place: the nearest, where two do.
     pub fn of_url(&self, url: &str) -> Option<&Vendor> {
-        let near =
-            |vendor: &&Vendor| vendor.places().filter(|place| is_below(url, place)).map(|place| place.len()).max();
-        self.vendors.values().filter(|vendor| near(vendor).is_some()).max_by_key(near)
+        let near = |vendor: &Vendor| vendor.places.iter().filter(|place| is_below(url, place)).map(String::len).max();
+        let found = self.vendors.values().filter_map(|vendor| Some((near(vendor)?, vendor)));
+        found.max_by_key(|(length, _)| *length).map(|(_, vendor)| vendor)
     }
 
     /// Keys that are here.

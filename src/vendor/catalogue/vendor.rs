@@ -118,6 +118,8 @@ pub struct Vendor {
     pub checked: bool,
     /// Remarks.
     pub note: String,
+    /// URLs below which its files are. A base with a field in it stands for those of its known releases.
+    pub(in crate::vendor) places: Vec<String>,
     pub(in crate::vendor) base_template: Template,
     pub(in crate::vendor) image: Option<Template>,
     pub(in crate::vendor) list: Option<Template>,
@@ -150,11 +152,18 @@ impl Vendor {
         releases.chain(&self.examples).map(|release| format!("{}/{release}", self.name)).collect()
     }
 
-    /// URLs below which files are its own. A base with a field in it stands for those of its known releases.
-    pub(in crate::vendor) fn places(&self) -> impl Iterator<Item = String> {
-        let releases = self.releases.iter().map(|release| KnownFields::default().with("release", release.as_str()));
-        let facts = if self.base.contains('{') { releases.collect() } else { vec![KnownFields::default()] };
-        let bases: Vec<String> = facts.iter().filter_map(|facts| self.base_template.fill(facts)).collect();
-        bases.into_iter().chain(self.mirrors.iter().chain(&self.sites).cloned())
+    /// Facts that tell its bases: one with a field in it stands for those of its known releases.
+    pub(in crate::vendor) fn of_bases(&self) -> Vec<KnownFields> {
+        if !self.base.contains('{') {
+            return vec![KnownFields::default()];
+        }
+        self.releases.iter().map(|release| KnownFields::default().with("release", release.as_str())).collect()
+    }
+
+    /// This vendor, with the places of its files.
+    pub(super) fn placed(mut self) -> Self {
+        let bases = self.of_bases().into_iter().filter_map(|facts| self.base_template.fill(&facts));
+        self.places = bases.chain(self.mirrors.iter().chain(&self.sites).cloned()).collect();
+        self
     }
 }

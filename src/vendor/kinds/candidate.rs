@@ -25,7 +25,7 @@ pub struct Candidate {
     /// True if the file has to be unpacked.
     pub packed: bool,
     /// Processor.
-    pub architecture: Option<Architecture>,
+    pub architecture: Architecture,
     /// Serial, which grows from build to build.
     pub serial: String,
     /// Names that stand for this build at present: none when an older one was asked for.
@@ -59,7 +59,7 @@ impl Seeker<'_> {
             if self.all || self.name.build.is_some() { Vec::new() } else { self.aliases(&name, &facts, aliases) };
         let number = if release == "latest" { &serial } else { &release };
         let title = format!("{} {number}", vendor.title);
-        let (format, architecture) = (format(&file).or(vendor.format), Some(self.architecture));
+        let (format, architecture) = (format(&file).or(vendor.format), self.architecture);
         Candidate { format, packed, architecture, serial, aliases, title, expectation, metadata, properties, name, url }
     }
 

@@ -41,10 +41,11 @@ pub async fn dated(
 /// http is the vendor's too.
 fn told<'a>(catalogue: &'a Catalogue, url: &str) -> Result<Option<(&'a Vendor, Architecture, KnownFields)>> {
     let secure = url.replacen("http://", "https://", 1);
+    let urls = [Some(url), (secure != url).then_some(secure.as_str())];
     for vendor in catalogue.vendors().filter(|vendor| !vendor.moving.is_empty()) {
         for (architecture, facts) in beginnings(vendor) {
             for moving in &vendor.moving {
-                for url in [url, &secure] {
+                for url in urls.into_iter().flatten() {
                     if let Some(told) = moving.read(&facts, url)? {
                         return Ok(Some((vendor, architecture, told)));
                     }
@@ -58,11 +59,9 @@ fn told<'a>(catalogue: &'a Catalogue, url: &str) -> Result<Option<(&'a Vendor, A
 /// Facts that a URL of a vendor may have: words of processors, and of releases where the host is one's. A pattern could not tell where they
 /// end.
 fn beginnings(vendor: &Vendor) -> Vec<(Architecture, KnownFields)> {
-    let releases = vendor.releases.iter().map(|release| KnownFields::default().with("release", release.as_str()));
-    let releases: Vec<_> = if vendor.base.contains('{') { releases.collect() } else { vec![KnownFields::default()] };
     let of_release = |facts: &KnownFields| {
         let with = |(architecture, word): &(Architecture, String)| (*architecture, facts.with("arch", word.as_str()));
         vendor.architectures.iter().map(with).collect::<Vec<_>>()
     };
-    releases.iter().flat_map(of_release).collect()
+    vendor.of_bases().iter().flat_map(of_release).collect()
 }

@@ -62,8 +62,9 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
     let list: BuildList = serde_json::from_slice(&document.bytes).map_err(|error| seeker.refused(&url, error))?;
     let trusted = seeker.open(&url, document)?;
     let mut found = Vec::new();
+    let read = image.reader(&seeker.facts)?;
     for upload in list.items.iter().filter(|upload| upload.kind.eq_ignore_ascii_case("upload")) {
-        let Some(facts) = image.read(&seeker.facts, &upload.data.path)? else { continue };
+        let Some(facts) = read(&upload.data.path) else { continue };
         let digest = upload.metadata.annotations.digest.as_deref();
         let sum =
             digest.map(|digest| sum(digest).ok_or_else(|| seeker.refused(&url, format!("{digest:?} is no digest"))));

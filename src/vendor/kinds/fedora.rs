@@ -30,8 +30,9 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
     let trusted = seeker.open(&url, document)?;
     let (mut found, mut releases) = (Vec::new(), Vec::new());
     let any = seeker.facts.without("release").without("build");
+    let read = last.reader(&any)?;
     for listed in images.iter().filter(|listed| Some(listed.arch.as_str()) == seeker.facts.get("arch")) {
-        let Some(facts) = last.read(&any, last_part(&listed.link))? else { continue };
+        let Some(facts) = read(last_part(&listed.link)) else { continue };
         releases.extend(facts.get("release").map(str::to_owned));
         if seeker.facts.get("release").is_some_and(|wanted| facts.get("release") != Some(wanted)) {
             continue;

@@ -43,8 +43,9 @@ const BUILDS_MAX: usize = 200;
 ///
 /// # Errors
 /// `NotFound` for a vendor, release, variant, architecture or build that there is not, with those that there are; `Upstream` when
-/// a list can't be had or read; `SumsRefused` when it leads out of its vendor's places; `KeyMissing` when the vendor's signatures are required and
-/// none of its keys is here.
+/// a list can't be had or read; `SumsRefused` when it leads out of its vendor's places; when signatures are required, `WeakerThanRequired` for a vendor
+/// without keys, `KeyMissing` when none of them is here, `SignatureMissing` and `SignatureRefused`; `RolledBack` for a list that is older than the
+/// one known.
 pub async fn resolve(
     catalogue: &Catalogue,
     name: &Name,

@@ -8,7 +8,7 @@ use crate::vendor::catalogue::{Catalogue, Vendor};
 use crate::vendor::documents::{Documents, VendorDocument, get};
 use crate::vendor::expectation::Evidence;
 use crate::vendor::level::Level;
-use crate::vendor::name::Name;
+use crate::vendor::name::{NEWEST, Name};
 use crate::vendor::place::{last_part, listed};
 use crate::vendor::signature::Keyring;
 use crate::vendor::site::is_below;
@@ -123,7 +123,7 @@ impl<'a> Seeker<'a> {
         let release = vendor.aliases.get(asked).or(by_codename).unwrap_or(asked);
         let is_known = vendor.releases.contains(release);
         let needs_codename = [&vendor.image, &vendor.list].into_iter().flatten().any(|one| one.has("codename"));
-        let is_newest = matches!(release.as_str(), "latest" | "stable") && !is_known;
+        let is_newest = NEWEST.contains(&release.as_str()) && !is_known;
         let schematic = self.name.schematic.as_deref().or(vendor.schematic.as_deref());
         // A release may be newer than the catalogue; a codename can't be guessed, and no name chooses the host that is asked.
         let has_to_be_known = needs_codename || vendor.base_template.has("release");
@@ -149,9 +149,8 @@ impl<'a> Seeker<'a> {
     /// False for a vendor whose only release is the newest.
     fn names_releases(&self) -> bool {
         let fields = ["release", "version", "major", "minor", "compact", "codename"];
-        let templates =
+        let mut templates =
             [&self.vendor.image, &self.vendor.list].into_iter().flatten().chain([&self.vendor.base_template]);
-        let mut templates = templates.peekable();
         self.vendor.image.is_none() || templates.any(|template| fields.iter().any(|field| template.has(field)))
     }
 
@@ -172,7 +171,7 @@ impl<'a> Seeker<'a> {
     /// URL that a list gives: a path below `folder`, or a whole one below a place of the vendor's.
     pub(super) fn place(&self, folder: &str, given: &str) -> Result<String> {
         let placed = match given.contains("://") {
-            true => self.vendor.places().any(|place| is_below(given, &place)).then(|| given.to_owned()),
+            true => self.vendor.places.iter().any(|place| is_below(given, place)).then(|| given.to_owned()),
             false => listed(folder, given),
         };
         placed.ok_or_else(|| self.leads_out(given))

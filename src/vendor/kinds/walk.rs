@@ -62,10 +62,8 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
 
 /// Facts that the names of a folder tell, the newest first.
 fn matches(segment: &Template, facts: &KnownFields, names: &[String]) -> Result<Vec<KnownFields>> {
-    let mut found = Vec::new();
-    for name in names {
-        found.extend(segment.read(facts, name)?);
-    }
+    let read = segment.reader(facts)?;
+    let mut found: Vec<KnownFields> = names.iter().filter_map(|name| read(name)).collect();
     found.sort_by(|one, other| other.order(one));
     found.dedup();
     Ok(found)

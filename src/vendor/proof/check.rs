@@ -55,7 +55,7 @@ impl OpenedDocument {
 /// Opens a vendor's document: checks its signatures, inside or beside it, by the rules. Without rules no signature is demanded and none counts.
 ///
 /// # Errors
-/// `SignatureRefused`, `KeyMissing`, `SignatureMissing`: by the rules.
+/// `SignatureRefused`, `KeyMissing`, `SignatureMissing`: by the rules; `SumsRefused` for text that is not signed as its marks say.
 pub fn open(
     document: &Kept,
     signatures: &[Kept],

@@ -6,7 +6,7 @@ const MESSAGE: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
 const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 const END: &[u8] = b"-----END PGP SIGNATURE-----";
 
-/// SignedParts of a signed document.
+/// Parts of a signed document.
 #[derive(Debug)]
 pub(super) struct SignedParts<'a> {
     /// Text as it was signed: without escapes and blanks at the ends of lines, its lines ended by CR and LF but the last.

@@ -70,12 +70,7 @@ impl Keyring {
         self.get(fingerprint).is_some_and(|certificate| certificate.can_sign(seconds))
     }
 
-    /// Fingerprints of all primary keys.
-    pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
-        self.certificates.keys().map(String::as_str)
-    }
-
-    /// PgpCertificate of a primary key.
+    /// Certificate of a primary key.
     pub(super) fn get(&self, fingerprint: &str) -> Option<&PgpCertificate> {
         self.certificates.get(&plain(fingerprint))
     }

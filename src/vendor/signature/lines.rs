@@ -50,14 +50,13 @@ pub(super) fn verify<R: Read + Seek>(
     let bytes = lines.next().and_then(decoded).filter(|bytes| bytes.len() == SIGNATURE_BYTES);
     let bytes = bytes.ok_or_else(|| malformed("its second line is no signature"))?;
     let number = &bytes[2..10];
-    let pinned = trust.pins.iter().find(|pin| key(pin).is_some_and(|key| &key[2..10] == number));
-    let pin = pinned.ok_or_else(|| SignatureError::WrongKey { by: hex(number) })?;
+    let pinned = trust.pins.iter().find_map(|pin| key(pin).filter(|key| &key[2..10] == number).map(|key| (pin, key)));
+    let (pin, key) = pinned.ok_or_else(|| SignatureError::WrongKey { by: hex(number) })?;
     over.seek(SeekFrom::Start(0)).map_err(unreadable)?;
     match lines.next() {
         Some(comment) if comment.starts_with(TRUSTED) => verify_minisign(pin, text, over, trust),
         None if bytes.starts_with(b"Ed") => {
             let message = read_all(over)?;
-            let key = key(pin).unwrap_or_default();
             let good = UnparsedPublicKey::new(&ED25519, &key[10..]).verify(&message, &bytes[10..]);
             good.map_err(|_| SignatureError::Bad)?;
             Ok(Signed { key: pin.clone(), at: None })

@@ -88,7 +88,7 @@ async fn the_newest_build_of_a_signed_tree_is_found_with_its_proof() {
     assert_eq!((found.url.as_str(), found.name.to_string().as_str()), (url.as_str(), "ubuntu/24.04:20260105"));
     assert_eq!((found.serial.as_str(), found.format, found.packed), ("20260105", Some(Format::Qcow2), false));
     assert_eq!(found.aliases, ["ubuntu/24.04", "ubuntu/noble", "ubuntu/lts"]);
-    assert_eq!((found.title.as_str(), found.architecture), ("Ubuntu Cloud Images 24.04", Some(Architecture::X86_64)));
+    assert_eq!((found.title.as_str(), found.architecture), ("Ubuntu Cloud Images 24.04", Architecture::X86_64));
     let expectation = found.expectation.unwrap();
     assert_eq!((expectation.size, expectation.evidence.level), (Some(5), Level::Signature));
     assert_eq!(
