@@ -15,8 +15,7 @@ macro_rules! neutral_outside_lxd {
         | Reason::BadMetadata | Reason::NoCreationDate | Reason::UnknownArchitecture | Reason::FingerprintMismatch
         | Reason::RemoteMismatch | Reason::ArchitectureUnsupported | Reason::HeaderMissing
         | Reason::ServerUnreachable | Reason::Offline | Reason::NotCached | Reason::UpstreamDead
-        | Reason::UpstreamChanged | Reason::CacheLoop
-        | Reason::HostNotServed
+        | Reason::UpstreamChanged | Reason::CacheLoop | Reason::HostNotServed
     };
 }
 pub(in crate::api) use neutral_outside_lxd;

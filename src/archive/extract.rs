@@ -44,9 +44,7 @@ pub fn sniff(mut file: impl Read + Seek, go_on: &dyn Fn() -> bool) -> Result<Wra
     let head = super::disks::read_head(&mut file)?;
     let is_archive = |head: &[u8]| head.first_chunk::<BLOCK>().is_some_and(|head| may_be_header(head));
     let packing = if is_archive(&head) { Some(Packing::Tar) } else { Packing::of(&head) };
-    // What begins like lzma is no proof of it.
-    let is_packed =
-        |packing: &Packing| *packing == Packing::Tar || (packing.is_compression() && *packing != Packing::Lzma);
+    let is_packed = |packing: &Packing| *packing == Packing::Tar || packing.is_proven_compression();
     let packing = packing.filter(is_packed);
     let mut first = Vec::new();
     let Some(packing) = packing else {
@@ -278,7 +276,7 @@ mod tests {
         assert!(sniff(Cursor::new(&pack(Packing::Gzip, &noise())[..100]), &|| true).is_err());
     }
 
-    /// A disk may be all zeros, and whoever takes it bounds it. What is skipped is bounded by nobody else.
+    /// A disk may be all zeros, and its taker bounds it. Only this rule bounds the bytes that are skipped.
     #[test]
     fn what_is_skipped_has_to_be_in_proportion() {
         let zeros = vec![0; 200 << 20];

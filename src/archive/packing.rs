@@ -55,6 +55,11 @@ impl Packing {
         }
     }
 
+    /// True if the first bytes prove a compression. What begins like lzma is no proof of it.
+    pub const fn is_proven_compression(self) -> bool {
+        self.is_compression() && !matches!(self, Self::Lzma)
+    }
+
     /// The extension of such a file, with its dot.
     pub const fn extension(self) -> &'static str {
         match self {

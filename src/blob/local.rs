@@ -178,6 +178,10 @@ fn files_of(room: impl AsFd) -> Result<Vec<String>, StoreError> {
 
 #[async_trait]
 impl BlobStore for LocalStore {
+    fn has_files(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, key: &BlobKey, size_hint: Option<u64>) -> Result<Box<dyn BlobWriter>, StoreError> {
         let staged = self
             .blocking(move |rooms| match size_hint {

@@ -73,6 +73,11 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
         Ok(None)
     }
 
+    /// Tells whether blobs are files of this machine.
+    fn has_files(&self) -> bool {
+        false
+    }
+
     /// Goes on with a blob of which a writer has kept `length` bytes (see [`BlobWriter::keep`]), behind those; what it
     /// wrote after them does not count. `size_hint` is as for `begin`. There is one writer of a kept blob at a time, and
     /// its end was not acknowledged yet; the caller ensures both.
@@ -106,7 +111,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// known), and says how many there were. Called once at the start; writers of this run are never touched.
     async fn sweep(&self, kept: Option<&[BlobKey]>) -> Result<usize, StoreError>;
 
-    /// The blob's address, as the operator would write it. It need not be readable by anybody else.
+    /// The blob's address, as the operator would write it. Others need not be able to read it.
     fn uri(&self, key: &BlobKey) -> String;
 
     /// Bytes that are left, if the store has such a limit and knows it.

@@ -14,20 +14,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Follows a job and returns its final record. Ctrl-C ends the following, not the job.
 pub(super) async fn follow(client: &Client, id: &str) -> Result<Record, Failure> {
     let bar = Bar::new();
-    let words = format!("interrupted; the server goes on with it (visor jobs {id} --follow, visor jobs stop {id})");
-    let ended = tokio::select! {
-        ended = watch(client, id, &bar) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
-    };
-    bar.done();
-    ended
-}
-
-async fn watch(client: &Client, id: &str, bar: &Bar) -> Result<Record, Failure> {
     let progress = bar.progress();
     let mut length = None;
-    loop {
-        let job = client.job(id, Some(LOOK_EVERY)).await?;
+    let show = |job: &Record| {
         let number = |name: &str| job.get(name).and_then(Value::as_u64);
         if let Some(bytes) = number("bytes") {
             let total = number("bytes_total");
@@ -37,6 +26,21 @@ async fn watch(client: &Client, id: &str, bar: &Bar) -> Result<Record, Failure> 
             }
             progress(bytes);
         }
+    };
+    let words = format!("interrupted; the server goes on with it (visor jobs {id} --follow, visor jobs stop {id})");
+    let ended = tokio::select! {
+        ended = watch(client, id, show) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
+    };
+    bar.done();
+    ended
+}
+
+/// Reads a job until it ends, and returns its final record. `each` sees every one.
+pub(super) async fn watch(client: &Client, id: &str, mut each: impl FnMut(&Record)) -> Result<Record, Failure> {
+    loop {
+        let job = client.job(id, Some(LOOK_EVERY)).await?;
+        each(&job);
         match job.get("status").and_then(Value::as_str).unwrap_or_default() {
             "done" => return Ok(job),
             "failed" => {

@@ -14,7 +14,7 @@ use self::send::Sending;
 use super::failure::{Exit, Failure};
 use super::follow::follow;
 use super::progress::Bar;
-use super::{Globals, print, read_ca_file, runtime};
+use super::{Globals, interruptible, print, read_ca_file};
 use crate::client::{Client, ClientError, Credentials, Downloaded, Record, Started, Target};
 
 impl From<ClientError> for Failure {
@@ -41,18 +41,7 @@ pub(super) fn run(globals: &Globals, command: ImageCommand) -> Result<(), Failur
         }
         _ => "interrupted",
     };
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            // First, because a followed job reports an interruption in more detail.
-            biased;
-            done = carry_out(globals, command) => done,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
-        }
-    });
-    // Does not wait for a thread that reads standard input.
-    runtime.shutdown_background();
-    done
+    interruptible(words, carry_out(globals, command))
 }
 
 /// Client of the server that the command line names.

@@ -291,6 +291,22 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::general)
 }
 
+/// Does work that Ctrl-C ends, with words for that.
+fn interruptible<T>(words: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            // First, because work that follows a job reports an interruption in more detail.
+            biased;
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
+        }
+    });
+    // Does not wait for threads that read a disk or standard input.
+    runtime.shutdown_background();
+    done
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ fn place(data_dir: &Path) -> PathBuf {
     data_dir.join("server.json")
 }
 
-/// Says where a server can be reached. Called by the holder of the directory's lock, and so are the others.
+/// Says where a server can be reached. Called by the holder of the directory's lock, and so is [`remove`].
 ///
 /// # Errors
 /// The file can't be written.

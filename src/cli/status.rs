@@ -8,10 +8,10 @@ use jiff::{Timestamp, Zoned};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use super::image::ServerArgs;
 use super::pulls::running;
-use super::{Globals, print, runtime};
+use super::{Globals, interruptible, print};
 
 /// Arguments of `visor status`.
 #[derive(Debug, Args)]
@@ -64,12 +64,7 @@ struct Host {
 
 pub(super) fn run(globals: &Globals, args: &StatusArgs) -> Result<(), Failure> {
     let client = running(globals, &args.server.place)?;
-    let page = runtime()?.block_on(async {
-        tokio::select! {
-            page = client.status() => Ok(page?),
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        }
-    })?;
+    let page = interruptible("interrupted", async { Ok(client.status().await?) })?;
     if globals.json {
         return print::line(Value::Object(page));
     }

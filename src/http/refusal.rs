@@ -2,7 +2,7 @@
 //! are in each protocol's `error.rs`.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 use super::deliver::unsatisfiable;
@@ -16,8 +16,8 @@ pub const CODE: HeaderName = HeaderName::from_static("x-visor-error");
 #[rustfmt::skip]
 macro_rules! neutral_everywhere {
     () => {
-        Reason::TagNotFound | Reason::VendorNotFound | Reason::BuildNotFound | Reason::BytesMissing | Reason::ImageIncomplete | Reason::UrlNotFound
-        | Reason::DefinitionNotFound | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue
+        Reason::TagNotFound | Reason::VendorNotFound | Reason::BuildNotFound | Reason::BytesMissing
+        | Reason::ImageIncomplete | Reason::UrlNotFound | Reason::DefinitionNotFound | Reason::RemoteImageNotFound | Reason::NothingMatches | Reason::InvalidValue
         | Reason::Malformed | Reason::WrongStore | Reason::ChecksumOfUrl | Reason::UrlRefused | Reason::Conflict
         | Reason::FormatFixed | Reason::StoreFixed | Reason::NoFile | Reason::StaysUnderUrl | Reason::InStoreAlready
         | Reason::NotInStore | Reason::FileExists | Reason::FileChanged | Reason::StagingIncomplete
@@ -77,6 +77,11 @@ impl Wording {
         Self { status: Some(status), ..self }
     }
 
+    /// The status and the words of an error. `status` is the protocol's for each kind.
+    pub fn told(&self, error: &Error, status: impl Fn(Kind) -> StatusCode) -> (StatusCode, String) {
+        (self.status.unwrap_or_else(|| status(error.kind())), self.text(error))
+    }
+
     /// The words for an error.
     pub fn text(&self, error: &Error) -> String {
         match self.words {
@@ -85,6 +90,15 @@ impl Wording {
             Words::Made(make) => make(error),
         }
     }
+}
+
+/// Begins the answer to an error in a protocol of plain HTTP: a client without an account is told how to show its keys.
+pub fn begin_plain(status: StatusCode, error: &Error) -> HttpResponseBuilder {
+    let mut response = begin(status, error);
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((WWW_AUTHENTICATE, "Basic realm=\"visor\""));
+    }
+    response
 }
 
 /// Begins the answer to an error: its code, and the effects of its kind on a connection or a range.

@@ -148,18 +148,9 @@ impl<S: ByteSink> Unpacking<S> {
         }
     }
 
-    fn takes_apart(packing: Packing) -> bool {
-        match packing {
-            // What begins like it is no proof of it.
-            Packing::Lzma => false,
-            Packing::Tar => false,
-            packing => packing.is_compression(),
-        }
-    }
-
     /// Decides by the first bytes.
     async fn begin(&mut self, first: Bytes) -> Result<()> {
-        let told = || Packing::of(&first).filter(|packing| Self::takes_apart(*packing));
+        let told = || Packing::of(&first).filter(|packing| packing.is_proven_compression());
         match self.found.or_else(told) {
             Some(packing) => {
                 self.state = State::Packed(Decoder::begin(packing, first, self.content)?);

@@ -8,7 +8,7 @@ use crate::api::wording::{neutral_for_readers, neutral_outside_lxd};
 use crate::error::{Error, Kind, Reason};
 use crate::http::headers::{is_type, text};
 use crate::http::observe::report;
-use crate::http::refusal::{Wording, begin, neutral_everywhere};
+use crate::http::refusal::{Wording, begin_plain, neutral_everywhere};
 
 /// The status for each kind.
 fn status(kind: Kind) -> StatusCode {
@@ -58,18 +58,14 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
 
 /// The status and the words of an error.
 pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
-    let wording = wording(error.reason());
-    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+    wording(error.reason()).told(error, status)
 }
 
 /// Renders an error.
 pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     report(request, error);
     let (status, words) = told(error);
-    let mut response = begin(status, error);
-    if status == StatusCode::UNAUTHORIZED {
-        response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"visor\""));
-    }
+    let mut response = begin_plain(status, error);
     let accepted = text(request.headers(), header::ACCEPT).unwrap_or_default();
     if accepted.split(',').any(|one| is_type(one, "application/json")) {
         let body = serde_json::json!({ "error": { "code": error.reason().code(), "message": words } });

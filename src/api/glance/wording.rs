@@ -123,8 +123,7 @@ fn takes_no_location(error: &Error) -> String {
 
 /// The status and the words of an error.
 pub(in crate::api) fn told(version: ApiVersion, error: &Error) -> (StatusCode, String) {
-    let wording = wording(version, error.reason());
-    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+    wording(version, error.reason()).told(error, status)
 }
 
 #[cfg(test)]

@@ -43,8 +43,7 @@ macro_rules! neutral {
         | Reason::StoreNotThere | Reason::Withheld | Reason::NothingToWithhold | Reason::NotCopyable
         | Reason::NotImportable | Reason::NothingStaged | Reason::AccountTaken | Reason::FormatMismatch
         | Reason::UnsafeImage | Reason::SourceMismatch | Reason::Offline | Reason::NotCached
-        | Reason::UpstreamDead | Reason::UpstreamChanged | Reason::CacheLoop 
-        | Reason::HostNotServed
+        | Reason::UpstreamDead | Reason::UpstreamChanged | Reason::CacheLoop | Reason::HostNotServed
     };
 }
 
@@ -100,8 +99,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
 
 /// The status and the words of an error: for an answer, and for an operation that failed.
 pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
-    let wording = wording(error.reason());
-    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+    wording(error.reason()).told(error, status)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Errors as a line of text: this protocol defines no form of errors. Programs read the status, people the text.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::api::wording::{neutral_for_readers, neutral_outside_lxd};
 use crate::error::{Error, Kind, Reason};
 use crate::http::observe::report;
-use crate::http::refusal::{Wording, begin, neutral_everywhere};
+use crate::http::refusal::{Wording, begin_plain, neutral_everywhere};
 
 /// The status for each kind.
 fn status(kind: Kind) -> StatusCode {
@@ -57,18 +57,14 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
 
 /// The status and the words of an error.
 pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
-    let wording = wording(error.reason());
-    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+    wording(error.reason()).told(error, status)
 }
 
 /// Renders an error.
 pub(in crate::api) fn render(request: &HttpRequest, error: &Error) -> HttpResponse {
     report(request, error);
     let (status, words) = told(error);
-    let mut response = begin(status, error);
-    if status == StatusCode::UNAUTHORIZED {
-        response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"visor\""));
-    }
+    let mut response = begin_plain(status, error);
     response.content_type("text/plain; charset=utf-8").body(format!("{words}\n"))
 }
 

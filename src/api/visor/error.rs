@@ -74,8 +74,7 @@ pub(in crate::api) fn wording(reason: Reason) -> Wording {
 
 /// The status and the words of an error.
 pub(in crate::api) fn told(error: &Error) -> (StatusCode, String) {
-    let wording = wording(error.reason());
-    (wording.status.unwrap_or_else(|| status(error.kind())), wording.text(error))
+    wording(error.reason()).told(error, status)
 }
 
 /// Renders an error.

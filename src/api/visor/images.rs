@@ -109,7 +109,7 @@ fn shown_to(request: &HttpRequest, visor: &Visor, who: &Caller, linked: bool, im
 }
 
 /// Answers with the file, and with the record in headers.
-async fn give(
+pub(super) async fn give(
     request: &HttpRequest,
     visor: &Visor,
     who: &Caller,

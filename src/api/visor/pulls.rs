@@ -8,11 +8,10 @@ use serde_json::json;
 
 use super::Visor;
 use super::error::render;
+use super::images::give;
 use super::jobs::accepted;
-use super::wire::put_headers;
 use crate::error::{Error, Reason, Result};
 use crate::http::body::Body;
-use crate::http::deliver::deliver;
 use crate::http::json::from_text;
 use crate::http::route::{Route, answer_json, get, head, parameter, part, post};
 use crate::image::{Architecture, Format, Image};
@@ -112,9 +111,7 @@ async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
             return Err(Reason::NoFile.about(image.id));
         }
         visor.registry.touch(image.id);
-        let record = visor.record(&who, &image, &request);
-        deliver(&visor.registry, &visor.buffers, &who, &image, &request, |response| put_headers(response, &record))
-            .await
+        give(&request, &visor, &who, &image, &visor.record(&who, &image, &request)).await
     };
     answer.await.unwrap_or_else(|error| render(&request, &error))
 }

@@ -10,8 +10,8 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use super::failure::{Exit, Failure};
-use super::{Globals, catalogue, fetcher, print, runtime};
+use super::failure::Failure;
+use super::{Globals, catalogue, fetcher, interruptible, print};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::registry::system_clock;
@@ -86,12 +86,7 @@ pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<(), Failure> {
     let (fetcher, now) = (fetcher::open(&config)?, system_clock());
     let mut findings = local::look(&config, &data_dir);
     findings.extend(keys::look(&vendors, catalogue.keyring(), &catalogue::key_dir(&data_dir), now));
-    findings.extend(runtime()?.block_on(async {
-        tokio::select! {
-            found = reach(&config, &fetcher, &vendors) => Ok(found),
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        }
-    })?);
+    findings.extend(interruptible("interrupted", async { Ok(reach(&config, &fetcher, &vendors).await) })?);
     for finding in &findings {
         match globals.json {
             true => print::line(serde_json::to_string(finding).map_err(Failure::general)?)?,

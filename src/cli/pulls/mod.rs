@@ -9,7 +9,6 @@ mod seat;
 mod show;
 mod vendors;
 
-use std::future::Future;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,9 +16,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use self::seat::Seat;
 pub(super) use self::seat::running;
 use self::show::ProgressForm;
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use super::image::PlaceArgs;
-use super::{Globals, runtime};
+use super::{Globals, interruptible};
 use crate::image::Architecture;
 use crate::vendor::{LOCK_FILE, Level, Sum};
 
@@ -196,20 +195,6 @@ fn at(
     work: impl AsyncFnOnce(Seat) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     interruptible("interrupted", async { work(Seat::take(globals, place, false).await?).await })
-}
-
-fn interruptible(words: &str, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            done = work => done,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
-        }
-    });
-    // Does not wait for threads that read a disk.
-    runtime.shutdown_background();
-    done
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::super::failure::{Exit, Failure};
 use super::super::{Globals, print};
+use super::PullArgs;
 use super::seat::Seat;
 use super::show::{ProgressForm, Show};
-use super::{PullArgs, interruptible};
+use crate::cli::interruptible;
 use crate::registry::{PullAsk, PullChange, PullProgress};
 use crate::vendor::{Level, Lock};
 

@@ -12,7 +12,8 @@ use super::super::failure::{Exit, Failure};
 use super::super::image::PlaceArgs;
 use super::super::{Globals, catalogue, fetcher, read_ca_file, serve, server_file, vendor_cache};
 use crate::account::{Account, Accounts};
-use crate::client::{Client, Credentials, Record, failure_of};
+use crate::cli::follow::watch;
+use crate::client::{Client, Credentials, Record};
 use crate::config::{Config, DataDir};
 use crate::image::Architecture;
 use crate::registry::{
@@ -23,11 +24,8 @@ use crate::registry::{
 /// Longest wait for another command that has the data directory: it may be bringing a large image.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
-/// Time between two looks at a directory that another command has, and at a job.
+/// Time between two looks at a directory that another command has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// Time between two reads of a running job; its end is answered at once.
-const JOB_EVERY: Duration = Duration::from_secs(1);
 
 /// A place for pulls.
 pub(super) enum Seat {
@@ -181,20 +179,8 @@ impl Seat {
             Self::There(client, _) => {
                 let job = client.start_pull(ask).await?;
                 let id = job.get("_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-                loop {
-                    let job = client.job(&id, Some(JOB_EVERY)).await?;
-                    let progress = progress_of(&job, &ask.name);
-                    seen(&progress);
-                    match job.get("status").and_then(Value::as_str).unwrap_or_default() {
-                        "done" => return Ok(progress),
-                        "failed" => {
-                            let unknown = || Failure::general("the job failed");
-                            return Err(failure_of(&job).map_or_else(unknown, Failure::from));
-                        }
-                        "stopped" => return Err(Failure::new(Exit::Interrupted, format!("the job {id} was stopped"))),
-                        _ => {}
-                    }
-                }
+                let job = watch(client, &id, |job| seen(&progress_of(job, &ask.name))).await?;
+                Ok(progress_of(&job, &ask.name))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Architecture, Image, ImageId};
+use crate::image::{Architecture, Image};
 use crate::vendor::{Level, LockedImage, Sum};
 
 /// A request for an image of a vendor's, or under a URL.
@@ -191,8 +191,6 @@ pub struct Pulled {
     pub image: Image,
     /// Its end.
     pub change: PullChange,
-    /// Image whose place it took.
-    pub superseded: Option<ImageId>,
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(super) struct FoundMetadata {
     pub(super) fingerprint: Option<[u8; 32]>,
 }
 
-/// Name that an image is to have. The name of a file is anybody's: of a file under a URL, only an image of this very URL has the place.
+/// Name that an image is to have. Any two files may have one name: of a file under a URL, only an image of this very URL has the place.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) alias: String,
@@ -84,7 +84,7 @@ impl Place {
         Self { alias: name.moving().to_string(), url: None, is_container }
     }
 
-    /// Place that a request is for, as far as it can be told without asking anybody.
+    /// Place that a request is for, as far as it can be told without a request.
     ///
     /// # Errors
     /// `Invalid` name or URL.
@@ -97,6 +97,11 @@ impl Place {
             }
             None => Ok(Self::named(&ask.name.parse()?)),
         }
+    }
+
+    /// Tells if an image may have the place.
+    pub(super) fn admits(&self, image: &Image) -> bool {
+        Provenance::of(image).is_some_and(|origin| self.is_of(&origin))
     }
 
     /// Tells if an image of this origin may have the place.
@@ -190,7 +195,7 @@ impl Pulls {
             name: Some(Name { sum: None, ..candidate.name }.to_string()),
             takes_place: !candidate.aliases.is_empty(),
             aliases: candidate.aliases,
-            architecture: candidate.architecture.or(Some(architecture)),
+            architecture: Some(candidate.architecture),
             format: candidate.format,
             expectation,
             require,

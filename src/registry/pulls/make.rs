@@ -28,6 +28,7 @@ use crate::registry::pulls::find::Found;
 use crate::registry::pulls::provenance::{Provenance, written};
 use crate::registry::pulls::report::Report;
 use crate::registry::pulls::service::Pulls;
+use crate::registry::records::PreparedChange;
 use crate::registry::unpacking::{Unpacking, cannot_unpack};
 use crate::registry::uploads::one_shot::{Description, Target, Upload};
 use crate::registry::uploads::session::Saving;
@@ -108,13 +109,13 @@ struct Adopted {
     saving: Saving,
     place: StoredAt,
     arrived: Arrived,
+    change: PreparedChange,
 }
 
 impl Adopted {
     /// Publishes the image. `held` keeps the file of the cache until then.
-    async fn publish(self, pulls: &Pulls, who: &Caller, held: Whole) -> Result<Image> {
-        let (change, _) = pulls.uploads.last_change(who, self.saving.id(), &ImagePatch::default()).await?;
-        pulls.uploads.publish(self.saving, self.place, self.arrived, None, change, held).await
+    async fn publish(self, pulls: &Pulls, held: Whole) -> Result<Image> {
+        pulls.uploads.publish(self.saving, self.place, self.arrived, None, self.change, held).await
     }
 }
 
@@ -165,12 +166,14 @@ impl Pulls {
         }
         let patch = self.described(ask, found, file);
         let packing = file.wrapping.packing.filter(|_| file.is_unpacked(ask));
-        let adopted = if packing.is_some() { None } else { self.adopt(who, &patch, file).await? };
+        // Where the default store has no files, no draft is made in vain.
+        let adopts = packing.is_none() && self.core.stores.named(self.core.stores.default_name())?.has_files();
+        let adopted = if adopts { self.adopt(who, &patch, file).await? } else { None };
         let fingerprint = found.metadata.as_ref().and_then(|metadata| metadata.fingerprint);
         match (adopted, &file.metadata) {
-            (Some(adopted), None) => adopted.publish(self, who, file.whole.clone()).await,
+            (Some(adopted), None) => adopted.publish(self, file.whole.clone()).await,
             (None, None) => self.write(who, &patch, file, packing, report).await?.finish(&ImagePatch::default()).await,
-            (Some(Adopted { saving, place, arrived }), Some(metadata)) => {
+            (Some(Adopted { saving, place, arrived, .. }), Some(metadata)) => {
                 let place = (saving, place);
                 let received = ReceivedImage::of_container(&self.uploads, who, place, arrived, metadata.clone());
                 received.publish(&ImportOptions { patch, fingerprint }).await
@@ -229,10 +232,10 @@ impl Pulls {
         let (digests, inspection) = digesting.finish();
         let whole = Expected { size: Some(file.whole.size), digests: file.whole.digests };
         whole.check(Some(size), &digests)?;
-        let (_, declared) = self.uploads.last_change(who, saving.id(), &ImagePatch::default()).await?;
+        let (change, declared) = self.uploads.last_change(who, saving.id(), &ImagePatch::default()).await?;
         let received = Received { size, inspection, digests, joint, writer, slot };
         let arrived = let_in(&self.core, WayIn::Pulled, received, declared).await?;
-        Ok(Some(Adopted { saving, place, arrived }))
+        Ok(Some(Adopted { saving, place, arrived, change }))
     }
 
     /// Writes the content of the file into a store.

@@ -16,7 +16,7 @@ use crate::registry::pulls::ask::{PullChange, Pulled};
 use crate::registry::pulls::find::{Found, Place};
 use crate::registry::pulls::provenance::{Provenance, instate, is_superseded, supersede, written};
 use crate::registry::pulls::service::Pulls;
-use crate::vendor::{Evidence, Name, Sum};
+use crate::vendor::{Evidence, Sum};
 
 /// Images of one name that are looked at, at most.
 const NAMED_MAX: usize = 64;
@@ -56,9 +56,7 @@ impl Pulls {
             Some(url) => Provenance::has_origin(url),
             None => Provenance::has_alias(&place.alias),
         };
-        let fits = |image: &Image| {
-            image.architecture == for_ && Provenance::of(image).is_some_and(|origin| place.is_of(&origin))
-        };
+        let fits = |image: &Image| image.architecture == for_ && place.admits(image);
         Ok(self.some(filter.and(within(Self::scope(who)))).await?.into_iter().filter(fits).collect())
     }
 
@@ -69,11 +67,10 @@ impl Pulls {
         place: &Place,
         for_: Option<Architecture>,
     ) -> Result<Option<Image>> {
-        let may = |image: &Image| Provenance::of(image).is_some_and(|origin| place.is_of(&origin));
         if place.url.is_none()
             && let Some(image) = self.with_alias(who, &place.alias, for_, place.is_container).await?
         {
-            return Ok(Some(image).filter(may));
+            return Ok(Some(image).filter(|image| place.admits(image)));
         }
         let is_settled = |image: &Image| !is_superseded(image) && !is_unsettled(image);
         Ok(self.pulled_for(who, place, for_).await?.into_iter().find(is_settled))
@@ -81,11 +78,13 @@ impl Pulls {
 
     /// Tells if another image than those of the place is called so: the name of a file is no right to it.
     async fn is_called(&self, who: &Caller, image: &Image, found: &Found) -> Result<bool> {
+        if found.place.url.is_none() {
+            return Ok(false);
+        }
         let name = Filter::Equals(Attr::Name, Value::Text(found.alias.clone().into()));
         let others = self.some(name.and(within(Self::scope(who)))).await?;
-        let is_other = |other: &Image| Provenance::of(other).is_none_or(|origin| !found.place.is_of(&origin));
         let is_it = |other: &Image| other.id != image.id && other.architecture == image.architecture;
-        Ok(found.place.url.is_some() && others.iter().any(|other| is_it(other) && is_other(other)))
+        Ok(others.iter().any(|other| is_it(other) && !found.place.admits(other)))
     }
 
     /// Checks that an image that was not pulled has none of the names that the file's image must have.
@@ -108,8 +107,8 @@ impl Pulls {
             let Some(origin) = Provenance::of(image) else { return false };
             let bytes = origin.published(image).map(|(sum, _)| sum);
             let same_bytes = sha256.is_none_or(|wanted| bytes.as_ref() == Some(wanted));
-            // A file under a URL has no build but its bytes.
             let same_kind = image.is_container() == found.is_container();
+            // A file under a URL has no build but its bytes.
             let same_build = found.name.as_ref().map_or(sha256.is_some(), |name| origin.name == *name);
             same_bytes && same_kind && same_build && origin.alias == found.alias
         };
@@ -144,7 +143,7 @@ impl Pulls {
                 self.records.edit(who, image.id, make).await?
             }
         };
-        Ok(Pulled { image, change: PullChange::Present, superseded: None })
+        Ok(Pulled { image, change: PullChange::Present })
     }
 
     /// Gives an image its names: in the place of the one that has them now, in one step.
@@ -176,7 +175,7 @@ impl Pulls {
             (None, true) => PullChange::New,
             (None, false) => PullChange::Present,
         };
-        Ok(Pulled { image: current, change, superseded })
+        Ok(Pulled { image: current, change })
     }
 
     /// Marks images that an interrupted pull left without names as superseded: this one is newer, and nothing else would find them.
@@ -229,10 +228,7 @@ impl Pulls {
             match self.with_alias(who, alias, image.architecture, image.is_container()).await? {
                 None => drop(missing.insert(alias.clone(), String::new())),
                 // `latest` stands for another release from now on.
-                Some(holder) if found.place.url.is_none() && is_vendors(&holder) => {
-                    self.hand_over(who, alias, &holder, &image).await?
-                }
-                Some(holder) if is_ours(&holder, found) => self.hand_over(who, alias, &holder, &image).await?,
+                Some(holder) if found.place.admits(&holder) => self.hand_over(who, alias, &holder, &image).await?,
                 // Taken since it was looked for.
                 Some(_) if found.demands(alias) => return Err(Reason::AliasTaken.about(alias)),
                 Some(_) => {}
@@ -286,11 +282,6 @@ impl Pulls {
 /// Tells if an image may be followed by the one that was found.
 fn is_ours(image: &Image, found: &Found) -> bool {
     Provenance::of(image).is_some_and(|origin| origin.alias == found.alias && found.place.is_of(&origin))
-}
-
-/// Tells if an image is of a vendor of the catalogue.
-fn is_vendors(image: &Image) -> bool {
-    Provenance::of(image).is_some_and(|origin| origin.alias.parse::<Name>().is_ok())
 }
 
 /// True for an image that was made, and has not got its names: a pull was interrupted between the two.

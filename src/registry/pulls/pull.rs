@@ -217,5 +217,5 @@ fn is_elsewhere(error: &Error) -> bool {
 
 /// An image that stays as it is.
 fn here(image: Image) -> Pulled {
-    Pulled { image, change: PullChange::Present, superseded: None }
+    Pulled { image, change: PullChange::Present }
 }

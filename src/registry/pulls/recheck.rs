@@ -7,10 +7,7 @@ use crate::registry::Caller;
 use crate::registry::pulls::provenance::Provenance;
 use crate::registry::pulls::service::Pulls;
 use crate::vendor::proof::{Kept, recheck};
-use crate::vendor::{Sum, SumAlgorithm, VendorRules};
-
-/// Largest document that is read.
-const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+use crate::vendor::{PRODUCTS_BYTES_MAX, Sum, SumAlgorithm, VendorRules};
 
 /// Outcome of another look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +55,7 @@ impl Pulls {
         let documents = self.cache.documents();
         let mut kept = Vec::new();
         for url in &origin.evidence.documents {
-            match documents.get(url, DOCUMENT_BYTES_MAX).await {
+            match documents.get(url, PRODUCTS_BYTES_MAX).await {
                 Ok(Some(document)) => kept.push(Kept { url: url.clone(), document }),
                 Ok(None) => return Err(unproved(&format!("{url} is not here any more"))),
                 Err(error) => return Err(unproved(&format!("{url} can't be read: {}", error.message()))),

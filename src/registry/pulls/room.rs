@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
-use crate::blob::BlobBody;
+use crate::blob::{BlobBody, BlobStore};
 use crate::cache::{FileOnDisk, Stock, Superseded, SupersededBuild};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::image::query::Filter;
@@ -47,7 +47,9 @@ impl SupersededBuilds {
         let mut files = Vec::new();
         for place in image.places() {
             // Files of other stores take no room here.
-            if let Ok(BlobBody::File(blob)) = self.core.stores.open(&place, None).await {
+            if self.core.stores.named(&place.store).is_ok_and(BlobStore::has_files)
+                && let Ok(BlobBody::File(blob)) = self.core.stores.open(&place, None).await
+            {
                 let file = blob.file.metadata().ok()?;
                 files.push(FileOnDisk::of(&file));
             }

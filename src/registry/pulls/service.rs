@@ -57,16 +57,6 @@ impl Pulls {
         })
     }
 
-    /// The cache that files come through.
-    pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
-    }
-
-    /// The catalogue of vendors.
-    pub fn catalogue(&self) -> &Arc<Catalogue> {
-        &self.catalogue
-    }
-
     /// Waits until no other pull makes an image of this name for this owner, and keeps it so.
     pub(in crate::registry) async fn alone(
         &self,

@@ -1,5 +1,7 @@
 //! What people and programs see of pulls, vendors and the cache: plain values, which every way to them writes as they are.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{EntryView, Key, Pruned};
@@ -163,18 +165,16 @@ impl VendorView {
 }
 
 impl BuildView {
-    fn of(build: Candidate, pulled: &[Image]) -> Self {
-        let name = build.name.to_string();
-        let is_it = |image: &Image| {
-            image.architecture == build.architecture && Provenance::of(image).is_some_and(|origin| origin.name == name)
-        };
+    /// A build; `pulled` are the processors and names of the images that are here.
+    fn of(build: Candidate, pulled: &HashSet<(Option<Architecture>, String)>) -> Self {
+        let here = (Some(build.architecture), build.name.to_string());
         Self {
-            here: pulled.iter().any(is_it),
+            here: pulled.contains(&here),
             title: build.title,
             url: build.url,
-            architecture: build.architecture.map(|one| one.name().to_owned()),
+            architecture: Some(build.architecture.name().to_owned()),
             format: build.format.map(|format| format.name().to_owned()),
-            name,
+            name: here.1,
         }
     }
 }
@@ -245,6 +245,8 @@ impl Pulls {
         let (documents, now) = (self.cache.documents(), self.core.now());
         let found = builds(&self.catalogue, vendor, release, architecture, &*documents, now).await?;
         let pulled = self.pulled(who, true).await?;
+        let pulled =
+            pulled.iter().filter_map(|image| Some((image.architecture, Provenance::of(image)?.name))).collect();
         Ok(found.into_iter().map(|build| BuildView::of(build, &pulled)).collect())
     }
 

@@ -7,11 +7,10 @@ use tokio::time::timeout;
 
 use crate::cache::shown;
 use crate::error::{Reason, Result};
-use crate::image::query::{Filter, Query, Sort};
+use crate::image::query::Filter;
 use crate::image::{Attr, Container, Format, Image, Status};
 use crate::jobs::{Handle, Job, JobId, JobKind, Spec, Stop};
 use crate::registry::access::ListScope;
-use crate::registry::pages::Pages;
 use crate::registry::policy::{Action, On};
 use crate::registry::pulls::ask::{PullAsk, PullChange, PullProgress};
 use crate::registry::pulls::find::Place;
@@ -22,9 +21,6 @@ use crate::vendor::Name;
 
 /// Longest update of one image: the others wait for it.
 const UPDATE_MAX: Duration = Duration::from_secs(2 * 3600);
-
-/// Records in a page.
-const PAGE: usize = 64;
 
 impl Pulls {
     /// Begins a pull as a job of its caller, whose notes are a [`PullProgress`].
@@ -82,8 +78,7 @@ impl Pulls {
     /// `Internal` when the catalogue does not work.
     pub(in crate::registry) async fn pulled(&self, who: &Caller, all: bool) -> Result<Vec<Image>> {
         let filter = who.listed(ListScope::default()).and(Filter::spelled(Attr::Status, Status::Available.word()));
-        let query = Query { filter, sort: Sort::default(), limit: PAGE, after: None };
-        let (mut pages, mut found) = (Pages::new(&self.core.catalog, query, usize::MAX), Vec::new());
+        let (mut pages, mut found) = (self.core.pages(filter), Vec::new());
         let is_meant = |image: &Image| Provenance::of(image).is_some() && (all || !is_superseded(image));
         while let Some(images) = pages.next().await? {
             found.extend(images.into_iter().filter(is_meant));

@@ -10,9 +10,6 @@ use crate::registry::{Overview, without_query};
 /// Transfers and hosts that the page has, of each at most.
 const ROWS_MAX: usize = 100;
 
-/// State of a file that is coming in.
-const FILLING: &str = "filling";
-
 #[derive(Debug, Serialize)]
 struct Page<'a> {
     version: &'static str,
@@ -66,7 +63,7 @@ impl CachePart {
 
     /// Puts the part together. Dead hosts come first: they are what is looked for.
     fn from(stats: &CacheStats, entries: &[EntryView], hosts: Vec<HostView>, offline_since: Option<Timestamp>) -> Self {
-        let fills = entries.iter().filter(|entry| entry.state == FILLING).take(ROWS_MAX);
+        let fills = entries.iter().filter(|entry| entry.state == EntryView::FILLING).take(ROWS_MAX);
         let (mut hosts, alive): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| host.dead_since.is_some());
         hosts.extend(alive);
         let hosts = hosts.into_iter().take(ROWS_MAX);
@@ -85,7 +82,7 @@ impl CachePart {
 }
 
 impl Fill {
-    /// The part behind the `?` may be a secret.
+    /// A transfer, without the part of its URL behind the `?`, which may be a secret.
     fn of(entry: &EntryView) -> Self {
         Self { url: without_query(&entry.url).to_owned(), bytes: entry.size, of: entry.of }
     }
@@ -140,7 +137,7 @@ mod tests {
     #[test]
     fn a_page_has_transfers_without_queries_and_dead_hosts_first() {
         let entries = [
-            entry("https://a.example/x.img?token=secret", FILLING, Some(9)),
+            entry("https://a.example/x.img?token=secret", EntryView::FILLING, Some(9)),
             entry("https://a.example/y.img", "immutable", None),
             entry("https://a.example/index.json", "fresh", None),
             entry("https://a.example/z.img", "partial", Some(7)),
