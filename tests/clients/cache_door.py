@@ -44,7 +44,7 @@ class Door(unittest.TestCase):
         os.mkdir(cls.out)
 
     def setUp(self):
-        self.site.rate, self.site.no_ranges = None, False
+        self.site.rate = None
         self.site.cuts.clear()
         self.site.forget()
 
@@ -66,7 +66,7 @@ class Door(unittest.TestCase):
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.server.environment())
 
     def get(self, client, url, *more):
-        """What a client saves."""
+        """The bytes that a client saves."""
         to = os.path.join(self.out, client)
         process = self.start(client, url, to, *more)
         _, said = process.communicate(timeout=90)
@@ -206,7 +206,7 @@ class Door(unittest.TestCase):
             for client in CLIENTS:
                 with self.subTest(client, name=name):
                     self.same(self.get(client, self.cached(name, site)), content)
-        # What is not here is not waited for, and the second time hardly asked for.
+        # A missing file is not waited for, and the second time hardly asked for.
         for _ in range(2):
             began = time.monotonic()
             code, status, said = self.curl("-o", "/dev/null", "-w", "%{http_code}", self.cached("versions/8/disk.img", site))

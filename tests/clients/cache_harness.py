@@ -1,4 +1,4 @@
-"""What the suites of pulled images share: a laptop, whose `visor` takes sites on this machine for those of vendors, with a server and
+"""Shared by the suites of pulled images: a laptop, whose `visor` takes sites on this machine for those of vendors, with a server and
 without one."""
 
 import functools
@@ -7,13 +7,23 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 
-from harness import VISOR, Done, call
+from harness import VISOR, Done, Workplace, call
 from lxd_harness import Lxc, LxdServer
 from vendor_trees import configure
 
+# A little longer than the time for which no server is asked again, whatever a client says: ASKED_LATELY_US of src/cache/fresh.rs.
+ASKED_LATELY = 5.1
 
-class Laptop:
+
+def let_lists_age(since):
+    """Waits until a pull asks again for documents that were asked for at `since`, a moment of `time.monotonic`: before that, it takes
+    those that are here for the newest."""
+    time.sleep(max(0, since + ASKED_LATELY - time.monotonic()))
+
+
+class Laptop(Workplace):
     """A data directory and the settings of its owner. Nothing of it is left after `close`."""
 
     def __init__(self, *trees, settings="", **configured):
@@ -24,12 +34,6 @@ class Laptop:
         with open(self.config, "w") as file:
             file.write(self.settings)
         self.server = None
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def environment(self, **more):
-        return {"HOME": self.directory, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
 
     def __call__(self, *arguments, at=None, **environment):
         """A `visor` command; `at` another time, such as `+1h`."""

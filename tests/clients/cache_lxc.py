@@ -19,7 +19,7 @@ from lxd_real import WithDaemon
 from vendor_site import sha256
 from vendor_trees import World, configure, lxd_files
 
-# What is large and what no name moves under: all but the lists.
+# Large files, under names that do not move: all but the lists.
 FILES = re.compile(r".*\.(img|qcow2|xz|squashfs)\Z")
 
 
@@ -81,7 +81,7 @@ class Streams(WithVendors):
         self.assertEqual(self.files_asked(tree), [], "it has been here")
         self.do("delete", "local:made")
         self.do("image", "delete", f"local:{fingerprint}")
-        # The disk of the same build is not here yet.
+        # The disk of that build is not here yet.
         self.do("image", "copy", f"{remote}:{alias}", "local:", "--alias", "machine", "--vm")
         self.assertEqual(self.image("local", "machine")["fingerprint"], sha256(meta + tree.content))
         self.assertEqual(self.files_asked(tree), [machine])

@@ -41,7 +41,18 @@ def until(happened, what):
 ADMINS_PUBLISH = '[auth]\npublish = "admin"\n'
 
 
-class Server:
+class Workplace:
+    """A `directory`, and the environment of the programs that work in it."""
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def environment(self, **more):
+        """Nothing of the caller's, so that no cloud of its is used by mistake."""
+        return {"HOME": self.directory, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
+
+
+class Server(Workplace):
     """The program on a directory of its own, and the files that its users save."""
 
     listeners = ("--listen", "127.0.0.1:0", "--no-tls")
@@ -65,17 +76,10 @@ class Server:
         until(lambda: os.path.exists(ready), "the server is ready")
         self.url, *self.more_urls = open(ready).read().split()
 
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
     def visor(self, *arguments):
         done = subprocess.run([VISOR, *arguments], env=self.environment(), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-    def environment(self, **more):
-        """Nothing of the caller's, so that no cloud of its is used by mistake."""
-        return {"HOME": self.directory, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
 
     def user(self, name, *arguments):
         """Makes an account, and what its holder has to save. Returns the secret."""

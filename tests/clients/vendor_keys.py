@@ -1,4 +1,4 @@
-"""Keys that vendors sign with, made by real `gpg` and `signify` for a test and gone with its directory: nobody's own keys are looked at.
+"""Keys that vendors sign with, made by real `gpg` and `signify` for a test and gone with its directory: the user's own keys are not looked at.
 
 Knows nothing of images or servers.
 """

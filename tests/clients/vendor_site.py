@@ -9,7 +9,6 @@ import html
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -49,14 +48,14 @@ class Server(ThreadingHTTPServer):
 class Site:
     """A directory over http. All is public: tests write files into `directory` and look at `asked`.
 
-    Switches: `down()` and `up()`; `hang` takes requests and answers none; `rate` in bytes a second for each transfer; `cuts` is a list of
-    shares of a file after which a connection is cut, one for each transfer of a body; `no_ranges`; `redirects` by the beginning of a path."""
+    Switches: `down()` and `up()`; `rate` in bytes a second for each transfer; `cuts` is a list of shares of a file after which a
+    connection is cut, one for each transfer of a body; `redirects` by the beginning of a path."""
 
     def __init__(self, directory):
         self.directory = os.path.realpath(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.asked, self.cuts, self.redirects, self.generated = [], [], {}, {}
-        self.hang, self.rate, self.no_ranges, self.server = False, None, False, None
+        self.rate, self.server = None, None
         self.lock, self.connections, self.port = threading.Lock(), set(), 0
         self.up()
 
@@ -93,16 +92,13 @@ class Site:
         return os.path.join(self.directory, name.lstrip("/"))
 
     def put(self, name, content, when=None):
-        """Writes a file. `content` is text, bytes, or the path of a file that is linked here."""
+        """Writes a file. `content` is text or bytes."""
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.lexists(path):
             os.unlink(path)
-        if isinstance(content, os.PathLike):
-            shutil.copyfile(content, path)
-        else:
-            with open(path, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+        with open(path, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         if when:
             os.utime(path, (when, when))
 
@@ -135,7 +131,7 @@ class Site:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     of: Site
-    # A connection that nobody uses does not keep its thread for ever.
+    # A connection without requests does not keep its thread for ever.
     timeout = 60
 
     def setup(self):
@@ -158,8 +154,6 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(body=False)
 
     def answer(self, body):
-        while self.of.hang and self.of.server:
-            time.sleep(0.05)
         raw, _, query = self.path.partition("?")
         path = urllib.parse.unquote(raw)
         for start, target in self.of.redirects.items():
@@ -240,7 +234,7 @@ class Handler(BaseHTTPRequestHandler):
         start, end, status = 0, size, 200
         asked_for = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
-        if asked_for and asked_for[0] != "bytes=-" and not self.of.no_ranges and (condition is None or condition in (tag, modified)):
+        if asked_for and asked_for[0] != "bytes=-" and (condition is None or condition in (tag, modified)):
             first, last = asked_for.groups()
             start = int(first) if first else max(0, size - int(last))
             end = min(size, int(last) + 1) if first and last else size

@@ -36,11 +36,11 @@ class Build:
         return strftime("%Y-%m-%d", gmtime(self.time))
 
 
-OLDER, NEWER, NEWEST = Build("20251201"), Build("20260105"), Build("20260202")
+OLDER, NEWER = Build("20251201"), Build("20260105")
 
 
 class Disks:
-    """Real disks, no two the same, and each made once."""
+    """Real disks, each with bytes of its own, and made once."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -61,7 +61,7 @@ class Disks:
 
 
 class World:
-    """What all vendors of a test share: a directory, the keys and the disks. Ends the sites by `close`."""
+    """Shared by all vendors of a test: a directory, the keys and the disks. Ends the sites by `close`."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -230,7 +230,7 @@ def vendor(name):
 
 
 def lxd_files(tree, build):
-    """What LXD's clients take, as bytes: what describes an image, and the file system in it."""
+    """An image for LXD's clients, as bytes: its description, and its file system."""
     directory = os.path.join(tree.world.directory, "lxd", tree.name, build.day)
     if not os.path.isdir(directory):
         os.makedirs(directory)
@@ -291,7 +291,7 @@ def ubuntu(tree):
 
 
 def image_server(tree, meta_name, host):
-    """The image servers of LXD and Incus: products that nobody signs, over https."""
+    """The image servers of LXD and Incus: products without a signature, over https."""
     tree.hosts = [host]
     versions, ftype = {}, meta_name
     for build in tree.builds:

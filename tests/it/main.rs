@@ -70,7 +70,6 @@ mod stores;
 mod tenants;
 mod upload_parts;
 mod uploads;
-#[allow(dead_code, reason = "a fixture that other tests use more of")]
 mod upstream;
 mod url_images;
 mod vendors;

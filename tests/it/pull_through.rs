@@ -187,7 +187,7 @@ fn a_newer_build_takes_the_aliases_and_the_old_one_stays_offline() {
         assert_eq!(target(&server, ASKED).0, old.fingerprint());
     }
     publish(&lab, &[&old, &new]);
-    Lab::later();
+    lab.later();
     assert!(succeeds(&lab.pull(&["lab/debian/13+squashfs"])).contains("lab/debian/13:20260102_05:24+squashfs"));
     succeeds(&lab.run(&["lock"]));
     let server = lab.server();
