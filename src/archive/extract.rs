@@ -34,6 +34,8 @@ pub struct Wrapping {
     pub in_archive: bool,
     /// Format of the disk, by its first bytes.
     pub disk: Detected,
+    /// Reason for which it can't be a disk, if there is one.
+    pub no_disk: Option<&'static str>,
 }
 
 /// Tells the form of a file by its first bytes. `go_on` is asked for every piece that is read.
@@ -49,7 +51,7 @@ pub fn sniff(mut file: impl Read + Seek, go_on: &dyn Fn() -> bool) -> Result<Wra
     let mut first = Vec::new();
     let Some(packing) = packing else {
         file.take(TELLING as u64).read_to_end(&mut first).map_err(BundleError::Io)?;
-        return Ok(Wrapping { packing: None, in_archive: false, disk: told(&first) });
+        return Ok(Wrapping { packing: None, in_archive: false, disk: told(&first), no_disk: why_no_disk(&first) });
     };
     let in_archive = packing == Packing::Tar || {
         let mut head = Vec::new();
@@ -57,7 +59,7 @@ pub fn sniff(mut file: impl Read + Seek, go_on: &dyn Fn() -> bool) -> Result<Wra
         is_archive(&head)
     };
     begin(packing, &mut file, (Content::OneDisk, go_on), TELLING, &mut first)?;
-    Ok(Wrapping { packing: Some(packing), in_archive, disk: told(&first) })
+    Ok(Wrapping { packing: Some(packing), in_archive, disk: told(&first), no_disk: why_no_disk(&first) })
 }
 
 /// Unpacks the first bytes of a file, from its beginning.
@@ -75,6 +77,22 @@ fn begin(
     });
     // The work was ended from here.
     if into.len() == most { Ok(()) } else { unpacked }
+}
+
+/// Tells why bytes that begin so are no disk: pages of errors, lists and notes come under names of disks, and a raw disk has no mark.
+fn why_no_disk(first: &[u8]) -> Option<&'static str> {
+    let sector = &first[..first.len().min(BLOCK)];
+    let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\x0c'));
+    match std::str::from_utf8(sector) {
+        Ok("") => Some("it is empty"),
+        Ok(text) if is_text(text) => Some("it is text"),
+        // A letter may go on in the next sector.
+        Err(error) if error.error_len().is_none() && sector.len() == BLOCK => {
+            let text = std::str::from_utf8(&sector[..error.valid_up_to()]).unwrap_or_default();
+            is_text(text).then_some("it is text")
+        }
+        _ => None,
+    }
 }
 
 fn told(first: &[u8]) -> Detected {
@@ -263,17 +281,43 @@ mod tests {
                 assert_eq!(found.packing, None, "what begins like it is no proof of it");
                 continue;
             }
-            assert_eq!(found, Wrapping { packing: Some(packing), in_archive: true, disk: Detected::Qcow2 });
+            assert_eq!(
+                found,
+                Wrapping { packing: Some(packing), in_archive: true, disk: Detected::Qcow2, no_disk: None }
+            );
             if packing.is_compression() && packing != Packing::Lzma {
                 let found = sniff(Cursor::new(pack(packing, &disk)), &|| true).unwrap();
-                assert_eq!(found, Wrapping { packing: Some(packing), in_archive: false, disk: Detected::Qcow2 });
+                assert_eq!(
+                    found,
+                    Wrapping { packing: Some(packing), in_archive: false, disk: Detected::Qcow2, no_disk: None }
+                );
             }
         }
-        for (bytes, disk) in [(disk.as_slice(), Detected::Qcow2), (b"text", Detected::Raw), (b"", Detected::Raw)] {
+        for (bytes, disk) in [(disk.as_slice(), Detected::Qcow2), (&[0; 600], Detected::Raw)] {
             let found = sniff(Cursor::new(bytes), &|| true).unwrap();
-            assert_eq!(found, Wrapping { packing: None, in_archive: false, disk });
+            assert_eq!(found, Wrapping { packing: None, in_archive: false, disk, no_disk: None });
         }
         assert!(sniff(Cursor::new(&pack(Packing::Gzip, &noise())[..100]), &|| true).is_err());
+    }
+
+    #[test]
+    fn text_and_nothing_are_no_disks() {
+        let page = b"<!DOCTYPE html>\n<title>404 Not Found</title>\r\n".to_vec();
+        let long = "\u{e9}".repeat(2000).into_bytes();
+        for (bytes, expected) in [
+            (Vec::new(), Some("it is empty")),
+            (page.clone(), Some("it is text")),
+            (long[..].to_vec(), Some("it is text")),
+            ([b"a", &long[..]].concat(), Some("it is text")),
+            (vec![0; 4096], None),
+            (noise(), None),
+        ] {
+            assert_eq!(why_no_disk(&bytes), expected, "{:?}", &bytes[..bytes.len().min(20)]);
+        }
+        let packed = sniff(Cursor::new(pack(Packing::Gzip, &page)), &|| true).unwrap();
+        assert_eq!(packed.no_disk, Some("it is text"));
+        let readme = archive(&[member("readme", b'0', &page)]);
+        assert_eq!(sniff(Cursor::new(readme), &|| true).unwrap().no_disk, Some("it is text"));
     }
 
     /// A disk may be all zeros, and its taker bounds it. Only this rule bounds the bytes that are skipped.

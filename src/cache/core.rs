@@ -99,10 +99,13 @@ pub(super) struct KeySlot {
     /// Transfer that stopped and can go on.
     pub(super) partial: Option<Sidecar>,
     /// Question in progress whether the content is current.
-    pub(super) question: Option<watch::Receiver<Option<Refreshed>>>,
+    pub(super) question: Option<Question>,
     /// Failure that is not tried again before a time.
     pub(super) quiet: Option<(Instant, Setback)>,
 }
+
+/// Question in progress: when it began, and its answer.
+pub(super) type Question = (Instant, watch::Receiver<Option<Refreshed>>);
 
 /// Answer to the question whether a content is current.
 #[derive(Debug, Clone)]
@@ -129,6 +132,7 @@ impl Cache {
         documents: Arc<dyn Documents>,
     ) -> Self {
         let offline = OfflineFlag::open(shelf.dir(), settings.offline, clock());
+        fetcher.silence(offline.since().is_some());
         Self {
             hosts: Hosts::new(settings.dead_for),
             settings,
@@ -183,9 +187,9 @@ impl Cache {
         self.index().slots.get(key).and_then(|slot| slot.held.clone())
     }
 
-    /// Level that a key's file has to reach when its request says nothing.
-    pub(super) fn required(&self, key: &Key) -> Level {
-        self.prover.require(key.url()).unwrap_or_default().max(self.settings.require)
+    /// Level that a key's file has to reach when its request says nothing: its vendor's, or that of the settings for files of no vendor.
+    pub fn required(&self, key: &Key) -> Level {
+        self.prover.require(key.url()).unwrap_or(self.settings.require)
     }
 
     /// Waits for a place among the transfers.

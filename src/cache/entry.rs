@@ -31,9 +31,15 @@ pub(super) struct Head {
     /// Length in bytes, if it was announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) length: Option<u64>,
-    /// Seconds that the server calls it fresh for, counted from its answer.
+    /// Seconds that the server calls it fresh for, or for which it is likely to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lifetime: Option<u64>,
+    /// True if that was guessed from the dates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) guessed: bool,
+    /// Seconds for which another cache had it when it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) age: Option<u64>,
     /// True if its server forbids to use it when it is not fresh.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) must_revalidate: bool,
@@ -56,9 +62,28 @@ impl Head {
         if let Some(tag) = self.strong() {
             return Some(tag.to_owned());
         }
-        let (date, modified) = (self.date.as_deref()?, self.last_modified.as_deref().filter(|_| self.etag.is_none())?);
-        let (then, now) = (httpdate::parse_http_date(modified).ok()?, httpdate::parse_http_date(date).ok()?);
-        (now.duration_since(then).ok()? >= Duration::from_secs(60)).then(|| modified.to_owned())
+        self.last_modified.clone().filter(|_| self.etag.is_none() && self.has_old_date())
+    }
+
+    /// Tells whether the content had been as it is for a while at the first answer: a date is to the second (RFC 9110, section 8.8.2.2).
+    pub(super) fn has_old_date(&self) -> bool {
+        let date = |text: &Option<String>| httpdate::parse_http_date(text.as_deref()?).ok();
+        let since = date(&self.date).zip(date(&self.last_modified));
+        since
+            .and_then(|(now, then)| now.duration_since(then).ok())
+            .is_some_and(|since| since >= Duration::from_secs(60))
+    }
+
+    /// Tells whether it is that of a page for people.
+    pub(super) fn is_page(&self) -> bool {
+        let kind = self.content_type.as_deref().unwrap_or_default().trim_start().to_ascii_lowercase();
+        kind.starts_with("text/html") || kind.starts_with("application/xhtml")
+    }
+
+    /// Tells whether another head came from the host that this one came from.
+    pub(super) fn is_from_host_of(&self, other: &Self) -> bool {
+        let host = |head: &Self| Key::parse(&head.url).map(|key| key.host().to_owned()).ok();
+        host(self) == host(other)
     }
 
     /// Tells whether another head has this tag, by comparing weakly.

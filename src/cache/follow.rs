@@ -74,16 +74,17 @@ impl Follower {
             if self.end.is_some_and(|end| self.at >= end) {
                 return None;
             }
-            let ended = {
+            let (ended, before) = {
                 let state = self.state.borrow_and_update();
-                match &state.end {
+                let ended = match &state.end {
                     None => None,
                     Some(End::Done(_)) => Some(Ok(state.length.unwrap_or(self.at))),
                     Some(End::Failed(failure)) => Some(Err(failure.words.clone())),
                     Some(End::Replaced) => {
                         Some(Err(format!("{} changed while it was fetched", self.reader.0.key.shown())))
                     }
-                }
+                };
+                (ended, progress(&state))
             };
             match ended {
                 Some(Err(words)) => return Some(Err(StoreError::Unavailable(words))),
@@ -97,13 +98,17 @@ impl Follower {
                 self.span = Some(blob::stream(BlobBody::File(body), &self.buffers));
                 continue;
             }
-            match tokio::time::timeout(self.patience, self.state.changed()).await {
-                Ok(Ok(())) => {}
-                _ => {
-                    let words = format!("nothing of {} came for {:?}", self.reader.0.key.shown(), self.patience);
-                    return Some(Err(StoreError::Unavailable(words)));
-                }
+            // Other changes of the state are signs of tries, not of bytes.
+            let more = self.state.wait_for(|state| progress(state) != before);
+            if !matches!(tokio::time::timeout(self.patience, more).await, Ok(Ok(_))) {
+                let words = format!("nothing of {} came for {:?}", self.reader.0.key.shown(), self.patience);
+                return Some(Err(StoreError::Unavailable(words)));
             }
         }
     }
+}
+
+/// Progress that a reader may have waited for: bytes, leave for the last ones, or an end.
+fn progress(state: &FillState) -> (u64, bool, bool, bool) {
+    (state.extents.total(), state.released, state.complete, state.end.is_some())
 }

@@ -2,8 +2,6 @@
 //!
 //! A server's `immutable`, and a year for a name that says `latest`, are not believed: vendors have served broken files so.
 
-use std::time::SystemTime;
-
 use super::entry::{Entry, Head};
 use super::key::Key;
 use crate::fetch::{Exchanged, Told};
@@ -49,19 +47,22 @@ pub(super) fn state(entry: &Entry, key: &Key, now: Timestamp) -> AgeState {
     if is_named && entry.evidence.level >= Level::Checksum {
         return AgeState::Immutable;
     }
-    let left = ttl(entry, key) - (now.seconds() - entry.checked_at.div_euclid(1_000_000));
+    let since = now.seconds() - entry.checked_at.div_euclid(1_000_000);
+    let left = ttl(entry, key) - since;
     if left > 0 { AgeState::Fresh(left) } else { AgeState::Stale }
 }
 
 /// Seconds for which an entry is fresh after a check.
 fn ttl(entry: &Entry, key: &Key) -> i64 {
-    let said = entry.head.lifetime;
+    let usual = if entry.document { DOCUMENTS } else { HOUR };
+    let said = entry.head.lifetime.map_or(usual, |said| if entry.head.guessed { said.min(usual) } else { said });
     let seconds = match (entry.document, is_moving(key.url())) {
-        (true, _) => said.unwrap_or(DOCUMENTS).clamp(60, HOUR),
-        (false, true) => said.unwrap_or(HOUR).clamp(LEAST, HOUR),
-        (false, false) => said.unwrap_or(HOUR).clamp(LEAST, 24 * HOUR),
+        (true, _) => said.clamp(60, HOUR),
+        (false, true) => said.clamp(LEAST, HOUR),
+        (false, false) => said.clamp(LEAST, 24 * HOUR),
     };
-    i64::try_from(seconds).unwrap_or(i64::MAX)
+    let left = seconds.saturating_sub(entry.head.age.unwrap_or(0)).max(LEAST);
+    i64::try_from(left).unwrap_or(i64::MAX)
 }
 
 /// Reads the head of an answer about a whole content.
@@ -81,7 +82,9 @@ pub(super) fn head_of(answer: &Exchanged) -> Head {
         date: text("date"),
         content_type: text("content-type"),
         length,
-        lifetime: control.lifetime(told),
+        lifetime: control.lifetime(told).or_else(|| guessed(told)),
+        guessed: control.lifetime(told).is_none(),
+        age: told.text("age").and_then(|age| age.trim().parse().ok()),
         must_revalidate: control.must_revalidate,
         unshared: control.unshared || told.text("vary").is_some_and(|vary| vary.contains('*')),
         open_ended: length.is_none() && told.text("transfer-encoding").is_none(),
@@ -91,7 +94,7 @@ pub(super) fn head_of(answer: &Exchanged) -> Head {
 /// Takes over what a 304 says anew.
 pub(super) fn freshen(head: &mut Head, answer: &Exchanged) {
     let new = head_of(answer);
-    head.lifetime = new.lifetime;
+    (head.lifetime, head.guessed, head.age) = (new.lifetime, new.guessed, new.age);
     head.must_revalidate = new.must_revalidate;
     head.url = new.url;
 }
@@ -123,20 +126,26 @@ impl Control {
         control
     }
 
+    /// Seconds that the server says.
     fn lifetime(&self, told: &Told) -> Option<u64> {
         if self.no_cache {
             return Some(0);
         }
-        let date = |name| told.text(name).and_then(|text| httpdate::parse_http_date(text).ok());
-        let between =
-            |from: Option<SystemTime>, to: Option<SystemTime>| Some(to?.duration_since(from?).ok()?.as_secs());
-        let age = told.text("age").and_then(|age| age.parse::<u64>().ok()).unwrap_or(0);
         // An `Expires` that is no date, or a past one, means now.
-        let expires = || told.text("expires").map(|_| between(date("date"), date("expires")).unwrap_or(0));
-        let said = self.s_maxage.or(self.max_age).or_else(expires);
-        let guessed = || between(date("last-modified"), date("date")).map(|unchanged| unchanged / 10);
-        said.map(|seconds| seconds.saturating_sub(age)).or_else(guessed)
+        let expires = || told.text("expires").map(|_| between(told, "date", "expires").unwrap_or(0));
+        self.s_maxage.or(self.max_age).or_else(expires)
     }
+}
+
+/// Seconds for which a content is likely to stay as it is: a tenth of those since its last change (RFC 9111, section 4.2.2).
+fn guessed(told: &Told) -> Option<u64> {
+    between(told, "last-modified", "date").map(|unchanged| unchanged / 10)
+}
+
+/// Seconds between two dates of an answer.
+fn between(told: &Told, from: &str, to: &str) -> Option<u64> {
+    let date = |name| told.text(name).and_then(|text| httpdate::parse_http_date(text).ok());
+    Some(date(to)?.duration_since(date(from)?).ok()?.as_secs())
 }
 
 /// Endings of what is read for its text.

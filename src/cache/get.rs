@@ -11,12 +11,13 @@ use super::entry::{Entry, Head};
 use super::fill::{End, Fill, FillState, Reader, TRANSFERS_MAX, Terms};
 use super::fresh::{self, ASKED_LATELY_US, AgeState};
 use super::key::Key;
+use super::refresh::Asking;
 use super::route::refusal;
 use super::served::{Freshness, Lookup, Outcome, Served, Supply};
 use super::shelf::Shelved;
 use super::trouble::Setback;
 use super::verify::{self, Passed};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::fetch::Exchange;
 use crate::vendor::{Level, is_moving};
 
@@ -68,7 +69,7 @@ impl Cache {
                     Err(error) => return self.instead(fallback, error.into()),
                 },
             };
-            match begun(&reader.0).await? {
+            match begun(&reader.0, self.settings.patience).await? {
                 Begun::Head(head) => return Ok(self.following(reader, &head, outcome, require)),
                 Begun::Ended(End::Done(Some(held))) => {
                     self.demand(key, &held, require).await?;
@@ -159,13 +160,18 @@ impl Cache {
             AgeState::Fresh(ttl) if !insists => Some(Outcome::Hit { ttl: Some(ttl) }),
             _ if lookup.freshness == Freshness::OnlyIfCached => Some(Outcome::Stale { detail: "only-if-cached" }),
             _ if ahead::is_paused(&entry, now) => Some(AHEAD),
-            _ => self.quiet(key).map(|_| Outcome::Stale { detail: "upstream-differs" }),
+            // Documents that must be current are asked for, come what may.
+            _ if self.hosts.is_slow(key.host()) && !entry.head.must_revalidate => {
+                Some(Outcome::Stale { detail: "upstream-slow" })
+            }
+            _ => self.quiet(key).map(|failure| Outcome::Stale { detail: stale_for(&failure) }),
         };
         if let Some(outcome) = outcome {
             return Ok(Choice::Serve(outcome));
         }
         let within = self.settings.stale_after;
-        match self.refreshed(key, held, within, lookup.chain()).await {
+        let asking = Asking { via: lookup.chain(), is_contradicted: false };
+        match self.refreshed(key, held, within, asking).await {
             Refreshed::Current => Ok(Choice::Serve(Outcome::Revalidated)),
             Refreshed::Changed(fill) if !entry.head.must_revalidate && !self.is_judged(&fill, within).await => {
                 Ok(Choice::Serve(Outcome::Stale { detail: "upstream-slow" }))
@@ -245,7 +251,8 @@ impl Cache {
                 }
             });
         }
-        let age = Duration::from_micros(u64::try_from(now - entry.checked_at).unwrap_or(0));
+        let here = Duration::from_micros(u64::try_from(now - entry.checked_at).unwrap_or(0));
+        let age = here + Duration::from_secs(entry.head.age.unwrap_or(0));
         let etag = entry.etag();
         let Entry { head, size, evidence, .. } = entry;
         Served {
@@ -298,11 +305,22 @@ fn served_head(key: &Key, head: &Head, outcome: Outcome, source: Supply) -> Serv
     }
 }
 
+/// Word for a copy whose server is not asked again yet.
+fn stale_for(failure: &Setback) -> &'static str {
+    match failure.reason.kind() {
+        Kind::Verification => "upstream-differs",
+        Kind::NotFound => "upstream-gone",
+        _ => "upstream-error",
+    }
+}
+
 /// Waits for the head of a transfer.
-async fn begun(fill: &Fill) -> Result<Begun> {
+async fn begun(fill: &Fill, patience: Duration) -> Result<Begun> {
     let mut state = fill.state.subscribe();
     let has_begun = |state: &FillState| state.end.is_some() || (state.head.is_some() && !state.closing);
-    let state = state.wait_for(has_begun).await.map_err(Error::internal)?;
+    let late = |_| Reason::UpstreamDead.about(fill.key.shown()).and(format!("nothing of it came for {patience:?}"));
+    let state = tokio::time::timeout(patience, state.wait_for(has_begun)).await.map_err(late)?;
+    let state = state.map_err(Error::internal)?;
     match (&state.end, &state.head) {
         (Some(end), _) => Ok(Begun::Ended(end.clone())),
         (None, Some(head)) => Ok(Begun::Head(Arc::clone(head))),

@@ -37,6 +37,8 @@ struct Host {
     until: Option<Instant>,
     failures: u32,
     words: Option<String>,
+    /// Its answers are not waited for before this.
+    slow_until: Option<Instant>,
 }
 
 /// Memory of hosts.
@@ -62,6 +64,11 @@ impl Hosts {
         Self { dead_for, memory: Mutex::new(Memory::default()) }
     }
 
+    /// Time for which a host is not asked after some failures: each doubles it.
+    fn waits(&self, failures: u32) -> Duration {
+        self.dead_for.saturating_mul(1 << failures.min(10)).min(DEAD_FOR_MAX.max(self.dead_for))
+    }
+
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +79,8 @@ impl Hosts {
         let now = Instant::now();
         let known = memory.hosts.get(host);
         if let Some(known) = known.filter(|known| known.until.is_some_and(|until| now < until)) {
-            return Some(known.words.clone().unwrap_or_default());
+            let left = known.until.map_or(0, |until| (until - now).as_secs() + 1);
+            return Some(format!("{}, and is asked again in {left} s", known.words.as_deref().unwrap_or_default()));
         }
         if memory.cut_off.is_some() {
             // One request now and then finds out whether the way out is back.
@@ -82,6 +90,18 @@ impl Hosts {
             memory.probe_at = Some(now + self.dead_for / 6);
         }
         None
+    }
+
+    /// Remembers that a host let a client wait as long as it may: until it answers, or for a while, copies of its files go out at once.
+    pub(super) fn slow(&self, host: &str) {
+        let until = Instant::now() + self.dead_for;
+        self.memory().host(host).slow_until = Some(until);
+    }
+
+    /// Tells whether a host let a client wait lately.
+    pub(super) fn is_slow(&self, host: &str) -> bool {
+        let memory = self.memory();
+        memory.hosts.get(host).and_then(|known| known.slow_until).is_some_and(|until| Instant::now() < until)
     }
 
     /// Remembers that a host answered, whatever it said.
@@ -97,8 +117,10 @@ impl Hosts {
         let mut memory = self.memory();
         let known = memory.host(host);
         known.failures += 1;
+        known.slow_until = None;
         known.words = Some(words);
-        if let Some(pause) = pause.or((known.failures >= FAILURES_MAX).then_some(self.dead_for)) {
+        let again = known.failures.checked_sub(FAILURES_MAX).map(|more| self.waits(more));
+        if let Some(pause) = pause.or(again) {
             known.dead_since = known.dead_since.or(Some(now));
             known.until = Some(Instant::now() + pause);
         }
@@ -109,12 +131,10 @@ impl Hosts {
     /// Remembers that a host could not be reached. Each failure after a wait doubles the next one.
     pub(super) fn unreached(&self, host: &str, error: &FetchError, now: Timestamp) {
         let mut memory = self.memory();
-        let dead_for = self.dead_for;
         let known = memory.host(host);
         // Requests that were on their way together are one failure.
         if known.until.is_none_or(|until| until <= Instant::now()) {
-            let factor = 1u32 << known.failures.min(10);
-            known.until = Some(Instant::now() + dead_for.saturating_mul(factor).min(DEAD_FOR_MAX.max(dead_for)));
+            known.until = Some(Instant::now() + self.waits(known.failures));
             known.failures += 1;
         }
         known.dead_since = known.dead_since.or(Some(now));
@@ -124,7 +144,7 @@ impl Hosts {
         let several = memory.tries.iter().flatten().any(|other| other != host);
         if all_dead && several && memory.cut_off.is_none() {
             memory.cut_off = Some(now);
-            memory.probe_at = Some(Instant::now() + dead_for / 6);
+            memory.probe_at = Some(Instant::now() + self.dead_for / 6);
         }
     }
 

@@ -132,7 +132,9 @@ impl Cache {
     /// # Errors
     /// `Internal` when the disk fails.
     pub fn set_offline(&self, offline: bool) -> Result<()> {
-        self.offline.set(offline, self.now())
+        self.offline.set(offline, self.now())?;
+        self.fetcher.silence(self.offline.since().is_some());
+        Ok(())
     }
 
     /// Time since which nothing is sent, by decision or because no host can be reached.

@@ -24,6 +24,9 @@ const GATHERED_MAX: usize = 1 << 20;
 /// Steps in which room is set aside for a body of unknown length.
 const STEP: u64 = 64 << 20;
 
+/// The step for documents, which are short: most lists that are made on demand have no length.
+const DOCUMENT_STEP: u64 = 1 << 20;
+
 /// Bytes that came by other requests which are worth another request to skip.
 const SKIPPED_MIN: u64 = 8 << 20;
 
@@ -150,7 +153,8 @@ impl<'a> Pump<'a> {
         }
         if end > self.fill.reserved.load(Ordering::SeqCst) {
             let known = self.fill.state.borrow().length.unwrap_or(0);
-            self.cache.reserve(self.fill, known.max(end.next_multiple_of(STEP).min(self.fill.bytes_max))).await?;
+            let step = if self.fill.document { DOCUMENT_STEP } else { STEP };
+            self.cache.reserve(self.fill, known.max(end.next_multiple_of(step).min(self.fill.bytes_max))).await?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Beginning of transfers, and questions whether what is here is current: one at a time for a key, however many ask.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::core::{Cache, Refreshed};
+use super::core::{Cache, Question, Refreshed};
 use super::fill::{Fill, Terms};
 use super::fresh;
 use super::key::Key;
@@ -20,6 +20,18 @@ use crate::fetch::Exchange;
 
 /// Transfers that run or wait for a place: each has an open file.
 const FILLS_WAITING_MAX: usize = 256;
+
+/// Time for which a server that refuses is not asked again whether a copy is current.
+const UNSETTLED_FOR: Duration = Duration::from_secs(60);
+
+/// Terms of a question.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// `Via` of the client's request.
+    pub(super) via: Option<String>,
+    /// True if digests from elsewhere say that the copy is an old one: equal dates and lengths prove nothing then.
+    pub(super) is_contradicted: bool,
+}
 
 impl Cache {
     /// The transfer of a key: that in progress, or a new one (then true), which goes on with what an earlier one left.
@@ -85,21 +97,17 @@ impl Cache {
     }
 
     /// Asks whether what is here is current, unless that was asked already. The answer comes even if this is not waited for.
-    fn question(
-        self: &Arc<Self>,
-        key: &Key,
-        held: &Arc<Shelved>,
-        via: Option<String>,
-    ) -> watch::Receiver<Option<Refreshed>> {
+    fn question(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>, asking: Asking) -> Question {
         self.slot(key, |slot| {
             if let Some(question) = &slot.question {
                 return question.clone();
             }
             let (answer, question) = watch::channel(None);
+            let question = (Instant::now(), question);
             slot.question = Some(question.clone());
             let (cache, key, held) = (Arc::clone(self), key.clone(), Arc::clone(held));
             tokio::spawn(async move {
-                let refreshed = cache.check(&key, &held, via).await;
+                let refreshed = cache.check(&key, &held, asking).await;
                 cache.slot(&key, |slot| slot.question = None);
                 answer.send_replace(Some(refreshed));
             });
@@ -107,33 +115,37 @@ impl Cache {
         })
     }
 
-    /// Asks whether what is here is current, and waits for a while. `via` is that of the client's request.
+    /// Asks whether what is here is current, and waits for a while, counted from the beginning of the question.
     pub(super) async fn refreshed(
         self: &Arc<Self>,
         key: &Key,
         held: &Arc<Shelved>,
         within: Duration,
-        via: Option<String>,
+        asking: Asking,
     ) -> Refreshed {
         if let Some(fill) = self.slot(key, |slot| slot.fill.clone()) {
             // It was asked already.
             return Refreshed::Changed(fill);
         }
-        let mut question = self.question(key, held, via);
+        let (began, mut question) = self.question(key, held, asking);
+        let within = within.saturating_sub(began.elapsed());
         let slow =
             || Refreshed::Unknown("upstream-slow", Reason::UpstreamDead.about(key.shown()).and("no answer yet").into());
         match tokio::time::timeout(within, question.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(slow),
-            _ => slow(),
+            _ => {
+                self.hosts.slow(key.host());
+                slow()
+            }
         }
     }
 
-    async fn check(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>, via: Option<String>) -> Refreshed {
+    async fn check(self: &Arc<Self>, key: &Key, held: &Arc<Shelved>, asking: Asking) -> Refreshed {
         let entry = held.entry();
         let shape = Exchange {
             if_none_match: entry.head.etag.iter().cloned().collect(),
             if_modified_since: entry.head.last_modified.clone(),
-            via: via.clone(),
+            via: asking.via.clone(),
             ..Exchange::default()
         };
         let answer = match self.ask(key, &shape, !entry.expected.is_empty(), false).await {
@@ -145,13 +157,13 @@ impl Cache {
         let is_current = match answer.exchanged.status {
             304 => true,
             // Sums of other files have the same length, and there is no large transfer to save.
-            200 if entry.document => known.has_tag_of(&fresh::head_of(&answer.exchanged)),
+            200 if entry.document || asking.is_contradicted => known.has_tag_of(&fresh::head_of(&answer.exchanged)),
             200 => known.is_same(&fresh::head_of(&answer.exchanged)),
-            404 | 410 => return Refreshed::Unknown("upstream-gone", refusal(key, &answer).into()),
-            _ => return Refreshed::Unknown("upstream-error", refusal(key, &answer).into()),
+            404 | 410 => return self.unsettled(key, "upstream-gone", refusal(key, &answer)),
+            _ => return self.unsettled(key, "upstream-error", refusal(key, &answer)),
         };
         if !is_current {
-            let terms = Terms { via, ..self.terms(key, entry.document) };
+            let terms = Terms { via: asking.via, ..self.terms(key, entry.document) };
             return match self.start(key, &terms, Some(First { answer, copied: 0 })) {
                 Ok((fill, _)) => Refreshed::Changed(fill),
                 Err(error) => Refreshed::Unknown("disk", error.into()),
@@ -174,9 +186,16 @@ impl Cache {
         }
     }
 
+    /// The answer of a server that says nothing of what is here. It is not asked again for a while.
+    fn unsettled(&self, key: &Key, detail: &'static str, error: Error) -> Refreshed {
+        let failure = Setback::from(error);
+        self.slot(key, |slot| slot.quiet = Some((Instant::now() + UNSETTLED_FOR, failure.clone())));
+        Refreshed::Unknown(detail, failure)
+    }
+
     /// Failure of a key that is not tried again yet.
     pub(super) fn quiet(&self, key: &Key) -> Option<Setback> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         self.slot(key, |slot| slot.quiet.as_ref().filter(|(until, _)| now < *until).map(|(_, failure)| failure.clone()))
     }
 }

@@ -25,6 +25,9 @@ const DOCUMENT_MISSING_FOR: Duration = Duration::from_secs(60);
 /// Time for which bytes that did not pass are not fetched again.
 const MISMATCH_FOR: Duration = Duration::from_secs(60);
 
+/// Time for which a parent or a mirror that sent wrong bytes is not asked.
+const WRONG_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// Largest document that is read for the digests of other files.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = PRODUCTS_BYTES_MAX as u64;
 
@@ -84,6 +87,8 @@ fn fail(cache: &Cache, fill: &Fill, error: Error) -> End {
     let quiet = match failure.reason {
         Reason::UrlNotFound if fill.document => Some(DOCUMENT_MISSING_FOR),
         Reason::UrlNotFound => Some(MISSING_FOR),
+        // A server that it was led to: the memory of hosts does not keep its own from being asked.
+        Reason::UpstreamDead if fill.state.borrow().head.is_none() => Some(MISSING_FOR),
         reason if reason.kind() == Kind::Verification => Some(MISMATCH_FOR),
         _ => None,
     };
@@ -159,7 +164,9 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
         }
     }
     let mut passed = verify::judge(&fill.key, &head, size, &sums, &proof).map_err(Error::from);
-    if matches!(passed, Ok(Passed::Not(_))) {
+    let is_weak = |evidence: &Evidence| evidence.level < fill.require && !fill.document;
+    // A list that names the file may have come behind its look-up.
+    if matches!(&passed, Ok(Passed::Not(_))) || matches!(&passed, Ok(Passed::As(evidence, _)) if is_weak(evidence)) {
         passed = look_again(cache, fill, size, &sums).await.map_or(passed, Ok);
     }
     if let Ok(Passed::As(evidence, expected)) = passed {
@@ -175,6 +182,13 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
             // Bytes of two mirrors that were not of one content. Neither is to blame: the next request begins anew.
             fill.dispose().await;
             log::info!("{} came from two places with different bytes: {how}", fill.key.shown());
+            Err(Reason::UpstreamChanged.about(fill.key.shown()))
+        }
+        Ok(Passed::Not(how)) if let Some(other) = cache.stand_in(&fill.key, &head) => {
+            // The file's own server may have the right ones.
+            fill.dispose().await;
+            log::warn!("{other} sent other bytes for {}: {how}", fill.key.shown());
+            cache.hosts.failed(&other, "sent other bytes than its origin".to_owned(), Some(WRONG_FOR), cache.now());
             Err(Reason::UpstreamChanged.about(fill.key.shown()))
         }
         Ok(Passed::Not(how)) => {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::core::Cache;
 use super::entry::Head;
 use super::fill::{End, Fill, Voucher};
+use super::key::Key;
 use super::pump::{Pump, Pumped};
 use super::resume::{Case, Condition, NextStep, judge};
 use super::route::{Answered, HEAD_WITHIN, refusal};
@@ -68,6 +69,37 @@ impl Drop for EndGuard<'_> {
             self.1.finish(End::Failed(Error::from(Reason::Interrupted).into()));
         }
     }
+}
+
+/// Endings of files that are no pages.
+const FILES: [&str; 16] = [
+    ".qcow2",
+    ".img",
+    ".raw",
+    ".iso",
+    ".vmdk",
+    ".vhd",
+    ".vhdx",
+    ".vdi",
+    ".squashfs",
+    ".tar",
+    ".xz",
+    ".gz",
+    ".bz2",
+    ".zst",
+    ".tgz",
+    ".ova",
+];
+
+/// Tells whether a path is that of an image or an archive.
+fn is_file_name(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    FILES.iter().any(|ending| path.ends_with(ending))
+}
+
+/// The error for a page in the place of a file: some servers answer so, with 200, in the place of an error.
+fn page(key: &Key, answer: &Answered) -> Error {
+    Reason::Upstream.saying(format!("{} sends a page of text in place of {}.", answer.hop.host, key.shown()))
 }
 
 struct Transfer<'a> {
@@ -236,9 +268,11 @@ impl<'a> Transfer<'a> {
         let Some(known) = self.known.as_ref().filter(|_| self.fill.prefix() > 0 && !self.distrusted) else {
             return Condition::Whole;
         };
-        let dated = known.last_modified.is_some() && known.length.is_some();
+        let dated = known.has_old_date() && known.length.is_some();
+        // The answer may come from elsewhere, with tags of its own.
+        let has_others = known.url != self.fill.key.url() || self.cache.hops(&self.fill.key, digest).len() > 1;
         match known.if_range() {
-            _ if first_place && (digest || dated) => Condition::Loose,
+            _ if first_place && has_others && (digest || dated) => Condition::Loose,
             Some(_) => Condition::Guarded,
             None if digest => Condition::Loose,
             None => Condition::Whole,
@@ -309,7 +343,13 @@ impl<'a> Transfer<'a> {
     /// The head of the content that an answer has: only a whole one is one.
     fn head_of(&self, answer: &Answered) -> Result<Head, Ended> {
         match answer.exchanged.status {
-            200 => Ok(fresh::head_of(&answer.exchanged)),
+            200 => {
+                let head = fresh::head_of(&answer.exchanged);
+                match head.is_page() && !self.fill.document && is_file_name(self.fill.key.path()) {
+                    true => Err(Ended::Failed(page(&self.fill.key, &answer))),
+                    false => Ok(head),
+                }
+            }
             _ => Err(Ended::Failed(refusal(&self.fill.key, answer))),
         }
     }

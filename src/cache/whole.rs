@@ -13,6 +13,7 @@ use super::fill::{End, Fill, Reader, TRANSFERS_MAX, Terms};
 use super::fresh::{self, ASKED_LATELY_US, AgeState};
 use super::hash::Lanes;
 use super::key::Key;
+use super::refresh::Asking;
 use super::route::HEAD_WITHIN;
 use super::served::Freshness;
 use super::shelf::Shelved;
@@ -117,7 +118,7 @@ impl Cache {
     /// # Errors
     /// As [`Cache::bring`]; and `UpstreamDead` when it can't be asked.
     pub async fn refresh(self: &Arc<Self>, key: &Key) -> Result<Whole> {
-        self.bring_by(key, None, Level::None, Mode::Anew, &|_| {}).await
+        self.bring_by(key, None, self.required(key), Mode::Anew, &|_| {}).await
     }
 
     async fn bring_by(
@@ -137,10 +138,10 @@ impl Cache {
         };
         let (asked, key) = (key, &source);
         let document = given.is_none() && fresh::is_document(key);
-        let terms = Terms { given, ..self.terms(key, document) };
-        // What is given is known to the asker, who also says how much that has to be.
-        let is_given = terms.given.is_some();
-        let require = if is_given { require } else { require.max(terms.require) };
+        let usual = self.terms(key, document);
+        let is_given = given.is_some();
+        // The transfer may serve others too, who demand the usual level.
+        let terms = Terms { given, require: usual.require.min(require), ..usual };
         let want = Want { terms, mode, within: HEAD_WITHIN, seen };
         let held = self.whole(key, &want).await?;
         let entry = held.entry();
@@ -230,7 +231,7 @@ impl Cache {
         {
             return Ok(Ok(held));
         }
-        match self.refreshed(key, &held, want.within, None).await {
+        match self.refreshed(key, &held, want.within, Asking::default()).await {
             Refreshed::Current => Ok(Ok(held)),
             Refreshed::Changed(fill) => Ok(Err(Some(fill))),
             Refreshed::Unknown(_, failure) if want.mode == Mode::Anew => Err(failure.into()),
@@ -262,7 +263,8 @@ impl Cache {
         if want.mode == Mode::OnlyHere || self.offline.since().is_some() {
             return Ok(Err(None));
         }
-        match self.refreshed(key, &held, want.within, None).await {
+        let asking = Asking { is_contradicted: true, ..Asking::default() };
+        match self.refreshed(key, &held, want.within, asking).await {
             Refreshed::Current => Err(mismatch),
             Refreshed::Changed(fill) => Ok(Err(Some(fill))),
             Refreshed::Unknown(_, failure) => Err(failure.into()),

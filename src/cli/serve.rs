@@ -132,7 +132,8 @@ fn patience(config: &Config) -> RateLimits {
 pub(super) fn registry(config: &Config, data_dir: &Path, fetcher: &Fetcher) -> Result<Arc<Registry>, Failure> {
     let catalog = Catalog::open(&DataDir::catalog(data_dir), config.catalog.cache.bytes())
         .map_err(|error| Failure::general(format!("cannot open the catalogue: {error}")))?;
-    let stores = stores::open(config, data_dir, fetcher)?;
+    // Stores are the server's own: they are asked while nothing is fetched, too.
+    let stores = stores::open(config, data_dir, &fetcher.apart())?;
     let limits = Limits {
         image_bytes_max: config.upload.image_max.bytes(),
         uploads_max: config.upload.uploads_max,

@@ -21,6 +21,7 @@ pub(super) fn open(
     catalogue: &Arc<Catalogue>,
 ) -> Result<Option<Arc<Cache>>, Failure> {
     if !config.cache.enabled {
+        fetcher.silence(config.cache.offline);
         return Ok(None);
     }
     let settings = settings(config, data_dir)?;

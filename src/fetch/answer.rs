@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use reqwest::{StatusCode, Url};
 
 use super::error::{FetchError, redacted};
@@ -105,7 +107,11 @@ pub(super) fn etag(headers: &HeaderMap) -> Option<String> {
 /// Tells whether the body is not compressed. We ask for that: a compressed body has other bytes and another length.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
     let plain = |coding: &[u8]| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity");
-    headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().split(|byte| *byte == b',').all(plain))
+    let all = |name, plain: &dyn Fn(&[u8]) -> bool| {
+        headers.get_all(name).iter().all(|value| value.as_bytes().split(|byte| *byte == b',').all(plain))
+    };
+    let whole = |coding: &[u8]| plain(coding) || coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    all(CONTENT_ENCODING, &plain) && all(TRANSFER_ENCODING, &whole)
 }
 
 /// Tells whether a partial answer is exactly the requested part.

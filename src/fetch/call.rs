@@ -2,6 +2,7 @@
 //! every other, and so is every place that an answer points at.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,7 +65,12 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError::Refused`] for what is no plain `http` or `https` URL.
     pub fn granting(&self, server: &str) -> Result<Self, FetchError> {
-        Ok(Self::under(self.0.guard.granting(server)?, self.0.rules.clone(), self.0.roots.clone()))
+        Ok(Self::under(
+            self.0.guard.granting(server)?,
+            self.0.rules.clone(),
+            self.0.roots.clone(),
+            Arc::clone(&self.0.silent),
+        ))
     }
 
     /// Tells whether a URL names the server that this fetcher was granted (see [`Fetcher::granting`]).

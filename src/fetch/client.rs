@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder};
@@ -36,6 +37,7 @@ pub(super) type Clients = [[OnceLock<Result<Client, String>>; 2]; Reach::COUNT];
 
 impl FetcherInner {
     pub(super) fn client(&self, reach: Reach, connections: Connections) -> Result<&Client, FetchError> {
+        self.speaks()?;
         let client = &self.clients[reach as usize][connections as usize];
         let client = client.get_or_init(|| self.build(reach, connections).map_err(|error| error.to_string()));
         client.as_ref().map_err(no_client)
@@ -43,9 +45,15 @@ impl FetcherInner {
 
     /// A client for one server. It reads no certificates of the system and is quickly made.
     pub(super) fn pinned(&self, reach: Reach, pin: &Pin) -> Result<Client, FetchError> {
+        self.speaks()?;
         let config = pin.config().map_err(no_client)?;
         let builder = self.builder(reach, Connections::New).map_err(no_client)?;
         builder.tls_backend_preconfigured(config).build().map_err(no_client)
+    }
+
+    /// Refuses all requests while nothing may be sent.
+    fn speaks(&self) -> Result<(), FetchError> {
+        if self.silent.load(Ordering::SeqCst) { Err(FetchError::Silent) } else { Ok(()) }
     }
 
     fn build(&self, reach: Reach, connections: Connections) -> reqwest::Result<Client> {

@@ -34,6 +34,9 @@ pub enum FetchError {
     /// caller must not learn which internal names and addresses exist. The log has the reason.
     #[error("the URL is not one that this server fetches")]
     Refused,
+    /// Nothing is sent at present, by the operator's wish.
+    #[error("this server is offline")]
+    Silent,
     /// The other server answered that there is no such thing, or nothing for us.
     #[error("there is nothing under the URL")]
     NotFound,
@@ -135,6 +138,7 @@ impl FetchError {
         let words = match self {
             Self::Status { code, .. } => return format!("answers with status {code}").into(),
             Self::Spent(error) => return error.words(),
+            Self::Silent => "is not asked, because this server is offline (`visor offline off` ends that)",
             Self::Unreached(_) => "can't be reached",
             Self::TimedOut(_) => "takes too long to answer",
             Self::WrongLength(_) => "sent more or less than it announced",

@@ -1,5 +1,7 @@
 //! The walk of a request from its URL over redirects to an answer. Each place on the way is judged like the first.
 
+use std::sync::PoisonError;
+
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -28,6 +30,9 @@ impl Fetcher {
             let next = next_hop(&url, response.headers())?;
             if request.pin.is_some() && next.origin() != url.origin() {
                 return Err(upstream(&url, "a redirect to elsewhere, although its certificate is pinned"));
+            }
+            if let Wanted::Exchange(exchange) = wanted {
+                *exchange.led_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.to_string());
             }
             reach = self.0.guard.judge(&next)?;
             url = next;

@@ -43,6 +43,7 @@ mod watch;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,17 +116,30 @@ struct FetcherInner {
     /// Certificates that vouch for servers, in place of the system's.
     roots: Option<Vec<Certificate>>,
     clients: Clients,
+    /// True while nothing may be sent.
+    silent: Arc<AtomicBool>,
 }
 
 impl Fetcher {
     /// A fetcher under `rules`. Opens nothing yet.
     pub fn new(rules: FetchRules) -> Self {
         let guard = AddressGuard::new(&rules);
-        Self::under(guard, rules, None)
+        Self::under(guard, rules, None, Arc::default())
     }
 
-    fn under(guard: AddressGuard, rules: FetchRules, roots: Option<Vec<Certificate>>) -> Self {
-        Self(Arc::new(FetcherInner { guard, rules, roots, clients: Clients::default() }), None)
+    fn under(guard: AddressGuard, rules: FetchRules, roots: Option<Vec<Certificate>>, silent: Arc<AtomicBool>) -> Self {
+        Self(Arc::new(FetcherInner { guard, rules, roots, clients: Clients::default(), silent }), None)
+    }
+
+    /// A fetcher under the same rules with a silence of its own: what the server needs itself goes on when images are not fetched.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::under(self.0.guard.clone(), self.0.rules.clone(), self.0.roots.clone(), Arc::default())
+    }
+
+    /// Sends nothing from now on, or sends again; with all that were made of this one.
+    pub fn silence(&self, silent: bool) {
+        self.0.silent.store(silent, Ordering::SeqCst);
     }
 
     /// A fetcher under the same rules for servers that only these certificates vouch for, not those of the system. A server's own
@@ -136,14 +150,14 @@ impl Fetcher {
     pub fn trusting(&self, pem: &[u8]) -> Result<Self, Error> {
         let bad = || Error::invalid("there is no certificate in PEM in it");
         let roots = Certificate::from_pem_bundle(pem).ok().filter(|roots| !roots.is_empty()).ok_or_else(bad)?;
-        Ok(Self::under(self.0.guard.clone(), self.0.rules.clone(), Some(roots)))
+        Ok(Self::under(self.0.guard.clone(), self.0.rules.clone(), Some(roots), Arc::clone(&self.0.silent)))
     }
 
     /// A fetcher under the same rules that waits only so long for a connection.
     #[must_use]
     pub fn connecting_within(&self, limit: Duration) -> Self {
         let rules = FetchRules { connect_timeout: limit, ..self.0.rules.clone() };
-        Self::under(self.0.guard.clone(), rules, self.0.roots.clone())
+        Self::under(self.0.guard.clone(), rules, self.0.roots.clone(), Arc::clone(&self.0.silent))
     }
 
     /// A URL as it is written down, if it may be fetched as far as can be told without asking anybody. What is given may have

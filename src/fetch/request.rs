@@ -1,6 +1,7 @@
 //! Requests: a URL, and a few settings.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
@@ -87,6 +88,8 @@ pub struct Exchange {
     pub via: Option<String>,
     /// Time for everything until the head of the answer: names, connections, redirects. Without it, the usual limits.
     pub head_within: Option<Duration>,
+    /// Place that redirects led to, so far; empty without one.
+    pub led_to: Arc<Mutex<Option<String>>>,
 }
 
 impl Exchange {

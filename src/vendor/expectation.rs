@@ -23,6 +23,20 @@ pub struct Evidence {
     pub documents: Vec<String>,
 }
 
+impl Evidence {
+    /// Tells whether the bytes were signed, or took the place of signed ones on their caller's word.
+    pub fn was_signed(&self) -> bool {
+        self.level == Level::Signature || (self.level == Level::Given && self.signed_at.is_some())
+    }
+
+    /// This, in the place of what was held before: a digest on the caller's word is good for one pull, and ends no guard.
+    #[must_use]
+    pub fn behind(self, held: Option<&Self>) -> Self {
+        let before = held.and_then(|held| held.signed_at).filter(|_| self.level == Level::Given);
+        Self { signed_at: self.signed_at.or(before), ..self }
+    }
+}
+
 /// Digests and length that the bytes under a URL have to have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectation {

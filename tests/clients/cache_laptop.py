@@ -95,6 +95,12 @@ class OnTheWay(unittest.TestCase):
             self.assertIn(sha256(content), text)
         self.laptop.do("lock", "--check")
         self.laptop.do("pull", "--locked", "-f", "images.lock")
+        # The images are here, and proved by more than the lock file.
+        levels = {image["visor.verified"] for image in self.laptop.images().values()}
+        self.assertEqual(levels, {"checksum"})
+        self.laptop.do("lock", "-f", "again.lock")
+        with open(self.laptop.path("again.lock"), "rb") as file:
+            self.assertEqual(tomllib.load(file), locked)
         # A change since then is drift.
         with open(self.laptop.path("images.lock")) as file:
             lock = file.read()

@@ -19,6 +19,8 @@ from vendor_trees import NEWER, OLDER, VENDORS, Build, World, gnu
 
 REFUSED = 4
 
+NEWEST = Build("20260202")
+
 
 class Pulls(unittest.TestCase):
     @classmethod
@@ -98,6 +100,24 @@ class EveryVendor(Pulls):
                 self.assertEqual(said["verified"], verified, said)
         done = self.laptop(tree)("pull", url, "--sha256", sha256(b"else"))
         self.assertEqual(done.code, REFUSED, done.err)
+
+    def test_a_url_without_sums(self):
+        tree = self.world.tree("debian")
+        tree.site.put("plain/disk.qcow2", tree.content)
+        tree.site.put("plain/page.img", "<!DOCTYPE html>\n<title>Not here</title>\n")
+        laptop = self.laptop(tree)
+        url = f"{tree.site.url}/plain/disk.qcow2"
+        self.assertEqual(laptop("pull", url).code, REFUSED)
+        self.assertEqual(laptop.json("pull", url, "--require", "none")["verified"], "none")
+        done = laptop("pull", f"{tree.site.url}/plain/page.img", "--require", "none")
+        self.assertNotEqual(done.code, 0)
+        self.assertIn("it is text", done.err)
+
+    def test_two_names_of_an_image_are_one_image(self):
+        tree = self.world.tree("images")
+        laptop = self.laptop(tree)
+        changes = [laptop.json("pull", name)["change"] for name in ("images/debian/13", "images/debian/trixie", "images/debian/13")]
+        self.assertEqual(changes, ["new", "present", "present"])
 
     def test_a_key_that_certifies_itself_with_sha1(self):
         self.world.keys.old_style()
@@ -255,6 +275,14 @@ class Afterwards(Pulls):
                 for path in [path for path in walk(tree.site) if path.endswith(".asc")]:
                     tree.site.remove(path)
                 self.refused(laptop, tree, visible=[content])
+                # A digest on the caller's word is good for one pull, and ends no guard.
+                given = tree.content
+                self.pull(laptop, tree, "--sha256", sha256(given), verified="given")
+                let_lists_age(time.monotonic())
+                tree.publish(OLDER, NEWER, NEWEST)
+                for path in [path for path in walk(tree.site) if path.endswith(".asc")]:
+                    tree.site.remove(path)
+                self.refused(laptop, tree, visible=[given])
                 # It is allowed on demand.
                 self.pull(laptop, tree, "--accept-weaker", verified="checksum")
 

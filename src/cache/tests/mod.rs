@@ -4,6 +4,7 @@ mod ahead;
 mod crash;
 mod fills;
 mod freshness;
+mod patience;
 mod resuming;
 mod sides;
 mod standing;

@@ -34,8 +34,7 @@ struct Asked {
 
 /// Looks at the vendors' servers and the parents.
 pub(super) async fn look(config: &Config, fetcher: &Fetcher, vendors: &[&Vendor]) -> Vec<Finding> {
-    let vendors =
-        vendors.iter().map(|vendor| Place { about: format!("vendor {}", vendor.name), url: vendor.base.clone() });
+    let vendors = vendors.iter().map(|vendor| Place { about: format!("vendor {}", vendor.name), url: base_of(vendor) });
     let parents = config
         .cache
         .parents
@@ -47,6 +46,12 @@ pub(super) async fn look(config: &Config, fetcher: &Fetcher, vendors: &[&Vendor]
     let clocks: Vec<i64> = asked.iter().filter_map(|asked| asked.ahead).collect();
     let findings = asked.into_iter().map(|asked| asked.finding);
     findings.chain(clock(clocks, config.auth.date_window.duration())).collect()
+}
+
+/// The base of a vendor's URLs. One with a server for each release is asked at that of its first example.
+fn base_of(vendor: &Vendor) -> String {
+    let release = vendor.examples.first().map_or("stable", String::as_str);
+    vendor.base.replace("{release}", release)
 }
 
 async fn ask(fetcher: &Fetcher, place: Place) -> Asked {

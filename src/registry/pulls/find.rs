@@ -144,7 +144,7 @@ impl Pulls {
     /// `Invalid` name or URL; `NotFound` vendor, release or build; `Upstream` when lists or sums can't be had or believed.
     pub(super) async fn find(&self, ask: &PullAsk, held: Option<&Image>) -> Result<Found> {
         let found = match &ask.locked {
-            Some(locked) => locked_file(locked)?,
+            Some(locked) => Found { held: guarding(ask, Some(&locked.sha256), held), ..locked_file(locked)? },
             None if is_url(&ask.name) => self.file_at(ask, held).await?,
             None => self.newest(ask, held).await?,
         };
@@ -226,7 +226,7 @@ impl Pulls {
     async fn file_at(&self, ask: &PullAsk, held: Option<&Image>) -> Result<Found> {
         let (key, own) = (Key::parse(&ask.name)?, ask.sha256.as_ref());
         let vendor = self.catalogue.of_url(key.url());
-        let require = required(ask, own, vendor.map_or(Level::None, |vendor| vendor.rules.require));
+        let require = required(ask, own, self.cache.required(&key));
         let rules = vendor.map(|vendor| VendorRules { require, ..vendor.rules_for(key.url()) });
         let evidence = guarding(ask, own, held);
         let expectation = match own {

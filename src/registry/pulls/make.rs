@@ -50,16 +50,16 @@ impl<'a> Shaped<'a> {
     /// Looks at the first bytes of a file.
     ///
     /// # Errors
-    /// `BadContent` for one that is packed and damaged, and for a page of text in place of an image.
+    /// `BadContent` for one that is packed and damaged, and for text in place of an image.
     pub(super) async fn look(whole: &'a Whole, metadata: Option<Bytes>) -> Result<Self> {
         let wrapping = match &metadata {
             // The file system of a container, which its list names so, is never unpacked.
-            Some(_) => Wrapping { packing: None, in_archive: false, disk: Detected::Squashfs },
+            Some(_) => Wrapping { packing: None, in_archive: false, disk: Detected::Squashfs, no_disk: None },
             None => wrapping_of(whole).await?,
         };
-        let is_text = whole.content_type.as_deref().is_some_and(|kind| kind.trim_start().starts_with("text/html"));
-        if is_text && wrapping.packing.is_none() && wrapping.disk == Detected::Raw {
-            return Err(Reason::BadContent.saying("The server sent a page in place of an image."));
+        if let Some(why) = wrapping.no_disk {
+            let what = if wrapping.packing.is_some() { "What is packed in the file" } else { "The file" };
+            return Err(Reason::BadContent.saying(format!("{what} is no image: {why}.")));
         }
         let sha256 = whole.digests.sha256.and_then(|bytes| Sum::new(SumAlgorithm::Sha256, bytes));
         let sha256 = sha256.ok_or_else(|| Error::internal("a file of the cache has no sha256"))?;
@@ -193,7 +193,7 @@ impl Pulls {
             final_url: without_query(&whole.final_url).to_owned(),
             alias: found.alias.clone(),
             serial: found.serial.clone().unwrap_or_else(|| short(&file.sha256)),
-            evidence: whole.expectation.evidence.clone(),
+            evidence: whole.expectation.evidence.clone().behind(found.held.as_ref()),
             verified_at: written(self.core.now()),
             unpacked_from: file.is_unpacked(ask).then(|| (file.sha256.clone(), whole.size)),
             had_query: whole.key.url().contains('?'),

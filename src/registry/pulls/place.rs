@@ -16,7 +16,7 @@ use crate::registry::pulls::ask::{PullChange, Pulled};
 use crate::registry::pulls::find::{Found, Place};
 use crate::registry::pulls::provenance::{Provenance, instate, is_superseded, supersede, written};
 use crate::registry::pulls::service::Pulls;
-use crate::vendor::{Evidence, Sum};
+use crate::vendor::{Evidence, Level, Sum};
 
 /// Images of one name that are looked at, at most.
 const NAMED_MAX: usize = 64;
@@ -208,7 +208,9 @@ impl Pulls {
         pins: bool,
     ) -> Result<Image> {
         let Some(origin) = Provenance::of(&image) else { return Ok(image) };
-        let is_higher = |evidence: &&Evidence| evidence.level > origin.evidence.level;
+        // A digest on the caller's word takes nothing from documents by which the image can be proved again.
+        let is_words = |evidence: &Evidence| evidence.level == Level::Given && !origin.evidence.documents.is_empty();
+        let is_higher = |evidence: &&Evidence| evidence.level > origin.evidence.level && !is_words(evidence);
         let Some((evidence, at)) = evidence
             .filter(is_higher)
             .map(|evidence| (evidence.clone(), written(self.core.now())))

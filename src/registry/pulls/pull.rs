@@ -15,7 +15,7 @@ use crate::registry::pulls::make::Shaped;
 use crate::registry::pulls::report::{Report, Seen};
 use crate::registry::pulls::service::Pulls;
 use crate::registry::{Caller, this_machine};
-use crate::vendor::Level;
+use crate::vendor::{Evidence, Level};
 
 impl Pulls {
     /// Pulls an image: by a vendor's name, from a URL, or as a lock file has it. An image that is here already is not made again.
@@ -196,7 +196,7 @@ impl Pulls {
         };
         report.state(PullState::Verifying);
         let evidence = &whole.expectation.evidence;
-        let was_signed = found.held.as_ref().is_some_and(|held| held.level == Level::Signature);
+        let was_signed = found.held.as_ref().is_some_and(Evidence::was_signed);
         if was_signed && found.takes_place && evidence.level < Level::Signature {
             return Err(Reason::WeakerThanBefore.about(&found.alias).and(&evidence.words));
         }

@@ -205,8 +205,16 @@ impl<'a, 'b> Product<'a, 'b> {
         let version = product.attributes.text("version").filter(|_| !is_spelled);
         let release = product.attributes.text("release");
         let names: Vec<String> = version.clone().into_iter().chain(aliases).chain(release).collect();
-        let asked = seeker.facts.get("release").map(str::to_owned).filter(|asked| names.contains(asked));
-        product.release = version.or(asked).or_else(|| names.first().cloned()).unwrap_or_default();
+        let asked = seeker.facts.get("release").filter(|asked| names.iter().any(|name| name == asked));
+        // One of several names of a release is its own, whichever was asked for: that with a number.
+        let parts = |name: &str| name.split('/').count();
+        let has_number = |name: &&String| {
+            asked.is_some_and(|asked| parts(name) == parts(asked))
+                && name.split('/').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let numbered = names.iter().find(has_number).cloned();
+        let other = || asked.map(str::to_owned).or_else(|| names.first().cloned());
+        product.release = version.or(numbered).or_else(other).unwrap_or_default();
         product.names = names;
         product
     }

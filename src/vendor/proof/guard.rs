@@ -12,7 +12,7 @@ use crate::vendor::signature::day;
 /// `WeakerThanBefore`.
 pub(super) fn not_weaker(level: Level, words: &str, held: Option<&Evidence>, file: &str) -> Result<()> {
     match held {
-        Some(held) if held.level == Level::Signature && level < Level::Signature => {
+        Some(held) if held.was_signed() && level < Level::Signature => {
             Err(Reason::WeakerThanBefore.about(file).and(words))
         }
         _ => Ok(()),

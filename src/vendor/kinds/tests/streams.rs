@@ -255,7 +255,8 @@ async fn images_of_incus_have_two_parts_in_their_release() {
     );
     let cloud = find("images/debian/trixie+cloud", &tree).await.unwrap();
     assert_eq!(cloud.url, format!("{root}cloud/20260105_05:26/disk.qcow2"));
-    assert_eq!(cloud.name.to_string(), "images/debian/trixie:20260105_05:26+cloud");
+    assert_eq!(cloud.name.to_string(), "images/debian/13:20260105_05:26+cloud", "whichever of its names is asked for");
+    assert_eq!(cloud.aliases, ["images/debian/13+cloud", "images/debian/trixie+cloud"]);
     let older = find("images/debian/13:20260104_05:24+squashfs", &tree).await.unwrap();
     assert_eq!(
         (older.url, older.format),
