@@ -184,6 +184,7 @@ reasons! {
     VendorMismatch      Verification "vendor-mismatch"  "The bytes of {} are not those that its vendor publishes: {}"
     SumsRefused         Verification "checksums-refused" "The checksums in {} are refused: {}."
     SignatureMissing    Verification "signature-missing" "{} publishes nothing that is signed about {}, though it has to be signed."
+    PlaceRefused        Verification "place-refused"    "A list of {} names the place {}, which is not one of the vendor's: {}."
     SignatureRefused    Verification "signature-refused" "The signature of {} is refused: {}."
     KeyMissing          Verification "key-missing"      "The signature of {} can't be checked: {}."
     WeakerThanRequired  Verification "weaker-than-required" "For {}, '{}' is demanded, and all there is is '{}'."

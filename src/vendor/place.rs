@@ -59,6 +59,12 @@ pub(super) fn origin(url: &str) -> (&str, &str) {
     (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default())
 }
 
+/// URL of a path from the root of the host that another URL is on.
+pub(super) fn at_root(url: &str, path: &str) -> String {
+    let (scheme, host) = origin(url);
+    format!("{scheme}://{host}{path}")
+}
+
 fn decoded(part: &str) -> String {
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
@@ -74,7 +80,7 @@ mod tests {
             (folder(url), last_part(url), file_name(url).as_str()),
             ("https://h:8/a/b%20c/", "x%2By.img", "x+y.img")
         );
-        assert_eq!(origin(url), ("https", "h:8"));
+        assert_eq!((origin(url), at_root(url, "/x").as_str()), (("https", "h:8"), "https://h:8/x"));
         assert_eq!(below("https://h:8/a/", url).as_deref(), Some("b c/x+y.img"));
         assert_eq!(below("https://h:8/b/", url), None);
         let at = |path| listed("https://h/r/", path);

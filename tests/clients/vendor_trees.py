@@ -449,13 +449,14 @@ def almalinux(tree):
 
 @vendor("oracle")
 def oracle(tree):
+    """A description whose base is a path on its host."""
     tree.hosts = ["yum.oracle.com"]
     for number, build in enumerate(tree.builds, 269):
         folder, name = f"OL10/u1/{ARCH}", f"OL10U1_{ARCH}-kvm-b{number}.qcow2"
         tree.image = f"templates/OracleLinux/{folder}/{name}"
         tree.put(tree.image, tree.disk(build), build)
         tree.json("templates/OracleLinux/ol10-template.json", {
-            "base_url": f"{tree.site.url}/templates/OracleLinux/{folder}", "kvm": {"image": name, "sha256": sha256(tree.disk(build))}}, build)
+            "base_url": f"/templates/OracleLinux/{folder}", "kvm": {"image": name, "sha256": sha256(tree.disk(build))}}, build)
     tree.content, tree.sums, tree.pull = tree.disk(tree.now), "templates/OracleLinux/ol10-template.json", "oracle/10"
 
 

@@ -9,7 +9,7 @@ use super::found::FoundBuild;
 use super::incomplete;
 use super::seeker::{LIST_BYTES_MAX, Seeker};
 use crate::error::Result;
-use crate::vendor::place::last_part;
+use crate::vendor::place::{at_root, last_part};
 use crate::vendor::sum::Sum;
 
 /// A description; beside the base there is an object for each hypervisor, among other things.
@@ -45,7 +45,10 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
     let image = OracleImage::deserialize(image).map_err(|error| seeker.refused(&url, error))?;
     let sum =
         Sum::of_hex(&image.sha256).ok_or_else(|| seeker.refused(&url, format!("{:?} is no sha256", image.sha256)))?;
-    let place = seeker.place(&seeker.base(), &joined(&template.base_url, &image.image))?;
+    let given = joined(&template.base_url, &image.image);
+    // From the root of the host that has the list.
+    let given = if given.starts_with('/') { at_root(&url, &given) } else { given };
+    let place = seeker.place(&seeker.base(), &given)?;
     let any = seeker.facts.without("build");
     let found = vendor.find.as_ref().map(|find| find.find(&any, last_part(&place))).transpose()?.unwrap_or_default();
     let facts = found.into_iter().next().unwrap_or(any);
@@ -53,16 +56,15 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
     seeker.wanted(vec![FoundBuild::at(facts, place, expectation)])
 }
 
-/// The place of an image: a name or a path behind its base, or from the root of its host.
+/// The place of an image: a name or a path behind its base, which may be a path itself, or from the root of its host.
 fn joined(base: &str, image: &str) -> String {
     if image.contains("://") {
         return image.to_owned();
     }
-    let host =
-        base.find("://").and_then(|at| base[at + 3..].find('/').map(|slash| at + 3 + slash)).unwrap_or(base.len());
-    match image.strip_prefix('/') {
-        Some(path) => format!("{}/{path}", &base[..host]),
-        None => format!("{}/{image}", base.trim_end_matches('/')),
+    match image.starts_with('/') {
+        true if base.contains("://") => at_root(base, image),
+        true => image.to_owned(),
+        false => format!("{}/{image}", base.trim_end_matches('/')),
     }
 }
 
@@ -77,5 +79,9 @@ mod tests {
         assert_eq!(joined("https://yum.example", "templates/a"), "https://yum.example/templates/a");
         assert_eq!(joined(base, "/templates/a"), "https://yum.example/templates/a");
         assert_eq!(joined(base, "https://other.example/a"), "https://other.example/a");
+        for base in ["/templates/OL9", "/templates/OL9/"] {
+            assert_eq!(joined(base, "a.qcow2"), "/templates/OL9/a.qcow2");
+            assert_eq!(joined(base, "/a.qcow2"), "/a.qcow2");
+        }
     }
 }

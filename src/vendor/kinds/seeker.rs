@@ -164,7 +164,7 @@ impl<'a> Seeker<'a> {
         let Some(filled) = template.fill(facts) else { return Ok(None) };
         match filled.contains("://") {
             true => Ok(Some(filled)),
-            false => listed(&self.base(), &filled).map(Some).ok_or_else(|| self.leads_out(&filled)),
+            false => listed(&self.base(), &filled).map(Some).ok_or_else(|| refusal::leads_out(self.vendor, &filled)),
         }
     }
 
@@ -174,7 +174,7 @@ impl<'a> Seeker<'a> {
             true => self.vendor.places.iter().any(|place| is_below(given, place)).then(|| given.to_owned()),
             false => listed(folder, given),
         };
-        placed.ok_or_else(|| self.leads_out(given))
+        placed.ok_or_else(|| refusal::leads_out(self.vendor, given))
     }
 
     /// Gets a document.
@@ -233,11 +233,5 @@ impl<'a> Seeker<'a> {
     /// Refusal of a list.
     pub(super) fn refused(&self, url: &str, why: impl std::fmt::Display) -> Error {
         Reason::Upstream.saying(format!("The list {} of {} can't be used: {why}.", last_part(url), self.vendor.title))
-    }
-
-    fn leads_out(&self, path: &str) -> Error {
-        let path: String = path.chars().take(100).collect();
-        let why = format!("it names the place {path:?}, which is not one of its own");
-        Reason::SumsRefused.about(format!("a list of {}", self.vendor.title)).and(why)
     }
 }

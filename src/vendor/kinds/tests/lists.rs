@@ -145,7 +145,16 @@ async fn fedoras_newest_release_is_no_beta() {
     assert_eq!(names, ["fedora/44:1.5", "fedora/43:1.6"]);
     let lying = list.replace("https://download.fedoraproject.org/", "https://evil.example/");
     let tree = FakeDocuments::default().with("https://fedoraproject.org/releases.json", lying);
-    refused(find("fedora/44", &tree).await, Reason::SumsRefused, "not one of its own");
+    refused(find("fedora/44", &tree).await, Reason::PlaceRefused, "not one of the vendor's");
+    // A mirror, whose list is another host's.
+    let tree = FakeDocuments::default().with("https://fedoraproject.org/releases.json", list);
+    let mirror = "[fedora]\nbase = \"https://mirror.example/fedora/linux/\"\n";
+    let words = format!(
+        "the place \"{f44}\", which is not one of the vendor's: if it is, name its beginning in 'sites' of [vendors.fedora]."
+    );
+    refused(find_with(&catalogue(mirror), "fedora/44", &tree, None).await, Reason::PlaceRefused, &words);
+    let sites = format!("{mirror}sites = [\"https://download.fedoraproject.org/pub/fedora/linux/\"]\n");
+    assert_eq!(find_with(&catalogue(&sites), "fedora/44", &tree, None).await.unwrap().url, f44);
 }
 
 async fn list_names(tree: &FakeDocuments) -> Vec<String> {
@@ -195,7 +204,7 @@ async fn a_template_of_oracles_has_an_image_for_each_hypervisor() {
     let template = |arch: &str, image: &str| {
         let sha = "c".repeat(64);
         format!(
-            r#"{{"base_url":"{base}OL9/u6/{arch}","version":"9.6","kvm":{{"image":"{image}","sha256":"{sha}"}},
+            r#"{{"base_url":"/templates/OracleLinux/OL9/u6/{arch}","version":"9.6","kvm":{{"image":"{image}","sha256":"{sha}"}},
             "xen":{{"image":"OL9U6_x86_64-pvhvm-b265.ova","sha256":"{sha}"}}}}"#
         )
     };
@@ -218,9 +227,15 @@ async fn a_template_of_oracles_has_an_image_for_each_hypervisor() {
     not_found(find("oracle/9:264", &tree).await, "no build '264' of 9; it has 265.");
     not_found(find("oracle/9+hyperv", &tree).await, "no variant 'hyperv' of 9; it has kvm, xen.");
     not_found(find("oracle/7", &tree).await, "no release '7'; it has 10, 9, 8.");
-    let lying = FakeDocuments::default().with(
-        &format!("{base}ol9-template.json"),
-        template("x86_64", "OL9U6_x86_64-kvm-b265.qcow2").replace("yum.oracle.com", "10.0.0.1"),
-    );
-    refused(find("oracle/9", &lying).await, Reason::SumsRefused, "not one of its own");
+    let with = |base_url: &str| {
+        let content = template("x86_64", "OL9U6_x86_64-kvm-b265.qcow2");
+        let content = content.replace("/templates/OracleLinux/OL9/u6/x86_64", base_url);
+        FakeDocuments::default().with(&format!("{base}ol9-template.json"), content)
+    };
+    for known in [&format!("{base}OL9/u6/x86_64"), "/templates/OracleLinux/OL9/u6/x86_64/"] {
+        assert_eq!(find("oracle/9", &with(known)).await.unwrap().url, found.url, "{known}");
+    }
+    for lying in ["https://10.0.0.1/OL9", "/../x", "//10.0.0.1/OL9", "/templates/OracleLinux/../../x", "/%2e%2e"] {
+        refused(find("oracle/9", &with(lying)).await, Reason::PlaceRefused, "not one of the vendor's");
+    }
 }

@@ -177,12 +177,16 @@ async fn a_list_never_leads_out_of_its_tree() {
         let lying =
             products().replace("server/releases/noble/release-20260105/ubuntu-24.04-server-cloudimg-amd64.img", path);
         let tree = tree.with(&format!("{ROOT}{PRODUCTS}.sjson"), signer.sign(&lying));
-        refused(find_with(&catalogue, "ubuntu/noble", &tree, None).await, Reason::SumsRefused, "not one of its own");
+        refused(
+            find_with(&catalogue, "ubuntu/noble", &tree, None).await,
+            Reason::PlaceRefused,
+            "not one of the vendor's",
+        );
     }
     let (catalogue, tree) = signed();
     let lying = index("sjson").replace(PRODUCTS, "../../streams");
     let tree = tree.with(&format!("{ROOT}streams/v1/index.sjson"), signer.sign(&lying));
-    refused(find_with(&catalogue, "ubuntu/noble", &tree, None).await, Reason::SumsRefused, "not one of its own");
+    refused(find_with(&catalogue, "ubuntu/noble", &tree, None).await, Reason::PlaceRefused, "not one of the vendor's");
 }
 
 #[tokio::test]
