@@ -2,6 +2,8 @@
 
 use super::SignatureError;
 
+/// Mark of the byte order, which some editors put before everything.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 const MESSAGE: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
 const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 const END: &[u8] = b"-----END PGP SIGNATURE-----";
@@ -24,12 +26,13 @@ enum At {
     Signature(usize),
 }
 
-/// Takes a signed document apart; `None` when it is not one. Lines before and behind it do not count.
+/// Takes a signed document apart; `None` when it is not one. Lines before and behind it do not count, nor does a mark of the byte order.
 ///
 /// # Errors
 /// `Malformed` for one without an end, two of them, unknown headers, and lines that had to be escaped.
 pub(super) fn split(document: &[u8]) -> Result<Option<SignedParts<'_>>, SignatureError> {
     let malformed = |why: &str| Err(SignatureError::Malformed(why.to_owned()));
+    let document = document.strip_prefix(MARK).unwrap_or(document);
     let (mut at, mut offset) = (At::Outside, 0);
     // Built as it comes: a list of the lines would be many times as long as a document of short ones.
     let (mut text, mut signature): (Vec<u8>, Option<&[u8]>) = (Vec::new(), None);

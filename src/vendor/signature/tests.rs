@@ -147,8 +147,12 @@ fn of_a_document_with_its_signature_inside_only_the_text_counts() {
     let around = format!("SHA256 (evil) = 00\n{text}\nSHA256 (evil) = 00\n");
     let (inside, _) = verify_inside(around.as_bytes(), &trust).unwrap();
     assert!(!String::from_utf8_lossy(&inside).contains("evil"));
-    for (what, good) in [("CRLF", text.replace('\n', "\r\n")), ("blanks", text.replace("bytes\n", "bytes \t\n"))] {
-        assert!(verify_inside(good.as_bytes(), &trust).is_ok(), "{what}");
+    for (what, good) in [
+        ("CRLF", text.replace('\n', "\r\n")),
+        ("blanks", text.replace("bytes\n", "bytes \t\n")),
+        ("a mark", format!("\u{feff}{text}")),
+    ] {
+        assert_eq!(verify_inside(good.as_bytes(), &trust).map(|(text, _)| text).as_ref(), Ok(&inside), "{what}");
     }
     assert_eq!(verify_inside(text.replace("53687", "53688").as_bytes(), &trust).unwrap_err(), SignatureError::Bad);
     for bad in [
