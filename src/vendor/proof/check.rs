@@ -99,10 +99,8 @@ pub fn open(
     }
     let demanded = rules.demands_signed_lists();
     match failed {
-        // What can't be checked here is no sign of tampering.
-        Some((error @ (SignatureError::KeyMissing { .. } | SignatureError::KeyTooOld { .. }), _)) if !demanded => {
-            plain(Some(error.to_string()))
-        }
+        // What can't be checked here is no sign of tampering. A key that is in none of the files is one, though a file may be too old.
+        Some((error @ SignatureError::KeyMissing { .. }, _)) if !demanded => plain(Some(error.to_string())),
         Some((error, url)) => Err(refused(error, url)),
         None if demanded => Err(Reason::SignatureMissing.about(&rules.title).and(&document.url)),
         None => plain(None),
@@ -161,7 +159,7 @@ pub fn verify_file_signature<R: Read + Seek>(
 
 fn refused(error: SignatureError, url: &str) -> Error {
     let reason = match error {
-        SignatureError::KeyMissing { .. } | SignatureError::KeyTooOld { .. } => Reason::KeyMissing,
+        SignatureError::KeyMissing { .. } => Reason::KeyMissing,
         SignatureError::Unreadable(_) => return Error::internal(error),
         _ => Reason::SignatureRefused,
     };

@@ -195,6 +195,19 @@ async fn a_signature_that_is_not_demanded_may_be_missing_and_may_not_be_bad() {
     assert_eq!(reason(proved(&weak_sums, Some(&rules), None).await).0, Reason::WeakerThanRequired);
 }
 
+/// Keys of several releases are pinned, and the file of an old one may be outlived: that excuses nothing.
+#[tokio::test]
+async fn a_key_that_is_in_no_file_is_not_excused_by_one_that_is_outlived() {
+    const OUTLIVED: &str = "5A89F68C6591AACEF0D02FFEFE3B874294177A6A";
+    let files = [fixture!("old.asc"), fixture!("subkeys-2025.asc")];
+    let map = signed_map().with(LIST_SIGNATURE, fixture!("SHA256SUMS.2026.sig"));
+    for (pins, words) in [(&[OLD][..], "none of the keys that count"), (&[OLD, OUTLIVED], "may be too old")] {
+        let rules = VendorRules { require: Level::Checksum, keys: texts(pins), ..rules() };
+        let (why, said) = reason(prove(IMAGE, Some(&rules), &keys(&files), &map, None, NOW).await);
+        assert!(why == Reason::SignatureRefused && said.contains(words), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_signed_stays_signed_and_lists_do_not_go_back() {
     let held = |seconds: i64| Evidence {

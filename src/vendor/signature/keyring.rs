@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 
 use pgp::armor::{BlockType, Dearmor};
 use pgp::composed::{Deserializable, SignedPublicKey};
-use pgp::packet::PacketParser;
+use pgp::packet::{PacketParser, Signature};
 use pgp::types::{KeyDetails, KeyVersion};
 
 use super::certificate::PgpCertificate;
@@ -68,6 +68,13 @@ impl Keyring {
     pub fn can_sign(&self, fingerprint: &str, at: Timestamp) -> bool {
         let seconds = u32::try_from(at.seconds()).unwrap_or(u32::MAX);
         self.get(fingerprint).is_some_and(|certificate| certificate.can_sign(seconds))
+    }
+
+    /// Tells whether some key that is here is named by a signature as its maker, be it one that counts or not.
+    pub(super) fn knows_maker(&self, signature: &Signature) -> bool {
+        let is_named = !signature.issuer_fingerprint().is_empty() || !signature.issuer_key_id().is_empty();
+        let mut keys = self.certificates.values().flat_map(PgpCertificate::keys);
+        is_named && keys.any(|key| key.may_have_made(signature))
     }
 
     /// Certificate of a primary key.

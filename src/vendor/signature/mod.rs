@@ -66,10 +66,11 @@ pub enum SignatureError {
         /// Fingerprint.
         key: String,
     },
-    /// The key file knows only signing keys that had expired, and it was made by one that the file does not have.
+    /// A key made it that is in no file, and the file of a pinned one knows only signing keys that had expired: it may be too old, or the
+    /// signature a stranger's, which can't be told apart.
     #[error(
-        "the key file of {of} is too old: the key {by} that made the signature is not in it, and the signing keys that are had expired; \
-         get a new file from the vendor"
+        "no key file has the key {by} that made the signature. That of {of} may be too old: all signing keys in it had expired by then; get \
+         a new one from the vendor, and if {by} is not in that either, the signature is a stranger's"
     )]
     KeyTooOld {
         /// Fingerprint or number that the signature names.

@@ -137,7 +137,9 @@ fn unknown_maker(
     if !named.is_empty() {
         return SignatureError::KeyMissing { wanted: named };
     }
-    if let Some(old) = pinned.iter().find(|certificate| certificate.is_outlived(created)) {
+    // A stranger's signature looks so too: it does not count, and this only says what may be the matter.
+    let is_outlived = |certificate: &&&PgpCertificate| certificate.is_outlived(created);
+    if let Some(old) = pinned.iter().find(is_outlived).filter(|_| !trust.keyring.knows_maker(signature)) {
         return SignatureError::KeyTooOld { by, of: old.fingerprint() };
     }
     // A subkey of a key that is not here has a number of its own: it can't be told from a stranger's.
