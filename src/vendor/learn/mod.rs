@@ -12,6 +12,7 @@ use super::order::natural;
 use super::place::{file_name, folder, listed};
 use super::signature::content;
 use super::sums::{FoundSums, Sums};
+use crate::image::Timestamp;
 
 /// Most bytes of a document with products.
 pub const PRODUCTS_BYTES_MAX: usize = 64 << 20;
@@ -73,6 +74,13 @@ pub(super) fn find(document_url: &str, bytes: &[u8], url: &str) -> Option<FoundS
         }
     });
     found
+}
+
+/// Time at which a document with products was made, as it says itself.
+pub(super) fn updated(content: &[u8]) -> Option<Timestamp> {
+    let text = products::updated(content).filter(|_| is_products(content))?;
+    let at = jiff::fmt::rfc2822::parse(&text).map(|at| at.timestamp()).or_else(|_| text.parse::<jiff::Timestamp>());
+    Some(Timestamp(at.ok()?.as_microsecond()))
 }
 
 /// Tells whether a document can be one with products.

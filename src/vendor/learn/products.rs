@@ -48,6 +48,19 @@ pub(super) fn walk(document: &[u8], mut each: impl FnMut(ProductFile<'_>)) {
     let _ = descend(root, 0, &Facts::default(), &aliases, &mut each);
 }
 
+/// Time of a document, in its own words.
+pub(super) fn updated(document: &[u8]) -> Option<String> {
+    let root = serde_json::from_str::<&RawValue>(std::str::from_utf8(document).ok()?).ok()?;
+    let mut found = None;
+    let _ = entries(root, |name, value| {
+        if name == "updated" {
+            found = serde_json::from_str::<String>(value.get()).ok().filter(|text| text.len() <= TEXT_BYTES_MAX);
+        }
+        Ok(())
+    });
+    found
+}
+
 fn aliases(root: &RawValue) -> Aliases {
     let mut found = Aliases::default();
     let _ = entries(root, |name, value| {

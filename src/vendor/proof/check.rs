@@ -29,17 +29,33 @@ pub struct OpenedDocument {
     pub content: Vec<u8>,
     /// Signature that counts, and the URLs that prove it.
     signed: Option<(Signed, Vec<String>)>,
+    /// Time at which the document was made, as it says under its signature.
+    updated: Option<Timestamp>,
     /// Reason why a signature that is there does not count.
     unchecked: Option<String>,
 }
 
+/// Microseconds within which a document is signed and out, after the time that it says of itself. With an older one signed anew it is not as new
+/// as its signature.
+const OUT_WITHIN: i64 = 24 * 3600 * 1_000_000;
+
 impl OpenedDocument {
+    fn signed(content: Vec<u8>, by: Signed, documents: Vec<String>) -> Self {
+        let updated = learn::updated(&content);
+        Self { content, signed: Some((by, documents)), updated, unchecked: None }
+    }
+
     /// Evidence for what the document says of a file, by these digests.
     pub fn evidence(&self, document: &Kept, title: &str, file: &str, facts: &FoundSums) -> Evidence {
         let weak = facts.sums.iter().all(|sum| sum.algorithm().is_weak());
         match &self.signed {
             // The signature is over the digest: a digest that others can meet is not worth more by it.
-            Some((by, documents)) if !weak => signed_evidence(title, by, false, documents.clone()),
+            Some((by, documents)) if !weak => {
+                let by_then = self.updated.map(|at| Timestamp(at.0.saturating_add(OUT_WITHIN)));
+                let shown = Signed { at: earlier(by.at, self.updated), ..by.clone() };
+                let evidence = signed_evidence(title, &shown, false, documents.clone());
+                Evidence { signed_at: earlier(by.at, by_then).map(|at| at.0), ..evidence }
+            }
             _ => {
                 let mut evidence = unsigned(&document.url, &document.document.url, file, &facts.sums);
                 if let Some(why) = &self.unchecked {
@@ -50,6 +66,11 @@ impl OpenedDocument {
             }
         }
     }
+}
+
+/// The earlier of two times, of those that are known.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 /// Opens a vendor's document: checks its signatures, inside or beside it, by the rules. Without rules no signature is demanded and none counts.
@@ -66,7 +87,8 @@ pub fn open(
     let bytes = &document.document.bytes[..];
     let refuse = |error: SignatureError| Reason::SumsRefused.about(&document.url).and(error);
     let plain = |unchecked| {
-        Ok(OpenedDocument { content: content(bytes).map_err(refuse)?.into_owned(), signed: None, unchecked })
+        let content = content(bytes).map_err(refuse)?.into_owned();
+        Ok(OpenedDocument { content, signed: None, updated: None, unchecked })
     };
     let Some(rules) = rules.filter(|rules| rules.signs_lists()) else { return plain(None) };
     let trust = TrustedKeys { keyring, pins: &rules.keys, now };
@@ -74,8 +96,7 @@ pub fn open(
     if rules.signs_inside() {
         match verify_inside(bytes, &trust) {
             Ok((content, by)) => {
-                let signed = Some((by, vec![document.url.clone()]));
-                return Ok(OpenedDocument { content: content.into_owned(), signed, unchecked: None });
+                return Ok(OpenedDocument::signed(content.into_owned(), by, vec![document.url.clone()]));
             }
             Err(SignatureError::NoSignature) => {}
             Err(error) => failed = Some((error, &document.url)),
@@ -84,12 +105,8 @@ pub fn open(
     for signature in signatures {
         match verify_detached(&signature.document.bytes, &mut Cursor::new(bytes), &trust) {
             Ok(by) => {
-                let signed = Some((by, vec![document.url.clone(), signature.url.clone()]));
-                return Ok(OpenedDocument {
-                    content: content(bytes).map_err(refuse)?.into_owned(),
-                    signed,
-                    unchecked: None,
-                });
+                let content = content(bytes).map_err(refuse)?.into_owned();
+                return Ok(OpenedDocument::signed(content, by, vec![document.url.clone(), signature.url.clone()]));
             }
             Err(error) if failed.as_ref().is_none_or(|(other, _)| error.weight() > other.weight()) => {
                 failed = Some((error, &signature.url));

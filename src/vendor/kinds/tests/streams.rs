@@ -167,6 +167,21 @@ async fn lists_that_were_changed_or_are_not_signed_are_refused() {
     let newer = find_with(&catalogue, "ubuntu/noble", &tree, Some(&held(day))).await;
     refused(newer, Reason::RolledBack, "released:download.sjson");
     assert!(find_with(&catalogue, "ubuntu/noble", &tree, Some(&held(-day))).await.is_ok());
+    // A list is as old as it says, though it was signed anew.
+    let written = products().replacen('{', "{\"updated\":\"Mon, 05 Jan 2026 10:00:00 +0000\",", 1);
+    let tree = tree.with(&url, Signer::shared().sign(&written));
+    let at = |day: &str| Evidence {
+        level: Level::Signature,
+        signed_at: Some(format!("{day}T12:00:00Z").parse::<jiff::Timestamp>().unwrap().as_microsecond()),
+        ..Evidence::default()
+    };
+    let older = find_with(&catalogue, "ubuntu/noble", &tree, Some(&at("2026-02-01"))).await;
+    refused(older, Reason::RolledBack, "older than the one of 2026-02-01");
+    // What was held of it before had the day of the signature.
+    let found = find_with(&catalogue, "ubuntu/noble", &tree, Some(&at("2026-01-05"))).await.unwrap();
+    let evidence = found.expectation.unwrap().evidence;
+    assert!(evidence.words.ends_with("sums of 2026-01-05"), "{}", evidence.words);
+    assert!(find_with(&catalogue, "ubuntu/noble", &tree, Some(&evidence)).await.is_ok());
 }
 
 #[tokio::test]
