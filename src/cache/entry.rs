@@ -173,7 +173,8 @@ impl Entry {
 
     /// Expectation that the bytes met.
     pub(super) fn expectation(&self) -> Expectation {
-        Expectation { size: Some(self.size), sums: self.expected.clone(), evidence: self.evidence.clone() }
+        let (sums, evidence) = (self.expected.clone(), self.evidence.clone());
+        Expectation { size: Some(self.size), sums, evidence, others: Vec::new() }
     }
 
     /// The key.

@@ -103,7 +103,8 @@ pub(super) struct Fill {
     /// Bytes that came in this run, and since when.
     received: AtomicU64,
     began: Instant,
-    /// Expectation of the caller that began it. It decides for that caller alone; its digests are made, so that they can be compared.
+    /// Expectation of the caller that began it. A digest on the caller's own word decides for that caller alone, and is made, so that it can be
+    /// compared; what a vendor's documents say is what the bytes have to be.
     pub(super) given: Option<Expectation>,
     /// Level that the file has to reach before its end goes out.
     pub(super) require: Level,

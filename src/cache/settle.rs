@@ -14,7 +14,7 @@ use super::shelf::Shelved;
 use super::trouble::Setback;
 use super::verify::{self, Passed};
 use crate::error::{Error, Kind, Reason};
-use crate::vendor::{Evidence, PRODUCTS_BYTES_MAX, Sum};
+use crate::vendor::{Evidence, Level, PRODUCTS_BYTES_MAX, Sum};
 
 /// Time for which what is not there is not asked for again: today's build may come any minute.
 const MISSING_FOR: Duration = Duration::from_secs(10);
@@ -170,10 +170,13 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
         passed = look_again(cache, fill, size, &sums).await.map_or(passed, Ok);
     }
     if let Ok(Passed::As(evidence, expected)) = passed {
-        passed = cache
-            .signed(fill, evidence)
-            .await
-            .map(|evidence| verify::raised(Passed::As(evidence, expected), fill.given.as_ref(), size, &sums));
+        let path = fill.shelf.partial(&fill.id);
+        let signed = match fill.document {
+            true => Ok(evidence),
+            false => cache.signed(&fill.key, &path, fill.require, evidence).await,
+        };
+        passed =
+            signed.map(|evidence| verify::raised(Passed::As(evidence, expected), fill.given.as_ref(), size, &sums));
     }
     let entry = |evidence, expected| entry_of(cache, fill, &head, size, sums.clone(), evidence, expected);
     match passed {
@@ -194,7 +197,7 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
         Ok(Passed::Not(how)) => {
             let entry = entry(verify::plain(&fill.key, &head), Vec::new());
             put_away(cache, fill, entry).await?;
-            Err(verify::mismatch(&fill.key, &how))
+            Err(verify::put_aside(&fill.key, &how))
         }
         Err(error) => {
             put_away(cache, fill, entry(verify::plain(&fill.key, &head), Vec::new())).await?;
@@ -203,8 +206,12 @@ async fn conclude(cache: &Arc<Cache>, fill: &Arc<Fill>, sums: Vec<Sum>) -> Resul
     }
 }
 
-/// Compares with documents that are asked for anew; `None` if they say no more.
+/// Compares with documents that are asked for anew; `None` if they say no more. A vendor's word that the fill began with came with a list that
+/// can't be asked for here: the next pull compares again.
 async fn look_again(cache: &Cache, fill: &Fill, size: u64, sums: &[Sum]) -> Option<Passed> {
+    if fill.given.as_ref().is_some_and(|given| given.evidence.level != Level::Given) {
+        return None;
+    }
     let expectation = cache.expected(&fill.key, true).await.ok()??;
     Some(verify::compare(&expectation, size, sums)).filter(|passed| matches!(passed, Passed::As(..)))
 }

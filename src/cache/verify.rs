@@ -1,5 +1,6 @@
 //! Verification of a fill: what its bytes have to be, sought beside the transfer, and the verdict at its end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +21,32 @@ const LOOKUP: Duration = Duration::from_secs(30);
 pub(super) enum Passed {
     /// They reach a level.
     As(Evidence, Vec<Sum>),
-    /// They are not the expected ones: how so.
-    Not(String),
+    /// They are not the expected ones.
+    Not(Difference),
+}
+
+/// Difference between bytes and an expectation.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// Words for what differs, with the document that says what it should be.
+    how: String,
+    /// True if the expectation is the caller's own.
+    is_given: bool,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.how)
+    }
 }
 
 /// Finds out what the bytes of a fill have to be, and lets its readers know.
 pub(super) async fn lookup(cache: Arc<Cache>, fill: Arc<Fill>) {
-    let proof = match fill.document {
-        true => Voucher::Absent,
-        false => match cache.expected(&fill.key, false).await {
+    let proof = match (fill.document, &fill.given) {
+        (true, _) => Voucher::Absent,
+        // All documents of the vendor were asked for just now, by the pull that began it.
+        (false, Some(known)) if known.evidence.level != Level::Given => Voucher::Known(Arc::new(known.clone())),
+        (false, _) => match cache.expected(&fill.key, false).await {
             Ok(Some(expectation)) => Voucher::Known(expectation),
             Ok(None) => Voucher::Absent,
             Err(error) => Voucher::Refused(error.into()),
@@ -104,16 +122,12 @@ impl Cache {
     ///
     /// # Errors
     /// Those of a signature that is not to be trusted, or that is demanded and can't be had.
-    pub(super) async fn signed(&self, fill: &Fill, evidence: Evidence) -> Result<Evidence> {
-        if fill.document {
-            return Ok(evidence);
-        }
-        let held = self.held(&fill.key).map(|held| held.see(|entry| entry.evidence.clone()));
-        let path = fill.shelf.partial(&fill.id);
-        match self.prover.prove_file(fill.key.url(), &path, &*self.documents, held.as_ref(), self.now()).await {
+    pub(super) async fn signed(&self, key: &Key, file: &Path, require: Level, evidence: Evidence) -> Result<Evidence> {
+        let held = self.held(key).map(|held| held.see(|entry| entry.evidence.clone()));
+        match self.prover.prove_file(key.url(), file, &*self.documents, held.as_ref(), self.now()).await {
             Ok(Some(signed)) => Ok(signed),
             Ok(None) => Ok(evidence),
-            Err(error) if is_away(&error) && fill.require < Level::Signature => Ok(evidence),
+            Err(error) if is_away(&error) && require < Level::Signature => Ok(evidence),
             Err(error) => Err(error),
         }
     }
@@ -134,14 +148,16 @@ pub(super) fn judge(key: &Key, head: &Head, size: u64, sums: &[Sum], proof: &Vou
 
 /// Compares bytes with an expectation: all of its sums have to be theirs.
 pub(super) fn compare(expectation: &Expectation, size: u64, sums: &[Sum]) -> Passed {
+    let is_given = expectation.evidence.level == Level::Given;
+    let differ = |how: String| Passed::Not(Difference { how, is_given });
     if let Some(wanted) = expectation.size.filter(|wanted| *wanted != size) {
-        return Passed::Not(format!("there are {size} of them, not {wanted}"));
+        return differ(format!("there are {size} of them, not {wanted}"));
     }
     for wanted in &expectation.sums {
         match sums.iter().find(|sum| sum.algorithm() == wanted.algorithm()) {
             Some(sum) if sum == wanted => {}
-            Some(sum) => return Passed::Not(format!("they hash to {sum}, not to {wanted}")),
-            None => return Passed::Not(format!("they were not hashed by {}", wanted.algorithm().name())),
+            Some(sum) => return differ(format!("they hash to {sum}, not to {wanted}{}", expectation.source(wanted))),
+            None => return differ(format!("they were not hashed by {}", wanted.algorithm().name())),
         }
     }
     Passed::As(expectation.evidence.clone(), expectation.sums.clone())
@@ -169,8 +185,16 @@ pub(super) fn raised(passed: Passed, given: Option<&Expectation>, size: u64, sum
 }
 
 /// The error for bytes that are not the expected ones.
-pub(super) fn mismatch(key: &Key, how: &str) -> Error {
-    Reason::VendorMismatch.about(key.shown()).and(how)
+pub(super) fn mismatch(key: &Key, difference: &Difference) -> Error {
+    let reason = if difference.is_given { Reason::GivenMismatch } else { Reason::VendorMismatch };
+    reason.about(key.shown()).and(difference)
+}
+
+/// The error for bytes that are not those of the vendor's documents, and were put into quarantine.
+pub(super) fn put_aside(key: &Key, difference: &Difference) -> Error {
+    let what =
+        "They are kept aside for seven days: if they are right all the same, 'visor pull' takes them with --sha256";
+    Reason::VendorMismatch.about(key.shown()).and(format!("{difference}. {what}"))
 }
 
 /// The error for bytes that did not reach a level.

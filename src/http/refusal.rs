@@ -31,8 +31,8 @@ macro_rules! neutral_everywhere {
         | Reason::MayNotShare | Reason::MembersChoice | Reason::NoImportDirectory | Reason::OnlyCopy
         | Reason::DefinitionsProtected | Reason::BodyTooLarge | Reason::FileTooLarge | Reason::DefinitionsFull
         | Reason::TooMany | Reason::BadRange | Reason::WrongMediaType | Reason::BadContent | Reason::BadArchive
-        | Reason::Mismatch | Reason::VendorMismatch | Reason::SumsRefused | Reason::SignatureMissing
-        | Reason::SignatureRefused | Reason::KeyMissing | Reason::WeakerThanRequired | Reason::WeakerThanBefore
+        | Reason::Mismatch | Reason::VendorMismatch | Reason::GivenMismatch | Reason::SumsRefused
+        | Reason::PlaceRefused | Reason::SignatureMissing | Reason::SignatureRefused | Reason::KeyMissing | Reason::WeakerThanRequired | Reason::WeakerThanBefore
         | Reason::RolledBack | Reason::BodyIncomplete | Reason::UploadIncomplete | Reason::TooSlow | Reason::StoreFull
         | Reason::DiskFull | Reason::Unsupported | Reason::StoreUnsupported | Reason::StoreReadOnly | Reason::Busy
         | Reason::Stopping | Reason::TooManyTries | Reason::TooManyUploads | Reason::TooManyOpenUploads

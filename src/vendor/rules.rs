@@ -50,6 +50,11 @@ impl VendorRules {
         self.signatures.iter().any(|template| is_over_file(template))
     }
 
+    /// Tells whether they say no place of sums or signatures.
+    pub fn names_nothing(&self) -> bool {
+        self.sums.is_empty() && self.signatures.is_empty()
+    }
+
     /// Tells whether nothing but a signed list will do.
     pub fn demands_signed_lists(&self) -> bool {
         self.require == Level::Signature && !self.signs_files()

@@ -103,7 +103,7 @@ impl Prover for Sums {
 
 fn expectation(sum: Sum) -> Expectation {
     let evidence = Evidence { level: Level::Checksum, words: "matches SHA256SUMS".into(), ..Evidence::default() };
-    Expectation { size: None, sums: vec![sum], evidence }
+    Expectation { sums: vec![sum], evidence, ..Expectation::default() }
 }
 
 fn sha256(bytes: &[u8]) -> Sum {

@@ -43,6 +43,7 @@ async fn other_bytes_are_cut_put_away_and_adopted_by_a_corrected_sum() {
         size: Some(600_000),
         sums: vec![sha256(&wrong)],
         evidence: Evidence { level: Level::Given, ..Evidence::default() },
+        ..Expectation::default()
     };
     let whole = place.cache.bring(&place.key(), Some(given), Level::Given, &|_| {}).await.unwrap();
     assert!(std::fs::read(&whole.path).unwrap() == wrong);
@@ -64,7 +65,9 @@ async fn sums_that_come_late_adopt_what_they_name() {
 }
 
 fn given(sum: Sum) -> Expectation {
-    Expectation { size: None, sums: vec![sum], evidence: Evidence { level: Level::Given, ..Evidence::default() } }
+    let evidence =
+        Evidence { level: Level::Given, words: "matches the digest that you gave".to_owned(), ..Evidence::default() };
+    Expectation { sums: vec![sum], evidence, ..Expectation::default() }
 }
 
 /// Readers that share a transfer with a caller who expects other bytes have it to its end.
@@ -85,7 +88,9 @@ async fn a_digest_that_is_wrong_is_its_callers_own_affair() {
         let reader = place.get().await.unwrap();
         place.upstream.change("f-1.img", |file| file.gate = None);
         assert!(read(&reader, None).await.unwrap() == bytes);
-        assert_eq!(wrong.await.unwrap().unwrap_err().reason(), Reason::VendorMismatch);
+        let refused = wrong.await.unwrap().unwrap_err();
+        assert_eq!(refused.reason(), Reason::GivenMismatch);
+        assert!(refused.message().ends_with(", the digest that you gave."), "{refused}");
         let level = if is_named { Level::Checksum } else { Level::None };
         assert_eq!((place.get().await.unwrap().level, place.cache.stats().quarantine_bytes), (level, 0));
         // And one who is right has them at once.
@@ -263,4 +268,49 @@ async fn a_signature_over_the_file_itself_is_the_last_word() {
     let place = Place::under(Upstream::with(file(&other)), |_| {}, sums);
     assert!(place.bytes().await.unwrap_err().contains("signature"));
     assert_eq!((place.cache.stats().entries, place.cache.stats().quarantine_bytes), (0, 300_000));
+}
+
+/// Digests of a vendor's list stand beside its signature over the file, and neither for the other.
+#[tokio::test]
+async fn what_a_vendors_list_says_and_a_signature_over_the_file_both_hold() {
+    let (bytes, other) = (noise(68, 300_000), noise(69, 300_000));
+    let listed = |bytes: &[u8]| expectation(sha256(bytes));
+    let place = |served: &[u8], signed: &[u8]| {
+        let sums = Sums { require: Level::Checksum, ..Sums::default() };
+        *sums.signed.lock().unwrap() = Some((signed.to_vec(), "signed by the vendor".to_owned()));
+        Place::under(Upstream::with(file(served)), |_| {}, sums)
+    };
+    let good = place(&bytes, &bytes);
+    let whole = good.cache.bring(&good.key(), Some(listed(&bytes)), Level::Signature, &|_| {}).await.unwrap();
+    assert_eq!((whole.expectation.evidence.level, whole.expectation.sums), (Level::Signature, vec![sha256(&bytes)]));
+    for (served, signed, words) in [(&other, &other, "hash to"), (&bytes, &other, "signature")] {
+        let place = place(served, signed);
+        // The second time the bytes are in quarantine.
+        for _ in 0..2 {
+            let refused = place.cache.bring(&place.key(), Some(listed(&bytes)), Level::Checksum, &|_| {}).await;
+            let refused = refused.unwrap_err();
+            assert!(refused.message().contains(words), "{refused}");
+            assert_eq!(place.cache.stats().entries, 0);
+        }
+        let right = place.cache.bring(&place.key(), Some(given(sha256(served))), Level::Given, &|_| {}).await.unwrap();
+        assert_eq!(right.expectation.evidence.level, Level::Given, "the caller knows better");
+    }
+}
+
+/// What a vendor's list says is not looked for a second time, and its mismatch is said in its words.
+#[tokio::test]
+async fn a_mismatch_with_a_vendors_list_is_told_as_one() {
+    let bytes = noise(70, 300_000);
+    let place = Place::new(Upstream::with(file(&bytes)));
+    place.sums.refused.store(true, Ordering::SeqCst);
+    let mut listed = expectation(sha256(b"other"));
+    listed.evidence.documents = vec!["https://h/streams/v1/products.sjson".to_owned()];
+    let refused = place.cache.bring(&place.key(), Some(listed.clone()), Level::Checksum, &|_| {}).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::VendorMismatch);
+    let words = refused.message();
+    assert!(words.contains(", as products.sjson says. They are kept aside for seven days"), "{words}");
+    assert!(words.contains("--sha256"), "{words}");
+    listed.sums = vec![sha256(&bytes)];
+    place.cache.bring(&place.key(), Some(listed), Level::Checksum, &|_| {}).await.unwrap();
+    assert_eq!((place.upstream.requests(), place.cache.stats().quarantine_bytes), (1, 0));
 }

@@ -11,7 +11,7 @@ use crate::registry::pulls::provenance::Provenance;
 use crate::registry::pulls::service::Pulls;
 use crate::registry::pulls::stem::{architecture_in, format_in, stem};
 use crate::registry::this_machine;
-use crate::vendor::proof::{Anew, prove};
+use crate::vendor::proof::{Anew, prove, prove_listed};
 use crate::vendor::{
     CONTAINER, ContainerMetadata, Documents, Evidence, Expectation, Level, LockedImage, LockedMetadata, Name, Sum,
     SumAlgorithm, Vendor, VendorRules, is_moving, resolve,
@@ -134,7 +134,7 @@ impl Found {
 /// An expectation on the word of the caller.
 fn given(sum: &Sum, size: Option<u64>, words: &str) -> Expectation {
     let evidence = Evidence { level: Level::Given, words: words.to_owned(), ..Evidence::default() };
-    Expectation { size, sums: vec![sum.clone()], evidence }
+    Expectation { size, sums: vec![sum.clone()], evidence, others: Vec::new() }
 }
 
 impl Pulls {
@@ -219,7 +219,7 @@ impl Pulls {
             return Ok(Some(listed));
         }
         let rules = VendorRules { require, ..vendor.rules_for(url) };
-        prove(url, Some(&rules), self.catalogue.keyring(), lists, held, self.core.now()).await
+        prove_listed(url, listed, Some(&rules), self.catalogue.keyring(), lists, held, self.core.now()).await
     }
 
     /// The file under a URL.

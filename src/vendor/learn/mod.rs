@@ -114,7 +114,7 @@ pub(super) fn expectation(facts: FoundSums, evidence: Evidence) -> Expectation {
     if sums.iter().any(|sum| !sum.algorithm().is_weak()) {
         sums.retain(|sum| !sum.algorithm().is_weak());
     }
-    Expectation { size: facts.size, sums, evidence }
+    Expectation { size: facts.size, sums, evidence, others: Vec::new() }
 }
 
 #[cfg(test)]

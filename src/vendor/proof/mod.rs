@@ -20,7 +20,7 @@ use super::place::{folder, last_part};
 use super::rules::VendorRules;
 use super::signature::{Keyring, SIGNATURE_BYTES_MAX};
 use super::sums::SUMS_BYTES_MAX;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::image::Timestamp;
 
 /// Most lists that are asked for at the same time, and that rules may name.
@@ -47,8 +47,8 @@ impl Documents for Anew<'_> {
     }
 }
 
-/// Looks up what the file under a URL has to be: first where the rules say, then in the usual places beside it. `None` when no list names it.
-/// `held` is what was known before of the name that the file has; without it, weaker evidence and older lists are accepted.
+/// Looks up what the file under a URL has to be: where the rules say, or in the usual places beside it if there are none that say a place.
+/// `None` when no list names it. `held` is what was known before of the name that the file has; without it, weaker evidence and older lists are accepted.
 ///
 /// # Errors
 /// `SignatureRefused`, `KeyMissing`, `SignatureMissing`, `WeakerThanRequired`, `SumsRefused` by what is there; `WeakerThanBefore`, `RolledBack` by
@@ -61,15 +61,46 @@ pub async fn prove(
     held: Option<&Evidence>,
     now: Timestamp,
 ) -> Result<Option<Expectation>> {
-    let mut found = None;
-    if let Some(rules) = rules {
-        found = by_rules(url, rules, keyring, documents, now).await?;
+    prove_listed(url, None, rules, keyring, documents, held, now).await
+}
+
+/// As [`prove`], of a file that its vendor's list has digests of: these and what lies beside the file have to agree, and the bytes with all of
+/// them. Nothing of a vendor's overrules another of its documents.
+///
+/// # Errors
+/// As [`prove`]; `SumsRefused` when two documents contradict each other.
+pub async fn prove_listed(
+    url: &str,
+    listed: Option<Expectation>,
+    rules: Option<&VendorRules>,
+    keyring: &Keyring,
+    documents: &dyn Documents,
+    held: Option<&Evidence>,
+    now: Timestamp,
+) -> Result<Option<Expectation>> {
+    let will_do = rules.zip(listed.as_ref()).is_some_and(|(rules, listed)| listed.evidence.level >= rules.require);
+    let is_list_signed = listed.as_ref().is_some_and(|listed| listed.evidence.level == Level::Signature);
+    let beside = match rules {
+        None => None,
+        Some(rules) => match by_rules(url, rules, keyring, documents, now).await {
+            // The list alone reaches what is demanded.
+            Err(error) if will_do && is_absent(&error) => None,
+            found => found?,
+        },
+    };
+    let is_beside = beside.is_some();
+    let mut found = match (beside, listed) {
+        (Some(beside), Some(listed)) => Some(beside.and_listed(listed, url)?),
+        (beside, listed) => beside.or(listed),
+    };
+    if !is_beside
+        && !will_do
+        && let Some(rules) = rules.filter(|rules| rules.demands_signed_lists())
+    {
+        return Err(Reason::SignatureMissing.about(&rules.title).and(url));
     }
-    if found.is_none() {
-        if let Some(rules) = rules.filter(|rules| rules.demands_signed_lists()) {
-            return Err(Reason::SignatureMissing.about(&rules.title).and(url));
-        }
-        found = by_usual_places(url, documents, now).await?;
+    if found.is_none() && rules.is_none_or(VendorRules::names_nothing) {
+        found = by_usual_places(url, rules.is_some(), documents, now).await?;
     }
     let (level, words) = found.as_ref().map_or((Level::None, "no checksum found"), |found: &Expectation| {
         (found.evidence.level, found.evidence.words.as_str())
@@ -81,7 +112,8 @@ pub async fn prove(
             return Err(Reason::WeakerThanRequired.about(url).and(rules.require).and(level));
         }
     }
-    if let Some(found) = &found {
+    // A signed list was held to what was before when it was read. What lies beside the file is as old as its build, which may be older.
+    if let Some(found) = found.as_ref().filter(|_| !is_list_signed) {
         guard::not_rolled_back(&found.evidence, held, found.evidence.documents.first().map_or(url, String::as_str))?;
     }
     Ok(found)
@@ -128,6 +160,11 @@ async fn by_rules(
     }
 }
 
+/// Tells whether a list is not there, or can't be asked for.
+fn is_absent(error: &Error) -> bool {
+    error.reason() == Reason::SignatureMissing || matches!(error.kind(), Kind::Upstream | Kind::Busy)
+}
+
 /// Tells whether newer documents may give another verdict.
 fn may_be_of_age(checked: &Result<Option<Expectation>>) -> bool {
     match checked {
@@ -149,14 +186,21 @@ async fn with_signatures(list: &str, file: &str, rules: &VendorRules, documents:
     Ok(std::iter::once(list).chain(gotten.flatten()).collect())
 }
 
-/// Looks a file up in the usual places, of which most are not there, and whose servers refuse in many ways to say so.
-async fn by_usual_places(url: &str, documents: &dyn Documents, now: Timestamp) -> Result<Option<Expectation>> {
+/// Looks a file up in the usual places, of which most are not there, and whose servers refuse in many ways to say so. A vendor whose entry
+/// names no place is asked for few.
+async fn by_usual_places(
+    url: &str,
+    few: bool,
+    documents: &dyn Documents,
+    now: Timestamp,
+) -> Result<Option<Expectation>> {
     let (folder, file, keyring) = (folder(url), last_part(url), Keyring::new());
     if file.is_empty() {
         return Ok(None);
     }
-    let sidecars = SIDECARS.iter().map(|ending| format!("{folder}{file}{ending}"));
-    let lists = FOLDER_LISTS.iter().map(|name| format!("{folder}{name}"));
+    let (sidecars, lists) = if few { (&SIDECARS[..2], &FOLDER_LISTS[..4]) } else { (&SIDECARS[..], &FOLDER_LISTS[..]) };
+    let sidecars = sidecars.iter().map(|ending| format!("{folder}{file}{ending}"));
+    let lists = lists.iter().map(|name| format!("{folder}{name}"));
     // Collected, so that no closure is part of the future: such futures are not known to be Send.
     let asked: Vec<_> = sidecars.chain(lists).map(|list| kept(list, SUMS_BYTES_MAX, documents)).collect();
     let mut answers = stream::iter(asked).buffered(REQUESTS_MAX);

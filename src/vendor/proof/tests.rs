@@ -188,11 +188,68 @@ async fn a_signature_that_is_not_demanded_may_be_missing_and_may_not_be_bad() {
     let weak = signed_map().with(LIST_SIGNATURE, fixture!("SHA256SUMS.sha1.sig"));
     let (why, words) = reason(proved(&weak, Some(&rules), None).await);
     assert!(why == Reason::SignatureRefused && words.contains("SHA1"), "{words}");
+    let rules = VendorRules { sums: texts(&["MD5SUMS"]), ..rules };
     let weak_sums = Map::default().with(
         "https://h/noble/current/MD5SUMS",
         format!("{}  noble-server-cloudimg-amd64.img\n", "a".repeat(32)).as_bytes(),
     );
     assert_eq!(reason(proved(&weak_sums, Some(&rules), None).await).0, Reason::WeakerThanRequired);
+}
+
+#[tokio::test]
+async fn a_list_of_a_vendors_and_what_lies_beside_the_file_have_to_agree() {
+    let listed = |sum: Sum, size, level| Expectation {
+        size,
+        sums: vec![sum],
+        evidence: Evidence { level, documents: texts(&["https://h/list.json"]), ..Evidence::default() },
+        others: Vec::new(),
+    };
+    let hex = |digits: usize| Sum::of_hex(&"b".repeat(digits)).unwrap();
+    let with = async |map: &Map, rules: &VendorRules, listed: Expectation, held: Option<&Evidence>| {
+        prove_listed(IMAGE, Some(listed), Some(rules), &keys(&[fixture!("old.asc")]), map, held, NOW).await
+    };
+    let lax = VendorRules { require: Level::Checksum, signatures: Vec::new(), ..rules() };
+    for (rules, level) in [(&rules(), Level::Signature), (&lax, Level::Checksum)] {
+        let found = with(&signed_map(), rules, listed(sum(), Some(5), Level::Checksum), None).await.unwrap().unwrap();
+        assert_eq!((found.size, &found.sums[..], found.evidence.level), (Some(5), &[sum()][..], level));
+        assert_eq!(found.source(&sum()), ", as SHA256SUMS says");
+        let both = with(&signed_map(), rules, listed(hex(128), None, Level::Checksum), None).await.unwrap().unwrap();
+        assert_eq!(both.sums, [sum(), hex(128)], "the bytes have to be of both");
+        assert_eq!(both.source(&hex(128)), ", as list.json says");
+        let (why, words) = reason(with(&signed_map(), rules, listed(hex(64), None, Level::Checksum), None).await);
+        assert_eq!(why, Reason::SumsRefused);
+        assert!(words.contains("SHA256SUMS are refused") && words.contains("list.json says sha256:bbbb"), "{words}");
+    }
+    // The list alone will do where it reaches what is demanded.
+    let none = Map::default();
+    let alone = with(&none, &lax, listed(hex(64), None, Level::Checksum), None).await.unwrap().unwrap();
+    assert_eq!(alone.sums, [hex(64)]);
+    let (why, _) = reason(with(&none, &rules(), listed(hex(64), None, Level::Checksum), None).await);
+    assert_eq!(why, Reason::SignatureMissing);
+    let unsigned = Map::default().with(LIST, fixture!("SHA256SUMS"));
+    let signed = with(&unsigned, &rules(), listed(hex(64), None, Level::Signature), None).await.unwrap().unwrap();
+    assert_eq!((signed.sums, signed.evidence.level), (vec![hex(64)], Level::Signature));
+    // Of a list that is signed, the sums beside an older build are no roll-back.
+    let held = Evidence { level: Level::Signature, signed_at: Some(NOW.0), ..Evidence::default() };
+    assert!(with(&signed_map(), &rules(), listed(sum(), None, Level::Signature), Some(&held)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_vendor_is_asked_for_what_its_entry_names() {
+    let mut weak = format!("{IMAGE}.sha256");
+    let map = Map::default().with(&weak, format!("{}\n", sum().hex()).as_bytes());
+    let signs_files = VendorRules { sums: Vec::new(), signatures: texts(&["{file}.sig"]), ..rules() };
+    let has_sums = VendorRules { signatures: Vec::new(), require: Level::Checksum, ..rules() };
+    for (rules, asked) in [(signs_files, vec![]), (has_sums, vec![LIST.to_owned()])] {
+        assert_eq!(proved(&map, Some(&rules), None).await.unwrap(), None);
+        assert_eq!(std::mem::take(&mut *map.asked.lock().unwrap()), asked);
+    }
+    let nothing = VendorRules { require: Level::Checksum, ..VendorRules::default() };
+    assert_eq!(proved(&map, Some(&nothing), None).await.unwrap().unwrap().sums, [sum()]);
+    weak.push('x');
+    let map = Map::default().with(&weak, b"");
+    assert_eq!(proved(&map, Some(&nothing), None).await.unwrap(), None);
+    assert_eq!(map.asked.lock().unwrap().len(), REQUESTS_MAX);
 }
 
 /// Keys of several releases are pinned, and the file of an old one may be outlived: that excuses nothing.
