@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) architecture: Option<Architecture>,
     pub(super) format: Option<Format>,
     pub(super) expectation: Option<Expectation>,
+    /// Digest of the disk in a packed file, by its vendor's list.
+    pub(super) unpacked: Option<Sum>,
     /// Level that the bytes have to reach.
     pub(super) require: Level,
     /// Evidence that newer documents are compared with: not older than it, and no less unless that was asked for.
@@ -198,6 +200,7 @@ impl Pulls {
             architecture: Some(candidate.architecture),
             format: candidate.format,
             expectation,
+            unpacked: candidate.unpacked.filter(|_| own.is_none()),
             require,
             held: evidence,
             metadata,
@@ -205,7 +208,7 @@ impl Pulls {
         })
     }
 
-    /// Expectation of a vendor's file: its list's, or what stands beside the file where that reaches more.
+    /// Expectation of a vendor's file: what its list and what stands beside the file say, both of which have to hold.
     async fn proof(
         &self,
         vendor: &Vendor,
@@ -215,9 +218,6 @@ impl Pulls {
         lists: &dyn Documents,
         held: Option<&Evidence>,
     ) -> Result<Option<Expectation>> {
-        if let Some(listed) = listed.filter(|listed| listed.evidence.level >= require) {
-            return Ok(Some(listed));
-        }
         let rules = VendorRules { require, ..vendor.rules_for(url) };
         prove_listed(url, listed, Some(&rules), self.catalogue.keyring(), lists, held, self.core.now()).await
     }
@@ -248,6 +248,7 @@ impl Pulls {
             architecture: ask.architecture.or_else(|| architecture_in(&alias)).or_else(this_machine),
             format: format_in(&key),
             expectation,
+            unpacked: None,
             require,
             held: evidence,
             metadata: None,
@@ -286,6 +287,7 @@ fn locked_file(locked: &LockedImage) -> Result<Found> {
         architecture,
         format,
         expectation: Some(locked_sum(&locked.sha256, locked.size)),
+        unpacked: None,
         require: Level::Given,
         held: None,
         metadata: locked.metadata.as_ref().map(locked_metadata).transpose()?,

@@ -172,7 +172,13 @@ impl Pulls {
         let fingerprint = found.metadata.as_ref().and_then(|metadata| metadata.fingerprint);
         match (adopted, &file.metadata) {
             (Some(adopted), None) => adopted.publish(self, file.whole.clone()).await,
-            (None, None) => self.write(who, &patch, file, packing, report).await?.finish(&ImagePatch::default()).await,
+            (None, None) => {
+                let mut written = self.write(who, &patch, file, packing, report).await?;
+                let unpacked = packing.and(found.unpacked.as_ref()).and_then(|sum| sum.bytes().try_into().ok());
+                let digests = Digests { sha256: unpacked, ..Digests::default() };
+                written.claim(Expected { size: None, digests });
+                written.finish(&ImagePatch::default()).await
+            }
             (Some(Adopted { saving, place, arrived, .. }), Some(metadata)) => {
                 let place = (saving, place);
                 let received = ReceivedImage::of_container(&self.uploads, who, place, arrived, metadata.clone());

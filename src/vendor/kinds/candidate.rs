@@ -8,6 +8,7 @@ use crate::image::{Architecture, Format};
 use crate::vendor::expectation::Expectation;
 use crate::vendor::name::Name;
 use crate::vendor::place::last_part;
+use crate::vendor::sum::Sum;
 use crate::vendor::template::KnownFields;
 
 /// Endings of files that are compressed.
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub title: String,
     /// Digests of the list, with its word for them.
     pub expectation: Option<Expectation>,
+    /// Digest of the disk in the file, of one that has to be unpacked.
+    pub unpacked: Option<Sum>,
     /// File that describes it to LXD and Incus, of a container: the two together are the image.
     pub metadata: Option<ContainerMetadata>,
     /// Attributes that the list gives to images, such as what they demand of LXD and Incus.
@@ -43,7 +46,7 @@ pub struct Candidate {
 impl Seeker<'_> {
     /// Makes a candidate of a build.
     pub(super) fn candidate(&self, found: FoundBuild) -> Candidate {
-        let FoundBuild { facts, url, aliases, expectation, metadata, properties } = found;
+        let FoundBuild { facts, url, aliases, expectation, unpacked, metadata, properties } = found;
         let vendor = self.vendor;
         let release = facts.get("version").or(facts.get("release")).unwrap_or("latest").to_owned();
         let build = facts.get("build").map(ToOwned::to_owned);
@@ -60,7 +63,20 @@ impl Seeker<'_> {
         let number = if release == "latest" { &serial } else { &release };
         let title = format!("{} {number}", vendor.title);
         let (format, architecture) = (format(&file).or(vendor.format), self.architecture);
-        Candidate { format, packed, architecture, serial, aliases, title, expectation, metadata, properties, name, url }
+        Candidate {
+            format,
+            packed,
+            architecture,
+            serial,
+            aliases,
+            title,
+            expectation,
+            unpacked,
+            metadata,
+            properties,
+            name,
+            url,
+        }
     }
 
     /// Names of the newest build of a release.

@@ -42,6 +42,9 @@ struct Files {
 struct Disk {
     location: String,
     sha256: String,
+    /// Of the disk in it.
+    #[serde(rename = "uncompressed-sha256")]
+    unpacked: Option<String>,
 }
 
 /// Finds the newest build of a stream; an older one by the shape of its URL.
@@ -76,9 +79,9 @@ pub(super) async fn find(seeker: &mut Seeker<'_>) -> Result<Vec<FoundBuild>> {
     let disk = artifact.formats.iter().filter(|(name, _)| of_format(name)).find_map(|(_, files)| files.disk.as_ref());
     let disk = disk.or_else(|| artifact.formats.values().find_map(|files| files.disk.as_ref()));
     let disk = disk.ok_or_else(|| seeker.no_variant(&formats))?;
-    let sum =
-        Sum::of_hex(&disk.sha256).ok_or_else(|| seeker.refused(&url, format!("{:?} is no sha256", disk.sha256)))?;
+    let sum = |hex: &String| Sum::of_hex(hex).ok_or_else(|| seeker.refused(&url, format!("{hex:?} is no sha256")));
+    let (packed, unpacked) = (sum(&disk.sha256)?, disk.unpacked.as_ref().map(sum).transpose()?);
     let place = seeker.place(&seeker.base(), &disk.location)?;
-    let expectation = seeker.expect(&seeker.open(&url, document)?, &place, None, vec![sum])?;
-    Ok(vec![FoundBuild::at(facts, place, expectation)])
+    let expectation = seeker.expect(&seeker.open(&url, document)?, &place, None, vec![packed])?;
+    Ok(vec![FoundBuild { unpacked, ..FoundBuild::at(facts, place, expectation) }])
 }

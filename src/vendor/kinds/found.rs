@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::vendor::expectation::Expectation;
+use crate::vendor::sum::Sum;
 use crate::vendor::template::KnownFields;
 
 /// A build as a list has it.
@@ -15,6 +16,8 @@ pub(super) struct FoundBuild {
     pub(super) aliases: Vec<String>,
     /// Digests.
     pub(super) expectation: Option<Expectation>,
+    /// Digest of what is in it, of one that is packed.
+    pub(super) unpacked: Option<Sum>,
     /// File that belongs to it, of a container.
     pub(super) metadata: Option<ContainerMetadata>,
     /// Attributes that its list gives to images.
@@ -25,7 +28,7 @@ impl FoundBuild {
     /// A build that is one file, without other names.
     pub(super) fn at(facts: KnownFields, url: String, expectation: Option<Expectation>) -> Self {
         let (aliases, metadata, properties) = (Vec::new(), None, BTreeMap::new());
-        Self { facts, url, aliases, expectation, metadata, properties }
+        Self { facts, url, aliases, expectation, unpacked: None, metadata, properties }
     }
 }
 
