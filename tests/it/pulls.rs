@@ -1,6 +1,7 @@
 //! Pulls of a synthetic vendor's images and of URLs, by the program, without a server and through one.
 
 mod lab;
+mod signed;
 
 use std::time::Duration;
 

@@ -1,13 +1,18 @@
 //! Another look at what a pulled image was verified by: the sums and signatures that were kept, without a network.
 
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
 use crate::cache::Key;
-use crate::error::{Reason, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::{Image, ImageId};
 use crate::registry::Caller;
 use crate::registry::pulls::provenance::Provenance;
 use crate::registry::pulls::service::Pulls;
-use crate::vendor::proof::{Kept, recheck};
-use crate::vendor::{PRODUCTS_BYTES_MAX, Sum, SumAlgorithm, VendorRules};
+use crate::vendor::proof::{Kept, recheck, verify_file_signature};
+use crate::vendor::{Level, PRODUCTS_BYTES_MAX, Sum, SumAlgorithm, VendorRules};
 
 /// Outcome of another look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +50,12 @@ impl Pulls {
 
     async fn looked(&self, image: &Image, origin: &Provenance) -> std::result::Result<Rechecked, Rechecked> {
         let unproved = |why: &str| Rechecked::Unproved(format!("{}; {why}", origin.evidence.words));
-        let rules = self.catalogue.of_url(&origin.origin).map(|vendor| vendor.rules_for(&origin.origin));
+        let vendor = self.catalogue.of_url(&origin.origin);
+        // What was reached then has to be reached again, and no more: a signature that was not checked is not kept.
+        let require = origin.evidence.level;
+        let rules = vendor.map(|vendor| VendorRules { require, ..vendor.rules_for(&origin.origin) });
         if origin.evidence.documents.is_empty() {
             return Err(unproved("no document says so that could be read again"));
-        }
-        if rules.as_ref().is_some_and(VendorRules::signs_files) {
-            return Err(unproved("the signature over the file itself was checked when it came"));
         }
         let documents = self.cache.documents();
         let mut kept = Vec::new();
@@ -60,6 +65,13 @@ impl Pulls {
                 Ok(None) => return Err(unproved(&format!("{url} is not here any more"))),
                 Err(error) => return Err(unproved(&format!("{url} can't be read: {}", error.message()))),
             }
+        }
+        let is_over_file = |rules: &&VendorRules| {
+            let over_file = rules.signatures_of_file(&origin.origin);
+            kept.first().is_some_and(|kept| over_file.contains(&kept.url))
+        };
+        if let Some(rules) = rules.as_ref().filter(is_over_file) {
+            return self.signed_itself(image, origin, rules.clone(), kept.remove(0)).await;
         }
         let keyring = self.catalogue.keyring();
         let found = match recheck(&origin.origin, rules.as_ref(), keyring, &kept, self.core.now()) {
@@ -87,6 +99,36 @@ impl Pulls {
                 Err(Rechecked::Refused(format!("it was better verified before: {}", found.evidence.words)))
             }
             _ => Ok(Rechecked::Proved(found.evidence.words)),
+        }
+    }
+
+    /// Another look at a signature over the file itself, which has to be in the cache still.
+    async fn signed_itself(
+        &self,
+        image: &Image,
+        origin: &Provenance,
+        rules: VendorRules,
+        signature: Kept,
+    ) -> std::result::Result<Rechecked, Rechecked> {
+        let unproved = |why: &str| Rechecked::Unproved(format!("{}; {why}", origin.evidence.words));
+        let away = || unproved("it is the file itself that is signed, and that is not in the cache any more");
+        let key = Key::parse(&origin.origin).map_err(|_| away())?;
+        let file = self.cache.bring_here(&key, None, Level::None, &|_| {}).await.map_err(|_| away())?;
+        let sha256 = file.digests.sha256.and_then(|bytes| Sum::new(SumAlgorithm::Sha256, bytes));
+        if sha256.is_none() || sha256 != origin.published(image).map(|(sum, _)| sum) {
+            return Err(unproved("the file that is in the cache is another one"));
+        }
+        let (catalogue, now) = (Arc::clone(&self.catalogue), self.core.now());
+        let verified = spawn_blocking(move || {
+            let mut bytes = File::open(&file.path).map_err(Error::internal)?;
+            verify_file_signature(&signature, &mut bytes, &rules, catalogue.keyring(), None, now)
+        });
+        match verified.await.map_err(Error::internal).and_then(|verified| verified) {
+            Ok(evidence) => Ok(Rechecked::Proved(evidence.words)),
+            Err(error) if matches!(error.reason(), Reason::KeyMissing | Reason::Internal) => {
+                Err(unproved(error.message()))
+            }
+            Err(error) => Err(Rechecked::Refused(error.message().to_owned())),
         }
     }
 
