@@ -104,10 +104,11 @@ pub(super) fn report(globals: &Globals, what: &str, images: u64, problems: &[Str
         for problem in problems {
             print::line(problem)?;
         }
-        print::line(format!("{what}: {images} images, {} problems", problems.len()))?;
+        let (images, problems) = (print::count(images, "image"), print::count(problems.len() as u64, "problem"));
+        print::line(format!("{what}: {images}, {problems}"))?;
     }
     match problems.len() {
         0 => Ok(()),
-        count => Err(Failure::new(Exit::Mismatch, format!("{count} problems found"))),
+        count => Err(Failure::new(Exit::Mismatch, format!("{} found", print::count(count as u64, "problem")))),
     }
 }

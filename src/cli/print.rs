@@ -55,6 +55,12 @@ pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// A number of things: `1 image`, `2 images`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{end}")
+}
+
 /// Writes a value for people.
 pub(super) fn text(value: Option<&Value>) -> String {
     match value {
@@ -107,6 +113,11 @@ mod tests {
             COLUMNS[1..].iter().map(|(title, ..)| lines[0].find(&format!(" {title}")).unwrap() + 1).collect();
         assert_eq!(rules[..4], titles[..4], "each title stands over its rule");
         assert!(lines[2].ends_with("12"));
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "image")), ["0 images", "1 image", "2 images"]);
     }
 
     #[test]

@@ -80,8 +80,8 @@ fn lines(status: &Status, address: &str, now: &Zoned) -> Vec<String> {
     let mut server = vec![
         format!("visor {} at {address}", shown(&status.version)),
         format!("up {}", humantime::format_duration(uptime(status.uptime_seconds))),
-        counted(status.images, "image"),
-        counted(status.jobs_running, "running job"),
+        print::count(status.images, "image"),
+        print::count(status.jobs_running, "running job"),
     ];
     server.extend(status.stores.iter().filter_map(|store| {
         let free = print::size(store.free_bytes?);
@@ -107,7 +107,7 @@ fn cache_line(cache: &Cache, now: &Zoned) -> String {
     let mut parts = vec![format!(
         "cache {}{budget} ({}, {pinned} pinned)",
         print::size(cache.used_bytes),
-        counted(cache.files, "image")
+        print::count(cache.files, "image")
     )];
     if !cache.fills.is_empty() {
         parts.push(format!("{} filling", cache.fills.len()));
@@ -132,10 +132,6 @@ fn cache_line(cache: &Cache, now: &Zoned) -> String {
 /// Text of the server that does not control the terminal.
 fn shown(text: &str) -> String {
     print::text(Some(&text.into()))
-}
-
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Time without its seconds, from a minute on.

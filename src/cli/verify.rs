@@ -39,7 +39,7 @@ async fn verify(
     for name in names {
         ids.push(named(registry, name).await?);
     }
-    let (mut problems, images) = registry.maintenance().verify(&ids, |id| eprintln!("verifying {id}")).await?;
+    let (mut problems, images) = registry.maintenance().verify(&ids, |image| eprintln!("verifying {image}")).await?;
     let pulls = pulls(config, data_dir, fetcher, registry)?;
     let Some(pulls) = pulls else { return Ok((problems, images)) };
     for (name, outcome) in pulls.recheck(&ids).await? {

@@ -10,12 +10,13 @@ use crate::ingest::intake::Ingest;
 
 impl Maintenance {
     /// Reads the bytes of images (of all, if `ids` is empty) and compares size and digests; checks the indexes, and
-    /// finds files without a record. Calls `each` before every image. Returns problems in words, and the number of
+    /// finds files without a record. Calls `each` before every image, with its
+    /// name and id. Returns problems in words, and the number of
     /// images.
     ///
     /// # Errors
     /// `NotFound` for an id that no image has; `Internal` when the catalogue does not work.
-    pub async fn verify(&self, ids: &[ImageId], each: impl Fn(ImageId)) -> Result<(Vec<String>, u64)> {
+    pub async fn verify(&self, ids: &[ImageId], each: impl Fn(&str)) -> Result<(Vec<String>, u64)> {
         let (mut problems, _) = self.core.catalog.verify();
         let images = match ids {
             [] => self.core.all(Filter::everything()).await?,
@@ -28,9 +29,10 @@ impl Maintenance {
             }
         };
         for image in images.iter().filter(|image| !image.parts.is_empty()) {
-            each(image.id);
+            let title = titled(image);
+            each(&title);
             if let Err(problem) = self.verify_bytes(image).await {
-                problems.push(format!("image {}: {problem}", image.id));
+                problems.push(format!("image {title}: {problem}"));
             }
         }
         if ids.is_empty() {
@@ -72,6 +74,11 @@ impl Maintenance {
         problems.extend(strangers.into_iter().map(unnamed));
         Ok(problems)
     }
+}
+
+/// Name and id of an image, or the id alone.
+fn titled(image: &Image) -> String {
+    image.name.as_ref().map_or_else(|| image.id.to_string(), |name| format!("{name} ({})", image.id))
 }
 
 /// Compares exactly this copy with its record, without a fallback to another one.

@@ -215,7 +215,10 @@ fn verified(left: &Left) {
     let expected: BTreeSet<&str> =
         images.iter().filter(elsewhere).map(|image| image["_id"].as_str().unwrap()).collect();
     let problems: Vec<&str> = told["problems"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-    let named = problems.iter().map(|text| text.strip_prefix("image ").unwrap_or(text).split(':').next().unwrap());
+    // image NAME (ID): …
+    let named = problems
+        .iter()
+        .map(|text| text.split_once("): ").and_then(|(title, _)| title.rsplit('(').next()).unwrap_or(text));
     assert_eq!(named.collect::<BTreeSet<_>>(), expected, "{told}");
     assert_eq!(problems.len(), expected.len(), "{told}");
 }

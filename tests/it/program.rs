@@ -171,7 +171,7 @@ fn verify_finds_what_rots_and_rebuild_mends_the_database() {
     let (code, found, _) = run(&["verify", "--data-dir", at]);
     assert_eq!(code, 4);
     assert!(
-        found.contains(&format!("image {id}: its bytes are not those")) && found.contains("no image has it"),
+        found.contains(&format!("image a ({id}): its bytes are not those")) && found.contains("no image has it"),
         "{found}"
     );
     assert!(file.exists(), "what is damaged is reported, not removed");

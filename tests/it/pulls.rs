@@ -305,6 +305,7 @@ fn a_pulled_image_is_proved_again_without_its_vendor() {
     let asked = lab.upstream.all().len();
     let text = succeeds(&lab.run(&["verify", "test/1"]));
     assert!(text.contains("test/1:20260101: matches SHA256SUMS of the same host"), "{text}");
+    assert!(text.contains("verified: 1 image, 0 problems"), "{text}");
     assert_eq!(lab.upstream.all().len(), asked, "nothing was sent");
     fails(&lab.run(&["verify", "test/2"]), 3);
     succeeds(&lab.run(&["cache", "drop", &lab.upstream.url("/vendor/1/SHA256SUMS")]));
