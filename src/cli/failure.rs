@@ -1,6 +1,7 @@
 //! Failures of commands: a message for people, an exit code for scripts.
 
 use std::fmt;
+use std::io;
 
 /// Exit codes. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,23 @@ impl Failure {
     }
 }
 
+/// Words for an error of the system, without its number and without names of files that the caller does not know.
+pub(super) fn words_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not use it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory: name a file".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of its path is no directory".to_owned(),
+        io::ErrorKind::StorageFull => "there is no space left for it".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "its disk can only be read".to_owned(),
+        io::ErrorKind::InvalidData => "it is no text".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error ").next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
 impl From<crate::config::ConfigError> for Failure {
     fn from(error: crate::config::ConfigError) -> Self {
         Self::new(Exit::Usage, error)
@@ -82,6 +100,16 @@ impl From<crate::error::Error> for Failure {
 mod tests {
     use super::*;
     use crate::error::{Error, Reason};
+
+    #[test]
+    fn an_error_of_the_system_is_said_without_its_number() {
+        for number in 1..=133 {
+            let text = words_of(&io::Error::from_raw_os_error(number));
+            assert!(!text.is_empty() && !text.contains("os error"), "{number}: {text}");
+        }
+        let aside = tempfile::NamedTempFile::new_in("/nowhere").unwrap_err();
+        assert_eq!(words_of(&aside), "it does not exist");
+    }
 
     #[test]
     fn a_refused_address_is_told_from_a_wrong_request() {

@@ -1,10 +1,12 @@
 //! Lock files: exactly which bytes stand for which names, so that another machine, or a later day, has the same ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::level::Level;
+use super::name::Name;
+use super::order::natural;
 use super::sum::Sum;
 use crate::error::{Error, Reason, Result};
 
@@ -20,7 +22,7 @@ const HEAD: &str = "# Images and their bytes, written by `visor lock`; `visor pu
 pub struct LockedImage {
     /// Name with its build: `debian/13:20260105-2236`.
     pub name: String,
-    /// Alias that the image is found by: `debian/13`.
+    /// Alias that the image is found by: `debian/13`; its name with the build, if another build has that alias.
     pub alias: String,
     /// Processor, in the core's word for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,10 +84,36 @@ pub struct Drift {
 }
 
 impl Lock {
-    /// A lock of images, in its order.
+    /// A lock of images, in its order. An alias is one image's: of several, the newest build's, and the others have their names.
     pub fn of(mut images: Vec<LockedImage>) -> Self {
+        images.sort_by(|one, other| natural(&other.serial, &one.serial));
+        let mut taken = BTreeSet::new();
+        for image in &mut images {
+            if !taken.insert((image.alias.clone(), image.architecture.clone())) {
+                image.stand_back();
+            }
+        }
         images.sort_by(|one, other| one.key().cmp(&other.key()));
         Self { images }
+    }
+
+    /// This lock in the place of another one: an entry of the very bytes stays as it was. What the file says of their origin came from
+    /// the vendor, and an image that was pulled by the file knows no more than the file; a signature only adds to it.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let before: BTreeMap<_, _> = before.images.iter().map(|image| (image.key(), image)).collect();
+        let kept = |image: LockedImage| match before.get(&image.key()) {
+            Some(&old) if old.digests() == image.digests() && !adds(image.verified, old.verified) => {
+                LockedImage { alias: image.alias, ..LockedImage::clone(old) }
+            }
+            _ => image,
+        };
+        Self { images: self.images.into_iter().map(kept).collect() }
+    }
+
+    /// Tells if it has an image by the name of its build, beside the one that has the alias.
+    pub fn has_build(&self, image: &LockedImage) -> bool {
+        self.images.iter().any(|locked| locked.key() == image.key() && locked.stands_back())
     }
 
     /// Reads the text of a lock file.
@@ -125,17 +153,26 @@ impl Lock {
     /// Differences between this lock and the images that are here: what is missing, and what is other bytes. Images that the lock
     /// does not name are none.
     pub fn drift(&self, here: &[LockedImage]) -> Vec<Drift> {
-        let here: BTreeMap<_, _> = here.iter().map(|image| (image.alias_key(), image)).collect();
-        let differs = |image: &LockedImage| match here.get(&image.alias_key()) {
-            None => Some("is not here".to_owned()),
-            Some(other) if other.digests() != image.digests() => {
-                Some(format!("is {} here, and not the bytes that are locked", other.name))
+        let named: BTreeMap<_, _> = here.iter().map(|image| (image.key(), image)).collect();
+        let called: BTreeMap<_, _> = here.iter().map(|image| (image.alias_key(), image)).collect();
+        let differs = |image: &LockedImage| {
+            let holder = called.get(&image.alias_key()).filter(|holder| holder.key() != image.key());
+            match (named.get(&image.key()), holder) {
+                (None, Some(other)) => Some(format!("is {} here, and not the build that is locked", other.name)),
+                (None, None) => Some("is not here".to_owned()),
+                (Some(other), _) if other.digests() != image.digests() => Some(image.differs_from(other)),
+                (Some(_), Some(other)) => Some(format!("is here, but {} is {}", image.alias, other.name)),
+                (Some(_), None) => None,
             }
-            Some(_) => None,
         };
         let each = |image: &LockedImage| Some(Drift { image: image.title(), words: differs(image)? });
         self.images.iter().filter_map(each).collect()
     }
+}
+
+/// Tells if a level says more of bytes than a lock file with another one does.
+fn adds(here: Level, locked: Level) -> bool {
+    here == Level::Signature && locked < here
 }
 
 impl LockedImage {
@@ -143,8 +180,35 @@ impl LockedImage {
         (&self.name, self.architecture.as_deref())
     }
 
-    fn alias_key(&self) -> (&str, Option<&str>) {
-        (&self.alias, self.architecture.as_deref())
+    /// Alias as one image has it at a time. Files under several URLs may have one.
+    fn alias_key(&self) -> (&str, Option<&str>, Option<&str>) {
+        let url = Some(self.url.as_str()).filter(|_| !self.is_vendors());
+        (&self.alias, self.architecture.as_deref(), url)
+    }
+
+    fn is_vendors(&self) -> bool {
+        self.alias.parse::<Name>().is_ok()
+    }
+
+    /// Leaves the alias to another build of the vendor's: the image is found by its name alone.
+    pub fn stand_back(&mut self) {
+        if self.is_vendors() {
+            self.alias.clone_from(&self.name);
+        }
+    }
+
+    /// Tells if another build has the alias.
+    pub fn stands_back(&self) -> bool {
+        self.alias == self.name
+    }
+
+    /// Words for an image of this name that has other bytes here.
+    fn differs_from(&self, here: &Self) -> String {
+        if self.sha256 != here.sha256 {
+            return format!("has {} here, and {} is locked", here.sha256, self.sha256);
+        }
+        let metadata = |image: &Self| image.metadata.as_ref().map_or("none".to_owned(), |one| one.sha256.to_string());
+        format!("has the description {} here, and {} is locked", metadata(here), metadata(self))
     }
 
     /// Digests of its files.
@@ -227,11 +291,41 @@ mod tests {
         let mut arm = image("c/1", "1", "c");
         arm.architecture = Some("aarch64".to_owned());
         let here = [image("a/1", "1", "a"), image("b/1", "2", "c"), arm, image("other/1", "1", "d")];
-        let drift: Vec<_> =
-            lock.drift(&here).into_iter().map(|drift| format!("{} {}", drift.image, drift.words)).collect();
         assert_eq!(
-            drift,
-            ["b/1:1 (x86_64) is b/1:2 here, and not the bytes that are locked", "c/1:1 (x86_64) is not here"]
+            said(&lock, &here),
+            ["b/1:1 (x86_64) is b/1:2 here, and not the build that is locked", "c/1:1 (x86_64) is not here"]
         );
+        let words =
+            format!("a/1:1 (x86_64) has sha256:{} here, and sha256:{} is locked", "d".repeat(64), "a".repeat(64));
+        assert_eq!(said(&Lock::of(vec![image("a/1", "1", "a")]), &[image("a/1", "1", "d")]), [words]);
+    }
+
+    #[test]
+    fn builds_of_one_name_are_each_found_by_their_own() {
+        let lock = Lock::of(vec![image("a/1", "10", "a"), image("a/1", "9", "b")]);
+        assert_eq!(lock.images.iter().map(|image| &*image.alias).collect::<Vec<_>>(), ["a/1", "a/1:9"]);
+        assert_eq!(said(&lock, &lock.images), [""; 0]);
+        assert_eq!(Lock::parse(&lock.text().unwrap()).unwrap(), lock);
+        // A file of before, in which both have the alias.
+        let both = Lock { images: vec![image("a/1", "10", "a"), image("a/1", "9", "b")] };
+        assert_eq!(Lock::parse(&both.text().unwrap()).unwrap(), lock);
+        let mut turned = lock.images.clone();
+        (turned[0].alias, turned[1].alias) = ("a/1:10".to_owned(), "a/1".to_owned());
+        assert_eq!(said(&lock, &turned), ["a/1:10 (x86_64) is here, but a/1 is a/1:9"]);
+    }
+
+    #[test]
+    fn an_entry_stays_as_it_was_unless_its_bytes_or_a_signature_are_new() {
+        let (old, mut here) = (image("a/1", "1", "a"), image("a/1", "1", "a"));
+        (here.verified, here.by, here.at) = (Level::Given, None, "2027-01-01T00:00:00Z".to_owned());
+        let lock = |image: &LockedImage| Lock::of(vec![image.clone()]);
+        assert_eq!(lock(&here).after(&lock(&old)), lock(&old));
+        assert_eq!(lock(&old).after(&lock(&here)), lock(&old), "a signature is more");
+        here.sha256 = Sum::of_hex(&"b".repeat(64)).unwrap();
+        assert_eq!(lock(&here).after(&lock(&old)), lock(&here));
+    }
+
+    fn said(lock: &Lock, here: &[LockedImage]) -> Vec<String> {
+        lock.drift(here).into_iter().map(|drift| format!("{} {}", drift.image, drift.words)).collect()
     }
 }

@@ -1,43 +1,46 @@
 //! `visor lock`: writes a lock file of the pulled images, and compares them with one.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::super::failure::{Exit, Failure};
 use super::super::print;
-use super::pull::read_lock;
+use super::lock_file::{Written, read, write};
 use super::seat::Seat;
 use crate::registry::PulledView;
-use crate::vendor::Lock;
+use crate::vendor::{Lock, LockedImage};
 
 pub(super) async fn run(json: bool, seat: &Seat, check: bool, file: &Path) -> Result<(), Failure> {
-    let pulled = seat.pulled().await?;
-    let is_current = |image: &PulledView| image.own && !image.superseded;
-    let current: Vec<_> = pulled.into_iter().filter(is_current).map(|image| image.locked).collect();
     if check {
-        return compare(json, &read_lock(file)?, &Lock::of(current), file);
+        let lock = read(file)?;
+        return compare(json, &lock, &here(seat, &lock).await?, file);
     }
-    let lock = Lock::of(current);
-    write(file, &lock.text()?).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
-    seat.keep_locked(file)?;
+    // What is no lock file is written over: it may be one with the marks of a merge in it.
+    let before = if file.is_file() { read(file).unwrap_or_default() } else { Lock::default() };
+    let lock = here(seat, &before).await?.after(&before);
+    match write(file, &lock.text()?)? {
+        Written::File => seat.keep_locked(file)?,
+        Written::Printed => return Ok(()),
+        Written::Sent => {}
+    }
+    let images = lock.images.len();
     match json {
-        true => print::line(json!({ "file": file, "images": lock.images.len() })),
-        false => print::line(format!("{}: {} images", file.display(), lock.images.len())),
+        true => print::line(json!({ "file": file, "images": images })),
+        false => print::line(format!("{}: {}", file.display(), print::count(images as u64, "image"))),
     }
 }
 
-/// Writes the file under another name and renames it, so that no reader finds half of it.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut aside = tempfile::NamedTempFile::new_in(dir)?;
-    aside.write_all(text.as_bytes())?;
-    // A lock file is for others too: it goes into a repository.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    aside.as_file().set_permissions(mode)?;
-    aside.persist(file)?;
-    Ok(())
+/// The caller's pulled images as a lock has them: the current ones, and superseded ones that the other lock has by their build.
+async fn here(seat: &Seat, other: &Lock) -> Result<Lock, Failure> {
+    let entry = |image: PulledView| {
+        let mut locked: LockedImage = image.locked;
+        if image.stands_back || image.superseded {
+            locked.stand_back();
+        }
+        (image.own && (!image.superseded || other.has_build(&locked))).then_some(locked)
+    };
+    Ok(Lock::of(seat.pulled().await?.into_iter().filter_map(entry).collect()))
 }
 
 fn compare(json: bool, lock: &Lock, here: &Lock, file: &Path) -> Result<(), Failure> {
@@ -48,9 +51,12 @@ fn compare(json: bool, lock: &Lock, here: &Lock, file: &Path) -> Result<(), Fail
             false => print::line(format!("{} {}", one.image, one.words))?,
         }
     }
+    let file = file.display();
     match drift.len() {
         0 if json => Ok(()),
-        0 => print::line(format!("{}: all {} images are here", file.display(), lock.images.len())),
-        count => Err(Failure::new(Exit::Mismatch, format!("{count} images are not as {} has them", file.display()))),
+        0 if lock.images.len() == 1 => print::line(format!("{file}: its image is here")),
+        0 => print::line(format!("{file}: all {} images are here", lock.images.len())),
+        1 => Err(Failure::new(Exit::Mismatch, format!("1 image is not as {file} has it"))),
+        count => Err(Failure::new(Exit::Mismatch, format!("{count} images are not as {file} has them"))),
     }
 }

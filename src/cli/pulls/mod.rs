@@ -3,6 +3,7 @@
 
 mod cached;
 mod lock;
+mod lock_file;
 mod pull;
 mod run;
 mod seat;
@@ -52,7 +53,7 @@ pub(in crate::cli) struct PullArgs {
     /// Bring exactly what the lock file has
     #[arg(long)]
     locked: bool,
-    /// The lock file
+    /// The lock file; - is standard input
     #[arg(short, long, value_name = "FILE", default_value = LOCK_FILE)]
     file: PathBuf,
     /// Take an image that is verified less than the one before
@@ -113,7 +114,7 @@ pub(in crate::cli) enum PullCommand {
         /// Compare: exit with 4 if an image is missing or other bytes
         #[arg(long)]
         check: bool,
-        /// The lock file
+        /// The lock file; - is standard output, and with --check standard input
         #[arg(short, long, value_name = "FILE", default_value = LOCK_FILE)]
         file: PathBuf,
         #[command(flatten)]

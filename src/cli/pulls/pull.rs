@@ -1,7 +1,5 @@
 //! `visor pull`: several images at once, each to its end, whatever becomes of the others.
 
-use std::path::Path;
-
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
@@ -9,11 +7,13 @@ use serde_json::json;
 use super::super::failure::{Exit, Failure};
 use super::super::{Globals, print};
 use super::PullArgs;
+use super::lock_file;
 use super::seat::Seat;
 use super::show::{ProgressForm, Show};
 use crate::cli::interruptible;
-use crate::registry::{PullAsk, PullChange, PullProgress};
-use crate::vendor::{Level, Lock};
+use crate::image::Architecture;
+use crate::registry::{PullAsk, PullChange, PullProgress, PulledView};
+use crate::vendor::Level;
 
 /// Images that are pulled at the same time.
 const TOGETHER: usize = 3;
@@ -23,14 +23,20 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     // Interruptions are answered where the words for them are known.
     interruptible("interrupted", async {
         let seat = Seat::take(globals, &args.place, args.offline).await?;
-        if args.locked {
+        if args.locked && !lock_file::is_stream(&args.file) {
             seat.keep_locked(&args.file)?;
         }
-        let words = seat.interruption();
+        let (json, form) = (globals.json, args.progress);
+        let pulls = async {
+            match args.locked {
+                true => pull_locked(json, form, &seat, asks).await,
+                false => pull_all(json, form, &seat, &asks).await,
+            }
+        };
         tokio::select! {
             biased;
-            done = pull_all(globals.json, args.progress, &seat, &asks) => done,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, words)),
+            done = pulls => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, seat.interruption())),
         }
     })
 }
@@ -40,7 +46,7 @@ fn asks(args: &PullArgs) -> Result<Vec<PullAsk>, Failure> {
     let more = |ask: PullAsk| PullAsk {
         architecture: ask.architecture.or(args.arch),
         require: args.require,
-        sha256: args.sha256.clone(),
+        sha256: ask.sha256.or_else(|| args.sha256.clone()),
         alias: args.alias.clone(),
         pin: args.pin,
         keep_packed: args.no_unpack,
@@ -54,7 +60,7 @@ fn asks(args: &PullArgs) -> Result<Vec<PullAsk>, Failure> {
     if !args.locked {
         return Ok(args.names.iter().map(|name| more(PullAsk::of(name))).collect());
     }
-    let mut locked = read_lock(&args.file)?.images;
+    let mut locked = lock_file::read(&args.file)?.images;
     for name in &args.names {
         if !locked.iter().any(|image| image.name == *name || image.alias == *name) {
             let text = format!("{} has no image {name}", args.file.display());
@@ -65,13 +71,36 @@ fn asks(args: &PullArgs) -> Result<Vec<PullAsk>, Failure> {
     Ok(locked.into_iter().map(|image| more(PullAsk::from(image))).collect())
 }
 
-/// Reads a lock file.
-pub(super) fn read_lock(file: &Path) -> Result<Lock, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::General };
-        Failure::new(exit, format!("{}: {error}", file.display()))
-    })?;
-    Lock::parse(&text).map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", file.display())))
+/// Tells if a request is for a build of a lock file, beside the image that has the alias.
+fn is_beside(ask: &PullAsk) -> bool {
+    ask.locked.is_none()
+}
+
+/// Pulls images of a lock file: those with aliases first, or a build beside one of them would find its alias free, and take it.
+async fn pull_locked(json: bool, form: ProgressForm, seat: &Seat, asks: Vec<PullAsk>) -> Result<(), Failure> {
+    let (mut beside, first): (Vec<_>, Vec<_>) = asks.into_iter().partition(is_beside);
+    let done = pull_all(json, form, seat, &first).await;
+    if beside.is_empty() {
+        return done;
+    }
+    let here = seat.pulled().await?;
+    for ask in &mut beside {
+        let is_it = |image: &PulledView| {
+            let locked = &image.locked;
+            let same_processor = locked.architecture.as_deref() == ask.architecture.map(Architecture::name);
+            image.own && same_processor && locked.name == ask.name && Some(&locked.sha256) == ask.sha256.as_ref()
+        };
+        // Its vendor may have forgotten the build.
+        ask.offline |= here.iter().any(is_it);
+    }
+    let others = pull_all(json, form, seat, &beside).await;
+    match (done, others) {
+        (Err(first), Err(last)) => {
+            eprintln!("error: {}", first.message);
+            Err(last)
+        }
+        (done, others) => done.and(others),
+    }
 }
 
 async fn pull_all(json: bool, form: ProgressForm, seat: &Seat, asks: &[PullAsk]) -> Result<(), Failure> {
@@ -117,7 +146,7 @@ fn outcome(progress: &PullProgress) -> serde_json::Value {
 fn words(progress: &PullProgress) -> String {
     let what = match progress.change {
         Some(PullChange::New) => "pulled",
-        Some(PullChange::Newer) => "pulled, in the place of an older build",
+        Some(PullChange::Newer) => "pulled, in the place of another build",
         Some(PullChange::Present) | None => "is here already",
     };
     let words = progress.words.as_ref().map(|words| format!("; {words}")).unwrap_or_default();

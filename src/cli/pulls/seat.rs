@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::failure::{Exit, Failure};
+use super::super::failure::{Exit, Failure, words_of};
 use super::super::image::PlaceArgs;
 use super::super::{Globals, catalogue, fetcher, read_ca_file, serve, server_file, vendor_cache};
 use crate::account::{Account, Accounts};
@@ -122,9 +122,12 @@ impl Seat {
     /// Remembers a lock file, whose images are never removed for room. A server that the command line names has another disk, and
     /// remembers none.
     pub(super) fn keep_locked(&self, file: &Path) -> Result<(), Failure> {
-        let Some(data_dir) = self.data_dir() else { return Ok(()) };
-        register_lock(&DataDir::cache(data_dir), file)
-            .map_err(|error| Failure::general(format!("{}: its images can't be kept: {error}", file.display())))
+        // What is read from a pipe is not there to be read again.
+        let Some(data_dir) = self.data_dir().filter(|_| file.is_file()) else { return Ok(()) };
+        register_lock(&DataDir::cache(data_dir), file).map_err(|error| {
+            let why = if error.raw_os_error().is_some() { words_of(&error) } else { error.to_string() };
+            Failure::general(format!("{}: its images can't be kept: {why}", file.display()))
+        })
     }
 
     /// The data directory, where it is this machine's.

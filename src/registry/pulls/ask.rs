@@ -59,10 +59,15 @@ impl PullAsk {
 }
 
 impl From<LockedImage> for PullAsk {
-    /// A request for the very image of a lock file.
+    /// A request for the very image of a lock file. One beside the image that has the alias is asked for by its build and its digest,
+    /// so that it leaves the alias where it is.
     fn from(locked: LockedImage) -> Self {
         let architecture = locked.architecture.as_deref().and_then(Architecture::parse);
-        Self { architecture, locked: Some(locked.clone()), ..Self::of(locked.name) }
+        let ask = Self { architecture, ..Self::of(&locked.name) };
+        match locked.stands_back() {
+            true => Self { sha256: Some(locked.sha256), ..ask },
+            false => Self { locked: Some(locked), ..ask },
+        }
     }
 }
 
@@ -130,7 +135,7 @@ impl PullState {
 pub enum PullChange {
     /// The image is new here.
     New,
-    /// It took the place of an older one.
+    /// It took the place of another build.
     Newer,
     /// It was here already.
     Present,

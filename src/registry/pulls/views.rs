@@ -26,8 +26,10 @@ pub struct PulledView {
     pub words: String,
     /// True if it is never removed for room.
     pub pinned: bool,
-    /// True if a newer build took its place.
+    /// True if another build took its place.
     pub superseded: bool,
+    /// True if another build has its alias: it is found by its name with the build.
+    pub stands_back: bool,
     /// True if it is the caller's own: what belongs to others is not for its lock file.
     pub own: bool,
 }
@@ -134,10 +136,25 @@ pub enum CacheChange {
     Unpin,
 }
 
+/// Owners, aliases and processors of images that have their aliases.
+type Holders = HashSet<(Option<String>, String, Option<Architecture>)>;
+
+/// Tells if an image is the one that its alias means.
+fn has_alias(image: &Image) -> bool {
+    let is_called = |origin: Provenance| image.name.as_ref() == Some(&origin.alias);
+    !is_superseded(image) && Provenance::of(image).is_some_and(is_called)
+}
+
+fn holding(image: &Image, origin: &Provenance) -> (Option<String>, String, Option<Architecture>) {
+    (image.owner.clone(), origin.alias.clone(), image.architecture)
+}
+
 impl PulledView {
-    fn of(image: &Image, who: &Caller) -> Option<Self> {
+    /// An image; `holders` are the images that have their aliases.
+    fn of(image: &Image, who: &Caller, holders: &Holders) -> Option<Self> {
         let (origin, locked) = (Provenance::of(image)?, Provenance::locked(image)?);
         let superseded = is_superseded(image);
+        let stands_back = !has_alias(image) && holders.contains(&holding(image, &origin));
         let (words, pinned) = (origin.evidence.words, origin.is_pinned);
         Some(Self {
             id: image.id.to_string(),
@@ -145,6 +162,7 @@ impl PulledView {
             words,
             pinned,
             superseded,
+            stands_back,
             own: image.owner.as_deref() == who.account(),
         })
     }
@@ -211,8 +229,10 @@ impl Pulls {
     /// As [`Caller::may`]; `Internal` when the catalogue does not work.
     pub async fn list_pulled(&self, who: &Caller) -> Result<Vec<PulledView>> {
         who.may(Action::SeeVendors, On::Server)?;
-        let mut views: Vec<_> =
-            self.pulled(who, true).await?.iter().filter_map(|image| PulledView::of(image, who)).collect();
+        let images = self.pulled(who, true).await?;
+        let called = images.iter().filter(|image| has_alias(image));
+        let holders = called.filter_map(|image| Some(holding(image, &Provenance::of(image)?))).collect();
+        let mut views: Vec<_> = images.iter().filter_map(|image| PulledView::of(image, who, &holders)).collect();
         views.sort_by(|one, other| (&one.locked.name, &one.id).cmp(&(&other.locked.name, &other.id)));
         Ok(views)
     }
