@@ -45,6 +45,7 @@ fn life(lab: &Lab, later: impl Fn(), look: impl Fn(&dyn Fn(&Server))) {
     // A build that was superseded a moment ago may be in use: no room is made of it.
     let young = succeeds(&lab.run(&["prune", "--dry-run", "--to", "0"]));
     assert!(!young.contains("a newer build took its place"), "{young}");
+    assert!(young.contains(" stay, more than 0 B: what is pinned, locked or open"), "{young}");
     succeeds(&lab.run(&["prune", "--to", "0"]));
     look(&|server| {
         assert_eq!(server.get("/get/test/1").body, new);

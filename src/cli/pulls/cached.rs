@@ -41,7 +41,8 @@ fn list(json: bool, cache: &CacheView) -> Result<(), Failure> {
         print::line(format!("{:<10} {:<10} {size:>12} {pin:<4} {}", entry.state, entry.verified, entry.url))?;
     }
     let budget = cache.budget.map(|bytes| format!(" of {}", print::size(bytes))).unwrap_or_default();
-    print::line(format!("{}{budget} in {} files", print::size(cache.used), cache.entries.len()))?;
+    let files = print::count(cache.entries.len() as u64, "file");
+    print::line(format!("{}{budget} in {files}", print::size(cache.used)))?;
     if let Some(since) = &cache.offline_since {
         print::line(format!("offline since {since}"))?;
     }
@@ -66,5 +67,35 @@ pub(super) async fn prune(json: bool, seat: &Seat, to: Option<u64>, dry_run: boo
         print::line(format!("{:>12}  {}: {}", print::size(one.bytes), one.what, one.reason))?;
     }
     let (verb, bytes) = (if dry_run { "would go" } else { "removed" }, pruned.iter().map(|one| one.bytes).sum());
-    print::line(format!("{} in {} files {verb}", print::size(bytes), pruned.len()))
+    let done = format!("{} in {} {verb}", print::size(bytes), print::count(pruned.len() as u64, "file"));
+    let cache = seat.cache().await?;
+    let left = if dry_run { cache.used.saturating_sub(bytes) } else { cache.used };
+    print::line(format!("{done}; {}", rest(left, to.or(cache.budget))))
+}
+
+/// Words for what stays, and why no more goes.
+fn rest(left: u64, most: Option<u64>) -> String {
+    let left_words = format!("{} stay", print::size(left));
+    match most {
+        Some(most) if left > most => format!(
+            "{left_words}, more than {}: what is pinned, locked or open, was used within ten minutes, or belongs to an image \
+             that no newer build superseded can't go",
+            print::size(most)
+        ),
+        Some(most) => format!("{left_words}, and {} may", print::size(most)),
+        None => left_words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_said_with_the_reason() {
+        let text = rest(5 << 20, Some(1 << 20));
+        assert!(text.starts_with("5.00 MiB stay, more than 1.00 MiB: what is pinned, locked or open"), "{text}");
+        assert_eq!(rest(1 << 20, Some(5 << 20)), "1.00 MiB stay, and 5.00 MiB may");
+        assert_eq!(rest(1 << 20, None), "1.00 MiB stay");
+    }
 }
