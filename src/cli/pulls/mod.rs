@@ -4,6 +4,7 @@
 mod cached;
 mod lock;
 mod lock_file;
+mod pace;
 mod pull;
 mod run;
 mod seat;

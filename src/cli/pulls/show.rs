@@ -10,12 +10,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::print;
+use super::pace::Pace;
 use crate::registry::{PullProgress, PullState};
 use crate::vendor::Level;
 
-/// Columns: the image, what is here of it, the rate, and the verdict.
-const KNOWN: &str = "{prefix:24}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {msg}";
-const UNKNOWN: &str = "{prefix:24}  {spinner} {binary_bytes}  {binary_bytes_per_sec}  {msg}";
+/// Templates: the image and what is said of it.
+const MOVING: &str = "{prefix:24}  {msg}";
 const WAITING: &str = "{prefix:24}  {spinner} {msg}";
 
 /// Forms of progress.
@@ -33,7 +33,7 @@ pub(in crate::cli) enum ProgressForm {
 struct Track {
     bar: Option<ProgressBar>,
     state: Option<PullState>,
-    began: Instant,
+    pace: Pace,
 }
 
 /// The progress of several pulls.
@@ -58,15 +58,19 @@ impl Show {
         let track = tracks.entry(number).or_insert_with(|| Track {
             bar: self.bars.as_ref().map(|bars| bars.add(ProgressBar::no_length())),
             state: None,
-            began: Instant::now(),
+            pace: Pace::default(),
         });
         let is_other = track.state != Some(progress.state);
         if is_other {
-            (track.state, track.began) = (Some(progress.state), Instant::now());
+            (track.state, track.pace) = (Some(progress.state), Pace::default());
         }
+        if let Some(bytes) = progress.bytes {
+            track.pace.see(bytes, Instant::now());
+        }
+        let rate = track.pace.rate();
         match (&track.bar, self.form) {
-            (_, ProgressForm::Json) => print_json(progress, track.began),
-            (Some(bar), _) => draw(bar, progress),
+            (_, ProgressForm::Json) => print_json(progress, rate),
+            (Some(bar), _) => draw(bar, progress, rate),
             (None, _) if is_other => eprintln!("{}", line(progress)),
             (None, _) => {}
         }
@@ -81,24 +85,23 @@ impl Show {
     }
 }
 
-fn draw(bar: &ProgressBar, progress: &PullProgress) {
-    let template = match (progress.bytes, progress.of) {
-        (Some(_), Some(_)) => KNOWN,
-        (Some(_), None) => UNKNOWN,
-        (None, _) => WAITING,
-    };
+fn draw(bar: &ProgressBar, progress: &PullProgress, rate: Option<u64>) {
+    let template = if progress.bytes.is_some() { MOVING } else { WAITING };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar.set_prefix(progress.name.clone());
-    bar.set_message(message(progress));
-    if let Some(of) = progress.of {
-        bar.set_length(of);
-    }
-    if let Some(bytes) = progress.bytes {
-        bar.set_position(bytes);
-    }
+    bar.set_message(columns(progress, rate));
     bar.tick();
+}
+
+/// Bytes that are here of an image, the rate, and the verdict: those that are known.
+fn columns(progress: &PullProgress, rate: Option<u64>) -> String {
+    let of = progress.of.filter(|of| *of > 0).map(|of| format!(" of {}", print::size(of)));
+    let bytes = progress.bytes.map(|bytes| format!("{}{}", print::size(bytes), of.unwrap_or_default()));
+    let rate = rate.map(|rate| format!("{}/s", print::size(rate)));
+    let columns = [bytes, rate, Some(message(progress)).filter(|text| !text.is_empty())];
+    columns.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
 /// The verdict so far, or the stage where there is none.
@@ -120,9 +123,7 @@ fn line(progress: &PullProgress) -> String {
     format!("{}: {}{size}", progress.name, progress.state.name())
 }
 
-fn print_json(progress: &PullProgress, began: Instant) {
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = progress.bytes.filter(|_| seconds > 0.0).map(|bytes| (bytes as f64 / seconds) as u64);
+fn print_json(progress: &PullProgress, rate: Option<u64>) {
     let value = json!({
         "name": progress.name,
         "state": progress.state.name(),
@@ -152,5 +153,19 @@ mod tests {
         assert_eq!(message(&progress), "checksum ✓");
         progress.state = PullState::Unpacking;
         assert_eq!(message(&progress), "unpacking");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_shown() {
+        let mut progress = PullProgress::of("debian/13");
+        assert_eq!(columns(&progress, None), "resolving");
+        (progress.state, progress.bytes) = (PullState::Filling, Some(0));
+        assert_eq!(columns(&progress, None), "0 B");
+        progress.of = Some(0);
+        assert_eq!(columns(&progress, None), "0 B");
+        (progress.bytes, progress.of) = (Some(1024), Some(2048));
+        assert_eq!(columns(&progress, Some(3 << 20)), "1.00 KiB of 2.00 KiB  3.00 MiB/s");
+        progress.verified = Some(Level::Signature);
+        assert_eq!(columns(&progress, None), "1.00 KiB of 2.00 KiB  signed sums ✓");
     }
 }
