@@ -23,6 +23,10 @@ pub enum Exit {
     Auth = 7,
     /// Already existing, or in another state.
     Conflict = 8,
+    /// Command of `visor run` that can't be run, as shells have it.
+    NotRunnable = 126,
+    /// Command of `visor run` that does not exist, as shells have it.
+    NoCommand = 127,
     /// Stopped by the user; may be resumed.
     Interrupted = 130,
 }

@@ -3,13 +3,14 @@
 mod lab;
 mod signed;
 mod locks;
+mod runs;
 
 use std::time::Duration;
 
 pub(crate) use self::lab::{Lab, fails, succeeds};
-use self::lab::{files, inode, named, said};
+use self::lab::{files, inode, named};
 use crate::glance::Client;
-use crate::harness::{Server, qcow2, sha256, visor};
+use crate::harness::{Server, qcow2, sha256};
 use crate::upstream::File;
 
 /// Pulled once, an image is in every protocol; a newer build supersedes it, which stays for a while. `later` lets lists be asked for again.
@@ -135,18 +136,6 @@ fn a_packed_file_is_unpacked_and_remembers_it() {
 }
 
 #[test]
-fn a_command_runs_beside_a_server() {
-    let lab = Lab::new();
-    lab.publish(&[("20260101", &qcow2(b"a"))]);
-    succeeds(&lab.pull(&["test/1"]));
-    let script = "test -n \"$VISOR_URL\" && echo \"at $VISOR_URL\"; exit 7";
-    let done = visor().arg("run").args(lab.places()).args(["--", "/bin/sh", "-c", script]).output().unwrap();
-    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
-    assert!(said(&done).contains("at http://127.0.0.1:"), "{}", said(&done));
-    assert!(!lab.data().join("server.json").exists(), "the server has ended");
-}
-
-#[test]
 fn an_image_that_is_here_is_held_to_the_request() {
     let lab = Lab::new();
     let (old, new) = (qcow2(b"old"), qcow2(b"new"));
@@ -220,17 +209,6 @@ fn two_pulls_of_one_name_make_one_image() {
         assert_eq!(said.iter().filter(|text| text.contains("test/1:20260101 pulled")).count(), 1, "{said:?}");
     });
     assert_eq!((named(&server, "test/1").len(), lab.gets("20260101")), (1, 1));
-}
-
-#[test]
-fn a_server_ends_with_the_command_that_began_it() {
-    let lab = Lab::new();
-    let mut run = visor().arg("run").args(lab.places()).args(["--", "/bin/sleep", "5"]).spawn().unwrap();
-    crate::harness::eventually("the server is there", || lab.data().join("server.json").exists());
-    run.kill().unwrap();
-    run.wait().unwrap();
-    crate::harness::eventually("the server has ended", || !lab.data().join("server.json").exists());
-    succeeds(&lab.run(&["lock"]));
 }
 
 #[test]

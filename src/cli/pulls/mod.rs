@@ -24,6 +24,10 @@ use super::{Globals, interruptible};
 use crate::image::Architecture;
 use crate::vendor::{LOCK_FILE, Level, Sum};
 
+/// Help on the end of a command.
+const RUN_HELP: &str = "Signals that would end this program (TERM, HUP, QUIT, INT) are passed on to the command; its exit code is the program's. \
+    The server ends last. 127: there is no such command, 126: it can't be run.";
+
 /// Arguments of `visor pull`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PullArgs {
@@ -122,6 +126,7 @@ pub(in crate::cli) enum PullCommand {
         place: PlaceArgs,
     },
     /// Run a command beside a server, whose address it finds in VISOR_URL
+    #[command(after_help = RUN_HELP)]
     Run {
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]

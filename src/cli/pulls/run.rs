@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::failure::{Exit, Failure};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use tokio::signal::unix::{self, SignalKind};
+
+use super::super::failure::{Exit, Failure, words_of};
 use super::super::{Globals, runtime, server_file};
 use crate::config::DataDir;
 
@@ -101,25 +104,94 @@ async fn start(globals: &Globals, data_dir: &Path, began: Instant) -> Result<Opt
     }
 }
 
-/// Runs the command to its end; a Ctrl-C is the command's.
+/// Runs the command to its end. Signals that would end this program are the command's.
 async fn beside(command: &[OsString], url: &str, data_dir: &Path) -> Result<ExitStatus, Failure> {
     let (program, arguments) = command.split_first().ok_or_else(|| Failure::new(Exit::Usage, "no command is given"))?;
+    // Before it begins: a signal that comes meanwhile waits for it.
+    let mut signals = Signals::listen().map_err(Failure::general)?;
     let mut child = Command::new(program)
         .args(arguments)
         .env("VISOR_URL", url)
         .env("VISOR__CLIENT__ADDRESS", url)
         .env("VISOR__DATA_DIR", data_dir)
         .spawn()
-        .map_err(|error| {
-            let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::General };
-            Failure::new(exit, format!("{}: {error}", program.display()))
-        })?;
-    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+        .map_err(|error| not_run(program, &error))?;
+    let pid = Pid::from_child(&child);
+    let mut ended = tokio::task::spawn_blocking(move || wait_for(pid));
     loop {
         tokio::select! {
-            status = &mut ended => return status.map_err(Failure::general)?.map_err(Failure::general),
-            // The terminal sent it to the command, too.
-            _ = tokio::signal::ctrl_c() => {}
+            ended = &mut ended => {
+                ended.map_err(Failure::general)?.map_err(Failure::general)?;
+                return child.wait().map_err(Failure::general);
+            }
+            // It may have ended by itself.
+            signal = signals.next() => drop(kill_process(pid, signal)),
+        }
+    }
+}
+
+/// Waits for the end of a process and leaves it its number, so that no signal reaches another process.
+fn wait_for(pid: Pid) -> rustix::io::Result<()> {
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return ended.map(drop),
+        }
+    }
+}
+
+/// The failure of a command that can't be run, with the code that shells have for it.
+fn not_run(program: &OsString, error: &std::io::Error) -> Failure {
+    let name = program.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound if program.as_encoded_bytes().contains(&b'/') => Failure::new(
+            Exit::NoCommand,
+            format!("{name}: there is no such command, or the program that it is for is missing"),
+        ),
+        std::io::ErrorKind::NotFound => {
+            Failure::new(Exit::NoCommand, format!("{name}: there is no such command in the folders of PATH"))
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::NotRunnable, format!("{name}: this user may not run it, or it is no program"))
+        }
+        _ => Failure::new(Exit::NotRunnable, format!("{name} can't be run: {}", words_of(error))),
+    }
+}
+
+/// Signals that would end this program.
+struct Signals {
+    terminate: unix::Signal,
+    hang_up: unix::Signal,
+    quit: unix::Signal,
+    interrupt: unix::Signal,
+    /// True on a terminal, which sends a Ctrl-C to the command too.
+    on_terminal: bool,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            hang_up: unix::signal(SignalKind::hangup())?,
+            quit: unix::signal(SignalKind::quit())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            on_terminal: std::fs::File::open("/dev/tty").is_ok(),
+        })
+    }
+
+    /// The next one that the command does not get by itself.
+    async fn next(&mut self) -> Signal {
+        loop {
+            return tokio::select! {
+                Some(()) = self.terminate.recv() => Signal::TERM,
+                Some(()) = self.hang_up.recv() => Signal::HUP,
+                Some(()) = self.quit.recv() => Signal::QUIT,
+                Some(()) = self.interrupt.recv() => match self.on_terminal {
+                    true => continue,
+                    false => Signal::INT,
+                },
+                else => std::future::pending().await,
+            };
         }
     }
 }
