@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::failure::{Exit, Failure};
 use super::follow::follow;
 use super::image::{ServerArgs, connect};
+use super::pulls::running;
 use super::{Globals, print, runtime};
-use crate::client::Record;
+use crate::client::{Client, Record};
+use crate::config::Config;
 
 /// Arguments of `visor jobs`.
 #[derive(Debug, Args)]
@@ -54,13 +56,13 @@ pub(super) fn run(globals: &Globals, args: JobsArgs) -> Result<(), Failure> {
 async fn carry_out(globals: &Globals, args: JobsArgs) -> Result<(), Failure> {
     let json = globals.json;
     if let Some(JobsCommand::Stop { id, server }) = args.command {
-        let job = connect(globals, &server)?.stop_job(&id).await?;
+        let job = self::server(globals, &server)?.stop_job(&id).await?;
         return match json {
             true => print::line(Value::Object(job)),
             false => print::line(format!("Successfully stopped job {id}.")),
         };
     }
-    let client = connect(globals, &args.server)?;
+    let client = server(globals, &args.server)?;
     match args.id {
         Some(id) => {
             let job = if args.follow { follow(&client, &id).await? } else { client.job(&id, None).await? };
@@ -69,6 +71,14 @@ async fn carry_out(globals: &Globals, args: JobsArgs) -> Result<(), Failure> {
         None if json => client.jobs().await?.into_iter().try_for_each(|job| print::line(Value::Object(job))),
         None => print::line(table(&client.jobs().await?)),
     }
+}
+
+/// The server that the command line or the settings name. Where they name none, the one that has the data directory comes first, as for
+/// pulls, which say how their jobs are stopped.
+fn server(globals: &Globals, server: &ServerArgs) -> Result<Client, Failure> {
+    let (client, shipped) = (globals.load()?.client, Config::shipped()?.client);
+    let is_named = server.place.is_given() || (client.address, client.port) != (shipped.address, shipped.port);
+    if is_named { connect(globals, server) } else { running(globals, &server.place) }
 }
 
 /// Progress of a job, in a few characters.

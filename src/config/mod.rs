@@ -138,6 +138,14 @@ impl Config {
         )
     }
 
+    /// The shipped defaults.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn shipped() -> Result<Self, ConfigError> {
+        Self::from_parts(None, std::iter::empty())
+    }
+
     fn from_parts(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,

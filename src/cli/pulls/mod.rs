@@ -24,6 +24,10 @@ use super::{Globals, interruptible};
 use crate::image::Architecture;
 use crate::vendor::{LOCK_FILE, Level, Sum};
 
+/// Help on the end of a pull.
+const PULL_HELP: &str = "Ctrl-C ends the command. Without a server, the next pull continues where it stopped. Through a server, the pull goes on \
+    there, and a second Ctrl-C does nothing more: 'visor jobs stop ID' stops it.";
+
 /// Help on the end of a command.
 const RUN_HELP: &str = "Signals that would end this program (TERM, HUP, QUIT, INT) are passed on to the command; its exit code is the program's. \
     The server ends last. 127: there is no such command, 126: it can't be run.";
@@ -74,6 +78,7 @@ pub(in crate::cli) struct PullArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PullCommand {
     /// Pull vendors' images by name, or files by URL, verified; what is here already is not fetched again
+    #[command(after_help = PULL_HELP)]
     Pull(PullArgs),
     /// List vendors that images can be pulled of, or the builds that one has
     Vendors {

@@ -1,8 +1,9 @@
 //! The place where pulls are done: in this process, with the data directory's lock, or in the server that has it. Commands are the
 //! same either way.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -27,12 +28,15 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Time between two looks at a directory that another command has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Ids of jobs of the server that are followed.
+type Followed = Mutex<BTreeSet<String>>;
+
 /// A place for pulls.
 pub(super) enum Seat {
     /// This process.
     Here(Box<Here>),
     /// A server, and its data directory if it has the one that the configuration names.
-    There(Client, Option<PathBuf>),
+    There(Client, Option<PathBuf>, Followed),
 }
 
 /// The parts of a registry in this process.
@@ -96,7 +100,7 @@ impl Seat {
         let mut config = globals.load()?;
         config.cache.offline |= offline;
         if place.is_given() {
-            return Ok(Self::There(client(&config, &place.url(&config.client)?, None)?, None));
+            return Ok(Self::There(client(&config, &place.url(&config.client)?, None)?, None, Followed::default()));
         }
         let path = config.data_dir()?;
         let (began, mut told) = (Instant::now(), false);
@@ -106,7 +110,7 @@ impl Seat {
                 return Self::here(&config, data_dir).await;
             }
             if let Some(client) = holder(&mut config, &path)? {
-                return Ok(Self::There(client, Some(path)));
+                return Ok(Self::There(client, Some(path), Followed::default()));
             }
             if !std::mem::replace(&mut told, true) {
                 eprintln!("waiting for another visor command, which has {}", path.display());
@@ -134,7 +138,7 @@ impl Seat {
     fn data_dir(&self) -> Option<&Path> {
         match self {
             Self::Here(here) => Some(here.data_dir.path()),
-            Self::There(_, data_dir) => data_dir.as_deref(),
+            Self::There(_, data_dir, _) => data_dir.as_deref(),
         }
     }
 
@@ -156,10 +160,10 @@ impl Seat {
     }
 
     /// Words for a person that interrupts a pull.
-    pub(super) fn interruption(&self) -> &'static str {
+    pub(super) fn interruption(&self) -> String {
         match self {
-            Self::Here(_) => "interrupted; repeat the command to continue where it stopped",
-            Self::There(..) => "interrupted; the server goes on with it (visor jobs)",
+            Self::Here(_) => "interrupted; repeat the command to continue where it stopped".to_owned(),
+            Self::There(_, _, running) => going_on(&running.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
@@ -171,19 +175,22 @@ impl Seat {
     ) -> Result<PullProgress, Failure> {
         match self {
             Self::Here(here) => {
-                let last = std::sync::Mutex::new(PullProgress::of(&ask.name));
+                let last = Mutex::new(PullProgress::of(&ask.name));
                 let each = |progress: &PullProgress| {
                     seen(progress);
-                    progress.clone_into(&mut last.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+                    progress.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
                 };
                 here.pulls.pull(&here.who, ask, &each).await?;
-                Ok(last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+                Ok(last.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
-            Self::There(client, _) => {
+            Self::There(client, _, running) => {
+                let running = || running.lock().unwrap_or_else(PoisonError::into_inner);
                 let job = client.start_pull(ask).await?;
                 let id = job.get("_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-                let job = watch(client, &id, |job| seen(&progress_of(job, &ask.name))).await?;
-                Ok(progress_of(&job, &ask.name))
+                running().insert(id.clone());
+                let ended = watch(client, &id, |job| seen(&progress_of(job, &ask.name))).await;
+                running().remove(&id);
+                Ok(progress_of(&ended?, &ask.name))
             }
         }
     }
@@ -192,7 +199,7 @@ impl Seat {
     pub(super) async fn pulled(&self) -> Result<Vec<PulledView>, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.list_pulled(&here.who).await?),
-            Self::There(client, _) => viewed(client.pulled().await?),
+            Self::There(client, ..) => viewed(client.pulled().await?),
         }
     }
 
@@ -200,7 +207,7 @@ impl Seat {
     pub(super) async fn vendors(&self) -> Result<Vec<VendorView>, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.list_vendors(&here.who)?),
-            Self::There(client, _) => viewed(client.vendors().await?),
+            Self::There(client, ..) => viewed(client.vendors().await?),
         }
     }
 
@@ -213,7 +220,7 @@ impl Seat {
     ) -> Result<Vec<BuildView>, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.list_builds(&here.who, vendor, release, architecture).await?),
-            Self::There(client, _) => {
+            Self::There(client, ..) => {
                 let release = release.map(|release| ("release", release));
                 let architecture = architecture.map(|one| ("architecture", one.name()));
                 let query: Vec<_> = release.into_iter().chain(architecture).collect();
@@ -226,7 +233,7 @@ impl Seat {
     pub(super) async fn cache(&self) -> Result<CacheView, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.see_cache(&here.who)?),
-            Self::There(client, _) => viewed(client.cache().await?),
+            Self::There(client, ..) => viewed(client.cache().await?),
         }
     }
 
@@ -234,10 +241,10 @@ impl Seat {
     pub(super) async fn change_cached(&self, url: &str, change: CacheChange) -> Result<(), Failure> {
         match (self, change) {
             (Self::Here(here), change) => here.pulls.change_cached(&here.who, url, change).await?,
-            (Self::There(client, _), CacheChange::Refresh) => client.refresh_cached(url).await?,
-            (Self::There(client, _), CacheChange::Drop) => client.drop_cached(url).await?,
-            (Self::There(client, _), CacheChange::Pin) => client.pin_cached(url, true).await?,
-            (Self::There(client, _), CacheChange::Unpin) => client.pin_cached(url, false).await?,
+            (Self::There(client, ..), CacheChange::Refresh) => client.refresh_cached(url).await?,
+            (Self::There(client, ..), CacheChange::Drop) => client.drop_cached(url).await?,
+            (Self::There(client, ..), CacheChange::Pin) => client.pin_cached(url, true).await?,
+            (Self::There(client, ..), CacheChange::Unpin) => client.pin_cached(url, false).await?,
         }
         Ok(())
     }
@@ -246,7 +253,7 @@ impl Seat {
     pub(super) async fn set_offline(&self, offline: bool) -> Result<Option<String>, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.put_offline(&here.who, offline)?),
-            Self::There(client, _) => {
+            Self::There(client, ..) => {
                 let cache = client.set_offline(offline).await?;
                 Ok(cache.get("offline_since").and_then(Value::as_str).map(str::to_owned))
             }
@@ -257,9 +264,18 @@ impl Seat {
     pub(super) async fn prune(&self, to: Option<u64>, dry_run: bool) -> Result<Vec<PrunedView>, Failure> {
         match self {
             Self::Here(here) => Ok(here.pulls.make_room(&here.who, to, dry_run).await?),
-            Self::There(client, _) => viewed(client.prune(to, dry_run).await?),
+            Self::There(client, ..) => viewed(client.prune(to, dry_run).await?),
         }
     }
+}
+
+/// Words about jobs of a server that go on without this program.
+fn going_on(ids: &BTreeSet<String>) -> String {
+    let Some(first) = ids.first() else { return "interrupted; visor jobs lists what the server does".to_owned() };
+    let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let (what, stop) = if all.len() == 1 { ("job", "it") } else { ("jobs", "one of them") };
+    let all = all.join(", ");
+    format!("interrupted; the server goes on with the {what} {all} (visor jobs stop {first} stops {stop})")
 }
 
 fn viewed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {

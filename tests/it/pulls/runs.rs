@@ -1,9 +1,11 @@
-//! Commands beside a server: how they end.
+//! Commands beside a server, and pulls through one: how they end.
 
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
 
 use super::lab::{Lab, said, succeeds};
 use crate::harness::{eventually, qcow2, visor};
+use crate::upstream::File;
 
 /// Sends a signal to a process.
 fn send(signal: &str, to: &Child) {
@@ -69,4 +71,34 @@ fn a_command_that_does_not_exist_has_the_code_of_shells() {
         assert_eq!(done.status.code(), Some(code), "{}", said(&done));
         assert!(said(&done).contains(words) && !said(&done).contains("os error"), "{}", said(&done));
     }
+}
+
+#[test]
+fn an_interrupted_pull_says_which_job_goes_on() {
+    let lab = Lab::new();
+    let bytes = qcow2(&[7; 300_000]);
+    lab.publish(&[("20260101", &bytes)]);
+    lab.upstream.put(&Lab::image("20260101"), File::new(&*bytes).held_at(100_000));
+    let server = lab.server();
+    let mut pull =
+        visor().args(["pull", "--arch", "x86_64", "test/1"]).args(lab.places()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(pull.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("filling") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    send("INT", &pull);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).unwrap();
+    assert_eq!(pull.wait().unwrap().code(), Some(130), "{text}");
+    let id = text
+        .split("visor jobs stop ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(text.contains(&format!("the server goes on with the job {id}")), "{text}");
+    // By the data directory alone.
+    succeeds(&lab.run(&["jobs", "stop", id]));
+    drop(server);
 }
