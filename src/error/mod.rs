@@ -6,6 +6,7 @@
 mod kind;
 mod near;
 mod reason;
+mod shown;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -14,6 +15,7 @@ use std::fmt;
 pub use self::kind::Kind;
 pub use self::near::did_you_mean;
 pub use self::reason::Reason;
+pub use self::shown::shown;
 
 /// An error with two audiences: [`Error::message`] is for the caller, the source is for the log.
 ///

@@ -1,6 +1,6 @@
 //! Progress of a pull, told to a listener step by step.
 
-use crate::cache::shown;
+use crate::error::shown;
 use crate::registry::pulls::ask::{PullProgress, PullState, Pulled};
 use crate::registry::pulls::provenance::Provenance;
 use crate::vendor::Evidence;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::cache::shown;
-use crate::error::{Reason, Result};
+use crate::error::{Reason, Result, shown};
 use crate::image::query::Filter;
 use crate::image::{Attr, Container, Format, Image, Status};
 use crate::jobs::{Handle, Job, JobId, JobKind, Spec, Stop};
