@@ -1,7 +1,7 @@
 //! Commands on a data directory: accounts, configuration, rebuilding.
 
 use super::failure::{Exit, Failure};
-use super::{AccountCommand, ConfigCommand, Globals, print, serve};
+use super::{AccountCommand, ConfigCommand, Globals, catalogue, fetcher, print, serve};
 use crate::account::{Account, AccountChange, Accounts, Role};
 use crate::catalog::Catalog;
 use crate::config::DataDir;
@@ -72,6 +72,11 @@ pub(super) fn account(globals: &Globals, command: AccountCommand) -> Result<(), 
 /// `visor config`
 pub(super) fn config(globals: &Globals, command: &ConfigCommand) -> Result<(), Failure> {
     let config = globals.load()?;
+    if matches!(command, ConfigCommand::Check) {
+        // What else a server refuses at its start.
+        catalogue::open(&config, &config.data_dir()?)?;
+        fetcher::open(&config)?;
+    }
     match command {
         ConfigCommand::Check if globals.json => print::line(serde_json::json!({ "right": true })),
         ConfigCommand::Check => print::line("Configuration OK."),

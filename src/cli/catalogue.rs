@@ -43,6 +43,9 @@ pub(super) fn open(config: &Config, data_dir: &Path) -> Result<Catalogue, Failur
             catalogue = catalogue.with_key(&bytes, &path.display().to_string()).map_err(usage)?;
         }
     }
+    for vendor in config.lxd.pull_through.iter().filter(|vendor| *vendor != "*") {
+        catalogue.vendor(vendor).map_err(|error| usage(error).at("lxd.pull_through"))?;
+    }
     Ok(catalogue)
 }
 

@@ -46,6 +46,12 @@ impl Failure {
         Self { exit, message: message.to_string() }
     }
 
+    /// This failure with the name of the thing before its message.
+    #[must_use]
+    pub fn at(self, thing: impl fmt::Display) -> Self {
+        Self { message: format!("{thing}: {}", self.message), ..self }
+    }
+
     /// General failure with a message.
     pub fn general(message: impl fmt::Display) -> Self {
         Self::new(Exit::General, message)

@@ -220,7 +220,7 @@ enum UseCommand {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check the configuration
+    /// Check the configuration, with the entries and key files of vendors in the data directory
     Check,
     /// Print the settings in force
     Show,

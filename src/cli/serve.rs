@@ -70,9 +70,6 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs, logger: impl FnOnce(Level
         log::debug!("swept: {swept:?}");
         let catalogue = Arc::new(catalogue::open(&config, data_dir.path())?);
         let cache = vendor_cache::open(&config, data_dir.path(), &fetcher, &catalogue)?;
-        for vendor in config.lxd.pull_through.iter().filter(|vendor| *vendor != "*") {
-            catalogue.vendor(vendor)?;
-        }
         let pulls = cache.as_ref().map(|cache| Pulls::new(&registry, Arc::clone(cache), catalogue));
         let auth = AuthRules {
             accounts: Arc::clone(&accounts),

@@ -3,10 +3,12 @@
 /// Longest path that a list may give.
 const PATH_MAX: usize = 1024;
 
-/// Tells whether a URL can be the base of others.
-pub(super) fn is_base(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| rest.ends_with('/') && !rest.starts_with('/') && !rest.contains(['?', '#', '\\', ' ', '@']))
+/// URL as the base of others, which ends in a slash; `None` for what is no URL of a folder.
+pub(super) fn base(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let is_one = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', '\\', ' ', '@']);
+    let slash = if rest.ends_with('/') { "" } else { "/" };
+    is_one.then(|| format!("{url}{slash}"))
 }
 
 /// Tells whether a URL lies below a base. With http or https: the file is its vendor's either way.
@@ -52,9 +54,12 @@ mod tests {
 
     #[test]
     fn a_base_is_a_folder_of_http() {
-        assert!(is_base(BASE) && is_base("http://127.0.0.1:80/"));
-        for wrong in ["https://a", "ftp://a/", "https:///a/", "https://a/?b/", "https://u:p@a/", ""] {
-            assert!(!is_base(wrong), "{wrong}");
+        for url in [BASE, "http://127.0.0.1:80/"] {
+            assert_eq!(base(url).as_deref(), Some(url));
+            assert_eq!(base(url.trim_end_matches('/')).as_deref(), Some(url), "the slash may be left out");
+        }
+        for wrong in ["https://", "ftp://a/", "https:///a/", "https://a/?b/", "https://u:p@a/", ""] {
+            assert_eq!(base(wrong), None, "{wrong}");
         }
     }
 }

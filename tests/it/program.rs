@@ -25,6 +25,41 @@ fn the_configuration_is_checked_and_shown() {
 }
 
 #[test]
+fn a_check_of_the_configuration_refuses_what_a_server_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("visor.toml");
+    let (path, data) = (file.to_str().unwrap(), dir.path().join("data"));
+    let check = |command: &[&str]| run(&[command, &["--config", path, "--data-dir", data.to_str().unwrap()]].concat());
+    let lab = "[vendors.lab]\ntitle = \"Lab\"\nkind = \"fixed\"\nbase = \"https://lab.example/images\"\n\
+               image = \"{release}.qcow2\"\nrequire = \"none\"\n";
+    let example = include_str!("../../visor.toml");
+    let example = example.replace("# [vendors.debian]\n# base", "[vendors.debian]\nbase");
+    assert!(example.contains("\n[vendors.debian]\nbase"), "the example is where it was");
+    for good in [lab, &example] {
+        std::fs::write(&file, good).unwrap();
+        for command in [&["config", "check"][..], &["vendors"]] {
+            let (code, _, error) = check(command);
+            assert_eq!(code, 0, "{command:?}: {error}");
+        }
+    }
+    for (bad, words) in [
+        (lab.replace("fixed", "html"), "it can be simplestreams, sums,"),
+        (lab.replace("image =", "imgae ="), "unknown key vendors.lab.imgae (did you mean image?)"),
+        (lab.replace("title = \"Lab\"\n", ""), "it has no title, which every vendor needs"),
+        (format!("{lab}keys = [\"RWbogus\"]\n"), "nor a key of signify or minisign"),
+        ("[lxd]\npull_through = [\"nowhere\"]\n".to_owned(), "lxd.pull_through: The catalogue has no vendor"),
+        ("[fetch]\nproxy = \"socks5://squid.example\"\n".to_owned(), "proxy"),
+    ] {
+        std::fs::write(&file, &bad).unwrap();
+        let (code, _, said) = check(&["config", "check"]);
+        let (serves, _, error) = check(&["serve", "--listen", "127.0.0.1:0", "--no-tls"]);
+        assert_eq!((code, serves), (2, 2), "{bad}: {said} {error}");
+        assert!(said.contains(words), "{bad}: {said}");
+        assert!(error.ends_with(&said), "the words are those of the server: {said} {error}");
+    }
+}
+
+#[test]
 fn a_proxy_is_named_at_the_start_and_its_password_is_not() {
     let server = Server::with(&[]);
     assert!(!server.log().contains("  proxy "), "{}", server.log());

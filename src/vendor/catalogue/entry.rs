@@ -6,11 +6,12 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::vendor::{ListKind, Vendor};
-use crate::error::did_you_mean;
+use crate::error::{did_you_mean, shown};
 use crate::image::{Architecture, Format};
 use crate::vendor::level::Level;
 use crate::vendor::rules::VendorRules;
-use crate::vendor::site::is_base;
+use crate::vendor::signature::is_line_key;
+use crate::vendor::site;
 use crate::vendor::template::{KnownFields, Template};
 
 /// Keys of an entry.
@@ -139,8 +140,11 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
     if let Some(missing) = ["title", "kind", "base", "require"].iter().find(|key| !entry.contains_key(**key)) {
         return Err(format!("it has no {missing}, which every vendor needs"));
     }
-    let entry: Entry =
+    let mut entry: Entry =
         Value::Table(entry.clone()).try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    for base in [&mut entry.base].into_iter().chain(&mut entry.mirrors.0).chain(&mut entry.sites.0) {
+        *base = site::base(base).ok_or_else(|| format!("{:?} is not a URL of a folder, of http or https", shown(base)))?;
+    }
     let kind: ListKind = entry.kind.parse()?;
     let template = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
     let (image, list, find) = (template(&entry.image)?, template(&entry.list)?, template(&entry.find)?);
@@ -160,10 +164,6 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
     let at_base = |text: &String| if text.contains("://") { text.clone() } else { format!("{}{text}", entry.base) };
     let moving = entry.moving.0.iter().map(|text| Template::parse(&at_base(text))).collect::<Result<_, _>>()?;
     let (releases, codenames) = releases(entry.releases);
-    let bases = [&entry.base].into_iter().chain(&entry.mirrors.0).chain(&entry.sites.0);
-    if let Some(wrong) = bases.into_iter().find(|base| !is_base(base)) {
-        return Err(format!("{wrong:?} is not a URL of http or https that ends in a slash"));
-    }
     let format =
         entry.format.as_deref().map(|word| Format::parse(word).ok_or_else(|| format!("{word:?} is no format")));
     let (sums, signatures) = (entry.sums.0, entry.signature.0);
@@ -221,12 +221,13 @@ fn keys(keys: &[String]) -> Result<Vec<String>, String> {
     let key = |key: &String| {
         let hex: String = key.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect();
         let is_fingerprint = matches!(hex.len(), 40 | 64) && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        match (is_fingerprint, key.starts_with("RW")) {
+        match (is_fingerprint, is_line_key(key)) {
             (true, _) => Ok(hex),
             (_, true) => Ok(key.clone()),
-            _ => {
-                Err(format!("{key:?} is neither the fingerprint of a primary key, of 40 digits, nor a key of signify"))
-            }
+            _ => Err(format!(
+                "{key:?} is neither the fingerprint of a primary key, of 40 digits, nor a key of signify or minisign, \
+                 of 56 characters"
+            )),
         }
     };
     keys.iter().map(key).collect()

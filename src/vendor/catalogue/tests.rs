@@ -102,8 +102,9 @@ fn a_new_vendor_is_one_when_it_is_complete() {
     refused(&text.replace("checksum", "given"), "a vendor gives no digests to you");
     refused(&text.replace("checksum", "signed"), "it can be none, tls");
     refused(&text.replace("{version}", "{versoin}"), "{versoin} is not one of release");
-    refused(&text.replace("images/\"", "images\""), "ends in a slash");
-    refused(&text.replace("https:", "ftp:"), "ends in a slash");
+    let short = with(&text.replace("images/\"", "images\"")).unwrap();
+    assert_eq!(short.vendor("lab").unwrap().base, "https://lab.example/images/", "the slash may be left out");
+    refused(&text.replace("https:", "ftp:"), "is not a URL of a folder");
     refused(&text.replace("[lab]", "[Lab]"), "\"Lab\" is no name of a vendor");
 }
 
@@ -112,6 +113,7 @@ fn slips_are_refused_with_what_was_meant() {
     refused("[debian]\ntitel = \"x\"\n", "unknown key vendors.debian.titel (did you mean title?)");
     refused("[debian]\ntitle = 3\n", "vendors.debian: ");
     refused("[debian]\nkeys = [\"1234\"]\n", "neither the fingerprint of a primary key");
+    refused("[openbsd]\nkeys = [\"RWbogus\"]\n", "nor a key of signify or minisign");
     refused("[debian]\nunpack = \"zip\"\n", "it can be xz, bz2, zst, gz, tar");
     refused("[debian]\nformat = \"floppy\"\n", "\"floppy\" is no format");
     refused("[debian]\narchitectures = { pdp11 = \"pdp\" }\n", "\"pdp11\" is no architecture");

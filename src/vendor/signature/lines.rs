@@ -97,6 +97,11 @@ fn verify_minisign<R: Read>(
     Ok(Signed { key: pin.to_owned(), at })
 }
 
+/// Tells whether a text is a key of signify or minisign, which stands in one line.
+pub(in crate::vendor) fn is_key(pin: &str) -> bool {
+    key(pin).is_some()
+}
+
 /// Bytes of a key that is pinned as a line; `None` for pins of another form.
 fn key(pin: &str) -> Option<Vec<u8>> {
     decoded(pin).filter(|bytes| bytes.len() == KEY_BYTES && bytes.starts_with(b"Ed"))

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::io::{Cursor, Read, Seek};
 
 pub use self::keyring::Keyring;
+pub(super) use self::lines::is_key as is_line_key;
 use crate::image::Timestamp;
 
 /// Most bytes of a signature that stands alone.
