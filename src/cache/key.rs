@@ -47,7 +47,10 @@ impl Key {
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if authority.contains('@') {
-            return Err(refused(given, "it has user information in it, which is for no server: leave out what is before the @"));
+            return Err(refused(
+                given,
+                "it has user information in it, which is for no server: leave out what is before the @",
+            ));
         }
         let authority = authority_of(authority, default_port).ok_or_else(|| refused(given, "its host is malformed"))?;
         let mut url = format!("{scheme}://{authority}");

@@ -342,9 +342,8 @@ async fn ended(reader: &Reader, seen: &(dyn Fn(Bringing) + Send + Sync)) -> Resu
         if let Some(end) = end {
             return Ok(end);
         }
-        state
-            .changed()
-            .await
-            .map_err(|_| Error::from(Setback { reason: Reason::Interrupted, words: "It ended.".into() }))?;
+        state.changed().await.map_err(|_| {
+            Error::from(Setback { reason: Reason::Interrupted, words: "It ended.".into(), unresolved: None })
+        })?;
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::fetch::FetchError;
+
 /// Exit codes. Scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -84,7 +86,13 @@ impl From<crate::config::ConfigError> for Failure {
 impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
         use crate::error::{Kind, Reason};
+        // Without a server, the user of the machine is told what a server tells administrators only.
+        if let Some(exact) = FetchError::unresolved(&error) {
+            return Self::new(Exit::Network, exact.message());
+        }
         let exit = match error.kind() {
+            // By its form, before anything was asked.
+            _ if error.reason() == Reason::UrlRefused && FetchError::of(&error).is_none() => Exit::Usage,
             // By its address or its host, and nothing is wrong with the request.
             _ if matches!(error.reason(), Reason::UrlRefused | Reason::ServerRefused) => Exit::Auth,
             Kind::NotFound => Exit::NotFound,
@@ -122,9 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_can_not_be_resolved_is_the_networks_fault() {
+        let unknown = FetchError::Unresolved { host: "lab.example".into(), why: "no such host".into() };
+        let failure = Failure::from(unknown.of_url("https://lab.example/x?sig=SECRET"));
+        assert_eq!(failure.exit, Exit::Network);
+        assert!(failure.message.contains("lab.example: its name can't be resolved"), "{failure:?}");
+        assert!(!failure.message.contains("server") && !failure.message.contains("SECRET"), "{failure:?}");
+    }
+
+    #[test]
     fn a_refused_address_is_told_from_a_wrong_request() {
         let exit = |error: Error| Failure::from(error).exit;
-        assert_eq!(exit(Reason::UrlRefused.about("https://10.0.0.1/")), Exit::Auth);
+        assert_eq!(exit(FetchError::Refused.of_file("https://10.0.0.1/")), Exit::Auth);
+        assert_eq!(exit(Reason::UrlRefused.about("it has no file name at its end")), Exit::Usage);
         assert_eq!(exit(Reason::ServerRefused.about("10.0.0.1").and("it is private")), Exit::Auth);
         assert_eq!(exit(Error::invalid("no name")), Exit::General);
         assert_eq!(exit(Reason::NotCached.about("x")), Exit::Network);

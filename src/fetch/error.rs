@@ -10,12 +10,12 @@ use super::address::literal;
 use crate::error::{Error, Reason};
 
 /// Refusal of a name. One text for every reason: a caller must not learn which internal names exist.
-const NAME_BARRED: &str = "its host is not known, or has an address that this server may not reach. It reaches public addresses \
-                           on the usual ports, and those in fetch.allow.";
+const NAME_BARRED: &str = "its host is not known, or has an address that may not be reached: only public ones may, on the \
+                           usual ports, and those in fetch.allow.";
 
 /// Refusal of an address. The caller wrote it, and its kind is no secret.
-const ADDRESS_BARRED: &str = "this server may not reach its address with its port. It reaches public addresses on the usual \
-                              ports, and those in fetch.allow.";
+const ADDRESS_BARRED: &str = "its address with its port may not be reached: only public ones may, on the usual ports, and \
+                              those in fetch.allow.";
 
 /// Refusal of a URL for its form.
 const FORM_BARRED: &str = "it has to begin with http:// or https:// and a host, hold no user name and no password, and have at \
@@ -30,13 +30,22 @@ const HOST_BYTES_MAX: usize = 255;
 /// Reasons why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The URL may not be fetched, or its host has no address. One variant and one text for every reason: the
-    /// caller must not learn which internal names and addresses exist. The log has the reason.
-    #[error("the URL is not one that this server fetches")]
+    /// The URL may not be fetched. One variant and one text for every reason: the caller must not learn which internal
+    /// names and addresses exist. The log has the reason.
+    #[error("the URL is not one that may be fetched")]
     Refused,
     /// Nothing is sent at present, by the operator's wish.
     #[error("this server is offline")]
     Silent,
+    /// The host of the URL has no address that can be found. A caller is told what he is told of a refused address: see
+    /// [`FetchError::unresolved`] for those who may know more.
+    #[error("the name {host} can't be resolved: {why}")]
+    Unresolved {
+        /// The name.
+        host: String,
+        /// Words of the name service.
+        why: String,
+    },
     /// The other server answered that there is no such thing, or nothing for us.
     #[error("there is nothing under the URL")]
     NotFound,
@@ -92,8 +101,11 @@ impl FetchError {
     /// Converts an error of the client library about a request to `url`.
     pub(super) fn from_client(error: reqwest::Error, url: &Url) -> Self {
         let error = error.without_url();
-        if caused_by::<Refusal>(&error) {
-            return Self::Refused;
+        if let Some(refusal) = causes(&error).find_map(|cause| cause.downcast_ref::<Refusal>()) {
+            return match refusal {
+                Refusal::Barred(_) => Self::Refused,
+                Refusal::Unresolved { host, why } => Self::Unresolved { host: host.clone(), why: why.clone() },
+            };
         }
         let text = format!("{}: {}", redacted(url), chain(&error));
         match &error {
@@ -119,7 +131,17 @@ impl FetchError {
         causes(error).find_map(|cause| cause.downcast_ref())
     }
 
-    /// Tells whether another request may have a better end.
+    /// The exact error, if it is that a name can't be resolved. For the user of the machine and for administrators, who may know
+    /// which names there are; all others are told that, or that the address is refused, in one text.
+    pub fn unresolved(error: &Error) -> Option<Error> {
+        let Some(Self::Unresolved { host, .. }) = Self::of(error) else { return None };
+        let words =
+            format!("Unable to connect to: {host}: its name can't be resolved; check the network, and the name.");
+        Some(Reason::ServerUnreachable.saying(words))
+    }
+
+    /// Tells whether another request may have a better end. One for a name that can't be resolved counts as refused here too: the
+    /// time that an answer takes tells nothing.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreached(_) | Self::TimedOut(_) | Self::WrongLength(_) | Self::Failing(_) => true,
@@ -147,9 +169,12 @@ impl FetchError {
             Self::Failing(_) => "can't answer now",
             Self::Changed(_) => "has other bytes now than when the transfer began",
             Self::Compressed(_) => "compresses the file, although that was not asked for",
-            Self::Refused | Self::NotFound | Self::BadRange | Self::Payload(_) | Self::Upstream(_) => {
-                "does not answer as it should"
-            }
+            Self::Refused
+            | Self::Unresolved { .. }
+            | Self::NotFound
+            | Self::BadRange
+            | Self::Payload(_)
+            | Self::Upstream(_) => "does not answer as it should",
         };
         words.into()
     }
@@ -158,7 +183,9 @@ impl FetchError {
     /// next one only behind an error with these words in it.
     pub fn of_server(self, host: &str) -> Error {
         match self {
-            Self::Refused => Reason::ServerRefused.about(host).and(barred(host)).because(self),
+            Self::Refused | Self::Unresolved { .. } => {
+                Reason::ServerRefused.about(host).and(barred(host)).because(self)
+            }
             Self::Unreached(_) => Reason::ServerUnreachable.about(host).because(self),
             Self::Spent(ref error) if matches!(**error, Self::Unreached(_)) => {
                 Reason::ServerUnreachable.about(host).because(self)
@@ -178,7 +205,7 @@ impl FetchError {
     /// The error for a URL of an image's file, which may be invalid.
     pub fn of_file(self, url: &str) -> Error {
         match self {
-            Self::Refused => Reason::UrlRefused.about(barred_for(url)).because(self),
+            Self::Refused | Self::Unresolved { .. } => Reason::UrlRefused.about(barred_for(url)).because(self),
             other => other.into(),
         }
     }
@@ -186,7 +213,7 @@ impl FetchError {
     fn blame(self, server: &str) -> Error {
         match self {
             // Of a URL that is not at hand. Its form was judged before anything was asked of its host.
-            Self::Refused => Reason::UrlRefused.about(NAME_BARRED).because(self),
+            Self::Refused | Self::Unresolved { .. } => Reason::UrlRefused.about(NAME_BARRED).because(self),
             Self::NotFound => Error::from(Reason::UrlNotFound).because(self),
             Self::BadRange => Error::from(Reason::BadRange).because(self),
             Self::Payload(error) => error,
@@ -223,10 +250,16 @@ impl From<FetchError> for Error {
     }
 }
 
-/// An address that must not be connected to: travels through the client library from where the name is resolved.
+/// A host that is not connected to: travels through the client library from where its name is resolved.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Refusal(pub(super) String);
+pub(super) enum Refusal {
+    /// It has an address that must not be connected to.
+    #[error("{0}")]
+    Barred(String),
+    /// It has no address.
+    #[error("{host} has no address: {why}")]
+    Unresolved { host: String, why: String },
+}
 
 /// A URL for a log: without its query, which may hold a signature, and without user information.
 pub(super) fn redacted(url: &Url) -> String {
@@ -239,10 +272,6 @@ type Cause = dyn std::error::Error + 'static;
 
 fn causes(error: &Cause) -> impl Iterator<Item = &Cause> {
     std::iter::successors(Some(error), |error| error.source())
-}
-
-fn caused_by<T: std::error::Error + 'static>(error: &Cause) -> bool {
-    causes(error).any(|cause| cause.is::<T>())
 }
 
 /// Tells whether the connection ended before there was an answer.
@@ -320,6 +349,24 @@ mod tests {
             assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("{said}{why}")), "{url}");
             let error = FetchError::Refused.of_file(url);
             assert_eq!((error.kind(), error.message()), (Kind::Invalid, &*format!("This URL is not fetched: {why}")));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_told_from_a_refused_one_only_to_those_who_may_know() {
+        let unknown = || FetchError::Unresolved { host: "db.corp.example".into(), why: "no such host".into() };
+        let url = "https://db.corp.example/x";
+        assert_eq!(unknown().may_pass(), FetchError::Refused.may_pass());
+        for (one, other) in [
+            (unknown().of_url(url), FetchError::Refused.of_url(url)),
+            (unknown().of_file(url), FetchError::Refused.of_file(url)),
+            (unknown().into(), FetchError::Refused.into()),
+        ] {
+            assert_eq!((one.reason(), one.message()), (other.reason(), other.message()));
+            assert!(FetchError::unresolved(&other).is_none());
+            let exact = FetchError::unresolved(&one).unwrap();
+            assert_eq!(exact.kind(), Kind::Upstream);
+            assert!(exact.message().contains("db.corp.example: its name can't be resolved"), "{exact}");
         }
     }
 

@@ -153,16 +153,17 @@ impl AddressGuard {
     /// The addresses of a host, if every single one may be reached. With port 0: the URL's own is put in later.
     async fn resolve(&self, host: &str, reach: Reach) -> Result<Vec<SocketAddr>, Refusal> {
         if reach == Reach::Proxied && !self.proxies.are_at(host) {
-            return Err(Refusal(format!("{host} is not the proxy that it was to be reached through")));
+            return Err(Refusal::Barred(format!("{host} is not the proxy that it was to be reached through")));
         }
         let looked_up = tokio::time::timeout(self.resolve_timeout, tokio::net::lookup_host((host, 0))).await;
+        let unresolved = |why: String| Refusal::Unresolved { host: host.to_owned(), why };
         let addresses: Vec<SocketAddr> = match looked_up {
             Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => return Err(Refusal(format!("{host} has no address: {error}"))),
-            Err(_) => return Err(Refusal(format!("{host} has no address: the name service takes too long"))),
+            Ok(Err(error)) => return Err(unresolved(error.to_string())),
+            Err(_) => return Err(unresolved("the name service takes too long".to_owned())),
         };
         if addresses.is_empty() {
-            return Err(Refusal(format!("{host} has no address")));
+            return Err(unresolved("the name service has none".to_owned()));
         }
         match addresses.iter().find(|address| !self.may_reach(address.ip(), reach)) {
             None => {
@@ -171,7 +172,9 @@ impl AddressGuard {
                 }
                 Ok(addresses)
             }
-            Some(address) => Err(Refusal(format!("{host} is {}, which with this port is not allowed", address.ip()))),
+            Some(address) => {
+                Err(Refusal::Barred(format!("{host} is {}, which with this port is not allowed", address.ip())))
+            }
         }
     }
 }
@@ -301,6 +304,8 @@ mod tests {
             let addresses = listed.resolve("localhost", reach).await.unwrap();
             assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         }
-        assert!(listed.resolve("no-such-name.invalid", Reach::Public).await.is_err());
+        let unknown = listed.resolve("no-such-name.invalid", Reach::Public).await;
+        assert!(matches!(unknown, Err(Refusal::Unresolved { .. })), "{unknown:?}");
+        assert!(matches!(guard(&[]).resolve("localhost", Reach::Public).await, Err(Refusal::Barred(_))));
     }
 }

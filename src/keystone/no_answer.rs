@@ -29,7 +29,9 @@ impl NoAnswer {
     /// Words for callers, without names and addresses.
     pub(super) fn words(&self) -> &'static str {
         match self {
-            Self::Fetch(FetchError::Refused | FetchError::Unreached(_)) => "it can't be reached",
+            Self::Fetch(FetchError::Refused | FetchError::Unresolved { .. } | FetchError::Unreached(_)) => {
+                "it can't be reached"
+            }
             Self::Fetch(FetchError::TimedOut(_)) | Self::Slow(_) => "it takes too long to answer",
             Self::Fetch(FetchError::Certificate(_)) => "its certificate is not trusted",
             Self::Login => "it refuses the login of this server",

@@ -396,16 +396,12 @@ async fn nothing_is_asked_of_servers_that_may_not_be_reached() {
     let fake = lxd(IMAGE, "container", || unified(IMAGE));
     let closed = Upstream::new(Fetcher::new(FetchRules::default()));
     let ask = ask(&fake, Protocol::Lxd, "debian/13");
-    let address = "this server may not reach its address with its port.";
+    let address = "its address with its port may not be reached: only public ones may";
     let form = "it has to begin with http:// or https:// and a host, hold no user name and no password";
     for (server, is_named, why) in [
         (fake.url(""), true, address),
         ("https://169.254.169.254".into(), true, address),
-        (
-            "https://nowhere.invalid".into(),
-            true,
-            "its host is not known, or has an address that this server may not reach",
-        ),
+        ("https://nowhere.invalid".into(), true, "its host is not known, or has an address that may not be reached"),
         ("file:///etc".into(), false, form),
         ("https://u:p@h.example".into(), false, form),
     ] {

@@ -229,10 +229,10 @@ fn what_can_not_be_given_is_said_so() {
             &from,
             "http://169.254.169.254/",
             "",
-            "Unable to connect to: 169.254.169.254: this server may not reach its address",
+            "Unable to connect to: 169.254.169.254: its address with its port may not be reached",
         ),
         (&from, "file:///etc/passwd", "", "is not fetched"),
-        (&closed, to.as_str(), certificate.as_str(), "this server may not reach its address"),
+        (&closed, to.as_str(), certificate.as_str(), "its address with its port may not be reached"),
     ] {
         let ended = offer(from, &mine, to, certificate, "guess");
         let said = ended["err"].as_str().unwrap();

@@ -56,7 +56,7 @@ impl Why {
     /// The reason for a missing or incomplete answer.
     pub(super) fn of_fetch(error: &FetchError) -> Self {
         match error {
-            FetchError::Refused | FetchError::Silent => Self::Guarded,
+            FetchError::Refused | FetchError::Silent | FetchError::Unresolved { .. } => Self::Guarded,
             FetchError::TimedOut(_) => Self::Slow,
             FetchError::Certificate(_) | FetchError::CertificateDates(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,

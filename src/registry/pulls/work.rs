@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::error::{Reason, Result, shown};
+use crate::error::{Error, Reason, Result, shown};
+use crate::fetch::FetchError;
 use crate::image::query::Filter;
 use crate::image::{Attr, Container, Format, Image, Status};
 use crate::jobs::{Handle, Job, JobId, JobKind, Spec, Stop};
@@ -20,6 +21,14 @@ use crate::vendor::Name;
 
 /// Longest update of one image: the others wait for it.
 const UPDATE_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// The error as its caller may know it: an administrator learns which names can't be resolved, and no one else.
+fn exact_for(who: &Caller, error: Error) -> Error {
+    match FetchError::unresolved(&error) {
+        Some(exact) if who.is_admin() => exact,
+        _ => error,
+    }
+}
 
 impl Pulls {
     /// Begins a pull as a job of its caller, whose notes are a [`PullProgress`].
@@ -47,7 +56,7 @@ impl Pulls {
                 }
                 handle.notes(Arc::new(progress.clone()));
             };
-            let pulled = pulls.pull_first(&who, &asks, &seen).await?;
+            let pulled = pulls.pull_first(&who, &asks, &seen).await.map_err(|error| exact_for(&who, error))?;
             handle.image(pulled.image.id);
             Ok(())
         })

@@ -143,7 +143,8 @@ pub(super) fn read(name: &str, entry: &Table) -> Result<Vendor, String> {
     let mut entry: Entry =
         Value::Table(entry.clone()).try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
     for base in [&mut entry.base].into_iter().chain(&mut entry.mirrors.0).chain(&mut entry.sites.0) {
-        *base = site::base(base).ok_or_else(|| format!("{:?} is not a URL of a folder, of http or https", shown(base)))?;
+        *base =
+            site::base(base).ok_or_else(|| format!("{:?} is not a URL of a folder, of http or https", shown(base)))?;
     }
     let kind: ListKind = entry.kind.parse()?;
     let template = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
