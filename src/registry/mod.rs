@@ -71,7 +71,8 @@ pub use self::pages::Pages;
 use self::policy::{Action, On};
 pub use self::pulls::{
     BuildView, CacheChange, CacheView, CachedView, Provenance, PrunedView, PullAsk, PullChange, PullProgress,
-    PullState, PullThrough, Pulled, PulledView, Pulls, Rechecked, VendorView, is_superseded, register_lock,
+    PullState, PullThrough, Pulled, PulledView, Pulls, Rechecked, VendorView, check_cached, check_pullable,
+    is_superseded, register_lock,
 };
 use self::records::Records;
 use self::removal::Removal;

@@ -6,25 +6,27 @@ use super::super::failure::{Exit, Failure};
 use super::super::print;
 use super::CacheAction;
 use super::seat::Seat;
+use crate::error::shown;
 use crate::registry::{CacheChange, CacheView};
 
-pub(super) async fn run(json: bool, seat: &Seat, action: CacheAction, urls: &[String]) -> Result<(), Failure> {
+pub(super) async fn run(json: bool, seat: &Seat, action: CacheAction, files: &[String]) -> Result<(), Failure> {
     let (change, words) = match action {
-        CacheAction::List if urls.is_empty() => return list(json, &seat.cache().await?),
-        CacheAction::List => return Err(Failure::new(Exit::Usage, "a list takes no URLs")),
+        CacheAction::List if files.is_empty() => return list(json, &seat.cache().await?),
+        CacheAction::List => return Err(Failure::new(Exit::Usage, "a list takes no names")),
         CacheAction::Refresh => (CacheChange::Refresh, "is current"),
         CacheAction::Drop => (CacheChange::Drop, "is dropped"),
         CacheAction::Pin => (CacheChange::Pin, "is pinned"),
         CacheAction::Unpin => (CacheChange::Unpin, "is not pinned any more"),
     };
-    if urls.is_empty() {
-        return Err(Failure::new(Exit::Usage, "no file given: say which by their URLs (visor cache list)"));
+    if files.is_empty() {
+        return Err(Failure::new(Exit::Usage, "no file given: say which by their names or URLs (visor cache list)"));
     }
-    for url in urls {
-        seat.change_cached(url, change).await?;
+    for file in files {
+        seat.change_cached(file, change).await?;
+        let shown = shown(file);
         match json {
-            true => print::line(json!({ "url": url }))?,
-            false => print::line(format!("{url} {words}"))?,
+            true => print::line(json!({ "url": shown }))?,
+            false => print::line(format!("{shown} {words}"))?,
         }
     }
     Ok(())

@@ -237,7 +237,7 @@ impl Seat {
         }
     }
 
-    /// Changes a file of the cache.
+    /// Changes a file of the cache, which a URL or a name means.
     pub(super) async fn change_cached(&self, url: &str, change: CacheChange) -> Result<(), Failure> {
         match (self, change) {
             (Self::Here(here), change) => here.pulls.change_cached(&here.who, url, change).await?,

@@ -2,6 +2,7 @@
 //! the cache and what vendors publish; knows no protocol of our clients.
 
 mod ask;
+mod cached;
 mod find;
 mod here;
 mod locks;
@@ -19,9 +20,10 @@ mod views;
 mod work;
 
 pub use self::ask::{PullAsk, PullChange, PullProgress, PullState, Pulled};
+pub use self::cached::{CacheChange, check_cached, check_pullable};
 pub use self::locks::register_lock;
 pub use self::provenance::{Provenance, is_superseded};
 pub use self::recheck::Rechecked;
 pub use self::service::Pulls;
 pub use self::through::PullThrough;
-pub use self::views::{BuildView, CacheChange, CacheView, CachedView, PrunedView, PulledView, VendorView};
+pub use self::views::{BuildView, CacheView, CachedView, PrunedView, PulledView, VendorView};

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{EntryView, Key, Pruned};
-use crate::error::{Error, Reason, Result};
+use crate::cache::{EntryView, Pruned};
+use crate::error::{Error, Result};
 use crate::image::{Architecture, Image};
 use crate::registry::policy::{Action, On};
 use crate::registry::pulls::provenance::{Provenance, is_superseded, written};
@@ -47,6 +47,9 @@ pub struct VendorView {
     pub base: String,
     /// Releases that are known without asking it.
     pub releases: Vec<String>,
+    /// Names that can be pulled, as far as they are known without asking it, or examples of them.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// True if its entry was compared with the vendor's own site.
     pub checked: bool,
     /// More about it.
@@ -123,19 +126,6 @@ pub struct PrunedView {
     pub reason: String,
 }
 
-/// A change of a file of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheChange {
-    /// Its server is asked, and it is fetched again if it is not current.
-    Refresh,
-    /// It is removed.
-    Drop,
-    /// It is never removed for room.
-    Pin,
-    /// It is removed for room when its turn comes.
-    Unpin,
-}
-
 /// Owners, aliases and processors of images that have their aliases.
 type Holders = HashSet<(Option<String>, String, Option<Architecture>)>;
 
@@ -176,6 +166,7 @@ impl VendorView {
             require: vendor.rules.require.name().to_owned(),
             base: vendor.base.clone(),
             releases: vendor.releases.clone(),
+            names: vendor.known_names(),
             checked: vendor.checked,
             note: vendor.note.clone(),
         }
@@ -284,24 +275,6 @@ impl Pulls {
             dead_hosts: dead.into_iter().filter(|host| host.dead_since.is_some()).map(|host| host.host).collect(),
             entries: self.cache.entries().into_iter().map(CachedView::from).collect(),
         })
-    }
-
-    /// Changes a file of the cache.
-    ///
-    /// # Errors
-    /// As [`Caller::may`]; `Invalid` URL; `NotFound` or `NotCached` for one that is not here; as [`crate::cache::Cache::refresh`].
-    pub async fn change_cached(&self, who: &Caller, url: &str, change: CacheChange) -> Result<()> {
-        who.may(Action::ManageCache, On::Server)?;
-        let (cache, key) = (&self.cache, Key::parse(url)?);
-        match change {
-            CacheChange::Refresh => cache.refresh(&key).await.map(drop),
-            CacheChange::Pin => cache.pin(&key, true).await,
-            CacheChange::Unpin => cache.pin(&key, false).await,
-            CacheChange::Drop => match cache.drop_entry(&key).await? {
-                true => Ok(()),
-                false => Err(Reason::UrlNotFound.saying(format!("{} is not in the cache.", key.shown()))),
-            },
-        }
     }
 
     /// Stops sending anything to other servers, or begins to again. Returns the time since which nothing is sent.
