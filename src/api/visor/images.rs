@@ -3,6 +3,7 @@
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use percent_encoding::percent_decode_str;
 
 use super::error::render;
 use super::forms::{self, Sent};
@@ -41,17 +42,16 @@ impl Visor {
 pub(super) fn id_of(request: &HttpRequest) -> Result<ImageId> {
     let path = request.uri().path().trim_end_matches('/');
     let text = path.rsplit('/').next().unwrap_or_default();
-    text.parse().map_err(|()| unknown_id(text))
+    text.parse().map_err(|()| unknown_id(&percent_decode_str(text).decode_utf8_lossy()))
 }
 
 /// The image that the path names: by its id, or by a name of its own or an alias.
 async fn read_by(request: &HttpRequest, visor: &Visor, who: &Caller, id: Result<ImageId>) -> Result<Image> {
-    let unknown = match id {
-        Ok(id) => return visor.registry.get(who, id).await,
-        Err(error) => error,
-    };
+    if let Ok(id) = id {
+        return visor.registry.get(who, id).await;
+    }
     let name = part(request, "id")?;
-    visor.registry.named(who, &name.as_str().into()).await?.ok_or(unknown)
+    visor.registry.named(who, &name.as_str().into()).await?.ok_or_else(|| unknown_id(&name))
 }
 
 /// The image of a request that reads one, and its reader: by a share link (`true`) the account that made it, else the caller.

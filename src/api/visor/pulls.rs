@@ -97,7 +97,13 @@ fn architecture(request: &HttpRequest) -> Result<Option<Architecture>> {
 async fn read(request: HttpRequest, visor: Data<Visor>) -> HttpResponse {
     let answer = async {
         let who = visor.caller(&request).await?;
-        let (name, format) = asked(&part(&request, "name")?);
+        let path = part(&request, "name")?;
+        if path.is_empty() {
+            return Err(Error::invalid(
+                "The name of an image is missing: /get/VENDOR/RELEASE, such as /get/debian/13.",
+            ));
+        }
+        let (name, format) = asked(&path);
         let wanted = NameRequest { name, architecture: architecture(&request)?, is_container: Some(false) };
         let image = match visor.registry.named(&who, &wanted).await? {
             Some(image) if may_stand_for(&visor, &who, &image, &wanted.name) => image,
@@ -136,13 +142,24 @@ fn is_of_this_site(request: &HttpRequest) -> bool {
 
 /// Pulls an image that is not here, for a caller that may.
 async fn pull(request: &HttpRequest, visor: &Visor, who: &Caller, wanted: &NameRequest) -> Result<Image> {
-    let unknown = || Reason::NothingMatches.saying(format!("No image is called {}.", wanted.name.escape_default()));
-    let pulls = visor.pulls.as_ref().filter(|pulls| pulls.can_bring(who, wanted)).ok_or_else(unknown)?;
-    if request.method() == actix_web::http::Method::HEAD || !is_of_this_site(request) {
+    let near = || visor.pulls.as_ref().map(|pulls| pulls.near_name(who, &wanted.name)).unwrap_or_default();
+    let name = wanted.name.escape_default();
+    let unknown = || Reason::NothingMatches.saying(format!("No image is called {name}{}.", near()));
+    let pulls = visor.pulls.as_ref().filter(|pulls| pulls.knows(&wanted.name)).ok_or_else(unknown)?;
+    if let Some(image) = pulls.of_digest(who, &wanted.name).await? {
+        return Ok(image);
+    }
+    let changes = request.method() != actix_web::http::Method::HEAD && is_of_this_site(request);
+    if !changes || !pulls.can_bring(who, wanted) {
         return Err(unknown());
     }
-    pulls.bring_missing(who, wanted).await?;
-    visor.registry.named(who, wanted).await?.ok_or_else(unknown)
+    // A name with a digest is no alias: the pull says which image it is.
+    let job = pulls.bring_missing(who, wanted).await?;
+    match (visor.registry.named(who, wanted).await?, job.image) {
+        (Some(image), _) => Ok(image),
+        (None, Some(id)) => visor.registry.get(who, id).await,
+        (None, None) => Err(unknown()),
+    }
 }
 
 #[cfg(test)]

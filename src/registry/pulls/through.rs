@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::error::{Reason, Result};
+use crate::error::{Reason, Result, did_you_mean};
 use crate::jobs::{Job, JobStatus};
 use crate::registry::policy::{Action, On};
 use crate::registry::pulls::ask::PullAsk;
@@ -108,6 +108,19 @@ impl Pulls {
     /// Tells if a request names an image of the catalogue's vendors, and its caller may pull it.
     pub fn can_bring(&self, who: &Caller, asked: &NameRequest) -> bool {
         self.knows(&asked.name) && who.can(Action::Pull, On::Server)
+    }
+
+    /// ` (did you mean …?)` for a name whose vendor is spelled nearly like one of the catalogue's, for a caller that may pull.
+    pub fn near_name(&self, who: &Caller, name: &str) -> String {
+        let small = name.to_ascii_lowercase();
+        let parts = small.split_once('/').filter(|_| !self.knows(name) && who.can(Action::Pull, On::Server));
+        let Some((vendor, rest)) = parts else { return String::new() };
+        let rest = name.get(name.len() - rest.len()..).unwrap_or_default();
+        let known: Vec<&str> = self.catalogue.vendors().map(|vendor| vendor.name.as_str()).collect();
+        match known.iter().find(|known| **known == vendor) {
+            Some(vendor) => format!(" (did you mean {vendor}/{rest}?)"),
+            None => did_you_mean(vendor, known.into_iter().map(str::to_owned)).replace("?)", &format!("/{rest}?)")),
+        }
     }
 
     /// Pulls the image that a request names, as a job that goes on when the client leaves. Returns the job, which is done.
