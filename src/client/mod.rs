@@ -10,6 +10,7 @@ pub mod openstack;
 mod pulls;
 mod upload;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -296,7 +297,8 @@ fn record_of(answer: &Response) -> Record {
         let number = if name == "size" { text.parse::<u64>().ok() } else { None };
         Some((name.to_owned(), number.map_or(Value::String(text), Value::from)))
     });
-    fields.collect()
+    // Headers come in any order.
+    fields.collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 /// The answer, if it is a good one; else what the server says.

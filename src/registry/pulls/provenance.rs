@@ -68,8 +68,8 @@ impl Provenance {
             (WORDS, some(words)),
             (BY, fingerprint.clone()),
             (AT, some(&self.verified_at)),
-            (SIGNED_AT, signed_at.map(|at| at.to_string())),
-            (DOCUMENTS, Some(documents.join("\n")).filter(|text| !text.is_empty())),
+            (SIGNED_AT, signed_at.and_then(|at| jiff::Timestamp::from_microsecond(at).ok()).map(|at| at.to_string())),
+            (DOCUMENTS, Some(documents.join(" ")).filter(|text| !text.is_empty())),
             (UNPACKED_FROM, unpacked.map(|(sum, _)| sum.hex())),
             (UNPACKED_SIZE, unpacked.map(|(_, size)| size.to_string())),
             (QUERY, self.had_query.then(|| "left out".to_owned())),
@@ -96,8 +96,8 @@ impl Provenance {
                 level: text(VERIFIED).and_then(|word| word.parse().ok()).unwrap_or(Level::None),
                 words: text(WORDS).unwrap_or_default(),
                 fingerprint: text(BY),
-                signed_at: text(SIGNED_AT).and_then(|at| at.parse().ok()),
-                documents: text(DOCUMENTS).iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
+                signed_at: text(SIGNED_AT).and_then(|at| moment(&at)),
+                documents: text(DOCUMENTS).iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect(),
             },
             verified_at: text(AT).unwrap_or_default(),
             unpacked_from,
@@ -183,6 +183,11 @@ pub(in crate::registry) fn instate(image: &mut Image, now: Timestamp) {
     image.updated_at = Some(now);
 }
 
+/// Microseconds of a moment that was written down: in RFC 3339, or as that number, as it was once.
+fn moment(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| Some(text.parse::<jiff::Timestamp>().ok()?.as_microsecond()))
+}
+
 /// A moment as lock files and attributes have it: RFC 3339, to the second.
 pub(in crate::registry) fn written(at: Timestamp) -> String {
     jiff::Timestamp::from_second(at.seconds()).unwrap_or_default().to_string()
@@ -234,6 +239,19 @@ mod tests {
         all.evidence = Evidence { level: Level::Tls, words: "came over https".to_owned(), ..Evidence::default() };
         assert_eq!(Provenance::of(&pulled(&all)), Some(all));
         assert_eq!(Provenance::of(&sample("y")), None);
+    }
+
+    #[test]
+    fn every_attribute_is_a_line_and_older_ones_are_read() {
+        let mut all = provenance();
+        all.evidence.signed_at = Some(1_764_590_400_000_000);
+        let mut image = pulled(&all);
+        assert_eq!(image.properties[SIGNED_AT], "2025-12-01T12:00:00Z");
+        assert_eq!(image.properties[DOCUMENTS], "https://example.org/SHA256SUMS https://example.org/SHA256SUMS.gpg");
+        assert!(image.properties.values().all(|value| !value.contains(char::is_control)));
+        image.properties.insert(SIGNED_AT.to_owned(), "1764590400000000".to_owned());
+        image.properties.insert(DOCUMENTS.to_owned(), all.evidence.documents.join("\n"));
+        assert_eq!(Provenance::of(&image), Some(all));
     }
 
     #[test]
