@@ -73,11 +73,17 @@ pub(super) fn text(value: Option<&Value>) -> String {
 
 /// The table of brief records.
 pub(super) fn table(records: &[Record]) -> String {
-    let titles: Vec<String> = COLUMNS.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
-    let rules: Vec<String> = COLUMNS.iter().map(|(_, _, _, rule)| "-".repeat(*rule)).collect();
+    // A column is as wide as the original's, or as its longest cell.
+    let columns = COLUMNS.map(|(title, name, width, rule)| {
+        let longest = records.iter().map(|record| text(record.get(name)).chars().count()).max().unwrap_or(0);
+        let more = longest.saturating_sub(width);
+        (title, name, width + more, rule + more)
+    });
+    let titles: Vec<String> = columns.iter().map(|(title, _, width, _)| format!("{title:<width$}")).collect();
+    let rules: Vec<String> = columns.iter().map(|(_, _, _, rule)| "-".repeat(*rule)).collect();
     let mut lines = vec![titles.join(" ").trim_end().to_owned(), rules.join("  ")];
     for record in records {
-        let cells = COLUMNS.iter().map(|(_, name, width, _)| format!("{:<width$}", text(record.get(*name))));
+        let cells = columns.iter().map(|(_, name, width, _)| format!("{:<width$}", text(record.get(*name))));
         lines.push(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
     }
     lines.join("\n")
@@ -118,6 +124,18 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         assert_eq!([0, 1, 2].map(|number| count(number, "image")), ["0 images", "1 image", "2 images"]);
+    }
+
+    #[test]
+    fn a_long_name_moves_its_column_and_not_its_line() {
+        let mut long = sample();
+        long.insert("name".to_owned(), "ubuntu/24.04:20260105+container-disk".into());
+        long.insert("architecture".to_owned(), "x86_64".into());
+        let table = super::table(&[sample(), long]);
+        let lines: Vec<&str> = table.lines().collect();
+        let at = lines[0].find("ARCHITECTURE").unwrap();
+        assert_eq!((lines[1].as_bytes()[at - 1], lines[1].as_bytes()[at]), (b' ', b'-'), "{table}");
+        assert_eq!(lines[3].find("x86_64"), Some(at), "{table}");
     }
 
     #[test]
