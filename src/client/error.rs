@@ -41,7 +41,9 @@ impl ClientError {
     /// Explains a failed exchange.
     pub(super) fn from_transport(base: &Url, error: &reqwest::Error) -> Self {
         if error.is_connect() {
-            return Self::Unreachable(format!("no VISOR server was found at {base}. Is it running?"));
+            return Self::Unreachable(format!(
+                "no VISOR server was found at {base}: start one with visor serve, or name another one with --address"
+            ));
         }
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);

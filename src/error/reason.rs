@@ -219,7 +219,7 @@ reasons! {
     ServerUnreachable   Upstream "server-unreachable"   "Unable to connect to: {}"
     IdentityUnavailable Upstream "identity-unavailable" "The Keystone that knows this server's callers can't be asked: {}."
     StoreUnavailable    Upstream "store-unavailable"    "The store can't be used at the moment."
-    Offline             Upstream "offline"              "{} is not in the cache, and this server is offline since {}."
+    Offline             Upstream "offline"              "{} is not in the cache, and nothing is sent: offline since {}. visor offline off ends that, where neither --offline nor cache.offline asks for it."
     NotCached           Upstream "not-cached"           "{} is not in the cache, and no server was to be asked."
     UpstreamDead        Upstream "upstream-dead"        "{} is not in the cache, and can't be fetched: {}"
     UpstreamChanged     Upstream "upstream-changed"     "{} changed while it was fetched; ask again for the new one."

@@ -8,10 +8,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::sum::Sum;
-use crate::error::Error;
+use crate::error::{Error, shown};
 
 /// Longest name, in bytes.
 const NAME_MAX: usize = 384;
+
+/// Form of a name, in words.
+const FORM: &str = "A name is vendor/release[:build][+variant], such as debian/13.";
 
 /// Words for the newest release, where a vendor has none that is called so.
 pub(super) const NEWEST: [&str; 2] = ["latest", "stable"];
@@ -79,8 +82,12 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         parse(text).map_err(|why| {
-            let shown: String = text.chars().take(80).collect();
-            Error::invalid(format!("{shown:?} is no name of a vendor's image: {why}."))
+            let begin: String = shown(text).chars().take(80).collect();
+            // A vendor's name has small letters only.
+            let small = text.split_once('/').map(|(vendor, rest)| format!("{}/{rest}", vendor.to_ascii_lowercase()));
+            let near = small.filter(|small| small != text && parse(small).is_ok());
+            let near = near.map(|small| format!(" (did you mean {small}?)")).unwrap_or_default();
+            Error::invalid(format!("{begin:?} is no name of a vendor's image: {why}{near}. {FORM}"))
         })
     }
 }
@@ -195,7 +202,11 @@ mod tests {
             assert!(error.message().contains(words), "{text}: {error}");
         }
         let long = format!("debian/{}", "1".repeat(400));
-        assert!(long.parse::<Name>().unwrap_err().message().len() < 200);
+        assert!(long.parse::<Name>().unwrap_err().message().len() < 300);
+        let error = "DEBIAN/13".parse::<Name>().unwrap_err();
+        assert!(error.message().contains("(did you mean debian/13?). A name is vendor/release"), "{error}");
+        let error = "h.example/x?sig=SECRET".parse::<Name>().unwrap_err();
+        assert!(!error.message().contains("SECRET"), "{error}");
     }
 
     proptest! {

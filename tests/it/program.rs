@@ -252,7 +252,7 @@ fn an_interrupted_download_is_resumed_and_a_wrong_one_is_not_kept() {
     assert!(!part.exists() && !file.exists());
     assert_eq!(get().0, 0, "and the next try starts afresh");
     let (code, _, error) = run(&["brief", "-p", "1"]);
-    assert!(code == 5 && error.contains("Is it running?"), "{error}");
+    assert!(code == 5 && error.contains("visor serve"), "{error}");
 }
 
 #[test]

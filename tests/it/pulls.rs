@@ -4,6 +4,7 @@ mod lab;
 mod signed;
 mod locks;
 mod runs;
+mod words;
 
 use std::time::Duration;
 

@@ -11,17 +11,19 @@ mod seat;
 mod show;
 mod vendors;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use self::seat::Seat;
 pub(super) use self::seat::running;
 use self::show::ProgressForm;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::image::PlaceArgs;
 use super::{Globals, interruptible};
+use crate::error::Error;
 use crate::image::Architecture;
+use crate::registry::{check_cached, check_pullable};
 use crate::vendor::{LOCK_FILE, Level, Sum};
 
 /// Help on the end of a pull.
@@ -95,8 +97,9 @@ pub(in crate::cli) enum PullCommand {
         /// Change to make
         #[arg(value_enum, default_value = "list")]
         action: CacheAction,
-        /// URLs of the files
-        urls: Vec<String>,
+        /// Names of pulled images, or URLs of files
+        #[arg(value_name = "NAME|URL")]
+        files: Vec<String>,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -180,12 +183,18 @@ fn size(text: &str) -> Result<u64, String> {
 /// Runs a command.
 pub(super) fn run(globals: &Globals, command: PullCommand) -> Result<(), Failure> {
     match command {
-        PullCommand::Pull(args) => pull::run(globals, &args),
+        PullCommand::Pull(args) => {
+            // Those of a lock file may be of any form.
+            let names = if args.locked { &[][..] } else { &args.names };
+            well_formed(names, check_pullable)?;
+            pull::run(globals, &args)
+        }
         PullCommand::Vendors { name, arch, place } => {
             at(globals, &place, async |seat| vendors::run(globals.json, &seat, name.as_deref(), arch).await)
         }
-        PullCommand::Cache { action, urls, place } => {
-            at(globals, &place, async |seat| cached::run(globals.json, &seat, action, &urls).await)
+        PullCommand::Cache { action, files, place } => {
+            well_formed(&files, check_cached)?;
+            at(globals, &place, async |seat| cached::run(globals.json, &seat, action, &files).await)
         }
         PullCommand::Offline { state, place } => {
             at(globals, &place, async |seat| cached::offline(globals.json, &seat, state == Switch::On).await)
@@ -198,6 +207,19 @@ pub(super) fn run(globals: &Globals, command: PullCommand) -> Result<(), Failure
         }
         PullCommand::Run { command } => run::run(globals, &command),
     }
+}
+
+/// Checks names and URLs before anything is opened: a wrong command line is told from a thing that is not there.
+fn well_formed(names: &[String], check: fn(&str) -> Result<(), Error>) -> Result<(), Failure> {
+    let refused = |name: &String| check(name).err().map(|error| format!("{}{}", error.message(), hint(name)));
+    names.iter().find_map(refused).map_or(Ok(()), |words| Err(Failure::new(Exit::Usage, words)))
+}
+
+/// Words about a file of this machine, which is not pulled.
+fn hint(name: &str) -> &'static str {
+    let is_path = ["/", "./", "../", "~"].iter().any(|begin| name.starts_with(begin));
+    let is_file = is_path || name.starts_with("file://") || Path::new(name).is_file();
+    if is_file { " A file of this machine is added with visor add name=NAME --file FILE." } else { "" }
 }
 
 /// Does work at the place where pulls are done; Ctrl-C ends it.
@@ -224,5 +246,24 @@ mod tests {
             assert!(sha256(bad).is_err(), "{bad}");
         }
         assert!(architecture("z80").is_err() && size("much").is_err());
+    }
+
+    #[test]
+    fn a_wrong_name_is_a_wrong_command_line() {
+        let said = |name: &str| well_formed(&[name.to_owned()], check_pullable).unwrap_err();
+        for (name, words) in [
+            ("debian", "such as debian/13"),
+            ("DEBIAN/13", "did you mean debian/13?"),
+            ("./disk.qcow2", "visor add name=NAME --file FILE"),
+            ("file:///srv/disk.qcow2", "visor add name=NAME --file FILE"),
+            ("ftp://h.example/x", "begin with http:// or https://"),
+            ("https://h.example/", "no file name"),
+            ("https://alice:hunter2@h.example/x.qcow2?token=hunter2", "user information"),
+        ] {
+            let failure = said(name);
+            assert!(failure.exit == Exit::Usage && failure.message.contains(words), "{name}: {failure:?}");
+            assert!(!failure.message.contains("hunter2"), "{failure:?}");
+        }
+        assert!(well_formed(&["debian/13".to_owned()], check_pullable).is_ok());
     }
 }

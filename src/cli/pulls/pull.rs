@@ -11,6 +11,7 @@ use super::lock_file;
 use super::seat::Seat;
 use super::show::{ProgressForm, Show};
 use crate::cli::interruptible;
+use crate::error::shown;
 use crate::image::Architecture;
 use crate::registry::{PullAsk, PullChange, PullProgress, PulledView};
 use crate::vendor::Level;
@@ -63,7 +64,7 @@ fn asks(args: &PullArgs) -> Result<Vec<PullAsk>, Failure> {
     let mut locked = lock_file::read(&args.file)?.images;
     for name in &args.names {
         if !locked.iter().any(|image| image.name == *name || image.alias == *name) {
-            let text = format!("{} has no image {name}", args.file.display());
+            let text = format!("{} has no image {}", args.file.display(), shown(name));
             return Err(Failure::new(Exit::NotFound, text));
         }
     }
@@ -110,26 +111,30 @@ async fn pull_all(json: bool, form: ProgressForm, seat: &Seat, asks: &[PullAsk])
         let seen = |progress: &PullProgress| show.step(number, progress);
         let pulled = seat.pull(ask, &seen).await;
         show.end(number);
-        (ask, pulled)
+        (number, ask, pulled)
     });
     let mut pulls = stream::iter(pulls).buffer_unordered(TOGETHER);
-    let mut failed: Vec<Failure> = Vec::new();
-    while let Some((ask, pulled)) = pulls.next().await {
+    // Of several, the first one of the command line ends the program, with its exit code.
+    let mut first: Option<(usize, Failure)> = None;
+    while let Some((number, ask, pulled)) = pulls.next().await {
         match pulled {
             Ok(progress) if json => print::line(outcome(&progress))?,
             Ok(progress) if form != ProgressForm::Json => print::line(words(&progress))?,
             Ok(_) => {}
             Err(failure) => {
-                let failure = Failure::new(failure.exit, format!("{}: {}", ask.name, failure.message));
-                // The last one is told by the program's end.
-                if let Some(before) = failed.last() {
-                    eprintln!("error: {}", before.message);
+                let failure = (number, failure.at(shown(&ask.name)));
+                let (kept, other) = match first.take() {
+                    Some(before) if before.0 < number => (before, Some(failure)),
+                    before => (failure, before),
+                };
+                first = Some(kept);
+                if let Some((_, other)) = other {
+                    eprintln!("error: {}", other.message);
                 }
-                failed.push(failure);
             }
         }
     }
-    failed.pop().map_or(Ok(()), Err)
+    first.map_or(Ok(()), |(_, failure)| Err(failure))
 }
 
 fn outcome(progress: &PullProgress) -> serde_json::Value {

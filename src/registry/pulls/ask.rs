@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::shown;
 use crate::image::{Architecture, Image};
 use crate::vendor::{Level, LockedImage, Sum};
 
@@ -174,10 +175,10 @@ pub struct PullProgress {
 }
 
 impl PullProgress {
-    /// The beginning of a pull.
+    /// The beginning of a pull, of a name or a URL.
     pub fn of(name: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: shown(name),
             state: PullState::Resolving,
             bytes: None,
             of: None,
