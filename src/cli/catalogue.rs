@@ -50,8 +50,9 @@ pub(super) fn open(config: &Config, data_dir: &Path) -> Result<Catalogue, Failur
 }
 
 fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
         read => read.map(Some),
     }
 }

@@ -1,9 +1,9 @@
 //! Pulls of a synthetic vendor's images and of URLs, by the program, without a server and through one.
 
 mod lab;
-mod signed;
 mod locks;
 mod runs;
+mod signed;
 mod words;
 
 use std::time::Duration;

@@ -39,7 +39,7 @@ fn a_secret_in_a_url_is_not_said() {
     let absent = format!("{}?token=hunter2", lab.upstream.url("/x.qcow2"));
     let with_user = lab.upstream.url("/x.qcow2").replace("://", "://alice:hunter2@");
     let refused = "http://10.0.0.1/x.qcow2?token=hunter2".to_owned();
-    both(&lab, |_| {
+    both(&lab, |server| {
         for json in [&[][..], &["--json"]] {
             for (url, code) in [(&absent, 3), (&with_user, 2), (&refused, 7)] {
                 let text = fails(&lab.pull(&[&[url.as_str()], json].concat()), code);
@@ -50,9 +50,9 @@ fn a_secret_in_a_url_is_not_said() {
         }
         let text = fails(&lab.pull(&[&with_user]), 2);
         assert!(text.contains("it has user information in it"), "{text}");
+        let log = server.map(Server::log).unwrap_or_default();
+        assert!(!log.contains("hunter2"), "{log}");
     });
-    let log = lab.server().log();
-    assert!(!log.contains("hunter2"), "{log}");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_file_of_the_cache_is_called_by_the_name_of_its_image() {
         }
         succeeds(&lab.run(&["cache", "refresh", "test/1"]));
         let absent = lab.upstream.url("/absent.qcow2");
-        for action in ["pin", "unpin", "drop", "refresh"] {
+        for action in ["pin", "unpin", "drop"] {
             let text = fails(&lab.run(&["cache", action, &absent]), 3);
             assert!(text.contains("is not in the cache."), "{action}: {text}");
             let text = fails(&lab.run(&["cache", action, "tset/1"]), 3);
