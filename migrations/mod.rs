@@ -4,6 +4,7 @@
 //! Knows JSON, and never today's types: they keep changing.
 
 mod m0003_upload_in_its_ticket;
+mod m0007_staged_bytes;
 
 use serde_json::{Map, Value};
 
@@ -23,6 +24,7 @@ static STEPS: &[Step] = &[
     Step { to: 4, run: None },
     Step { to: 5, run: None },
     Step { to: 6, run: None },
+    m0007_staged_bytes::STEP,
     // The next step goes here.
 ];
 

@@ -52,7 +52,6 @@ fn steps_are_dense_and_stand_in_the_readme() {
 fn an_upload_moves_into_its_ticket() {
     let line = json!({ "op": "put", "image": { "ticket": { "boot": "x" } }, "resumable": { "offset": 4 } });
     let Value::Object(mut line) = line else { panic!("an object") };
-    assert!(has_steps_from(1) && has_steps_from(2) && !has_steps_from(3));
     run(2, &mut line);
     let expected = json!({ "op": "put", "image": { "ticket": { "boot": "x", "resumable": { "offset": 4 } } } });
     assert_eq!(Value::Object(line.clone()), expected);
@@ -63,6 +62,25 @@ fn an_upload_moves_into_its_ticket() {
     };
     run(1, &mut line);
     assert_eq!(Value::Object(line), json!({ "op": "put", "image": { "ticket": null } }));
+}
+
+#[test]
+fn bytes_that_may_be_staged_are_marked() {
+    for (fallback, offset, marked) in [("fail", 9, true), ("fail", 4, false), ("discard", 9, false)] {
+        let resumable = json!({ "offset": offset, "size_bytes": 9 });
+        let Value::Object(mut line) =
+            json!({ "image": { "ticket": { "fallback": fallback, "resumable": resumable } } })
+        else {
+            panic!("an object")
+        };
+        assert!(has_steps_from(6) && !has_steps_from(7));
+        run(6, &mut line);
+        let staged = line["image"]["ticket"]["resumable"].get("staged").and_then(Value::as_bool);
+        assert_eq!(staged, marked.then_some(true), "{fallback} {offset}");
+    }
+    let Value::Object(mut line) = json!({ "image": { "ticket": null } }) else { panic!("an object") };
+    run(6, &mut line);
+    assert_eq!(Value::Object(line), json!({ "image": { "ticket": null } }));
 }
 
 /// Tells whether every field of a value is present and not empty.

@@ -210,6 +210,7 @@ pub(crate) mod tests {
                     size: rest.3.map(i64::unsigned_abs),
                     digests: Digests { md5: Some(b), ..Digests::default() },
                     expires_at: Timestamp(at),
+                    staged: b[1] % 2 == 0,
                 }),
             }),
         })
@@ -262,6 +263,7 @@ pub(crate) mod tests {
             size: Some(9),
             digests: Digests { md5: Some([0x55; 16]), ..Digests::default() },
             expires_at: Timestamp(8),
+            staged: false,
         });
         image.ticket = Some(UploadTicket { boot: Uuid::from_bytes([9; 16]), fallback: Fallback::Fail, resumable });
         image

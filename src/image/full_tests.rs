@@ -55,7 +55,7 @@ pub(crate) fn full() -> Image {
     (image.expires_at, image.updated_at, image.uploaded_at) =
         (Some(Timestamp(16)), Some(Timestamp(9_000_000)), Some(Timestamp(8_000_000)));
     let digests = Digests { md5: Some([1; 16]), sha256: Some([2; 32]), sha512: Some([3; 64]) };
-    let resumable = Resumable { offset: 4, size: Some(9), digests, expires_at: Timestamp(8) };
+    let resumable = Resumable { offset: 4, size: Some(9), digests, expires_at: Timestamp(8), staged: false };
     image.ticket =
         Some(UploadTicket { boot: Uuid::from_bytes([9; 16]), fallback: Fallback::Fail, resumable: Some(resumable) });
     image

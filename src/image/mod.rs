@@ -72,6 +72,8 @@ pub struct Resumable {
     pub digests: Digests,
     /// Time at which the upload is abandoned.
     pub expires_at: Timestamp,
+    /// True for bytes that are put aside for an import, which alone makes them the image's own.
+    pub staged: bool,
 }
 
 /// An account that an image is shared with.

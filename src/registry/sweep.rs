@@ -72,9 +72,13 @@ impl Maintenance {
     async fn settle_uploads(&self, meant: impl Fn(&Image) -> bool) -> Result<usize> {
         // One sweep at a time: a second one could end an upload that began after the first had freed its image.
         let Ok(_turn) = self.settling.try_lock() else { return Ok(0) };
-        let (mut ended, mut down) = (0, HashSet::new());
+        let (mut ended, mut down, mut adopted) = (0, HashSet::new(), Vec::new());
         for image in self.core.all_in(Status::Saving).await? {
-            if image.ticket.is_some_and(|ticket| ticket.boot == self.core.boot) || self.goes_on(&image).await {
+            if image.ticket.is_some_and(|ticket| ticket.boot == self.core.boot) {
+                continue;
+            }
+            if self.goes_on(&image).await {
+                adopted.push(image.id);
                 continue;
             }
             if !meant(&image) || down.contains(&image.home()) {
@@ -89,6 +93,7 @@ impl Maintenance {
                 }
             }
         }
+        self.uploads.complete_later(adopted);
         Ok(ended)
     }
 

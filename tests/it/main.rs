@@ -13,6 +13,7 @@ mod bundles;
 mod cache;
 mod certificates;
 mod client;
+mod competing_uploads;
 mod cors;
 mod crash;
 mod data_dir;

@@ -230,6 +230,7 @@ impl From<UploadTicket> for StoredTicket {
             sha256: resumable.digests.sha256_hex(),
             sha512: resumable.digests.sha512_hex(),
             expires_at_us: resumable.expires_at.0,
+            staged: resumable.staged,
         });
         Self { boot: ticket.boot, fallback: fallback_word(ticket.fallback).to_owned(), resumable }
     }
@@ -250,6 +251,7 @@ impl TryFrom<StoredTicket> for UploadTicket {
                 size: row.size_bytes,
                 digests: digests(row.md5, row.sha256, row.sha512)?,
                 expires_at: Timestamp(row.expires_at_us),
+                staged: row.staged,
             })
         };
         Ok(Self { boot: row.boot, fallback, resumable: row.resumable.map(resumable).transpose()? })

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// Number of the shape. Raised by every change of [`StoredImage`], of the encoding of rows and of the set of index entries:
 /// a database with another number is rebuilt, and an older program refuses a journal that it would truncate.
-pub(crate) const SHAPE: u8 = 6;
+pub(crate) const SHAPE: u8 = 7;
 
 /// Reason why stored bytes are not an image.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +144,8 @@ struct StoredResumable {
     sha256: Option<String>,
     sha512: Option<String>,
     expires_at_us: i64,
+    #[serde(default)]
+    staged: bool,
 }
 
 /// The default of images older than a choice: offered, and under their names.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::catalog::not_found;
 use crate::error::{Error, Reason, Result};
@@ -26,6 +27,9 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// Time after which an abandoned upload is given up.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time that a request which has sent all announced bytes has for its end, when another one wants to continue.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes in transit into an upload. Received bytes stay when this is dropped; see [`Append::pause`].
 pub struct Append {
@@ -196,9 +200,12 @@ impl ByteSink for Append {
 
     /// Waits until another request wants to continue this upload.
     async fn interrupted(&mut self) -> Error {
-        match &self.work {
-            Some((_, lock)) => lock.wanted().await,
-            None => std::future::pending().await,
+        let has_all = self.size == Some(self.received()) && !self.is_part;
+        let Some((_, lock)) = &self.work else { return std::future::pending().await };
+        lock.wanted().await;
+        if has_all {
+            // Its end is about to come, with all that the sender says last.
+            sleep(END_PATIENCE).await;
         }
         taken_over()
     }

@@ -3,6 +3,7 @@
 //! Each holds its image in the state *saving* until its bytes are durable and verified.
 
 pub(super) mod append;
+pub(super) mod completing;
 pub(super) mod concat;
 pub(super) mod joins;
 pub(super) mod lock;

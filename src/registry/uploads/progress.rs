@@ -30,6 +30,11 @@ impl UploadProgress {
         }
     }
 
+    /// Tells if these are bytes for an import, which alone completes them.
+    pub(in crate::registry) fn is_staged(&self) -> bool {
+        self.image.ticket.and_then(|ticket| ticket.resumable).is_some_and(|resumable| resumable.staged)
+    }
+
     /// Tells if all bytes are stored and the image is available.
     pub fn is_complete(&self) -> bool {
         self.expires_at.is_none()

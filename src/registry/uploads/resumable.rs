@@ -14,6 +14,7 @@ use crate::ingest::intake::Intake;
 use crate::registry::Caller;
 use crate::registry::policy::Action;
 use crate::registry::uploads::append::{Append, taken_over};
+use crate::registry::uploads::lock::UploadLock;
 use crate::registry::uploads::progress::UploadProgress;
 use crate::registry::uploads::service::Uploads;
 use crate::registry::uploads::session::put_back;
@@ -34,6 +35,18 @@ impl Uploads {
         patch: &ImagePatch,
         claim: Expected,
     ) -> Result<UploadProgress> {
+        self.begin_pieces(who, into, patch, claim, false).await
+    }
+
+    /// Begins an upload as [`Uploads::begin_resumable`], or bytes that are staged for an import.
+    pub(super) async fn begin_pieces(
+        self: &Arc<Self>,
+        who: &Caller,
+        into: Option<ImageId>,
+        patch: &ImagePatch,
+        claim: Expected,
+        staged: bool,
+    ) -> Result<UploadProgress> {
         let open = self.resumables().await?.into_iter().filter(|(image, _)| image.owner.as_deref() == who.account());
         if open.count() >= OPEN_MAX {
             return Err(Reason::TooManyOpenUploads.into());
@@ -42,7 +55,7 @@ impl Uploads {
         // A task of its own: a client that disconnects must not leave a file that no record names.
         let begun = tokio::spawn(async move {
             let Expected { size, digests } = claim;
-            let resumable = Resumable { offset: 0, size, digests, expires_at: uploads.expiry() };
+            let resumable = Resumable { offset: 0, size, digests, expires_at: uploads.expiry(), staged };
             let (mut saving, place) = uploads.expect_bytes(&who, into.into(), &patch, &claim, Some(resumable)).await?;
             let kept = async { uploads.core.stores.begin(&place, None).await?.keep().await };
             if let Err(error) = kept.await {
@@ -56,17 +69,22 @@ impl Uploads {
         begun.await.map_err(Error::internal)?
     }
 
-    /// Progress of an upload. Its current writer is asked to stop: a client that asks for this wants to continue.
+    /// Progress of an upload. Its current writer is asked to stop: a client that asks for this wants to continue. An upload that
+    /// has all of its bytes is finished first: its client would never continue it.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`; `Busy` when the other request does not stop in time.
-    pub async fn progress(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
+    /// `NotFound`, `Forbidden`; `Busy` when the other request does not stop in time; as [`Append::finish`].
+    pub async fn progress(self: &Arc<Self>, who: &Caller, id: ImageId) -> Result<UploadProgress> {
         let progress = self.progress_now(who, id).await?;
         if progress.is_complete() {
             return Ok(progress);
         }
-        let _seat = self.locks.take(id).await?;
-        self.progress_now(who, id).await
+        let lock = self.locks.take(id).await?;
+        let progress = self.progress_now(who, id).await?;
+        match progress.lacks_only_its_end() {
+            true => self.complete(who, progress, lock).await,
+            false => Ok(progress),
+        }
     }
 
     pub(in crate::registry) async fn progress_now(&self, who: &Caller, id: ImageId) -> Result<UploadProgress> {
@@ -83,12 +101,11 @@ impl Uploads {
     pub async fn append(self: &Arc<Self>, who: &Caller, id: ImageId, offset: u64, size: Option<u64>) -> Result<Append> {
         self.progress_now(who, id).await?;
         // Before the slot: the holder of the lock may have the last one.
-        let mut lock = self.locks.take(id).await?;
-        let slot = self.ingest.slot()?;
+        let lock = self.locks.take(id).await?;
         let progress = self.progress_now(who, id).await?;
-        let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
+        if progress.is_complete() {
             return Err(Reason::UploadComplete.into());
-        };
+        }
         if progress.offset != offset {
             return Err(Reason::UploadOffset.about(progress.offset).and(offset));
         }
@@ -101,9 +118,25 @@ impl Uploads {
         if size.is_some_and(|size| size < offset) {
             return Err(Error::invalid(format!("The upload has {offset} bytes already.")));
         }
-        let is_part = progress.is_part();
+        self.reopen(who, UploadProgress { size, ..progress }, lock, true).await
+    }
+
+    /// Opens an upload behind its durable bytes. One that `yields` is left to another request that wants it, as long as its bytes
+    /// are read.
+    pub(super) async fn reopen(
+        self: &Arc<Self>,
+        who: &Caller,
+        progress: UploadProgress,
+        mut lock: UploadLock,
+        yields: bool,
+    ) -> Result<Append> {
+        let slot = self.ingest.slot()?;
+        let Some(ticket) = progress.image.ticket.and_then(|ticket| ticket.resumable) else {
+            return Err(Reason::UploadComplete.into());
+        };
+        let (is_part, place) = (progress.is_part(), arriving(&progress.image));
+        let UploadProgress { offset, size, .. } = progress;
         let claim = Expected { size, digests: ticket.digests };
-        let place = arriving(&progress.image);
         if offset == 0 {
             self.ingest.admit(&place.store, &claim).await?;
         }
@@ -112,11 +145,11 @@ impl Uploads {
             Some((at, digesting)) if at == offset => digesting,
             _ => tokio::select! {
                 read = self.ingest.digest(writer.reread().await?) => read?.1,
-                () = lock.wanted() => return Err(taken_over()),
+                () = lock.wanted(), if yields => return Err(taken_over()),
             },
         };
         let intake = Intake::start(&self.ingest, place.store.clone(), writer, offset, digesting, claim, slot)?;
-        Ok(Append::new(self, who, id, place, size, is_part, intake, lock))
+        Ok(Append::new(self, who, progress.image.id, place, size, is_part, intake, lock))
     }
 
     /// Gives an upload up. Its image is as before the try.
@@ -150,6 +183,10 @@ impl Uploads {
 
     /// Takes over an upload of an earlier run. False when it can't continue.
     pub(in crate::registry) async fn adopt(&self, image: &Image, resumable: Resumable) -> Result<bool> {
+        // The sender of half of an import has no way to send the rest.
+        if resumable.staged && resumable.size != Some(resumable.offset) {
+            return Ok(false);
+        }
         // A lost journal line may have completed the upload: then the bytes are the image's.
         if resumable.expires_at <= self.core.now() || self.core.catalog.may_have_lost_changes() {
             return Ok(false);

@@ -44,7 +44,7 @@ impl Uploads {
         let (uploads, who, patch) = (Arc::clone(self), who.clone(), patch.clone());
         // A task of its own: its unclaimed result gives up the work begun for a client that disconnected.
         let begun = tokio::spawn(async move {
-            uploads.begin_resumable(&who, Some(id), &patch, claim).await?;
+            uploads.begin_pieces(&who, Some(id), &patch, claim, true).await?;
             let mut stage = Stage { uploads, who, id, size, append: None, done: false };
             let append = stage.uploads.append(&stage.who, id, 0, None).await?;
             stage.append = Some(Unpacking::new(append, unpacks));
