@@ -16,6 +16,7 @@ mod client;
 mod competing_uploads;
 mod cors;
 mod crash;
+mod cut_uploads;
 mod data_dir;
 mod dependencies;
 mod downloads;

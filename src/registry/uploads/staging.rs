@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Reason, Result};
 use crate::image::{ImageId, ImagePatch};
@@ -61,7 +62,7 @@ pub struct Stage {
     id: ImageId,
     size: Option<u64>,
     append: Option<Unpacking<Append>>,
-    /// True once there is nothing to give up.
+    /// True once there is nothing to give up, or that is on its way.
     done: bool,
 }
 
@@ -72,19 +73,54 @@ impl Stage {
     /// `DigestMismatch` when fewer bytes arrived than announced; as [`Append::pause`].
     pub async fn finish(mut self) -> Result<UploadProgress> {
         let append = self.append.take().ok_or_else(over)?;
-        if let Some(size) = self.size
-            && size != append.taken()
-        {
-            let text = format!("The file has {} bytes, not {size} as announced.", append.taken());
-            self.append = Some(append);
-            return Err(Reason::Mismatch.saying(text));
+        match ended(append, self.size).await {
+            Ok(progress) => {
+                self.done = true;
+                Ok(progress)
+            }
+            Err(error) => {
+                self.give_up().await;
+                Err(error)
+            }
         }
-        let mut append = append.finish().await?;
-        append.ends_here();
-        let progress = append.pause().await?;
-        self.done = true;
-        Ok(progress)
     }
+
+    /// Gives the bytes up: the image waits for others when this returns.
+    async fn give_up(&mut self) {
+        // In a task of its own: the client may disconnect meanwhile.
+        if let Some(given_up) = self.begin_to_give_up()
+            && let Err(error) = given_up.await
+        {
+            log::error!("staged bytes of {} could not be given up: {error}", self.id);
+        }
+    }
+
+    fn begin_to_give_up(&mut self) -> Option<JoinHandle<()>> {
+        // Releases the lock, which the other end waits for.
+        drop(self.append.take());
+        if std::mem::replace(&mut self.done, true) {
+            return None;
+        }
+        let (uploads, who, id) = (Arc::clone(&self.uploads), self.who.clone(), self.id);
+        Some(tokio::spawn(async move {
+            if let Err(error) = uploads.cancel(&who, id).await {
+                log::debug!("staged bytes of {id} stay until they expire: {error}");
+            }
+        }))
+    }
+}
+
+/// Ends the staged bytes, of which `size` were announced.
+async fn ended(append: Unpacking<Append>, size: Option<u64>) -> Result<UploadProgress> {
+    if let Some(size) = size
+        && size != append.taken()
+    {
+        let text = format!("The file has {} bytes, not {size} as announced.", append.taken());
+        return Err(Reason::Mismatch.saying(text));
+    }
+    let mut append = append.finish().await?;
+    append.ends_here();
+    append.pause().await
 }
 
 impl ByteSink for Stage {
@@ -95,25 +131,17 @@ impl ByteSink for Stage {
         }
     }
 
-    /// Stops the upload; dropping this does the rest.
     async fn abandon(&mut self) -> Result<()> {
+        self.give_up().await;
         Ok(())
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Releases the lock, which the other end waits for.
-        drop(self.append.take());
-        if self.done || tokio::runtime::Handle::try_current().is_err() {
-            return;
+        if tokio::runtime::Handle::try_current().is_ok() {
+            drop(self.begin_to_give_up());
         }
-        let (uploads, who, id) = (Arc::clone(&self.uploads), self.who.clone(), self.id);
-        tokio::spawn(async move {
-            if let Err(error) = uploads.cancel(&who, id).await {
-                log::debug!("staged bytes of {id} stay until they expire: {error}");
-            }
-        });
     }
 }
 
