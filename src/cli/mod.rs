@@ -20,6 +20,7 @@ mod ready;
 mod serve;
 mod server_file;
 mod status;
+mod stop;
 mod stores;
 mod trust;
 mod vendor_cache;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::banner::banner;
 use super::failure::{Exit, Failure};
 use super::listeners::Listeners;
+use super::stop::ServerStop;
 use super::{Globals, ServeArgs, catalogue, fetcher, keystone, ready, server_file, stores, vendor_cache};
 use crate::account::links::Links;
 use crate::account::tokens::Tokens;
@@ -26,9 +27,9 @@ use crate::fetch::Fetcher;
 use crate::http::cors::Origins;
 use crate::http::guard::Names;
 use crate::http::origin::Buffers;
-use crate::http::protocol::Protocols;
 use crate::http::server::{self, Settings};
 use crate::http::tls::CertificateDates;
+use crate::http::traffic::Traffic;
 use crate::inspect::Rules;
 use crate::registry::policy::Publish;
 use crate::registry::{BackgroundWork, Instances, Limits, Metadefs, Pulls, RateLimits, Registry, system_clock};
@@ -193,6 +194,7 @@ async fn serve(
         buffers: Buffers::for_reads(),
         https: listeners.https(config),
     });
+    let (traffic, drain) = (Traffic::default(), config.server.drain.duration());
     let running = server::start(Settings {
         plain: listeners.plain,
         tls: listeners.tls,
@@ -201,20 +203,22 @@ async fn serve(
         origins: Origins::new(config.server.cors.iter().map(ToString::to_string)),
         workers: config.server.workers,
         connections_max: config.server.connections_max,
-        drain: config.server.drain.duration(),
+        drain,
         access_log: config.log.access,
         public_url: config.server.public_url.trim_end_matches('/').to_owned(),
         protocols: protocols.clone(),
+        traffic: traffic.clone(),
     });
     let running = running.map_err(Failure::general)?;
+    let stop = ServerStop::new(running.handle(), protocols, registry.clone(), traffic, drain);
     // Registered now, not when the task first runs: a reader of the ready file may end the server at once.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(terminate), Ok(interrupt)) = signals else {
         return Err(Failure::general("cannot handle signals"));
     };
-    actix_web::rt::spawn(stop_on_signal((terminate, interrupt), running.handle(), protocols.clone()));
+    actix_web::rt::spawn(stop.clone().on_signals(terminate, interrupt));
     if args.with_input {
-        stop_with_input(running.handle(), protocols.clone());
+        stop.clone().with_input();
     }
     if let Some(dates) = dates {
         actix_web::rt::spawn(watch_certificate(dates));
@@ -227,7 +231,11 @@ async fn serve(
     if let Some(file) = &args.ready_file {
         ready::write(file, &urls).map_err(|error| Failure::general(format!("{}: {error}", file.display())))?;
     }
-    running.await.map_err(Failure::general)
+    tokio::select! {
+        ended = running => ended.map_err(Failure::general),
+        // What is dropped now closes its connections.
+        () = stop.at_once() => Ok(()),
+    }
 }
 
 /// Warns of the end of the server's certificate, at the start and once a day.
@@ -238,41 +246,5 @@ async fn watch_certificate(dates: CertificateDates) {
         if let Some(warning) = dates.warning(system_clock()) {
             log::warn!("{warning}");
         }
-    }
-}
-
-/// Stops the server when its standard input ends. A thread reads it that nothing waits for.
-fn stop_with_input(handle: actix_web::dev::ServerHandle, protocols: Protocols) {
-    let (sender, ended) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        // An error is an end, too.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        let _ = sender.send(());
-    });
-    actix_web::rt::spawn(async move {
-        if ended.await.is_ok() {
-            actix_web::rt::spawn(async move { protocols.stop().await });
-            handle.stop(true).await;
-        }
-    });
-}
-
-/// Stops the server on a signal. After the first, running transfers may end; the second cuts them off.
-async fn stop_on_signal(
-    (mut terminate, mut interrupt): (Signal, Signal),
-    handle: actix_web::dev::ServerHandle,
-    protocols: Protocols,
-) {
-    let mut graceful = true;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        log::info!("stopping{}", if graceful { ", running transfers may end first" } else { " now" });
-        let protocols = protocols.clone();
-        actix_web::rt::spawn(async move { protocols.stop().await });
-        actix_web::rt::spawn(handle.stop(graceful));
-        graceful = false;
     }
 }

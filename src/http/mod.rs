@@ -32,4 +32,5 @@ pub mod server;
 mod socket;
 pub mod time;
 pub mod tls;
+pub mod traffic;
 mod wire;

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{Extensions, HttpServiceBuilder, Request, Response};
@@ -31,6 +32,7 @@ use super::protocol::{PathMethods, Protocols};
 use super::refusal;
 use super::socket::Socket;
 use super::tls::Tls;
+use super::traffic::{Traffic, count};
 use super::wire::{ConnectionStream, Refusal, Wire};
 
 /// Maximum time for a handshake.
@@ -69,6 +71,8 @@ pub struct Settings {
     pub public_url: String,
     /// The protocols.
     pub protocols: Protocols,
+    /// The count of requests in progress.
+    pub traffic: Traffic,
 }
 
 /// Binds addresses. Several at once, because port 0 means another port for each.
@@ -164,15 +168,18 @@ pub fn start(settings: Settings) -> io::Result<Server> {
     let Settings { plain, tls, certificate, workers, connections_max, drain, access_log, .. } = settings;
     let (names, origins, public, protocols) =
         (settings.names, settings.origins, settings.public_url, settings.protocols);
+    let traffic = settings.traffic;
     let app = move || {
         // Each thread has a copy: a shared reference count would slow all of them.
         let (names, origins, protocols) = (names.clone(), origins.clone(), protocols.clone());
         let rules = Rc::new(Gate { names, origins, protocols: protocols.clone(), methods: OnceCell::new() });
+        let own = traffic.of_thread();
         let app = App::new()
             .wrap(from_fn(move |request, next| gate(Rc::clone(&rules), request, next)))
             .wrap(Condition::new(asked::is_on(), from_fn(asked::asked)))
             // This middleware surrounds the gate, so that refusals have an id too.
             .wrap(Condition::new(access_log, from_fn(observe)))
+            .wrap(from_fn(move |request, next| count(Arc::clone(&own), request, next)))
             .wrap(from_fn(end_cleanly))
             .configure(|app| {
                 if !public.is_empty() {

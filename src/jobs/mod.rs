@@ -312,6 +312,11 @@ impl Jobs {
         if stopped { Ok(()) } else { Err(not_running()) }
     }
 
+    /// Number of jobs that the server's end waits for.
+    pub fn running(&self) -> usize {
+        *self.0.running.borrow()
+    }
+
     /// Waits for running jobs of clients, and then ends every other wait.
     pub async fn end(&self) {
         let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;

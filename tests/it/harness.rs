@@ -126,6 +126,11 @@ impl Server {
         log_of(&self.dir)
     }
 
+    /// Tells whether the process is over.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -68,6 +68,7 @@ mod resumable;
 mod secure;
 mod simplestreams;
 mod status;
+mod stopping;
 mod stores;
 mod tenants;
 mod upload_parts;

@@ -28,7 +28,10 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Time after which an abandoned upload is given up.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Time that a request which has sent all announced bytes has for its end, when another one wants to continue.
+/// The words to a client whose upload ends with the server.
+const PARKED: &str = "The server stops. What has arrived is kept: continue the upload when the server is back.";
+
+/// Time that a request which has sent all announced bytes has for its end, when another one wants to continue or the server stops.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes in transit into an upload. Received bytes stay when this is dropped; see [`Append::pause`].
@@ -198,16 +201,19 @@ impl ByteSink for Append {
         Append::write(self, chunk).await
     }
 
-    /// Waits until another request wants to continue this upload.
+    /// Waits until another request wants to continue this upload, or the server stops.
     async fn interrupted(&mut self) -> Error {
         let has_all = self.size == Some(self.received()) && !self.is_part;
         let Some((_, lock)) = &self.work else { return std::future::pending().await };
-        lock.wanted().await;
+        let reason = tokio::select! {
+            () = lock.wanted() => taken_over(),
+            () = self.uploads.parking() => Reason::Interrupted.saying(PARKED),
+        };
         if has_all {
             // Its end is about to come, with all that the sender says last.
             sleep(END_PATIENCE).await;
         }
-        taken_over()
+        reason
     }
 
     /// Makes the received bytes durable before it returns.
