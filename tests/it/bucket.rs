@@ -25,6 +25,7 @@ pub(crate) struct Bucket {
     /// Whether what is sent to it waits.
     held: Arc<AtomicBool>,
     gets: Arc<AtomicUsize>,
+    shut: Arc<tokio::sync::Notify>,
 }
 
 impl Bucket {
@@ -39,11 +40,18 @@ impl Bucket {
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let gets = Arc::<AtomicUsize>::default();
+        let shut = Arc::<tokio::sync::Notify>::default();
+        let shutting = Arc::clone(&shut);
         let (refuses, holds, count) = (Arc::clone(&down), Arc::clone(&held), Arc::clone(&gets));
         std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((socket, _)) = listener.accept().await {
+                loop {
+                    let accepted = tokio::select! {
+                        accepted = listener.accept() => accepted,
+                        () = shutting.notified() => return,
+                    };
+                    let Ok((socket, _)) = accepted else { return };
                     if refuses.load(Ordering::Relaxed) {
                         continue;
                     }
@@ -64,7 +72,7 @@ impl Bucket {
                 }
             });
         });
-        Self { dir, address, down, held, gets }
+        Self { dir, address, down, held, gets, shut }
     }
 
     /// The store `cold` of a configuration, in this bucket. `more` is put behind it.
@@ -74,6 +82,12 @@ impl Bucket {
              access_key = \"{ACCESS}\"\nsecret_key = \"{SECRET}\"\n{more}",
             self.address
         )
+    }
+
+    /// Closes its port for good.
+    pub(crate) fn shut(&self) {
+        self.shut.notify_one();
+        crate::harness::eventually("its port is closed", || std::net::TcpStream::connect(self.address).is_err());
     }
 
     /// Whether new connections come to nothing.

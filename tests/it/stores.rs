@@ -319,3 +319,45 @@ fn the_secret_is_nowhere() {
         }
     }
 }
+
+/// A store behind a closed port: the client is told soon, and the clean-up of what never began keeps it from that no longer.
+#[test]
+fn a_store_that_takes_no_connection_is_told_soon() {
+    let lab = Lab::new();
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let configuration = lab.bucket.configuration("").replace(&lab.bucket.address.to_string(), &closed);
+    let server = lab.serve_with(&format!("[log]\nlevel = \"debug\"\n{configuration}"));
+    eventually("the start has given up", || server.log().contains("the store cold could not be swept"));
+    let id = server.add("a", &[COLD], b"")["_id"].as_str().unwrap().to_owned();
+    let image = format!("/images/{id}");
+    for length in [SMALL, 20 << 20] {
+        let said = server.log().len();
+        let new = [("x-image-meta-name", "b"), ("x-image-meta-architecture", "x86_64"), COLD, OCTETS];
+        let bytes = noise(80, length);
+        for sent in [server.send("POST", "/images", &new, &bytes), server.send("PUT", &image, &[OCTETS], &bytes)] {
+            assert_eq!((sent.status, sent.header("x-visor-error")), (503, Some("store-unavailable")), "{sent:?}");
+        }
+        let log = server.log()[said..].to_owned();
+        assert!(!log.contains("is asked again"), "it is known that nothing answers: {log}");
+        assert_eq!((server.names(""), status(&server, &id)), (vec!["a".to_owned()], "error".into()));
+    }
+}
+
+/// A store that goes away is tried twice more, for little more than a second; then, until it comes back, each request has one try.
+#[test]
+fn a_store_that_goes_away_is_tried_again_and_not_for_long() {
+    let lab = Lab::new();
+    let server = lab.serve_with(&format!("[log]\nlevel = \"debug\"\n{}", lab.bucket.configuration("")));
+    let bytes = noise(81, SMALL);
+    assert_eq!(server.add("a", &[COLD], &bytes)["status"], "available");
+    lab.bucket.shut();
+    let said = server.log().len();
+    let new = [("x-image-meta-name", "b"), ("x-image-meta-architecture", "x86_64"), COLD, OCTETS];
+    assert_eq!(server.send("POST", "/images", &new, &bytes).status, 503);
+    let pauses = |log: &str| log.matches("is asked again in").count();
+    // Of the upload itself: all that follows it knows that nothing answers.
+    assert_eq!(pauses(&server.log()[said..]), 2, "{}", &server.log()[said..]);
+}

@@ -28,6 +28,9 @@ const PAUSES: [Duration; 3] =
     [Duration::from_millis(PAUSE), Duration::from_millis(PAUSE * 5), Duration::from_millis(PAUSE * 20)];
 const TRIES_FOR: Duration = Duration::from_secs(30);
 
+/// Time in which a store that takes no connection is tried for a request that changes something: a client waits for the answer.
+const REACHED_WITHIN: Duration = Duration::from_millis(PAUSE * 7);
+
 /// Longest answer that is no image: a page of a list has a tenth of this.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -57,12 +60,20 @@ struct Way {
     dialect: Dialect,
     /// The server does not know how to create only what is not there.
     unconditional: AtomicBool,
+    /// The last request made no connection in all of its tries: until one does, each has a single try.
+    unreached: AtomicBool,
 }
 
 impl Transport {
     /// A way to the store of this name, through a fetcher that was granted its server.
     pub(super) fn new(store: &str, fetcher: Fetcher, dialect: Dialect) -> Self {
-        Self(Arc::new(Way { store: store.to_owned(), fetcher, dialect, unconditional: AtomicBool::new(false) }))
+        Self(Arc::new(Way {
+            store: store.to_owned(),
+            fetcher,
+            dialect,
+            unconditional: AtomicBool::new(false),
+            unreached: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -76,7 +87,11 @@ impl HttpTransport for Transport {
             if self.0.unconditional.load(Ordering::Relaxed) {
                 self.0.ask_without_condition(&mut parts).await?;
             }
-            let why = match self.0.attempt(&parts, &body).await {
+            let attempt = self.0.attempt(&parts, &body).await;
+            if !matches!(attempt, Err(Why::Unreached)) {
+                self.0.unreached.store(false, Ordering::Relaxed);
+            }
+            let why = match attempt {
                 Ok(response) => return Ok(response),
                 Err(why) => why,
             };
@@ -86,12 +101,20 @@ impl HttpTransport for Transport {
                 continue;
             }
             match pauses.next() {
-                Some(pause) if why.may_pass() && !once && began.elapsed() < TRIES_FOR => {
+                Some(pause)
+                    if why.may_pass()
+                        && !once
+                        && began.elapsed() < TRIES_FOR
+                        && (why != Why::Unreached || self.0.waits_for_it(&parts, began.elapsed() + *pause)) =>
+                {
                     log::debug!("the store {} is asked again in {pause:?}: {why:?}", self.0.store);
-                    doubt = true;
+                    doubt |= why != Why::Unreached;
                     tokio::time::sleep(*pause).await;
                 }
-                _ => return Err(Trouble { why, doubt }.into()),
+                _ => {
+                    self.0.unreached.fetch_or(why == Why::Unreached, Ordering::Relaxed);
+                    return Err(Trouble { why, doubt }.into());
+                }
             }
         }
     }
@@ -114,6 +137,16 @@ impl Way {
                 parts.method == Method::POST && !body.is_empty()
             }
         }
+    }
+
+    /// Tells if a store that takes no connection is tried again, this time after the first try.
+    fn waits_for_it(&self, parts: &Parts, after: Duration) -> bool {
+        let changes = parts.method != Method::GET && parts.method != Method::HEAD;
+        // An upload is lost with one of its parts. Its clean-up is not that urgent.
+        if changes && parts.method != Method::DELETE && has_query(parts, "uploadId") {
+            return true;
+        }
+        !self.unreached.load(Ordering::Relaxed) && (!changes || after <= REACHED_WITHIN)
     }
 
     /// Takes the condition out of a request and signs it again.

@@ -15,7 +15,9 @@ const CODE_BYTES_MAX: usize = 64;
 /// Reasons why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// There is no connection, or it broke.
+    /// No connection was made: nothing of the request was heard.
+    Unreached,
+    /// A connection broke.
     Down,
     /// No answer in time.
     Slow,
@@ -50,7 +52,7 @@ pub(super) enum Why {
 impl Why {
     /// Tells whether another try may succeed.
     pub(super) fn may_pass(self) -> bool {
-        matches!(self, Self::Down | Self::Slow | Self::Failing)
+        matches!(self, Self::Unreached | Self::Down | Self::Slow | Self::Failing)
     }
 
     /// The reason for a missing or incomplete answer.
@@ -60,7 +62,8 @@ impl Why {
             FetchError::TimedOut(_) => Self::Slow,
             FetchError::Certificate(_) | FetchError::CertificateDates(_) => Self::Certificate,
             FetchError::WrongLength(_) => Self::Cut,
-            FetchError::Unreached(_) | FetchError::Failing(_) | FetchError::Upstream(_) => Self::Down,
+            FetchError::Unreached(_) => Self::Unreached,
+            FetchError::Failing(_) | FetchError::Upstream(_) => Self::Down,
             FetchError::Status { .. } if error.may_pass() => Self::Down,
             FetchError::NotFound
             | FetchError::BadRange
@@ -173,7 +176,7 @@ pub(super) fn told_why(store: &str, why: Why) -> StoreError {
     let does = match why {
         Why::Full => return StoreError::Full,
         Why::Taken => return StoreError::Exists,
-        Why::Down => "can't be reached",
+        Why::Unreached | Why::Down => "can't be reached",
         Why::Slow => "takes too long to answer",
         Why::Failing => "fails: it answers that it can't just now",
         Why::Credentials => "refuses the credentials that it is configured with",
