@@ -38,6 +38,15 @@ pub struct Wrapping {
     pub no_disk: Option<&'static str>,
 }
 
+impl Wrapping {
+    fn of(packing: Option<Packing>, in_archive: bool, first: &[u8]) -> Self {
+        let disk = told(first);
+        // Some formats begin with text.
+        let no_disk = why_no_disk(first).filter(|_| disk == Detected::Raw);
+        Self { packing, in_archive, disk, no_disk }
+    }
+}
+
 /// Tells the form of a file by its first bytes. `go_on` is asked for every piece that is read.
 ///
 /// # Errors
@@ -51,7 +60,7 @@ pub fn sniff(mut file: impl Read + Seek, go_on: &dyn Fn() -> bool) -> Result<Wra
     let mut first = Vec::new();
     let Some(packing) = packing else {
         file.take(TELLING as u64).read_to_end(&mut first).map_err(BundleError::Io)?;
-        return Ok(Wrapping { packing: None, in_archive: false, disk: told(&first), no_disk: why_no_disk(&first) });
+        return Ok(Wrapping::of(None, false, &first));
     };
     let in_archive = packing == Packing::Tar || {
         let mut head = Vec::new();
@@ -59,7 +68,7 @@ pub fn sniff(mut file: impl Read + Seek, go_on: &dyn Fn() -> bool) -> Result<Wra
         is_archive(&head)
     };
     begin(packing, &mut file, (Content::OneDisk, go_on), TELLING, &mut first)?;
-    Ok(Wrapping { packing: Some(packing), in_archive, disk: told(&first), no_disk: why_no_disk(&first) })
+    Ok(Wrapping::of(Some(packing), in_archive, &first))
 }
 
 /// Unpacks the first bytes of a file, from its beginning.

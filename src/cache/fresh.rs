@@ -196,3 +196,29 @@ pub(super) fn is_document(key: &Key) -> bool {
         |name: &&str| last == **name || last.ends_with(&format!("-{name}")) || last.starts_with(&format!("{name}."));
     last.is_empty() || TEXTS.iter().any(|end| last.ends_with(end)) || NAMES.iter().any(is_sums)
 }
+
+/// Endings of files that are no pages.
+const FILES: [&str; 16] = [
+    ".qcow2",
+    ".img",
+    ".raw",
+    ".iso",
+    ".vmdk",
+    ".vhd",
+    ".vhdx",
+    ".vdi",
+    ".squashfs",
+    ".tar",
+    ".xz",
+    ".gz",
+    ".bz2",
+    ".zst",
+    ".tgz",
+    ".ova",
+];
+
+/// Tells whether a key is that of an image or an archive, by its name.
+pub(super) fn is_file(key: &Key) -> bool {
+    let path = key.path().to_ascii_lowercase();
+    FILES.iter().any(|ending| path.ends_with(ending))
+}

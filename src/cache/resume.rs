@@ -146,9 +146,25 @@ mod tests {
         let known = head(None, Some("monday"), Some(100));
         let part = range(40, 100, Some(100));
         assert_eq!(step(&known, Condition::Guarded, 206, part.clone(), &known), NextStep::Go(100));
-        let other = head(Some("\"mirror\""), Some("monday"), Some(100));
-        let elsewhere = head(Some("\"first\""), Some("monday"), Some(100));
-        assert_eq!(step(&elsewhere, Condition::Loose, 206, part.clone(), &other), NextStep::Go(100));
+        let (day, later) = ("Mon, 02 Nov 2026 10:00:00 GMT", "Mon, 02 Nov 2026 10:00:30 GMT");
+        let at = |host: &str, tag: Option<&str>, now: &str| Head {
+            url: format!("http://{host}/f"),
+            date: Some(now.to_owned()),
+            ..head(tag, Some(day), Some(100))
+        };
+        let first = at("a", Some("\"first\""), "Tue, 03 Nov 2026 10:00:00 GMT");
+        let loose = |known: &Head, told: &Head| step(known, Condition::Loose, 206, part.clone(), told);
+        let mirror = at("b", Some("\"mirror\""), day);
+        assert_eq!(loose(&first, &mirror), NextStep::Go(100), "another one's tags are its own");
+        assert_eq!(
+            loose(&at("a", Some("\"first\""), later), &mirror),
+            NextStep::Changed,
+            "a date of just now proves nothing"
+        );
+        assert_eq!(loose(&first, &at("a", Some("\"first\""), day)), NextStep::Go(100));
+        for tag in [Some("\"second\""), None] {
+            assert_eq!(loose(&first, &at("a", tag, day)), NextStep::Changed, "its own word counts: {tag:?}");
+        }
         let tuesday = head(None, Some("tuesday"), Some(100));
         assert_eq!(step(&known, Condition::Loose, 206, part.clone(), &tuesday), NextStep::Changed);
         let case = Case {

@@ -216,3 +216,8 @@ pub(super) fn refusal(key: &Key, answer: &Answered) -> Error {
         }
     }
 }
+
+/// The error for a page in the place of a file: some servers answer so, with 200, in the place of an error.
+pub(super) fn page(key: &Key, answer: &Answered) -> Error {
+    Reason::Upstream.saying(format!("{} sends a page of text in place of {}.", answer.hop.host, key.shown()))
+}

@@ -11,10 +11,9 @@ use tokio::task::JoinSet;
 use super::core::Cache;
 use super::entry::Head;
 use super::fill::{End, Fill, Voucher};
-use super::key::Key;
 use super::pump::{Pump, Pumped};
 use super::resume::{Case, Condition, NextStep, judge};
-use super::route::{Answered, HEAD_WITHIN, refusal};
+use super::route::{Answered, HEAD_WITHIN, page, refusal};
 use super::settings::Abandoned;
 use super::settle::{Ended, First, settle};
 use super::{fresh, hash, verify};
@@ -69,37 +68,6 @@ impl Drop for EndGuard<'_> {
             self.1.finish(End::Failed(Error::from(Reason::Interrupted).into()));
         }
     }
-}
-
-/// Endings of files that are no pages.
-const FILES: [&str; 16] = [
-    ".qcow2",
-    ".img",
-    ".raw",
-    ".iso",
-    ".vmdk",
-    ".vhd",
-    ".vhdx",
-    ".vdi",
-    ".squashfs",
-    ".tar",
-    ".xz",
-    ".gz",
-    ".bz2",
-    ".zst",
-    ".tgz",
-    ".ova",
-];
-
-/// Tells whether a path is that of an image or an archive.
-fn is_file_name(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    FILES.iter().any(|ending| path.ends_with(ending))
-}
-
-/// The error for a page in the place of a file: some servers answer so, with 200, in the place of an error.
-fn page(key: &Key, answer: &Answered) -> Error {
-    Reason::Upstream.saying(format!("{} sends a page of text in place of {}.", answer.hop.host, key.shown()))
 }
 
 struct Transfer<'a> {
@@ -345,8 +313,8 @@ impl<'a> Transfer<'a> {
         match answer.exchanged.status {
             200 => {
                 let head = fresh::head_of(&answer.exchanged);
-                match head.is_page() && !self.fill.document && is_file_name(self.fill.key.path()) {
-                    true => Err(Ended::Failed(page(&self.fill.key, &answer))),
+                match head.is_page() && !self.fill.document && fresh::is_file(&self.fill.key) {
+                    true => Err(Ended::Failed(page(&self.fill.key, answer))),
                     false => Ok(head),
                 }
             }

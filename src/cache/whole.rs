@@ -195,9 +195,8 @@ impl Cache {
                     self.held(key).ok_or_else(|| Error::from(failure))?
                 }
                 End::Failed(failure) if failure.reason != Reason::Interrupted => {
-                    // Bytes that the vendor's documents do not vouch for may be those that the caller means, by its own word.
-                    let own = given.filter(|given| given.evidence.level == Level::Given);
-                    let Some(given) = own else { return Err(failure.into()) };
+                    // Bytes that the vendor's documents do not vouch for may be those that the caller means.
+                    let Some(given) = given else { return Err(failure.into()) };
                     return self.adopt(key, given).await.ok_or_else(|| failure.into());
                 }
                 End::Done(None) => return Err(Reason::Upstream.saying(format!("{} is not for keeping.", key.shown()))),

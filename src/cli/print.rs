@@ -20,11 +20,6 @@ const COLUMNS: [(&str, &str, usize, usize); 7] = [
     ("SIZE", "size", 10, 10),
 ];
 
-/// A number of things: `1 image`, `2 images`.
-pub(super) fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 /// The order of a record's lines; others follow as they came.
 const ORDER: [&str; 16] = [
     "_id",

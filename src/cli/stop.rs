@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
-use super::print::counted;
+use super::print::count;
 use crate::http::protocol::Protocols;
 use crate::http::traffic::Traffic;
 use crate::registry::Registry;
@@ -131,13 +131,13 @@ impl ServerStop {
     /// Transfers and jobs that have not ended; none if there are none.
     fn waits_for(&self) -> Option<String> {
         let (now, jobs) = (self.0.traffic.now(), self.0.registry.jobs().running() as u64);
-        let (uploads, downloads) = (counted(now.uploads, "upload"), counted(now.downloads, "download"));
+        let (uploads, downloads) = (count(now.uploads, "upload"), count(now.downloads, "download"));
         let others = match now.others {
             0 => String::new(),
-            others => format!(", {}", counted(others, "other request")),
+            others => format!(", {}", count(others, "other request")),
         };
         let any = now.uploads + now.downloads + now.others + jobs > 0;
-        any.then(|| format!("{uploads}, {downloads}{others} and {}", counted(jobs, "job")))
+        any.then(|| format!("{uploads}, {downloads}{others} and {}", count(jobs, "job")))
     }
 
     fn ended_by_it(&self) -> String {

@@ -175,6 +175,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_plain_without_any_coding() {
+        let of = |name: HeaderName, value| is_plain(&headers(&[(name, value)]));
+        for (value, coding, transfer) in
+            [("", true, true), ("identity", true, true), ("chunked", false, true), ("gzip", false, false)]
+        {
+            let is = (of(CONTENT_ENCODING, value), of(TRANSFER_ENCODING, value));
+            assert_eq!(is, (coding, transfer), "{value}");
+        }
+        assert!(!of(TRANSFER_ENCODING, "gzip, chunked"));
+    }
+
+    #[test]
     fn what_is_told_is_short_text() {
         let told = |value| Told::of(&headers(&[(CONTENT_RANGE, value)]));
         assert_eq!(told(" a b ").text("Content-Range"), Some("a b"));

@@ -105,6 +105,7 @@ impl FetchError {
             return match refusal {
                 Refusal::Barred(_) => Self::Refused,
                 Refusal::Unresolved { host, why } => Self::Unresolved { host: host.clone(), why: why.clone() },
+                Refusal::NoNameService(text) => Self::Unreached(text.clone()),
             };
         }
         let text = format!("{}: {}", redacted(url), chain(&error));
@@ -259,6 +260,9 @@ pub(super) enum Refusal {
     /// It has no address.
     #[error("{host} has no address: {why}")]
     Unresolved { host: String, why: String },
+    /// No name can be resolved at the moment, which says nothing of this one.
+    #[error("{0}")]
+    NoNameService(String),
 }
 
 /// A URL for a log: without its query, which may hold a signature, and without user information.

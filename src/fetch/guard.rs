@@ -16,6 +16,9 @@ use super::address::{is_public, literal};
 use super::error::{FetchError, Refusal, redacted};
 use super::{FetchRules, Proxies};
 
+/// Words of the system for `EAI_AGAIN`, which has no kind of its own: there is no way to a name service.
+const NO_NAME_SERVICE: &str = "Temporary failure in name resolution";
+
 /// Addresses that the host of a URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -159,8 +162,11 @@ impl AddressGuard {
         let unresolved = |why: String| Refusal::Unresolved { host: host.to_owned(), why };
         let addresses: Vec<SocketAddr> = match looked_up {
             Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(error)) if error.to_string().contains(NO_NAME_SERVICE) => {
+                return Err(Refusal::NoNameService(format!("{host}: {error}")));
+            }
             Ok(Err(error)) => return Err(unresolved(error.to_string())),
-            Err(_) => return Err(unresolved("the name service takes too long".to_owned())),
+            Err(_) => return Err(Refusal::NoNameService(format!("{host}: the name service takes too long"))),
         };
         if addresses.is_empty() {
             return Err(unresolved("the name service has none".to_owned()));
@@ -305,7 +311,7 @@ mod tests {
             assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         }
         let unknown = listed.resolve("no-such-name.invalid", Reach::Public).await;
-        assert!(matches!(unknown, Err(Refusal::Unresolved { .. })), "{unknown:?}");
+        assert!(matches!(unknown, Err(Refusal::Unresolved { .. } | Refusal::NoNameService(_))), "{unknown:?}");
         assert!(matches!(guard(&[]).resolve("localhost", Reach::Public).await, Err(Refusal::Barred(_))));
     }
 }

@@ -282,7 +282,8 @@ class Afterwards(Pulls):
                 tree.publish(OLDER, NEWER, NEWEST)
                 for path in [path for path in walk(tree.site) if path.endswith(".asc")]:
                     tree.site.remove(path)
-                self.refused(laptop, tree, visible=[given])
+                done = laptop("pull", tree.pull)
+                self.assertEqual(done.code, REFUSED, f"{done.err}{done.out}")
                 # It is allowed on demand.
                 self.pull(laptop, tree, "--accept-weaker", verified="checksum")
 

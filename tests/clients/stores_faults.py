@@ -198,7 +198,7 @@ class Down(Stores):
         self.assertNotEqual(verified.code, 0)
         problems = json.loads(verified.out)["problems"]
         self.assertEqual(sorted(problems), sorted(
-            [f"image {image}: {words}." for image in (cold, both)] + [f"store cold: {words}."]))
+            [f"image {name} ({image}): {words}." for name, image in (("cold", cold), ("cold,file", both))] + [f"store cold: {words}."]))
         # Nor does it keep the server from starting.
         self.server.start()
         self.gives(local)

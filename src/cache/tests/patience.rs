@@ -133,3 +133,60 @@ async fn the_settings_demand_of_files_of_no_vendor_and_a_pull_of_its_own_file() 
     place.cache.slot(&place.key(), |slot| slot.quiet = None);
     assert!(place.bytes().await.is_err(), "the door demands the usual level");
 }
+
+#[tokio::test]
+async fn a_server_that_leads_to_a_dead_one_is_not_dead() {
+    let bytes = noise(91, 1000);
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let place = Place::new(Upstream::with(file(&bytes)));
+    let headers = format!("Location: http://{dead}/f-1.img\r\n");
+    place.upstream.put("red-1.img", Script { status: 302, headers, ..file(b"") });
+    let red = Key::parse(&place.upstream.url("red-1.img")).unwrap();
+    let error = place.cache.get(&red, &Lookup::default()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::UpstreamDead);
+    assert!(error.to_string().contains(&dead.to_string()), "{error}");
+    assert!(place.upstream.heads("red-1.img").len() > 1, "it might have led elsewhere");
+    assert!(place.bytes().await.unwrap().1 == bytes);
+    // And back at once, when it leads to a place that there is.
+    let headers = format!("Location: {}\r\n", place.upstream.url("f-1.img"));
+    place.upstream.put("red-1.img", Script { status: 302, headers, ..file(b"") });
+    place.cache.slot(&red, |slot| slot.quiet = None);
+    assert!(read(&place.cache.get(&red, &Lookup::default()).await.unwrap(), None).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_page_in_the_place_of_an_image_is_not_kept() {
+    let bytes = noise(92, 1000);
+    let page = Script { headers: "Content-Type: text/html; charset=utf-8\r\n".to_owned(), ..file(b"<html>") };
+    let place = Place::new(Upstream::with(page.clone()));
+    assert_eq!(place.get().await.unwrap_err().reason(), Reason::Upstream);
+    place.upstream.put("f-1.img", file(&bytes));
+    assert!(place.bytes().await.unwrap().1 == bytes);
+    place.age();
+    place.upstream.put("f-1.img", page.clone());
+    let (outcome, got) = place.bytes().await.unwrap();
+    assert!(matches!(outcome, Outcome::Stale { .. }) && got == bytes, "{outcome:?}");
+    place.upstream.put("page", page);
+    let other = Key::parse(&place.upstream.url("page")).unwrap();
+    assert!(place.cache.get(&other, &Lookup::default()).await.is_ok(), "it may be one");
+}
+
+#[tokio::test]
+async fn one_servers_tag_is_its_word_after_any_failure() {
+    let (old, new) = (noise(93, 1_000_000), noise(94, 1_000_000));
+    let modified = Some("Mon, 02 Nov 2026 10:00:00 GMT".to_owned());
+    let dated = "Date: Tue, 03 Nov 2026 10:00:00 GMT\r\n".to_owned();
+    let script = |bytes: &[u8]| Script { last_modified: modified.clone(), headers: dated.clone(), ..file(bytes) };
+    for etag in [file(&new).etag, None] {
+        let place = Place::new(Upstream::with(Script { gate: Some(600_000), cuts: [600_000].into(), ..script(&old) }));
+        let served = place.get().await.unwrap();
+        let reading = tokio::spawn(async move { read(&served, None).await });
+        place.until(|place| place.here() > 580_000).await;
+        place.upstream.change("f-1.img", |file| (file.status, file.gate) = (503, None));
+        place.until(|place| place.upstream.requests() > 2).await;
+        place.upstream.put("f-1.img", Script { etag: etag.clone(), ..script(&new) });
+        assert!(reading.await.unwrap().is_err(), "{etag:?}: its content is gone");
+        place.until(|place| place.cache.stats().fills == 0).await;
+        assert!(place.bytes().await.unwrap().1 == new);
+    }
+}

@@ -108,8 +108,12 @@ fn offline_nothing_is_sent() {
     let head = server.send("HEAD", &upstream.door("/other"), &[], b"");
     assert_eq!(head.status, 504);
     let place = upstream.url("/other");
-    let registered =
-        server.send("POST", "/images", &[("x-image-meta-name", "x"), ("x-image-meta-location", &place)], b"");
+    let registered = server.send(
+        "POST",
+        "/images",
+        &[("x-image-meta-name", "x"), ("x-image-meta-architecture", "x86_64"), ("x-image-meta-location", &place)],
+        b"",
+    );
     assert!(registered.status >= 400 && registered.text().contains("visor offline off"), "{registered:?}");
     assert_eq!(upstream.connections(), before);
 }
