@@ -47,8 +47,7 @@ pub(super) fn state(entry: &Entry, key: &Key, now: Timestamp) -> AgeState {
     if is_named && entry.evidence.level >= Level::Checksum {
         return AgeState::Immutable;
     }
-    let since = now.seconds() - entry.checked_at.div_euclid(1_000_000);
-    let left = ttl(entry, key) - since;
+    let left = ttl(entry, key) - (now.seconds() - entry.checked_at.div_euclid(1_000_000));
     if left > 0 { AgeState::Fresh(left) } else { AgeState::Stale }
 }
 
@@ -70,6 +69,7 @@ pub(super) fn head_of(answer: &Exchanged) -> Head {
     let told = &answer.told;
     let text = |name: &str| told.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
     let control = Control::of(told);
+    let said = control.lifetime(told);
     let length = match answer.status {
         206 | 416 => told.content_range().and_then(|range| range.total),
         304 => None,
@@ -82,8 +82,8 @@ pub(super) fn head_of(answer: &Exchanged) -> Head {
         date: text("date"),
         content_type: text("content-type"),
         length,
-        lifetime: control.lifetime(told).or_else(|| guessed(told)),
-        guessed: control.lifetime(told).is_none(),
+        lifetime: said.or_else(|| guessed(told)),
+        guessed: said.is_none(),
         age: told.text("age").and_then(|age| age.trim().parse().ok()),
         must_revalidate: control.must_revalidate,
         unshared: control.unshared || told.text("vary").is_some_and(|vary| vary.contains('*')),

@@ -82,11 +82,11 @@ impl Cache {
 
     /// Host of the parent or mirror that the bytes of a key came from; `None` if it was the key's own.
     pub(super) fn stand_in(&self, key: &Key, head: &Head) -> Option<String> {
-        let own = self.hops(key, true).into_iter().rev().skip(1);
-        let places: Vec<Hop> = own.collect();
         let from = Key::parse(&head.url).ok()?;
+        // The host itself is the last place.
+        let mut others = self.hops(key, true).into_iter().rev().skip(1);
         // A redirect may have led from there to elsewhere, which the host's own answer can do too.
-        places.into_iter().find(|hop| hop.url == head.url || hop.host == from.host()).map(|hop| hop.host)
+        others.find(|hop| hop.url == head.url || hop.host == from.host()).map(|hop| hop.host)
     }
 
     /// Asks the places for a key, one after the other, until one answers about it. `shape` has all of the request but its URL. With
